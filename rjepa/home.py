@@ -1,0 +1,72 @@
+"""The layout of `$RJEPA_HOME`: which file lives where. Paths only; reading and writing live elsewhere."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from rjepa.errors import InvalidInputError
+
+TAG_PATTERN = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
+"""Dagster accepts other keys and then drops `x|y` silently from a product of partitions, so tags are checked first."""
+
+
+def check_tag(tag: str, what: str = "llm_tag") -> str:
+    """Return `tag` if it can name an LLM, a dataset or a folder.
+
+    Raises:
+        InvalidInputError: the tag holds anything but a-z, 0-9, '.', '_' and '-', starts badly, or is too long.
+    """
+    if not TAG_PATTERN.fullmatch(tag) or len(tag) > 64 or ".." in tag:
+        raise InvalidInputError(
+            f"{tag!r} cannot be used as {what}",
+            cure="use at most 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or a digit (e.g. qwen3-8b-awq)",
+        )
+    return tag
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths under one root. `dataset` is a dataset version (`v1.0.0`, or an imported data set's name)."""
+
+    root: Path
+
+    @property
+    def registry(self) -> Path:
+        """What the user added: `students/<tag>.yaml` and `datasets/<name>.yaml` with its source file."""
+        return self.root / "registry"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME: run and event storage."""
+        return self.root / "dagster"
+
+    def dataset(self, dataset: str) -> Path:
+        """Permanent and immutable once released."""
+        return self.root / "datasets" / check_tag(dataset, "dataset version")
+
+    def student(self, llm_tag: str) -> Path:
+        """A student's resolved record and, where it was trained here, its weights."""
+        return self.root / "students" / check_tag(llm_tag)
+
+    def rollouts(self, llm_tag: str, dataset: str) -> Path:
+        """Frozen candidates sampled by a student, with their latents."""
+        return self._pair("rollouts", llm_tag, dataset)
+
+    def latents(self, llm_tag: str, dataset: str) -> Path:
+        """Latents of the validated chains: a cache that can be rebuilt."""
+        return self._pair("latents", llm_tag, dataset)
+
+    def models(self, llm_tag: str, dataset: str) -> Path:
+        """Normaliser, checkpoint and score calibration."""
+        return self._pair("models", llm_tag, dataset)
+
+    def reports(self, llm_tag: str, dataset: str) -> Path:
+        """Benchmark reports: JSON, HTML and PNG."""
+        return self._pair("reports", llm_tag, dataset)
+
+    def releases(self, llm_tag: str) -> Path:
+        """Release bundles of one LLM and the `CURRENT` pointer."""
+        return self.root / "releases" / check_tag(llm_tag)
+
+    def _pair(self, room: str, llm_tag: str, dataset: str) -> Path:
+        return self.root / room / check_tag(llm_tag) / check_tag(dataset, "dataset version")

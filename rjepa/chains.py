@@ -1,0 +1,61 @@
+"""The text form of a chain: `Step 1: ...` lines, then `Answer: ...`. Rendering, parsing and segment spans.
+
+One form for every student and teacher, so that a step is the same thing wherever it is read. How a problem is put
+to a student (the prompt) lives in `rjepa.students.prompts`; token boundaries in `rjepa.students.segmentation`.
+"""
+
+import re
+from dataclasses import dataclass
+
+_STEP_LABEL = re.compile(r"^[ \t]*Step[ \t]+(\d+)[ \t]*[:.][ \t]*", re.MULTILINE)
+_ANSWER_LABEL = re.compile(r"^[ \t]*(?:Answer|The answer is)[ \t]*:?[ \t]*", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class ParsedChain:
+    """Steps and final answer as read from generated text. `final_answer` is None where no answer line came."""
+
+    steps: list[str]
+    final_answer: str | None
+
+
+def render_chain(steps: list[str], final_answer: str | None) -> str:
+    """`Step 1: a\\nStep 2: b\\nAnswer: c\\n`. A chain without an answer ends after its last step."""
+    lines = [f"Step {number}: {' '.join(step.split())}\n" for number, step in enumerate(steps, start=1)]
+    if final_answer is not None:
+        lines.append(f"Answer: {final_answer}\n")
+    return "".join(lines)
+
+
+def segment_spans(text: str) -> list[tuple[int, int]]:
+    """Character spans `[start, end)` of the steps and the answer line of a chain's text, in order.
+
+    Spans include their label and trailing newline and cover the text from the first label on; text before it belongs
+    to the first span. Text after the answer line's end is left out. No label at all: one span, the whole text.
+    """
+    starts = [match.start() for match in _STEP_LABEL.finditer(text)]
+    answer = _ANSWER_LABEL.search(text, starts[-1] if starts else 0)
+    end = len(text)
+    if answer is not None:
+        starts.append(answer.start())
+        newline = text.find("\n", answer.end())
+        end = len(text) if newline < 0 else newline + 1
+    if not starts:
+        return [(0, len(text))] if text else []
+    starts[0] = 0
+    return list(zip(starts, [*starts[1:], end], strict=True))
+
+
+def parse_chain(text: str) -> ParsedChain:
+    """Read steps and final answer back from text in the form above."""
+    steps: list[str] = []
+    final_answer: str | None = None
+    for start, end in segment_spans(text):
+        piece = text[start:end]
+        answer = _ANSWER_LABEL.match(piece.lstrip())
+        if answer is not None:
+            final_answer = piece.lstrip()[answer.end() :].strip().rstrip(".") or None
+        else:
+            label = _STEP_LABEL.search(piece)
+            steps.append(piece[label.end() if label else 0 :].strip())
+    return ParsedChain([step for step in steps if step], final_answer)

@@ -1,0 +1,91 @@
+"""The boundary between latents and the world model: many chains' latents in one flat array.
+
+Only the value lives here: numpy and nothing heavier. Where it comes from is `rjepa.latents.shards` (validated chains)
+and `rjepa.latents.rollouts` (sampled candidates).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float16 = npt.NDArray[np.float16]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """Latents of `chains` chains, chain-major. Row 0 of a chain is its prompt, then its steps, then its answer line.
+
+    latents: float16 [rows, width], possibly memory-mapped and read-only.
+    offsets: int64 [chains + 1]; chain i is `latents[offsets[i]:offsets[i + 1]]`.
+    domains: int64 [chains], indices into `domain_names`.
+    first_error: int64 [chains], SEGMENT index (prompt = 0) of the first wrong segment; -1 for a right chain.
+    """
+
+    latents: Float16
+    offsets: Int64
+    domains: Int64
+    domain_names: tuple[str, ...]
+    first_error: Int64
+    problem_ids: list[str]
+    chain_ids: list[str]
+    splits: list[str]
+
+    def __post_init__(self) -> None:
+        chains = len(self.offsets) - 1
+        if chains < 0 or self.latents.ndim != 2:
+            raise ValueError(f"expected offsets of at least 1 and latents [rows, width], got {self.latents.shape}")
+        columns = (self.domains, self.first_error, self.problem_ids, self.chain_ids, self.splits)
+        if any(len(column) != chains for column in columns):
+            raise ValueError(f"expected columns of {chains} chains, got {[len(column) for column in columns]}")
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.latents) or (np.diff(self.offsets) < 0).any():
+            raise ValueError(f"offsets must rise from 0 to {len(self.latents)} rows")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def width(self) -> int:
+        """Columns of a latent: poolings times the student's hidden size."""
+        return int(self.latents.shape[1])
+
+    @property
+    def lengths(self) -> Int64:
+        """int64 [chains]: segments of each chain, the prompt included."""
+        return np.diff(self.offsets)
+
+    def chain(self, index: int) -> Float16:
+        """float16 [segments, width]: one chain's latents, a view."""
+        return self.latents[self.offsets[index] : self.offsets[index + 1]]
+
+    def select(self, chosen: npt.ArrayLike) -> "LatentSet":
+        """The chains where a boolean mask [chains] is true, or those at integer indices, in that order. Copies rows."""
+        picked = np.asarray(chosen)
+        if picked.dtype == np.bool_:
+            if len(picked) != len(self):
+                raise ValueError(f"expected a mask of {len(self)} chains, got {len(picked)}")
+            picked = np.flatnonzero(picked)
+        picked = picked.astype(np.int64)
+        lengths = self.lengths[picked]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.repeat(self.offsets[:-1][picked] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return LatentSet(
+            latents=np.asarray(self.latents[rows]),
+            offsets=offsets,
+            domains=self.domains[picked],
+            domain_names=self.domain_names,
+            first_error=self.first_error[picked],
+            problem_ids=_pick(self.problem_ids, picked),
+            chain_ids=_pick(self.chain_ids, picked),
+            splits=_pick(self.splits, picked),
+        )
+
+    def split(self, name: str) -> "LatentSet":
+        """The chains of one split."""
+        return self.select(np.array([split == name for split in self.splits], dtype=bool))
+
+
+def _pick(values: Sequence[str], indices: Int64) -> list[str]:
+    return [values[index] for index in indices]

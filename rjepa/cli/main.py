@@ -1,0 +1,69 @@
+"""The `rjepa` command: gather the verbs of every package, turn expected errors into one line and a cure.
+
+Verbs live in their own files, one a noun, and reach this one through the entry-point group `rjepa.commands`. Nothing
+heavy is imported before a verb runs, so that `rjepa --help` stays quick.
+"""
+
+import errno
+import sys
+from importlib.metadata import entry_points
+
+import typer
+
+from rjepa.errors import RjepaError
+
+COMMANDS = "rjepa.commands"
+
+_HELP = """R-JEPA: a world model over reasoning steps.
+
+Start with `rjepa demo`, then `rjepa solve "..."` and `rjepa up`."""
+
+
+def build_app() -> typer.Typer:
+    """The whole command line. A package whose verbs cannot be imported is named on stderr and left out."""
+    app = typer.Typer(
+        help=_HELP,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name):
+        try:
+            register = entry.load()
+        except ImportError as error:
+            print(f"`rjepa {entry.name}` is not available ({error}); run `make setup` again", file=sys.stderr)
+            continue
+        register(app)
+    return app
+
+
+def main() -> None:
+    """Run one verb. Exit code 0: done; 1: something outside the code is wrong, with its cure; 2: wrong usage."""
+    try:
+        build_app()()
+    except RjepaError as error:
+        _fail(error.problem, error.cure)
+    except OSError as error:
+        cure = _storage_cure(error)
+        if cure is None:
+            raise
+        _fail(f"cannot write {error.filename or 'a file'} ({error.strerror})", cure)
+
+
+def _root() -> None:
+    """Hold the group open even where one package alone brings a verb."""
+
+
+def _fail(problem: str, cure: str) -> None:
+    print(f"error: {problem}\n  -> {cure}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _storage_cure(error: OSError) -> str | None:
+    """What to do about a disk that refuses; None where the error is something else (a bug is shown as one)."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space or point RJEPA_HOME at a larger disk, then run the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return "point RJEPA_HOME at a folder that you can write to"
+    return None

@@ -1,0 +1,10 @@
+"""The curriculum: our own generator of verifiable problems with worked steps, in three domains.
+
+`generate_problems` makes problems with their gold chains; `corrupt` makes a chain wrong at a known step. Whether a
+chain is right is judged in `rjepa.validation.curriculum`.
+"""
+
+from rjepa.problems.curriculum.corrupt import CORRUPTIONS, corrupt
+from rjepa.problems.curriculum.generate import CURRICULUM_DOMAINS, generate_problems
+
+__all__ = ["CORRUPTIONS", "CURRICULUM_DOMAINS", "corrupt", "generate_problems"]

@@ -1,0 +1,78 @@
+"""Straight-line code tracing: what does this program print?
+
+    a = 7
+    b = a + 5
+    a = max(b, 3)
+    print(a)
+
+    Step 1: b = 7 + 5 = 12
+    Step 2: a = max(12, 3) = 12
+"""
+
+import random
+
+from rjepa.problems.curriculum.program import (
+    INFIX,
+    Line,
+    Program,
+    Shape,
+    expression,
+    operand_values,
+    sample_lines,
+)
+
+VARIABLES = "abcdefghkmnpqrstuvwxyz"
+REASSIGNED = 0.3
+"""Share of lines that overwrite a variable which is no longer read: the trace must follow values, not names."""
+
+SHAPES = {
+    "easy": [Shape(steps, distractors, 50) for steps in (3, 4) for distractors in (0, 1)],
+    "medium": [Shape(steps, distractors, 99) for steps in (4, 5, 6) for distractors in (1, 2)],
+    "hard": [Shape(steps, distractors, 199) for steps in (6, 7, 8) for distractors in (1, 2, 3)],
+}
+_UNARY = [("add", 2, 50)] * 3 + [("sub", 2, 50)] * 3 + [("mul", 2, 5)] * 2 + [("floordiv", 2, 4), ("mod", 3, 9)]
+_BINARY = ["add"] * 3 + ["sub"] * 3 + ["max", "min"]
+"""Operations that forget their input (mod, max, ...) are rare: they let a wrong step end in the right answer."""
+
+
+def sample(rng: random.Random, difficulty: str) -> tuple[Program, str]:
+    """A program and its statement."""
+    while True:
+        lines = sample_lines(rng, rng.choice(SHAPES[difficulty]), _UNARY, _BINARY)
+        if lines is not None and len(lines) <= len(VARIABLES):
+            break
+    program = Program(tuple(lines), _names(rng, lines), len(lines) - 1)
+    return program, _statement(program)
+
+
+def step_text(program: Program, index: int, values: list[int], result: int, op: str | None = None) -> str:
+    """The step that computes line `index` from `values` of earlier lines, stating `result`."""
+    line = program.lines[index]
+    return f"{program.names[index]} = {expression(op or line.op, operand_values(line, values))} = {result}"
+
+
+def _names(rng: random.Random, lines: list[Line]) -> tuple[str, ...]:
+    last_read = {value: index for index, line in enumerate(lines) for value in line.references}
+    fresh = rng.sample(VARIABLES, len(lines))
+    names: list[str] = []
+    holder: dict[str, int] = {}
+    for index in range(len(lines)):
+        dead = sorted(name for name, line in holder.items() if last_read.get(line, line) <= index)
+        name = rng.choice(dead) if dead and rng.random() < REASSIGNED else fresh.pop()
+        names.append(name)
+        holder[name] = index
+    return tuple(names)
+
+
+def _statement(program: Program) -> str:
+    rows = []
+    for index, line in enumerate(program.lines):
+        texts = [program.names[value] if kind == "ref" else str(value) for kind, value in line.operands]
+        if line.op == "const":
+            right = texts[0]
+        elif line.op in INFIX:
+            right = f"{texts[0]} {INFIX[line.op]} {texts[1]}"
+        else:
+            right = f"{line.op}({texts[0]}, {texts[1]})"
+        rows.append(f"{program.names[index]} = {right}")
+    return "\n".join([*rows, f"print({program.names[program.query]})"])

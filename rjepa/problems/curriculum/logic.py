@@ -1,0 +1,147 @@
+"""Rule chaining: follow the rules that apply until none does.
+
+    Rex is a wug. Rex is red, not big and old. Every wug that is red is a dax. Every dax that is not big is a fep.
+    Every wug that is not red is a zup. What is Rex in the end?
+
+    Step 1: Rex is a wug and red, so Rex is a dax
+    Step 2: Rex is a dax and not big, so Rex is a fep
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+NAMES = "Rex Ivy Gus Una Vic Ned Pia Zoe Max Leo".split()  # noqa: SIM905
+KINDS = (
+    "wug dax fep zup blick toma gorp lorp yump rompus tumpus vumpus zumpus jompus sterpus grimpus shumpus lempus "  # noqa: SIM905
+    "wumpus numpus dumpus impus brimp quass flim drun snop trab kleb morv"
+).split()
+ATTRIBUTES = "red big old cold soft loud round shiny".split()  # noqa: SIM905
+
+Condition = tuple[str, bool]
+"""(attribute, whether it must hold)."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Everything of kind `source` that meets all conditions is of kind `target`."""
+
+    source: str
+    conditions: tuple[Condition, ...]
+    target: str
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """One individual, its starting kind, its attributes, and rules in the order of the statement."""
+
+    name: str
+    start: str
+    facts: dict[str, bool]
+    rules: tuple[Rule, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON value for `Problem.meta["spec"]`."""
+        rules = [[rule.source, [list(condition) for condition in rule.conditions], rule.target] for rule in self.rules]
+        return {"kind": "rules", "name": self.name, "start": self.start, "facts": self.facts, "rules": rules}
+
+    @classmethod
+    def from_json(cls, spec: dict[str, Any]) -> "RuleSet":
+        """The inverse of `to_json`."""
+        rules = tuple(Rule(s, tuple((str(a), bool(v)) for a, v in conditions), t) for s, conditions, t in spec["rules"])
+        return cls(spec["name"], spec["start"], dict(spec["facts"]), rules)
+
+
+SIZES = {
+    "easy": {"steps": (3, 4), "dead_ends": (1, 3), "conditions": (0.5, 0.5, 0.0)},
+    "medium": {"steps": (4, 6), "dead_ends": (3, 6), "conditions": (0.2, 0.6, 0.2)},
+    "hard": {"steps": (6, 8), "dead_ends": (5, 9), "conditions": (0.1, 0.5, 0.4)},
+}
+"""`conditions`: chance that a rule on the path has none, one, or two conditions."""
+
+
+def sample(rng: random.Random, difficulty: str) -> tuple[RuleSet, str]:
+    """A rule set with one path to its end, dead ends beside it, and its statement."""
+    size = SIZES[difficulty]
+    steps = rng.randint(*size["steps"])
+    facts = {attribute: rng.random() < 0.5 for attribute in rng.sample(ATTRIBUTES, rng.randint(3, 5))}
+    kinds = rng.sample(KINDS, len(KINDS))
+    path = [kinds.pop() for _ in range(steps + 1)]
+    rules: list[Rule] = []
+    for source, target in zip(path, path[1:], strict=False):
+        number = rng.choices((0, 1, 2), size["conditions"])[0]
+        conditions = tuple((attribute, facts[attribute]) for attribute in rng.sample(sorted(facts), number))
+        rules.append(Rule(source, conditions, target))
+    branches = [rule for rule in rules if rule.conditions]
+    sides: list[str] = []
+    for _ in range(rng.randint(*size["dead_ends"])):
+        if branches and (rng.random() < 0.6 or not sides):
+            rule = branches.pop(rng.randrange(len(branches)))
+            attribute, value = rule.conditions[-1]
+            side = Rule(rule.source, (*rule.conditions[:-1], (attribute, not value)), kinds.pop())
+        elif sides:
+            source = sides.pop(rng.randrange(len(sides)))
+            side = Rule(source, _any_condition(rng, facts), kinds.pop())
+        else:
+            side = Rule(kinds.pop(), _any_condition(rng, facts), rng.choice(path[1:]))
+        rules.append(side)
+        if side.target not in path:
+            sides.append(side.target)
+    rng.shuffle(rules)
+    rule_set = RuleSet(rng.choice(NAMES), path[0], facts, tuple(rules))
+    return rule_set, _statement(rule_set)
+
+
+def applicable(rule_set: RuleSet, kind: str) -> Rule | None:
+    """The rule that applies to the individual as a `kind`, if any. A rule set has at most one for each kind."""
+    for rule in rule_set.rules:
+        if rule.source == kind and all(rule_set.facts.get(a) is value for a, value in rule.conditions):
+            return rule
+    return None
+
+
+def follow(rule_set: RuleSet, kind: str) -> list[Rule]:
+    """The rules applied from `kind` to the end."""
+    path: list[Rule] = []
+    while (rule := applicable(rule_set, kind)) is not None and len(path) <= len(rule_set.rules):
+        path.append(rule)
+        kind = rule.target
+    return path
+
+
+def step_text(name: str, rule: Rule) -> str:
+    """`Rex is a wug and red and not big, so Rex is a dax`."""
+    return f"{name} is a {rule.source}{_and(rule.conditions)}, so {name} is a {rule.target}"
+
+
+def structure(rule_set: RuleSet) -> str:
+    """What stays when words are forgotten: which rule follows from which, in which order, under what conditions."""
+    numbers: dict[str, int] = {}
+    rows = []
+    for rule in rule_set.rules:
+        ends = [numbers.setdefault(kind, len(numbers)) for kind in (rule.source, rule.target)]
+        rows.append(f"{ends[0]}>{ends[1]}" + "".join("+" if value else "-" for _, value in rule.conditions))
+    return ";".join(rows) + f"?{numbers.setdefault(rule_set.start, -1)}"
+
+
+def condition_text(condition: Condition) -> str:
+    """`red` or `not red`."""
+    return condition[0] if condition[1] else f"not {condition[0]}"
+
+
+def _any_condition(rng: random.Random, facts: dict[str, bool]) -> tuple[Condition, ...]:
+    return ((rng.choice(sorted(facts)), rng.random() < 0.5),) if rng.random() < 0.5 else ()
+
+
+def _and(conditions: tuple[Condition, ...]) -> str:
+    return "".join(f" and {condition_text(condition)}" for condition in conditions)
+
+
+def _statement(rule_set: RuleSet) -> str:
+    name = rule_set.name
+    facts = ", ".join(condition_text(fact) for fact in rule_set.facts.items())
+    sentences = [f"{name} is a {rule_set.start}. {name} is {facts}."]
+    for rule in rule_set.rules:
+        that = " and ".join(condition_text(condition) for condition in rule.conditions)
+        sentences.append(f"Every {rule.source}{f' that is {that}' if that else ''} is a {rule.target}.")
+    return " ".join([*sentences, f"What is {name} in the end?"])

@@ -1,0 +1,79 @@
+"""Word problems: people who have more, fewer, twice as many ... of something than others.
+
+    Tom has 14 apples. Mia has 5 more than Tom. There are 7 shops in town. Leo has 2 times as many as Mia. How many
+    apples does Leo have?
+
+    Step 1: Mia has 14 + 5 = 19
+    Step 2: Leo has 19 * 2 = 38
+"""
+
+import random
+
+from rjepa.problems.curriculum.program import (
+    Line,
+    Program,
+    Shape,
+    expression,
+    operand_values,
+    sample_lines,
+)
+
+NAMES = (
+    "Tom Mia Leo Ann Bob Sam Zoe Max Eva Ben Kim Jon Lia Roy Ada Ned Ivy Gus Amy Dan Pia Rex Una Vic".split()  # noqa: SIM905
+)
+NOUNS = "apples coins books cards shells stamps pens marbles eggs keys".split()  # noqa: SIM905
+SETTINGS = ("There are {n} shops in town.", "The walk takes {n} minutes.", "It is day {n} of the year.")
+
+SHAPES = {
+    "easy": [Shape(steps, distractors, 50) for steps in (3, 4) for distractors in (0, 1)],
+    "medium": [Shape(steps, distractors, 99) for steps in (4, 5, 6) for distractors in (1, 2)],
+    "hard": [Shape(steps, distractors, 199) for steps in (6, 7, 8) for distractors in (1, 2, 3)],
+}
+_UNARY = [("add", 2, 40), ("sub", 2, 40), ("mul", 2, 4), ("half", 2, 2)]
+_BINARY = ["add", "sub"]
+
+
+def sample(rng: random.Random, difficulty: str) -> tuple[Program, str]:
+    """A program and its statement."""
+    while True:
+        lines = sample_lines(rng, rng.choice(SHAPES[difficulty]), _UNARY, _BINARY)
+        if lines is not None and len(lines) <= len(NAMES):
+            break
+    program = Program(tuple(lines), tuple(rng.sample(NAMES, len(lines))), len(lines) - 1)
+    return program, _statement(rng, program)
+
+
+def step_text(program: Program, index: int, values: list[int], result: int, op: str | None = None) -> str:
+    """The step that computes line `index` from `values` of earlier lines, stating `result`."""
+    line = program.lines[index]
+    return f"{program.names[index]} has {expression(op or line.op, operand_values(line, values))} = {result}"
+
+
+def _statement(rng: random.Random, program: Program) -> str:
+    noun = rng.choice(NOUNS)
+    sentences = [_sentence(line, program.names[index], program.names, noun) for index, line in enumerate(program.lines)]
+    if rng.random() < 0.3:
+        setting = rng.choice(SETTINGS).format(n=rng.randint(2, 60))
+        sentences.insert(rng.randrange(1, len(sentences)), setting)
+    return " ".join([*sentences, f"How many {noun} does {program.names[program.query]} have?"])
+
+
+def _sentence(line: Line, owner: str, names: tuple[str, ...], noun: str) -> str:
+    texts = [names[value] if kind == "ref" else str(value) for kind, value in line.operands]
+    between_people = len(line.references) == 2
+    match line.op:
+        case "const":
+            return f"{owner} has {texts[0]} {noun}."
+        case "add" if between_people:
+            return f"{owner} has as many as {texts[0]} and {texts[1]} together."
+        case "sub" if between_people:
+            return f"{owner} has as many as {texts[0]} has more than {texts[1]}."
+        case "add":
+            return f"{owner} has {texts[1]} more than {texts[0]}."
+        case "sub":
+            return f"{owner} has {texts[1]} fewer than {texts[0]}."
+        case "mul":
+            return f"{owner} has {texts[1]} times as many as {texts[0]}."
+        case "half":
+            return f"{owner} has half as many as {texts[0]}."
+    raise ValueError(f"no sentence for {line.op!r}")

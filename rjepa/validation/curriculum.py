@@ -1,0 +1,114 @@
+"""Judge a chain of a curriculum problem step by step against the problem's structured form.
+
+A step is right if it says what the problem says (operands, operation, rule) and its result is true, in any order that
+derives what it uses first. The first step that is not is the first error; what follows it is not looked at.
+"""
+
+import re
+from collections.abc import Callable
+
+from rjepa.problems.curriculum import logic
+from rjepa.problems.curriculum.program import (
+    COMMUTATIVE,
+    INFIX,
+    Program,
+    apply_operation,
+    evaluate,
+    operand_values,
+)
+from rjepa.schemas import Problem, Verdict
+
+_NUMBER = r"-?\d{1,9}"
+_EXPRESSION = re.compile(
+    rf"^(?:(?P<a>{_NUMBER}) (?P<infix>\+|-|\*|//|/|%) (?P<b>{_NUMBER})"
+    rf"|(?P<call>max|min)\((?P<c>{_NUMBER}), (?P<d>{_NUMBER})\)) = (?P<result>{_NUMBER})$"
+)
+_TARGET = {"math": re.compile(r"^(\w+) has (.+)$"), "code": re.compile(r"^(\w+) = (.+)$")}
+_RULE_STEP = re.compile(r"^(?P<name>\w+) is a (?P<kind>\w+)(?P<given>(?: and (?:not )?\w+)*), so (?P=name) is a (?P<to>\w+)$")
+
+StepCheck = Callable[[str], str]
+"""Takes a step, returns "ok" or the reason why it is wrong, and remembers what right steps have derived."""
+
+
+def check_chain(problem: Problem, steps: list[str], final_answer: str | None) -> Verdict:
+    """Judge one chain. `problem.meta["spec"]` must be a curriculum spec."""
+    is_correct = final_answer is not None and final_answer.strip() == problem.answer_gold
+    if not steps:
+        return Verdict(is_valid=False, is_correct=is_correct, reason="no_steps", first_error_step=0)
+    spec = problem.meta["spec"]
+    if spec["kind"] == "rules":
+        check, derived = _rule_checker(logic.RuleSet.from_json(spec))
+    else:
+        check, derived = _program_checker(problem.domain, Program.from_json(spec))
+    for index, step in enumerate(steps):
+        reason = check(step)
+        if reason != "ok":
+            return Verdict(is_valid=False, is_correct=is_correct, reason=reason, first_error_step=index)
+    if is_correct and derived():
+        return Verdict(is_valid=True, is_correct=True, reason="ok")
+    reason = "missing_step" if is_correct else "no_answer" if final_answer is None else "wrong_answer"
+    return Verdict(is_valid=False, is_correct=is_correct, reason=reason, first_error_step=len(steps))
+
+
+def _program_checker(domain: str, program: Program) -> tuple[StepCheck, Callable[[], bool]]:
+    values = evaluate(program)
+    known = {index for index, line in enumerate(program.lines) if line.op == "const"}
+
+    def check(step: str) -> str:
+        target = _TARGET[domain].match(step)
+        said = _EXPRESSION.match(target.group(2)) if target else None
+        if target is None or said is None:
+            return "unreadable_step"
+        lines = [i for i, name in enumerate(program.names) if name == target.group(1) and i not in known]
+        if not lines:
+            return "unknown_name" if target.group(1) not in program.names else "repeated_step"
+        reasons = [_compare(program, index, values, known, said) for index in lines]
+        # A variable may be assigned the same expression twice: the step then states both.
+        stated = [index for index, reason in zip(lines, reasons, strict=True) if reason == "ok"]
+        known.update(stated)
+        if stated:
+            return "ok"
+        return reasons[0]
+
+    return check, lambda: program.query in known
+
+
+def _compare(program: Program, index: int, values: list[int], known: set[int], said: re.Match[str]) -> str:
+    line = program.lines[index]
+    given = [int(said["a"] or said["c"]), int(said["b"] or said["d"])]
+    expected = operand_values(line, values)
+    same = given == expected or (line.op in COMMUTATIVE and sorted(given) == sorted(expected))
+    symbol = said["call"] or said["infix"]
+    right_symbol = symbol == INFIX.get(line.op, line.op)
+    if not right_symbol:
+        return "wrong_operation"
+    if not same:
+        return "wrong_operand"
+    if int(said["result"]) != apply_operation(line.op, expected):
+        return "wrong_arithmetic"
+    if not known.issuperset(line.references):
+        return "missing_premise"
+    return "ok"
+
+
+def _rule_checker(rule_set: logic.RuleSet) -> tuple[StepCheck, Callable[[], bool]]:
+    kind = rule_set.start
+
+    def check(step: str) -> str:
+        nonlocal kind
+        said = _RULE_STEP.match(step)
+        if said is None or said["name"] != rule_set.name:
+            return "unreadable_step"
+        if said["kind"] != kind:
+            return "wrong_premise"
+        given = {part for part in said["given"].split(" and ") if part}
+        rules = [rule for rule in rule_set.rules if rule.source == kind and rule.target == said["to"]]
+        rules = [rule for rule in rules if {logic.condition_text(c) for c in rule.conditions} == given]
+        if not rules:
+            return "no_such_rule"
+        if not all(rule_set.facts.get(attribute) is value for attribute, value in rules[0].conditions):
+            return "wrong_condition"
+        kind = said["to"]
+        return "ok"
+
+    return check, lambda: logic.applicable(rule_set, kind) is None

@@ -1,0 +1,147 @@
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError
+from rjepa.files import read_json, sha256_file, write_json
+from rjepa.home import Home
+from rjepa.releases.bundle import Sources, build_bundle, list_releases, load_manifest, release_folder, verify
+
+from .conftest import Publisher
+
+
+@pytest.fixture
+def built(publisher: Publisher) -> tuple[Home, str, Path]:
+    release_id = publisher.publish(1).manifest.release_id
+    return publisher.home, release_id, release_folder(publisher.home, "tiny-a", release_id)
+
+
+def test_a_release_holds_a_manifest_with_the_hash_of_every_file(built: tuple[Home, str, Path]) -> None:
+    home, release_id, folder = built
+    manifest = verify(home, "tiny-a", release_id)
+    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.json"}
+    assert set(manifest.files) == names
+    assert all(sha256_file(folder / name) == entry.sha256 for name, entry in manifest.files.items())
+    assert manifest.run_id == "run-1" and len(manifest.code_version) == 12
+
+
+def test_equal_content_is_one_release(publisher: Publisher) -> None:
+    first = publisher.publish(1).manifest.release_id
+    publisher.publish(2)
+    assert publisher.publish(1).manifest.release_id == first
+    assert len(list_releases(publisher.home, "tiny-a")) == 2
+
+
+def test_a_broken_copy_is_not_taken_for_the_content_it_should_hold(built: tuple[Home, str, Path], publisher: Publisher):
+    home, release_id, folder = built
+    (folder / "calibration.json").write_text("{}")
+    again = build_bundle(home, "tiny-a", "v1.0.0", publisher.sources(1), publisher.facts())
+    verify(home, "tiny-a", again)
+
+
+def test_a_missing_source_is_named(publisher: Publisher, tmp_path: Path) -> None:
+    sources = publisher.sources(1)
+    with pytest.raises(NotFoundError, match=r"calibration\.json"):
+        build_bundle(
+            publisher.home,
+            "tiny-a",
+            "v1.0.0",
+            Sources(sources.model, sources.normalizer, tmp_path / "calibration.json"),
+            publisher.facts(),
+        )
+
+
+def test_a_pickle_is_refused_under_any_name(publisher: Publisher) -> None:
+    sources = publisher.sources(1)
+    for protocol in range(6):
+        (sources.model / "model.safetensors").write_bytes(pickle.dumps({"weight": [1.0]}, protocol=protocol))
+        with pytest.raises(CorruptError, match="safetensors"):
+            publisher.publish(1)
+        sources = publisher.sources(1)
+        sources.calibration.write_bytes(pickle.dumps({"weight": [1.0]}, protocol=protocol))
+        with pytest.raises(CorruptError, match="JSON"):
+            build_bundle(publisher.home, "tiny-a", "v1.0.0", sources, publisher.facts())
+    assert list_releases(publisher.home, "tiny-a") == []
+
+
+def flip(folder: Path) -> None:
+    data = bytearray((folder / "model/model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model/model.safetensors").write_bytes(data)
+
+
+def link_file(folder: Path) -> None:
+    target = folder.parent.parent / "elsewhere.json"
+    (folder / "calibration.json").replace(target)
+    (folder / "calibration.json").symlink_to(target)
+
+
+def link_folder(folder: Path) -> None:
+    target = folder.parent.parent / "elsewhere"
+    (folder / "model").rename(target)
+    (folder / "model").symlink_to(target)
+
+
+def change_manifest(folder: Path) -> None:
+    manifest = read_json(folder / "manifest.json")
+    write_json(folder / "manifest.json", manifest | {"student_fingerprint": "0" * 64})
+
+
+def climb(folder: Path) -> None:
+    manifest = read_json(folder / "manifest.json")
+    manifest["files"]["../../../secret.json"] = manifest["files"]["calibration.json"]
+    write_json(folder / "manifest.json", manifest)
+
+
+DAMAGE = {
+    "wrong hash": flip,
+    "wrong size": lambda folder: (folder / "calibration.json").write_text("{}"),
+    "missing file": lambda folder: (folder / "normalizer.safetensors").unlink(),
+    "unlisted file": lambda folder: (folder / "model" / "optimizer.pt").write_bytes(b"x"),
+    "linked file": link_file,
+    "linked folder": link_folder,
+    "fifo": lambda folder: os.mkfifo(folder / "pipe"),
+    "changed manifest": change_manifest,
+    "path in manifest": climb,
+    "no manifest": lambda folder: (folder / "manifest.json").unlink(),
+    "manifest not JSON": lambda folder: (folder / "manifest.json").write_text("{"),
+    "manifest of another contract": lambda folder: (folder / "manifest.json").write_text("{}"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_release_is_refused_with_a_cure(built: tuple[Home, str, Path], damage: str) -> None:
+    home, release_id, folder = built
+    DAMAGE[damage](folder)
+    with pytest.raises(CorruptError) as error:
+        verify(home, "tiny-a", release_id)
+    assert error.value.cure
+
+
+def test_a_release_that_is_a_link_is_refused(built: tuple[Home, str, Path]) -> None:
+    home, release_id, folder = built
+    folder.rename(home.root / "moved")
+    folder.symlink_to(home.root / "moved")
+    with pytest.raises(CorruptError, match="link"):
+        verify(home, "tiny-a", release_id)
+
+
+@pytest.mark.parametrize(
+    "release_id",
+    ["", ".", "..", "../v1", "/etc", "%2e%2e", "20260101T000000Z-abc", "20260101T000000Z-aaaaaaaaaaaa/..",
+     "20260101T000000Z-aaaaaaaaaaaa\n", "//host/share", "a#b", "a?b", "..\\..", "CURRENT"],
+)  # fmt: skip
+def test_an_id_is_never_a_path(home: Home, release_id: str) -> None:
+    with pytest.raises(InvalidInputError):
+        load_manifest(home, "tiny-a", release_id)
+
+
+@given(st.text(max_size=40))
+def test_no_text_reaches_a_file_outside_the_releases(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    home = Home(tmp_path_factory.getbasetemp())
+    with pytest.raises(RjepaError):
+        release_folder(home, "tiny-a", text)

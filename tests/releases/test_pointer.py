@@ -1,0 +1,115 @@
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from rjepa.errors import CorruptError, NotFoundError, StorageError
+from rjepa.home import Home
+from rjepa.releases.bundle import list_releases, release_folder
+from rjepa.releases.pointer import current_release, history, promote, require_current, rollback
+
+from .conftest import Publisher
+
+
+def test_the_first_release_is_served_and_says_that_it_replaced_nothing(publisher: Publisher) -> None:
+    report = publisher.publish(1)
+    assert report.current == current_release(publisher.home, "tiny-a") == report.manifest.release_id
+    assert report.manifest.replaces is None
+    assert (publisher.home.releases("tiny-a") / "CURRENT").read_text() == f"{report.current}\n"
+
+
+def test_without_a_release_the_error_names_the_cure(home: Home) -> None:
+    assert current_release(home, "tiny-a") is None
+    with pytest.raises(NotFoundError, match="make demo"):
+        require_current(home, "tiny-a")
+
+
+def test_publishing_the_same_content_again_changes_nothing(publisher: Publisher) -> None:
+    publisher.publish(1)
+    before = history(publisher.home, "tiny-a")
+    assert publisher.publish(1).decision.reason == "already_current"
+    assert history(publisher.home, "tiny-a") == before
+
+
+def test_a_worse_release_is_kept_but_not_served_and_the_decision_is_recorded(publisher: Publisher) -> None:
+    good = publisher.publish(1, 0.6).manifest.release_id
+    bad = publisher.publish(2, 0.4)
+    assert not bad.decision.promote and bad.current == good == current_release(publisher.home, "tiny-a")
+    assert len(list_releases(publisher.home, "tiny-a")) == 2
+    last = history(publisher.home, "tiny-a")[-1]
+    assert (last.action, last.reason, last.target) == ("refuse", "worse_than_margin", bad.manifest.release_id)
+    assert last.numbers["candidate_accuracy"] == 0.4
+
+
+def test_a_first_release_without_skill_is_not_served(publisher: Publisher) -> None:
+    assert publisher.publish(1, passed=False).current is None
+    assert current_release(publisher.home, "tiny-a") is None
+
+
+def test_rolling_back_goes_one_further_back_each_time(publisher: Publisher) -> None:
+    first, second, third = (publisher.publish(seed).manifest.release_id for seed in (1, 2, 3))
+    assert rollback(publisher.home, "tiny-a") == second
+    assert rollback(publisher.home, "tiny-a") == first == current_release(publisher.home, "tiny-a")
+    with pytest.raises(NotFoundError, match="--to"):
+        rollback(publisher.home, "tiny-a")
+    assert rollback(publisher.home, "tiny-a", third, reason="it was fine") == third
+    assert history(publisher.home, "tiny-a")[-1].reason == "it was fine"
+
+
+def test_nothing_damaged_can_be_rolled_back_to(publisher: Publisher) -> None:
+    first = publisher.publish(1).manifest.release_id
+    second = publisher.publish(2).manifest.release_id
+    (release_folder(publisher.home, "tiny-a", first) / "calibration.json").unlink()
+    with pytest.raises(CorruptError):
+        rollback(publisher.home, "tiny-a")
+    assert current_release(publisher.home, "tiny-a") == second
+
+
+@pytest.mark.parametrize("text", ["", "../../etc", "20260101T000000Z-aaaaaaaaaaaa"])
+def test_a_broken_pointer_is_told_and_mended_by_a_rollback(publisher: Publisher, text: str) -> None:
+    first = publisher.publish(1).manifest.release_id
+    (publisher.home.releases("tiny-a") / "CURRENT").write_text(text)
+    with pytest.raises(CorruptError, match="rollback --to"):
+        current_release(publisher.home, "tiny-a")
+    rollback(publisher.home, "tiny-a", first)
+    assert current_release(publisher.home, "tiny-a") == first
+
+
+def test_a_history_line_cut_short_by_a_kill_does_not_hide_the_others(publisher: Publisher) -> None:
+    publisher.publish(1)
+    path = publisher.home.releases("tiny-a") / "history.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"at": "2026')
+    publisher.publish(2)
+    assert [m.action for m in history(publisher.home, "tiny-a")] == ["promote", "promote"]
+
+
+def test_what_a_killed_writer_left_is_swept_and_never_listed(publisher: Publisher) -> None:
+    leftover = publisher.home.releases("tiny-a") / ".20260101T000000Z-aaaaaaaaaaaa.x1.tmp"
+    leftover.mkdir(parents=True)
+    publisher.publish(1)
+    assert not leftover.exists()
+
+
+def _move(root: Path, ids: list[str]) -> None:
+    for release_id in ids * 10:
+        promote(Home(root), "tiny-a", release_id)
+
+
+def test_processes_that_move_the_pointer_at_once_leave_a_whole_history(publisher: Publisher) -> None:
+    ids = [publisher.publish(seed).manifest.release_id for seed in (1, 2)]
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=_move, args=(publisher.home.root, order)) for order in (ids, ids[::-1])]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    moves = history(publisher.home, "tiny-a")
+    assert all(later.source == earlier.target for earlier, later in zip(moves, moves[1:], strict=False))
+    assert current_release(publisher.home, "tiny-a") == moves[-1].target
+
+
+def test_an_unwritable_home_is_told(tmp_path: Path, publisher: Publisher) -> None:
+    publisher.home.root.write_text("a file, not a folder")
+    with pytest.raises(StorageError, match="RJEPA_HOME"):
+        publisher.publish(1)

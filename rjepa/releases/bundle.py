@@ -220,15 +220,13 @@ def verify(home: Home, llm_tag: str, release_id: str) -> Manifest:
     if missing := sorted(set(manifest.files) - found):
         raise CorruptError(f"release {release_id} lacks {', '.join(missing)}", cure=_REBUILD)
     if unlisted := sorted(found - set(manifest.files)):
-        raise CorruptError(
-            f"release {release_id} holds files that its manifest does not list: {unlisted}", cure=_REBUILD
-        )
+        raise CorruptError(f"release {release_id}: {unlisted} are not in its manifest", cure=_REBUILD)
     for name, entry in manifest.files.items():
         if (size := (folder / name).stat().st_size) != entry.size:
             raise CorruptError(f"release {release_id}: {name} has {size} bytes, expected {entry.size}", cure=_REBUILD)
         if (digest := sha256_file(folder / name)) != entry.sha256:
             raise CorruptError(
-                f"release {release_id}: {name} has hash {digest[:12]}..., expected {entry.sha256[:12]}...",
+                f"release {release_id}: {name} has hash {digest[:12]}, expected {entry.sha256[:12]}",
                 cure=_REBUILD,
             )
         check_content(folder / name)

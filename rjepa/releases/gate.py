@@ -47,12 +47,10 @@ def decide(candidate: Figures, current: Figures | None, *, margin: float = DEFAU
     numbers = {
         "candidate_accuracy": candidate.accuracy,
         "margin": margin,
-        "num_problems": float(candidate.num_problems),
+        "num_problems": candidate.num_problems,
     }
     if not candidate.diagnostics_passed:
-        return Decision(
-            False, "diagnostics_failed", "the world model's diagnostics failed (collapse or no skill)", numbers
-        )
+        return Decision(False, "diagnostics_failed", "the world model's diagnostics failed", numbers)
     if current is None:
         return Decision(True, "first_release", "there was no release to compare with", numbers)
     if current.dataset != candidate.dataset:

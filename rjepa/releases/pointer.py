@@ -1,7 +1,7 @@
 """Which release is served: the `CURRENT` file and the history of its moves.
 
-`CURRENT` holds one id and is replaced atomically. `history.jsonl` is append-only and written before the pointer moves, so
-that a kill between the two never leaves a move that nobody can explain.
+`CURRENT` holds one id and is replaced atomically. `history.jsonl` is append-only and written before the pointer moves,
+so that a kill between the two never leaves a move that nobody can explain.
 """
 
 import contextlib

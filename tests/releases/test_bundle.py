@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pickle
 from pathlib import Path
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError
 from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home
-from rjepa.releases.bundle import Sources, build_bundle, list_releases, load_manifest, release_folder, verify
+from rjepa.releases.bundle import build_bundle, list_releases, load_manifest, release_folder, verify
 
 from .conftest import Publisher
 
@@ -44,27 +45,18 @@ def test_a_broken_copy_is_not_taken_for_the_content_it_should_hold(built: tuple[
 
 
 def test_a_missing_source_is_named(publisher: Publisher, tmp_path: Path) -> None:
-    sources = publisher.sources(1)
+    sources = dataclasses.replace(publisher.sources(1), calibration=tmp_path / "calibration.json")
     with pytest.raises(NotFoundError, match=r"calibration\.json"):
-        build_bundle(
-            publisher.home,
-            "tiny-a",
-            "v1.0.0",
-            Sources(sources.model, sources.normalizer, tmp_path / "calibration.json"),
-            publisher.facts(),
-        )
+        build_bundle(publisher.home, "tiny-a", "v1.0.0", sources, publisher.facts())
 
 
-def test_a_pickle_is_refused_under_any_name(publisher: Publisher) -> None:
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("name", ["model.safetensors", "normalizer.safetensors", "config.json", "calibration.json"])
+def test_a_pickle_is_refused_under_any_name(publisher: Publisher, protocol: int, name: str) -> None:
     sources = publisher.sources(1)
-    for protocol in range(6):
-        (sources.model / "model.safetensors").write_bytes(pickle.dumps({"weight": [1.0]}, protocol=protocol))
-        with pytest.raises(CorruptError, match="safetensors"):
-            publisher.publish(1)
-        sources = publisher.sources(1)
-        sources.calibration.write_bytes(pickle.dumps({"weight": [1.0]}, protocol=protocol))
-        with pytest.raises(CorruptError, match="JSON"):
-            build_bundle(publisher.home, "tiny-a", "v1.0.0", sources, publisher.facts())
+    (sources.model / name).write_bytes(pickle.dumps({"weight": [1.0]}, protocol=protocol))
+    with pytest.raises(CorruptError, match="does not hold"):
+        build_bundle(publisher.home, "tiny-a", "v1.0.0", sources, publisher.facts())
     assert list_releases(publisher.home, "tiny-a") == []
 
 

@@ -1,0 +1,96 @@
+"""One number per chain from many per segment or per token: the features that every score is made of.
+
+Features only. How they are weighted lives in `rjepa.inference.rerank`, how the weights are fitted in
+`rjepa.inference.calibration`. A chain that is empty, or holds a value that is not
+finite, has no value (NaN) for a feature that needs it, and ranks last.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rjepa.schemas import Candidate
+
+FloatArray = npt.NDArray[np.float64]
+Features = Mapping[str, FloatArray]
+"""Name of a feature -> float64 values, all of one shape (`[chains]`, or `[problems, candidates]`)."""
+
+TAIL_SHARE: Final = 0.25
+"""The last quarter of a chain: where the answer is put together. At least one token or segment."""
+
+ENERGY_FEATURES: Final = ("energy_sum", "energy_mean", "energy_max", "energy_tail")
+LOGPROB_FEATURES: Final = ("logprob_sum", "logprob_mean", "logprob_min", "logprob_tail")
+OTHER_FEATURES: Final = ("self_certainty", "tokens", "steps")
+FEATURES: Final = (*ENERGY_FEATURES, *LOGPROB_FEATURES, *OTHER_FEATURES)
+
+
+def chain_features(candidates: Sequence[Candidate], energies: Sequence[npt.ArrayLike]) -> dict[str, FloatArray]:
+    """Every feature of every chain.
+
+    Args:
+        candidates: chains, in any order.
+        energies: for each chain the energies of its segments 1.. (the prompt has none), in the same order.
+
+    Returns:
+        float64 `[chains]` for each of `FEATURES`. Log-probabilities and self-certainty are in nats.
+
+    Raises:
+        ValueError: the two lists differ in length.
+    """
+    if len(candidates) != len(energies):
+        raise ValueError(f"{len(candidates)} candidates but energies of {len(energies)} chains")
+    energy = _Ragged([np.asarray(values, dtype=np.float64).ravel() for values in energies])
+    logprob = _Ragged([candidate.token_logprobs for candidate in candidates])
+    return {
+        "energy_sum": energy.sum(),
+        "energy_mean": energy.mean(),
+        "energy_max": energy.reduce(np.maximum),
+        "energy_tail": energy.tail_mean(),
+        "logprob_sum": logprob.sum(),
+        "logprob_mean": logprob.mean(),
+        "logprob_min": logprob.reduce(np.minimum),
+        "logprob_tail": logprob.tail_mean(),
+        "self_certainty": np.array([candidate.self_certainty for candidate in candidates], dtype=np.float64),
+        "tokens": logprob.lengths.astype(np.float64),
+        "steps": np.array([len(candidate.steps) for candidate in candidates], dtype=np.float64),
+    }
+
+
+class _Ragged:
+    """Rows of different lengths, laid end to end so that each reduction is one numpy call."""
+
+    def __init__(self, rows: Sequence[Sequence[float] | FloatArray]) -> None:
+        self.lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        self._filled = self.lengths > 0
+        values = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=int(self.lengths.sum()))
+        # An infinite energy or log-probability says nothing about how bad a chain is: the chain has no value.
+        self._values = np.where(np.isfinite(values), values, np.nan)
+        ends = np.cumsum(self.lengths)[self._filled]
+        self._ends = ends
+        self._starts = ends - self.lengths[self._filled]
+
+    def reduce(self, function: np.ufunc) -> FloatArray:
+        """`[rows]`, NaN for an empty row."""
+        return self._spread(function.reduceat(self._values, self._starts) if self._starts.size else self._values)
+
+    def sum(self) -> FloatArray:
+        return self.reduce(np.add)
+
+    def mean(self) -> FloatArray:
+        return self.sum() / np.maximum(self.lengths, 1)
+
+    def tail_mean(self) -> FloatArray:
+        """Mean of the last `TAIL_SHARE` of each row, rounded up."""
+        if not self._starts.size:
+            return self._spread(self._values)
+        counts = np.ceil(TAIL_SHARE * (self._ends - self._starts)).astype(np.int64)
+        inside = np.arange(self._values.size) >= np.repeat(self._ends - counts, self._ends - self._starts)
+        return self._spread(np.add.reduceat(np.where(inside, self._values, 0.0), self._starts) / counts)
+
+    def _spread(self, values: FloatArray) -> FloatArray:
+        spread = np.full(self.lengths.shape, np.nan)
+        spread[self._filled] = values
+        return spread

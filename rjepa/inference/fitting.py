@@ -1,0 +1,127 @@
+"""Small convex fits behind the calibration: logistic regression, within-problem pairs, the sharpness of a vote.
+
+Few parameters and a few thousand rows, so scipy's optimisers with exact gradients do. What is fitted to what lives
+in `rjepa.inference.calibration`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import expit
+
+from rjepa.inference.aggregate import FloatArray
+from rjepa.inference.voting import BoolArray, IntArray, vote_shares, vote_weights
+
+RIDGE: Final = 1e-3
+"""On weights of standardised features: small enough to move a fitted weight by well under 1 %, and it keeps a
+perfectly separable set finite."""
+
+MAX_SHARPNESS: Final = 10.0
+"""Standardised scores differ by about 1, so at 10 the best candidate outvotes all the others together."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Differences right minus wrong within one problem.
+
+    Attributes:
+        differences: float64 `[pairs, features]`.
+        weights: float64 `[pairs]`, summing to 1; each mixed problem weighs the same, however many pairs it has.
+        problems: number of mixed problems.
+    """
+
+    differences: FloatArray
+    weights: FloatArray
+    problems: int
+
+    def keep(self, columns: list[int]) -> "Pairs":
+        """The same pairs seen through fewer features."""
+        return Pairs(self.differences[:, columns], self.weights, self.problems)
+
+
+def make_pairs(features: FloatArray, correct: BoolArray) -> Pairs:
+    """All (right, wrong) pairs of each problem. Candidates with a value that is not finite are left out.
+
+    Args:
+        features: float64 `[problems, candidates, features]`.
+        correct: bool `[problems, candidates]`.
+    """
+    usable = np.isfinite(features).all(axis=-1)
+    right, wrong = correct & usable, ~correct & usable
+    problem, first, second = np.nonzero(right[:, :, None] & wrong[:, None, :])
+    per_problem = np.bincount(problem, minlength=len(features))
+    mixed = int((per_problem > 0).sum())
+    weights = 1.0 / (per_problem[problem] * max(mixed, 1))
+    return Pairs(features[problem, first] - features[problem, second], weights, mixed)
+
+
+def fit_pairwise(pairs: Pairs) -> tuple[FloatArray, float]:
+    """Weights w minimising the mean of -log sigmoid(w . (right - wrong)), and that mean.
+
+    Where P(right) = sigmoid(b_problem + w . x), this estimates w whatever the difficulty b of each problem.
+    """
+
+    def loss(w: FloatArray) -> tuple[float, FloatArray]:
+        margin = pairs.differences @ w
+        value = pairs.weights @ np.logaddexp(0.0, -margin) + 0.5 * RIDGE * w @ w
+        gradient = -(pairs.weights * expit(-margin)) @ pairs.differences + RIDGE * w
+        return float(value), gradient
+
+    found = minimize(loss, np.zeros(pairs.differences.shape[1]), jac=True, method="BFGS")
+    return found.x, pair_loss(pairs, found.x)
+
+
+def pair_loss(pairs: Pairs, w: FloatArray) -> float:
+    """Mean of -log sigmoid(w . (right - wrong)), in nats; log 2 for a score that says nothing."""
+    return float(pairs.weights @ np.logaddexp(0.0, -(pairs.differences @ w)))
+
+
+def win_rate(pairs: Pairs, w: FloatArray) -> float:
+    """How often the right one of a pair scores higher (ties count half): the within-problem AUROC of `w`."""
+    margin = pairs.differences @ w
+    return float(pairs.weights @ ((margin > 0) + 0.5 * (margin == 0)))
+
+
+def fit_logistic(features: FloatArray, right: BoolArray) -> tuple[FloatArray, float]:
+    """Logistic regression: weights `[features]` and the intercept (not shrunk).
+
+    Args:
+        features: float64 `[rows, features]`, standardised, finite.
+        right: bool `[rows]`.
+    """
+    target = right.astype(np.float64)
+
+    def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
+        w, intercept = parameters[:-1], parameters[-1]
+        logit = features @ w + intercept
+        value = np.mean(np.logaddexp(0.0, logit) - target * logit) + 0.5 * RIDGE * w @ w
+        slope = (expit(logit) - target) / len(target)
+        return float(value), np.append(slope @ features + RIDGE * w, slope.sum())
+
+    # Half a count on each side keeps the intercept finite where every row is right, or none.
+    share = (target.sum() + 0.5) / (len(target) + 1.0)
+    start = np.append(np.zeros(features.shape[1]), np.log(share / (1.0 - share)))
+    if right.all() or not right.any():
+        return start[:-1], float(start[-1])
+    found = minimize(loss, start, jac=True, method="BFGS")
+    return found.x[:-1], float(found.x[-1])
+
+
+def fit_sharpness(scores: FloatArray, ids: IntArray, correct: BoolArray) -> float:
+    """The sharpness at which the weighted vote gives the right answers the largest share (mean log share).
+
+    Only problems with right and wrong candidates that have answers say anything; without any, 1.
+    """
+    voting = ids >= 0
+    mixed = (correct & voting).any(axis=1) & (~correct & voting).any(axis=1)
+    if not mixed.any():
+        return 1.0
+    scores, ids, correct = scores[mixed], ids[mixed], correct[mixed] & voting[mixed]
+
+    def loss(sharpness: float) -> float:
+        shares = vote_shares(ids, vote_weights(scores, sharpness))
+        return -float(np.mean(np.log(np.maximum(np.where(correct, shares, 0.0).max(axis=1), 1e-9))))
+
+    return float(minimize_scalar(loss, bounds=(0.0, MAX_SHARPNESS), method="bounded").x)

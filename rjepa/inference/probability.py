@@ -1,0 +1,84 @@
+"""P(correct) of an answer, from its score and its votes.
+
+Answers, not candidates, are right or wrong: candidates that agree share one probability. The score itself is fitted in
+`rjepa.inference.calibration`.
+"""
+
+from typing import Final
+
+import numpy as np
+from pydantic import Field
+from scipy.special import expit, logit
+
+from rjepa.inference.aggregate import Features, FloatArray
+from rjepa.inference.fitting import fit_logistic
+from rjepa.inference.rerank import CompositeScore, FrozenValue
+from rjepa.inference.voting import NO_ANSWER, BoolArray, IntArray, vote_shares, vote_weights
+
+_FAINTEST: Final = 0.003
+"""Shares are clipped here before their log-odds. With log-odds in place of the share itself, simulated candidates gave
+an ECE of 0.018 against 0.046 for the chosen answer at K = 8."""
+
+
+class ProbabilityModel(FrozenValue):
+    """P(an answer is right) at one number of candidates: logistic in the best score among those who gave the answer,
+    its share of the votes and the log-odds of its share of the weighted votes."""
+
+    num_candidates: int
+    weights: tuple[float, float, float]
+    centers: tuple[float, float, float]
+    scales: tuple[float, float, float]
+    intercept: float
+    answers: int = Field(description="distinct answers it was fitted on")
+
+    def probability(self, inputs: FloatArray) -> FloatArray:
+        """float64 `[..., 3]` -> `[...]`."""
+        return expit(((inputs - self.centers) / self.scales) @ np.array(self.weights) + self.intercept)
+
+
+def answer_inputs(score: CompositeScore, features: Features, ids: IntArray) -> FloatArray:
+    """float64 `[problems, candidates, 3]`: best score of the answer, share of heads, log-odds of the weighted share."""
+    scores = score.score(features)
+    same = ids[:, :, None] == ids[:, None, :]
+    best = np.where(same, scores[:, None, :], -np.inf).max(axis=-1)
+    # A chain without a score is as bad as the worst one seen; a finite stand-in keeps the logistic finite.
+    best = np.where(np.isfinite(best), best, -10.0)
+    weighted = vote_shares(ids, vote_weights(scores, score.sharpness))
+    return np.stack([best, vote_shares(ids), logit(np.clip(weighted, _FAINTEST, 1.0 - _FAINTEST))], axis=-1)
+
+
+def fit_probability(
+    score: CompositeScore, features: Features, ids: IntArray, correct: BoolArray
+) -> tuple[ProbabilityModel, ...]:
+    """One model for each of 1, 2, 4, ... and all candidates, the first ones of each problem.
+
+    Args:
+        score: fitted on the same candidates.
+        features: float64 `[problems, candidates]` each.
+        ids: answers, same shape.
+        correct: bool, same shape.
+    """
+    total = ids.shape[1]
+    sizes = sorted({2**power for power in range(total.bit_length()) if 2**power <= total} | {total})
+    used = {part.feature for part in score.terms}
+    models = []
+    for size in sizes:
+        head = ids[:, :size]
+        # One row for each distinct answer of a problem: candidates that agree are right or wrong together.
+        first = (head != NO_ANSWER) & ~np.tril(head[:, :, None] == head[:, None, :], k=-1).any(axis=-1)
+        inputs = answer_inputs(score, {name: features[name][:, :size] for name in used}, head)[first]
+        centers = inputs.mean(axis=0) if len(inputs) else np.zeros(3)
+        spread = inputs.std(axis=0) if len(inputs) else np.ones(3)
+        scales = np.where(spread > 1e-9, spread, 1.0)
+        weights, intercept = fit_logistic((inputs - centers) / scales, correct[:, :size][first])
+        models.append(
+            ProbabilityModel(
+                num_candidates=size,
+                weights=tuple(weights.tolist()),
+                centers=tuple(centers.tolist()),
+                scales=tuple(scales.tolist()),
+                intercept=intercept,
+                answers=len(inputs),
+            )
+        )
+    return tuple(models)

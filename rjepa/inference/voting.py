@@ -1,0 +1,110 @@
+"""Choose among candidates: when are two answers the same, what share of the vote has each, which one wins.
+
+Pure functions over arrays `[problems, candidates]`, shared by the service (one problem) and the leaderboard (all).
+Every choice is deterministic: ties go to the higher score, then to the candidate that was sampled first.
+"""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+import numpy.typing as npt
+
+from rjepa.inference.aggregate import FloatArray
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+NO_ANSWER = -1
+_NUMBER = re.compile(r"[+-]?\$?(\d{1,3}(,\d{3})+|\d+)?(\.\d*)?", re.ASCII)
+
+
+def answer_key(answer: str | None) -> str | None:
+    """The form under which answers are counted as the same: case, spaces and the spelling of numbers do not matter.
+
+    `" 1,200.0 "` and `"$1200"` are one answer. None for a missing or empty answer.
+    """
+    if answer is None:
+        return None
+    text = " ".join(answer.split()).rstrip(".").casefold()
+    if not text:
+        return None
+    if _NUMBER.fullmatch(text):
+        try:
+            number = Decimal(text.replace(",", "").replace("$", ""))
+        except InvalidOperation:
+            return text
+        # `normalize` drops trailing zeros; adding 0 turns -0 into 0; "f" avoids 1E+3.
+        return format(number.normalize() + 0, "f") if len(text) <= 28 else text
+    return text
+
+
+def answer_ids(answers: Sequence[Sequence[str | None]]) -> IntArray:
+    """int64 `[problems, candidates]`: equal numbers within a row mean equal answers, `NO_ANSWER` none at all."""
+    rows = []
+    for row in answers:
+        seen: dict[str, int] = {}
+        keys = [answer_key(answer) for answer in row]
+        rows.append([NO_ANSWER if key is None else seen.setdefault(key, len(seen)) for key in keys])
+    return np.array(rows, dtype=np.int64).reshape(len(rows), -1)
+
+
+def vote_shares(ids: IntArray, weights: FloatArray | None = None) -> FloatArray:
+    """Each candidate's answer's share of the votes, float64 `[problems, candidates]` in [0, 1].
+
+    Args:
+        ids: as from `answer_ids`. Candidates without an answer do not vote and have share 0.
+        weights: non-negative, finite; None counts heads. A problem whose voters all weigh 0 counts heads.
+    """
+    voting = ids != NO_ANSWER
+    cast = voting.astype(np.float64) if weights is None else np.where(voting, weights, 0.0)
+    total = cast.sum(axis=-1, keepdims=True)
+    cast = np.where(total > 0, cast, voting.astype(np.float64))
+    total = cast.sum(axis=-1, keepdims=True)
+    same = (ids[..., :, None] == ids[..., None, :]) & voting[..., :, None]
+    votes = np.where(same, cast[..., None, :], 0.0).sum(axis=-1)
+    return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+
+
+def vote_weights(scores: FloatArray, sharpness: float) -> FloatArray:
+    """exp(sharpness * score), scaled so that the best of each problem weighs 1. Sharpness 0 counts heads.
+
+    A score of -inf weighs 0, whatever the sharpness, unless no score of the problem is finite.
+    """
+    best = np.max(scores, axis=-1, keepdims=True)
+    shifted = scores - np.where(np.isfinite(best), best, 0.0)
+    finite = np.isfinite(scores)
+    return np.where(finite, np.exp(sharpness * np.where(finite, shifted, 0.0)), 0.0)
+
+
+def pick(ids: IntArray, *keys: FloatArray) -> IntArray:
+    """Index of the winner of each problem, int64 `[problems]`.
+
+    Candidates with an answer come before those without; then the higher first key, then the next key, then the
+    lower index. NaN counts as -inf.
+    """
+    best = ids != NO_ANSWER
+    best = best | ~best.any(axis=-1, keepdims=True)
+    for key in keys:
+        value = np.where(best, np.nan_to_num(key, nan=-np.inf, posinf=np.inf, neginf=-np.inf), -np.inf)
+        best = best & (value == value.max(axis=-1, keepdims=True))
+    return np.argmax(best, axis=-1).astype(np.int64)
+
+
+def top_k_mask(ids: IntArray, scores: FloatArray, top_k: int) -> BoolArray:
+    """Which candidates are among the `top_k` best scored of their problem, those with an answer first.
+
+    Raises:
+        ValueError: `top_k` is below 1.
+    """
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    return ranks(ids, scores) < top_k
+
+
+def ranks(ids: IntArray, scores: FloatArray) -> IntArray:
+    """0 for the best scored candidate of each problem, 1 for the next, ...; those without an answer come last."""
+    clean = np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    order = np.lexsort((-clean, ids == NO_ANSWER), axis=-1)  # stable: ties keep the sampling order
+    return np.argsort(order, axis=-1).astype(np.int64)

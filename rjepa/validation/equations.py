@@ -1,0 +1,113 @@
+"""Find the first step whose arithmetic is wrong: `a op b (op c) = d`, in prose, with units.
+
+Only what is surely wrong is reported; whatever cannot be read for sure counts as unknown. So None means "none can be
+shown wrong", not "all are right". The reading of expressions lives in `rjepa.validation.expressions`.
+"""
+
+import re
+from fractions import Fraction
+
+from rjepa.validation.expressions import MAX_TOKENS, SCALES, Token, UnknownExpressionError, Value, parse, tokenise
+
+_MAX_STEP = 4000  # characters of a step that are looked at
+_ROUNDED = re.compile(
+    r"≈|\b(about|approx\w*|around|round\w*|nearest|whole|roughly|almost|nearly|remain\w*|left ?over|at (least|most))\b",
+    re.IGNORECASE,
+)
+_FLOAT_NOISE = Fraction(1, 10**9)
+_FINE_DECIMALS = 3  # an operand written to this many places (0.333) may itself be rounded
+
+
+def first_wrong_equation(steps: list[str]) -> int | None:
+    """Index of the first step with an equation that is surely wrong, None if there is none."""
+    for index, step in enumerate(steps):
+        if has_wrong_equation(step):
+            return index
+    return None
+
+
+def has_wrong_equation(step: str) -> bool:
+    """Whether some equation in this step is surely wrong."""
+    text = step[:_MAX_STEP]
+    if "=" not in text:
+        return False
+    tokens = tokenise(text)
+    signs = [index for index, token in enumerate(tokens) if token.kind == "equals"]
+    edges = [-1, *signs, len(tokens)]
+    rounded = _ROUNDED.search(text) is not None
+    for number, sign in enumerate(signs, start=1):
+        first, last = edges[number - 1] + 1, edges[number + 1]
+        right = _right_side(tokens, sign + 1, last)
+        left = _left_side(tokens, first, sign, in_chain=number > 1) if right is not None else None
+        if left is not None and right is not None and not _holds(left, right, rounded):
+            return True
+    return False
+
+
+def _left_side(tokens: list[Token], first: int, stop: int, *, in_chain: bool) -> Value | None:
+    """The longest expression that ends at `stop`. A bare number is one only as the middle of a chain `a = b = c`:
+    before the first sign it may be a word's (`Day 5 = ...`)."""
+    for start in range(max(first, stop - MAX_TOKENS), stop):
+        try:
+            value, end = parse(tokens, start, stop)
+        except UnknownExpressionError:
+            continue
+        if end == stop:
+            whole_link = in_chain and start == first
+            if _stands_alone(tokens, first, start) and (value.operators > 0 or whole_link):
+                return value
+            return None
+    return None
+
+
+def _stands_alone(tokens: list[Token], first: int, start: int) -> bool:
+    """Whether nothing before `start` belongs to the expression: an operator, a number, `half of`."""
+    if start == first:
+        return True
+    before = tokens[start - 1]
+    if before.kind == "open" and start - 1 > first:
+        before = tokens[start - 2]
+    if before.kind not in ("word", "mark", "open"):
+        return False
+    if before.kind == "mark" and before.text not in ".:;,•\"“":
+        return False
+    near = [token for token in tokens[max(first, start - 3) : start] if token.kind == "word"]
+    return not any(token.text.lower() in SCALES or token.text.lower() == "per" for token in near)
+
+
+def _right_side(tokens: list[Token], start: int, stop: int) -> Value | None:
+    try:
+        value, end = parse(tokens, start, stop)
+    except UnknownExpressionError:
+        return None
+    if end == stop:
+        return value
+    after = tokens[end]
+    runs_on = after.kind in ("operator", "opaque", "percent", "currency") or (after.kind == "open" and after.glued)
+    beside = after.kind == "number" and tokens[end - 1].kind in ("number", "percent")
+    return None if runs_on or beside else value
+
+
+def _holds(left: Value, right: Value, rounded: bool) -> bool:
+    """Whether left = right, or may be: rounding, percents read either way, measures that convert."""
+    if left.measure and right.measure and left.measure != right.measure:
+        return True
+    percent_either_way = left.percent != right.percent
+    scales = (Fraction(1), Fraction(100), Fraction(1, 100)) if percent_either_way else (Fraction(1),)
+    return any(_close(left.number * scale, left, right, rounded) for scale in scales)
+
+
+def _close(number: Fraction, left: Value, right: Value, rounded: bool) -> bool:
+    gap = abs(number - right.number)
+    size = max(abs(number), abs(right.number))
+    if gap <= size * _FLOAT_NOISE:
+        return True
+    finest = max(left.finest, right.finest if right.decimals is None else 0)
+    if finest >= _FINE_DECIMALS and gap <= size * Fraction(2, 10**finest):
+        return True
+    if right.decimals is None:
+        return False
+    place = Fraction(1, 10**right.decimals) * (Fraction(1, 100) if right.percent else 1)
+    if right.decimals == 0:
+        return rounded and gap < place
+    return gap <= place / 2 or (right.decimals >= 2 and gap < place)

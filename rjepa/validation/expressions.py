@@ -1,0 +1,270 @@
+"""Read arithmetic out of prose: numbers with units, + - * /, parentheses, percents. A small parser, no `eval`.
+
+It is strict on purpose. Whatever it does not surely understand (variables, powers, `dozen`, `3:30`, mixed measures)
+makes the expression unknown, so that no right step is called wrong. Equations are judged in
+`rjepa.validation.equations`.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal, cast
+
+Kind = Literal["number", "percent", "operator", "open", "close", "word", "currency", "equals", "mark", "opaque"]
+
+MAX_TOKENS = 80
+"""Longest expression looked at: no worked step comes near, and the arithmetic of anything longer is not worth it."""
+_MAX_DIGITS = 30
+_MAX_DEPTH = 20
+_MAX_UNIT_WORDS = 6
+
+_TOKEN = re.compile(
+    r"(?P<opaque>\d+(?::\d+)+|[=<>!]=|=>|->|\*\*|\d+(?:,\d+)*,(?!\d{3}(?!\d))\d+(?:\.\d+)?)"
+    r"|(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<word>[^\W\d_]+(?:[-'’][^\W_]+)*)"
+    r"|(?P<currency>[$€£¥₹])|(?P<percent>%)|(?P<operator>//|[-+*/×÷·−])|(?P<open>\()|(?P<close>\))"
+    r"|(?P<equals>=)|(?P<mark>[.,;:?\"'“”’•])|(?P<other>\S)"
+)
+_LATEX = (("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("\\%", "%"), ("\\$", "$"))
+_OPERATORS = {"×": "*", "·": "*", "−": "-"}
+
+SCALES = frozenset(
+    "dozen dozens hundred hundreds thousand thousands million millions billion billions half halves third thirds "
+    "quarter quarters fourth fourths fifth fifths sixth eighth tenth tenths pair pairs score squared cubed percent "
+    "percentage times plus minus by less remainder twice double triple thrice k factorial".split()
+)
+"""Words that change the value of the number beside them."""
+
+_MEASURES = {
+    **{word: "money" for word in ("dollar", "dollars", "euro", "euros", "pound", "pounds")},
+    **{
+        f"{word}{plural}": word
+        for word in (
+            "cent second minute hour day week month year decade century inch yard mile meter metre centimeter "
+            "millimeter kilometer gram kilogram milligram ounce ton liter litre milliliter gallon quart pint cup"
+        ).split()
+        for plural in ("", "s")
+    },
+    **{w: w for w in "feet foot inches pennies mm cm km kg mg lb lbs oz ml mph min mins sec secs hr hrs".split()},
+}
+"""Words for measures, which may convert into each other: sums of different ones are not judged."""
+
+
+class UnknownExpressionError(ValueError):
+    """The text cannot surely be read as arithmetic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`glued`: no white space before it."""
+
+    kind: Kind
+    text: str
+    glued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What an expression comes to, and what its comparison needs to know of how it was written.
+
+    `decimals`: places after the point if it is one literal number, else None; `finest`: the most places of any literal
+    in it; `operators`: how many were applied; `measure`: its unit of measure, "" where none or unclear.
+    """
+
+    number: Fraction
+    percent: bool = False
+    decimals: int | None = None
+    finest: int = 0
+    operators: int = 0
+    measure: str = ""
+
+
+def tokenise(text: str) -> list[Token]:
+    """The tokens of a step. `x` between numbers and `of` after a percent or a fraction become `*`."""
+    for latex, plain in _LATEX:
+        text = text.replace(latex, plain)
+    tokens: list[Token] = []
+    end = 0
+    for match in _TOKEN.finditer(text):
+        kind, found = match.lastgroup or "other", match.group()
+        glued = match.start() == end and bool(tokens)
+        end = match.end()
+        if kind == "other" or (kind == "number" and len(found) > _MAX_DIGITS):
+            kind = "opaque"
+        tokens.append(Token(cast(Kind, kind), _OPERATORS.get(found, found), glued))
+    return [_as_times(tokens, index) for index in range(len(tokens))]
+
+
+def parse(tokens: list[Token], start: int, stop: int) -> tuple[Value, int]:
+    """The longest expression that begins at `start`, and the index after it (at most `stop`).
+
+    Raises:
+        UnknownExpressionError: no expression begins there, or it runs into something unreadable.
+    """
+    return _Parser(tokens, start, min(stop, start + MAX_TOKENS)).run()
+
+
+def _as_times(tokens: list[Token], index: int) -> Token:
+    token = tokens[index]
+    if token.kind != "word" or index == 0 or index + 1 >= len(tokens):
+        return token
+    before, after = tokens[index - 1], tokens[index + 1]
+    starts_operand = after.kind in ("number", "currency") or after.kind == "open"
+    word = token.text.lower()
+    if word == "x" and starts_operand and (before.kind in ("number", "percent", "close") or after.kind != "open"):
+        return Token("operator", "*", token.glued)
+    fraction = [t.kind for t in tokens[max(0, index - 3) : index]] == ["number", "operator", "number"]
+    of_part = before.kind == "percent" or (fraction and tokens[index - 2].text == "/")
+    if word == "of" and starts_operand and of_part:
+        return Token("operator", "*", token.glued)
+    return token
+
+
+class _Parser:
+    """Recursive descent over tokens[start:stop]."""
+
+    def __init__(self, tokens: list[Token], start: int, stop: int) -> None:
+        self._tokens, self._at, self._stop, self._depth = tokens, start, stop, 0
+
+    def run(self) -> tuple[Value, int]:
+        return self._sum(), self._at
+
+    def _peek(self, ahead: int = 0) -> Token | None:
+        index = self._at + ahead
+        return self._tokens[index] if index < self._stop else None
+
+    def _next_is(self, *texts: str) -> bool:
+        token = self._peek()
+        return token is not None and token.kind == "operator" and token.text in texts
+
+    def _sum(self) -> Value:
+        left = self._product()
+        while self._next_is("+", "-"):
+            sign = 1 if self._tokens[self._at].text == "+" else -1
+            self._at += 1
+            right = self._product()
+            if left.percent != right.percent:
+                raise UnknownExpressionError("`200 + 10%` means different things to different people")
+            if left.measure and right.measure and left.measure != right.measure:
+                raise UnknownExpressionError("a sum of different measures")
+            measure = left.measure or right.measure
+            left = _combine(left, right, left.number + sign * right.number, left.percent, measure)
+        return left
+
+    def _product(self) -> Value:
+        left = self._signed()
+        while True:
+            token = self._peek()
+            implied = token is not None and token.kind == "open" and token.glued and self._after_number()
+            if not implied and not self._next_is("*", "/", "//", "÷"):
+                return left
+            operator = "*" if implied or token is None else token.text
+            self._at += 0 if implied else 1
+            fraction = operator in ("/", "÷") and self._fraction_follows()
+            if fraction and operator == "/" and token is not None and not token.glued:
+                raise UnknownExpressionError("`6 / 1/2` means different things to different people")
+            right = self._signed()
+            if fraction and operator == "÷":
+                self._at += 1
+                right = _times(right, self._signed(), "/")
+            left = _times(left, right, operator)
+
+    def _fraction_follows(self) -> bool:
+        """Whether `1/2` without spaces comes next."""
+        number, slash, divisor = (self._peek(ahead) for ahead in range(3))
+        if number is None or slash is None or divisor is None or slash.text != "/":
+            return False
+        return number.kind == divisor.kind == "number" and slash.glued and divisor.glued
+
+    def _after_number(self) -> bool:
+        return self._tokens[self._at - 1].kind in ("number", "close")
+
+    def _signed(self) -> Value:
+        if self._next_is("-"):
+            self._at += 1
+            token = self._peek()
+            if token is None or not token.glued:
+                raise UnknownExpressionError("a dash that is no sign")
+            value = self._operand()
+            return replace(value, number=-value.number)
+        return self._operand()
+
+    def _operand(self) -> Value:
+        token = self._peek()
+        money = token is not None and token.kind == "currency"
+        if money:
+            self._at += 1
+            token = self._peek()
+        if token is None or token.kind not in ("number", "open"):
+            raise UnknownExpressionError("no number where one is needed")
+        self._at += 1
+        if token.kind == "open":
+            value = self._group()
+        else:
+            value = _literal(token.text)
+            following = self._peek()
+            if following is not None and following.kind == "percent":
+                self._at += 1
+                value = replace(value, number=value.number / 100, percent=True)
+        measure = self._unit() or ("money" if money else "")
+        return replace(value, measure=measure) if measure else value
+
+    def _group(self) -> Value:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise UnknownExpressionError("too deeply nested")
+        value = self._sum()
+        token = self._peek()
+        if token is None or token.kind != "close":
+            raise UnknownExpressionError("a parenthesis that is not closed")
+        self._at += 1
+        self._depth -= 1
+        return replace(value, decimals=None)
+
+    def _unit(self) -> str:
+        """Pass over the words of a unit (`board games`, `minutes/batch`) and return its measure, if it has one."""
+        measure = ""
+        for count in range(_MAX_UNIT_WORDS):
+            token, following = self._peek(), self._peek(1)
+            if token is None:
+                break
+            if token.kind == "operator" and token.text == "/" and following is not None and following.kind == "word":
+                self._at += 2
+                measure = "per"
+                continue
+            if token.kind not in ("word", "currency"):
+                break
+            if token.kind == "currency":
+                if following is not None and following.kind == "number":
+                    break
+                measure = "money"
+            word = token.text.lower()
+            if count < 2 and (word in SCALES or (count == 0 and len(word) == 1 and word.isalpha() and word != "a")):
+                raise UnknownExpressionError(f"{word!r} changes the number before it")
+            if count < 2:
+                measure = measure or _MEASURES.get(word, "")
+            self._at += 1
+        return measure
+
+
+def _literal(text: str) -> Value:
+    decimals = len(text.partition(".")[2])
+    return Value(Fraction(text.replace(",", "")), decimals=decimals, finest=decimals)
+
+
+def _times(left: Value, right: Value, operator: str) -> Value:
+    if operator != "*" and right.number == 0:
+        raise UnknownExpressionError("a division by zero")
+    if operator == "*":
+        number = left.number * right.number
+    elif operator == "//":
+        number = Fraction(left.number // right.number)
+    else:
+        number = left.number / right.number
+    measure = "" if left.measure and right.measure else left.measure or right.measure
+    return _combine(left, right, number, left.percent and right.percent, measure)
+
+
+def _combine(left: Value, right: Value, number: Fraction, percent: bool, measure: str) -> Value:
+    operators = left.operators + right.operators + 1
+    return Value(number, percent, None, max(left.finest, right.finest), operators, measure)

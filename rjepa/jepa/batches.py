@@ -1,0 +1,160 @@
+"""From a flat, possibly memory-mapped LatentSet to padded batches, without a Python loop over chains.
+
+Which chains are drawn together is decided here too. Masks and losses live elsewhere.
+Legend: B chains, S segments of the longest chain in the batch, W latent columns.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rjepa.errors import InvalidInputError
+from rjepa.jepa.config import JepaConfig
+from rjepa.latents.normalizer import Normalizer
+from rjepa.latents.sets import LatentSet
+
+UNKNOWN_DOMAIN: Final = 0
+"""Embedding row of a domain that was not in training; trained by dropping domains now and then."""
+
+_POOL: Final = 16
+"""Batches that are shuffled, sorted by length and cut together: less padding, still mixed."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Chains padded to one length. Padding is 0 in `latents` and False in `valid`."""
+
+    latents: Tensor
+    """float32 [B, S, W], standardised"""
+    valid: Tensor
+    """bool [B, S]"""
+    domains: Tensor
+    """int64 [B], rows of the domain embedding"""
+    problems: Tensor
+    """int64 [B], equal for chains of one problem"""
+    first_error: Tensor
+    """int64 [B], segment index, -1 for a right chain"""
+
+    def rows(self, indices: Tensor) -> "Batch":
+        """The batch with rows chosen, repeated or permuted."""
+        return Batch(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def latent_columns(config: JepaConfig, width: int) -> np.ndarray | None:
+    """int64 indices of the columns that the model reads, None for all of them.
+
+    Raises:
+        InvalidInputError: the latents' width cannot hold the poolings that the config names.
+    """
+    if width % len(config.poolings):
+        raise InvalidInputError(
+            f"latents of width {width} cannot hold the {len(config.poolings)} poolings {', '.join(config.poolings)}",
+            cure="set `poolings` in the run's config to those of the student's record",
+        )
+    if config.use == config.poolings:
+        return None
+    block = width // len(config.poolings)
+    return np.concatenate([np.arange(block) + config.poolings.index(name) * block for name in config.use])
+
+
+def domain_rows(trained: tuple[str, ...], names: tuple[str, ...]) -> np.ndarray:
+    """int64 [len(names)]: the embedding row of each domain name, UNKNOWN_DOMAIN for one never trained on."""
+    return np.array([trained.index(name) + 1 if name in trained else UNKNOWN_DOMAIN for name in names], dtype=np.int64)
+
+
+class Assembler:
+    """Gathers chains of one set into batches."""
+
+    def __init__(self, latents: LatentSet, normalizer: Normalizer, config: JepaConfig, trained: tuple[str, ...]) -> None:
+        if latents.width != normalizer.width:
+            raise InvalidInputError(
+                f"latents are {latents.width} wide, the normaliser was fitted on {normalizer.width}",
+                cure="materialise latent_normalizer for the same student and dataset",
+            )
+        self._set = latents
+        self._normalizer = normalizer
+        self._columns = latent_columns(config, latents.width)
+        self._domains = domain_rows(trained, latents.domain_names)[latents.domains]
+        self._problems = np.unique(np.array(latents.problem_ids, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+    @property
+    def problems(self) -> np.ndarray:
+        """int64 [chains], equal for chains of one problem."""
+        return self._problems
+
+    def right_chains(self) -> np.ndarray:
+        """int64: indices of the right chains that have a step at all."""
+        return np.flatnonzero((self._set.lengths >= 2) & (self._set.first_error < 0))
+
+    def gather(self, indices: np.ndarray) -> Batch:
+        """The chains at `indices` (int64 [B]), padded to the longest of them."""
+        start, length = self._set.offsets[indices], self._set.lengths[indices]
+        place = np.arange(max(int(length.max(initial=1)), 1))
+        valid = place < length[:, None]
+        rows = (start[:, None] + place)[valid]
+        standard = self._normalizer.apply(np.asarray(self._set.latents[rows]))
+        if self._columns is not None:
+            standard = standard[:, self._columns]
+        padded = np.zeros((*valid.shape, standard.shape[1]), dtype=np.float32)
+        padded[valid] = standard
+        return Batch(
+            torch.from_numpy(padded),
+            torch.from_numpy(valid),
+            torch.from_numpy(self._domains[indices]),
+            torch.from_numpy(self._problems[indices]),
+            torch.from_numpy(self._set.first_error[indices].astype(np.int64)),
+        )
+
+
+class Sampler:
+    """Which chains an update sees: right chains once an epoch, and fresh wrong chains of the same problems.
+
+    The order is a function of (seed, epoch) and the negatives of the generator handed in, so that a run can be resumed
+    from its update number and the generator's state alone.
+    """
+
+    def __init__(self, latents: LatentSet, problems: np.ndarray, batch_size: int, seed: int) -> None:
+        usable = latents.lengths >= 2
+        self.right = np.flatnonzero(usable & (latents.first_error < 0))
+        wrong = np.flatnonzero(usable & (latents.first_error >= 0))
+        self.wrong = wrong[np.argsort(problems[wrong], kind="stable")]
+        self._wrong_start = np.searchsorted(problems[self.wrong], problems, side="left")
+        self._wrong_count = np.searchsorted(problems[self.wrong], problems, side="right") - self._wrong_start
+        self._lengths = latents.lengths
+        self._batch_size = min(batch_size, max(len(self.right), 1))
+        self._seed = seed
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    @property
+    def paired(self) -> int:
+        """Right chains whose problem has a wrong chain too."""
+        return int((self._wrong_count[self.right] > 0).sum())
+
+    def chains(self, update: int) -> np.ndarray:
+        """int64 [B]: the right chains of an update (counted from 0)."""
+        per_epoch = len(self.right) // self._batch_size
+        epoch, position = divmod(update, per_epoch)
+        if self._order[0] != epoch:
+            self._order = (epoch, self._shuffled(epoch, per_epoch))
+        return self._order[1][position]
+
+    def negatives(self, chains: np.ndarray, amount: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Up to `amount` wrong chains for a batch: (rows of the batch they belong to, chain indices), both int64 [M]."""
+        rows = np.flatnonzero(self._wrong_count[chains] > 0)
+        rows = rows[torch.randperm(len(rows), generator=generator).numpy()[:amount]]
+        draw = torch.rand(len(rows), generator=generator, dtype=torch.float64).numpy()
+        owners = chains[rows]
+        return rows, self.wrong[self._wrong_start[owners] + (draw * self._wrong_count[owners]).astype(np.int64)]
+
+    def _shuffled(self, epoch: int, batches: int) -> np.ndarray:
+        random = np.random.default_rng([self._seed, epoch])
+        order = random.permutation(self.right)[: batches * self._batch_size]
+        pool = np.arange(len(order)) // (self._batch_size * _POOL)
+        order = order[np.lexsort((self._lengths[order], pool))].reshape(batches, self._batch_size)
+        return order[random.permutation(batches)]

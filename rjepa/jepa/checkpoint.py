@@ -1,0 +1,134 @@
+"""Weights and training state to one safetensors file each, with their JSON in its header: never half of one, no pickle.
+
+`model.safetensors` is the trained model with its config: what is served. `training.safetensors` is everything that a
+killed run needs to go on as if nothing had happened.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rjepa.errors import CorruptError, NotFoundError
+from rjepa.files import atomic_path, sha256_file
+from rjepa.jepa.config import JepaConfig
+from rjepa.jepa.model import RJepa, build_model
+
+MODEL_FILE: Final = "model.safetensors"
+TRAINING_FILE: Final = "training.safetensors"
+_FORMAT: Final = "rjepa-model-1"
+_MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
+_CURE: Final = "delete its folder and materialise rjepa_checkpoint"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a run stands: plain JSON values. `fingerprint` names config and data; a run resumes only its own."""
+
+    fingerprint: str
+    update: int
+    seconds: float
+    curve: list[dict[str, float]]
+    window: list[dict[str, float]]
+    validation: list[dict[str, float]]
+
+
+def save_model(folder: Path, model: RJepa) -> str:
+    """Atomically write the model; returns the file's SHA-256, equal for equal weights and config."""
+    about = {
+        "format": _FORMAT,
+        "config": model.config.model_dump(mode="json"),
+        "width": model.width,
+        "domain_names": list(model.domain_names),
+    }
+    _save(folder / MODEL_FILE, _on_cpu(model.state_dict()), about)
+    return sha256_file(folder / MODEL_FILE)
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu") -> RJepa:
+    """The trained model of a folder, in evaluation mode and without gradients.
+
+    Raises:
+        NotFoundError: nothing was trained here.
+        CorruptError: the file is cut short, or is not a model of this format.
+    """
+    path = folder / MODEL_FILE
+    if not path.exists():
+        raise NotFoundError(f"there is no trained R-JEPA in {folder}", cure="materialise rjepa_checkpoint")
+    tensors, about = _load(path)
+    try:
+        if about["format"] != _FORMAT:
+            raise CorruptError(f"{path} has format {about['format']!r}, expected {_FORMAT!r}", cure=_CURE)
+        model = build_model(
+            JepaConfig.model_validate(about["config"]), int(about["width"]), tuple(about["domain_names"])
+        )
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValidationError, RuntimeError) as error:
+        raise CorruptError(f"{path} is not an R-JEPA ({error})", cure=_CURE) from error
+    return model.to(device).eval().requires_grad_(False)
+
+
+def save_training(
+    folder: Path, model: RJepa, optimizer: torch.optim.Optimizer, generator: torch.Generator, state: TrainingState
+) -> None:
+    """Atomically write weights, optimiser moments, random state and the run's own counters."""
+    tensors = {f"model.{name}": tensor for name, tensor in _on_cpu(model.state_dict()).items()}
+    for name, parameter in model.named_parameters():
+        for moment, tensor in _on_cpu(optimizer.state.get(parameter, {})).items():
+            tensors[f"optimizer.{moment}.{name}"] = tensor
+    tensors["random"] = generator.get_state()
+    _save(folder / TRAINING_FILE, tensors, vars(state))
+
+
+def load_training(
+    folder: Path, fingerprint: str, model: RJepa, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> TrainingState | None:
+    """Fill model, optimiser and generator from a checkpoint of the same run; None if there is none.
+
+    A checkpoint of another config or other data is not an error: the new run starts over and replaces it.
+
+    Raises:
+        CorruptError: the checkpoint cannot be read.
+    """
+    path = folder / TRAINING_FILE
+    if not path.exists():
+        return None
+    tensors, about = _load(path)
+    try:
+        if about["fingerprint"] != fingerprint:
+            return None
+        model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+        for name, parameter in model.named_parameters():
+            if f"optimizer.step.{name}" in tensors:
+                moments = {moment: tensors[f"optimizer.{moment}.{name}"] for moment in _MOMENTS}
+                # AdamW keeps its step counter where the parameter is when fused, as it is here on every device.
+                optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+        generator.set_state(tensors["random"])
+        return TrainingState(**about)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CorruptError(f"{path} is not a training checkpoint ({error})", cure=_CURE) from error
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _save(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    # One metadata key only: safetensors writes several in no fixed order, and equal models must give equal bytes.
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"rjepa": json.dumps(about, sort_keys=True)})
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("rjepa", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise CorruptError(f"{path} cannot be read ({error})", cure=_CURE) from error

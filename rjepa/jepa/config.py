@@ -1,0 +1,127 @@
+"""One run of R-JEPA as one frozen value, loaded whole from a YAML file of configs/rjepa/ and stamped into the weights.
+
+Shapes, losses and schedules read their numbers here; nothing else about a run is decided elsewhere.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rjepa.configs import CONFIGS, load_config
+
+Energy = Literal["raw", "latent", "rank"]
+"""Where an energy is read: error of the raw-latent head, error in the EMA target's space, or -log P(step is right)."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EncoderConfig(_Part):
+    """Context and target encoder."""
+
+    width: int = Field(160, ge=8)
+    depth: int = Field(3, ge=1)
+    heads: int = Field(4, ge=1)
+    causal: bool = Field(True, description="False only for the textbook baseline")
+
+
+class PredictorConfig(_Part):
+    """The predictor: narrower than the encoder, so that it cannot become the model."""
+
+    width: int = Field(128, ge=8)
+    depth: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+
+
+class MaskConfig(_Part):
+    """How often each kind of mask is drawn (relative weights), and how much an infill mask hides."""
+
+    causal: float = Field(0.7, ge=0, description="every step from the steps before it: what ranking asks")
+    suffix: float = Field(0.1, ge=0, description="all steps from a random cut on, from the steps before the cut")
+    random: float = Field(0.08, ge=0)
+    contiguous: float = Field(0.07, ge=0)
+    hierarchical: float = Field(0.05, ge=0, description="all but the first and the last step")
+    hidden_low: float = Field(0.3, gt=0, le=1)
+    hidden_high: float = Field(0.7, gt=0, le=1)
+    per_sample: int = Field(1, ge=1, le=8, description="views of each chain in an update")
+
+    def weights(self) -> list[float]:
+        """Relative weights in the order of `masks.KINDS`."""
+        return [self.causal, self.suffix, self.random, self.contiguous, self.hierarchical]
+
+
+class LossConfig(_Part):
+    """Weights of the terms; a head whose weight is 0 is not built."""
+
+    latent: float = Field(1.0, ge=0, description="L1 to the layer-normed EMA target")
+    raw: float = Field(1.0, ge=0, description="smooth-L1 to the standardised raw latent")
+    variance: float = Field(0.01, ge=0)
+    covariance: float = Field(0.01, ge=0)
+    infonce: float = Field(0.0, ge=0, description="uses wrong chains of the same problem as hard negatives")
+    rank: float = Field(0.0, ge=0, description="labelled: is this step wrong, given the steps before it?")
+    temperature: float = Field(0.1, gt=0, description="of InfoNCE")
+    queries: int = Field(512, ge=8, description="steps an update that InfoNCE looks at; its cost grows with the square")
+    rank_into_trunk: bool = Field(False, description="let the ranking head's gradient reach encoder and predictor")
+
+    @property
+    def uses_negatives(self) -> bool:
+        return self.infonce > 0 or self.rank > 0
+
+
+class OptimConfig(_Part):
+    """AdamW with warm-up and cosine, a rising weight decay, and the EMA of the target encoder."""
+
+    updates: int = Field(900, ge=0)
+    batch_size: int = Field(256, ge=2)
+    negatives: int = Field(128, ge=1, description="wrong chains an update, where negatives are used")
+    learning_rate: float = Field(2e-3, gt=0)
+    final_rate: float = Field(0.02, ge=0, le=1, description="last learning rate, as a share of the highest")
+    warmup: float = Field(0.05, ge=0, le=1, description="share of the updates")
+    weight_decay: tuple[float, float] = (0.02, 0.1)
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    ema: tuple[float, float] | None = Field(None, description="first and last momentum; None: from the run's length")
+    bf16: bool = Field(True, description="autocast the forward pass")
+    checkpoint_every: int = Field(200, ge=1)
+    domain_dropout: float = Field(0.1, ge=0, lt=1, description="share of chains shown without their domain")
+
+
+class JepaConfig(_Part):
+    """A whole run. `poolings` says what the latents hold, in order; `use` which of these the model reads."""
+
+    name: str = Field(min_length=1)
+    seed: int = 0
+    poolings: tuple[str, ...] = ("mean", "last", "end")
+    use: tuple[str, ...] = ("mean", "last", "end")
+    energy: Energy = "raw"
+    encoder: EncoderConfig = EncoderConfig()
+    predictor: PredictorConfig = PredictorConfig()
+    masks: MaskConfig = MaskConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for part in (self.encoder, self.predictor):
+            if part.width % part.heads or part.width % 2:
+                raise ValueError(f"width {part.width} must be even and a multiple of heads {part.heads}")
+        if self.predictor.width >= self.encoder.width:
+            raise ValueError(f"predictor.width {self.predictor.width} must be below encoder.width {self.encoder.width}")
+        if not self.use or not set(self.use) <= set(self.poolings) or len(set(self.poolings)) < len(self.poolings):
+            raise ValueError(f"use {self.use} must name some of poolings {self.poolings}, each once")
+        if sum(self.masks.weights()) <= 0 or self.masks.hidden_low > self.masks.hidden_high:
+            raise ValueError("masks need a positive weight and hidden_low <= hidden_high")
+        if not self.encoder.causal and self.masks.causal > 0:
+            raise ValueError("masks.causal must be 0 with a bidirectional encoder: its states have read later steps")
+        if not self.encoder.causal and self.loss.uses_negatives:
+            raise ValueError("loss.infonce and loss.rank need a causal encoder")
+        if self.loss.rank > 0 and self.loss.raw == 0:
+            raise ValueError("loss.rank reads the raw-latent head's error: loss.raw must be above 0")
+        if getattr(self.loss, self.energy) == 0:
+            raise ValueError(f"energy {self.energy!r} needs loss.{self.energy} above 0")
+        return self
+
+
+def load_jepa_config(name: str) -> JepaConfig:
+    """Read configs/rjepa/<name>.yaml (errors as `rjepa.configs.load_config`)."""
+    return load_config(CONFIGS / "rjepa" / f"{name}.yaml", JepaConfig)

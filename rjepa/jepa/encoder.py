@@ -1,0 +1,100 @@
+"""Latents of segments to states: the encoder that is used both as context encoder and, averaged, as target encoder.
+
+Legend: B chains, S segments, W latent columns, D states. The blocks are shared with the predictor.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rjepa.jepa.config import EncoderConfig
+
+
+def sinusoids(count: int, width: int, device: torch.device) -> Tensor:
+    """float32 [count, width]: fixed position codes, so that a chain longer than any in training has one too."""
+    rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(1000.0) / width))
+    angles = torch.arange(count, device=device)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    """Eager attention, `[B, H, Q, K]` scores: on short chains it beats the fused kernel, which is made for long ones.
+
+    queries [B, H, Q, d], keys and values [B, H, K, d], bias float [B, 1, Q, K] of 0 and -inf. Returns [B, H, Q, d].
+    """
+    scores = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1]) + bias
+    return scores.softmax(-1).to(values.dtype) @ values
+
+
+class Block(nn.Module):
+    """Pre-norm attention over a memory, then a feed-forward. With `memory=None` the memory is the block's own input."""
+
+    def __init__(self, width: int, heads: int, residual_scale: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_queries = nn.LayerNorm(width)
+        self.queries = nn.Linear(width, width)
+        self.keys_values = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.norm_hidden = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+        for last in (self.out, self.down):
+            nn.init.zeros_(last.bias)
+            with torch.no_grad():
+                last.weight.mul_(residual_scale)
+
+    def forward(self, inputs: Tensor, bias: Tensor, memory: Tensor | None = None) -> Tensor:
+        """inputs [B, Q, width], bias [B, 1, Q, K], memory [B, K, width]. Returns [B, Q, width]."""
+        normed = self.norm_queries(inputs)
+        keys, values = self._split(self.keys_values(normed if memory is None else memory)).chunk(2, dim=1)
+        mixed = attend(self._split(self.queries(normed)), keys, values, bias)
+        inputs = inputs + self.out(mixed.transpose(1, 2).flatten(2))
+        return inputs + self.down(F.gelu(self.up(self.norm_hidden(inputs)), approximate="tanh"))
+
+    def _split(self, states: Tensor) -> Tensor:
+        batch, size, width = states.shape
+        head_width = self.queries.out_features // self.heads
+        return states.view(batch, size, width // head_width, head_width).transpose(1, 2)
+
+
+class Encoder(nn.Module):
+    """Latent columns in, layer-normed states out. A causal encoder's state of t has read nothing after t."""
+
+    def __init__(self, config: EncoderConfig, columns: int, domains: int) -> None:
+        super().__init__()
+        self.causal = config.causal
+        self.project = nn.Linear(columns, config.width)
+        self.domain = nn.Embedding(domains, config.width)
+        nn.init.normal_(self.domain.weight, std=0.1)
+        scale = (2 * config.depth) ** -0.5
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, scale) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, elementwise_affine=False)
+
+    def forward(self, latents: Tensor, readable: Tensor, domains: Tensor) -> Tensor:
+        """latents float [B, S, W] standardised, readable bool [B, S], domains int64 [B]. Returns float32 [B, S, D].
+
+        The states of unreadable segments mean nothing and are read by no other segment.
+        """
+        states = self.project(latents) + sinusoids(latents.shape[1], self.domain.embedding_dim, latents.device)
+        states = states + self.domain(domains)[:, None, :]
+        bias = self._bias(readable)
+        for block in self.blocks:
+            states = block(states, bias)
+        return self.norm(states.float())
+
+    def _bias(self, readable: Tensor) -> Tensor:
+        size = readable.shape[1]
+        allowed = readable[:, None, :].expand(-1, size, -1)
+        if self.causal:
+            allowed = allowed & torch.ones(size, size, dtype=torch.bool, device=readable.device).tril()
+        # A segment may always read itself: a padded or hidden row needs one key, and nobody reads its state.
+        allowed = allowed | torch.eye(size, dtype=torch.bool, device=readable.device)
+        return as_bias(allowed)
+
+
+def as_bias(allowed: Tensor) -> Tensor:
+    """bool [B, Q, K] to float32 [B, 1, Q, K] of 0 and -inf."""
+    return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, -torch.inf)[:, None]

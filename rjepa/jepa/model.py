@@ -1,0 +1,128 @@
+"""R-JEPA: what the latent of a step should be, given the steps before it. Parts and forward passes; no files, no training.
+
+Legend: B chains, S segments, W latent columns, D encoder states, P predictor states.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rjepa.jepa.batches import Batch, latent_columns
+from rjepa.jepa.config import Energy, JepaConfig
+from rjepa.jepa.encoder import Encoder
+from rjepa.jepa.losses import latent_error, raw_error
+from rjepa.jepa.masks import View, causal_view, infill_view, steps_of
+from rjepa.jepa.predictor import Prediction, Predictor
+
+_RANK_HIDDEN = 64
+
+
+class RankHead(nn.Module):
+    """A small labelled head: the logit that the observed step is wrong, given what was predicted for it."""
+
+    def __init__(self, states: int, columns: int) -> None:
+        super().__init__()
+        self.predicted = nn.Linear(states, _RANK_HIDDEN)
+        self.surprise = nn.Linear(2 * columns, _RANK_HIDDEN)
+        self.out = nn.Linear(_RANK_HIDDEN, 1)
+
+    def forward(self, states: Tensor, raw: Tensor, observed: Tensor) -> Tensor:
+        """states [B, S, P], raw and observed [B, S, W]. Returns float32 logits [B, S]."""
+        difference = observed - raw
+        surprise = self.surprise(torch.cat([difference, difference.abs()], dim=-1))
+        return self.out(F.gelu(self.predicted(states) + surprise)).squeeze(-1).float()
+
+
+class RJepa(nn.Module):
+    """Context encoder, EMA target encoder, predictor and, where the config asks for it, a ranking head."""
+
+    def __init__(self, config: JepaConfig, width: int, domain_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.config = config
+        self.width = width
+        self.domain_names = domain_names
+        chosen = latent_columns(config, width)
+        columns = width if chosen is None else len(chosen)
+        domains = len(domain_names) + 1
+        self.context = Encoder(config.encoder, columns, domains)
+        self.predictor = Predictor(config.predictor, config.encoder.width, columns, domains, config.loss.raw > 0)
+        self.rank_head = RankHead(config.predictor.width, columns) if config.loss.rank > 0 else None
+        self.target = copy.deepcopy(self.context).requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.predictor.mask_token.device
+
+    @property
+    def parameters_trained(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    def forward_context(self, batch: Batch, readable: Tensor) -> Tensor:
+        """Context states float32 [B, S, D] that have read the readable segments (bool [B, S]) only."""
+        return self.context(batch.latents, readable, batch.domains)
+
+    @torch.no_grad()
+    def forward_target(self, batch: Batch) -> Tensor:
+        """Layer-normed target states float32 [B, S, D]; with a causal encoder, of t and what lies before it."""
+        return self.target(batch.latents, batch.valid, batch.domains)
+
+    def predict(self, batch: Batch, view: View) -> tuple[Prediction, Tensor]:
+        """Predictions of a view's targets, and the context states [B, S, D] they were made from."""
+        context = self.forward_context(batch, view.readable)
+        return self.predictor(context, view.visible, batch.domains), context
+
+    def wrong_logits(self, batch: Batch, prediction: Prediction) -> Tensor:
+        """float32 [B, S]: logit that each observed segment is wrong. Needs a ranking head."""
+        if self.rank_head is None or prediction.raw is None:
+            raise ValueError(f"config {self.config.name!r} has no ranking head: its loss.rank is 0")
+        return self.rank_head(prediction.states, prediction.raw, batch.latents)
+
+    @torch.no_grad()
+    def energies(self, batch: Batch, energy: Energy | None = None) -> Tensor:
+        """float32 [B, S]: how surprising each segment is; 0 for the prompt and for padding.
+
+        A causal encoder judges every segment from those before it, all in one pass. The textbook baseline's encoder is
+        bidirectional: it judges each segment from all the others, one pass a position.
+
+        Args:
+            energy: where to read it, the config's own choice if None.
+
+        Raises:
+            ValueError: the model has no head for this energy.
+        """
+        kind = energy or self.config.energy
+        if getattr(self.config.loss, kind) == 0:
+            raise ValueError(f"config {self.config.name!r} has no energy {kind!r}: its loss.{kind} is 0")
+        if self.config.encoder.causal:
+            prediction, _ = self.predict(batch, causal_view(batch.valid))
+            return torch.where(steps_of(batch.valid), self._energy(kind, batch, prediction), 0.0)
+        result = torch.zeros(batch.valid.shape, device=batch.valid.device)
+        place = torch.arange(batch.valid.shape[1], device=batch.valid.device)
+        for position in range(1, batch.valid.shape[1]):
+            hidden = (place == position) & batch.valid
+            prediction, _ = self.predict(batch, infill_view(batch.valid, hidden))
+            result = torch.where(hidden, self._energy(kind, batch, prediction), result)
+        return result
+
+    @torch.no_grad()
+    def update_target(self, momentum: float) -> None:
+        """target = momentum * target + (1 - momentum) * context."""
+        target, context = list(self.target.parameters()), list(self.context.parameters())
+        torch._foreach_lerp_(target, [parameter.detach() for parameter in context], 1 - momentum)
+
+    def _energy(self, kind: Energy, batch: Batch, prediction: Prediction) -> Tensor:
+        if kind == "rank":
+            # -log P(right): additive over steps, and never negative like the other two.
+            return F.softplus(self.wrong_logits(batch, prediction))
+        if kind == "raw" and prediction.raw is not None:
+            return raw_error(prediction.raw, batch.latents)
+        return latent_error(prediction.latent, self.forward_target(batch))
+
+
+def build_model(config: JepaConfig, width: int, domain_names: tuple[str, ...]) -> RJepa:
+    """A model with the initial weights of the config's seed; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return RJepa(config, width, domain_names)

@@ -1,0 +1,142 @@
+"""What one update minimises: views drawn, predictions made, terms weighed. The terms themselves are in `losses`.
+
+Legend: B right chains, M wrong chains, S segments, Q queries of InfoNCE, D target states.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rjepa.jepa import losses
+from rjepa.jepa.batches import UNKNOWN_DOMAIN, Batch
+from rjepa.jepa.masks import View, causal_view, draw_view, steps_of
+from rjepa.jepa.model import RJepa
+from rjepa.jepa.predictor import Prediction
+
+EQUIVALENT: Final = 1e-3
+"""Mean squared distance of standardised raw latents below which two steps are the same step, so that neither is the
+other's negative: equal text after an equal context differs by float16 rounding only."""
+
+
+def objective(
+    model: RJepa, batch: Batch, negatives: Batch | None, owners: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The weighted sum as `total` (with gradient) and every unweighted term by its name.
+
+    Args:
+        batch: right chains only; they alone are JEPA targets.
+        negatives: wrong chains [M, S'], used by InfoNCE (as keys) and by the ranking head.
+        owners: int64 [M], the row of `batch` that each wrong chain shares its problem with.
+    """
+    config, weights = model.config, model.config.loss
+    device = model.device
+    batch = _drop_domains(batch, config.optim.domain_dropout, generator)
+    repeated = torch.arange(len(batch.valid)).repeat_interleave(config.masks.per_sample)
+    view = draw_view(batch.valid[repeated], config.masks, generator)
+    picked = _queries(view, weights.queries, generator) if weights.infonce > 0 else None
+    batch, view = batch.to(device), view.to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.optim.bf16):
+        target = model.forward_target(batch)
+        if config.masks.per_sample > 1:
+            batch, target = batch.rows(repeated.to(device)), target[repeated.to(device)]
+        prediction, context = model.predict(batch, view)
+
+    read = context[view.readable]
+    terms = {
+        "latent": losses.masked_mean(losses.latent_error(prediction.latent, target), view.targets),
+        "variance": losses.variance_term(read),
+        "covariance": losses.covariance_term(read),
+    }
+    if prediction.raw is not None:
+        terms["raw"] = losses.masked_mean(losses.raw_error(prediction.raw, batch.latents), view.targets)
+    if negatives is not None:
+        negatives = negatives.to(device)
+        if picked is not None:
+            owners = _owner_rows(owners, len(batch.valid), config.masks.per_sample)
+            terms["infonce"] = _info_nce(model, batch, prediction, target, picked.to(device), negatives, owners)
+        if weights.rank > 0:
+            terms["rank"] = _rank(model, batch, prediction, view, negatives)
+    total = sum(getattr(weights, name) * value for name, value in terms.items())
+    return {"total": torch.as_tensor(total), **terms}
+
+
+def _drop_domains(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+    dropped = torch.rand(len(batch.domains), generator=generator) < share
+    return replace(batch, domains=batch.domains.masked_fill(dropped, UNKNOWN_DOMAIN))
+
+
+def _queries(view: View, amount: int, generator: torch.Generator) -> Tensor:
+    """int64 [Q, 2], (row, segment): causal targets only, for only these are what an energy will be asked for."""
+    candidates = (view.targets & view.causal[:, None]).nonzero()
+    return candidates[torch.randperm(len(candidates), generator=generator)[:amount]]
+
+
+def _owner_rows(owners: Tensor, rows: int, per_sample: int) -> Tensor:
+    """int64 [rows]: index of the wrong chain that belongs to each (repeated) row, -1 for none."""
+    partner = torch.full((rows // per_sample,), -1)
+    partner[owners] = torch.arange(len(owners))
+    return partner.repeat_interleave(per_sample)
+
+
+def _info_nce(
+    model: RJepa,
+    batch: Batch,
+    prediction: Prediction,
+    target: Tensor,
+    picked: Tensor,
+    negatives: Batch,
+    partner: Tensor,
+) -> Tensor:
+    """The true step against: steps of other problems, other steps of its chain, the wrong step at its position."""
+    if len(picked) == 0:
+        return prediction.latent.sum() * 0.0
+    rows, place = picked.unbind(1)
+    keys = F.normalize(target, dim=-1)
+    query = F.normalize(prediction.latent[rows, place], dim=-1)
+    observed = batch.latents[rows, place]
+
+    others = query @ keys[rows, place].T
+    others_usable = batch.problems[rows][:, None] != batch.problems[rows]
+    others_usable &= _distances(observed, observed) > EQUIVALENT
+
+    chain = torch.einsum("qd,qsd->qs", query, keys[rows])
+    chain_usable = steps_of(batch.valid)[rows] & (torch.arange(keys.shape[1], device=rows.device) != place[:, None])
+    chain_usable &= (batch.latents[rows] - observed[:, None]).square().mean(-1) > EQUIVALENT
+
+    wrong_rows = partner.to(rows.device)[rows]
+    reachable = (wrong_rows >= 0) & (place < negatives.valid.shape[1])
+    at = (wrong_rows.clamp(min=0), place.clamp(max=negatives.valid.shape[1] - 1))
+    with torch.autocast(rows.device.type, torch.bfloat16, enabled=model.config.optim.bf16):
+        wrong_target = model.forward_target(negatives)
+    hard = (query * F.normalize(wrong_target[at], dim=-1)).sum(-1)
+    hard_usable = reachable & negatives.valid[at] & (place >= negatives.first_error[at[0]])
+    hard_usable &= (negatives.latents[at] - observed).square().mean(-1) > EQUIVALENT
+
+    scores = torch.cat([hard[:, None], chain, others], dim=1)
+    usable = torch.cat([hard_usable[:, None], chain_usable, others_usable], dim=1)
+    positive = (query * keys[rows, place]).sum(-1)
+    return losses.info_nce(positive, scores, usable, model.config.loss.temperature)
+
+
+def _distances(left: Tensor, right: Tensor) -> Tensor:
+    """Mean squared distances [N, M] of rows [N, W] and [M, W]."""
+    inner = left @ right.T
+    return (left.square().sum(1)[:, None] + right.square().sum(1) - 2 * inner) / left.shape[1]
+
+
+def _rank(model: RJepa, batch: Batch, prediction: Prediction, view: View, negatives: Batch) -> Tensor:
+    """Steps of right chains, and the right prefix of wrong ones, against the wrong steps from the first error on."""
+    into_trunk = model.config.loss.rank_into_trunk
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=model.config.optim.bf16):
+        with torch.set_grad_enabled(into_trunk):
+            wrong_prediction, _ = model.predict(negatives, causal_view(negatives.valid))
+        right_logits = model.wrong_logits(batch, prediction if into_trunk else prediction.detached())
+        wrong_logits = model.wrong_logits(negatives, wrong_prediction)
+    right_mask, wrong_mask = view.targets & view.causal[:, None], steps_of(negatives.valid)
+    place = torch.arange(negatives.valid.shape[1], device=model.device)
+    is_wrong = (place >= negatives.first_error[:, None])[wrong_mask]
+    labels = torch.cat([torch.zeros_like(right_logits[right_mask], dtype=torch.bool), is_wrong])
+    return losses.rank_term(torch.cat([right_logits[right_mask], wrong_logits[wrong_mask]]), labels)

@@ -1,0 +1,58 @@
+"""Context states to a prediction of each target: told its position, never its text nor the length of the chain.
+
+Queries do not see each other, so that one pass predicts every step of every chain, each from its own visible segments.
+Legend: B chains, S segments, D encoder states, P predictor states, W latent columns.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rjepa.jepa.config import PredictorConfig
+from rjepa.jepa.encoder import Block, as_bias, sinusoids
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions for all positions; only those of a view's targets mean something."""
+
+    states: Tensor
+    """float32 [B, S, P]"""
+    latent: Tensor
+    """float32 [B, S, D], in the space of the EMA target"""
+    raw: Tensor | None
+    """float32 [B, S, W], the standardised raw latent; None where the raw head is not built"""
+
+    def detached(self) -> "Prediction":
+        """The same values without a gradient."""
+        raw = None if self.raw is None else self.raw.detach()
+        return Prediction(self.states.detach(), self.latent.detach(), raw)
+
+
+class Predictor(nn.Module):
+    """A mask token with the target's position asks the visible context states."""
+
+    def __init__(self, config: PredictorConfig, encoder_width: int, columns: int, domains: int, raw: bool) -> None:
+        super().__init__()
+        self.project = nn.Linear(encoder_width, config.width)
+        self.mask_token = nn.Parameter(torch.randn(config.width) * 0.1)
+        self.domain = nn.Embedding(domains, config.width)
+        nn.init.normal_(self.domain.weight, std=0.1)
+        scale = (2 * config.depth) ** -0.5
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, scale) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width)
+        self.to_latent = nn.Linear(config.width, encoder_width)
+        self.to_raw = nn.Linear(config.width, columns) if raw else None
+
+    def forward(self, context: Tensor, visible: Tensor, domains: Tensor) -> Prediction:
+        """context float32 [B, S, D], visible bool [B, S, S] (target, segment), domains int64 [B]."""
+        positions = sinusoids(context.shape[1], self.mask_token.shape[0], context.device)
+        memory = self.project(context) + positions
+        queries = (self.mask_token + self.domain(domains))[:, None, :] + positions
+        bias = as_bias(visible)
+        for block in self.blocks:
+            queries = block(queries, bias, memory)
+        states = self.norm(queries)
+        raw = None if self.to_raw is None else self.to_raw(states).float()
+        return Prediction(states.float(), self.to_latent(states).float(), raw)

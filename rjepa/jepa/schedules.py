@@ -1,0 +1,33 @@
+"""How learning rate, weight decay and EMA momentum move over a run. Pure functions of the update number."""
+
+import math
+from typing import Final
+
+from rjepa.jepa.config import OptimConfig
+
+_LONG_RUN: Final = 10_000
+"""Updates from which the target may end frozen: in a short run a momentum near 1 would leave it at its start."""
+
+
+def learning_rate(config: OptimConfig, update: int) -> float:
+    """Linear warm-up, then a cosine down to `final_rate` of the highest rate."""
+    warmup = max(1, round(config.warmup * config.updates))
+    if update < warmup:
+        return config.learning_rate * (update + 1) / warmup
+    share = (update - warmup) / max(1, config.updates - warmup)
+    return config.learning_rate * _cosine(1.0, config.final_rate, share)
+
+
+def weight_decay(config: OptimConfig, update: int) -> float:
+    """Cosine from the first to the last weight decay."""
+    return _cosine(*config.weight_decay, update / max(1, config.updates))
+
+
+def momentum(config: OptimConfig, update: int) -> float:
+    """Cosine from the first to the last EMA momentum, scaled to the run's length unless the config names both."""
+    ends = config.ema or ((0.996, 1.0) if config.updates >= _LONG_RUN else (0.99, 0.999))
+    return _cosine(*ends, update / max(1, config.updates))
+
+
+def _cosine(first: float, last: float, share: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * min(share, 1.0))) / 2

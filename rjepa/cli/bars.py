@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from typing import TextIO
 
 from rjepa.progress import Progress
 
@@ -12,17 +13,18 @@ _LINE_EVERY = 10.0
 
 
 @contextlib.contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
-    """Show one stage's progress: a bar on a terminal, a line every few seconds in a log."""
-    if sys.stderr.isatty():
-        with _rich_bar(label) as progress:
+def progress_bar(label: str, stream: TextIO | None = None) -> Iterator[Progress]:
+    """Show one stage's progress on `stream` (stderr): a bar on a terminal, a line every few seconds in a log."""
+    stream = stream or sys.stderr
+    if stream.isatty():
+        with _rich_bar(label, stream) as progress:
             yield progress
     else:
-        yield _Lines(label)
+        yield _Lines(label, stream)
 
 
 @contextlib.contextmanager
-def _rich_bar(label: str) -> Iterator[Progress]:
+def _rich_bar(label: str, stream: TextIO) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
@@ -35,7 +37,7 @@ def _rich_bar(label: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Bars(*columns, console=Console(file=stream), transient=True) as bars:
         task = bars.add_task(label, total=None, note="")
 
         def progress(done: int, total: int, note: str = "") -> None:
@@ -47,12 +49,12 @@ def _rich_bar(label: str) -> Iterator[Progress]:
 class _Lines:
     """Plain lines for logs, rate-limited."""
 
-    def __init__(self, label: str) -> None:
-        self._label = label
+    def __init__(self, label: str, stream: TextIO) -> None:
+        self._label, self._stream = label, stream
         self._next = time.monotonic() + _LINE_EVERY
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _LINE_EVERY
-            print(f"{self._label}: {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+            print(f"{self._label}: {done}/{total} {note}".rstrip(), file=self._stream, flush=True)

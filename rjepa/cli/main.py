@@ -67,3 +67,7 @@ def _storage_cure(error: OSError) -> str | None:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return "point RJEPA_HOME at a folder that you can write to"
     return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""`rjepa student`: train a small student from its recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the noun."""
+    noun = typer.Typer(help="Small students of our own: train one from its recipe.", no_args_is_help=True)
+    noun.callback()(_root)
+    noun.command("train")(train)
+    app.add_typer(noun, name="student")
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="A recipe: a file of configs/students/recipes/, without .yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder to write, in Hugging Face layout.")],
+    updates: Annotated[int | None, typer.Option(min=1, help="Train for so many updates, not the recipe's.")] = None,
+) -> None:
+    """Train a student. A run that was stopped goes on where it was.
+
+    Example: rjepa student train tiny-a --out students/mine && rjepa llm add mine --model students/mine
+    """
+    from rjepa.cli.bars import progress_bar
+    from rjepa.configs import CONFIGS, load_config
+    from rjepa.home import check_tag
+    from rjepa.students.recipe import StudentRecipe
+    from rjepa.students.training import train_student
+
+    path = CONFIGS / "students" / "recipes" / f"{check_tag(name, 'name of a recipe')}.yaml"
+    recipe = load_config(path, StudentRecipe)
+    if updates is not None:
+        recipe = recipe.model_copy(update={"updates": updates})
+    with progress_bar(f"student {name}") as progress:
+        folder = train_student(recipe, out, progress)
+    typer.echo(f"{folder}\nUse it with: rjepa llm add TAG --model {folder}")
+
+
+def _root() -> None:
+    """Keep `train` a verb of its own: a noun with a single verb would otherwise be that verb."""

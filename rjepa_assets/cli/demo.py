@@ -1,0 +1,27 @@
+"""`rjepa demo`: the whole path for one dataset and one bundled student, then what came of it."""
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the verb."""
+    app.command("demo")(demo)
+
+
+def demo(
+    dataset: Annotated[str, typer.Option(help="Dataset version: a file of configs/datasets/.")] = "v1.0.0",
+    llm: Annotated[str, typer.Option(help="Student: `rjepa llm list` names them.")] = "tiny-a",
+) -> None:
+    """Materialise the whole graph, from problems to a served release. Safe to stop and to run again.
+
+    Example: rjepa demo
+    """
+    from rjepa_assets.cli.materialising import materialise, open_home
+    from rjepa_assets.cli.summary import print_next_steps, print_results
+
+    home = open_home()
+    materialise(home, dataset, llm)
+    print_results(home, llm, dataset)
+    print_next_steps(home, llm, dataset)

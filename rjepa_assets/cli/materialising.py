@@ -1,0 +1,86 @@
+"""What `rjepa demo` and `rjepa backfill` share: bring the graph up to date for one dataset and one LLM, with bars."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TextIO
+
+from rjepa.errors import InvalidInputError, RjepaError
+from rjepa.home import Home, check_tag
+from rjepa.settings import load_settings
+
+if TYPE_CHECKING:
+    from rjepa_assets.pipeline import Step
+
+_BUSY: Final = "wait for it to finish, or stop it; it loses nothing"
+
+
+def open_home() -> Home:
+    """RJEPA_HOME as set, made absolute."""
+    return Home(load_settings().home.expanduser().resolve())
+
+
+def materialise(home: Home, dataset: str, llm_tag: str, redo_from: str | None = None) -> None:
+    """Bring every asset up to date, in order, showing each on stderr.
+
+    Raises:
+        NotFoundError: the dataset or the LLM is not registered.
+        InvalidInputError: a bad name, or another process is at work in this home.
+        RjepaError: a stage failed, with its cure.
+        KeyboardInterrupt: someone stopped it.
+    """
+    limit_threads()
+    from rjepa.students.catalog import load_record
+
+    from rjepa.datasets.recipe import load_recipe
+
+    load_recipe(home, check_tag(dataset, "dataset version"))
+    load_record(home, check_tag(llm_tag))
+
+    from rjepa_assets.definitions import build_defs
+    from rjepa_assets.defs.resources import HomeResource, ProgressResource
+    from rjepa_assets.instance import add_partitions, only_one, open_instance
+    from rjepa_assets.pipeline import Pipeline, Target
+    from rjepa_assets.processes import fail_abandoned_runs
+
+    with open_instance(home) as instance, only_one(home, "materialise", _BUSY), _terminal() as terminal:
+        if gone := fail_abandoned_runs(instance):
+            print(f"{len(gone)} run(s) of a process that was killed: going on from there", file=sys.stderr)
+        add_partitions(instance, home)
+        progress = ProgressResource(style="bar", stream=terminal.fileno())
+        defs = build_defs({"home": HomeResource(root=str(home.root)), "progress": progress})
+        pipeline = Pipeline(defs, instance, home, Target(dataset, llm_tag))
+        if redo_from is not None and redo_from not in pipeline.names:
+            raise InvalidInputError(f"there is no asset {redo_from!r}", cure=f"choose one of {', '.join(pipeline.names)}")
+        try:
+            for step in pipeline.run(lambda step: _say(terminal, step, "..."), redo_from):
+                _say(terminal, step, "is up to date" if step.seconds is None else f"done in {step.seconds:.1f} s")
+        except (RjepaError, KeyboardInterrupt):
+            print("What was finished is kept: run the same command again to go on.", file=sys.stderr)
+            raise
+
+
+def limit_threads() -> None:
+    """Hand RJEPA_THREADS to torch, before anything imports it."""
+    if threads := load_settings().threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+@contextlib.contextmanager
+def _terminal() -> Iterator[TextIO]:
+    """stderr as it is now: Dagster redirects descriptor 2 into a run's compute log while the run lasts."""
+    with os.fdopen(os.dup(2), "w", buffering=1) as terminal:
+        yield terminal
+
+
+def _say(terminal: TextIO, step: "Step", what: str) -> None:
+    print(f"[{step.number:2}/{step.total}] {step.asset} {step.partition}: {what}", file=terminal)
+
+
+def relative(path: Path) -> str:
+    """A path as its user would type it."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

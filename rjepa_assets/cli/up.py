@@ -1,0 +1,193 @@
+"""`rjepa up`: the Dagster UI, its daemon and the service as children of one command, which leaves none behind."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Final
+
+import typer
+
+from rjepa.errors import InvalidInputError, RjepaError
+from rjepa.settings import Settings, load_settings
+
+_READY_SECONDS: Final = 180.0
+"""`dagster dev` was seen to take 17 s on two idle cores; a busy small machine may take several times that."""
+
+_STOP_SECONDS: Final = 20.0
+"""`dagster dev` asks its own children to stop and waits for them; after this the whole group is killed."""
+
+
+class ChildFailedError(RjepaError):
+    """A server ended by itself, or never answered."""
+
+
+@dataclass
+class Child:
+    """One server: its process leads a group of its own, so that all it starts can be stopped with it."""
+
+    name: str
+    url: str
+    process: subprocess.Popen[str]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the verb."""
+    app.command("up")(up)
+
+
+def up() -> None:
+    """Start the Dagster UI, the daemon and the service; Ctrl-C stops all of it.
+
+    Example: rjepa up
+    """
+    from rjepa_assets.cli.materialising import open_home
+    from rjepa_assets.instance import REPOSITORY, add_partitions, only_one, open_instance
+    from rjepa_assets.processes import fail_abandoned_runs
+
+    settings, home = load_settings(), open_home()
+    for name, host, port in _addresses(settings):
+        _check_free(name, host, port)
+    with contextlib.ExitStack() as stack:
+        with open_instance(home) as instance:
+            stack.enter_context(only_one(home, "up", "use the one that is running, or stop it first"))
+            fail_abandoned_runs(instance, unclaimed=True)
+            add_partitions(instance, home)
+        stack.enter_context(_interrupt_on_sigterm())
+        children = stack.enter_context(_stopping_all())
+        dagster = ["-m", "dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml")]
+        dagster += ["-h", "127.0.0.1", "-p", str(settings.dagster_port)]
+        ui_url = f"http://127.0.0.1:{settings.dagster_port}"
+        service_url = f"http://{_reachable(settings.host)}:{settings.port}"
+        children.append(_start("dagster", dagster, f"{ui_url}/server_info"))
+        children.append(_start("service", ["-m", "rjepa.cli.main", "serve"], f"{service_url}/v1/health"))
+        _wait_until_ready(children)
+        print(f"\n  Dagster UI  {ui_url}\n  Service     {service_url}\n\nCtrl-C stops both.", flush=True)
+        _watch(children)
+
+
+def _addresses(settings: Settings) -> list[tuple[str, str, int]]:
+    return [
+        ("RJEPA_DAGSTER_PORT", "127.0.0.1", settings.dagster_port),
+        ("RJEPA_PORT", settings.host, settings.port),
+    ]
+
+
+def _check_free(variable: str, host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InvalidInputError(
+                f"cannot listen on {host}:{port} ({error.strerror})", cure=f"stop what uses it, or set {variable}"
+            ) from error
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host
+
+
+def _start(name: str, arguments: Sequence[str], url: str) -> Child:
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    threading.Thread(target=_relay, args=(name, process), daemon=True).start()
+    return Child(name, url, process)
+
+
+def _relay(name: str, process: subprocess.Popen[str]) -> None:
+    """Pass a child's output on, each line under its name."""
+    assert process.stdout is not None
+    with contextlib.suppress(ValueError, OSError):
+        for line in process.stdout:
+            print(f"{name:8} | {line}", end="", file=sys.stderr, flush=True)
+
+
+def _wait_until_ready(children: Sequence[Child]) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    waiting = list(children)
+    while waiting:
+        _check_alive(children)
+        waiting = [child for child in waiting if not _answers(child.url)]
+        if waiting and time.monotonic() > deadline:
+            names = ", ".join(child.name for child in waiting)
+            raise ChildFailedError(
+                f"{names} did not answer within {_READY_SECONDS:.0f} s", cure="read its lines above, then try again"
+            )
+        time.sleep(0.3)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status < 500
+    except urllib.error.HTTPError as error:
+        return error.code < 500
+    except (OSError, ValueError):
+        return False
+
+
+def _watch(children: Sequence[Child]) -> None:
+    """Return never: a child that ends, or a signal, raises."""
+    while True:
+        _check_alive(children)
+        time.sleep(0.5)
+
+
+def _check_alive(children: Sequence[Child]) -> None:
+    for child in children:
+        if (code := child.process.poll()) is not None:
+            raise ChildFailedError(f"{child.name} ended with code {code}", cure="read its lines above, then try again")
+
+
+@contextlib.contextmanager
+def _interrupt_on_sigterm() -> Iterator[None]:
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _stopping_all() -> Iterator[list[Child]]:
+    children: list[Child] = []
+    try:
+        yield children
+    finally:
+        # A second Ctrl-C must not leave a half-stopped set behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for child in children:
+            _signal_group(child, signal.SIGINT)
+        deadline = time.monotonic() + _STOP_SECONDS
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+        for child in children:
+            _signal_group(child, signal.SIGKILL)
+            child.process.wait()
+
+
+def _signal_group(child: Child, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.process.pid, number)

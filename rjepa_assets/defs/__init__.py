@@ -1,0 +1,1 @@
+"""One module per stage with the checks of its assets; partitions, resources and automation beside."""

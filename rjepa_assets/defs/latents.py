@@ -1,0 +1,46 @@
+"""What the student's hidden states say at each step of every validated chain."""
+
+import dagster as dg
+
+from rjepa_assets.defs.chains import dataset_release
+from rjepa_assets.defs.partitions import PAIRS, SAME_DATASET, SAME_LLM, split_pair
+from rjepa_assets.defs.resources import HomeResource, ProgressResource
+from rjepa_assets.defs.stage import GPU_POOL, WHEN_MISSING, materialized, partitioned_check, running
+from rjepa_assets.defs.students import student
+
+
+@dg.asset(
+    partitions_def=PAIRS,
+    deps=[
+        dg.AssetDep(dataset_release, partition_mapping=SAME_DATASET),
+        dg.AssetDep(student, partition_mapping=SAME_LLM),
+    ],
+    group_name="latents",
+    owners=["team:students"],
+    kinds={"pytorch", "safetensors", "parquet"},
+    pool=GPU_POOL,
+    automation_condition=WHEN_MISSING,
+)
+def latents(
+    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
+) -> dg.MaterializeResult:
+    """One vector a step of every validated chain: content-addressed shards of safetensors, with Parquet beside them."""
+    from rjepa.latents.shards import build_latents
+    from rjepa.students.stage import open_student
+
+    dataset, llm_tag = split_pair(context.partition_key)
+    with running(context, progress) as report_progress:
+        opened = open_student(home.open(), llm_tag)
+        return materialized(build_latents(home.open(), opened, dataset, report_progress))
+
+
+@partitioned_check(latents, blocking=True)
+def latents_are_finite_and_spread(
+    context: dg.AssetCheckExecutionContext, home: HomeResource
+) -> dg.AssetCheckResult:
+    """No value is NaN or infinite, and the dimensions vary from step to step."""
+    from rjepa.latents.measures import measure_spread
+
+    dataset, llm_tag = split_pair(context.partition_key)
+    spread = measure_spread(home.open(), llm_tag, dataset)
+    return dg.AssetCheckResult(passed=spread.is_healthy, metadata=spread.as_metadata())

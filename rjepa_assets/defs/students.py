@@ -1,0 +1,83 @@
+"""The LLM under study, and what it answers: resolved weights, and the frozen candidates sampled from them."""
+
+import dagster as dg
+from pydantic import Field
+
+from rjepa_assets.defs.chains import dataset_release
+from rjepa_assets.defs.partitions import LLMS, PAIRS, SAME_DATASET, SAME_LLM, split_pair
+from rjepa_assets.defs.resources import HomeResource, ProgressResource
+from rjepa_assets.defs.stage import GPU_POOL, WHEN_MISSING, materialized, partitioned_check, running
+
+
+class RolloutConfig(dg.Config):
+    """How many chains a problem, and from which seed."""
+
+    num_candidates: int = Field(8, ge=2, le=64, description="K: sampled chains a problem, beside the greedy one")
+    seed: int = Field(0, ge=0, description="of the sampling noise")
+
+
+@dg.asset(
+    partitions_def=LLMS,
+    group_name="students",
+    owners=["team:students"],
+    kinds={"huggingface", "safetensors"},
+    pool=GPU_POOL,
+    automation_condition=WHEN_MISSING,
+)
+def student(
+    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
+) -> dg.MaterializeResult:
+    """The student's weights: bundled, a local folder or the hub. Its version hashes all that shapes latents."""
+    from rjepa.students.stage import resolve_and_record
+
+    with running(context, progress) as report_progress:
+        return materialized(resolve_and_record(home.open(), context.partition_key, report_progress))
+
+
+@dg.asset(
+    partitions_def=PAIRS,
+    deps=[
+        dg.AssetDep(dataset_release, partition_mapping=SAME_DATASET),
+        dg.AssetDep(student, partition_mapping=SAME_LLM),
+    ],
+    group_name="students",
+    owners=["team:students"],
+    kinds={"pytorch", "parquet", "safetensors"},
+    pool=GPU_POOL,
+    automation_condition=WHEN_MISSING,
+)
+def rollouts(
+    context: dg.AssetExecutionContext, config: RolloutConfig, home: HomeResource, progress: ProgressResource
+) -> dg.MaterializeResult:
+    """K chains a problem sampled by the student, judged and frozen, with latents: what every method chooses from."""
+    from rjepa.latents.rollouts import build_rollouts
+    from rjepa.students.stage import open_student
+
+    dataset, llm_tag = split_pair(context.partition_key)
+    with running(context, progress) as report_progress:
+        report = build_rollouts(
+            home.open(),
+            open_student(home.open(), llm_tag),
+            dataset,
+            num_candidates=config.num_candidates,
+            seed=config.seed,
+            progress=report_progress,
+        )
+        return materialized(report)
+
+
+@partitioned_check(rollouts)
+def rollouts_are_in_the_target_regime(
+    context: dg.AssetCheckExecutionContext, home: HomeResource
+) -> dg.AssetCheckResult:
+    """The student is neither too weak nor too strong for a choice among its answers to show anything."""
+    from rjepa.latents.regime import measure_regime
+
+    dataset, llm_tag = split_pair(context.partition_key)
+    regime = measure_regime(home.open(), llm_tag, dataset)
+    return dg.AssetCheckResult(
+        passed=regime.is_met,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=regime.as_metadata(),
+        description=regime.text,
+    )

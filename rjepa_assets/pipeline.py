@@ -1,0 +1,179 @@
+"""Materialise the graph for one dataset and one LLM, asset by asset, each in a Dagster run of its own.
+
+A kill loses at most the asset in flight, and what that stage had already written is picked up by the library. An asset
+is left alone where it was made by a run that succeeded, from the inputs as they are now, and its files are still there.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
+
+from rjepa.errors import RjepaError, StorageError
+from rjepa.home import Home
+from rjepa_assets.defs.partitions import DATASETS, LLMS, pair_key
+from rjepa_assets.outputs import output_of
+from rjepa_assets.processes import PROCESS_TAG, Process
+
+_QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Dagster's own log lines stay in its storage, where the UI shows them; the terminal has bars."""
+
+_DATA_VERSION: Final = "dagster/data_version"
+_INPUT_VERSION: Final = "dagster/input_data_version/"
+
+
+class StageFailedError(RjepaError):
+    """A run of one asset failed for a reason that the library has not foreseen."""
+
+
+class CheckFailedError(RjepaError):
+    """What an asset made does not pass its blocking check."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to materialise: one dataset version and one LLM."""
+
+    dataset: str
+    llm_tag: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One asset of the target. `seconds` is None where it was there already."""
+
+    asset: str
+    partition: str
+    number: int
+    total: int
+    seconds: float | None = None
+
+
+class Pipeline:
+    """The assets in order, on one instance."""
+
+    def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance, home: Home, target: Target) -> None:
+        self._instance, self._home, self._target = instance, home, target
+        self._graph = defs.resolve_asset_graph()
+        self._job = defs.resolve_implicit_global_asset_job_def()
+        self._order: list[dg.AssetKey] = list(self._graph.toposorted_asset_keys)
+        self.names = [key.to_user_string() for key in self._order]
+
+    def run(self, starting: Callable[[Step], None], redo_from: str | None = None) -> Iterator[Step]:
+        """Bring every asset up to date, in order, and yield each when it is.
+
+        `redo_from` names an asset that is made again, with all that follows it, though it is up to date.
+
+        Raises:
+            RjepaError: a stage failed; nothing after it was started.
+            KeyboardInterrupt: someone stopped it.
+        """
+        redo = False
+        for number, key in enumerate(self._order, start=1):
+            name = key.to_user_string()
+            step = Step(name, self._partition(key), number, len(self._order))
+            redo = redo or name == redo_from
+            if redo or not self.is_current(key):
+                starting(step)
+                before = time.monotonic()
+                self._materialise(key)
+                step = Step(step.asset, step.partition, step.number, step.total, time.monotonic() - before)
+            yield step
+
+    def is_current(self, key: dg.AssetKey) -> bool:
+        """Made by a run that succeeded (its blocking checks with it), from today's inputs, and still on the disk."""
+        made = self._latest(key, self._partition(key))
+        if made is None or made.asset_materialization is None:
+            return False
+        run = self._instance.get_run_by_id(made.run_id)
+        if run is None or run.status != dg.DagsterRunStatus.SUCCESS:
+            return False
+        tags = made.asset_materialization.tags or {}
+        for parent in self._graph.get(key).parent_keys:
+            if tags.get(_INPUT_VERSION + parent.to_user_string()) != self._version_as_input(parent, key):
+                return False
+        output = output_of(self._home, key.to_user_string(), self._target.dataset, self._target.llm_tag)
+        return output.exists()
+
+    def _materialise(self, key: dg.AssetKey) -> None:
+        name = key.to_user_string()
+        config: dict[str, Any] = dict(_QUIET)
+        if name == "release":
+            config["ops"] = {"release": {"config": {"dataset": self._target.dataset}}}
+        try:
+            self._job.execute_in_process(
+                run_config=config,
+                instance=self._instance,
+                partition_key=self._partition(key),
+                asset_selection=[key],
+                tags={PROCESS_TAG: Process.current().tag()},
+            )
+        except DagsterExecutionInterruptedError:
+            raise KeyboardInterrupt from None
+        except DagsterAssetCheckFailedError as error:
+            raise CheckFailedError(
+                f"what {name} made does not pass: {self._failed_checks(key)}",
+                cure=f"look at {name} in the Dagster UI (rjepa up), mend its input or configuration, run this again",
+            ) from error
+        except dg.Failure as error:
+            if isinstance(error.__cause__, RjepaError):
+                raise error.__cause__ from None
+            raise _unforeseen(name, error) from error
+        except Exception as error:
+            raise _unforeseen(name, error) from error
+
+    def _partition(self, key: dg.AssetKey) -> str:
+        partitions = self._graph.get(key).partitions_def
+        if partitions == DATASETS:
+            return self._target.dataset
+        if partitions == LLMS:
+            return self._target.llm_tag
+        return pair_key(self._target.dataset, self._target.llm_tag)
+
+    def _latest(self, key: dg.AssetKey, partition: str) -> dg.EventLogRecord | None:
+        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])
+        records = self._instance.fetch_materializations(wanted, limit=1).records
+        return records[0] if records else None
+
+    def _version_as_input(self, parent: dg.AssetKey, child: dg.AssetKey) -> str:
+        """What Dagster records of an input: SHA-256 over the data versions of its partitions, sorted by key."""
+        partitions = [self._partition(parent)]
+        if self._graph.get(child).partitions_def == LLMS and self._graph.get(parent).partitions_def != LLMS:
+            made = self._instance.get_materialized_partitions(parent)
+            partitions = sorted(key for key in made if key.endswith(f"|{self._target.llm_tag}"))
+        versions = []
+        for partition in partitions:
+            record = self._latest(parent, partition)
+            if record is not None and record.asset_materialization is not None:
+                versions.append((record.asset_materialization.tags or {}).get(_DATA_VERSION, ""))
+        return hashlib.sha256("".join(versions).encode()).hexdigest()
+
+    def _failed_checks(self, key: dg.AssetKey) -> str:
+        storage = self._instance.event_log_storage
+        failed = []
+        for check in self._graph.asset_check_keys:
+            if check.asset_key == key:
+                records = storage.get_asset_check_execution_history(check, limit=1)
+                evaluation = records[0].event.dagster_event.asset_check_evaluation_data if records else None
+                if evaluation is not None and not evaluation.passed:
+                    failed.append(f"{check.name} ({evaluation.description})" if evaluation.description else check.name)
+        return ", ".join(failed) or "a blocking check"
+
+
+def _unforeseen(name: str, error: BaseException) -> RjepaError:
+    text = str(error) or type(error).__name__
+    if "disk is full" in text or "No space left" in text:
+        return StorageError(
+            f"the disk is full: cannot finish {name}",
+            cure="free some space or point RJEPA_HOME at a larger disk, then run the same command again",
+        )
+    first_line = text.strip().splitlines()[0]
+    return StageFailedError(
+        f"{name} failed: {type(error).__name__}: {first_line}",
+        cure="its run in the Dagster UI (rjepa up) shows where; what was finished is kept, run this again to go on",
+    )
+

@@ -61,7 +61,7 @@ class ScoreCalibration(FrozenValue):
     logprob_length: CompositeScore
     combined: CompositeScore
     selection: Literal["best_of", "vote"] = Field(description="better of the two for `combined`, on validation")
-    probability: tuple[ProbabilityModel, ...] = Field(min_length=1, description="by number of candidates, ascending")
+    probability: tuple[ProbabilityModel, ...] = Field(min_length=1, description="one a number of candidates, ascending")
     attribution: tuple[TermAttribution, ...]
     auroc: dict[ScoreName, float] = Field(description="within-problem AUROC on validation, in sample")
     loss: float = Field(description="pairwise loss of `combined` on validation, in nats")
@@ -95,7 +95,7 @@ class ScoreCalibration(FrozenValue):
     def p_correct(self, features: Features, ids: IntArray) -> FloatArray:
         """P(each candidate's final answer is right), float64 `[problems, candidates]`; 0 without an answer.
 
-        Fitted with 1, 2, 4, ... candidates a problem; the largest of these not above the number given is used.
+        There is one model for each number of candidates up to 16; the nearest one below is used.
         """
         model = next(
             (part for part in reversed(self.probability) if part.num_candidates <= ids.shape[1]), self.probability[0]

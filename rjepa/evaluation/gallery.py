@@ -1,0 +1,72 @@
+"""Which problems are worth a look, with every candidate's steps and energies."""
+
+from typing import Final
+
+import numpy as np
+
+from rjepa.evaluation.baselines import Choice
+from rjepa.evaluation.pool import CandidatePool
+from rjepa.evaluation.results import GalleryCandidate, GalleryItem
+from rjepa.inference.aggregate import FloatArray
+
+EACH_KIND: Final = 2
+_LONGEST: Final = 600
+"""Characters kept of a statement or a step: a run-away chain must not fill the page."""
+
+
+def pick_gallery(
+    pool: CandidatePool, handed_out: Choice, majority: Choice, p_correct: FloatArray, scores: FloatArray
+) -> tuple[GalleryItem, ...]:
+    """The first problems of each kind: won and lost against majority, and missed by both though a candidate was right.
+
+    Args:
+        p_correct: float64 `[problems, candidates]`.
+        scores: of R-JEPA + log-probability, same shape.
+    """
+    ours, theirs, possible = handed_out.correct > 0.5, majority.correct > 0.5, pool.correct.any(axis=1)
+    kinds = {"lost": ~ours & theirs, "won": ours & ~theirs, "missed": ~ours & ~theirs & possible}
+    return tuple(
+        _item(pool, int(index), kind, handed_out, majority, p_correct, scores)
+        for kind, mask in kinds.items()
+        for index in np.flatnonzero(mask)[:EACH_KIND]
+    )
+
+
+def _item(
+    pool: CandidatePool,
+    index: int,
+    kind: str,
+    handed_out: Choice,
+    majority: Choice,
+    p_correct: FloatArray,
+    scores: FloatArray,
+) -> GalleryItem:
+    problem = pool.problems[index]
+    candidates = [
+        GalleryCandidate(
+            sample_index=candidate.sample_index,
+            steps=tuple(_cut(step) for step in candidate.steps),
+            final_answer=None if candidate.final_answer is None else _cut(candidate.final_answer),
+            is_correct=bool(candidate.is_correct),
+            first_error_step=candidate.first_error_step,
+            reason=candidate.reason,
+            energies=tuple(np.nan_to_num(pool.energies[index][position]).tolist()),
+            score=float(scores[index, position]) if np.isfinite(scores[index, position]) else None,
+            p_correct=float(p_correct[index, position]),
+            chosen=handed_out.chosen[index] == position,
+            chosen_by_majority=majority.chosen[index] == position,
+        )
+        for position, candidate in enumerate(pool.candidates[index])
+    ]
+    return GalleryItem(
+        kind=kind,
+        problem_id=problem.problem_id,
+        domain=problem.domain,
+        statement=_cut(problem.statement),
+        answer_gold=problem.answer_gold,
+        candidates=tuple(candidates),
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

@@ -1,0 +1,200 @@
+"""The leaderboard: each method in each domain, with intervals. Plain values, and their rendering as text.
+
+Which methods there are is decided in `rjepa.evaluation.baselines`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from pydantic import Field
+
+from rjepa.evaluation.baselines import METHOD, Choice, Group
+from rjepa.evaluation.metrics import auroc, gap_closed, none_if_undefined, within_problem_auroc
+from rjepa.evaluation.statistics import RESAMPLES, Resamples, interval
+from rjepa.inference.aggregate import FloatArray
+from rjepa.inference.rerank import FrozenValue
+from rjepa.inference.voting import BoolArray
+
+ALL: Final = "all"
+"""The name of the row over every domain: the mean over problems, so that large domains weigh more."""
+
+
+class LeaderboardRow(FrozenValue):
+    """One method in one domain. Intervals are 95 % bootstrap intervals over problems."""
+
+    method: str
+    label: str
+    group: Group
+    domain: str
+    problems: int
+    accuracy: float
+    ci_low: float
+    ci_high: float
+    gap_closed: float | None = Field(description="0 at mean@1, 1 at pass@K; None where they are equal")
+    gap_low: float | None
+    gap_high: float | None
+    within_auroc: float | None = Field(description="right above wrong candidates of the same problem")
+    within_low: float | None
+    within_high: float | None
+    pooled_auroc: float | None = Field(description="right above wrong candidates of any problem")
+    first_error_auroc: float | None = Field(None, description="energy alone: first wrong steps above right ones")
+    tokens: float = Field(description="generated per problem, mean")
+
+
+class Leaderboard(FrozenValue):
+    """Every method on the same candidates, "all" first, then domain by domain."""
+
+    rows: tuple[LeaderboardRow, ...]
+    num_candidates: int
+    resamples: int
+    seed: int
+
+    @property
+    def domains(self) -> list[str]:
+        """ "all" first."""
+        return list(dict.fromkeys(row.domain for row in self.rows))
+
+    def domain(self, domain: str) -> list[LeaderboardRow]:
+        return [row for row in self.rows if row.domain == domain]
+
+    def row(self, method: str, domain: str = ALL) -> LeaderboardRow:
+        """
+        Raises:
+            KeyError: there is no such row.
+        """
+        for row in self.rows:
+            if row.method == method and row.domain == domain:
+                return row
+        raise KeyError(f"{method} in {domain}")
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One flat dictionary a row: for JSON, a data frame or a table in a terminal."""
+        return [row.model_dump(mode="json") for row in self.rows]
+
+    def to_markdown(self, domain: str | None = None) -> str:
+        """A Markdown table of one domain; None for all of them, each under its heading."""
+        names = self.domains if domain is None else [domain]
+        return "\n\n".join(f"**{_cell(name)}**\n\n{_markdown_table(self.domain(name))}" for name in names)
+
+    def to_text(self, domain: str = ALL) -> str:
+        """A plain table of one domain, for a terminal or a log."""
+        cells = [HEADINGS, *(display_cells(row) for row in self.domain(domain))]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
+        lines = [
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells
+        ]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+HEADINGS: Final = ("Method", "Accuracy", "95 % interval", "Gap closed", "Within-problem AUROC", "Tokens")
+
+
+def display_cells(row: LeaderboardRow) -> tuple[str, ...]:
+    """A row as people read it, in the order of `HEADINGS`."""
+    return (
+        row.label,
+        f"{row.accuracy:.1%}",
+        f"{row.ci_low:.1%} to {row.ci_high:.1%}",
+        "-" if row.gap_closed is None else f"{row.gap_closed:+.2f}",
+        "-" if row.within_auroc is None else f"{row.within_auroc:.3f}",
+        f"{row.tokens:.0f}",
+    )
+
+
+def build_leaderboard(
+    choices: Mapping[str, Choice],
+    correct: BoolArray,
+    domains: Sequence[str],
+    first_error: Mapping[str, float | None],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Leaderboard:
+    """Judge every method's choices, over all problems and in each domain.
+
+    Args:
+        choices: by method key; `mean_at_1` and `oracle` must be among them.
+        correct: bool `[problems, candidates]`.
+        domains: each problem's domain.
+        first_error: first-error AUROC of the energies, by domain and for "all".
+        seed: of the bootstrap.
+    """
+    names = np.array(domains)
+    parts = {ALL: np.ones(len(names), dtype=bool)} | {name: names == name for name in sorted(set(domains) - {ALL})}
+    within = {
+        key: within_problem_auroc(choice.scores, correct)
+        for key, choice in choices.items()
+        if choice.scores is not None
+    }
+    rng = np.random.default_rng(seed)
+    rows = []
+    for domain, mask in parts.items():
+        rows += _domain_rows(domain, mask, choices, correct, within, first_error.get(domain), rng, resamples)
+    return Leaderboard(rows=tuple(rows), num_candidates=correct.shape[1], resamples=resamples, seed=seed)
+
+
+def _domain_rows(
+    domain: str,
+    mask: BoolArray,
+    choices: Mapping[str, Choice],
+    correct: BoolArray,
+    within: Mapping[str, FloatArray],
+    first_error: float | None,
+    rng: np.random.Generator,
+    resamples: int,
+) -> list[LeaderboardRow]:
+    keys = list(choices)
+    hits = np.stack([choices[key].correct[mask] for key in keys], axis=1)
+    nothing = np.full(int(mask.sum()), np.nan)
+    ranks = np.stack([within[key][mask] if key in within else nothing for key in keys], axis=1)
+    resampled = Resamples(len(hits), rng=rng, resamples=resamples).means(np.concatenate([hits, ranks], axis=1))
+    drawn_hits, drawn_ranks = resampled[:, : len(keys)], resampled[:, len(keys) :]
+
+    floor, ceiling = keys.index("mean_at_1"), keys.index("oracle")
+    accuracy = hits.mean(axis=0)
+    gap = gap_closed(accuracy, accuracy[floor], np.full(len(keys), accuracy[ceiling]))
+    drawn_gap = gap_closed(drawn_hits, drawn_hits[:, [floor]], np.repeat(drawn_hits[:, [ceiling]], len(keys), axis=1))
+    low, high = interval(drawn_hits)
+    gap_low, gap_high = interval(drawn_gap)
+    within_low, within_high = interval(drawn_ranks)
+    rows = []
+    for column, key in enumerate(keys):
+        scores, known = choices[key].scores, np.isfinite(ranks[:, column])
+        rows.append(
+            LeaderboardRow(
+                method=key,
+                label=METHOD[key].label,
+                group=METHOD[key].group,
+                domain=domain,
+                problems=len(hits),
+                accuracy=float(accuracy[column]),
+                ci_low=float(low[column]),
+                ci_high=float(high[column]),
+                gap_closed=none_if_undefined(gap[column]),
+                gap_low=none_if_undefined(gap_low[column]),
+                gap_high=none_if_undefined(gap_high[column]),
+                within_auroc=none_if_undefined(ranks[known, column].mean()) if known.any() else None,
+                within_low=none_if_undefined(within_low[column]),
+                within_high=none_if_undefined(within_high[column]),
+                pooled_auroc=None if scores is None else none_if_undefined(auroc(scores[mask], correct[mask])),
+                first_error_auroc=first_error if key == "rjepa" else None,
+                tokens=float(choices[key].tokens[mask].mean()),
+            )
+        )
+    return rows
+
+
+def _markdown_table(rows: Sequence[LeaderboardRow]) -> str:
+    lines = [HEADINGS, ("---",) + ("---:",) * (len(HEADINGS) - 1), *(display_cells(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Domain names come from imported files: keep them from breaking out of a table cell or becoming HTML."""
+    plain = " ".join(text.split())
+    for character in "\\`*_[]<>|":
+        plain = plain.replace(
+            character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]
+        )
+    return plain

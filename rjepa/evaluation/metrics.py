@@ -1,0 +1,185 @@
+"""How good is a score, a choice, a probability: AUROC, pass@k, gap closed, ECE, risk against coverage.
+
+Pure functions over numpy arrays. Intervals and tests live in `rjepa.evaluation.statistics`. A figure that is not
+defined (no wrong candidate, no gap to close) is NaN here and None in a report.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from rjepa.inference.aggregate import FloatArray
+from rjepa.inference.voting import BoolArray, IntArray
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Predictions between `low` and `high`: how many, their mean, and the share that was right."""
+
+    low: float
+    high: float
+    count: int
+    predicted: float
+    observed: float
+
+
+def none_if_undefined(value: float) -> float | None:
+    """A figure for a report: NaN has no place in JSON."""
+    return float(value) if np.isfinite(value) else None
+
+
+def auroc(scores: FloatArray, positive: BoolArray) -> float:
+    """P(a positive scores above a negative), ties counting half. `[n]`; NaN without both kinds."""
+    scores, positive = np.ravel(scores), np.ravel(positive)
+    hits = int(positive.sum())
+    misses = positive.size - hits
+    if not hits or not misses:
+        return float("nan")
+    return float((rankdata(scores)[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))
+
+
+def within_problem_auroc(scores: FloatArray, correct: BoolArray) -> FloatArray:
+    """AUROC of right against wrong candidates inside each problem, float64 `[problems]`; NaN where not mixed.
+
+    Difficulty is the same for all candidates of a problem, so it cannot help a score here as it does when pooled.
+    """
+    scores = np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    above = scores[:, :, None] > scores[:, None, :]
+    level = scores[:, :, None] == scores[:, None, :]
+    pairs = correct[:, :, None] & ~correct[:, None, :]
+    wins = np.where(pairs, above + 0.5 * level, 0.0).sum(axis=(1, 2))
+    count = pairs.sum(axis=(1, 2))
+    return np.divide(wins, count, out=np.full(len(scores), np.nan), where=count > 0)
+
+
+def pass_at_k(correct: BoolArray, k: int) -> FloatArray:
+    """Unbiased P(at least one of k samples is right), float64 `[problems]`: 1 - C(n - c, k) / C(n, k).
+
+    Args:
+        correct: bool `[problems, n]`.
+        k: from 1 to n.
+
+    Raises:
+        ValueError: k is out of range.
+    """
+    total = correct.shape[1]
+    if not 1 <= k <= total:
+        raise ValueError(f"k must be between 1 and {total}, got {k}")
+    wrong = total - correct.sum(axis=1)
+    drawn = np.arange(k)
+    return 1.0 - np.prod(np.maximum(wrong[:, None] - drawn, 0) / (total - drawn), axis=1)
+
+
+def gap_closed(accuracy: FloatArray | float, mean_at_1: FloatArray | float, ceiling: FloatArray | float) -> FloatArray:
+    """(accuracy - mean@1) / (pass@K - mean@1): 0 for choosing blindly, 1 for the oracle; NaN without a gap."""
+    gap = np.asarray(ceiling, dtype=np.float64) - mean_at_1
+    gained = np.broadcast_to(np.asarray(accuracy, dtype=np.float64) - mean_at_1, gap.shape)
+    return np.divide(gained, gap, out=np.full(gap.shape, np.nan), where=gap > 1e-12)
+
+
+def reliability(probabilities: FloatArray, correct: BoolArray, bins: int = 10) -> list[ReliabilityBin]:
+    """Equal-width bins over [0, 1], the empty ones left out. `[n]` each."""
+    position = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    return [
+        ReliabilityBin(
+            low=bin_index / bins,
+            high=(bin_index + 1) / bins,
+            count=int(inside.sum()),
+            predicted=float(probabilities[inside].mean()),
+            observed=float(correct[inside].mean()),
+        )
+        for bin_index in range(bins)
+        if (inside := position == bin_index).any()
+    ]
+
+
+def expected_calibration_error(probabilities: FloatArray, correct: BoolArray, bins: int = 10) -> float:
+    """Mean distance between predicted and observed over the bins, weighted by their size; NaN for nothing."""
+    if not len(probabilities):
+        return float("nan")
+    parts = reliability(probabilities, correct, bins)
+    return sum(part.count * abs(part.predicted - part.observed) for part in parts) / len(probabilities)
+
+
+def calibration_error_by_chance(probabilities: FloatArray, *, rng: np.random.Generator, draws: int = 100) -> float:
+    """The ECE that perfect probabilities would show on as few answers: the floor to read an ECE against."""
+    if not len(probabilities):
+        return float("nan")
+    outcomes = rng.random((draws, len(probabilities))) < probabilities
+    return float(np.mean([expected_calibration_error(probabilities, outcome) for outcome in outcomes]))
+
+
+def area_under_risk_coverage(confidence: FloatArray, correct: BoolArray) -> float:
+    """Mean error rate when only the most confident answers are given, over all coverages. `[n]`; lower is better.
+
+    Answers of equal confidence are given together, so that their order does not matter.
+    """
+    if not len(confidence):
+        return float("nan")
+    order = np.argsort(-confidence, kind="stable")
+    _, group = np.unique(-confidence[order], return_inverse=True)
+    wrong = ~correct[order]
+    smoothed = (np.bincount(group, weights=wrong) / np.bincount(group))[group]
+    return float(np.mean(np.cumsum(smoothed) / np.arange(1, len(order) + 1)))
+
+
+@dataclass(frozen=True)
+class FirstErrorSteps:
+    """Segments up to and at each chain's first error, of the chains whose steps were all judged.
+
+    Attributes:
+        energies: float64 `[segments]`.
+        is_first_error: bool `[segments]`.
+        positions: int64 `[segments]`, index of the segment in its chain: the control, as errors come late.
+        chains: how many chains with a located error are in.
+        unaligned: chains left out because their error lies beyond their last segment.
+    """
+
+    energies: FloatArray
+    is_first_error: BoolArray
+    positions: IntArray
+    chains: int
+    unaligned: int
+
+    def auroc(self) -> float:
+        """P(the first wrong segment has more energy than a right one)."""
+        return auroc(self.energies, self.is_first_error)
+
+    def position_auroc(self) -> float:
+        """What the segment's position alone gives."""
+        return auroc(self.positions.astype(np.float64), self.is_first_error)
+
+
+def first_error_steps(
+    energies: Sequence[FloatArray], first_errors: Sequence[int | None], all_right: Sequence[bool]
+) -> FirstErrorSteps:
+    """Gather the segments that the first-error AUROC compares.
+
+    Segments after the first error are left out: what follows from a wrong step is neither right nor the first error.
+    Chains with no located error count, as a whole, only if every step of theirs was found right.
+
+    Args:
+        energies: of segments 1.. of each chain, so that index 0 is step 0.
+        first_errors: step index of the first wrong step of each chain, None for none or unknown.
+        all_right: whether a chain is known to be right in every step.
+    """
+    values, marks, chains, unaligned = [], [], 0, 0
+    for energy, first, right in zip(energies, first_errors, all_right, strict=True):
+        if first is not None and first < len(energy):
+            values.append(energy[: first + 1])
+            marks.append(np.arange(first + 1) == first)
+            chains += 1
+        elif first is not None:
+            unaligned += 1
+        elif right:
+            values.append(energy)
+            marks.append(np.zeros(len(energy), dtype=bool))
+    return FirstErrorSteps(
+        energies=np.concatenate([np.zeros(0), *values]),
+        is_first_error=np.concatenate([np.zeros(0, dtype=bool), *marks]),
+        positions=np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(mark)) for mark in marks)]),
+        chains=chains,
+        unaligned=unaligned,
+    )

@@ -23,7 +23,7 @@ _NUMBER = re.compile(
     rf"|(?P<plain>{_DECIMAL}))"
     r"\s*(?P<percent>%|percent\b)?\s*(?P<unit>[^\d\s](?:[^\d]{0,60}(?:\^?[23])?)?)?$"
 )
-_NOT_A_UNIT = re.compile(r"[=*<>(){}\[\]|\\+]|^[^a-z\u00b5-\uffff$°]|^[²³xyz]\b|^[xyz]\^|\b(or|and|to)\b")
+_NOT_A_UNIT = re.compile(r"[=*<>(){}\[\]|\\+]|^[xyz]\b|\b(or|and|to)\b")
 _CURRENCY_UNITS = {"dollar": "$", "dollars": "$", "usd": "$", "euro": "€", "euros": "€", "eur": "€", "pounds": "£"}
 _SIGNS = str.maketrans(dict(zip("−–﹣－＋⁄∕，．％", "----+//,.%", strict=True)))
 
@@ -80,7 +80,7 @@ def _quantity(text: str) -> _Quantity | None:
     if match is None or (match["sign"] and match["sign2"]):
         return None
     unit = (match["unit"] or "").strip().casefold()
-    if _NOT_A_UNIT.search(unit):
+    if _NOT_A_UNIT.search(unit) or (unit and not (unit[0].isalpha() or unit[0] in "°$€£¥₹")):
         return None
     number = _number(match)
     if number is None:

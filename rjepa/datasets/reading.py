@@ -1,0 +1,126 @@
+"""Read a dataset, and verify that it is what its manifest says."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rjepa.datasets.building import PROBLEMS, STAGES, VALIDATED_CHAINS
+from rjepa.datasets.recipe import load_recipe
+from rjepa.datasets.splits import find_leaks
+from rjepa.datasets.stages import MANIFEST, content_version
+from rjepa.errors import CorruptError, NotFoundError
+from rjepa.files import read_json, sha256_file
+from rjepa.home import Home
+from rjepa.schemas import ChainOfThought, Problem, Split
+from rjepa.tables import read_records
+
+
+@dataclass(frozen=True)
+class VerifiedDataset:
+    """A dataset whose every byte and count was checked."""
+
+    dataset: str
+    data_hash: str
+    problems: int
+    chains: int
+    valid_chains: int
+
+
+def load_problems(
+    home: Home, dataset: str, split: Split | None = None, limit: int | None = None
+) -> list[Problem]:
+    """Problems of a dataset, of one split or of all. The first `limit` of a split are of every domain in turn.
+
+    Raises:
+        NotFoundError: no such dataset, or its problems are not made yet.
+    """
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must not be negative: {limit}")
+    problems = _load(home, dataset, PROBLEMS.file, Problem)
+    chosen = [problem for problem in problems if split is None or problem.split == split]
+    return chosen if limit is None else chosen[:limit]
+
+
+def load_chains(home: Home, dataset: str, *, only_valid: bool = False) -> list[ChainOfThought]:
+    """Judged chains of a dataset's train and validation problems. Targets are the valid ones only."""
+    chains = _load(home, dataset, VALIDATED_CHAINS.file, ChainOfThought)
+    return [chain for chain in chains if chain.is_valid or not only_valid]
+
+
+def load_manifest(home: Home, dataset: str) -> dict[str, Any]:
+    """The manifest of a released dataset.
+
+    Raises:
+        NotFoundError: no such dataset, or it is not released.
+    """
+    path = home.dataset(dataset) / MANIFEST
+    if not path.exists():
+        load_recipe(home, dataset)
+        raise NotFoundError(
+            f"dataset {dataset} is not released yet", cure="materialise the asset dataset_release for it"
+        )
+    return read_json(path)
+
+
+def verify_dataset(home: Home, dataset: str) -> VerifiedDataset:
+    """Check hashes, rows, content, leaks and verdicts of a released dataset against its manifest.
+
+    Raises:
+        CorruptError: anything differs; every difference is named.
+        NotFoundError: no such dataset, or it is not released.
+    """
+    manifest = load_manifest(home, dataset)
+    folder = home.dataset(dataset)
+    faults = []
+    for name, expected in manifest["files"].items():
+        if not (folder / name).is_file():
+            faults.append(f"{name} is missing")
+        elif (found := sha256_file(folder / name)) != expected["sha256"]:
+            faults.append(f"{name} has hash {found[:12]}, expected {expected['sha256'][:12]}")
+    if not faults:
+        faults = _content_faults(home, dataset, manifest)
+    if faults:
+        raise CorruptError(
+            f"dataset {dataset} is not what its manifest says: {'; '.join(faults)}",
+            cure="materialise its assets again: files that can be made anew come back as they were",
+        )
+    return VerifiedDataset(
+        dataset=dataset,
+        data_hash=manifest["data_hash"],
+        problems=manifest["counts"]["problems"],
+        chains=manifest["chains"]["total"],
+        valid_chains=manifest["chains"]["valid"],
+    )
+
+
+def _content_faults(home: Home, dataset: str, manifest: dict[str, Any]) -> list[str]:
+    folder = home.dataset(dataset)
+    records = {stage.name: read_records(folder / stage.file, stage.model) for stage in STAGES}
+    faults = []
+    for stage in STAGES:
+        rows, expected = len(records[stage.name]), manifest["files"][stage.file]["rows"]
+        if rows != expected:
+            faults.append(f"{stage.file} has {rows} rows, expected {expected}")
+        if content_version(records[stage.name]) != manifest["stages"][stage.name]["data_version"]:
+            faults.append(f"{stage.file} has other content than was released")
+    problems = [record for record in records[PROBLEMS.name] if isinstance(record, Problem)]
+    chains = [record for record in records[VALIDATED_CHAINS.name] if isinstance(record, ChainOfThought)]
+    faults += find_leaks(problems)
+    if len(problems) != manifest["counts"]["problems"]:
+        faults.append(f"{len(problems)} problems, expected {manifest['counts']['problems']}")
+    unjudged = sum(chain.is_valid is None for chain in chains)
+    if unjudged:
+        faults.append(f"{unjudged} chain(s) have no verdict")
+    valid = sum(chain.is_valid is True for chain in chains)
+    if valid != manifest["chains"]["valid"]:
+        faults.append(f"{valid} valid chains, expected {manifest['chains']['valid']}")
+    return faults
+
+
+def _load(home: Home, dataset: str, file: str, model: type) -> list:
+    path = home.dataset(dataset) / file
+    if not path.exists():
+        load_recipe(home, dataset)  # an unknown dataset is told apart from one that is not made yet
+        raise NotFoundError(
+            f"dataset {dataset} has no {file} yet", cure=f"materialise the asset {file.removesuffix('.parquet')} for it"
+        )
+    return read_records(path, model)

@@ -1,0 +1,110 @@
+"""What a dataset version is to hold: one typed recipe per version, from `configs/datasets/` or the user's registry.
+
+The recipe alone (with the imported file, where there is one) decides every byte of the dataset.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+
+from rjepa.configs import CONFIGS, config_names, load_config
+from rjepa.errors import InvalidInputError, NotFoundError
+from rjepa.files import sha256_json
+from rjepa.home import Home, check_tag
+from rjepa.schemas import Split
+
+Source = Literal["curriculum", "gsm_symbolic", "imported"]
+
+_COSMETIC = {"description", "warnings"}
+_VERSION = re.compile(r"^\d+\.\d+\.\d+$")
+
+
+class DatasetRecipe(BaseModel):
+    """One dataset version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="the dataset version's key: v1.0.0, gsm_symbolic, an imported set's name")
+    version: str = Field("1.0.0", pattern=_VERSION.pattern, description="semantic version")
+    source: Source
+    description: str = ""
+    created: AwareDatetime = Field(description="when the recipe was fixed; the date written into the chains it makes")
+    seed: int = 0
+    counts: dict[str, dict[Split, NonNegativeInt]] = Field(
+        default_factory=dict, description="problems per domain and split; an import has what its file has"
+    )
+    licence: str = Field("unknown", description="of problems whose source names none")
+    parent: str | None = Field(None, description="the version this one grew from")
+    corrupted_share: float = Field(
+        0.5, ge=0, le=1, description="share of curriculum problems that also get a wrong chain, as negatives"
+    )
+    content_sha256: str | None = Field(None, description="of the normalised file of an import")
+    warnings: list[str] = Field(default_factory=list, description="what an import's owner should know")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.source == "imported" and self.content_sha256 is None:
+            raise ValueError("an imported dataset needs content_sha256; import the file with `rjepa data import`")
+        if self.source == "gsm_symbolic" and set(self.counts) != {"gsm_symbolic"}:
+            raise ValueError("counts of a gsm_symbolic dataset have the one domain gsm_symbolic")
+        if self.source != "imported" and not any(n for split in self.counts.values() for n in split.values()):
+            raise ValueError("counts are empty: give the problems per domain and split")
+        return self
+
+    def hash(self) -> str:
+        """SHA-256 of everything that decides the content."""
+        return sha256_json(self.model_dump(mode="json", exclude=_COSMETIC))
+
+
+def load_recipe(home: Home, dataset: str) -> DatasetRecipe:
+    """The recipe of a dataset: this repository's own, then the user's.
+
+    Raises:
+        NotFoundError: nobody described such a dataset.
+        InvalidInputError: its file does not fit, or names another dataset.
+    """
+    path = next((path for path in _paths(home, dataset) if path.exists()), None)
+    if path is None:
+        raise NotFoundError(
+            f"there is no dataset {dataset!r}; known: {', '.join(dataset_names(home)) or 'none'}",
+            cure="choose one of these, or add your own with `rjepa data import FILE --name NAME`",
+        )
+    recipe = load_config(path, DatasetRecipe)
+    if recipe.name != dataset:
+        raise InvalidInputError(
+            f"{path} describes {recipe.name!r}, its file name says {dataset!r}", cure="make the two the same"
+        )
+    return recipe
+
+
+def dataset_names(home: Home) -> list[str]:
+    """Names of all datasets that have a recipe, this repository's own first."""
+    own = config_names(own_folder())
+    return own + [name for name in config_names(registry_folder(home)) if name not in own]
+
+
+def own_folder() -> Path:
+    """Where this repository's recipes lie."""
+    return CONFIGS / "datasets"
+
+
+def registry_folder(home: Home) -> Path:
+    """Where the user's recipes and imported files lie."""
+    return home.registry / "datasets"
+
+
+def imported_file(home: Home, dataset: str) -> Path:
+    """The normalised problems of an imported dataset."""
+    return registry_folder(home) / f"{check_tag(dataset, 'dataset version')}.jsonl"
+
+
+def _paths(home: Home, dataset: str) -> list[Path]:
+    name = check_tag(dataset, "dataset version")
+    return [own_folder() / f"{name}.yaml", registry_folder(home) / f"{name}.yaml"]
+
+
+def recipe_yaml(recipe: DatasetRecipe) -> dict[str, Any]:
+    """The recipe as it is written to a YAML file."""
+    return recipe.model_dump(mode="json", exclude_defaults=True)

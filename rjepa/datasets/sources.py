@@ -1,0 +1,79 @@
+"""Turn a recipe into problems and chains: one function per kind of source. What is kept is decided in `building`."""
+
+import random
+from collections.abc import Iterator
+
+from rjepa.datasets.recipe import DatasetRecipe, imported_file
+from rjepa.errors import CorruptError
+from rjepa.files import sha256_file
+from rjepa.home import Home
+from rjepa.problems.importing import UNKNOWN_LICENCE, read_problems
+from rjepa.progress import Progress
+from rjepa.schemas import ChainOfThought, Problem
+
+Pair = tuple[Problem, ChainOfThought | None]
+
+
+def source_pairs(home: Home, recipe: DatasetRecipe, progress: Progress) -> list[Pair]:
+    """Every problem of a recipe with its worked solution, if it has one. Equal recipes give equal pairs.
+
+    Raises:
+        CorruptError: an imported file is gone or was changed.
+    """
+    if recipe.source == "imported":
+        pairs = _imported(home, recipe)
+    else:
+        pairs = list(_curriculum(recipe, progress) if recipe.source == "curriculum" else _gsm_symbolic(recipe))
+    return [(_with_licence(problem, recipe), _dated(chain, recipe)) for problem, chain in pairs]
+
+
+def corrupted_chain(recipe: DatasetRecipe, problem: Problem, gold: ChainOfThought) -> ChainOfThought | None:
+    """A wrong chain for the recipe's share of curriculum problems, None for the others. Decided by problem alone."""
+    if "spec" not in problem.meta:
+        return None
+    rng = random.Random(f"{recipe.seed}/corrupt/{problem.problem_id}")
+    if rng.random() >= recipe.corrupted_share:
+        return None
+    from rjepa.problems.curriculum import corrupt
+
+    return _dated(corrupt(problem, gold, rng), recipe)
+
+
+def _curriculum(recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+    from rjepa.problems.curriculum import generate_problems
+
+    total = sum(count for splits in recipe.counts.values() for count in splits.values())
+    done = 0
+    for domain, splits in recipe.counts.items():
+        for split, count in splits.items():
+            progress(done, total, f"{domain} {split}")
+            yield from generate_problems(split, count, recipe.seed, domain)
+            done += count
+    progress(done, total)
+
+
+def _gsm_symbolic(recipe: DatasetRecipe) -> Iterator[Pair]:
+    from rjepa.problems.gsm_symbolic import SOURCE, generate_problems
+
+    yield from generate_problems(recipe.counts[SOURCE], recipe.seed, recipe.created)
+
+
+def _imported(home: Home, recipe: DatasetRecipe) -> list[Pair]:
+    path = imported_file(home, recipe.name)
+    if not path.is_file() or sha256_file(path) != recipe.content_sha256:
+        raise CorruptError(
+            f"{path}, the imported problems of {recipe.name!r}, is {'changed' if path.is_file() else 'missing'}",
+            cure=f"delete {path.with_suffix('.yaml')} and import the original file again",
+        )
+    return list(read_problems(path, recipe.name, recipe.created).pairs)
+
+
+def _with_licence(problem: Problem, recipe: DatasetRecipe) -> Problem:
+    if problem.licence != UNKNOWN_LICENCE or recipe.licence == UNKNOWN_LICENCE:
+        return problem
+    return problem.model_copy(update={"licence": recipe.licence})
+
+
+def _dated(chain: ChainOfThought | None, recipe: DatasetRecipe) -> ChainOfThought | None:
+    """The recipe's date, not today's: a dataset that is built again has the same bytes."""
+    return chain.model_copy(update={"created_at": recipe.created}) if chain is not None else None

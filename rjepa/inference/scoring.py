@@ -24,8 +24,8 @@ def segment_energies(
     """Energies of every chain's segments after the prompt, in the set's order.
 
     The energy of segment t (t = 1..) is read from segments before t only; all segments of a chain take one pass. The
-    result of a chain does not depend on what shares its batch, beyond float32 rounding. Domains are matched by name; one
-    that was not in training is treated as unknown.
+    result of a chain does not depend on what shares its batch, beyond float32 rounding. Domains are matched by name;
+    one that was not in training is treated as unknown.
 
     Args:
         energy: which energy, the model config's own choice if None.

@@ -71,7 +71,9 @@ def domain_rows(trained: tuple[str, ...], names: tuple[str, ...]) -> np.ndarray:
 class Assembler:
     """Gathers chains of one set into batches."""
 
-    def __init__(self, latents: LatentSet, normalizer: Normalizer, config: JepaConfig, trained: tuple[str, ...]) -> None:
+    def __init__(
+        self, latents: LatentSet, normalizer: Normalizer, config: JepaConfig, trained: tuple[str, ...]
+    ) -> None:
         if latents.width != normalizer.width:
             raise InvalidInputError(
                 f"latents are {latents.width} wide, the normaliser was fitted on {normalizer.width}",
@@ -145,7 +147,7 @@ class Sampler:
         return self._order[1][position]
 
     def negatives(self, chains: np.ndarray, amount: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Up to `amount` wrong chains for a batch: (rows of the batch they belong to, chain indices), both int64 [M]."""
+        """Up to `amount` wrong chains for a batch: the batch rows they belong to, and their indices, both int64 [M]."""
         rows = np.flatnonzero(self._wrong_count[chains] > 0)
         rows = rows[torch.randperm(len(rows), generator=generator).numpy()[:amount]]
         draw = torch.rand(len(rows), generator=generator, dtype=torch.float64).numpy()

@@ -52,7 +52,7 @@ class Block(nn.Module):
         keys, values = self._split(self.keys_values(normed if memory is None else memory)).chunk(2, dim=1)
         mixed = attend(self._split(self.queries(normed)), keys, values, bias)
         inputs = inputs + self.out(mixed.transpose(1, 2).flatten(2))
-        return inputs + self.down(F.gelu(self.up(self.norm_hidden(inputs)), approximate="tanh"))
+        return inputs + self.down(F.gelu(self.up(self.norm_hidden(inputs))))
 
     def _split(self, states: Tensor) -> Tensor:
         batch, size, width = states.shape

@@ -1,4 +1,4 @@
-"""R-JEPA: what the latent of a step should be, given the steps before it. Parts and forward passes; no files, no training.
+"""R-JEPA: what the latent of a step should be, given the steps before it. Parts and forward passes; no files, no loop.
 
 Legend: B chains, S segments, W latent columns, D encoder states, P predictor states.
 """
@@ -83,9 +83,6 @@ class RJepa(nn.Module):
     def energies(self, batch: Batch, energy: Energy | None = None) -> Tensor:
         """float32 [B, S]: how surprising each segment is; 0 for the prompt and for padding.
 
-        A causal encoder judges every segment from those before it, all in one pass. The textbook baseline's encoder is
-        bidirectional: it judges each segment from all the others, one pass a position.
-
         Args:
             energy: where to read it, the config's own choice if None.
 
@@ -95,16 +92,27 @@ class RJepa(nn.Module):
         kind = energy or self.config.energy
         if getattr(self.config.loss, kind) == 0:
             raise ValueError(f"config {self.config.name!r} has no energy {kind!r}: its loss.{kind} is 0")
+        values = self._energy(kind, batch, self.expectation(batch))
+        return torch.where(steps_of(batch.valid), values, 0.0)
+
+    @torch.no_grad()
+    def expectation(self, batch: Batch) -> Prediction:
+        """What energies compare each segment with: its prediction, before the segment itself has been seen.
+
+        A causal encoder expects every segment from those before it, all in one pass. The textbook baseline's encoder is
+        bidirectional: it expects each segment from all the others, one pass a position.
+        """
         if self.config.encoder.causal:
-            prediction, _ = self.predict(batch, causal_view(batch.valid))
-            return torch.where(steps_of(batch.valid), self._energy(kind, batch, prediction), 0.0)
-        result = torch.zeros(batch.valid.shape, device=batch.valid.device)
-        place = torch.arange(batch.valid.shape[1], device=batch.valid.device)
-        for position in range(1, batch.valid.shape[1]):
-            hidden = (place == position) & batch.valid
-            prediction, _ = self.predict(batch, infill_view(batch.valid, hidden))
-            result = torch.where(hidden, self._energy(kind, batch, prediction), result)
-        return result
+            return self.predict(batch, causal_view(batch.valid))[0]
+        size = batch.valid.shape[1]
+        place = torch.arange(size, device=batch.valid.device)
+        passes = [self.predict(batch, infill_view(batch.valid, (place == at) & batch.valid))[0] for at in range(size)]
+        raws = [each.raw[:, at] for at, each in enumerate(passes) if each.raw is not None]
+        return Prediction(
+            torch.stack([each.states[:, at] for at, each in enumerate(passes)], dim=1),
+            torch.stack([each.latent[:, at] for at, each in enumerate(passes)], dim=1),
+            torch.stack(raws, dim=1) if raws else None,
+        )
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:

@@ -110,11 +110,10 @@ def train(
 
 def unmoved_parameters(model: RJepa) -> list[str]:
     """Names of trainable parameters that are still what the config's seed made them (all of them after no update)."""
-    first = dict(build_model(model.config, model.width, model.domain_names).named_parameters())
-    trainable = {name for name, parameter in first.items() if parameter.requires_grad}
-    return [
-        name for name, now in model.named_parameters() if name in trainable and torch.equal(first[name], now.detach().cpu())
-    ]
+    fresh = build_model(model.config, model.width, model.domain_names)
+    first = {name: parameter for name, parameter in fresh.named_parameters() if parameter.requires_grad}
+    now = dict(model.named_parameters())
+    return [name for name, parameter in first.items() if torch.equal(parameter, now[name].cpu())]
 
 
 def _loop(

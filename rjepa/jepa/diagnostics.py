@@ -1,0 +1,250 @@
+"""Is a trained R-JEPA worth using: skill over trivial predictors, collapse, leaks. Measurements with plain verdicts.
+
+Skill is 1 - loss / trivial loss on the right chains of a held-out set. Without skill over ridge regression on the
+prefix nothing downstream can work. Choosing between chains is judged in `rjepa.evaluation`.
+"""
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rjepa.errors import InvalidInputError
+from rjepa.jepa.batches import Assembler, Batch
+from rjepa.jepa.losses import latent_error, raw_error
+from rjepa.jepa.model import RJepa
+from rjepa.jepa.objective import objective
+from rjepa.latents.normalizer import Normalizer
+from rjepa.latents.sets import LatentSet
+
+LEAK_TOLERANCE: Final = 1e-3
+"""Predictions are of order 1 and float32 rounding moves them by 1e-6; a leak moves them by 1e-1."""
+RANK_FLOOR: Final = 0.05
+"""Share of the encoder's width: an effective rank below it means that most directions are unused."""
+DEVIATION_FLOOR: Final = 0.1
+"""States are layer-normed to size 1 a dimension; a collapsed encoder gives each dimension one value everywhere."""
+
+_ROWS: Final = 12_000
+_BATCH: Final = 256
+_RIDGE_STRENGTHS: Final = (1e-3, 1e-2, 1e-1, 1.0)
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Losses are means over held-out steps in the space of the model's own energy (raw latents, or EMA targets)."""
+
+    steps: int
+    loss: float
+    loss_of_mean: float
+    loss_of_copy: float
+    loss_of_ridge: float
+    rankme: float
+    """effective rank of the target encoder's states"""
+    rankme_of_latents: float
+    """that of the standardised latents themselves, for comparison"""
+    deviation: float
+    """mean over dimensions of the states' standard deviation"""
+    encoder_width: int
+    leak: float
+    """largest change of a prediction when its own segment and all later ones are replaced"""
+    target_has_gradient: bool
+
+    @property
+    def skill_over_mean(self) -> float:
+        return 1 - self.loss / self.loss_of_mean
+
+    @property
+    def skill_over_copy(self) -> float:
+        return 1 - self.loss / self.loss_of_copy
+
+    @property
+    def skill_over_ridge(self) -> float:
+        return 1 - self.loss / self.loss_of_ridge
+
+    @property
+    def skilful(self) -> bool:
+        """Better than all three trivial predictors."""
+        return min(self.skill_over_mean, self.skill_over_copy, self.skill_over_ridge) > 0
+
+    @property
+    def collapsed(self) -> bool:
+        return self.rankme < RANK_FLOOR * self.encoder_width or self.deviation < DEVIATION_FLOOR
+
+    @property
+    def leaks(self) -> bool:
+        return self.leak > LEAK_TOLERANCE
+
+    def metadata(self) -> dict[str, int | float | bool]:
+        """Every number and verdict, by name."""
+        names = ("skill_over_mean", "skill_over_copy", "skill_over_ridge", "skilful", "collapsed", "leaks")
+        return {**asdict(self), **{name: getattr(self, name) for name in names}}
+
+
+def diagnose(
+    model: RJepa, normalizer: Normalizer, validation: LatentSet, fit_on: LatentSet | None = None
+) -> Diagnostics:
+    """Measure a model on the right chains of `validation` (at most 12 000 steps, the first ones).
+
+    Args:
+        fit_on: where the trivial predictors are fitted, best the train set. None: on the other half of the problems.
+
+    Raises:
+        InvalidInputError: the set has too few right chains to measure anything.
+    """
+    held_out = _steps(model, normalizer, validation)
+    if len(np.unique(held_out.problems)) < 4:
+        raise InvalidInputError(
+            "fewer than 4 problems with a right chain to diagnose the model on",
+            cure="use a dataset with a larger validation split",
+        )
+    if fit_on is None:
+        half = torch.from_numpy(held_out.problems % 2 == 0)
+        parts = [(held_out.where(half), held_out.where(~half)), (held_out.where(~half), held_out.where(half))]
+    else:
+        parts = [(_steps(model, normalizer, fit_on), held_out)]
+    error = held_out.error
+    losses = {name: 0.0 for name in ("model", "mean", "copy", "ridge")}
+    for fit, test in parts:
+        losses["model"] += float(test.loss.sum())
+        losses["mean"] += float(error(fit.truth.mean(0), test.truth).sum())
+        losses["copy"] += float(error(test.previous, test.truth).sum())
+        losses["ridge"] += float(error(ridge(fit.prefix, fit.truth, test.prefix), test.truth).sum())
+    count = len(held_out.truth)
+    probe = held_out.probe
+    return Diagnostics(
+        steps=count,
+        loss=losses["model"] / count,
+        loss_of_mean=losses["mean"] / count,
+        loss_of_copy=losses["copy"] / count,
+        loss_of_ridge=losses["ridge"] / count,
+        rankme=rankme(held_out.states[:4096]),
+        rankme_of_latents=rankme(held_out.latents[:4096]),
+        deviation=float(held_out.states.std(dim=0).mean()),
+        encoder_width=model.config.encoder.width,
+        leak=measure_leak(model, probe),
+        target_has_gradient=target_has_gradient(model, probe),
+    )
+
+
+def rankme(states: Tensor) -> float:
+    """Effective rank of rows [N, D]: exp of the entropy of the normalised singular values (Garrido et al., 2023)."""
+    values = torch.linalg.svdvals(states.double())
+    shares = values / values.sum().clamp(min=1e-12)
+    return float(torch.exp(-(shares * (shares + 1e-12).log()).sum()))
+
+
+def measure_leak(model: RJepa, batch: Batch) -> float:
+    """Largest change of the expectation of a segment when it and everything after it is replaced by noise.
+
+    0 up to rounding for a model that is fit for ranking; the bidirectional baseline is not, and shows it.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(batch.latents.shape, generator=generator).to(batch.latents.device)
+    before, largest = model.expectation(batch), 0.0
+    for position in range(1, batch.valid.shape[1]):
+        later = torch.arange(batch.valid.shape[1], device=noise.device)[:, None] >= position
+        changed = Batch(
+            torch.where(later, noise, batch.latents), batch.valid, batch.domains, batch.problems, batch.first_error
+        )
+        after = model.expectation(changed)
+        exists = batch.valid[:, position]
+        for old, new in ((before.latent, after.latent), (before.raw, after.raw)):
+            if old is not None and new is not None and exists.any():
+                largest = max(largest, float((old - new)[exists, position].abs().max()))
+    return largest
+
+
+def target_has_gradient(model: RJepa, batch: Batch) -> bool:
+    """True if the loss would push on the target encoder, were it allowed to move. The model is left untouched."""
+    trial = copy.deepcopy(model).requires_grad_(True)
+    with torch.enable_grad():
+        terms = objective(trial, batch, None, torch.empty(0, dtype=torch.int64), torch.Generator().manual_seed(0))
+        terms["total"].backward()
+    return any(parameter.grad is not None for parameter in trial.target.parameters())
+
+
+def ridge(features: Tensor, truth: Tensor, queries: Tensor) -> Tensor:
+    """Ridge regression [N, F] -> [N, W], applied to [M, F]. Its strength is chosen on the last fifth of the rows."""
+    split = max(1, len(features) * 4 // 5)
+    errors = []
+    for strength in _RIDGE_STRENGTHS:
+        guess = features[split:] @ _ridge_weights(features[:split], truth[:split], strength)
+        errors.append(float((guess - truth[split:]).square().sum()))
+    return queries @ _ridge_weights(features, truth, _RIDGE_STRENGTHS[int(np.argmin(errors))])
+
+
+def _ridge_weights(features: Tensor, truth: Tensor, strength: float) -> Tensor:
+    gram = (features.T @ features).double()
+    gram.diagonal().add_(strength * gram.diagonal().mean())
+    return torch.cholesky_solve((features.T @ truth).double(), torch.linalg.cholesky(gram)).float()
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Steps of right chains as rows: truth, what is known before, the model's loss. N steps on the CPU."""
+
+    truth: Tensor
+    previous: Tensor
+    prefix: Tensor
+    """[N, F]: mean of the prefix, last segment, prompt, domain, 1"""
+    loss: Tensor
+    states: Tensor
+    latents: Tensor
+    problems: np.ndarray
+    probe: Batch
+    raw: bool
+
+    def error(self, predicted: Tensor, truth: Tensor) -> Tensor:
+        return raw_error(predicted.expand_as(truth), truth) if self.raw else latent_error(predicted, truth)
+
+    def where(self, chosen: Tensor) -> "_Steps":
+        rows = {
+            name: getattr(self, name)[chosen] for name in ("truth", "previous", "prefix", "loss", "states", "latents")
+        }
+        return _Steps(**rows, problems=self.problems[chosen.numpy()], probe=self.probe, raw=self.raw)
+
+
+@torch.no_grad()
+def _steps(model: RJepa, normalizer: Normalizer, latents: LatentSet) -> _Steps:
+    assembler = Assembler(latents, normalizer, model.config, model.domain_names)
+    right = assembler.right_chains()
+    raw = model.config.loss.raw > 0
+    columns: dict[str, list[Tensor]] = {}
+    count = 0
+    for start in range(0, len(right), _BATCH):
+        if count >= _ROWS:
+            break
+        batch = assembler.gather(right[start : start + _BATCH]).to(model.device)
+        states = model.forward_target(batch)
+        truth = batch.latents if raw else states
+        seen = torch.arange(1, batch.valid.shape[1], device=model.device)[None, :, None]
+        domain = torch.nn.functional.one_hot(batch.domains, len(model.domain_names) + 1).float()
+        size = batch.valid.shape[1] - 1
+        prefix = [
+            batch.latents.cumsum(1)[:, :-1] / seen,
+            batch.latents[:, :-1],
+            batch.latents[:, :1].expand(-1, size, -1),
+            domain[:, None].expand(-1, size, -1),
+            torch.ones(len(domain), size, 1, device=model.device),
+        ]
+        keep = batch.valid[:, 1:]
+        found = {
+            "truth": truth[:, 1:],
+            "previous": truth[:, :-1],
+            "prefix": torch.cat(prefix, dim=-1),
+            "loss": model.energies(batch, "raw" if raw else "latent")[:, 1:],
+            "states": states[:, 1:],
+            "latents": batch.latents[:, 1:],
+            "problems": batch.problems[:, None].expand(-1, size),
+        }
+        for name, values in found.items():
+            columns.setdefault(name, []).append(values[keep].cpu())
+        count += int(keep.sum())
+    if not columns:
+        raise InvalidInputError("no right chain to diagnose the model on", cure="use a dataset with validated chains")
+    rows = {name: torch.cat(values) for name, values in columns.items()}
+    problems = rows.pop("problems").numpy()
+    return _Steps(**rows, problems=problems, probe=assembler.gather(right[:32]).to(model.device), raw=raw)

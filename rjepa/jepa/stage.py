@@ -109,7 +109,9 @@ def read_diagnostics(home: Home, llm_tag: str, dataset: str) -> Diagnostics:
     try:
         return Diagnostics(**read_json(path)["diagnostics"])
     except (KeyError, TypeError) as error:
-        raise CorruptError(f"{path} does not hold diagnostics", cure="delete it and materialise rjepa_checkpoint") from error
+        raise CorruptError(
+            f"{path} does not hold diagnostics", cure="delete it and materialise rjepa_checkpoint"
+        ) from error
 
 
 def _diagnose_once(

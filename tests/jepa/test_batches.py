@@ -1,0 +1,42 @@
+import numpy as np
+import torch
+
+from rjepa.jepa.batches import Assembler, Sampler
+from rjepa.latents.normalizer import fit_normalizer
+from tests.jepa.synthetic import synthetic_set, tiny_config
+
+DATA = synthetic_set(60, seed=0)
+NORMALIZER = fit_normalizer(DATA)
+
+
+def test_a_batch_holds_each_chain_standardised_and_padded() -> None:
+    batch = Assembler(DATA, NORMALIZER, tiny_config(), DATA.domain_names).gather(np.array([5, 0]))
+    for row, chain in enumerate((5, 0)):
+        length = int(DATA.lengths[chain])
+        assert np.array_equal(batch.latents[row, :length].numpy(), NORMALIZER.apply(DATA.chain(chain)))
+        assert batch.valid[row].sum() == length and not batch.latents[row, length:].any()
+
+
+def test_the_poolings_in_use_choose_the_columns() -> None:
+    last = Assembler(DATA, NORMALIZER, tiny_config(use=("last",)), DATA.domain_names).gather(np.array([1]))
+    whole = Assembler(DATA, NORMALIZER, tiny_config(), DATA.domain_names).gather(np.array([1]))
+    assert torch.equal(last.latents, whole.latents[:, :, 8:16])
+
+
+def test_an_epoch_shows_right_chains_once_and_no_wrong_one() -> None:
+    problems = np.arange(len(DATA)) // 2
+    sampler = Sampler(DATA, problems, batch_size=8, seed=0)
+    seen = np.concatenate([sampler.chains(update) for update in range(60 // 8)])
+    assert len(set(seen.tolist())) == len(seen) == 56
+    assert (DATA.first_error[seen] < 0).all()
+    assert not np.array_equal(seen, np.concatenate([sampler.chains(update) for update in range(7, 14)]))
+
+
+def test_negatives_are_wrong_chains_of_the_same_problem() -> None:
+    problems = np.arange(len(DATA)) // 2
+    sampler = Sampler(DATA, problems, batch_size=20, seed=0)
+    chains = sampler.chains(0)
+    rows, wrong = sampler.negatives(chains, 12, torch.Generator().manual_seed(0))
+    assert len(rows) == len(set(rows.tolist())) == 12
+    assert (problems[chains[rows]] == problems[wrong]).all()
+    assert (DATA.first_error[wrong] >= 0).all()

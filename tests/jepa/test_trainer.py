@@ -1,0 +1,232 @@
+"""A run is a function of its config and data: killed, resumed or repeated, it ends in the same bits."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
+from rjepa.inference.scoring import segment_energies
+from rjepa.jepa.checkpoint import MODEL_FILE, TRAINING_FILE, load_model
+from rjepa.jepa.config import JepaConfig, LossConfig, load_jepa_config
+from rjepa.jepa.diagnostics import diagnose
+from rjepa.jepa.trainer import REPORT_FILE, TrainReport, train
+from rjepa.latents.normalizer import Normalizer, fit_normalizer
+from rjepa.latents.sets import LatentSet
+from tests.jepa.synthetic import synthetic_set, tiny_config
+
+TRAIN = synthetic_set(100, seed=1)
+VALIDATION = synthetic_set(20, seed=2, split="validation")
+NORMALIZER = fit_normalizer(TRAIN)
+RANK = LossConfig(infonce=0.1, rank=1.0)
+
+
+class Stop(Exception):
+    """Raised by a progress callback to end a run in the middle."""
+
+
+def run(folder: Path, config: JepaConfig, data: LatentSet = TRAIN, stop_at: int | None = None) -> TrainReport:
+    def watch(done: int, total: int, note: str = "") -> None:
+        if done == stop_at:
+            raise Stop
+
+    return train(config, data, VALIDATION, NORMALIZER, folder, watch)
+
+
+@pytest.mark.parametrize("stop_at", [5, 7, 11])
+@pytest.mark.parametrize("loss", [LossConfig(), RANK])
+def test_resumed_training_equals_uninterrupted(tmp_path: Path, loss: LossConfig, stop_at: int) -> None:
+    config = tiny_config(loss=loss, optim={"bf16": True})
+    whole = run(tmp_path / "whole", config)
+    with pytest.raises(Stop):
+        run(tmp_path / "cut", config, stop_at=stop_at)
+    assert not (tmp_path / "cut" / MODEL_FILE).exists()
+    resumed = run(tmp_path / "cut", config)
+    assert (tmp_path / "cut" / MODEL_FILE).read_bytes() == (tmp_path / "whole" / MODEL_FILE).read_bytes()
+    assert dataclasses.replace(resumed, seconds=0) == dataclasses.replace(whole, seconds=0)
+
+
+def _train_slowly(folder: str) -> None:
+    torch.set_num_threads(1)
+    config = tiny_config(loss=RANK, optim={"updates": 40})
+    train(config, TRAIN, VALIDATION, NORMALIZER, Path(folder), lambda done, total, note="": time.sleep(0.05))
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    config = tiny_config(loss=RANK, optim={"updates": 40})
+    whole = run(tmp_path / "whole", config)
+    child = multiprocessing.get_context("spawn").Process(target=_train_slowly, args=(str(tmp_path / "cut"),))
+    child.start()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "cut" / TRAINING_FILE).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert not (tmp_path / "cut" / REPORT_FILE).exists(), "it was killed before its end"
+    first: list[int] = []
+    report = train(
+        config, TRAIN, VALIDATION, NORMALIZER, tmp_path / "cut", lambda done, total, note="": first.append(done)
+    )
+    assert first[0] > 1, "finished updates are not repeated"
+    assert report.data_version == whole.data_version
+    assert not list((tmp_path / "cut").glob(".*.tmp"))
+    torch.set_num_threads(threads)
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+    config = tiny_config()
+    first = run(tmp_path, config)
+    stamp = (tmp_path / MODEL_FILE).stat().st_mtime_ns
+    assert run(tmp_path, config) == first
+    assert (tmp_path / MODEL_FILE).stat().st_mtime_ns == stamp
+
+
+def test_other_data_or_another_config_starts_over(tmp_path: Path) -> None:
+    first = run(tmp_path, tiny_config())
+    other_seed = run(tmp_path, tiny_config(seed=1))
+    other_data = run(tmp_path, tiny_config(seed=1), synthetic_set(100, seed=9))
+    assert len({first.data_version, other_seed.data_version, other_data.data_version}) == 3
+    assert other_data.curve[-1]["update"] == 12
+
+
+def test_training_reads_memory_mapped_latents(tmp_path: Path) -> None:
+    np.save(tmp_path / "latents.npy", TRAIN.latents)
+    mapped = dataclasses.replace(TRAIN, latents=np.load(tmp_path / "latents.npy", mmap_mode="r"))
+    config = tiny_config()
+    assert run(tmp_path / "mapped", config, mapped).data_version == run(tmp_path / "plain", config).data_version
+
+
+def test_without_updates_the_target_equals_the_context_encoder(tmp_path: Path) -> None:
+    report = run(tmp_path, tiny_config(optim={"updates": 0}))
+    model = load_model(tmp_path)
+    for context, target in zip(model.context.parameters(), model.target.parameters(), strict=True):
+        assert torch.equal(context, target)
+    assert len(report.unmoved) == sum(1 for _ in model.context.parameters()) + sum(
+        1 for _ in model.predictor.parameters()
+    )
+
+
+def test_wrong_chains_never_enter_the_pure_variant(tmp_path: Path) -> None:
+    right = TRAIN.select(TRAIN.first_error < 0)
+    spoilt = dataclasses.replace(TRAIN, latents=TRAIN.latents.copy())
+    for chain in np.flatnonzero(TRAIN.first_error >= 0):
+        spoilt.latents[TRAIN.offsets[chain] : TRAIN.offsets[chain + 1]] = 99.0
+    config = tiny_config()
+    runs = [run(tmp_path / name, config, data) for name, data in (("spoilt", spoilt), ("right", right))]
+    assert runs[0].data_version == runs[1].data_version
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport, Normalizer, LatentSet, LatentSet]:
+    """The rank variant on 1 500 synthetic problems."""
+    folder, data = tmp_path_factory.mktemp("trained"), synthetic_set(1500, seed=4)
+    normalizer, held_out = fit_normalizer(data), synthetic_set(150, seed=5, split="test")
+    optim = {"updates": 350, "batch_size": 64, "negatives": 32, "learning_rate": 4e-3, "checkpoint_every": 350}
+    config = tiny_config(loss=RANK, energy="rank", optim=optim)
+    return folder, train(config, data, held_out, normalizer, folder), normalizer, data, held_out
+
+
+def test_training_on_learnable_chains_gives_skill_without_collapse(trained) -> None:
+    folder, report, normalizer, data, held_out = trained
+    assert report.curve[-1]["total"] < report.curve[0]["total"]
+    assert report.unmoved == [], "every trainable parameter moved"
+    found = diagnose(load_model(folder), normalizer, held_out, data)
+    assert found.skill_over_mean > 0.4 and found.skill_over_copy > 0.4, found
+    assert found.skilful and found.skill_over_ridge > 0.1, found
+    assert not found.collapsed and not found.leaks and not found.target_has_gradient, found
+    assert json.dumps(found.metadata())
+
+
+@pytest.mark.parametrize(("energy", "least"), [("raw", 0.85), ("rank", 0.85), ("latent", 0.75)])
+def test_a_wrong_step_is_more_surprising_than_a_right_one(trained, energy: str, least: float) -> None:
+    folder, _, normalizer, _, held_out = trained
+    energies = segment_energies(load_model(folder), normalizer, held_out, energy=energy)
+    right, wrong = np.flatnonzero(held_out.first_error < 0), np.flatnonzero(held_out.first_error >= 0)
+    steps = held_out.first_error[wrong]
+    pairs = [energies[w][at - 1] > energies[r][at - 1] for r, w, at in zip(right, wrong, steps, strict=True)]
+    assert np.mean(pairs) > least
+
+
+def test_an_untrained_model_has_no_skill_and_says_so(trained, tmp_path: Path) -> None:
+    _, _, normalizer, data, held_out = trained
+    train(tiny_config(optim={"updates": 0}), data, held_out, normalizer, tmp_path)
+    assert not diagnose(load_model(tmp_path), normalizer, held_out).skilful
+
+
+def test_a_collapsed_encoder_is_seen(trained) -> None:
+    folder, _, normalizer, _, held_out = trained
+    model = load_model(folder)
+    with torch.no_grad():
+        model.target.project.weight.zero_()
+        for block in model.target.blocks:
+            block.out.weight.zero_()
+            block.down.weight.zero_()
+        model.target.domain.weight[:] = model.target.domain.weight[0] * 1000
+    assert diagnose(model, normalizer, held_out).collapsed
+
+
+def test_a_cut_file_is_refused_with_a_cure(tmp_path: Path) -> None:
+    run(tmp_path, tiny_config())
+    for name in (MODEL_FILE, TRAINING_FILE):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-100])
+    with pytest.raises(CorruptError, match="delete"):
+        load_model(tmp_path)
+    with pytest.raises(CorruptError, match="delete"):
+        run(tmp_path, tiny_config())
+
+
+def test_a_model_file_that_was_changed_is_trained_again_from_its_last_state(tmp_path: Path) -> None:
+    first = run(tmp_path, tiny_config())
+    content = bytearray((tmp_path / MODEL_FILE).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / MODEL_FILE).write_bytes(content)
+    assert run(tmp_path, tiny_config()).data_version == first.data_version
+    load_model(tmp_path)
+
+
+def test_a_folder_without_a_model_is_refused_with_a_cure(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="materialise"):
+        load_model(tmp_path)
+
+
+def test_data_that_cannot_be_trained_on_is_refused_with_a_cure(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="validated chains"):
+        run(tmp_path, tiny_config(), TRAIN.select(TRAIN.first_error >= 0))
+    with pytest.raises(InvalidInputError, match="wrong chains"):
+        run(tmp_path, tiny_config(loss=RANK), TRAIN.select(TRAIN.first_error < 0))
+    narrow = Normalizer(NORMALIZER.location[:6], NORMALIZER.scale[:6])
+    with pytest.raises(InvalidInputError, match="24 wide"):
+        train(tiny_config(), TRAIN, VALIDATION, narrow, tmp_path)
+    with pytest.raises(InvalidInputError, match="poolings"):
+        run(tmp_path, tiny_config(poolings=tuple("abcde"), use=("a",)))
+
+
+@pytest.mark.parametrize(("name", "variant"), [("demo", "pure"), ("rank", "rank"), ("textbook", "textbook")])
+def test_shipped_configs_load(name: str, variant: str) -> None:
+    config = load_jepa_config(name)
+    assert config.name == variant
+    assert config.loss.uses_negatives == (variant == "rank")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"predictor": {"width": 64}},
+        {"energy": "rank"},
+        {"encoder": {"width": 32, "heads": 2, "causal": False}},
+        {"encoder": {"width": 33, "heads": 2}},
+        {"use": ("middle",)},
+    ],
+)
+def test_a_config_that_does_not_fit_together_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        tiny_config(**changes)

@@ -19,6 +19,6 @@ def output_of(home: Home, asset: str, dataset: str, llm_tag: str) -> Path:
         "latent_normalizer": models / "normalizer.safetensors",
         "rjepa_checkpoint": models / "rjepa" / "model.safetensors",
         "score_calibration": models / "calibration.json",
-        "benchmark_report": home.reports(llm_tag, dataset) / "leaderboard.json",
+        "benchmark_report": home.reports(llm_tag, dataset) / "report.json",
         "release": home.releases(llm_tag) / "CURRENT",
     }[asset]

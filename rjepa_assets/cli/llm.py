@@ -1,17 +1,94 @@
 """`rjepa llm`: which students there are. Adding one gives it its partition at once."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Tag = Annotated[str, typer.Argument(help="llm_tag: a-z, 0-9, '.', '_', '-'.")]
 
 
 def register(app: typer.Typer) -> None:
     """Mount the noun."""
     noun = typer.Typer(help="The LLMs under study: list, show, add, remove.", no_args_is_help=True)
-    for verb in (add, show, remove):
-        noun.command(verb.__name__)(verb)
     noun.command("list")(list_students)
+    noun.command("show")(show)
+    noun.command("add")(add)
+    noun.command("remove")(remove)
     app.add_typer(noun, name="llm")
+
+
+def list_students(as_json: _Json = False) -> None:
+    """Name every student, bundled or added.
+
+    Example: rjepa llm list
+    """
+    from rjepa.students.catalog import list_records
+    from rjepa_assets.cli.materialising import open_home
+
+    records = list_records(open_home())
+    if as_json:
+        typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
+        return
+    width = max((len(record.llm_tag) for record in records), default=0)
+    for record in records:
+        typer.echo(f"{record.llm_tag:{width}}  {record.model}  {record.quantisation}".rstrip())
+
+
+def show(tag: _Tag, as_json: _Json = False) -> None:
+    """Everything the registry knows of one student.
+
+    Example: rjepa llm show tiny-a
+    """
+    import yaml
+
+    from rjepa.students.catalog import load_record
+    from rjepa_assets.cli.materialising import open_home
+
+    values = load_record(open_home(), tag).model_dump(mode="json")
+    typer.echo(json.dumps(values, indent=2) if as_json else yaml.safe_dump(values, sort_keys=False).rstrip())
+
+
+def add(
+    tag: _Tag,
+    model: Annotated[
+        str, typer.Option(help="`bundled`, `bundled:NAME`, a local folder, or an id of the Hugging Face hub.")
+    ],
+    quantization: Annotated[str, typer.Option(help="How its weights are quantised.")] = "none",
+) -> None:
+    """Register a student, and give it its partition in Dagster.
+
+    Example: rjepa llm add tiny-b --model bundled
+    """
+    from rjepa.home import check_tag
+    from rjepa.students.catalog import new_record, save_record
+    from rjepa_assets.cli.materialising import open_home
+
+    home = open_home()
+    save_record(home, new_record(check_tag(tag), model, quantization))
+    from rjepa_assets.defs.partitions import LLM
+    from rjepa_assets.instance import open_instance
+
+    with open_instance(home) as instance:
+        instance.add_dynamic_partitions(LLM, [tag])
+    typer.echo(f"added {tag}\nMaterialise it: rjepa backfill --llm {tag}")
+
+
+def remove(tag: _Tag) -> None:
+    """Take a student that was added out of the registry and out of Dagster's partitions. Its files stay.
+
+    Example: rjepa llm remove tiny-b
+    """
+    from rjepa.students.catalog import remove_record
+    from rjepa_assets.cli.materialising import open_home
+
+    home = open_home()
+    remove_record(home, tag)
+    from rjepa_assets.defs.partitions import LLM
+    from rjepa_assets.instance import open_instance
+
+    with open_instance(home) as instance:
+        if tag in instance.get_dynamic_partitions(LLM):
+            instance.delete_dynamic_partition(LLM, tag)
+    typer.echo(f"removed {tag}; what was made for it stays on the disk")

@@ -4,7 +4,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from rjepa.errors import InvalidInputError, RjepaError
@@ -53,7 +52,8 @@ def materialise(home: Home, dataset: str, llm_tag: str, redo_from: str | None = 
         defs = build_defs({"home": HomeResource(root=str(home.root)), "progress": progress})
         pipeline = Pipeline(defs, instance, home, Target(dataset, llm_tag))
         if redo_from is not None and redo_from not in pipeline.names:
-            raise InvalidInputError(f"there is no asset {redo_from!r}", cure=f"choose one of {', '.join(pipeline.names)}")
+            names = ", ".join(pipeline.names)
+            raise InvalidInputError(f"there is no asset {redo_from!r}", cure=f"choose one of {names}")
         try:
             for step in pipeline.run(lambda step: _say(terminal, step, "..."), redo_from):
                 _say(terminal, step, "is up to date" if step.seconds is None else f"done in {step.seconds:.1f} s")
@@ -77,10 +77,3 @@ def _terminal() -> Iterator[TextIO]:
 
 def _say(terminal: TextIO, step: "Step", what: str) -> None:
     print(f"[{step.number:2}/{step.total}] {step.asset} {step.partition}: {what}", file=terminal)
-
-
-def relative(path: Path) -> str:
-    """A path as its user would type it."""
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)

@@ -54,11 +54,12 @@ def validated_chains(
 @partitioned_check(validated_chains, blocking=True)
 def validation_rate_is_high(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
     """At least 95 % of the chains that were meant to be right are judged right."""
-    from rjepa.datasets.measures import measure_validation
+    from rjepa.datasets.measures import worked_validity
+    from rjepa.datasets.reading import load_chains
 
-    found = measure_validation(home.open(), context.partition_key)
-    passed = found.valid_share >= _LOWEST_VALID_SHARE
-    return dg.AssetCheckResult(passed=passed, metadata={**found.as_metadata(), "required": _LOWEST_VALID_SHARE})
+    worked, valid = worked_validity(load_chains(home.open(), context.partition_key))
+    metadata = {"worked": worked, "valid": valid, "required": _LOWEST_VALID_SHARE}
+    return dg.AssetCheckResult(passed=valid >= _LOWEST_VALID_SHARE * worked, metadata=metadata)
 
 
 @dg.asset(

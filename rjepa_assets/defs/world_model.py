@@ -91,5 +91,5 @@ def representation_has_not_collapsed(
     dataset, llm_tag = split_pair(context.partition_key)
     found = read_diagnostics(home.open(), llm_tag, dataset)
     return dg.AssetCheckResult(
-        passed=not found.has_collapsed, metadata={"rankme": found.rankme, "deviation": found.deviation}
+        passed=not found.collapsed, metadata={"rankme": found.rankme, "deviation": found.deviation}
     )

@@ -1,0 +1,152 @@
+"""The two stages of an evaluation for one student and one dataset: fit the calibration, judge every method.
+
+Reads rollouts and models, calls, writes files. What is fitted and measured lives in `evaluating`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from rjepa.errors import InvalidInputError
+from rjepa.evaluation.evaluating import calibrate, evaluate
+from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.pool import CandidatePool
+from rjepa.evaluation.report import write_report
+from rjepa.evaluation.results import EvaluationResult
+from rjepa.files import read_json, sha256_file, write_json
+from rjepa.home import Home
+from rjepa.inference.calibration import ScoreCalibration
+from rjepa.inference.scoring import segment_energies
+from rjepa.jepa.checkpoint import MODEL_FILE
+from rjepa.jepa.model import RJepa
+from rjepa.jepa.stage import model_folder, normalizer_file, open_world_model
+from rjepa.latents.normalizer import Normalizer
+from rjepa.latents.rollouts import open_rollouts
+from rjepa.progress import Progress, silent
+from rjepa.schemas import Candidate, Problem, Split
+from rjepa.stages import StageReport
+
+REPORT_FILE: Final = "report.json"
+INPUTS_FILE: Final = "inputs.json"
+"""Hashes of what was judged, so that a release can tell a report of other files."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark shows beside its report: the leaderboard as Markdown, and plots as PNG by name."""
+
+    report: StageReport
+    leaderboard_markdown: str
+    plots: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rollouts of one split."""
+
+    problems: list[Problem]
+    candidates: list[list[Candidate]]
+    greedy: list[Candidate]
+
+
+def calibration_file(home: Home, llm_tag: str, dataset: str) -> Path:
+    """Where the calibration of one student and dataset lies."""
+    return home.models(llm_tag, dataset) / "calibration.json"
+
+
+def judged_files(home: Home, llm_tag: str, dataset: str) -> dict[str, str]:
+    """Hex SHA-256 of the files that a benchmark judges and a release holds."""
+    paths = {
+        "model": model_folder(home, llm_tag, dataset) / MODEL_FILE,
+        "normalizer": normalizer_file(home, llm_tag, dataset),
+        "calibration": calibration_file(home, llm_tag, dataset),
+    }
+    return {name: sha256_file(path) for name, path in paths.items()}
+
+
+def open_pool(
+    home: Home,
+    llm_tag: str,
+    dataset: str,
+    split: Split,
+    world_model: tuple[RJepa, Normalizer],
+    progress: Progress = silent,
+) -> CandidatePool:
+    """The frozen candidates of one split, with their energies under a world model.
+
+    Raises:
+        InvalidInputError: there are no rollouts of this split.
+    """
+    rollouts = open_rollouts(home, llm_tag, dataset)
+    rows = [index for index, problem in enumerate(rollouts.problems) if problem.split == split]
+    if not rows:
+        raise InvalidInputError(
+            f"{dataset} has no {split} problems with rollouts of {llm_tag}", cure="use a dataset that has them"
+        )
+    part = _Part(
+        [rollouts.problems[row] for row in rows],
+        [rollouts.candidates[row] for row in rows],
+        [rollouts.greedy[row] for row in rows],
+    )
+    model, normalizer = world_model
+    energies = segment_energies(model, normalizer, rollouts.latents.split(split), progress=progress)
+    return CandidatePool.from_rollouts(part, energies)
+
+
+def calibrate_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> StageReport:
+    """Fit on the validation rollouts, and write."""
+    world_model = open_world_model(home, llm_tag, dataset)
+    pool = open_pool(home, llm_tag, dataset, "validation", world_model, progress)
+    calibration = calibrate(pool)
+    path = calibration_file(home, llm_tag, dataset)
+    calibration.save(path)
+    metadata: dict[str, int | float | str] = {"problems": len(pool), "selection": calibration.selection}
+    for effect in calibration.attribution:
+        metadata |= {f"weight_{effect.symbol}": effect.weight, f"share_{effect.symbol}": effect.share}
+    return StageReport(sha256_file(path), metadata)
+
+
+def benchmark_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> Benchmark:
+    """Judge every method on the test rollouts, and write JSON, HTML and PNG."""
+    calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
+    pool = open_pool(home, llm_tag, dataset, "test", open_world_model(home, llm_tag, dataset), progress)
+    result = evaluate(pool, calibration)
+    folder = home.reports(llm_tag, dataset)
+    write_json(folder / INPUTS_FILE, judged_files(home, llm_tag, dataset))
+    files = write_report(folder, result, title=f"{llm_tag} on {dataset}")
+    report = StageReport(sha256_file(files.json), _numbers(result) | {"html": str(files.html)})
+    return Benchmark(report, result.leaderboard.to_markdown(), files.image_bytes)
+
+
+def read_report(home: Home, llm_tag: str, dataset: str) -> EvaluationResult:
+    """What the last benchmark found.
+
+    Raises:
+        NotFoundError: there was none.
+        CorruptError: it is not an evaluation.
+    """
+    return EvaluationResult.load(home.reports(llm_tag, dataset) / REPORT_FILE)
+
+
+def reported_files(home: Home, llm_tag: str, dataset: str) -> dict[str, str]:
+    """Hex SHA-256 of the files that the last benchmark judged, as `judged_files`."""
+    return read_json(home.reports(llm_tag, dataset) / INPUTS_FILE)
+
+
+def served_method(result: EvaluationResult) -> str:
+    """The leaderboard's key of what mode `rerank` hands out."""
+    return "rjepa_logprob" if result.selection == "best_of" else "rjepa_logprob_vote"
+
+
+def _numbers(result: EvaluationResult) -> dict[str, int | float | str]:
+    board = result.leaderboard
+    metadata: dict[str, int | float | str] = {"problems": result.problems, "mixed_problems": result.mixed_problems}
+    metadata |= {f"accuracy_{row.method}": row.accuracy for row in board.domain(ALL)}
+    for domain in board.domains:
+        served = board.row(served_method(result), domain)
+        values = {"accuracy": served.accuracy, "gap_closed": served.gap_closed, "within_auroc": served.within_auroc}
+        metadata |= {f"rerank_{name}_{domain}": value for name, value in values.items() if value is not None}
+    metadata |= {"ece": result.probability.ece, "num_candidates": result.num_candidates}
+    return {name: float(value) if isinstance(value, np.floating) else value for name, value in metadata.items()}

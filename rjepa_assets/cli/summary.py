@@ -1,0 +1,62 @@
+"""What a materialised pair shows on the terminal: the leaderboard, what was released, what to type next."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from rjepa.home import Home
+
+if TYPE_CHECKING:
+    from rjepa.evaluation.leaderboard import Leaderboard
+
+
+def print_results(home: Home, llm_tag: str, dataset: str) -> None:
+    """The leaderboard of one student and dataset, and what is served now."""
+    from rjepa.evaluation.stage import read_report, served_method
+    from rjepa.releases.bundle import load_manifest
+    from rjepa.releases.pointer import require_current
+
+    result = read_report(home, llm_tag, dataset)
+    typer.echo(
+        f"\nEvery way of choosing an answer from the same K = {result.num_candidates} candidates of {llm_tag}:\n"
+        f"accuracy on the {result.problems} test problems of {dataset} in %, with 95 % intervals.\n"
+    )
+    typer.echo(render_leaderboard(result.leaderboard, served_method(result)))
+    typer.echo("\n* what mode `rerank` hands out. The whole report, with plots:")
+    typer.echo(f"  {relative(home.reports(llm_tag, dataset) / 'report.html')}")
+    manifest = load_manifest(home, llm_tag, require_current(home, llm_tag))
+    replaced = f", in place of {manifest.replaces}" if manifest.replaces else ""
+    typer.echo(f"\nServed for {llm_tag}: release {manifest.release_id} ({manifest.reason}{replaced})")
+
+
+def print_next_steps(home: Home, llm_tag: str, dataset: str) -> None:
+    """Commands that work on what the demo made."""
+    from rjepa.datasets.reading import load_problems
+
+    question = " ".join(load_problems(home, dataset, "test", limit=1)[0].statement.split())
+    typer.echo(
+        "\nNext:\n"
+        f"  rjepa solve {shlex.quote(question)}\n"
+        "  make dev                      # Dagster UI, daemon and chat page\n"
+        "  rjepa llm add tiny-b --model bundled && rjepa backfill --llm tiny-b\n"
+        "  rjepa release list"
+    )
+
+
+def render_leaderboard(board: "Leaderboard", served: str) -> str:
+    """One line a method, one column a domain: accuracy and its interval in per cent."""
+    lines = [["", *board.domains]]
+    for first in board.domain(board.domains[0]):
+        rows = [board.row(first.method, domain) for domain in board.domains]
+        cells = [f"{100 * row.accuracy:5.1f} [{100 * row.ci_low:4.1f} {100 * row.ci_high:5.1f}]" for row in rows]
+        lines.append([f"{'*' if first.method == served else ' '} {first.label}", *cells])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
+
+
+def relative(path: Path) -> str:
+    """A path as its user would type it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

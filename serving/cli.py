@@ -1,0 +1,44 @@
+"""`rjepa serve`: the chat service and its page."""
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("serve")(serve)
+
+
+def serve(
+    llm: Annotated[str | None, typer.Option(help="LLM whose release is served [default: RJEPA_LLM or tiny-a]")] = None,
+    host: Annotated[str | None, typer.Option(help="address to bind to [default: RJEPA_HOST or 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="port [default: RJEPA_PORT or 8000]")] = None,
+) -> None:
+    """Serve the released R-JEPA: an OpenAI-compatible API and a chat page.
+
+    Example: rjepa serve --llm tiny-a --port 8000
+    """
+    import uvicorn
+
+    from rjepa.home import check_tag
+    from serving.app import create_app
+    from serving.logs import configure_logs
+    from serving.settings import ServiceSettings
+
+    given = {name: value for name, value in {"llm": llm, "host": host, "port": port}.items() if value is not None}
+    settings = ServiceSettings(**given)
+    check_tag(settings.llm)
+    configure_logs()
+    application = create_app(settings)
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    typer.echo(f"R-JEPA ({settings.llm}) at http://{shown}:{settings.port}/  -  Ctrl-C stops it", err=True)
+    uvicorn.run(
+        application,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )

@@ -1,0 +1,242 @@
+"""Hold the engine: load what the release points at, swap it when the pointer moves, run one request at a time."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from rjepa.answer import Answer, Example
+from rjepa.errors import NotFoundError, RjepaError
+from rjepa.home import Home
+from rjepa.progress import Progress
+from rjepa.releases.pointer import current_release, require_current
+from serving.errors import BusyError, NotReadyError
+
+_LOG = structlog.get_logger("serving")
+_RETRY_SECONDS = 30.0
+"""A release that failed to load is tried again after this long even if the pointer has not moved: the cause may be
+memory or a disk."""
+
+Value = TypeVar("Value")
+
+
+class AnswersQuestions(Protocol):
+    """What the service needs of `rjepa.engine.Engine`."""
+
+    llm_tag: str
+    release_id: str
+
+    def check(
+        self, statement: str, *, mode: str, num_candidates: int, temperature: float | None, max_tokens: int | None
+    ) -> None: ...
+
+    def answer(
+        self,
+        statement: str,
+        *,
+        mode: str,
+        num_candidates: int,
+        temperature: float | None,
+        max_tokens: int | None,
+        seed: int,
+        progress: Progress,
+    ) -> Answer: ...
+
+    def stream(
+        self,
+        statement: str,
+        *,
+        mode: str,
+        num_candidates: int,
+        temperature: float | None,
+        max_tokens: int | None,
+        seed: int,
+        progress: Progress,
+    ) -> Iterator[str | Answer]: ...
+
+    def examples(self, limit: int) -> list[Example]: ...
+
+    def info(self) -> dict[str, Any]: ...
+
+    def warm_up(self) -> None: ...
+
+
+EngineLoader = Callable[[AnswersQuestions | None], AnswersQuestions]
+"""Loads and verifies what `CURRENT` points at. The engine in use is passed so that its student can be kept."""
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What the host is doing. `reload` is ok, loading or failed; an engine may be served while a reload has failed."""
+
+    engine: AnswersQuestions | None
+    reload: str
+    error: RjepaError | None
+
+
+class EngineHost:
+    """One engine, one worker thread, a bounded queue."""
+
+    def __init__(
+        self, home: Home, llm_tag: str, loader: EngineLoader, *, max_waiting: int, reload_seconds: float
+    ) -> None:
+        self._home = home
+        self._llm_tag = llm_tag
+        self._loader = loader
+        self._max_waiting = max_waiting
+        self._reload_seconds = reload_seconds
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._waiting = 0
+        self._stopping = threading.Event()
+        self._watcher: asyncio.Task[None] | None = None
+        self._failed: tuple[object, float] | None = None
+        self.state = HostState(None, "loading", None)
+
+    async def start(self) -> None:
+        """Begin to load and to watch the pointer."""
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Let the running request end early, refuse the waiting ones, and free the thread."""
+        self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        await asyncio.to_thread(self._worker.shutdown, wait=True, cancel_futures=True)
+
+    def engine(self) -> AnswersQuestions:
+        """The engine to answer with.
+
+        Raises:
+            NotReadyError: none is loaded yet; the cure is that of what went wrong.
+        """
+        if self.state.engine is not None:
+            return self.state.engine
+        if self.state.error is not None:
+            raise NotReadyError(self.state.error.problem, cure=self.state.error.cure)
+        raise NotReadyError("the release is being loaded", cure="try again in a few seconds")
+
+    async def run(self, work: Callable[[], Value]) -> Value:
+        """Run `work` in the engine's thread.
+
+        Raises:
+            BusyError: too many requests wait already.
+        """
+        with self._place():
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    async def stream(self, work: Callable[[Progress], Iterator[Value]]) -> AsyncIterator[Value]:
+        """Run the iterator that `work` makes in the engine's thread and yield what it yields.
+
+        Closing this generator stops the work at its next item or its next call of the progress that it was given.
+
+        Raises:
+            BusyError: too many requests wait already.
+        """
+        loop = asyncio.get_running_loop()
+        items: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        abandoned = threading.Event()
+
+        def check(done: int, total: int, note: str = "") -> None:
+            if abandoned.is_set() or self._stopping.is_set():
+                raise _Abandoned
+
+        def put(kind: str, value: Any = None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(items.put_nowait, (kind, value))
+
+        def produce() -> None:
+            try:
+                check(0, 0)
+                for item in work(check):
+                    put("item", item)
+                    check(0, 0)
+                put("end")
+            except _Abandoned:
+                put("error", NotReadyError("the service is stopping", cure="try again when it is back"))
+            except Exception as error:
+                put("error", error)
+
+        with self._place():
+            done = loop.run_in_executor(self._worker, produce)
+            try:
+                while (event := await items.get())[0] == "item":
+                    yield event[1]
+                if event[0] == "error":
+                    raise event[1]
+            finally:
+                abandoned.set()
+                done.cancel()
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        if self._waiting >= self._max_waiting:
+            raise BusyError(f"{self._waiting} requests wait for the model already", cure="try again in a few seconds")
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await self._refresh()
+            except Exception as error:  # the watcher must outlive whatever a disk or a release does
+                self._fail(error)
+            await asyncio.sleep(self._reload_seconds)
+
+    async def _refresh(self) -> None:
+        """Load the release that `CURRENT` names unless it is the one served. The old one stays if anything fails."""
+        engine = self.state.engine
+        mark = await asyncio.to_thread(self._mark)
+        if engine is not None and mark[0] == engine.release_id:
+            self.state = HostState(engine, "ok", None)
+            return
+        if self._failed is not None and self._failed[0] == mark and time.monotonic() < self._failed[1]:
+            return
+        self.state = HostState(engine, "loading", self.state.error)
+        try:
+            fresh = await asyncio.to_thread(self._load, engine)
+        except Exception as error:
+            self._failed = (mark, time.monotonic() + _RETRY_SECONDS)
+            self._fail(error)
+            return
+        self._failed = None
+        self.state = HostState(fresh, "ok", None)
+        _LOG.info("release_loaded", llm=fresh.llm_tag, release=fresh.release_id)
+
+    def _mark(self) -> tuple[str | None, int]:
+        """What the pointer says, and when it was written."""
+        path = self._home.releases(self._llm_tag) / "CURRENT"
+        release_id = current_release(self._home, self._llm_tag)
+        return release_id, path.stat().st_mtime_ns if release_id is not None else 0
+
+    def _load(self, engine: AnswersQuestions | None) -> AnswersQuestions:
+        require_current(self._home, self._llm_tag)
+        fresh = self._loader(engine)
+        fresh.warm_up()
+        return fresh
+
+    def _fail(self, error: Exception) -> None:
+        known = error if isinstance(error, RjepaError) else None
+        if known is None:
+            known = RjepaError(
+                f"the release could not be loaded ({type(error).__name__})", cure="see the service's log"
+            )
+        if self.state.error is None or self.state.error.problem != known.problem:
+            quiet = isinstance(error, RjepaError)
+            log = _LOG.info if isinstance(error, NotFoundError) else _LOG.error
+            log("release_not_loaded", problem=known.problem, cure=known.cure, exc_info=None if quiet else error)
+        self.state = HostState(self.state.engine, "failed", known)
+
+
+class _Abandoned(Exception):
+    """Nobody waits for this work any more."""

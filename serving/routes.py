@@ -1,0 +1,92 @@
+"""What the service says of itself: models, health, readiness, info, examples, and the page."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, JSONResponse
+
+from rjepa.answer import MAX_CANDIDATES, MODES
+from serving.errors import UnknownModelError
+from serving.host import EngineHost
+from serving.schemas import IGNORED, NEUTRAL
+
+STATIC: Final = Path(__file__).resolve().parent / "static"
+_EXAMPLES: Final = 6
+
+router = APIRouter()
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    """The chat page."""
+    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+
+@router.get("/v1/health")
+async def health() -> dict[str, str]:
+    """The process is alive. Whether it can answer is `/v1/ready`."""
+    return {"status": "ok"}
+
+
+@router.get("/v1/ready")
+async def ready(request: Request) -> JSONResponse:
+    """200 if questions can be answered, 503 if not. Why not is in `/v1/info`."""
+    state = _host(request).state
+    body = {"ready": state.engine is not None, "reload": state.reload}
+    body["release"] = None if state.engine is None else state.engine.release_id
+    return JSONResponse(body, status_code=200 if state.engine is not None else 503)
+
+
+@router.get("/v1/info")
+async def info(request: Request) -> dict[str, Any]:
+    """What is served, its limits, and the last reload's error with its cure."""
+    state, settings = _host(request).state, request.app.state.settings
+    error = None if state.error is None else {"problem": state.error.problem, "cure": state.error.cure}
+    return {
+        "model": settings.llm,
+        "ready": state.engine is not None,
+        "reload": state.reload,
+        "error": error,
+        "release": None if state.engine is None else state.engine.info(),
+        "modes": list(MODES),
+        "max_candidates": MAX_CANDIDATES,
+        "max_tokens": settings.max_tokens,
+        "messages": "the last user message is the question; other messages are accepted and not read by the student",
+        "ignored_parameters": list(IGNORED),
+        "unsupported_parameters": list(NEUTRAL),
+    }
+
+
+@router.get("/v1/models")
+async def models(request: Request) -> dict[str, Any]:
+    """The one model that is served."""
+    return {"object": "list", "data": [_model(request)]}
+
+
+@router.get("/v1/models/{model}")
+async def model(model: str, request: Request) -> dict[str, Any]:
+    """One model by its name."""
+    known = _model(request)
+    if model != known["id"]:
+        raise UnknownModelError(f"there is no model {model!r} here", cure=f"use {known['id']!r}")
+    return known
+
+
+@router.get("/v1/examples")
+async def examples(request: Request) -> dict[str, Any]:
+    """Problems that the student can attempt."""
+    host = _host(request)
+    engine = host.engine()
+    found = await host.run(lambda: engine.examples(_EXAMPLES))
+    return {"object": "list", "data": [example.model_dump() for example in found]}
+
+
+def _host(request: Request) -> EngineHost:
+    host: EngineHost = request.app.state.host
+    return host
+
+
+def _model(request: Request) -> dict[str, Any]:
+    engine = _host(request).engine()
+    return {"id": engine.llm_tag, "object": "model", "created": engine.info()["created"], "owned_by": "rjepa"}

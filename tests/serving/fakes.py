@@ -1,0 +1,174 @@
+"""A small engine at the public interface, releases for it, and a real server around an app."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from safetensors.numpy import save_file
+
+from rjepa.answer import Answer, CandidateReport, Example, Explanation, check_candidates, check_mode
+from rjepa.errors import InvalidInputError
+from rjepa.files import write_json
+from rjepa.home import Home
+from rjepa.progress import Progress
+from rjepa.releases.bundle import Facts, Sources
+from rjepa.releases.gate import Figures
+from rjepa.releases.pointer import require_current
+from rjepa.releases.publish import release
+from serving.host import AnswersQuestions, EngineLoader
+
+STEPS = ["Mia has 14 + 5 = 19", "Tom has 19 - 2 = 17"]
+
+
+class FakeEngine:
+    """Answers everything with the same steps. A statement holding `slow` takes a second, `endless` ten, `long` is refused."""
+
+    def __init__(self, release_id: str, llm_tag: str = "tiny-a") -> None:
+        self.llm_tag = llm_tag
+        self.release_id = release_id
+        self.warm = False
+        self.calls: list[dict[str, Any]] = []
+        self.closed = threading.Event()
+
+    def check(self, statement: str, *, mode: str, num_candidates: int, **options: Any) -> None:
+        check_mode(mode)
+        check_candidates(num_candidates)
+        if "long" in statement:
+            raise InvalidInputError("the problem has 4000 tokens, the student reads 512", cure="shorten it")
+
+    def answer(self, statement: str, *, mode: str, num_candidates: int, seed: int, progress: Progress, **options: Any):
+        assert self.warm
+        self.calls.append(
+            {"statement": statement, "mode": mode, "num_candidates": num_candidates, "seed": seed, **options}
+        )
+        if "broken" in statement:
+            raise RuntimeError("a secret detail")
+        for done in range(200 if "endless" in statement else 20 if "slow" in statement else 0):
+            time.sleep(0.05)
+            progress(done, 200)
+        candidates = [_candidate(index) for index in range(num_candidates)] if mode == "rerank" else []
+        return Answer(
+            mode=check_mode(mode),
+            text="Step 1: Mia has 14 + 5 = 19\nStep 2: Tom has 19 - 2 = 17\nAnswer: 17\n",
+            steps=STEPS,
+            final_answer="17",
+            finished=True,
+            candidates=candidates,
+            p_correct=0.75 if candidates else None,
+            explanation=_explanation(candidates) if candidates else None,
+            prompt_tokens=12,
+            completion_tokens=20 * max(1, len(candidates)),
+            seed=seed,
+            seconds=0.5,
+            llm_tag=self.llm_tag,
+            release_id=self.release_id,
+        )
+
+    def stream(self, statement: str, *, progress: Progress, **options: Any) -> Iterator[str | Answer]:
+        try:
+            answer = self.answer(statement, progress=progress, **options)
+            for line in answer.text.splitlines(keepends=True):
+                if "drip" in statement:
+                    time.sleep(0.2)
+                yield line
+            yield answer
+        finally:
+            self.closed.set()
+
+    def examples(self, limit: int) -> list[Example]:
+        return [Example(domain="math", statement="Mia has 14 pens and gets 5. Tom has 2 fewer.\nHow many has Tom?")][
+            :limit
+        ]
+
+    def info(self) -> dict[str, Any]:
+        return {"id": self.release_id, "created": 1_760_000_000, "dataset": "v1.0.0"}
+
+    def warm_up(self) -> None:
+        self.warm = True
+
+
+def _candidate(index: int) -> CandidateReport:
+    return CandidateReport(
+        index=index,
+        text="",
+        steps=STEPS,
+        final_answer=str(17 + index % 3),
+        finished=True,
+        tokens=20,
+        logprob=-3.5 - index,
+        step_energies=[0.4 + index, 0.8 + index],
+        answer_energy=0.2,
+        rank=index,
+        score=1.0 - index,
+        contributions={"logprob": 0.5, "energy": 0.5 - index},
+        votes=1,
+        weighted_share=0.5,
+        p_correct=0.75,
+        chosen=index == 0,
+    )
+
+
+def _explanation(candidates: list[CandidateReport]) -> Explanation:
+    several = len(candidates) > 1
+    return Explanation(
+        selection="best_of",
+        reason="best_score" if several else "only_candidate",
+        runner_up=1 if several else None,
+        margin=1.0 if several else None,
+        margin_terms={"energy": 1.0} if several else {},
+        text="Candidate 1: best score.",
+    )
+
+
+def publish(home: Home, seed: int, llm_tag: str = "tiny-a") -> str:
+    """Release content that follows from one number; returns the id."""
+    folder = home.models(llm_tag, "v1.0.0")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"weight": np.full(4, seed, dtype=np.float32)}, folder / "model.safetensors")
+    save_file({"location": np.zeros(4, dtype=np.float32)}, folder / "normalizer.safetensors")
+    write_json(folder / "config.json", {"seed": seed})
+    write_json(folder / "calibration.json", {"alpha": 1.0})
+    figures = Figures(dataset="v1.0.0", num_problems=100, accuracy=0.5, diagnostics_passed=True)
+    facts = Facts("d" * 64, "s" * 64, figures, {}, "test", "run-1")
+    sources = Sources(folder, folder / "normalizer.safetensors", folder / "calibration.json")
+    return release(home, llm_tag, "v1.0.0", sources, facts).manifest.release_id
+
+
+def fake_loader(home: Home, made: list[FakeEngine] | None = None) -> EngineLoader:
+    """Loads a fake of whatever `CURRENT` names; appends it to `made`."""
+
+    def load(previous: AnswersQuestions | None) -> FakeEngine:
+        engine = FakeEngine(require_current(home, "tiny-a"))
+        if made is not None:
+            made.append(engine)
+        return engine
+
+    return load
+
+
+@contextlib.contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """Serve `app` on a free port of this machine; yields its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(15)
+        assert not thread.is_alive()
+
+
+def wait_until(condition: Any, seconds: float = 15.0) -> None:
+    """Poll until `condition()` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)

@@ -1,0 +1,116 @@
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from rjepa.home import Home
+from serving.app import create_app
+from serving.settings import ServiceSettings
+
+from .fakes import fake_loader, publish, wait_until
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One service for all of these: a refused request leaves nothing behind."""
+    home = Home(tmp_path_factory.mktemp("home"))
+    publish(home, 1)
+    app = create_app(ServiceSettings(home=home.root, _env_file=None), fake_loader(home))
+    with TestClient(app, base_url="http://localhost") as client:
+        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+        yield client
+
+
+QUESTION = {"role": "user", "content": "How many has Tom?"}
+
+
+def ask(client: TestClient, **changes: Any) -> Any:
+    return client.post("/v1/chat/completions", json={"model": "tiny-a", "messages": [QUESTION]} | changes)
+
+
+BAD: dict[str, tuple[dict[str, Any], str | None]] = {
+    "no messages": ({"messages": []}, "messages"),
+    "messages of another type": ({"messages": "hello"}, "messages"),
+    "too many messages": ({"messages": [QUESTION] * 65}, "messages"),
+    "empty content": ({"messages": [{"role": "user", "content": "  "}]}, None),
+    "no user message": ({"messages": [{"role": "system", "content": "x"}]}, None),
+    "content too long": ({"messages": [{"role": "user", "content": "x" * 8001}]}, "messages.content"),
+    "an image": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.content"),
+    "unknown role": ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.role"),
+    "a problem too long for the student": ({"messages": [{"role": "user", "content": "long"}]}, None),
+    "no candidates": ({"rjepa": {"mode": "rerank", "num_candidates": 0}}, "rjepa.num_candidates"),
+    "10 000 candidates": ({"rjepa": {"mode": "rerank", "num_candidates": 10_000}}, "rjepa.num_candidates"),
+    "candidates as text": ({"rjepa": {"mode": "rerank", "num_candidates": "8"}}, "rjepa.num_candidates"),
+    "true candidates": ({"rjepa": {"mode": "rerank", "num_candidates": True}}, "rjepa.num_candidates"),
+    "unknown mode": ({"rjepa": {"mode": "telepathy"}}, "rjepa.mode"),
+    "unknown rjepa field": ({"rjepa": {"mod": "off"}}, "rjepa.mod"),
+    "unknown field": ({"temprature": 1}, "temprature"),
+    "two choices": ({"n": 2}, "n"),
+    "no tokens": ({"max_tokens": 0}, "max_tokens"),
+    "too many tokens": ({"max_tokens": 10**9}, None),
+    "hot": ({"temperature": 3}, "temperature"),
+    "negative seed": ({"seed": -1}, "seed"),
+    "a stop word": ({"stop": ["Step"]}, None),
+    "tools": ({"tools": [{"type": "function"}]}, None),
+    "JSON mode": ({"response_format": {"type": "json_object"}}, None),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_request_is_refused_with_a_cure(client: TestClient, name: str) -> None:
+    changes, param = BAD[name]
+    reply = ask(client, **changes)
+    error = reply.json()["error"]
+    assert reply.status_code == 400 and set(error) == {"message", "type", "param", "code", "cure"}
+    assert error["type"] == "invalid_request_error" and error["cure"] and error["cure"] in error["message"]
+    assert error["param"] == param or (param and error["param"].startswith(param))
+
+
+def test_an_unknown_model_is_not_found(client: TestClient) -> None:
+    assert ask(client, model="gpt-5").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["user", "store", "metadata", "reasoning_effort"])
+def test_parameters_that_change_nothing_are_accepted(client: TestClient, name: str) -> None:
+    assert ask(client, **{name: "x"}).status_code == 200
+    assert name in client.get("/v1/info").json()["ignored_parameters"]
+
+
+@pytest.mark.parametrize(
+    "neutral", [{"top_p": 1}, {"n": 1}, {"stop": None}, {"presence_penalty": 0.0}, {"rjepa": None}]
+)
+def test_neutral_values_are_accepted(client: TestClient, neutral: dict[str, Any]) -> None:
+    assert ask(client, **neutral).status_code == 200
+
+
+RAW = [b"", b"{", b"null", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"model": NaN}', b'"text"', b'{"messages": [[]]}']
+
+
+@pytest.mark.parametrize("body", RAW, ids=range(len(RAW)))
+def test_a_body_that_is_no_request_is_a_400(client: TestClient, body: bytes) -> None:
+    reply = client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 400 and reply.json()["error"]["cure"]
+
+
+def test_a_lone_surrogate_is_a_400(client: TestClient) -> None:
+    body = '{"model": "tiny-a", "messages": [{"role": "user", "content": "\\ud800"}]}'
+    reply = client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 400
+
+
+def test_a_nan_temperature_is_a_400(client: TestClient) -> None:
+    body = json.dumps({"model": "tiny-a", "messages": [QUESTION], "temperature": float("nan")})
+    reply = client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 400
+
+
+def test_what_was_sent_is_not_echoed(client: TestClient) -> None:
+    reply = ask(client, messages=[{"role": "user", "content": 12345678}], temperature="private words")
+    assert "12345678" not in reply.text and "private" not in reply.text
+
+
+def test_an_unknown_route_and_method_have_the_same_shape(client: TestClient) -> None:
+    assert client.get("/v1/nothing").json()["error"]["code"] == "http_404"
+    assert client.delete("/v1/chat/completions").json()["error"]["code"] == "http_405"

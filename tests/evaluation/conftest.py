@@ -19,7 +19,9 @@ class FakeRollouts:
     greedy: list[Candidate]
 
 
-def make_candidate(problem_id: str, index: int, answer: str | None, correct: bool | None, **fields: object) -> Candidate:
+def make_candidate(
+    problem_id: str, index: int, answer: str | None, correct: bool | None, **fields: object
+) -> Candidate:
     """One candidate with three tokens and one step unless said otherwise."""
     values: dict[str, object] = {
         "text": "",

@@ -165,7 +165,8 @@ def test_every_dependency_is_pinned() -> None:
 
 def test_asset_modules_keep_their_annotations() -> None:
     """Dagster reads the context's annotation, and refuses one that is a string."""
-    assert [str(path) for path in sources("rjepa_assets") if "from __future__ import annotations" in path.read_text()] == []
+    future = "from __future__ import annotations"
+    assert [str(path) for path in sources("rjepa_assets") if future in path.read_text(encoding="utf-8")] == []
 
 
 def test_every_asset_has_group_owner_description_and_kinds() -> None:

@@ -62,7 +62,8 @@ def add(
     Example: rjepa llm add tiny-b --model bundled
     """
     from rjepa.home import check_tag
-    from rjepa.students.catalog import new_record, save_record
+    from rjepa.students.catalog import save_record
+    from rjepa.students.registering import new_record
     from rjepa_assets.cli.materialising import open_home
 
     home = open_home()
@@ -80,7 +81,7 @@ def remove(tag: _Tag) -> None:
 
     Example: rjepa llm remove tiny-b
     """
-    from rjepa.students.catalog import remove_record
+    from rjepa.students.registering import remove_record
     from rjepa_assets.cli.materialising import open_home
 
     home = open_home()

@@ -31,9 +31,8 @@ def materialise(home: Home, dataset: str, llm_tag: str, redo_from: str | None = 
         KeyboardInterrupt: someone stopped it.
     """
     limit_threads()
-    from rjepa.students.catalog import load_record
-
     from rjepa.datasets.recipe import load_recipe
+    from rjepa.students.catalog import load_record
 
     load_recipe(home, check_tag(dataset, "dataset version"))
     load_record(home, check_tag(llm_tag))

@@ -27,4 +27,5 @@ def splits_do_not_leak(context: dg.AssetCheckExecutionContext, home: HomeResourc
     from rjepa.datasets.splits import find_leaks
 
     leaks = find_leaks(load_problems(home.open(), context.partition_key))
-    return dg.AssetCheckResult(passed=not leaks, metadata={"leaks": len(leaks)}, description="; ".join(leaks[:5]) or None)
+    shown = "; ".join(leaks[:5]) or None
+    return dg.AssetCheckResult(passed=not leaks, metadata={"leaks": len(leaks)}, description=shown)

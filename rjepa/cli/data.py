@@ -151,6 +151,7 @@ def import_file(
         _print_json({"dataset": name, "problems": len(problems), "splits": by_split, "warnings": recipe.warnings})
         return
     typer.echo(f"imported {len(problems)} problems as {name} ({_pairs(by_split)})")
+    typer.echo(f"next: rjepa backfill --llm tiny-a --dataset {name}")
     for warning in recipe.warnings:
         typer.echo(f"warning: {warning}", err=True)
     if not by_split["test"]:

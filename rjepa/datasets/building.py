@@ -26,7 +26,7 @@ from rjepa.home import Home
 from rjepa.progress import Progress, silent
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.stages import StageReport
-from rjepa.tables import read_records
+from rjepa.tables import Record, read_records
 from rjepa.validation.judge import judged
 
 PROBLEMS = Stage("problems", Problem)
@@ -164,7 +164,7 @@ def release_dataset(home: Home, recipe: DatasetRecipe) -> StageReport:
     )
 
 
-def _read(home: Home, recipe: DatasetRecipe, stage: Stage, model: type) -> list:
+def _read(home: Home, recipe: DatasetRecipe, stage: Stage, model: type[Record]) -> list[Record]:
     return read_records(home.dataset(recipe.name) / stage.file, model)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from rjepa.datasets.measures import is_corrupted, worked_validity
 from rjepa.datasets.recipe import DatasetRecipe
 from rjepa.files import sha256_json
 from rjepa.schemas import ChainOfThought, Problem
@@ -30,9 +31,9 @@ def build_manifest(
     `validation_rate` is the share of valid chains among the worked solutions: corrupted ones are meant to be wrong.
     `data_hash` depends on content only, not on dates or file formats.
     """
-    gold = [chain for chain in chains if "corruption" not in chain.meta]
-    corrupted = [chain for chain in chains if "corruption" in chain.meta]
-    valid = sum(chain.is_valid is True for chain in gold)
+    gold = [chain for chain in chains if not is_corrupted(chain)]
+    corrupted = [chain for chain in chains if is_corrupted(chain)]
+    _, valid = worked_validity(chains)
     return {
         "format": MANIFEST_FORMAT,
         "dataset": recipe.name,

@@ -1,11 +1,16 @@
-"""Measurements of judged chains that a check asks for. Counts of a whole release are in its manifest."""
+"""Pure measurements of a dataset, for its manifest and for checks."""
 
 from collections.abc import Iterable
 
 from rjepa.schemas import ChainOfThought
 
 
+def is_corrupted(chain: ChainOfThought) -> bool:
+    """Whether a chain was made wrong on purpose."""
+    return "corruption" in chain.meta
+
+
 def worked_validity(chains: Iterable[ChainOfThought]) -> tuple[int, int]:
-    """How many worked solutions there are and how many were judged right; planted wrong chains do not count."""
-    worked = [chain for chain in chains if "corruption" not in chain.meta]
+    """How many chains are worked solutions, meant to be right, and how many of these are valid."""
+    worked = [chain for chain in chains if not is_corrupted(chain)]
     return len(worked), sum(chain.is_valid is True for chain in worked)

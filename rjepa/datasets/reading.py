@@ -11,7 +11,7 @@ from rjepa.errors import CorruptError, NotFoundError
 from rjepa.files import read_json, sha256_file
 from rjepa.home import Home
 from rjepa.schemas import ChainOfThought, Problem, Split
-from rjepa.tables import read_records
+from rjepa.tables import Record, read_records
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def load_manifest(home: Home, dataset: str) -> dict[str, Any]:
     if not path.exists():
         load_recipe(home, dataset)
         raise NotFoundError(
-            f"dataset {dataset} is not released yet", cure="materialise the asset dataset_release for it"
+            f"dataset {dataset} is not released yet", cure=f"run `rjepa backfill --llm tiny-a --dataset {dataset}`"
         )
     return read_json(path)
 
@@ -116,11 +116,11 @@ def _content_faults(home: Home, dataset: str, manifest: dict[str, Any]) -> list[
     return faults
 
 
-def _load(home: Home, dataset: str, file: str, model: type) -> list:
+def _load(home: Home, dataset: str, file: str, model: type[Record]) -> list[Record]:
     path = home.dataset(dataset) / file
     if not path.exists():
         load_recipe(home, dataset)  # an unknown dataset is told apart from one that is not made yet
         raise NotFoundError(
-            f"dataset {dataset} has no {file} yet", cure=f"materialise the asset {file.removesuffix('.parquet')} for it"
+            f"dataset {dataset} has no {file} yet", cure=f"run `rjepa backfill --llm tiny-a --dataset {dataset}`"
         )
     return read_records(path, model)

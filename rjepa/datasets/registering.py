@@ -45,7 +45,7 @@ def import_dataset(home: Home, file: Path, name: str, split: Split | None = None
         known = load_recipe(home, name)
         if known.content_sha256 != digest:
             raise InvalidInputError(
-                f"dataset {name!r} exists and holds other problems; a dataset never changes",
+                f"dataset {name!r} exists and holds other problems or other splits; a dataset never changes",
                 cure=f"import under another --name, e.g. {name[:60]}-2",
             )
         if imported_file(home, name).is_file():

@@ -79,8 +79,11 @@ def _steps(candidate: GalleryCandidate) -> list[tuple[str, float | None, bool]]:
     texts = [*candidate.steps]
     if candidate.final_answer is not None:
         texts.append(f"Answer: {candidate.final_answer}")
-    rows = zip_longest(texts, candidate.energies[: max(len(texts), 1)], fillvalue=None)
-    return [(text or "", energy, index == candidate.first_error_step) for index, (text, energy) in enumerate(rows)]
+    rows = zip_longest(texts, candidate.energies)
+    return [
+        ("(a line that was not read)" if text is None else text, energy, index == candidate.first_error_step)
+        for index, (text, energy) in enumerate(rows)
+    ]
 
 
 @cache

@@ -1,0 +1,177 @@
+"""Train a bundled student from its recipe: tokenizer, model, optimiser, resumable loop, Hugging Face folder.
+
+Muon for the hidden matrices and AdamW for the rest: on these small models it reached a given loss in about half the
+updates of AdamW alone (docs/lab-book.md). Muon: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
+"""
+
+import math
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from rjepa.files import atomic_folder, read_json, write_json
+from rjepa.progress import Progress, silent
+from rjepa.students.corpus import IGNORED, Corpus
+from rjepa.students.recipe import StudentRecipe
+from rjepa.students.tokenizer import train_tokenizer
+
+_TOKENIZER_TEXTS = 20_000
+_ARCHITECTURES = {"qwen3": (Qwen3Config, Qwen3ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
+_WORK = "training"
+
+
+def train_student(recipe: StudentRecipe, out: Path, progress: Progress = silent) -> Path:
+    """Train the student of `recipe` into the Hugging Face folder `out`, resuming what an earlier call left there.
+
+    `out/training/` holds the checkpoint while the run lasts; the finished folder holds config.json,
+    model.safetensors (bfloat16), the tokenizer and recipe.json.
+    """
+    if (out / "model.safetensors").exists():
+        return out
+    corpus = Corpus(recipe)
+    work = out.parent / f".{out.name}-{_WORK}"
+    tokenizer = _tokenizer(recipe, corpus, work)
+    torch.manual_seed(recipe.seed)
+    model = build_model(recipe, tokenizer)
+    optimizers = _optimizers(model, recipe)
+    done = _restore(work / "checkpoint", model, optimizers)
+    started, first = time.monotonic(), done
+    model.train()
+    while done < recipe.updates:
+        group, skip = divmod(done, 8)
+        for batch in corpus.batches(tokenizer, group)[skip:]:
+            if done == recipe.updates:
+                break
+            loss = _update(model, optimizers, recipe, batch, done)
+            done += 1
+            rate = (done - first) / (time.monotonic() - started)
+            progress(done, recipe.updates, f"loss {loss:.3f}, {rate:.2f} updates/s")
+            if done % recipe.checkpoint_every == 0:
+                _checkpoint(work / "checkpoint", model, optimizers, done)
+    with atomic_folder(out) as folder:
+        model.to(torch.bfloat16).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+    shutil.rmtree(work, ignore_errors=True)
+    return out
+
+
+def build_model(recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase) -> torch.nn.Module:
+    """A randomly initialised model of the recipe's architecture (torch's global generator)."""
+    config_class, model_class = _ARCHITECTURES[recipe.architecture]
+    config = config_class(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        # On chains this short eager attention was twice as fast as SDPA on the CPU (benchmarks/sampling.py).
+        attn_implementation="eager",
+        **recipe.model,
+    )
+    return model_class(config)
+
+
+def _tokenizer(recipe: StudentRecipe, corpus: Corpus, work: Path) -> PreTrainedTokenizerBase:
+    folder = work / "tokenizer"
+    if not folder.exists():
+        texts = corpus.texts(_TOKENIZER_TEXTS, "tokenizer")
+        tokenizer = train_tokenizer((text.prompt + text.chain for text in texts), recipe.vocab_size)
+        with atomic_folder(folder) as temporary:
+            tokenizer.save_pretrained(temporary)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _optimizers(model: torch.nn.Module, recipe: StudentRecipe) -> list[torch.optim.Optimizer]:
+    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in n]
+    muon = torch.optim.Muon(
+        hidden, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="original"
+    )
+    adamw = torch.optim.AdamW(
+        others, lr=recipe.embedding_learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
+    for optimizer in (muon, adamw):
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return [muon, adamw]
+
+
+def _schedule(update: int, recipe: StudentRecipe) -> float:
+    """Warm-up, plateau, then a cosine fall to 0 over the last `decay_share` of the run."""
+    if update < recipe.warmup_updates:
+        return (update + 1) / recipe.warmup_updates
+    left = (recipe.updates - update) / (recipe.updates * recipe.decay_share)
+    return 1.0 if left >= 1 else 0.5 * (1 - math.cos(math.pi * left))
+
+
+def _update(
+    model: torch.nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    recipe: StudentRecipe,
+    batch: dict[str, torch.Tensor],
+    done: int,
+) -> float:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = model.model(input_ids=batch["input_ids"]).last_hidden_state[:, :-1]
+        labels = batch["labels"][:, 1:]
+        chosen = labels != IGNORED
+        # Prompt tokens are not predicted: the head runs on the chain's positions only.
+        logits = model.lm_head(hidden[chosen])
+    loss = torch.nn.functional.cross_entropy(logits.float(), labels[chosen])
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * _schedule(done, recipe)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return loss.item()
+
+
+def _checkpoint(folder: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer], done: int) -> None:
+    tensors = {f"model.{name}": tensor.contiguous() for name, tensor in model.named_parameters()}
+    for number, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            for key, value in state.items():
+                tensors[f"optimizer.{number}.{index}.{key}"] = torch.as_tensor(value).contiguous()
+    with atomic_folder(folder) as temporary:
+        save_file(tensors, temporary / "state.safetensors")
+        write_json(temporary / "progress.json", {"updates": done})
+
+
+def _restore(folder: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
+    if not (folder / "progress.json").exists():
+        return 0
+    tensors = load_file(folder / "state.safetensors")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[f"model.{name}"])
+    for number, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        prefix = f"optimizer.{number}."
+        for name, tensor in tensors.items():
+            if name.startswith(prefix):
+                index, key = name.removeprefix(prefix).split(".", 1)
+                state.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(read_json(folder / "progress.json")["updates"])
+
+
+def load_trained(folder: Path) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
+    """A finished student's model (float32) and tokenizer."""
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)

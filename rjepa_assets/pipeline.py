@@ -6,7 +6,7 @@ is left alone where it was made by a run that succeeded, from the inputs as they
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,11 @@ from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionI
 
 from rjepa.errors import RjepaError, StorageError
 from rjepa.home import Home
+from rjepa.students.catalog import load_record
+from rjepa.students.resolving import resolve_student
 from rjepa_assets.defs.partitions import DATASETS, LLMS, pair_key
+from rjepa_assets.defs.students import RolloutConfig
+from rjepa_assets.defs.world_model import TrainingConfig
 from rjepa_assets.outputs import output_of
 from rjepa_assets.processes import PROCESS_TAG, Process
 
@@ -24,6 +28,10 @@ _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 _DATA_VERSION: Final = "dagster/data_version"
 _INPUT_VERSION: Final = "dagster/input_data_version/"
+
+
+_DEFAULTS: Final = {"rjepa_checkpoint": TrainingConfig().model_dump(), "rollouts": RolloutConfig().model_dump()}
+"""Configuration of stages, as it is where a run leaves it out."""
 
 
 class StageFailedError(RjepaError):
@@ -40,6 +48,8 @@ class Target:
 
     dataset: str
     llm_tag: str
+    recipe: str = "demo"
+    """Name of a run in configs/rjepa/."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +106,18 @@ class Pipeline:
         for parent in self._graph.get(key).parent_keys:
             if tags.get(_INPUT_VERSION + parent.to_user_string()) != self._version_as_input(parent, key):
                 return False
-        output = output_of(self._home, key.to_user_string(), self._target.dataset, self._target.llm_tag)
-        return output.exists()
+        name = key.to_user_string()
+        if name == "student" and tags.get(_DATA_VERSION) != self._student_now():
+            return False
+        if self._stage_config(run.run_config, name) != self._stage_config(self._run_config(name), name):
+            return False
+        return output_of(self._home, name, self._target.dataset, self._target.llm_tag).exists()
 
     def _materialise(self, key: dg.AssetKey) -> None:
         name = key.to_user_string()
-        config: dict[str, Any] = dict(_QUIET)
-        if name == "release":
-            config["ops"] = {"release": {"config": {"dataset": self._target.dataset}}}
         try:
             self._job.execute_in_process(
-                run_config=config,
+                run_config=self._run_config(name),
                 instance=self._instance,
                 partition_key=self._partition(key),
                 asset_selection=[key],
@@ -126,6 +137,19 @@ class Pipeline:
         except Exception as error:
             raise _unforeseen(name, error) from error
 
+    def _run_config(self, name: str) -> dict[str, Any]:
+        config: dict[str, Any] = {}
+        if name == "release":
+            config["dataset"] = self._target.dataset
+        if name == "rjepa_checkpoint":
+            config["recipe"] = self._target.recipe
+        return {**_QUIET, "ops": {name: {"config": config}}} if config else dict(_QUIET)
+
+    @staticmethod
+    def _stage_config(run_config: Mapping[str, Any], name: str) -> dict[str, Any]:
+        given = run_config.get("ops", {}).get(name, {}).get("config", {})
+        return {**_DEFAULTS.get(name, {}), **given}
+
     def _partition(self, key: dg.AssetKey) -> str:
         partitions = self._graph.get(key).partitions_def
         if partitions == DATASETS:
@@ -133,6 +157,10 @@ class Pipeline:
         if partitions == LLMS:
             return self._target.llm_tag
         return pair_key(self._target.dataset, self._target.llm_tag)
+
+    def _student_now(self) -> str:
+        """The one root that changes in place: its record or its files may have been replaced."""
+        return resolve_student(self._home, load_record(self._home, self._target.llm_tag)).fingerprint
 
     def _latest(self, key: dg.AssetKey, partition: str) -> dg.EventLogRecord | None:
         wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])

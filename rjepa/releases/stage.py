@@ -31,6 +31,7 @@ from rjepa.releases.gate import Figures
 from rjepa.releases.pointer import current_release
 from rjepa.releases.publish import release
 from rjepa.stages import StageReport
+from rjepa.students.stage import student_fingerprint
 
 _VERSION: Final = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 
@@ -61,7 +62,7 @@ def release_pair(home: Home, llm_tag: str, dataset: str | None = None, *, run_id
     )
     facts = Facts(
         dataset_hash=load_dataset_manifest(home, dataset)["data_hash"],
-        student_fingerprint=student_fingerprint(home, llm_tag, dataset),
+        student_fingerprint=student_fingerprint(home, llm_tag),
         figures=figures,
         scoring=calibration.model_dump(mode="json"),
         reason=f"evaluated on {dataset}",
@@ -129,7 +130,7 @@ def measure_current(home: Home, llm_tag: str, dataset: str) -> Figures | None:
         return None
     if manifest is None or manifest.figures.dataset == dataset:
         return None
-    if manifest.student_fingerprint != student_fingerprint(home, llm_tag, dataset):
+    if manifest.student_fingerprint != student_fingerprint(home, llm_tag):
         return None
     folder = release_folder(home, llm_tag, manifest.release_id)
     world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)

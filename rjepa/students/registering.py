@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Final, get_args
 
+from rjepa.configs import load_config
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home, check_tag
 from rjepa.students.catalog import SHIPPED, DType, Quantisation, Sampling, StudentRecord, load_record
 from rjepa.students.prompts import PromptFormat
-
-BUNDLED: Final = Path(__file__).parent / "bundled"
-"""Weights that come with the repository, a folder a student."""
+from rjepa.students.resolving import BUNDLED
 
 _ASK_FOR_STEPS: Final = (
     "{statement}\n\nSolve this in short numbered steps, one on each line, and end with the answer alone, like this:\n"
@@ -38,7 +37,8 @@ def new_record(llm_tag: str, model: str, quantisation: str = "none") -> StudentR
     if model == "bundled" or model.startswith("bundled:"):
         name = model.removeprefix("bundled").removeprefix(":") or llm_tag
         shipped = SHIPPED / f"{_bundled(name)}.yaml"
-        record = load_config(shipped, StudentRecord) if shipped.exists() else StudentRecord(llm_tag=name, model=f"bundled:{name}")
+        plain = StudentRecord(llm_tag=name, model=f"bundled:{name}")
+        record = load_config(shipped, StudentRecord) if shipped.exists() else plain
         return record.model_copy(update={"llm_tag": llm_tag, "quantisation": quantisation})
     folder = Path(model).expanduser()
     if folder.is_dir() or model.startswith((".", "/", "~")):
@@ -77,7 +77,8 @@ def _bundled(name: str) -> str:
 def _from_folder(llm_tag: str, folder: Path, quantisation: Quantisation) -> StudentRecord:
     if not (folder / "config.json").is_file():
         raise InvalidInputError(
-            f"{folder} holds no model: there is no config.json", cure="name a folder in Hugging Face layout, or a hub id"
+            f"{folder} holds no model: there is no config.json",
+            cure="name a folder in Hugging Face layout, or a hub id",
         )
     if (folder / "recipe.json").is_file():
         return StudentRecord(llm_tag=llm_tag, model=str(folder), quantisation=quantisation)

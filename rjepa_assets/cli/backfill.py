@@ -13,6 +13,7 @@ def register(app: typer.Typer) -> None:
 def backfill(
     llm: Annotated[str, typer.Option(help="Student: `rjepa llm list` names them.")],
     dataset: Annotated[str, typer.Option(help="Dataset version, or the name of an imported data set.")] = "v1.0.0",
+    recipe: Annotated[str, typer.Option(help="Training run of R-JEPA: a file of configs/rjepa/.")] = "demo",
     redo: Annotated[str | None, typer.Option("--from", help="Make this asset and all after it again.")] = None,
 ) -> None:
     """Materialise what is missing for one student on one dataset; finished datasets do not move.
@@ -23,5 +24,5 @@ def backfill(
     from rjepa_assets.cli.summary import print_results
 
     home = open_home()
-    materialise(home, dataset, llm, redo)
+    materialise(home, dataset, llm, recipe, redo)
     print_results(home, llm, dataset)

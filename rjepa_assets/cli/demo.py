@@ -13,6 +13,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     dataset: Annotated[str, typer.Option(help="Dataset version: a file of configs/datasets/.")] = "v1.0.0",
     llm: Annotated[str, typer.Option(help="Student: `rjepa llm list` names them.")] = "tiny-a",
+    recipe: Annotated[str, typer.Option(help="Training run of R-JEPA: a file of configs/rjepa/.")] = "demo",
 ) -> None:
     """Materialise the whole graph, from problems to a served release. Safe to stop and to run again.
 
@@ -22,6 +23,6 @@ def demo(
     from rjepa_assets.cli.summary import print_next_steps, print_results
 
     home = open_home()
-    materialise(home, dataset, llm)
+    materialise(home, dataset, llm, recipe)
     print_results(home, llm, dataset)
     print_next_steps(home, llm, dataset)

@@ -21,7 +21,7 @@ def open_home() -> Home:
     return Home(load_settings().home.expanduser().resolve())
 
 
-def materialise(home: Home, dataset: str, llm_tag: str, redo_from: str | None = None) -> None:
+def materialise(home: Home, dataset: str, llm_tag: str, recipe: str = "demo", redo_from: str | None = None) -> None:
     """Bring every asset up to date, in order, showing each on stderr.
 
     Raises:
@@ -32,9 +32,11 @@ def materialise(home: Home, dataset: str, llm_tag: str, redo_from: str | None = 
     """
     limit_threads()
     from rjepa.datasets.recipe import load_recipe
+    from rjepa.jepa.config import load_jepa_config
     from rjepa.students.catalog import load_record
 
     load_recipe(home, check_tag(dataset, "dataset version"))
+    load_jepa_config(check_tag(recipe, "name of a training run"))
     load_record(home, check_tag(llm_tag))
 
     from rjepa_assets.definitions import build_defs
@@ -49,7 +51,7 @@ def materialise(home: Home, dataset: str, llm_tag: str, redo_from: str | None = 
         add_partitions(instance, home)
         progress = ProgressResource(style="bar", stream=terminal.fileno())
         defs = build_defs({"home": HomeResource(root=str(home.root)), "progress": progress})
-        pipeline = Pipeline(defs, instance, home, Target(dataset, llm_tag))
+        pipeline = Pipeline(defs, instance, home, Target(dataset, llm_tag, recipe))
         if redo_from is not None and redo_from not in pipeline.names:
             names = ", ".join(pipeline.names)
             raise InvalidInputError(f"there is no asset {redo_from!r}", cure=f"choose one of {names}")

@@ -1,0 +1,47 @@
+"""The student stage: find a registered student's weights, fingerprint them, say what it is. Loading is `loading`'s."""
+
+from rjepa.files import read_json
+from rjepa.home import Home
+from rjepa.progress import Progress, silent
+from rjepa.stages import StageReport
+from rjepa.students.catalog import load_record
+from rjepa.students.loading import Student, load_student
+from rjepa.students.resolving import resolve_student
+
+
+def resolve_and_record(home: Home, llm_tag: str, progress: Progress = silent) -> StageReport:
+    """Resolve the student of a tag. The report's data version is its fingerprint.
+
+    Raises:
+        RjepaError: as `load_record` and `resolve_student`.
+    """
+    resolved = resolve_student(home, load_record(home, llm_tag), progress)
+    config = read_json(resolved.path / "config.json")
+    text = config.get("text_config", config)
+    metadata: dict[str, int | float | str] = {
+        "model": resolved.record.model,
+        "path": str(resolved.path),
+        "architecture": ", ".join(config.get("architectures") or ["unknown"]),
+        "weight_megabytes": round(resolved.weight_bytes / 1e6, 3),
+        "layer_idx": resolved.record.layer_idx,
+        "quantisation": resolved.record.quantisation,
+        "dtype": resolved.record.dtype,
+    }
+    for name in ("hidden_size", "num_hidden_layers", "vocab_size"):
+        if isinstance(text.get(name), int):
+            metadata[name] = text[name]
+    return StageReport(resolved.fingerprint, metadata)
+
+
+def open_student(home: Home, llm_tag: str, progress: Progress = silent) -> Student:
+    """The student of a tag, loaded on the best device there is.
+
+    Raises:
+        RjepaError: as `load_record`, `resolve_student` and `load_student`.
+    """
+    return load_student(resolve_student(home, load_record(home, llm_tag), progress))
+
+
+def student_fingerprint(home: Home, llm_tag: str) -> str:
+    """What a tag's student is now: hex SHA-256 of all that shapes its latents."""
+    return resolve_student(home, load_record(home, llm_tag)).fingerprint

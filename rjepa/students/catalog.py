@@ -1,0 +1,114 @@
+"""Which students exist and what each is: one typed record a tag, shipped in configs/ or added by the user.
+
+Values and their YAML files only; nothing here touches weights (see `rjepa.students.loading`).
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from rjepa.configs import CONFIGS, config_names, load_config
+from rjepa.errors import InvalidInputError, NotFoundError
+from rjepa.files import write_text
+from rjepa.home import Home, check_tag
+from rjepa.students.prompts import PromptFormat
+
+Pooling = Literal["mean", "last", "end"]
+DType = Literal["float32", "bfloat16", "float16"]
+Quantisation = Literal["none", "awq", "gptq", "bnb8", "bnb4"]
+
+SHIPPED = CONFIGS / "students"
+
+
+def _distinct(poolings: tuple[Pooling, ...]) -> tuple[Pooling, ...]:
+    if not poolings or len(set(poolings)) != len(poolings):
+        raise ValueError("poolings must name at least one of mean, last, end, each once")
+    return poolings
+
+
+class Sampling(BaseModel):
+    """How chains are sampled when nothing else is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(0.8, gt=0, le=10)
+    max_new_tokens: int = Field(160, ge=1, le=32768, description="a chain that is longer is cut and marked unfinished")
+    batch_size: int = Field(512, ge=1, description="chains that are decoded together")
+
+
+class StudentRecord(BaseModel):
+    """One LLM under study. Everything that shapes its latents enters its fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    llm_tag: str
+    model: str = Field(min_length=1, description="bundled:NAME, a local folder, or a Hugging Face model id")
+    revision: str | None = Field(None, description="commit or branch of a hub model")
+    quantisation: Quantisation = "none"
+    dtype: DType = "float32"
+    layer_idx: int = Field(-2, description="index into Hugging Face's hidden_states; -2 is before the last layer")
+    poolings: Annotated[tuple[Pooling, ...], AfterValidator(_distinct)] = ("mean", "last", "end")
+    prompt: PromptFormat = PromptFormat()
+    sampling: Sampling = Sampling()
+    recipe: str | None = Field(None, description="recipe in configs/students/recipes/ that trains these weights")
+
+
+def load_record(home: Home, llm_tag: str) -> StudentRecord:
+    """The record of a tag.
+
+    Raises:
+        NotFoundError: no student has this tag.
+        InvalidInputError: the tag, or its file, is malformed.
+    """
+    check_tag(llm_tag)
+    for folder in _folders(home):
+        path = folder / f"{llm_tag}.yaml"
+        if path.exists():
+            record = load_config(path, StudentRecord)
+            if record.llm_tag != llm_tag:
+                raise InvalidInputError(
+                    f"{path} holds the student {record.llm_tag!r}, expected {llm_tag!r}",
+                    cure="rename the file or mend its llm_tag",
+                )
+            return record
+    known = ", ".join(_tags(home)) or "none"
+    raise NotFoundError(
+        f"no student is called {llm_tag!r} (known: {known})",
+        cure=f"choose one of them, or add it: rjepa llm add {llm_tag} --model FOLDER_OR_HUB_ID",
+    )
+
+
+def save_record(home: Home, record: StudentRecord) -> None:
+    """Register a student in `$RJEPA_HOME`. Saving the same record again changes nothing.
+
+    Raises:
+        InvalidInputError: the tag is malformed, or a different student already has it.
+    """
+    check_tag(record.llm_tag)
+    try:
+        existing = load_record(home, record.llm_tag)
+    except NotFoundError:
+        text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_text(home.registry / "students" / f"{record.llm_tag}.yaml", text)
+        return
+    if existing != record:
+        changed = [name for name in StudentRecord.model_fields if getattr(existing, name) != getattr(record, name)]
+        raise InvalidInputError(
+            f"the student {record.llm_tag!r} already exists with another {', '.join(changed)}",
+            cure="choose another tag: what was made by a student stays bound to what it was",
+        )
+
+
+def list_records(home: Home) -> list[StudentRecord]:
+    """Every known student, sorted by tag."""
+    return [load_record(home, tag) for tag in _tags(home)]
+
+
+def _folders(home: Home) -> tuple[Path, Path]:
+    return SHIPPED, home.registry / "students"
+
+
+def _tags(home: Home) -> list[str]:
+    return sorted({name for folder in _folders(home) for name in config_names(folder)})

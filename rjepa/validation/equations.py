@@ -7,7 +7,7 @@ shown wrong", not "all are right". The reading of expressions lives in `rjepa.va
 import re
 from fractions import Fraction
 
-from rjepa.validation.expressions import MAX_TOKENS, SCALES, Token, UnknownExpressionError, Value, parse, tokenise
+from rjepa.validation.expressions import MAX_TOKENS, RATE, SCALES, Token, UnknownExpressionError, Value, parse, tokenise
 
 _MAX_STEP = 4000  # characters of a step that are looked at
 _ROUNDED = re.compile(
@@ -90,7 +90,8 @@ def _right_side(tokens: list[Token], start: int, stop: int) -> Value | None:
 
 def _holds(left: Value, right: Value, rounded: bool) -> bool:
     """Whether left = right, or may be: rounding, percents read either way, measures that convert."""
-    if left.measure and right.measure and left.measure != right.measure:
+    measures = {left.measure, right.measure} - {"", RATE}
+    if len(measures) > 1:
         return True
     percent_either_way = left.percent != right.percent
     scales = (Fraction(1), Fraction(100), Fraction(1, 100)) if percent_either_way else (Fraction(1),)
@@ -110,4 +111,5 @@ def _close(number: Fraction, left: Value, right: Value, rounded: bool) -> bool:
     place = Fraction(1, 10**right.decimals) * (Fraction(1, 100) if right.percent else 1)
     if right.decimals == 0:
         return rounded and gap < place
-    return gap <= place / 2 or (right.decimals >= 2 and gap < place)
+    cut_off = right.decimals >= 2 and abs(right.number) < abs(number) and gap < place
+    return gap <= place / 2 or cut_off

@@ -50,6 +50,10 @@ _MEASURES = {
 """Words for measures, which may convert into each other: sums of different ones are not judged."""
 
 
+RATE = "per"
+"""The measure of `minutes/batch`: multiplied or divided, what comes out is not known."""
+
+
 class UnknownExpressionError(ValueError):
     """The text cannot surely be read as arithmetic."""
 
@@ -230,7 +234,7 @@ class _Parser:
                 break
             if token.kind == "operator" and token.text == "/" and following is not None and following.kind == "word":
                 self._at += 2
-                measure = "per"
+                measure = RATE
                 continue
             if token.kind not in ("word", "currency"):
                 break
@@ -261,7 +265,8 @@ def _times(left: Value, right: Value, operator: str) -> Value:
         number = Fraction(left.number // right.number)
     else:
         number = left.number / right.number
-    measure = "" if left.measure and right.measure else left.measure or right.measure
+    mixed = bool(left.measure and right.measure) or RATE in (left.measure, right.measure)
+    measure = "" if mixed else left.measure or right.measure
     return _combine(left, right, number, left.percent and right.percent, measure)
 
 

@@ -1,0 +1,117 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rjepa.validation.equations import first_wrong_equation, has_wrong_equation
+
+RIGHT = [
+    "Mia has 14 + 5 = 19",
+    "total: 135 clam / 15 clam/minute = 9 minutes",
+    "James spends 7 board games * $10 = $70 on board games.",
+    "5 packs of trading cards * $10 = $50 on trading cards",
+    "80% of the class are swimmers so that's 0.8*100 = 80 students",
+    "80+17 = 97 students and 3 - 2 = 1 teacher",
+    "There are 50 girls x 2 boys/girl = 100 boys",
+    "The width is 3071 / 37 = 83 and the perimeter is 2(83+37) = 240",
+    "50.0% - 25% = 25%.",
+    "330 puppies / 1650 puppies * 100% = 20%",
+    "14÷1/2=28 minutes",
+    "10 / 3 = 3.33",
+    "20 / 3 = 6.66",
+    "0.333 * 300 = 100",
+    "14.500000000000002 - 12 = 2.5000000000000018 hours",
+    "k = 88 // 3 = 29",
+    "h = 88 - -5 = 93",
+    "99 years - 100 years = -1 years",
+    "The price is $300,000 + $9,000 = $309,000.",
+    "3 * (2 + 4) = 18",
+    "40% of 50 = 20",
+    "- 5 + 3 = 8",
+    "It is about 10 / 3 = 3 each",
+]
+
+WRONG = [
+    "Mia has 14 + 5 = 20",
+    "total: 135 clam / 15 clam/minute = 8 minutes",
+    "James spends 7 board games * $10 = $71 on board games.",
+    "There are 50 girls x 2 boys/girl = 101 boys",
+    "80+17 = 97 students and 3 - 2 = 2 teachers",
+    "70 + 44 = 114 = 115",
+    "She needs 99 / 22 = 4 trays",
+    "2(83+37) = 230",
+    "10 / 3 = 3.34",
+    "3 × 4 = 13 and that is all",
+    "50% * 50% = 30%",
+    "x = 3 + 4 = 8",
+    "40% of 50 = 21",
+    "2 hours * 60 minutes/hour = 130 minutes",
+]
+
+UNREADABLE = [
+    "2x + 100 = 184",
+    "70 + 44 + T = 136 + T = 156",
+    "5 dozen + 3 = 63",
+    "2 million + 1 = 2000001",
+    "5^2 + 1 = 26",
+    "2**3 = 8",
+    "3:30 + 0:30 = 4:00",
+    "3 feet + 6 inches = 42 inches",
+    "90 + 90 minutes = 3 hours",
+    "$1 + 50 cents = $1.50",
+    "200 + 10% = 220",
+    "half of 30 + 2 = 17",
+    "twice 5 + 3 = 13",
+    "Day 5 = Friday",
+    "at age 5 = 11 - 6",
+    "5! + 1 = 121",
+    "17 % 5 = 2",
+    "17 / 5 = 3 remainder 2",
+    "a = b == 3 + 4 = 9 != 2",
+    "6 / 1/2 = 12",
+    "5 / 0 = 7",
+    "3 1/2 + 1 = 4.5",
+    "= = 4 +",
+    "",
+]
+
+
+@pytest.mark.parametrize("step", RIGHT)
+def test_a_right_equation_is_not_called_wrong(step: str) -> None:
+    assert not has_wrong_equation(step)
+
+
+@pytest.mark.parametrize("step", WRONG)
+def test_a_wrong_equation_is_found(step: str) -> None:
+    assert has_wrong_equation(step)
+
+
+@pytest.mark.parametrize("step", UNREADABLE)
+def test_what_cannot_surely_be_read_is_not_called_wrong(step: str) -> None:
+    assert not has_wrong_equation(step)
+
+
+def test_the_first_wrong_step_is_named() -> None:
+    assert first_wrong_equation(["3 + 4 = 7", "no numbers", "7 * 2 = 15", "1 + 1 = 3"]) == 2
+    assert first_wrong_equation(["3 + 4 = 7"]) is None
+    assert first_wrong_equation([]) is None
+
+
+@given(st.integers(0, 9999), st.integers(1, 9999), st.sampled_from("+-*"), st.integers(-3, 3))
+def test_whole_number_equations_are_judged_exactly(a: int, b: int, op: str, slip: int) -> None:
+    result = {"+": a + b, "-": a - b, "*": a * b}[op]
+    assert has_wrong_equation(f"So Mia has {a} {op} {b} = {result + slip} apples left.") is (slip != 0)
+
+
+@given(st.text(alphabet="0123456789+-*/×÷=()%$., xXaofhalf\n", max_size=200))
+def test_any_text_is_judged_without_an_error(step: str) -> None:
+    has_wrong_equation(step)
+
+
+@pytest.mark.parametrize("piece", ["1+1=", "(", "1+", "=", "9", "1,", "1 x ", "1/", "a ", "-", "1*9999999999*"])
+def test_a_hostile_step_is_judged_at_once(piece: str) -> None:
+    start = time.perf_counter()
+    has_wrong_equation(piece * 50_000 + "=1")
+    has_wrong_equation(piece * 60 + "1=1")
+    assert time.perf_counter() - start < 2

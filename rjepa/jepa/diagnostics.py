@@ -23,7 +23,9 @@ from rjepa.latents.sets import LatentSet
 LEAK_TOLERANCE: Final = 1e-3
 """Predictions are of order 1 and float32 rounding moves them by 1e-6; a leak moves them by 1e-1."""
 RANK_FLOOR: Final = 0.05
-"""Share of the encoder's width: an effective rank below it means that most directions are unused."""
+"""Share of the encoder's width: an effective rank below it means that most directions are unused, unless ..."""
+RANK_FLOOR_OF_LATENTS: Final = 0.25
+"""... the latents have few directions themselves: then this share of their own effective rank is enough."""
 DEVIATION_FLOOR: Final = 0.1
 """States are layer-normed to size 1 a dimension; a collapsed encoder gives each dimension one value everywhere."""
 
@@ -71,7 +73,8 @@ class Diagnostics:
 
     @property
     def collapsed(self) -> bool:
-        return self.rankme < RANK_FLOOR * self.encoder_width or self.deviation < DEVIATION_FLOOR
+        floor = min(RANK_FLOOR * self.encoder_width, RANK_FLOOR_OF_LATENTS * self.rankme_of_latents)
+        return self.rankme < floor or self.deviation < DEVIATION_FLOOR
 
     @property
     def leaks(self) -> bool:

@@ -110,9 +110,8 @@ def test_without_updates_the_target_equals_the_context_encoder(tmp_path: Path) -
     model = load_model(tmp_path)
     for context, target in zip(model.context.parameters(), model.target.parameters(), strict=True):
         assert torch.equal(context, target)
-    assert len(report.unmoved) == sum(1 for _ in model.context.parameters()) + sum(
-        1 for _ in model.predictor.parameters()
-    )
+    trainable = [*model.context.parameters(), *model.predictor.parameters()]
+    assert len(report.unmoved) == len(trainable)
 
 
 def test_wrong_chains_never_enter_the_pure_variant(tmp_path: Path) -> None:

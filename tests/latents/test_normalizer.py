@@ -9,10 +9,8 @@ from rjepa.latents.sets import LatentSet
 
 
 def set_of(rows: np.ndarray) -> LatentSet:
-    one = np.zeros(1, dtype=np.int64)
-    return LatentSet(
-        rows.astype(np.float16), np.array([0, len(rows)]), one, ("math",), one - 1, ["p"], ["c"], ["train"]
-    )
+    one, offsets = np.zeros(1, dtype=np.int64), np.array([0, len(rows)])
+    return LatentSet(rows.astype(np.float16), offsets, one, ("math",), one - 1, ["p"], ["c"], ["train"])
 
 
 def test_standardised_latents_have_location_0_and_scale_1() -> None:

@@ -31,7 +31,7 @@ def test_variance_term_is_the_missing_deviation() -> None:
 
 
 def test_covariance_term_is_the_squared_off_diagonal() -> None:
-    # Centred columns (-1, 1) and (-2, 2) with n - 1 = 1: covariance 4. Two off-diagonal squares of 16, over 2 dimensions.
+    # Centred columns (-1, 1) and (-2, 2), n - 1 = 1: covariance 4, so two off-diagonal squares of 16 over 2 dimensions.
     assert float(losses.covariance_term(torch.tensor([[0.0, 0.0], [2.0, 4.0]]))) == pytest.approx(16.0)
 
 

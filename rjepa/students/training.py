@@ -98,9 +98,7 @@ def _tokenizer(recipe: StudentRecipe, corpus: Corpus, work: Path) -> PreTrainedT
 def _optimizers(model: torch.nn.Module, recipe: StudentRecipe) -> list[torch.optim.Optimizer]:
     hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in n]
-    muon = torch.optim.Muon(
-        hidden, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="original"
-    )
+    muon = torch.optim.Muon(hidden, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="original")
     adamw = torch.optim.AdamW(
         others, lr=recipe.embedding_learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )

@@ -24,7 +24,9 @@ _EXPRESSION = re.compile(
     rf"|(?P<call>max|min)\((?P<c>{_NUMBER}), (?P<d>{_NUMBER})\)) = (?P<result>{_NUMBER})$"
 )
 _TARGET = {"math": re.compile(r"^(\w+) has (.+)$"), "code": re.compile(r"^(\w+) = (.+)$")}
-_RULE_STEP = re.compile(r"^(?P<name>\w+) is a (?P<kind>\w+)(?P<given>(?: and (?:not )?\w+)*), so (?P=name) is a (?P<to>\w+)$")
+_RULE_STEP = re.compile(
+    r"^(?P<name>\w+) is a (?P<kind>\w+)(?P<given>(?: and (?:not )?\w+)*), so (?P=name) is a (?P<to>\w+)$"
+)
 
 StepCheck = Callable[[str], str]
 """Takes a step, returns "ok" or the reason why it is wrong, and remembers what right steps have derived."""

@@ -1,12 +1,12 @@
 """Straight-line code tracing: what does this program print?
 
-    a = 7
-    b = a + 5
-    a = max(b, 3)
-    print(a)
+a = 7
+b = a + 5
+a = max(b, 3)
+print(a)
 
-    Step 1: b = 7 + 5 = 12
-    Step 2: a = max(12, 3) = 12
+Step 1: b = 7 + 5 = 12
+Step 2: a = max(12, 3) = 12
 """
 
 import random
@@ -17,7 +17,6 @@ from rjepa.problems.curriculum.program import (
     Program,
     Shape,
     expression,
-    operand_values,
     sample_lines,
 )
 
@@ -45,10 +44,9 @@ def sample(rng: random.Random, difficulty: str) -> tuple[Program, str]:
     return program, _statement(program)
 
 
-def step_text(program: Program, index: int, values: list[int], result: int, op: str | None = None) -> str:
-    """The step that computes line `index` from `values` of earlier lines, stating `result`."""
-    line = program.lines[index]
-    return f"{program.names[index]} = {expression(op or line.op, operand_values(line, values))} = {result}"
+def step_text(name: str, op: str, numbers: list[int], result: int) -> str:
+    """The step that computes `name` from two numbers, stating `result`, right or wrong."""
+    return f"{name} = {expression(op, numbers)} = {result}"
 
 
 def _names(rng: random.Random, lines: list[Line]) -> tuple[str, ...]:

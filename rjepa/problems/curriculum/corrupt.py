@@ -9,10 +9,10 @@ import random
 from rjepa.problems.curriculum import code, logic, maths
 from rjepa.problems.curriculum.program import (
     CALLS,
+    COMMUTATIVE,
     Program,
     apply_operation,
     evaluate,
-    expression,
     needed_lines,
     operand_values,
 )
@@ -58,50 +58,58 @@ def corrupt(problem: Problem, chain: ChainOfThought, rng: random.Random, kind: s
 
 def _corrupt_program(domain: str, program: Program, rng: random.Random, kind: str) -> tuple[int, list[str], str]:
     needed = needed_lines(program)
-    position = rng.randrange(len(needed))
     values = evaluate(program)
+    right = {
+        _said(program.names[index], line.op, operand_values(line, values), values[index])
+        for index, line in enumerate(program.lines)
+    }
+    while True:
+        position = rng.randrange(len(needed))
+        broken = needed[position]
+        op, numbers, result = _wrong_step(program, broken, values, kind, rng)
+        # By chance, a wrong step may be what another line of the same variable says.
+        if _said(program.names[broken], op, numbers, result) not in right:
+            break
+    values[broken] = result
     wording = _WORDINGS[domain]
     steps: list[str] = []
-    for index, line in enumerate(program.lines):
-        if line.op == "const" or index not in needed:
+    for index in needed:
+        if index == broken:
+            steps.append(wording.step_text(program.names[index], op, numbers, result))
             continue
-        if index != needed[position]:
-            values[index] = apply_operation(line.op, operand_values(line, values))
-            steps.append(wording.step_text(program, index, values, values[index]))
-            continue
-        right = wording.step_text(program, index, values, values[index])
-        text, values[index] = _wrong_step(wording, program, index, values, kind, rng)
-        if text == right:
-            raise AssertionError("a corruption must change the step")
-        steps.append(text)
+        line = program.lines[index]
+        read = operand_values(line, values)
+        if index > broken:
+            values[index] = apply_operation(line.op, read)
+        steps.append(wording.step_text(program.names[index], line.op, read, values[index]))
     return position, steps, str(values[program.query])
 
 
+def _said(name: str, op: str, numbers: list[int], result: int) -> tuple[str, str, tuple[int, ...], int]:
+    """What a step says, whatever the order of operands that may be swapped."""
+    return name, op, tuple(sorted(numbers) if op in COMMUTATIVE else numbers), result
+
+
 def _wrong_step(
-    wording: object, program: Program, index: int, values: list[int], kind: str, rng: random.Random
-) -> tuple[str, int]:
+    program: Program, index: int, values: list[int], kind: str, rng: random.Random
+) -> tuple[str, list[int], int]:
+    """Operation, operands and result of a wrong version of line `index`."""
     line = program.lines[index]
     numbers = operand_values(line, values)
     right = apply_operation(line.op, numbers)
-    op = line.op
     if kind == "wrong_operation":
-        others = [
-            other for other in ("add", "sub", "mul", "max") if other != op and (other not in CALLS or op in CALLS)
-        ]
-        op = next((o for o in rng.sample(others, len(others)) if apply_operation(o, numbers) != right), op)
-    elif kind == "wrong_operand":
+        others = [op for op in ("add", "sub", "mul", "max") if op != line.op and (op not in CALLS or line.op in CALLS)]
+        for op in rng.sample(others, len(others)):
+            if apply_operation(op, numbers) != right:
+                return op, numbers, apply_operation(op, numbers)
+    if kind == "wrong_operand":
         place = 0 if line.operands[1][0] == "num" else rng.randrange(2)
         choices = sorted({value for value in values[:index] if value != numbers[place]})
         for choice in rng.sample(choices, len(choices)):
             changed = [choice if at == place else number for at, number in enumerate(numbers)]
-            if sorted(changed) != sorted(numbers) and not (op in ("mod", "floordiv") and changed[1] == 0):
-                numbers = changed
-                break
-    result = apply_operation(op, numbers)
-    if op == line.op and numbers == operand_values(line, values):
-        result = _slip(right, rng)
-    left = program.names[index] + (" has " if wording is maths else " = ")
-    return f"{left}{expression(op, numbers)} = {result}", result
+            if sorted(changed) != sorted(numbers) and not (line.op in ("mod", "floordiv") and changed[1] == 0):
+                return line.op, changed, apply_operation(line.op, changed)
+    return line.op, numbers, _slip(right, rng)
 
 
 def _slip(right: int, rng: random.Random) -> int:

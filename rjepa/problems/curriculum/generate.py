@@ -4,7 +4,7 @@ import hashlib
 import random
 
 from rjepa.problems.curriculum import code, logic, maths
-from rjepa.problems.curriculum.program import Program, evaluate, needed_lines, structure
+from rjepa.problems.curriculum.program import Program, evaluate, needed_lines, operand_values, structure
 from rjepa.schemas import ChainOfThought, Difficulty, Problem, Split
 
 CURRICULUM_DOMAINS = ("math", "code", "logic")
@@ -79,5 +79,8 @@ def solve_program(domain: str, program: Program) -> tuple[list[str], str]:
     """The gold steps and answer of a math or code program."""
     values = evaluate(program)
     wording = _WORDINGS[domain]
-    steps = [wording.step_text(program, index, values, values[index]) for index in needed_lines(program)]
+    steps = []
+    for index in needed_lines(program):
+        line = program.lines[index]
+        steps.append(wording.step_text(program.names[index], line.op, operand_values(line, values), values[index]))
     return steps, str(values[program.query])

@@ -1,10 +1,10 @@
 """Word problems: people who have more, fewer, twice as many ... of something than others.
 
-    Tom has 14 apples. Mia has 5 more than Tom. There are 7 shops in town. Leo has 2 times as many as Mia. How many
-    apples does Leo have?
+Tom has 14 apples. Mia has 5 more than Tom. There are 7 shops in town. Leo has 2 times as many as Mia. How many
+apples does Leo have?
 
-    Step 1: Mia has 14 + 5 = 19
-    Step 2: Leo has 19 * 2 = 38
+Step 1: Mia has 14 + 5 = 19
+Step 2: Leo has 19 * 2 = 38
 """
 
 import random
@@ -14,7 +14,6 @@ from rjepa.problems.curriculum.program import (
     Program,
     Shape,
     expression,
-    operand_values,
     sample_lines,
 )
 
@@ -43,10 +42,9 @@ def sample(rng: random.Random, difficulty: str) -> tuple[Program, str]:
     return program, _statement(rng, program)
 
 
-def step_text(program: Program, index: int, values: list[int], result: int, op: str | None = None) -> str:
-    """The step that computes line `index` from `values` of earlier lines, stating `result`."""
-    line = program.lines[index]
-    return f"{program.names[index]} has {expression(op or line.op, operand_values(line, values))} = {result}"
+def step_text(name: str, op: str, numbers: list[int], result: int) -> str:
+    """The step that computes `name` from two numbers, stating `result`, right or wrong."""
+    return f"{name} has {expression(op, numbers)} = {result}"
 
 
 def _statement(rng: random.Random, program: Program) -> str:

@@ -57,7 +57,12 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
 def _load_engine(settings: ServiceSettings) -> EngineLoader:
     def load(previous: AnswersQuestions | None) -> AnswersQuestions:
         # Torch and transformers take seconds to import: the service is up and says "loading" meanwhile.
+        import torch
+
         from rjepa.engine import Engine
+
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
 
         reuse = previous if isinstance(previous, Engine) else None
         return Engine.load(Home(settings.home), settings.llm, reuse=reuse)

@@ -205,6 +205,8 @@ class EngineHost:
         self.state = HostState(engine, "loading", self.state.error)
         try:
             fresh = await asyncio.to_thread(self._load, engine)
+            # Between requests: the fresh engine may share its student with the one that answers them.
+            await asyncio.get_running_loop().run_in_executor(self._worker, fresh.warm_up)
         except Exception as error:
             self._failed = (mark, time.monotonic() + _RETRY_SECONDS)
             self._fail(error)
@@ -221,9 +223,7 @@ class EngineHost:
 
     def _load(self, engine: AnswersQuestions | None) -> AnswersQuestions:
         require_current(self._home, self._llm_tag)
-        fresh = self._loader(engine)
-        fresh.warm_up()
-        return fresh
+        return self._loader(engine)
 
     def _fail(self, error: Exception) -> None:
         known = error if isinstance(error, RjepaError) else None

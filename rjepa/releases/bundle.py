@@ -113,7 +113,7 @@ def build_bundle(
     for known in list_releases(home, llm_tag):
         if known.content_hash == content and _is_whole(home, llm_tag, known.release_id):
             return known.release_id
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = datetime.now(UTC)
     manifest = Manifest(
         release_id=f"{now:%Y%m%dT%H%M%SZ}-{content[:12]}",
         llm_tag=llm_tag,
@@ -186,13 +186,13 @@ def list_releases(home: Home, llm_tag: str) -> list[Manifest]:
     """Manifests of every readable release, oldest first. Unreadable ones are left out: `verify` says why."""
     manifests = []
     root = home.releases(llm_tag)
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+    for folder in root.iterdir() if root.is_dir() else []:
         if _ID.fullmatch(folder.name):
             try:
                 manifests.append(load_manifest(home, llm_tag, folder.name))
             except (CorruptError, NotFoundError):
                 continue
-    return manifests
+    return sorted(manifests, key=lambda manifest: manifest.created_at)
 
 
 def verify(home: Home, llm_tag: str, release_id: str) -> Manifest:

@@ -26,7 +26,7 @@ STEPS = ["Mia has 14 + 5 = 19", "Tom has 19 - 2 = 17"]
 
 
 class FakeEngine:
-    """Answers everything with the same steps. A statement holding `slow` takes a second, `endless` ten, `long` is refused."""
+    """The same steps for everything. A statement with `slow` takes a second, `endless` ten; `long` is refused."""
 
     def __init__(self, release_id: str, llm_tag: str = "tiny-a") -> None:
         self.llm_tag = llm_tag

@@ -1,0 +1,172 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rjepa.answer import Answer
+from rjepa.engine import Engine
+from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
+from rjepa.home import Home
+from rjepa.releases.bundle import release_folder
+from rjepa.releases.pointer import rollback
+from rjepa.students.loading import Student
+from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Student]:
+    root = tmp_path_factory.mktemp("engine")
+    home = Home(root / "home")
+    student = register_student(home, taught_folder(tmp_path_factory))
+    publish(home, student, root / "sources")
+    return home, student
+
+
+@pytest.fixture(scope="module")
+def engine(made: tuple[Home, Student]) -> Engine:
+    return Engine.load(made[0], TAG, "cpu")
+
+
+def test_rerank_answers_with_steps_energies_and_a_reason(engine: Engine) -> None:
+    answer = engine.answer(STATEMENT, mode="rerank", num_candidates=6, seed=3)
+    assert len(answer.candidates) == 6 and sum(candidate.chosen for candidate in answer.candidates) == 1
+    winner = next(candidate for candidate in answer.candidates if candidate.chosen)
+    assert (answer.text, answer.steps, answer.final_answer) == (winner.text, winner.steps, winner.final_answer)
+    assert sorted(candidate.rank for candidate in answer.candidates) == list(range(6))
+    for candidate in answer.candidates:
+        assert len(candidate.step_energies) == len(candidate.steps)
+        assert (candidate.answer_energy is None) == (candidate.final_answer is None)
+        assert candidate.p_correct is not None and 0 <= candidate.p_correct <= 1
+        assert candidate.score is None or candidate.score == pytest.approx(sum(candidate.contributions.values()))
+    assert answer.explanation is not None and answer.explanation.text.startswith(f"Candidate {winner.index + 1}")
+    assert answer.completion_tokens == sum(candidate.tokens for candidate in answer.candidates)
+    assert answer.release_id == engine.release_id and answer.prompt_tokens > 5
+
+
+def test_the_taught_student_gives_steps_and_an_answer(engine: Engine) -> None:
+    answer = engine.answer(STATEMENT, mode="off")
+    assert answer.steps and answer.final_answer and answer.finished
+    assert answer.candidates == [] and answer.explanation is None and answer.p_correct is None
+
+
+@pytest.mark.parametrize("options", [{"mode": "off"}, {"mode": "off", "temperature": 1.0}, {"mode": "rerank"}])
+def test_equal_seeds_give_equal_answers_streamed_or_not(engine: Engine, options: dict) -> None:
+    whole = engine.answer(STATEMENT, num_candidates=4, seed=5, **options)
+    again = engine.answer(STATEMENT, num_candidates=4, seed=5, **options)
+    pieces = list(engine.stream(STATEMENT, num_candidates=4, seed=5, **options))
+    streamed = pieces.pop()
+    assert isinstance(streamed, Answer) and "".join(map(str, pieces)) == whole.text
+    ignoring = {"seconds"}
+    assert whole.model_dump(exclude=ignoring) == again.model_dump(exclude=ignoring)
+    assert whole.model_dump(exclude=ignoring) == streamed.model_dump(exclude=ignoring)
+    assert len(pieces) > 1
+
+
+def test_another_seed_samples_other_candidates(engine: Engine) -> None:
+    first, second = (engine.answer(STATEMENT, num_candidates=8, seed=seed) for seed in (1, 2))
+    assert [c.logprob for c in first.candidates] != [c.logprob for c in second.candidates]
+
+
+def test_candidates_of_a_smaller_request_are_the_first_of_a_larger_one(engine: Engine) -> None:
+    few, many = (engine.answer(STATEMENT, num_candidates=count, seed=1) for count in (2, 5))
+    assert [c.text for c in few.candidates] == [c.text for c in many.candidates][:2]
+
+
+def test_energies_are_those_that_the_pipeline_scores(engine: Engine, made: tuple[Home, Student]) -> None:
+    from rjepa.answering import join_latents
+    from rjepa.inference.scoring import segment_energies
+    from rjepa.jepa.checkpoint import load_model
+    from rjepa.latents.normalizer import load_normalizer
+    from rjepa.students.generation import sample_chains
+
+    answer = engine.answer(STATEMENT, num_candidates=3, seed=9)
+    chains = sample_chains(made[1], [STATEMENT], num_candidates=3, seed=9)[0]
+    folder = release_folder(made[0], TAG, engine.release_id)
+    model, normalizer = load_model(folder / "model"), load_normalizer(folder / "normalizer.safetensors")
+    for candidate, energies in zip(
+        answer.candidates, segment_energies(model, normalizer, join_latents(chains)), strict=True
+    ):
+        shown = [*candidate.step_energies, *([] if candidate.answer_energy is None else [candidate.answer_energy])]
+        np.testing.assert_allclose(shown, energies, rtol=1e-4)
+
+
+def test_an_answer_cut_at_the_token_limit_says_so(engine: Engine) -> None:
+    assert not engine.answer(STATEMENT, mode="off", max_tokens=3).finished
+    *_, streamed = engine.stream(STATEMENT, mode="off", max_tokens=3)
+    assert isinstance(streamed, Answer) and not streamed.finished and streamed.completion_tokens == 3
+    short = engine.answer(STATEMENT, num_candidates=2, max_tokens=1)
+    assert all(candidate.tokens <= 1 for candidate in short.candidates)
+
+
+BAD = {
+    "unknown mode": ({"mode": "nudge"}, "off, rerank"),
+    "no candidates": ({"num_candidates": 0}, "1 to 64"),
+    "10 000 candidates": ({"num_candidates": 10_000}, "1 to 64"),
+    "nothing to choose from": ({"temperature": 0.0}, "mode off"),
+    "below zero": ({"temperature": -1.0}, "0 to 2"),
+    "no tokens": ({"max_tokens": 0}, "at least 1"),
+    "empty": ({"statement": " \n"}, "write the problem"),
+    "too long": ({"statement": "apples " * 400}, "shorten"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_question_is_refused_with_a_cure(engine: Engine, name: str) -> None:
+    changes, cure = BAD[name]
+    options = {"mode": "rerank", "num_candidates": 4, "statement": STATEMENT} | changes
+    with pytest.raises(InvalidInputError, match=cure):
+        engine.answer(**options)
+    with pytest.raises(InvalidInputError, match=cure):
+        engine.check(**options)
+
+
+def test_without_a_release_the_error_names_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="make demo"):
+        Engine.load(Home(tmp_path), "tiny-a")
+
+
+def test_a_release_for_other_weights_is_refused(made: tuple[Home, Student], tmp_path: Path) -> None:
+    home, student = made
+    path = home.registry / "students" / f"{TAG}.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("layer_idx: -2", "layer_idx: -3"))
+    try:
+        with pytest.raises(InvalidInputError, match=student.fingerprint[:12]):
+            Engine.load(home, TAG, "cpu")
+    finally:
+        path.write_text(text)
+
+
+def test_a_damaged_release_is_refused(made: tuple[Home, Student], tmp_path: Path) -> None:
+    home, student = made
+    second = publish(home, student, tmp_path, seed=2)
+    file = release_folder(home, TAG, second) / "model" / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(CorruptError, match="hash"):
+        Engine.load(home, TAG, "cpu")
+    rollback(home, TAG)
+
+
+def test_a_new_release_for_the_same_student_keeps_it_in_memory(
+    made: tuple[Home, Student], engine: Engine, tmp_path: Path
+) -> None:
+    home, student = made
+    third = publish(home, student, tmp_path, seed=3)
+    fresh = Engine.load(home, TAG, "cpu", reuse=engine)
+    fresh.warm_up()
+    assert fresh.release_id == third and fresh._student is engine._student
+    rollback(home, TAG)
+
+
+def test_examples_are_problems_that_the_student_has_room_for(engine: Engine) -> None:
+    examples = engine.examples(6)
+    assert examples and {example.domain for example in examples} <= {"math", "code", "logic"}
+    for example in examples:
+        engine.check(example.statement, mode="rerank", num_candidates=8)
+
+
+def test_what_is_loaded_can_be_told_as_json(engine: Engine) -> None:
+    assert json.loads(json.dumps(engine.info()))["id"] == engine.release_id

@@ -1,0 +1,103 @@
+"""A home with a tiny student that was taught one-step additions for a few seconds, and a release made from it."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rjepa.answering import join_latents, make_candidates
+from rjepa.chains import render_chain
+from rjepa.files import write_json
+from rjepa.home import Home
+from rjepa.inference.aggregate import FEATURES, chain_features
+from rjepa.inference.calibration import fit_calibration
+from rjepa.inference.scoring import segment_energies
+from rjepa.inference.voting import answer_ids
+from rjepa.jepa.checkpoint import save_model
+from rjepa.jepa.config import EncoderConfig, JepaConfig, PredictorConfig
+from rjepa.jepa.model import build_model
+from rjepa.latents.normalizer import fit_normalizer, save_normalizer
+from rjepa.releases.bundle import Facts, Sources
+from rjepa.releases.gate import Figures
+from rjepa.releases.publish import release
+from rjepa.students.catalog import save_record
+from rjepa.students.generation import sample_chains
+from rjepa.students.loading import Student, load_student, resolve_student
+from tests.students import tiny
+
+TAG = "tiny-test"
+STATEMENT = "Mia has 3 apples and buys 4 more. How many apples does Mia have?"
+
+
+def addition(rng: random.Random) -> tuple[str, str, str]:
+    """Statement, chain text and answer of one problem."""
+    first, second = rng.randint(1, 5), rng.randint(1, 4)
+    statement = f"Mia has {first} apples and buys {second} more. How many apples does Mia have?"
+    total = first + second
+    steps = [f"Mia has {first} + {second} = {total}", f"so {total} apples"]
+    return statement, render_chain(steps, str(total)), str(total)
+
+
+def teach(folder: Path) -> None:
+    """A tiny student in `folder` that writes steps, and is right now and then."""
+    words = tiny.tokenizer()
+    model = tiny.model("qwen3", len(words))
+    rng = random.Random(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    generator_state = torch.get_rng_state()
+    for _ in range(120):
+        pairs = [addition(rng) for _ in range(16)]
+        rows = [words(f"{statement}\n{chain}")["input_ids"] + [words.eos_token_id] for statement, chain, _ in pairs]
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [words.eos_token_id] * (longest - len(row)) for row in rows])
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    torch.set_rng_state(generator_state)
+    words.save_pretrained(folder)
+    model.save_pretrained(folder)
+
+
+def taught_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The taught student's folder, made once a run: teaching takes seconds."""
+    folder = tmp_path_factory.getbasetemp() / "taught-student"
+    if not folder.exists():
+        teach(folder)
+    return folder
+
+
+def register_student(home: Home, folder: Path) -> Student:
+    """Register the student of a folder in `home`, and load it."""
+    record = tiny.record(folder, llm_tag=TAG)
+    save_record(home, record)
+    return load_student(resolve_student(home, record), device="cpu")
+
+
+def publish(home: Home, student: Student, sources: Path, seed: int = 0, dataset: str = "v1.0.0") -> str:
+    """Release an untrained R-JEPA (initial weights of `seed`) with a calibration fitted on real candidates."""
+    rng = random.Random(1)
+    problems = [addition(rng) for _ in range(24)]
+    rows = sample_chains(student, [statement for statement, _, _ in problems], num_candidates=8, seed=0)
+    latents = join_latents([chain for row in rows for chain in row])
+    normalizer = fit_normalizer(latents)
+    config = JepaConfig(
+        name="tiny", seed=seed, encoder=EncoderConfig(width=16, depth=1), predictor=PredictorConfig(width=8, depth=1)
+    )
+    model = build_model(config, student.width, ("math",))
+    sources.mkdir(parents=True, exist_ok=True)
+    save_model(sources, model)
+    write_json(sources / "config.json", config.model_dump(mode="json"))
+    save_normalizer(sources / "normalizer.safetensors", normalizer)
+    energies = segment_energies(model, normalizer, latents)
+    candidates = [make_candidates(row) for row in rows]
+    flat = chain_features([candidate for row in candidates for candidate in row], energies)
+    answers = [[candidate.final_answer for candidate in row] for row in candidates]
+    correct = np.array([[answer == p[2] for answer in row] for row, p in zip(answers, problems, strict=True)])
+    features = {name: flat[name].reshape(len(problems), 8) for name in FEATURES}
+    fit_calibration(features, correct, answer_ids(answers), minimum_mixed=1).save(sources / "calibration.json")
+    figures = Figures(dataset=dataset, num_problems=24, accuracy=0.5, diagnostics_passed=True)
+    facts = Facts("d" * 64, student.fingerprint, figures, {}, "test")
+    bundle = Sources(sources, sources / "normalizer.safetensors", sources / "calibration.json")
+    return release(home, TAG, dataset, bundle, facts).manifest.release_id

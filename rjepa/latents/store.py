@@ -1,0 +1,175 @@
+"""Shards on disk: a safetensors and a Parquet file each, a receipt that says they are whole, one manifest over all.
+
+A shard is named by its number and known by its key, a hash of everything it was made from: a killed build goes on
+after its last whole shard, and a build of the same inputs finds all of them. What is inside a shard is decided in
+`rjepa.latents.shards` and `rjepa.latents.rollouts`.
+"""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save
+
+from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
+from rjepa.files import atomic_path, read_json, remove_temporary, sha256_file, sha256_json, write_json
+from rjepa.tables import Record, write_records
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Version of the layout: it enters every key, so that a change of layout makes shards anew."""
+
+_IN_MEMORY = 1 << 30
+"""Bytes of joined latents that are held in memory; more go through an unnamed temporary file that the system may page
+out."""
+
+
+@dataclass(frozen=True)
+class ShardStore(Generic[Record]):
+    """The shards of one folder. `what` and `cure` word its errors ("latents of tiny-a on v1.0.0")."""
+
+    folder: Path
+    model: type[Record]
+    what: str
+    cure: str
+
+    def finished(self, number: int, key: str) -> dict[str, Any] | None:
+        """The receipt of a shard that was made from these inputs and is intact; None where it must be made."""
+        path = self._path(number, "json")
+        try:
+            receipt = read_json(path)
+            if receipt["key"] == key:
+                self._verify(receipt)
+                return receipt
+        except (NotFoundError, CorruptError, KeyError, TypeError):
+            return None
+        return None
+
+    def write(
+        self,
+        number: int,
+        key: str,
+        tensors: dict[str, npt.NDArray[Any]],
+        records: Sequence[Record],
+        counts: dict[str, int],
+    ) -> dict[str, Any]:
+        """Write one shard, its receipt last; the receipt is returned."""
+        tensor_path, table_path = self._path(number, "safetensors"), self._path(number, "parquet")
+        self._path(number, "json").unlink(missing_ok=True)
+        with atomic_path(tensor_path) as temporary:
+            temporary.write_bytes(save(tensors))
+        write_records(table_path, self.model, records)
+        receipt = {
+            "key": key,
+            "files": {path.name: sha256_file(path) for path in (tensor_path, table_path)},
+            "records": len(records),
+            "rows": len(tensors["latents"]),
+            "counts": counts,
+        }
+        write_json(self._path(number, "json"), receipt)
+        return receipt
+
+    def clean(self) -> None:
+        """Remove what a killed writer left half-written."""
+        remove_temporary(self.folder)
+
+    def publish(self, identity: dict[str, Any], receipts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Write the manifest over finished shards and remove shards of an earlier, longer build. Returns it."""
+        version = sha256_json({**identity, "files": [receipt["files"] for receipt in receipts]})
+        manifest = {**identity, "data_version": version, "shards": receipts}
+        write_json(self.folder / MANIFEST, manifest)
+        for receipt_path in self.folder.glob("shard-*.json"):
+            number = int(receipt_path.stem.removeprefix("shard-"))
+            if number >= len(receipts):
+                for suffix in ("json", "safetensors", "parquet"):
+                    self._path(number, suffix).unlink(missing_ok=True)
+        return manifest
+
+    def manifest(self, fingerprint: str | None = None) -> dict[str, Any]:
+        """The manifest of a finished build, optionally only if `fingerprint`'s student made it.
+
+        Raises:
+            NotFoundError: nothing was finished here.
+            InvalidInputError: another student made it.
+        """
+        path = self.folder / MANIFEST
+        if not path.exists():
+            raise NotFoundError(f"there are no {self.what} (no {path})", cure=self.cure)
+        manifest = read_json(path)
+        if fingerprint is not None and manifest["fingerprint"] != fingerprint:
+            raise InvalidInputError(
+                f"{self.what} were made by student {manifest['fingerprint'][:12]}, this run expects {fingerprint[:12]}",
+                cure=self.cure,
+            )
+        return manifest
+
+    def verify(self, manifest: dict[str, Any]) -> None:
+        """Check every file of every shard against its hash.
+
+        Raises:
+            CorruptError: a file is missing or its bytes changed; it is named.
+        """
+        for receipt in manifest["shards"]:
+            self._verify(receipt)
+
+    def paths(self, manifest: dict[str, Any], suffix: str) -> list[Path]:
+        """The shards' files of one kind, in order."""
+        return [self._path(number, suffix) for number in range(len(manifest["shards"]))]
+
+    def latents(self, manifest: dict[str, Any]) -> npt.NDArray[np.float16]:
+        """float16 [rows, width], the latents of all shards: one shard is mapped where it lies, several are joined."""
+        parts = [map_tensors(path)["latents"] for path in self.paths(manifest, "safetensors")]
+        if not parts:
+            return np.empty((0, manifest["width"]), dtype=np.float16)
+        if len(parts) == 1:
+            return parts[0]
+        shape = (sum(len(part) for part in parts), parts[0].shape[1])
+        joined = self._room(shape)
+        first = 0
+        for part in parts:
+            joined[first : first + len(part)] = part
+            first += len(part)
+        return joined
+
+    def _room(self, shape: tuple[int, int]) -> npt.NDArray[np.float16]:
+        if 2 * shape[0] * shape[1] <= _IN_MEMORY:
+            return np.empty(shape, dtype=np.float16)
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            return np.memmap(file, dtype=np.float16, mode="w+", shape=shape)
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.folder / f"shard-{number:05d}.{suffix}"
+
+    def _verify(self, receipt: dict[str, Any]) -> None:
+        for name, expected in receipt["files"].items():
+            path = self.folder / name
+            if not path.exists():
+                raise CorruptError(f"a shard of the {self.what} is missing: {path}", cure=self.cure)
+            found = sha256_file(path)
+            if found != expected:
+                raise CorruptError(
+                    f"a shard of the {self.what} is damaged: {path} has hash {found[:12]}, expected {expected[:12]}",
+                    cure=f"{self.cure}: only this shard is made again",
+                )
+
+
+def map_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of a safetensors file as read-only memory maps. Only the types that shards hold."""
+    dtypes = {"F16": np.float16, "I64": np.int64}
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    tensors = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            shape, offset = tuple(entry["shape"]), 8 + size + entry["data_offsets"][0]
+            dtype = dtypes[entry["dtype"]]
+            empty = 0 in shape
+            tensors[name] = np.empty(shape, dtype) if empty else np.memmap(path, dtype, "r", offset, shape)
+    return tensors
+

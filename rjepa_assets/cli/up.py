@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -50,11 +51,12 @@ def up() -> None:
 
     Example: rjepa up
     """
-    from rjepa_assets.cli.materialising import open_home
+    from rjepa_assets.cli.materialising import limit_threads, open_home
     from rjepa_assets.instance import REPOSITORY, add_partitions, only_one, open_instance
     from rjepa_assets.processes import fail_abandoned_runs
 
     settings, home = load_settings(), open_home()
+    limit_threads()
     for name, host, port in _addresses(settings):
         _check_free(name, host, port)
     with contextlib.ExitStack() as stack:
@@ -62,14 +64,16 @@ def up() -> None:
             stack.enter_context(only_one(home, "up", "use the one that is running, or stop it first"))
             fail_abandoned_runs(instance, unclaimed=True)
             add_partitions(instance, home)
-        stack.enter_context(_interrupt_on_sigterm())
+        stack.enter_context(_interruptible())
         children = stack.enter_context(_stopping_all())
         dagster = ["-m", "dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml")]
-        dagster += ["-h", "127.0.0.1", "-p", str(settings.dagster_port)]
+        dagster += ["-h", "127.0.0.1", "-p", str(settings.dagster_port), "--log-level", "warning"]
         ui_url = f"http://127.0.0.1:{settings.dagster_port}"
         service_url = f"http://{_reachable(settings.host)}:{settings.port}"
-        children.append(_start("dagster", dagster, f"{ui_url}/server_info"))
-        children.append(_start("service", ["-m", "rjepa.cli.main", "serve"], f"{service_url}/v1/health"))
+        # In DAGSTER_HOME, so that it does not warn of the repository's own dagster.yaml, which was copied there.
+        children.append(_start("dagster", dagster, f"{ui_url}/server_info", home.dagster))
+        serve = ["-m", "rjepa.cli.main", "serve"]
+        children.append(_start("service", serve, f"{service_url}/v1/health", Path.cwd()))
         _wait_until_ready(children)
         print(f"\n  Dagster UI  {ui_url}\n  Service     {service_url}\n\nCtrl-C stops both.", flush=True)
         _watch(children)
@@ -97,9 +101,10 @@ def _reachable(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::") else host
 
 
-def _start(name: str, arguments: Sequence[str], url: str) -> Child:
+def _start(name: str, arguments: Sequence[str], url: str, folder: Path) -> Child:
     process = subprocess.Popen(
         [sys.executable, *arguments],
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
@@ -158,15 +163,18 @@ def _check_alive(children: Sequence[Child]) -> None:
 
 
 @contextlib.contextmanager
-def _interrupt_on_sigterm() -> Iterator[None]:
+def _interruptible() -> Iterator[None]:
+    """Both signals stop it, for itself and for its children: a shell's background job inherits SIGINT as ignored."""
+
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -176,7 +184,8 @@ def _stopping_all() -> Iterator[list[Child]]:
         yield children
     finally:
         # A second Ctrl-C must not leave a half-stopped set behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         for child in children:
             _signal_group(child, signal.SIGINT)
         deadline = time.monotonic() + _STOP_SECONDS

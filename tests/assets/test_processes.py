@@ -1,0 +1,96 @@
+"""Runs whose process died are failed and give their slot back; runs of a living process are left alone."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from rjepa.home import Home
+from rjepa_assets.instance import open_instance
+from rjepa_assets.processes import PROCESS_TAG, Process, fail_abandoned_runs
+
+STARTED, FAILED = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    for name in ("DAGSTER_HOME", "RJEPA_HOME"):
+        monkeypatch.setenv(name, "")
+    with open_instance(Home(tmp_path)) as opened:
+        yield opened
+
+
+def started_run(instance: dg.DagsterInstance, process: Process | None) -> str:
+    tags = {} if process is None else {PROCESS_TAG: process.tag()}
+    return instance.create_run_for_job(job, status=STARTED, tags=tags).run_id
+
+
+@dg.op
+def nothing() -> None: ...
+
+
+@dg.job
+def job() -> None:
+    nothing()
+
+
+def dead_process() -> Process:
+    """A process of this machine that has ended."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        import psutil
+
+        started = psutil.Process(child.pid).create_time()
+        assert child.stdin is not None
+        child.stdin.close()
+    return Process(Process.current().host, child.pid, started)
+
+
+def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
+
+def test_a_run_whose_process_is_gone_is_failed(instance: dg.DagsterInstance) -> None:
+    run_id = started_run(instance, dead_process())
+    assert fail_abandoned_runs(instance) == [run_id]
+    assert status(instance, run_id) == FAILED
+
+
+def test_a_run_of_a_living_process_is_left_alone(instance: dg.DagsterInstance) -> None:
+    run_id = started_run(instance, Process.current())
+    assert fail_abandoned_runs(instance, unclaimed=True) == []
+    assert status(instance, run_id) == STARTED
+
+
+def test_a_pid_that_was_given_to_another_process_does_not_count_as_alive(instance: dg.DagsterInstance) -> None:
+    mine = Process.current()
+    run_id = started_run(instance, Process(mine.host, os.getpid(), mine.started - 3600))
+    assert fail_abandoned_runs(instance) == [run_id]
+
+
+def test_a_run_of_another_machine_is_not_judged(instance: dg.DagsterInstance) -> None:
+    started_run(instance, Process("some-other-host", 1, 0.0))
+    assert fail_abandoned_runs(instance, unclaimed=True) == []
+
+
+def test_a_run_that_no_one_claimed_is_failed_only_where_nothing_else_can_be_running(
+    instance: dg.DagsterInstance,
+) -> None:
+    run_id = started_run(instance, None)
+    assert fail_abandoned_runs(instance) == []
+    assert fail_abandoned_runs(instance, unclaimed=True) == [run_id]
+
+
+def test_the_slot_of_a_dead_run_can_be_taken_again(instance: dg.DagsterInstance) -> None:
+    run_id = started_run(instance, dead_process())
+    storage = instance.event_log_storage
+    storage.initialize_concurrency_limit_to_default("gpu")
+    assert storage.claim_concurrency_slot("gpu", run_id, "student").is_claimed
+    assert not storage.claim_concurrency_slot("gpu", "another run", "latents").is_claimed
+    fail_abandoned_runs(instance)
+    assert storage.claim_concurrency_slot("gpu", "another run", "latents").is_claimed

@@ -1,0 +1,123 @@
+"""A student is rebuilt from its recipe, and a killed training goes on where it was."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from rjepa.configs import CONFIGS, load_config
+from rjepa.students.corpus import IGNORED, Corpus
+from rjepa.students.recipe import StudentRecipe
+from rjepa.students.tokenizer import train_tokenizer
+from rjepa.students.training import load_trained, train_student
+
+RECIPE = StudentRecipe(
+    name="tiny-test",
+    architecture="llama",
+    model={"hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 32, "num_attention_heads": 2},
+    vocab_size=400,
+    mixture={"math": 0.5, "logic": 0.5},
+    difficulty_weights=(1, 0, 0),
+    updates=12,
+    batch_size=4,
+    warmup_updates=2,
+    checkpoint_every=4,
+)
+
+
+class _Killed(Exception):
+    pass
+
+
+def _stop_at(update: int):
+    def progress(done: int, total: int, note: str = "") -> None:
+        if done == update:
+            raise _Killed
+
+    return progress
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Sums over several threads are not reproducible to the last bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_student(RECIPE, tmp_path_factory.mktemp("whole") / "student")
+
+
+def test_the_finished_folder_loads_and_writes_text(trained: Path) -> None:
+    model, tokenizer = load_trained(trained)
+    prompt = tokenizer("How many eggs does Tom have?\n", return_tensors="pt")
+    written = model.generate(prompt["input_ids"], max_new_tokens=5, do_sample=False)
+    assert written.shape[1] > prompt["input_ids"].shape[1]
+
+
+def test_resumed_training_equals_uninterrupted(trained: Path, tmp_path: Path) -> None:
+    for update in (3, 6, 11):
+        with pytest.raises(_Killed):
+            train_student(RECIPE, tmp_path / "student", _stop_at(update))
+    resumed = load_file(train_student(RECIPE, tmp_path / "student") / "model.safetensors")
+    whole = load_file(trained / "model.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["student"], "the checkpoint is removed at the end"
+
+
+def test_a_killed_process_leaves_a_checkpoint_that_the_next_one_continues(trained: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys, time, torch; torch.set_num_threads(1)\n"
+        "from pathlib import Path\n"
+        "from rjepa.students.recipe import StudentRecipe\n"
+        "from rjepa.students.training import train_student\n"
+        "recipe = StudentRecipe.model_validate_json(sys.argv[1])\n"
+        "train_student(recipe, Path(sys.argv[2]), lambda done, total, note: done == 9 and time.sleep(60))\n"
+    )
+    out = tmp_path / "student"
+    process = subprocess.Popen([sys.executable, "-c", script, RECIPE.model_dump_json(), str(out)])
+    checkpoint = tmp_path / ".student-training" / "checkpoint" / "progress.json"
+    deadline = time.monotonic() + 90
+    while not (checkpoint.exists() and '"updates": 8' in checkpoint.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    first: list[int] = []
+    train_student(RECIPE, out, lambda done, total, note="": first.append(done))
+    assert first[0] == 9, "the eight finished updates were not repeated"
+    whole, resumed = load_file(trained / "model.safetensors"), load_file(out / "model.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_only_chain_tokens_are_learnt_and_each_batch_depends_on_its_number_alone() -> None:
+    corpus = Corpus(RECIPE)
+    tokenizer = train_tokenizer((text.prompt + text.chain for text in corpus.texts(200, "tokenizer")), 400)
+    again = Corpus(RECIPE).batches(tokenizer, 3)
+    for batch, repeated in zip(corpus.batches(tokenizer, 3), again, strict=True):
+        assert torch.equal(batch["input_ids"], repeated["input_ids"])
+        for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+            learnt = tokenizer.decode(ids[labels != IGNORED])
+            assert learnt.startswith("Step 1:") and learnt.endswith(tokenizer.eos_token)
+
+
+def test_digits_are_single_tokens_and_any_text_survives(trained: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(trained, local_files_only=True)
+    assert [tokenizer.decode([token]).strip() for token in tokenizer("2026")["input_ids"]] == list("2026")
+    for text in ("żółć 木 🙂\n\tx  y", "Tom has 14 apples.\nStep 1: 3 * 4 = 12"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+@pytest.mark.parametrize("name", ["tiny-a", "tiny-b"])
+def test_the_recipes_of_the_bundled_students_can_be_read(name: str) -> None:
+    recipe = load_config(CONFIGS / "students" / "recipes" / f"{name}.yaml", StudentRecipe)
+    assert recipe.name == name

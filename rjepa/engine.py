@@ -19,7 +19,15 @@ from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import load_model
 from rjepa.latents.normalizer import Normalizer, load_normalizer
 from rjepa.progress import Progress, silent
-from rjepa.releases.bundle import CALIBRATION, MODEL_FOLDER, NORMALIZER, Manifest, release_folder, verify
+from rjepa.releases.bundle import (
+    CALIBRATION,
+    MODEL_FOLDER,
+    NORMALIZER,
+    Manifest,
+    check_student,
+    release_folder,
+    verify,
+)
 from rjepa.releases.pointer import require_current
 from rjepa.students.catalog import load_record
 from rjepa.students.generation import sample_chains, stream_chain
@@ -87,7 +95,7 @@ class Engine:
             student = reuse._student
         else:
             resolved = resolve_student(home, load_record(home, llm_tag), progress)
-            _check_fingerprint(manifest, resolved.fingerprint)
+            check_student(manifest, resolved.fingerprint)
             student = load_student(resolved, device)
         model = load_model(folder / MODEL_FOLDER, student.device)
         normalizer = load_normalizer(folder / NORMALIZER)
@@ -283,13 +291,4 @@ class Engine:
             seconds=time.perf_counter() - started,
             llm_tag=self.llm_tag,
             release_id=self.release_id,
-        )
-
-
-def _check_fingerprint(manifest: Manifest, fingerprint: str) -> None:
-    if fingerprint != manifest.student_fingerprint:
-        raise InvalidInputError(
-            f"release {manifest.release_id} was made for student {manifest.student_fingerprint[:12]}, "
-            f"{manifest.llm_tag} is now {fingerprint[:12]}",
-            cure=f"rjepa backfill --llm {manifest.llm_tag}, or put back the weights and record of that student",
         )

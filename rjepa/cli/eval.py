@@ -84,9 +84,10 @@ def _ensure_rollouts(home: "Home", manifest: "Manifest", dataset: str, progress:
     from rjepa.datasets.recipe import load_recipe
     from rjepa.errors import InvalidInputError, NotFoundError
     from rjepa.latents.rollouts import build_rollouts, open_rollouts
+    from rjepa.releases.bundle import check_student
 
     try:
-        open_rollouts(home, manifest.llm_tag, dataset)
+        open_rollouts(home, manifest.llm_tag, dataset, fingerprint=manifest.student_fingerprint)
         return
     except NotFoundError:
         build_problems(home, load_recipe(home, dataset), progress)
@@ -97,7 +98,9 @@ def _ensure_rollouts(home: "Home", manifest: "Manifest", dataset: str, progress:
     from rjepa.students.catalog import load_record
     from rjepa.students.loading import load_student, resolve_student
 
-    student = load_student(resolve_student(home, load_record(home, manifest.llm_tag), progress))
+    resolved = resolve_student(home, load_record(home, manifest.llm_tag), progress)
+    check_student(manifest, resolved.fingerprint)
+    student = load_student(resolved)
     build_rollouts(home, student, dataset, num_candidates=_CANDIDATES, seed=0, splits=("test",), progress=progress)
 
 

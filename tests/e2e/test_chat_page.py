@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests import tiny_release
 
 from ..serving.fakes import FakeEngine, fake_loader, publish, running, wait_until
 
@@ -222,3 +223,22 @@ def test_without_a_release_the_page_names_the_cure(page: Page, tmp_path: Path) -
         expect(page.locator("#status")).to_contain_text("make demo")
         publish(home, 1)
         expect(page.get_by_role("button", name="How many has Tom?")).to_be_visible()
+
+
+def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("real")
+    home = Home(root / "home")
+    tiny_release.publish(
+        home, tiny_release.register_student(home, tiny_release.taught_folder(tmp_path_factory)), root / "sources"
+    )
+    settings = ServiceSettings(home=home.root, llm=tiny_release.TAG, reload_seconds=0.05, _env_file=None)
+    app = create_app(settings)
+    with running(app) as address:
+        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        page.goto(address)
+        expect(page.locator("#examples button").first).to_be_visible()
+        page.locator("#question").fill(tiny_release.STATEMENT)
+        page.keyboard.press("Enter")
+        expect(page.locator(".reply > .steps .bar").first).to_be_visible()
+        expect(page.locator(".reply .why")).to_contain_text("Why this one")
+        expect(page.locator(".candidate")).to_have_count(8)

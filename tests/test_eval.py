@@ -1,0 +1,100 @@
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from rjepa.cli.eval import register
+from rjepa.datasets.registering import import_dataset
+from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
+from rjepa.home import Home
+from tests.tiny_release import TAG, addition, publish, register_student, taught_folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A release, and two imported datasets: 12 test problems, and train problems only."""
+    root = tmp_path_factory.mktemp("eval")
+    home = Home(root / "home")
+    publish(home, register_student(home, taught_folder(tmp_path_factory)), root / "sources")
+    rng = random.Random(5)
+    problems = {statement: answer for statement, _, answer in (addition(rng) for _ in range(60))}
+    lines = [json.dumps({"statement": s, "answer": a, "domain": "sums"}) for s, a in list(problems.items())[:12]]
+    file = root / "sums.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    import_dataset(home, file, "sums", "test")
+    import_dataset(home, file, "only-train", "train")
+    return home
+
+
+@pytest.fixture
+def evaluate(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RJEPA_HOME", str(home.root))
+    app = typer.Typer()
+    register(app)
+
+    def call(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["--llm", TAG, *arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.stdout
+
+    return call
+
+
+def as_json(text: str) -> dict[str, Any]:
+    return json.loads(text)
+
+
+def test_an_imported_dataset_is_sampled_once_and_judged_by_the_same_leaderboard(evaluate, home: Home) -> None:
+    first = as_json(evaluate("--data", "sums", "--json"))
+    assert first["problems"] == 12 and first["num_candidates"] == 8 and first["mode"] == "rerank"
+    methods = {row["method"] for row in first["leaderboard"]}
+    assert {"greedy", "mean_at_1", "majority", "rjepa", "rjepa_logprob", "oracle"} <= methods
+    assert {row["domain"] for row in first["leaderboard"]} == {"all", "sums"}
+    frozen = {path: path.stat().st_mtime_ns for path in home.rollouts(TAG, "sums").rglob("*") if path.is_file()}
+    assert as_json(evaluate("--data", "sums", "--json")) == first
+    assert frozen == {path: path.stat().st_mtime_ns for path in frozen}
+
+
+def test_mode_off_reports_the_student_s_greedy_chain(evaluate) -> None:
+    found = as_json(evaluate("--data", "sums", "--mode", "off", "--json"))
+    greedy = next(row for row in found["leaderboard"] if row["method"] == "greedy" and row["domain"] == "all")
+    assert found["method"] == "greedy" and found["accuracy"] == greedy["accuracy"]
+
+
+def test_a_limit_takes_the_first_problems(evaluate) -> None:
+    assert as_json(evaluate("--data", "sums", "--limit", "5", "--json"))["problems"] == 5
+    assert as_json(evaluate("--data", "sums", "--limit", "500", "--json"))["problems"] == 12
+
+
+def test_people_get_a_table_of_every_domain(evaluate) -> None:
+    text = evaluate("--data", "sums")
+    assert "R-JEPA + log-probability" in text and "95 % interval" in text and "12 test problems of sums" in text
+
+
+def test_bad_input_is_refused_with_a_cure(evaluate) -> None:
+    with pytest.raises(NotFoundError, match="data import"):
+        evaluate("--data", "nothing")
+    with pytest.raises(InvalidInputError, match="--split test"):
+        evaluate("--data", "only-train")
+    with pytest.raises(InvalidInputError, match="off, rerank"):
+        evaluate("--mode", "telepathy")
+    with pytest.raises(InvalidInputError):
+        evaluate("--llm", "a|b")
+    with pytest.raises(NotFoundError, match="make demo"):
+        evaluate("--llm", "nobody")
+
+
+def test_a_corrupted_shard_is_refused(evaluate, home: Home) -> None:
+    evaluate("--data", "sums")
+    shard = next(home.rollouts(TAG, "sums").glob("*.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(CorruptError):
+        evaluate("--data", "sums")

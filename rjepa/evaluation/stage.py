@@ -25,7 +25,7 @@ from rjepa.jepa.stage import model_folder, normalizer_file, open_world_model
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.rollouts import open_rollouts
 from rjepa.progress import Progress, silent
-from rjepa.schemas import Candidate, Problem, Split
+from rjepa.schemas import Split
 from rjepa.stages import StageReport
 
 REPORT_FILE: Final = "report.json"
@@ -40,15 +40,6 @@ class Benchmark:
     report: StageReport
     leaderboard_markdown: str
     plots: dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The rollouts of one split."""
-
-    problems: list[Problem]
-    candidates: list[list[Candidate]]
-    greedy: list[Candidate]
 
 
 def calibration_file(home: Home, llm_tag: str, dataset: str) -> Path:
@@ -79,20 +70,15 @@ def open_pool(
     Raises:
         InvalidInputError: there are no rollouts of this split.
     """
-    rollouts = open_rollouts(home, llm_tag, dataset)
-    rows = [index for index, problem in enumerate(rollouts.problems) if problem.split == split]
-    if not rows:
+    rollouts = open_rollouts(home, llm_tag, dataset).split(split)
+    if not rollouts.problems:
         raise InvalidInputError(
             f"{dataset} has no {split} problems with rollouts of {llm_tag}", cure="use a dataset that has them"
         )
-    part = _Part(
-        [rollouts.problems[row] for row in rows],
-        [rollouts.candidates[row] for row in rows],
-        [rollouts.greedy[row] for row in rows],
-    )
     model, normalizer = world_model
-    energies = segment_energies(model, normalizer, rollouts.latents.split(split), progress=progress)
-    return CandidatePool.from_rollouts(part, energies)
+    return CandidatePool.from_rollouts(
+        rollouts, segment_energies(model, normalizer, rollouts.latents, progress=progress)
+    )
 
 
 def calibrate_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> StageReport:

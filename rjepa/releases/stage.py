@@ -26,6 +26,7 @@ from rjepa.jepa.checkpoint import load_model
 from rjepa.jepa.diagnostics import Diagnostics
 from rjepa.jepa.stage import model_folder, normalizer_file, read_diagnostics
 from rjepa.latents.normalizer import load_normalizer
+from rjepa.latents.rollouts import open_rollouts
 from rjepa.releases.bundle import CALIBRATION, MODEL_FOLDER, NORMALIZER, Facts, Sources, load_manifest, release_folder
 from rjepa.releases.gate import Figures
 from rjepa.releases.pointer import current_release
@@ -48,10 +49,13 @@ def release_pair(home: Home, llm_tag: str, dataset: str | None = None, *, run_id
     Raises:
         NotFoundError: nothing was evaluated for this student.
         NotEligibleError: files changed since they were evaluated.
+        InvalidInputError: the student is not the one that was evaluated any more.
     """
     dataset = dataset or newest_evaluated(home, llm_tag)
     result = read_report(home, llm_tag, dataset)
     _check_unchanged(home, llm_tag, dataset)
+    fingerprint = student_fingerprint(home, llm_tag)
+    open_rollouts(home, llm_tag, dataset, fingerprint=fingerprint, verify=False)
     diagnostics = read_diagnostics(home, llm_tag, dataset)
     calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
     figures = make_figures(dataset, result, diagnostics)
@@ -62,7 +66,7 @@ def release_pair(home: Home, llm_tag: str, dataset: str | None = None, *, run_id
     )
     facts = Facts(
         dataset_hash=load_dataset_manifest(home, dataset)["data_hash"],
-        student_fingerprint=student_fingerprint(home, llm_tag),
+        student_fingerprint=fingerprint,
         figures=figures,
         scoring=calibration.model_dump(mode="json"),
         reason=f"evaluated on {dataset}",

@@ -39,8 +39,9 @@ def latents_are_finite_and_spread(
     context: dg.AssetCheckExecutionContext, home: HomeResource
 ) -> dg.AssetCheckResult:
     """No value is NaN or infinite, and the dimensions vary from step to step."""
-    from rjepa.latents.measures import measure_spread
+    from rjepa.latents.shards import open_latents
+    from rjepa.latents.spread import measure_spread
 
     dataset, llm_tag = split_pair(context.partition_key)
-    spread = measure_spread(home.open(), llm_tag, dataset)
-    return dg.AssetCheckResult(passed=spread.is_healthy, metadata=spread.as_metadata())
+    spread = measure_spread(open_latents(home.open(), llm_tag, dataset))
+    return dg.AssetCheckResult(passed=spread.is_healthy, metadata=spread.metadata())

@@ -71,13 +71,9 @@ def rollouts_are_in_the_target_regime(
     context: dg.AssetCheckExecutionContext, home: HomeResource
 ) -> dg.AssetCheckResult:
     """The student is neither too weak nor too strong for a choice among its answers to show anything."""
-    from rjepa.latents.regime import measure_regime
+    from rjepa.latents.regime import judge_regime
+    from rjepa.latents.rollouts import open_rollouts
 
     dataset, llm_tag = split_pair(context.partition_key)
-    regime = measure_regime(home.open(), llm_tag, dataset)
-    return dg.AssetCheckResult(
-        passed=regime.is_met,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata=regime.as_metadata(),
-        description=regime.text,
-    )
+    regime = judge_regime(open_rollouts(home.open(), llm_tag, dataset))
+    return dg.AssetCheckResult(passed=regime.is_met, metadata=regime.metadata(), description=regime.text)

@@ -20,6 +20,9 @@ _GSM_POOL = 40_000
 _GROUP = 8
 """Updates whose chains are sorted by length together, so that a batch holds chains of about one length."""
 
+_WIDTH_STEP = 32
+"""Batches are padded to multiples of this: few tensor sizes, so that the allocator finds its old blocks again."""
+
 
 @dataclass(frozen=True)
 class Text:
@@ -77,7 +80,8 @@ class Corpus:
 
 
 def _collate(rows: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
-    width = max(len(prompt) + len(chain) for prompt, chain in rows)
+    longest = max(len(prompt) + len(chain) for prompt, chain in rows)
+    width = -(-longest // _WIDTH_STEP) * _WIDTH_STEP
     ids = torch.full((len(rows), width), pad)
     labels = torch.full((len(rows), width), IGNORED)
     for row, (prompt, chain) in enumerate(rows):

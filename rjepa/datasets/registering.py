@@ -15,7 +15,7 @@ from rjepa.datasets.recipe import (
     registry_folder,
 )
 from rjepa.errors import InvalidInputError
-from rjepa.files import remove_temporary, write_text
+from rjepa.files import write_text
 from rjepa.home import Home, check_tag
 from rjepa.problems.importing import read_problems
 from rjepa.schemas import Split
@@ -62,5 +62,4 @@ def import_dataset(home: Home, file: Path, name: str, split: Split | None = None
     )
     write_text(imported_file(home, name), text)
     write_text(recipe_path, yaml.safe_dump(recipe_yaml(recipe), sort_keys=False, allow_unicode=True))
-    remove_temporary(registry_folder(home))
     return recipe

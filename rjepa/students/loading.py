@@ -5,7 +5,6 @@ Which files those are is settled in `rjepa.students.resolving`.
 """
 
 import copy
-import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -37,15 +37,15 @@ class Student:
     record: StudentRecord
     path: Path
     fingerprint: str
-    tokenizer: PreTrainedTokenizerBase
-    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
+    model: PreTrainedModel = field(repr=False)
     device: torch.device
     hidden_size: int
     num_layers: int
     context_length: int
     eos_ids: frozenset[int]
     pad_id: int
-    pieces: TokenPieces
+    pieces: TokenPieces = field(repr=False)
     shares_prefix: bool
     _encoder: list[nn.Module] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -127,7 +127,7 @@ def _load(read: Callable[[], Any], resolved: ResolvedStudent) -> Any:
     logging.disable_progress_bar()  # the library draws none
     try:
         return read()
-    except (ValueError, KeyError, OSError, RuntimeError, json.JSONDecodeError) as error:
+    except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
         raise InvalidInputError(
             f"{resolved.path} cannot be loaded as the student {resolved.record.llm_tag}: {error}",
             cure="check that the folder holds a whole causal language model that this transformers knows",

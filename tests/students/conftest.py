@@ -6,7 +6,7 @@ import pytest
 
 from rjepa.home import Home
 from rjepa.students.loading import Student
-from tests.students.tiny import open_tiny, write_student
+from tests.students.tiny import open_tiny, taught_folder, write_student
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +23,8 @@ def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def qwen(qwen_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Student:
     return open_tiny(Home(tmp_path_factory.mktemp("home")), qwen_folder)
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Student:
+    return open_tiny(Home(tmp_path_factory.mktemp("home")), taught_folder(tmp_path_factory.getbasetemp()))

@@ -102,3 +102,39 @@ def record(folder: Path, **changes: object) -> StudentRecord:
 
 def open_tiny(home: Home, folder: Path, **changes: object) -> Student:
     return load_student(resolve_student(home, record(folder, **changes)), device="cpu")
+
+
+def taught_pairs() -> list[tuple[str, str, str]]:
+    """Statement, step and answer of every sum of two digits."""
+    digits = range(10)
+    return [(f"Mia has {a} and buys {b}.", f"Mia has {a} + {b} = {a + b}", str(a + b)) for a in digits for b in digits]
+
+
+def taught_folder(run: Path, updates: int = 90) -> Path:
+    """A student that has learnt to answer in steps, rightly or not; trained once in a run's folder."""
+    folder = run / "taught"
+    if folder.exists():
+        return folder
+    words = tokenizer(360)
+    taught = model("qwen3", len(words), layers=3)
+    rows = []
+    for statement, step, answer in taught_pairs():
+        prompt = words(f"{statement}\n")["input_ids"]
+        chain = words(f"Step 1: {step}\nStep 2: so {answer}\nAnswer: {answer}\n")["input_ids"]
+        rows.append((prompt, [*chain, words.eos_token_id]))
+    longest = max(len(prompt) + len(chain) for prompt, chain in rows)
+    ids = torch.tensor([prompt + chain + [0] * (longest - len(prompt) - len(chain)) for prompt, chain in rows])
+    labels = torch.tensor(
+        [[-100] * len(prompt) + chain + [-100] * (longest - len(prompt) - len(chain)) for prompt, chain in rows]
+    )
+    optimizer = torch.optim.AdamW(taught.parameters(), lr=1e-2)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(updates):
+        batch = torch.randint(len(rows), (16,), generator=generator)
+        loss = taught(input_ids=ids[batch], labels=labels[batch]).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    words.save_pretrained(folder)
+    taught.save_pretrained(folder)
+    return folder

@@ -1,0 +1,68 @@
+"""Text to latents: truncated, batched, equal to the obvious way."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rjepa.home import Home
+from rjepa.latents.extraction import extract_latents
+from rjepa.students.generation import sample_chains
+from rjepa.students.loading import Student
+from rjepa.students.pooling import pool_segments
+from rjepa.students.segmentation import segment_tokens
+from tests.students.tiny import open_tiny, taught_pairs, write_student
+
+STATEMENTS = [statement for statement, _, _ in taught_pairs()[:12]] + ["Où ?"]
+CHAINS = [f"Step 1: {step}\n" * (1 + index % 3) + f"Answer: {a}\n" for index, (_, step, a) in enumerate(taught_pairs())]
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "llama", "gpt2"])
+def test_batched_extraction_equals_one_chain_at_a_time_through_the_whole_model(kind: str, tmp_path: Path) -> None:
+    student = open_tiny(Home(tmp_path / "home"), write_student(tmp_path / "model", kind))
+    texts = CHAINS[: len(STATEMENTS)]
+    for budget in (1, 200, 100_000):
+        found = extract_latents(student, STATEMENTS, texts, tokens_a_batch=budget)
+        for statement, chain, latents in zip(STATEMENTS, texts, found, strict=True):
+            prompt = student.tokenizer(f"{statement}\n")["input_ids"]
+            ids, boundaries = segment_tokens(student.tokenizer, prompt, chain)
+            with torch.inference_mode():
+                states = student.model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[-2][0]
+            expected = pool_segments(states, boundaries, student.pieces.has_content[ids], student.record.poolings)
+            assert latents.boundaries.tolist() == boundaries.tolist()
+            np.testing.assert_allclose(latents.latents, expected.numpy(), atol=1e-2, rtol=2e-3)
+
+
+def test_extraction_of_sampled_text_equals_what_was_captured(taught: Student) -> None:
+    chains = [row[0] for row in sample_chains(taught, STATEMENTS[:12], num_candidates=1, seed=4)]
+    alike = [
+        (found.latents, chain.latents)
+        for found, chain in zip(
+            extract_latents(taught, STATEMENTS[:12], [chain.text for chain in chains]), chains, strict=True
+        )
+        if found.latents.shape == chain.latents.shape
+    ]
+    assert len(alike) >= 6
+    closest = sorted(float(np.abs(one.astype(float) - other.astype(float)).max()) for one, other in alike)
+    assert closest[len(closest) // 2] < 2e-2  # sampled ids may be another spelling of the same text in some chains
+
+
+def test_a_chain_beyond_the_context_has_no_latents_and_the_others_do(taught: Student) -> None:
+    found = extract_latents(taught, STATEMENTS[:3], [CHAINS[0], "Step 1: " + "a1 " * 300, CHAINS[2]])
+    assert [latents is None for latents in found] == [False, True, False]
+
+
+def test_progress_counts_every_chain_and_gives_a_rate(taught: Student) -> None:
+    seen: list[tuple[int, int, str]] = []
+    extract_latents(
+        taught, STATEMENTS[:5], CHAINS[:5], tokens_a_batch=64, progress=lambda d, t, note="": seen.append((d, t, note))
+    )
+    assert seen[-1][:2] == (5, 5) and "tokens/s" in seen[-1][2]
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+
+
+def test_nothing_in_gives_nothing_out(taught: Student) -> None:
+    assert extract_latents(taught, [], []) == []
+    with pytest.raises(ValueError, match="chain for each statement"):
+        extract_latents(taught, ["a"], [])

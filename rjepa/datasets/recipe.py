@@ -35,6 +35,9 @@ class DatasetRecipe(BaseModel):
     counts: dict[str, dict[Split, NonNegativeInt]] = Field(
         default_factory=dict, description="problems per domain and split; an import has what its file has"
     )
+    difficulty_weights: dict[str, tuple[float, float, float]] = Field(
+        default_factory=dict, description="shares of easy, medium and hard per curriculum domain; equal if left out"
+    )
     licence: str = Field("unknown", description="of problems whose source names none")
     parent: str | None = Field(None, description="the version this one grew from")
     corrupted_share: float = Field(

@@ -40,14 +40,15 @@ def corrupted_chain(recipe: DatasetRecipe, problem: Problem, gold: ChainOfThough
 
 
 def _curriculum(recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
-    from rjepa.problems.curriculum import generate_problems
+    from rjepa.problems.curriculum import EQUAL_WEIGHTS, generate_problems
 
     total = sum(count for splits in recipe.counts.values() for count in splits.values())
     done = 0
     for domain, splits in recipe.counts.items():
+        weights = recipe.difficulty_weights.get(domain, EQUAL_WEIGHTS)
         for split, count in splits.items():
             progress(done, total, f"{domain} {split}")
-            yield from generate_problems(split, count, recipe.seed, domain)
+            yield from generate_problems(split, count, recipe.seed, domain, weights)
             done += count
     progress(done, total)
 

@@ -5,6 +5,6 @@ chain is right is judged in `rjepa.validation.curriculum`.
 """
 
 from rjepa.problems.curriculum.corrupt import CORRUPTIONS, corrupt
-from rjepa.problems.curriculum.generate import CURRICULUM_DOMAINS, generate_problems
+from rjepa.problems.curriculum.generate import CURRICULUM_DOMAINS, EQUAL_WEIGHTS, generate_problems
 
-__all__ = ["CORRUPTIONS", "CURRICULUM_DOMAINS", "corrupt", "generate_problems"]
+__all__ = ["CORRUPTIONS", "CURRICULUM_DOMAINS", "EQUAL_WEIGHTS", "corrupt", "generate_problems"]

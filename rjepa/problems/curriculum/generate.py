@@ -10,6 +10,7 @@ from rjepa.schemas import ChainOfThought, Difficulty, Problem, Split
 CURRICULUM_DOMAINS = ("math", "code", "logic")
 LICENCE = "Apache-2.0"
 DIFFICULTIES: tuple[Difficulty, ...] = ("easy", "medium", "hard")
+EQUAL_WEIGHTS = (1.0, 1.0, 1.0)
 _TENTHS: dict[Split, range] = {"train": range(0, 8), "validation": range(8, 9), "test": range(9, 10)}
 _WORDINGS = {"math": maths, "code": code}
 
@@ -25,7 +26,7 @@ def generate_problems(
     count: int,
     seed: int,
     domain: str,
-    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    weights: tuple[float, float, float] = EQUAL_WEIGHTS,
 ) -> list[tuple[Problem, ChainOfThought]]:
     """`count` different problems of one split and domain, each with its gold chain (not yet validated).
 

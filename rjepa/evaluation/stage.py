@@ -13,6 +13,7 @@ from rjepa.errors import InvalidInputError
 from rjepa.evaluation.evaluating import calibrate, evaluate
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.pool import CandidatePool
+from rjepa.evaluation.reading import served_method
 from rjepa.evaluation.report import write_report
 from rjepa.evaluation.results import EvaluationResult
 from rjepa.files import read_json, sha256_file, write_json
@@ -28,7 +29,6 @@ from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport
 
-REPORT_FILE: Final = "report.json"
 INPUTS_FILE: Final = "inputs.json"
 """Hashes of what was judged, so that a release can tell a report of other files."""
 
@@ -106,24 +106,9 @@ def benchmark_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = 
     return Benchmark(report, result.leaderboard.to_markdown(), files.image_bytes)
 
 
-def read_report(home: Home, llm_tag: str, dataset: str) -> EvaluationResult:
-    """What the last benchmark found.
-
-    Raises:
-        NotFoundError: there was none.
-        CorruptError: it is not an evaluation.
-    """
-    return EvaluationResult.load(home.reports(llm_tag, dataset) / REPORT_FILE)
-
-
 def reported_files(home: Home, llm_tag: str, dataset: str) -> dict[str, str]:
     """Hex SHA-256 of the files that the last benchmark judged, as `judged_files`."""
     return read_json(home.reports(llm_tag, dataset) / INPUTS_FILE)
-
-
-def served_method(result: EvaluationResult) -> str:
-    """The leaderboard's key of what mode `rerank` hands out."""
-    return "rjepa_logprob" if result.selection == "best_of" else "rjepa_logprob_vote"
 
 
 def _numbers(result: EvaluationResult) -> dict[str, int | float | str]:

@@ -10,16 +10,9 @@ from rjepa.datasets.reading import load_manifest as load_dataset_manifest
 from rjepa.errors import CorruptError, NotFoundError, RjepaError
 from rjepa.evaluation.evaluating import evaluate
 from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.reading import REPORT_FILE, read_report, served_method
 from rjepa.evaluation.results import EvaluationResult
-from rjepa.evaluation.stage import (
-    REPORT_FILE,
-    calibration_file,
-    judged_files,
-    open_pool,
-    read_report,
-    reported_files,
-    served_method,
-)
+from rjepa.evaluation.stage import calibration_file, judged_files, open_pool, reported_files
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.checkpoint import load_model

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def print_results(home: Home, llm_tag: str, dataset: str) -> None:
     """The leaderboard of one student and dataset, and what is served now."""
-    from rjepa.evaluation.stage import read_report, served_method
+    from rjepa.evaluation.reading import read_report, served_method
     from rjepa.releases.bundle import load_manifest
     from rjepa.releases.pointer import require_current
 
@@ -35,7 +35,8 @@ def print_next_steps(home: Home, llm_tag: str, dataset: str) -> None:
     """Commands that work on what the demo made."""
     from rjepa.datasets.reading import load_problems
 
-    question = " ".join(load_problems(home, dataset, "test", limit=1)[0].statement.split())
+    statements = [problem.statement for problem in load_problems(home, dataset, "test", limit=30)]
+    question = min(statements, key=lambda statement: ("\n" in statement, len(statement)))
     typer.echo(
         "\nNext:\n"
         f"  rjepa solve {shlex.quote(question)}\n"

@@ -50,6 +50,6 @@ def benchmark_report(
     dataset, llm_tag = split_pair(context.partition_key)
     with running(context, progress) as report_progress:
         benchmark = benchmark_pair(home.open(), llm_tag, dataset, report_progress)
-        plots = {name: image(png, name) for name, png in benchmark.plots.items()}
+        plots = {f"plot_{name}": image(png, name) for name, png in benchmark.plots.items()}
         table = dg.MetadataValue.md(benchmark.leaderboard_markdown)
         return materialized(benchmark.report, leaderboard=table, **plots)

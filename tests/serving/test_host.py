@@ -99,7 +99,8 @@ def test_requests_past_the_queue_are_told_to_come_back(client: TestClient) -> No
 
 def test_a_client_that_leaves_a_stream_frees_the_model(address: str, engines: list[FakeEngine]) -> None:
     with httpx.stream("POST", f"{address}/v1/chat/completions", json=body("endless", stream=True)) as reply:
-        next(reply.iter_bytes())
+        pieces = reply.iter_bytes()  # kept: a collected iterator closes the connection by itself
+        next(pieces)
         wait_until(lambda: bool(engines[0].calls))
     started = time.monotonic()
     assert engines[0].closed.wait(5)

@@ -22,7 +22,7 @@ class StudentRecipe(BaseModel):
     difficulty_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
     updates: int = Field(ge=1)
     batch_size: int = Field(64, ge=1, description="chains an update")
-    max_tokens: int = Field(288, ge=16, description="longer texts are left out of training")
+    max_tokens: int = Field(352, ge=16, description="longer texts are left out of training")
     learning_rate: float = Field(0.02, gt=0, description="of Muon, for the hidden matrices")
     embedding_learning_rate: float = Field(0.003, gt=0, description="of AdamW, for embeddings and norms")
     warmup_updates: int = Field(100, ge=0)

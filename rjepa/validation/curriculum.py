@@ -7,7 +7,7 @@ derives what it uses first. The first step that is not is the first error; what 
 import re
 from collections.abc import Callable
 
-from rjepa.problems.curriculum import logic
+from rjepa.problems.curriculum import code, logic, maths
 from rjepa.problems.curriculum.program import (
     COMMUTATIVE,
     INFIX,
@@ -23,10 +23,9 @@ _EXPRESSION = re.compile(
     rf"^(?:(?P<a>{_NUMBER}) (?P<infix>\+|-|\*|//|/|%) (?P<b>{_NUMBER})"
     rf"|(?P<call>max|min)\((?P<c>{_NUMBER}), (?P<d>{_NUMBER})\)) = (?P<result>{_NUMBER})$"
 )
-_TARGET = {"math": re.compile(r"^(\w+) has (.+)$"), "code": re.compile(r"^(\w+) = (.+)$")}
-_RULE_STEP = re.compile(
-    r"^(?P<name>\w+) is a (?P<kind>\w+)(?P<given>(?: and (?:not )?\w+)*), so (?P=name) is a (?P<to>\w+)$"
-)
+_STEP = {"math": re.compile(r"^(\w+) has (.+?): (.+)$"), "code": re.compile(r"^(\w+) = (.+?) = (.+)$")}
+_PHRASE = {"math": maths.phrase, "code": code.phrase}
+_RULE_STEP = re.compile(r"^(?P<rule>Every (?P<kind>\w+)\b.* is a (?P<to>\w+)), so (?P<name>\w+) is a (?P=to)$")
 
 StepCheck = Callable[[str], str]
 """Takes a step, returns "ok" or the reason why it is wrong, and remembers what right steps have derived."""
@@ -57,20 +56,25 @@ def _program_checker(domain: str, program: Program) -> tuple[StepCheck, Callable
     known = {index for index, line in enumerate(program.lines) if line.op == "const"}
 
     def check(step: str) -> str:
-        target = _TARGET[domain].match(step)
-        said = _EXPRESSION.match(target.group(2)) if target else None
-        if target is None or said is None:
+        parts = _STEP[domain].match(step)
+        said = _EXPRESSION.match(parts.group(3)) if parts else None
+        if parts is None or said is None:
             return "unreadable_step"
-        lines = [i for i, name in enumerate(program.names) if name == target.group(1) and i not in known]
+        name, phrase = parts.group(1), parts.group(2)
+        if name not in program.names:
+            return "unknown_name"
+        lines = [i for i, line in enumerate(program.lines) if program.names[i] == name and line.op != "const"]
+        lines = [i for i in lines if _PHRASE[domain](program, i) == phrase]
         if not lines:
-            return "unknown_name" if target.group(1) not in program.names else "repeated_step"
+            return "misread_statement"
+        lines = [i for i in lines if i not in known]
+        if not lines:
+            return "repeated_step"
         reasons = [_compare(program, index, values, known, said) for index in lines]
         # A variable may be assigned the same expression twice: the step then states both.
         stated = [index for index, reason in zip(lines, reasons, strict=True) if reason == "ok"]
         known.update(stated)
-        if stated:
-            return "ok"
-        return reasons[0]
+        return "ok" if stated else reasons[0]
 
     return check, lambda: program.query in known
 
@@ -103,9 +107,7 @@ def _rule_checker(rule_set: logic.RuleSet) -> tuple[StepCheck, Callable[[], bool
             return "unreadable_step"
         if said["kind"] != kind:
             return "wrong_premise"
-        given = {part for part in said["given"].split(" and ") if part}
-        rules = [rule for rule in rule_set.rules if rule.source == kind and rule.target == said["to"]]
-        rules = [rule for rule in rules if {logic.condition_text(c) for c in rule.conditions} == given]
+        rules = [rule for rule in rule_set.rules if logic.rule_text(rule) == said["rule"]]
         if not rules:
             return "no_such_rule"
         if not all(rule_set.facts.get(attribute) is value for attribute, value in rules[0].conditions):

@@ -26,7 +26,11 @@ MATH = Problem(
     answer_gold="52",
     meta={"spec": PROGRAM.to_json()},
 )
-GOLD = ["Mia has 14 + 5 = 19", "Leo has 19 * 2 = 38", "Ann has 38 + 14 = 52"]
+GOLD = [
+    "Mia has 5 more than Tom: 14 + 5 = 19",
+    "Leo has 2 times as many as Mia: 19 * 2 = 38",
+    "Ann has as many as Leo and Tom together: 38 + 14 = 52",
+]
 RULES = RuleSet(
     "Rex",
     "wug",
@@ -45,22 +49,28 @@ LOGIC = Problem(
     answer_gold="fep",
     meta={"spec": RULES.to_json()},
 )
-PATH = ["Rex is a wug and red, so Rex is a dax", "Rex is a dax and not big, so Rex is a fep"]
+PATH = ["Every wug that is red is a dax, so Rex is a dax", "Every dax that is not big is a fep, so Rex is a fep"]
 
 
 @pytest.mark.parametrize(
     ("steps", "answer", "reason", "first_error"),
     [
         (GOLD, "52", "ok", None),
-        ([GOLD[0], GOLD[1], "Ann has 14 + 38 = 52"], "52", "ok", None),
-        (["Mia has 14 + 5 = 18", "Leo has 18 * 2 = 36"], "50", "wrong_arithmetic", 0),
-        ([GOLD[0], "Leo has 14 * 2 = 28"], "42", "wrong_operand", 1),
-        ([GOLD[0], "Leo has 19 + 2 = 21"], "35", "wrong_operation", 1),
-        ([GOLD[0], GOLD[1], "Ann has 14 - 38 = -24"], "-24", "wrong_operation", 2),
-        (["Leo has 19 * 2 = 38"], "52", "missing_premise", 0),
+        ([GOLD[0], GOLD[1], "Ann has as many as Leo and Tom together: 14 + 38 = 52"], "52", "ok", None),
+        (
+            ["Mia has 5 more than Tom: 14 + 5 = 18", "Leo has 2 times as many as Mia: 18 * 2 = 36"],
+            "50",
+            "wrong_arithmetic",
+            0,
+        ),
+        ([GOLD[0], "Leo has 2 times as many as Mia: 14 * 2 = 28"], "42", "wrong_operand", 1),
+        ([GOLD[0], "Leo has 2 times as many as Mia: 19 + 2 = 21"], "35", "wrong_operation", 1),
+        ([GOLD[0], GOLD[1], "Ann has as many as Leo and Tom together: 14 - 38 = -24"], "-24", "wrong_operation", 2),
+        (["Leo has 2 times as many as Mia: 19 * 2 = 38"], "52", "missing_premise", 0),
         ([GOLD[0], GOLD[0]], "52", "repeated_step", 1),
-        (["Zoe has 14 + 5 = 19"], "52", "unknown_name", 0),
+        (["Zoe has 5 more than Tom: 14 + 5 = 19"], "52", "unknown_name", 0),
         ([GOLD[0], "Leo has about 38"], "52", "unreadable_step", 1),
+        (["Mia has 6 more than Tom: 14 + 6 = 20"], "52", "misread_statement", 0),
         (GOLD, "53", "wrong_answer", 3),
         (GOLD, None, "no_answer", 3),
         (GOLD[:2], "52", "missing_step", 2),
@@ -78,11 +88,11 @@ def test_math_chain(steps: list[str], answer: str | None, reason: str, first_err
     ("steps", "answer", "reason", "first_error"),
     [
         (PATH, "fep", "ok", None),
-        (["Rex is a wug and not red, so Rex is a zup"], "zup", "wrong_condition", 0),
-        (["Rex is a wug, so Rex is a dax"], "fep", "no_such_rule", 0),
-        (["Rex is a wug and red, so Rex is a fep"], "fep", "no_such_rule", 0),
+        (["Every wug that is not red is a zup, so Rex is a zup"], "zup", "wrong_condition", 0),
+        (["Every wug is a dax, so Rex is a dax"], "fep", "no_such_rule", 0),
+        (["Every wug that is red is a fep, so Rex is a fep"], "fep", "no_such_rule", 0),
         ([PATH[1]], "fep", "wrong_premise", 0),
-        (["Tom is a wug and red, so Tom is a dax"], "fep", "unreadable_step", 0),
+        (["Every wug that is red is a dax, so Tom is a dax"], "fep", "unreadable_step", 0),
         (PATH[:1], "fep", "missing_step", 1),
         (PATH, "dax", "wrong_answer", 2),
     ],
@@ -105,11 +115,13 @@ def test_a_reassigned_variable_is_followed_by_value_and_not_by_name() -> None:
         3,
     )
     problem = MATH.model_copy(update={"domain": "code", "answer_gold": "18", "meta": {"spec": program.to_json()}})
-    assert check_chain(problem, ["b = 3 + 4 = 7", "a = 7 * 2 = 14", "b = 14 + 4 = 18"], "18").is_valid
-    stale = check_chain(problem, ["b = 3 + 4 = 7", "a = 7 * 2 = 14", "b = 3 + 4 = 7"], "7")
+    assert check_chain(
+        problem, ["b = a + 4 = 3 + 4 = 7", "a = b * 2 = 7 * 2 = 14", "b = a + 4 = 14 + 4 = 18"], "18"
+    ).is_valid
+    stale = check_chain(problem, ["b = a + 4 = 3 + 4 = 7", "a = b * 2 = 7 * 2 = 14", "b = a + 4 = 3 + 4 = 7"], "7")
     assert stale.first_error_step == 2
 
 
 def test_a_huge_number_is_unreadable_and_quick() -> None:
-    verdict = check_chain(MATH, [f"Mia has 14 + 5 = {'9' * 100_000}"], "52")
+    verdict = check_chain(MATH, [f"Mia has 5 more than Tom: 14 + 5 = {'9' * 100_000}"], "52")
     assert verdict.reason == "unreadable_step"

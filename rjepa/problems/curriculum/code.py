@@ -44,9 +44,20 @@ def sample(rng: random.Random, difficulty: str) -> tuple[Program, str]:
     return program, _statement(program)
 
 
-def step_text(name: str, op: str, numbers: list[int], result: int) -> str:
-    """The step that computes `name` from two numbers, stating `result`, right or wrong."""
-    return f"{name} = {expression(op, numbers)} = {result}"
+def step_text(program: Program, index: int, op: str, numbers: list[int], result: int) -> str:
+    """The step that computes line `index`: the line itself, then the arithmetic, right or wrong."""
+    return f"{program.names[index]} = {phrase(program, index)} = {expression(op, numbers)} = {result}"
+
+
+def phrase(program: Program, index: int) -> str:
+    """The right side of a line: `7`, `a + 5`, `max(b, 3)`."""
+    line = program.lines[index]
+    texts = [program.names[value] if kind == "ref" else str(value) for kind, value in line.operands]
+    if line.op == "const":
+        return texts[0]
+    if line.op in INFIX:
+        return f"{texts[0]} {INFIX[line.op]} {texts[1]}"
+    return f"{line.op}({texts[0]}, {texts[1]})"
 
 
 def _names(rng: random.Random, lines: list[Line]) -> tuple[str, ...]:
@@ -63,14 +74,5 @@ def _names(rng: random.Random, lines: list[Line]) -> tuple[str, ...]:
 
 
 def _statement(program: Program) -> str:
-    rows = []
-    for index, line in enumerate(program.lines):
-        texts = [program.names[value] if kind == "ref" else str(value) for kind, value in line.operands]
-        if line.op == "const":
-            right = texts[0]
-        elif line.op in INFIX:
-            right = f"{texts[0]} {INFIX[line.op]} {texts[1]}"
-        else:
-            right = f"{line.op}({texts[0]}, {texts[1]})"
-        rows.append(f"{program.names[index]} = {right}")
+    rows = [f"{name} = {phrase(program, index)}" for index, name in enumerate(program.names)]
     return "\n".join([*rows, f"print({program.names[program.query]})"])

@@ -75,13 +75,13 @@ def _corrupt_program(domain: str, program: Program, rng: random.Random, kind: st
     steps: list[str] = []
     for index in needed:
         if index == broken:
-            steps.append(wording.step_text(program.names[index], op, numbers, result))
+            steps.append(wording.step_text(program, index, op, numbers, result))
             continue
         line = program.lines[index]
         read = operand_values(line, values)
         if index > broken:
             values[index] = apply_operation(line.op, read)
-        steps.append(wording.step_text(program.names[index], line.op, read, values[index]))
+        steps.append(wording.step_text(program, index, line.op, read, values[index]))
     return position, steps, str(values[program.query])
 
 

@@ -79,9 +79,9 @@ def sample_problem(rng: random.Random, domain: str, difficulty: Difficulty) -> t
 def solve_program(domain: str, program: Program) -> tuple[list[str], str]:
     """The gold steps and answer of a math or code program."""
     values = evaluate(program)
-    wording = _WORDINGS[domain]
     steps = []
     for index in needed_lines(program):
         line = program.lines[index]
-        steps.append(wording.step_text(program.names[index], line.op, operand_values(line, values), values[index]))
+        numbers = operand_values(line, values)
+        steps.append(_WORDINGS[domain].step_text(program, index, line.op, numbers, values[index]))
     return steps, str(values[program.query])

@@ -110,8 +110,14 @@ def follow(rule_set: RuleSet, kind: str) -> list[Rule]:
 
 
 def step_text(name: str, rule: Rule) -> str:
-    """`Rex is a wug and red and not big, so Rex is a dax`."""
-    return f"{name} is a {rule.source}{_and(rule.conditions)}, so {name} is a {rule.target}"
+    """`Every wug that is red is a dax, so Rex is a dax`."""
+    return f"{rule_text(rule)}, so {name} is a {rule.target}"
+
+
+def rule_text(rule: Rule) -> str:
+    """`Every wug that is red and not big is a dax`."""
+    that = " and ".join(condition[0] if condition[1] else f"not {condition[0]}" for condition in rule.conditions)
+    return f"Every {rule.source}{f' that is {that}' if that else ''} is a {rule.target}"
 
 
 def structure(rule_set: RuleSet) -> str:
@@ -124,24 +130,12 @@ def structure(rule_set: RuleSet) -> str:
     return ";".join(rows) + f"?{numbers.setdefault(rule_set.start, -1)}"
 
 
-def condition_text(condition: Condition) -> str:
-    """`red` or `not red`."""
-    return condition[0] if condition[1] else f"not {condition[0]}"
-
-
 def _any_condition(rng: random.Random, facts: dict[str, bool]) -> tuple[Condition, ...]:
     return ((rng.choice(sorted(facts)), rng.random() < 0.5),) if rng.random() < 0.5 else ()
 
 
-def _and(conditions: tuple[Condition, ...]) -> str:
-    return "".join(f" and {condition_text(condition)}" for condition in conditions)
-
-
 def _statement(rule_set: RuleSet) -> str:
     name = rule_set.name
-    facts = ", ".join(condition_text(fact) for fact in rule_set.facts.items())
-    sentences = [f"{name} is a {rule_set.start}. {name} is {facts}."]
-    for rule in rule_set.rules:
-        that = " and ".join(condition_text(condition) for condition in rule.conditions)
-        sentences.append(f"Every {rule.source}{f' that is {that}' if that else ''} is a {rule.target}.")
-    return " ".join([*sentences, f"What is {name} in the end?"])
+    facts = ", ".join(attribute if holds else f"not {attribute}" for attribute, holds in rule_set.facts.items())
+    rules = [f"{rule_text(rule)}." for rule in rule_set.rules]
+    return " ".join([f"{name} is a {rule_set.start}. {name} is {facts}.", *rules, f"What is {name} in the end?"])

@@ -10,7 +10,6 @@ Step 2: Leo has 19 * 2 = 38
 import random
 
 from rjepa.problems.curriculum.program import (
-    Line,
     Program,
     Shape,
     expression,
@@ -42,36 +41,42 @@ def sample(rng: random.Random, difficulty: str) -> tuple[Program, str]:
     return program, _statement(rng, program)
 
 
-def step_text(name: str, op: str, numbers: list[int], result: int) -> str:
-    """The step that computes `name` from two numbers, stating `result`, right or wrong."""
-    return f"{name} has {expression(op, numbers)} = {result}"
+def step_text(program: Program, index: int, op: str, numbers: list[int], result: int) -> str:
+    """The step that computes line `index`: what the problem says, then the arithmetic, right or wrong.
+
+    Saying the relation first lets a small student look up one thing at a time (docs/lab-book.md, experiment 1).
+    """
+    return f"{program.names[index]} has {phrase(program, index)}: {expression(op, numbers)} = {result}"
+
+
+def phrase(program: Program, index: int) -> str:
+    """How a computed line relates to others: `5 more than Tom`."""
+    line = program.lines[index]
+    texts = [program.names[value] if kind == "ref" else str(value) for kind, value in line.operands]
+    between_people = len(line.references) == 2
+    match line.op:
+        case "add" if between_people:
+            return f"as many as {texts[0]} and {texts[1]} together"
+        case "sub" if between_people:
+            return f"as many as {texts[0]} has more than {texts[1]}"
+        case "add":
+            return f"{texts[1]} more than {texts[0]}"
+        case "sub":
+            return f"{texts[1]} fewer than {texts[0]}"
+        case "mul":
+            return f"{texts[1]} times as many as {texts[0]}"
+        case "half":
+            return f"half as many as {texts[0]}"
+    raise ValueError(f"no phrase for {line.op!r}")
 
 
 def _statement(rng: random.Random, program: Program) -> str:
     noun = rng.choice(NOUNS)
-    sentences = [_sentence(line, program.names[index], program.names, noun) for index, line in enumerate(program.lines)]
+    sentences = []
+    for index, (owner, line) in enumerate(zip(program.names, program.lines, strict=True)):
+        amount = f"{line.operands[0][1]} {noun}" if line.op == "const" else phrase(program, index)
+        sentences.append(f"{owner} has {amount}.")
     if rng.random() < 0.3:
         setting = rng.choice(SETTINGS).format(n=rng.randint(2, 60))
         sentences.insert(rng.randrange(1, len(sentences)), setting)
     return " ".join([*sentences, f"How many {noun} does {program.names[program.query]} have?"])
-
-
-def _sentence(line: Line, owner: str, names: tuple[str, ...], noun: str) -> str:
-    texts = [names[value] if kind == "ref" else str(value) for kind, value in line.operands]
-    between_people = len(line.references) == 2
-    match line.op:
-        case "const":
-            return f"{owner} has {texts[0]} {noun}."
-        case "add" if between_people:
-            return f"{owner} has as many as {texts[0]} and {texts[1]} together."
-        case "sub" if between_people:
-            return f"{owner} has as many as {texts[0]} has more than {texts[1]}."
-        case "add":
-            return f"{owner} has {texts[1]} more than {texts[0]}."
-        case "sub":
-            return f"{owner} has {texts[1]} fewer than {texts[0]}."
-        case "mul":
-            return f"{owner} has {texts[1]} times as many as {texts[0]}."
-        case "half":
-            return f"{owner} has half as many as {texts[0]}."
-    raise ValueError(f"no sentence for {line.op!r}")

@@ -5,8 +5,8 @@ b = a + 5
 a = max(b, 3)
 print(a)
 
-Step 1: b = 7 + 5 = 12
-Step 2: a = max(12, 3) = 12
+Step 1: b = a + 5 = 7 + 5 = 12
+Step 2: a = max(b, 3) = max(12, 3) = 12
 """
 
 import random

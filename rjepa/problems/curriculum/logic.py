@@ -3,8 +3,8 @@
 Rex is a wug. Rex is red, not big and old. Every wug that is red is a dax. Every dax that is not big is a fep.
 Every wug that is not red is a zup. What is Rex in the end?
 
-Step 1: Rex is a wug and red, so Rex is a dax
-Step 2: Rex is a dax and not big, so Rex is a fep
+Step 1: Every wug that is red is a dax, so Rex is a dax
+Step 2: Every dax that is not big is a fep, so Rex is a fep
 """
 
 import random

@@ -3,8 +3,8 @@
 Tom has 14 apples. Mia has 5 more than Tom. There are 7 shops in town. Leo has 2 times as many as Mia. How many
 apples does Leo have?
 
-Step 1: Mia has 14 + 5 = 19
-Step 2: Leo has 19 * 2 = 38
+Step 1: Mia has 5 more than Tom: 14 + 5 = 19
+Step 2: Leo has 2 times as many as Mia: 19 * 2 = 38
 """
 
 import random

@@ -76,9 +76,9 @@ def open_pool(
             f"{dataset} has no {split} problems with rollouts of {llm_tag}", cure="use a dataset that has them"
         )
     model, normalizer = world_model
-    return CandidatePool.from_rollouts(
-        rollouts, segment_energies(model, normalizer, rollouts.latents, progress=progress)
-    )
+    # As in the chat, where nobody names the domain: what is reported is what is served.
+    latents = rollouts.latents.without_domains()
+    return CandidatePool.from_rollouts(rollouts, segment_energies(model, normalizer, latents, progress=progress))
 
 
 def calibrate_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> StageReport:

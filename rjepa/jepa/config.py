@@ -83,7 +83,9 @@ class OptimConfig(_Part):
     ema: tuple[float, float] | None = Field(None, description="first and last momentum; None: from the run's length")
     bf16: bool = Field(True, description="autocast the forward pass")
     checkpoint_every: int = Field(200, ge=1)
-    domain_dropout: float = Field(0.1, ge=0, lt=1, description="share of chains shown without their domain")
+    domain_dropout: float = Field(
+        0.5, ge=0, lt=1, description="share of chains shown without their domain, as every question of a chat is"
+    )
 
 
 class JepaConfig(_Part):

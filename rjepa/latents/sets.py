@@ -5,7 +5,7 @@ and `rjepa.latents.rollouts` (sampled candidates).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,10 @@ class LatentSet:
             chain_ids=_pick(self.chain_ids, picked),
             splits=_pick(self.splits, picked),
         )
+
+    def without_domains(self) -> "LatentSet":
+        """The same chains with no domain told: how a question looks that nobody has labelled."""
+        return replace(self, domains=np.zeros_like(self.domains), domain_names=("",))
 
     def split(self, name: str) -> "LatentSet":
         """The chains of one split."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import dagster as dg
-from rjepa.students.catalog import list_records
 
 from rjepa.datasets.recipe import dataset_names
 from rjepa.errors import InvalidInputError
 from rjepa.files import write_text
 from rjepa.home import Home
+from rjepa.students.catalog import list_records
 from rjepa_assets.defs.partitions import DATASET, LLM
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent

@@ -14,7 +14,13 @@ import psutil
 PROCESS_TAG: Final = "rjepa/process"
 """`host/pid/start time`: a pid alone may be given to another process later."""
 
-_IN_PROGRESS: Final = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+_IN_PROGRESS: Final = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""Not QUEUED: such a run waits for the daemon, and no process has it yet."""
 
 
 @dataclass(frozen=True)

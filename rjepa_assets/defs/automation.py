@@ -31,9 +31,8 @@ JOBS = [dataset_job, student_job, llm_job, release_job]
 )
 def partitions_follow_the_registry(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult:
     """Mirror the library's registry into the two dynamic dimensions; history of a deleted key stays in Dagster."""
-    from rjepa.students.catalog import list_records
-
     from rjepa.datasets.recipe import dataset_names
+    from rjepa.students.catalog import list_records
 
     registered = {
         DATASET: set(dataset_names(home.open())),

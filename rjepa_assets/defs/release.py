@@ -29,7 +29,7 @@ def release(
     from rjepa.releases.stage import release_pair
 
     with running(context, progress):
-        report = release_pair(home.open(), context.partition_key, config.dataset or None, run_id=context.run_id)
+        report = release_pair(home.open(), context.partition_key, config.dataset or None, run_id=context.run.run_id)
         return materialized(report)
 
 

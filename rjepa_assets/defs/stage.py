@@ -27,7 +27,7 @@ _LONGEST_PNG: Final = 50_000
 @contextlib.contextmanager
 def running(context: dg.AssetExecutionContext, progress: ProgressResource) -> Iterator[Progress]:
     """One stage at work. What a user can mend becomes a `dg.Failure` that says how, and is not retried."""
-    claim(context.instance, context.run_id)
+    claim(context.instance, context.run.run_id)
     try:
         with progress.show(context) as report_progress:
             yield report_progress

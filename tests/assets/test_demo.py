@@ -81,12 +81,10 @@ def test_killed_at_many_points_the_demo_ends_where_an_uninterrupted_one_does(
 ) -> None:
     root = tmp_path / "home"
     points = [
-        ("problems", 0.3),
+        ("problems", 0.1),
         ("validated_chains", 0.05),
-        ("rollouts", 3.0),
-        ("latents", 1.5),
-        ("rjepa_checkpoint", 2.0),
-        ("benchmark_report", 0.5),
+        ("rollouts", 2.0),
+        ("rjepa_checkpoint", 1.5),
         ("release", 0.1),
     ]
     finished: set[str] = set()

@@ -24,9 +24,11 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
         yield opened
 
 
-def started_run(instance: dg.DagsterInstance, process: Process | None) -> str:
+def started_run(
+    instance: dg.DagsterInstance, process: Process | None, status: dg.DagsterRunStatus = STARTED
+) -> str:
     tags = {} if process is None else {PROCESS_TAG: process.tag()}
-    return instance.create_run_for_job(job, status=STARTED, tags=tags).run_id
+    return instance.create_run_for_job(job, status=status, tags=tags).run_id
 
 
 @dg.op
@@ -55,8 +57,9 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     return run.status
 
 
-def test_a_run_whose_process_is_gone_is_failed(instance: dg.DagsterInstance) -> None:
-    run_id = started_run(instance, dead_process())
+@pytest.mark.parametrize("before", [STARTED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING])
+def test_a_run_whose_process_is_gone_is_failed(instance: dg.DagsterInstance, before: dg.DagsterRunStatus) -> None:
+    run_id = started_run(instance, dead_process(), before)
     assert fail_abandoned_runs(instance) == [run_id]
     assert status(instance, run_id) == FAILED
 

@@ -120,7 +120,7 @@ def test_an_unknown_dataset_is_refused_with_the_known_ones(tmp_path: Path) -> No
     assert "v1.0.0" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["demo", "up", "llm add x --model bundled:tiny-a"])
+@pytest.mark.parametrize("verb", ["demo", "up", "llm add x --model some/model"])
 def test_a_home_that_cannot_be_written_is_refused_with_a_cure(verb: str, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")

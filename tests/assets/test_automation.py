@@ -19,7 +19,9 @@ class Daemon:
 
     def tick(self) -> set[tuple[str, str | None]]:
         """Assets and partitions that are asked for."""
-        result = dg.evaluate_automation_conditions(self._defs, self.instance, cursor=self._cursor)
+        result = dg.evaluate_automation_conditions(
+            self._defs, self.instance, dg.AssetSelection.all(), cursor=self._cursor
+        )
         self._cursor = result.cursor
         keys = self._defs.resolve_asset_graph().toposorted_asset_keys
         return {

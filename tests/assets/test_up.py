@@ -1,5 +1,6 @@
 """`rjepa up`, for real: both servers answer, and no process outlives it."""
 
+import json
 import os
 import signal
 import socket
@@ -9,9 +10,14 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+
+from rjepa.datasets.reading import load_manifest
+from rjepa.home import Home
+from rjepa_assets.processes import PROCESS_TAG
 
 
 def free_port() -> int:
@@ -32,6 +38,7 @@ class Up:
 
     def __init__(self, home: Path) -> None:
         self.ui, self.service = free_port(), free_port()
+        self.home = Home(home)
         self.log = home / "up.log"
         environment = {"RJEPA_HOME": str(home), "RJEPA_PORT": str(self.service), "RJEPA_DAGSTER_PORT": str(self.ui)}
         with self.log.open("w") as log:
@@ -45,6 +52,15 @@ class Up:
     def family(self) -> list[psutil.Process]:
         me = psutil.Process(self.process.pid)
         return [me, *me.children(recursive=True)]
+
+    def ask(self, query: str, **variables: object) -> dict[str, Any]:
+        """The answer of Dagster's GraphQL address, as the UI asks it."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.ui}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)["data"]
 
     def printed(self, text: str) -> bool:
         assert self.process.poll() is None, self.log.read_text()
@@ -65,12 +81,34 @@ def left_of(family: list[psutil.Process]) -> list[str]:
     return [f"{process.pid} {process.status()}" for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_ui_and_service_answer_and_ctrl_c_stops_all_of_it(up: Up) -> None:
+LAUNCH = """mutation($assets: [AssetKeyInput!]!, $partitions: [String!]!) {
+  launchPartitionBackfill(backfillParams: {assetSelection: $assets, partitionNames: $partitions}) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+STATUS = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
+    ... on PartitionBackfill { status } ... on PythonError { message } } }"""
+RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
+
+
+def test_ui_and_service_answer_a_backfill_runs_and_ctrl_c_stops_all_of_it(up: Up) -> None:
     wait_for(lambda: up.printed("Ctrl-C stops both."), 180, "both addresses")
     with urllib.request.urlopen(f"http://127.0.0.1:{up.ui}/server_info", timeout=10) as answer:
         assert b"dagster_version" in answer.read()
     with urllib.request.urlopen(f"http://127.0.0.1:{up.service}/v1/health", timeout=10) as answer:
         assert answer.status == 200
+
+    stages = ["problems", "teacher_chains", "validated_chains", "dataset_release"]
+    launched = up.ask(LAUNCH, assets=[{"path": [name]} for name in stages], partitions=["smoke"])
+    backfill = launched["launchPartitionBackfill"]["backfillId"]
+    wait_for(
+        lambda: up.ask(STATUS, id=backfill)["partitionBackfillOrError"]["status"] == "COMPLETED_SUCCESS",
+        180,
+        "the backfill",
+    )
+    assert load_manifest(up.home, "smoke")["counts"]["problems"] > 0
+    for run in up.ask(RUNS)["runsOrError"]["results"]:
+        assert run["status"] == "SUCCESS"
+        assert PROCESS_TAG in {tag["key"] for tag in run["tags"]}
+
     family = up.family()
     assert len(family) >= 5
     up.process.send_signal(signal.SIGINT)

@@ -50,6 +50,8 @@ class Target:
     llm_tag: str
     recipe: str = "demo"
     """Name of a run in configs/rjepa/."""
+    release: bool = True
+    """Whether to release what was evaluated, and so perhaps to serve it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Pipeline:
         self._instance, self._home, self._target = instance, home, target
         self._graph = defs.resolve_asset_graph()
         self._job = defs.resolve_implicit_global_asset_job_def()
-        self._order: list[dg.AssetKey] = list(self._graph.toposorted_asset_keys)
+        keys = self._graph.toposorted_asset_keys
+        self._order = [key for key in keys if target.release or key != dg.AssetKey("release")]
         self.names = [key.to_user_string() for key in self._order]
 
     def run(self, starting: Callable[[Step], None], redo_from: str | None = None) -> Iterator[Step]:
@@ -109,7 +112,7 @@ class Pipeline:
         name = key.to_user_string()
         if name == "student" and tags.get(_DATA_VERSION) != self._student_now():
             return False
-        if self._stage_config(run.run_config, name) != self._stage_config(self._run_config(name), name):
+        if _stage_config(run.run_config, name) != _stage_config(self._run_config(name), name):
             return False
         return output_of(self._home, name, self._target.dataset, self._target.llm_tag).exists()
 
@@ -144,11 +147,6 @@ class Pipeline:
         if name == "rjepa_checkpoint":
             config["recipe"] = self._target.recipe
         return {**_QUIET, "ops": {name: {"config": config}}} if config else dict(_QUIET)
-
-    @staticmethod
-    def _stage_config(run_config: Mapping[str, Any], name: str) -> dict[str, Any]:
-        given = run_config.get("ops", {}).get(name, {}).get("config", {})
-        return {**_DEFAULTS.get(name, {}), **given}
 
     def _partition(self, key: dg.AssetKey) -> str:
         partitions = self._graph.get(key).partitions_def
@@ -190,6 +188,14 @@ class Pipeline:
                 if evaluation is not None and not evaluation.passed:
                     failed.append(f"{check.name} ({evaluation.description})" if evaluation.description else check.name)
         return ", ".join(failed) or "a blocking check"
+
+
+def _stage_config(run_config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a run asked of a stage, as far as it shapes what is made. Which dataset is released last is not: an older
+    one asked for again must not take the place of a newer one."""
+    if name not in _DEFAULTS:
+        return {}
+    return {**_DEFAULTS[name], **run_config.get("ops", {}).get(name, {}).get("config", {})}
 
 
 def _unforeseen(name: str, error: BaseException) -> RjepaError:

@@ -3,10 +3,8 @@
 A blocking check of Dagster's gates only its own run, so that everything that must hold is checked here again.
 """
 
-import re
-from typing import Final
-
 from rjepa.datasets.reading import load_manifest as load_dataset_manifest
+from rjepa.datasets.versions import version_key
 from rjepa.errors import CorruptError, NotFoundError, RjepaError
 from rjepa.evaluation.evaluating import evaluate
 from rjepa.evaluation.leaderboard import ALL
@@ -26,8 +24,6 @@ from rjepa.releases.pointer import current_release
 from rjepa.releases.publish import release
 from rjepa.stages import StageReport
 from rjepa.students.stage import student_fingerprint
-
-_VERSION: Final = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 
 
 class NotEligibleError(RjepaError):
@@ -91,7 +87,7 @@ def newest_evaluated(home: Home, llm_tag: str) -> str:
     """
     folder = home.reports(llm_tag, "v0.0.0").parent
     names = [path.parent.name for path in folder.glob(f"*/{REPORT_FILE}")]
-    versions = {name: tuple(map(int, found.groups())) for name in names if (found := _VERSION.fullmatch(name))}
+    versions = {name: key for name in names if (key := version_key(name)) is not None}
     if not versions:
         raise NotFoundError(
             f"no dataset version was evaluated for {llm_tag}", cure=f"rjepa backfill --llm {llm_tag}, or name a dataset"

@@ -21,7 +21,9 @@ def open_home() -> Home:
     return Home(load_settings().home.expanduser().resolve())
 
 
-def materialise(home: Home, dataset: str, llm_tag: str, recipe: str = "demo", redo_from: str | None = None) -> None:
+def materialise(
+    home: Home, dataset: str, llm_tag: str, recipe: str, *, release: bool = True, redo_from: str | None = None
+) -> None:
     """Bring every asset up to date, in order, showing each on stderr.
 
     Raises:
@@ -51,12 +53,12 @@ def materialise(home: Home, dataset: str, llm_tag: str, recipe: str = "demo", re
         add_partitions(instance, home)
         progress = ProgressResource(style="bar", stream=terminal.fileno())
         defs = build_defs({"home": HomeResource(root=str(home.root)), "progress": progress})
-        pipeline = Pipeline(defs, instance, home, Target(dataset, llm_tag, recipe))
+        pipeline = Pipeline(defs, instance, home, Target(dataset, llm_tag, recipe, release))
         if redo_from is not None and redo_from not in pipeline.names:
             names = ", ".join(pipeline.names)
             raise InvalidInputError(f"there is no asset {redo_from!r}", cure=f"choose one of {names}")
         try:
-            for step in pipeline.run(lambda step: _say(terminal, step, "..."), redo_from):
+            for step in pipeline.run(lambda step: _begin(terminal, step), redo_from):
                 _say(terminal, step, "is up to date" if step.seconds is None else f"done in {step.seconds:.1f} s")
         except (RjepaError, KeyboardInterrupt):
             print("What was finished is kept: run the same command again to go on.", file=sys.stderr)
@@ -74,6 +76,12 @@ def _terminal() -> Iterator[TextIO]:
     """stderr as it is now: Dagster redirects descriptor 2 into a run's compute log while the run lasts."""
     with os.fdopen(os.dup(2), "w", buffering=1) as terminal:
         yield terminal
+
+
+def _begin(terminal: TextIO, step: "Step") -> None:
+    """A line for logs; on a terminal the bar says as much."""
+    if not terminal.isatty():
+        _say(terminal, step, "...")
 
 
 def _say(terminal: TextIO, step: "Step", what: str) -> None:

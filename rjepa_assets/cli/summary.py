@@ -16,7 +16,7 @@ def print_results(home: Home, llm_tag: str, dataset: str) -> None:
     """The leaderboard of one student and dataset, and what is served now."""
     from rjepa.evaluation.reading import read_report, served_method
     from rjepa.releases.bundle import load_manifest
-    from rjepa.releases.pointer import require_current
+    from rjepa.releases.pointer import current_release
 
     result = read_report(home, llm_tag, dataset)
     typer.echo(
@@ -26,7 +26,11 @@ def print_results(home: Home, llm_tag: str, dataset: str) -> None:
     typer.echo(render_leaderboard(result.leaderboard, served_method(result)))
     typer.echo("\n* what mode `rerank` hands out. The whole report, with plots:")
     typer.echo(f"  {relative(home.reports(llm_tag, dataset) / 'report.html')}")
-    manifest = load_manifest(home, llm_tag, require_current(home, llm_tag))
+    current = current_release(home, llm_tag)
+    if current is None:
+        typer.echo(f"\nServed for {llm_tag}: nothing yet")
+        return
+    manifest = load_manifest(home, llm_tag, current)
     replaced = f", in place of {manifest.replaces}" if manifest.replaces else ""
     typer.echo(f"\nServed for {llm_tag}: release {manifest.release_id} ({manifest.reason}{replaced})")
 

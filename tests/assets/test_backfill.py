@@ -53,9 +53,13 @@ def test_an_added_student_has_its_partition_at_once_and_is_listed(grown: Path) -
 
 def test_a_backfill_makes_the_new_student_only_and_no_dataset_moves(grown: Path, demo: tuple[Path, Ran]) -> None:
     before = require_current(Home(grown), "tiny-a")
-    ran = rjepa(grown, "backfill", "--llm", "second", *SMOKE)
+    unreleased = rjepa(grown, "backfill", "--llm", "second", *SMOKE)
+    assert unreleased.code == 0, unreleased.stderr
+    assert "that takes --release" in unreleased.stdout and "release" not in unreleased.fates
+    assert {asset for asset, fate in unreleased.fates.items() if fate == "is up to date"} == DATASET_STAGES
+    ran = rjepa(grown, "backfill", "--llm", "second", *SMOKE, "--release")
     assert ran.code == 0, ran.stderr
-    assert {asset for asset, fate in ran.fates.items() if fate == "is up to date"} == DATASET_STAGES
+    assert [asset for asset, fate in ran.fates.items() if fate == "done"] == ["release"]
     assert partitions_of(grown, "latents") == {"smoke|second", "smoke|tiny-a"}
     assert require_current(Home(grown), "tiny-a") == before
     released = [list_releases(Home(grown), tag)[0] for tag in ("tiny-a", "second")]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from rjepa.errors import RjepaError, StorageError
 from rjepa.home import Home
@@ -182,11 +183,11 @@ class Pipeline:
         storage = self._instance.event_log_storage
         failed = []
         for check in self._graph.asset_check_keys:
-            if check.asset_key == key:
-                records = storage.get_asset_check_execution_history(check, limit=1)
-                evaluation = records[0].event.dagster_event.asset_check_evaluation_data if records else None
-                if evaluation is not None and not evaluation.passed:
-                    failed.append(f"{check.name} ({evaluation.description})" if evaluation.description else check.name)
+            if check.asset_key == key and self._graph.get_check_spec(check).blocking:
+                for record in storage.get_asset_check_execution_history(check, limit=1):
+                    if record.status == AssetCheckExecutionRecordStatus.FAILED:
+                        why = record.evaluation.description if record.evaluation else None
+                        failed.append(f"{check.name} ({why})" if why else check.name)
         return ", ".join(failed) or "a blocking check"
 
 

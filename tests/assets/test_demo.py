@@ -1,5 +1,6 @@
 """`rjepa demo`, for real: what it prints, that it is safe to kill at any point, and that it does nothing twice."""
 
+import dataclasses
 import shutil
 import signal
 from pathlib import Path
@@ -10,7 +11,10 @@ from rjepa.evaluation.reading import read_report
 from rjepa.home import Home
 from rjepa.releases.bundle import load_manifest, verify
 from rjepa.releases.pointer import require_current
+from rjepa_assets.definitions import build_defs
+from rjepa_assets.defs.resources import HomeResource
 from rjepa_assets.instance import open_instance
+from rjepa_assets.pipeline import CheckFailedError, Pipeline, Target
 
 from .running import SMOKE, Ran, kill_in, rjepa
 
@@ -74,6 +78,25 @@ def test_a_corrupted_shard_stops_what_reads_it_and_a_redo_mends_it(demo_copy: Ho
     mended = rjepa(demo_copy.root, "backfill", "--llm", "tiny-a", *SMOKE, "--from", "rollouts")
     assert mended.code == 0, mended.stderr
     assert fingerprint_of(demo_copy.root) == before
+
+
+def test_a_failed_blocking_check_stops_the_path_and_is_named(demo_copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    import rjepa.jepa.stage as stage
+
+    whole = stage.read_diagnostics(demo_copy, *PAIR)
+    monkeypatch.setattr(stage, "read_diagnostics", lambda *_: dataclasses.replace(whole, rankme=1.0, deviation=0.0))
+    for name in ("DAGSTER_HOME", "RJEPA_HOME"):
+        monkeypatch.setenv(name, "")
+    defs = build_defs({"home": HomeResource(root=str(demo_copy.root))})
+    with open_instance(demo_copy) as instance:
+        pipeline = Pipeline(defs, instance, demo_copy, Target("smoke", "tiny-a", "smoke"))
+        began: list[str] = []
+        with pytest.raises(CheckFailedError, match="representation_has_not_collapsed"):
+            list(pipeline.run(lambda step: began.append(step.asset), redo_from="rjepa_checkpoint"))
+        assert began == ["rjepa_checkpoint"]
+        monkeypatch.undo()
+        made = [step.asset for step in pipeline.run(lambda step: None) if step.seconds is not None]
+    assert made == ["rjepa_checkpoint"]
 
 
 def test_killed_at_many_points_the_demo_ends_where_an_uninterrupted_one_does(

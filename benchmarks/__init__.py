@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks.NAME`. The last line is one JSON object: figures, targets, whether they hold."""

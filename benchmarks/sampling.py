@@ -1,0 +1,85 @@
+"""Sampling K = 8 chains a problem: this project's loop against transformers' `generate`, and the price of capture.
+
+`python -m benchmarks.sampling`. CPU seconds on one thread, so that only ratios matter.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.subject import cpu_seconds, open_subject, report, subject_problems, temporary_folder
+from rjepa.students.generation import sample_chains
+from rjepa.students.loading import Student
+
+PROBLEMS_A_DOMAIN = 16
+SAMPLES = 8
+REPEATS = 3
+TARGETS = {
+    "speedup_over_generate_per_problem": 4.0,
+    "speedup_over_batched_generate": 1.3,
+    "without_over_with_capture": 0.97,
+}
+
+
+def main() -> None:
+    """Measure and report."""
+    torch.set_num_threads(1)
+    with temporary_folder() as folder:
+        student, weights = open_subject(Path(folder))
+        limit = 200 if weights == "bundled" else 80
+        statements = [problem.statement for problem, _ in subject_problems(PROBLEMS_A_DOMAIN)]
+
+        def own(capture: bool, of: Student = student) -> int:
+            rows = sample_chains(
+                of, statements, num_candidates=SAMPLES, seed=0, max_new_tokens=limit, capture=capture
+            )
+            return sum(len(chain.token_ids) for row in rows for chain in row)
+
+        tokens = own(capture=True)
+        captured = cpu_seconds(lambda: own(capture=True), REPEATS)
+        plain = cpu_seconds(lambda: own(capture=False), REPEATS)
+        repeated = cpu_seconds(lambda: own(False, replace(student, shares_prefix=False)), 1)
+        per_problem = cpu_seconds(lambda: _generate_each(student, statements, limit), 1)
+        batched = cpu_seconds(lambda: _generate(student, statements, limit), 1)
+        report(
+            "sampling",
+            {
+                "weights": weights,
+                "problems": float(len(statements)),
+                "tokens": float(tokens),
+                "tokens_per_cpu_second": tokens / captured,
+                "speedup_over_generate_per_problem": per_problem / captured,
+                "speedup_over_batched_generate": batched / captured,
+                "speedup_of_sharing_the_prefix": repeated / plain,
+                "without_over_with_capture": plain / captured,
+            },
+            TARGETS,
+        )
+
+
+def _generate_each(student: Student, statements: list[str], limit: int) -> None:
+    for statement in statements:
+        _generate(student, [statement], limit)
+
+
+def _generate(student: Student, statements: list[str], limit: int) -> None:
+    """The obvious way: pad on the left, K return sequences, default cache."""
+    torch.manual_seed(0)
+    student.tokenizer.padding_side = "left"
+    prompts = student.tokenizer([f"{statement}\n" for statement in statements], return_tensors="pt", padding=True)
+    student.model.generate(
+        input_ids=prompts["input_ids"],
+        attention_mask=prompts["attention_mask"],
+        do_sample=True,
+        temperature=student.record.sampling.temperature,
+        top_k=0,
+        num_return_sequences=SAMPLES,
+        max_new_tokens=limit,
+        pad_token_id=student.pad_id,
+        eos_token_id=sorted(student.eos_ids),
+    )
+
+
+if __name__ == "__main__":
+    main()

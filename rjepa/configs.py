@@ -22,7 +22,8 @@ def load_config(path: Path, model: type[Config]) -> Config:
         InvalidInputError: it is not YAML or does not fit; every wrong field is named.
     """
     if not path.exists():
-        raise NotFoundError(f"{path} does not exist", cure=f"choose one of {', '.join(config_names(path.parent)) or '-'}")
+        known = ", ".join(config_names(path.parent)) or "none"
+        raise NotFoundError(f"{path} does not exist", cure=f"choose one of these: {known}")
     try:
         return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -103,5 +103,5 @@ class Verdict(_Record):
 
     is_valid: bool
     is_correct: bool = Field(description="the final answer alone")
-    reason: str = Field(description="machine readable: ok, wrong_answer, wrong_arithmetic, wrong_operand, no_steps, ...")
+    reason: str = Field(description="machine readable: ok, wrong_answer, wrong_operand, no_steps, ...")
     first_error_step: int | None = None

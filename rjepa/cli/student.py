@@ -24,15 +24,13 @@ def train(
     Example: rjepa student train tiny-a --out students/mine && rjepa llm add mine --model students/mine
     """
     from rjepa.cli.bars import progress_bar
-    from rjepa.configs import CONFIGS, load_config
-    from rjepa.home import check_tag
-    from rjepa.students.recipe import StudentRecipe
-    from rjepa.students.training import train_student
+    from rjepa.students.recipe import load_student_recipe
 
-    path = CONFIGS / "students" / "recipes" / f"{check_tag(name, 'name of a recipe')}.yaml"
-    recipe = load_config(path, StudentRecipe)
+    recipe = load_student_recipe(name)
     if updates is not None:
         recipe = recipe.model_copy(update={"updates": updates})
+    from rjepa.students.training import train_student
+
     with progress_bar(f"student {name}") as progress:
         folder = train_student(recipe, out, progress)
     typer.echo(f"{folder}\nUse it with: rjepa llm add TAG --model {folder}")

@@ -34,7 +34,7 @@ class Sampling(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = Field(0.8, gt=0, le=10)
-    max_new_tokens: int = Field(160, ge=1, le=32768, description="a chain that is longer is cut and marked unfinished")
+    max_new_tokens: int = Field(256, ge=1, le=32768, description="a chain that is longer is cut and marked unfinished")
     batch_size: int = Field(512, ge=1, description="chains that are decoded together")
 
 
@@ -44,7 +44,7 @@ class StudentRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     llm_tag: str
-    model: str = Field(min_length=1, description="bundled:NAME, a local folder, or a Hugging Face model id")
+    model: str = Field(min_length=1, description="bundled:NAME, recipe:NAME, a local folder, or a hub id")
     revision: str | None = Field(None, description="commit or branch of a hub model")
     quantisation: Quantisation = "none"
     dtype: DType = "float32"

@@ -4,6 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rjepa.configs import CONFIGS, load_config
+from rjepa.home import check_tag
+
 
 class StudentRecipe(BaseModel):
     """One student, whole, from one YAML file in `configs/students/recipes/`.
@@ -15,8 +18,13 @@ class StudentRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    architecture: Literal["qwen3", "llama"]
-    model: dict[str, Any] = Field(description="arguments of the Hugging Face configuration class")
+    start_from: str | None = Field(
+        None, description="another recipe, whose student, tokenizer included, is trained first and then goes on here"
+    )
+    architecture: Literal["qwen3", "llama"] = "qwen3"
+    model: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of the Hugging Face configuration class; unused with start_from"
+    )
     vocab_size: int = Field(1536, ge=300, le=65536)
     mixture: dict[str, float]
     difficulty_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -30,3 +38,13 @@ class StudentRecipe(BaseModel):
     weight_decay: float = Field(0.01, ge=0)
     checkpoint_every: int = Field(500, ge=1)
     seed: int = 0
+
+
+def load_student_recipe(name: str) -> StudentRecipe:
+    """The recipe `configs/students/recipes/<name>.yaml`.
+
+    Raises:
+        NotFoundError: there is no such recipe.
+        InvalidInputError: the name or the file does not fit.
+    """
+    return load_config(CONFIGS / "students" / "recipes" / f"{check_tag(name, 'name of a recipe')}.yaml", StudentRecipe)

@@ -8,7 +8,8 @@ from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home, check_tag
 from rjepa.students.catalog import SHIPPED, DType, Quantisation, Sampling, StudentRecord, load_record
 from rjepa.students.prompts import PromptFormat
-from rjepa.students.resolving import BUNDLED
+from rjepa.students.recipe import load_student_recipe
+from rjepa.students.resolving import BUNDLED, RECIPE
 
 _ASK_FOR_STEPS: Final = (
     "{statement}\n\nSolve this in short numbered steps, one on each line, and end with the answer alone, like this:\n"
@@ -24,11 +25,12 @@ def new_record(llm_tag: str, model: str, quantisation: str = "none") -> StudentR
     """The record of a student to be added.
 
     Args:
-        model: `bundled` (the bundled student of the same name), `bundled:NAME`, a local folder, or a hub id.
+        model: `bundled` (the bundled student of the same name), `bundled:NAME`, `recipe:NAME` (trained when it is first
+            needed), a local folder, or a hub id.
 
     Raises:
         InvalidInputError: a bad tag, an unknown quantisation, or a folder that holds no model.
-        NotFoundError: no bundled student has this name.
+        NotFoundError: no bundled student or recipe has this name.
     """
     check_tag(llm_tag)
     if quantisation not in get_args(Quantisation):
@@ -40,6 +42,9 @@ def new_record(llm_tag: str, model: str, quantisation: str = "none") -> StudentR
         plain = StudentRecord(llm_tag=name, model=f"bundled:{name}")
         record = load_config(shipped, StudentRecord) if shipped.exists() else plain
         return record.model_copy(update={"llm_tag": llm_tag, "quantisation": quantisation})
+    if model.startswith(RECIPE):
+        recipe = load_student_recipe(model.removeprefix(RECIPE))
+        return StudentRecord(llm_tag=llm_tag, model=model, quantisation=quantisation, recipe=recipe.name)
     folder = Path(model).expanduser()
     if folder.is_dir() or model.startswith((".", "/", "~")):
         return _from_folder(llm_tag, folder.resolve(), quantisation)

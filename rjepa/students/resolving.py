@@ -15,6 +15,8 @@ from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
+RECIPE = "recipe:"
+"""A model named `recipe:NAME` is trained here, from configs/students/recipes/NAME.yaml."""
 
 _HASHED = (
     "config.json",
@@ -47,11 +49,11 @@ def resolve_student(home: Home, record: StudentRecord, progress: Progress = sile
     File hashes are remembered in `home.student(tag)/resolved.json` by size and time of change.
 
     Raises:
-        NotFoundError: no such bundled student, folder or hub model.
+        NotFoundError: no such bundled student, recipe, folder or hub model.
         InvalidInputError: the folder has no safetensors weights, no tokenizer, or wants its own code run.
         CorruptError: a .safetensors file holds something else.
     """
-    path = _locate(record)
+    path = _locate(home, record, progress)
     files = _checked_files(path, record)
     hashes = _hashes(home.student(record.llm_tag) / "resolved.json", files, progress)
     fingerprint = sha256_json(
@@ -68,7 +70,9 @@ def resolve_student(home: Home, record: StudentRecord, progress: Progress = sile
     return ResolvedStudent(record, path, fingerprint, weight_bytes)
 
 
-def _locate(record: StudentRecord) -> Path:
+def _locate(home: Home, record: StudentRecord, progress: Progress) -> Path:
+    if record.model.startswith(RECIPE):
+        return _trained(home, record, progress)
     if record.model.startswith("bundled:"):
         path = BUNDLED / record.model.removeprefix("bundled:")
         if not path.is_dir() or path.parent != BUNDLED:
@@ -87,6 +91,18 @@ def _locate(record: StudentRecord) -> Path:
             cure="give an existing folder in Hugging Face layout, or a hub id such as Qwen/Qwen3-0.6B",
         )
     return _download(record)
+
+
+def _trained(home: Home, record: StudentRecord, progress: Progress) -> Path:
+    """The student of a recipe, trained here unless it was; a training that was stopped goes on."""
+    out = home.student(record.llm_tag) / "weights"
+    if not (out / "model.safetensors").exists():
+        # Imported late: nothing but a training needs the curriculum, torch and the optimisers.
+        from rjepa.students.recipe import load_student_recipe
+        from rjepa.students.training import train_student
+
+        train_student(load_student_recipe(record.model.removeprefix(RECIPE)), out, progress)
+    return out
 
 
 def _download(record: StudentRecord) -> Path:

@@ -20,10 +20,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from rjepa.files import atomic_folder, read_json, write_json
+from rjepa.files import atomic_folder, read_json, sha256_json, write_json
 from rjepa.progress import Progress, silent
 from rjepa.students.corpus import IGNORED, Corpus
-from rjepa.students.recipe import StudentRecipe
+from rjepa.students.recipe import StudentRecipe, load_student_recipe
 from rjepa.students.tokenizer import train_tokenizer
 
 _TOKENIZER_TEXTS = 20_000
@@ -34,16 +34,23 @@ _WORK = "training"
 def train_student(recipe: StudentRecipe, out: Path, progress: Progress = silent) -> Path:
     """Train the student of `recipe` into the Hugging Face folder `out`, resuming what an earlier call left there.
 
-    `out/training/` holds the checkpoint while the run lasts; the finished folder holds config.json,
-    model.safetensors (bfloat16), the tokenizer and recipe.json.
+    A folder beside `out` holds the checkpoint while the run lasts; the finished folder holds config.json,
+    model.safetensors (bfloat16), the tokenizer and recipe.json. A checkpoint of another recipe is not gone on from.
+
+    Raises:
+        NotFoundError: the recipe starts from one that does not exist.
     """
     if (out / "model.safetensors").exists():
         return out
+    work = out.parent / f".{out.name}-{_WORK}-{sha256_json(recipe.model_dump(mode='json'))[:12]}"
     corpus = Corpus(recipe)
-    work = out.parent / f".{out.name}-{_WORK}"
-    tokenizer = _tokenizer(recipe, corpus, work)
     torch.manual_seed(recipe.seed)
-    model = build_model(recipe, tokenizer)
+    if recipe.start_from is not None:
+        model, tokenizer = load_trained(train_student(load_student_recipe(recipe.start_from), work / "base", progress))
+        model.set_attn_implementation("eager")
+    else:
+        tokenizer = _tokenizer(recipe, corpus, work)
+        model = build_model(recipe, tokenizer)
     optimizers = _optimizers(model, recipe)
     done = _restore(work / "checkpoint", model, optimizers)
     started, first = time.monotonic(), done

@@ -53,7 +53,10 @@ def show(tag: _Tag, as_json: _Json = False) -> None:
 def add(
     tag: _Tag,
     model: Annotated[
-        str, typer.Option(help="`bundled`, `bundled:NAME`, a local folder, or an id of the Hugging Face hub.")
+        str,
+        typer.Option(
+            help="`bundled`, `bundled:NAME`, `recipe:NAME`, a local folder, or an id of the Hugging Face hub."
+        ),
     ],
     quantization: Annotated[str, typer.Option(help="How its weights are quantised.")] = "none",
 ) -> None:

@@ -11,9 +11,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from rjepa.configs import CONFIGS, load_config
+from rjepa.configs import CONFIGS, config_names
+from rjepa.home import Home
+from rjepa.students.catalog import StudentRecord
 from rjepa.students.corpus import IGNORED, Corpus
-from rjepa.students.recipe import StudentRecipe
+from rjepa.students.recipe import StudentRecipe, load_student_recipe
+from rjepa.students.resolving import resolve_student
 from rjepa.students.tokenizer import train_tokenizer
 from rjepa.students.training import load_trained, train_student
 
@@ -85,9 +88,11 @@ def test_a_killed_process_leaves_a_checkpoint_that_the_next_one_continues(traine
     )
     out = tmp_path / "student"
     process = subprocess.Popen([sys.executable, "-c", script, RECIPE.model_dump_json(), str(out)])
-    checkpoint = tmp_path / ".student-training" / "checkpoint" / "progress.json"
     deadline = time.monotonic() + 90
-    while not (checkpoint.exists() and '"updates": 8' in checkpoint.read_text()) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        checkpoints = list(tmp_path.glob(".student-training-*/checkpoint/progress.json"))
+        if checkpoints and '"updates": 8' in checkpoints[0].read_text():
+            break
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -117,7 +122,29 @@ def test_digits_are_single_tokens_and_any_text_survives(trained: Path) -> None:
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
-@pytest.mark.parametrize("name", ["tiny-a", "tiny-b"])
+@pytest.mark.parametrize("name", config_names(CONFIGS / "students" / "recipes"))
 def test_the_recipes_of_the_bundled_students_can_be_read(name: str) -> None:
-    recipe = load_config(CONFIGS / "students" / "recipes" / f"{name}.yaml", StudentRecipe)
+    recipe = load_student_recipe(name)
     assert recipe.name == name
+    assert recipe.model or recipe.start_from
+
+
+def test_a_recipe_goes_on_from_another_ones_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rjepa.students.training.load_student_recipe", {"tiny-test": RECIPE}.__getitem__)
+    second = RECIPE.model_copy(update={"name": "second", "start_from": "tiny-test", "model": {}, "updates": 2})
+    totals: list[int] = []
+    folder = train_student(second, tmp_path / "student", lambda done, total, note="": totals.append(total))
+    assert totals == [12] * 12 + [2] * 2
+    model, tokenizer = load_trained(folder)
+    assert model.config.hidden_size == 16 and len(tokenizer) <= 400
+
+
+def test_the_student_stage_trains_a_recipe_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rjepa.students.recipe.load_student_recipe", {"tiny-test": RECIPE}.__getitem__)
+    home = Home(tmp_path)
+    record = StudentRecord(llm_tag="mine", model="recipe:tiny-test")
+    updates: list[int] = []
+    first = resolve_student(home, record, lambda done, total, note="": updates.append(total))
+    again = resolve_student(home, record)
+    assert updates[:12] == [12] * 12
+    assert again.fingerprint == first.fingerprint and again.path == home.student("mine") / "weights"

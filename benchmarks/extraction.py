@@ -19,7 +19,7 @@ LOOP_CHAINS = 60
 REPEATS = 3
 PACKED_ROW = 128
 TARGETS = {"speedup_over_the_obvious_loop": 1.2, "share_of_packed_forward": 0.7}
-"""On one thread the arithmetic of a chain of 200 tokens is most of either way: leaving out one layer of six and the head
+"""On one thread arithmetic is most of either way: leaving out one layer of six and the head
 is worth 1.2. More needs less arithmetic (bfloat16: 1.7 times), or a model whose calls cost more than its products."""
 
 

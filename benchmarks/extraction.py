@@ -33,20 +33,26 @@ def main() -> None:
         texts = [render_chain(chain.steps, chain.final_answer) for _, chain in pairs]
         encoded = extract_latents(student, statements, texts)
         tokens = sum(found.tokens for found in encoded if found is not None)
-        own = cpu_seconds(lambda: extract_latents(student, statements, texts), REPEATS)
         stride = len(texts) // LOOP_CHAINS
-        loop = cpu_seconds(lambda: _obvious_loop(student, statements[::stride], texts[::stride]), REPEATS)
-        loop *= tokens / sum(found.tokens for found in encoded[::stride] if found is not None)
-        packed = cpu_seconds(lambda: _packed_forward(student, tokens), REPEATS)
+        seconds = cpu_seconds(
+            {
+                "own": lambda: extract_latents(student, statements, texts),
+                "loop": lambda: _obvious_loop(student, statements[::stride], texts[::stride]),
+                "packed": lambda: _packed_forward(student, tokens),
+            },
+            REPEATS,
+        )
+        looped_tokens = sum(found.tokens for found in encoded[::stride] if found is not None)
+        loop = seconds["loop"] * tokens / looped_tokens
         report(
             "extraction",
             {
                 "weights": weights,
                 "chains": float(len(texts)),
                 "tokens": float(tokens),
-                "tokens_per_cpu_second": tokens / own,
-                "speedup_over_the_obvious_loop": loop / own,
-                "share_of_packed_forward": packed / own,
+                "tokens_per_cpu_second": tokens / seconds["own"],
+                "speedup_over_the_obvious_loop": loop / seconds["own"],
+                "share_of_packed_forward": seconds["packed"] / seconds["own"],
             },
             TARGETS,
         )

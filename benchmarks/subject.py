@@ -45,14 +45,18 @@ def subject_problems(count: int) -> list[tuple[Problem, ChainOfThought]]:
     return [pair for domain in CURRICULUM_DOMAINS for pair in generate_problems("validation", count, 0, domain)]
 
 
-def cpu_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Least CPU seconds of this process over some repeats: on one thread that is the time of an idle machine."""
-    taken = []
+def cpu_seconds(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Least CPU seconds of this process for each work, taken in turn so that a busy minute disturbs all alike.
+
+    On one thread that is about the time of an idle machine.
+    """
+    least = dict.fromkeys(works, float("inf"))
     for _ in range(repeats):
-        started = time.process_time()
-        work()
-        taken.append(time.process_time() - started)
-    return min(taken)
+        for name, work in works.items():
+            started = time.process_time()
+            work()
+            least[name] = min(least[name], time.process_time() - started)
+    return least
 
 
 def report(name: str, figures: dict[str, float | str], targets: dict[str, float]) -> None:

@@ -1,9 +1,9 @@
 """Decode many chains a problem over one copy of its prompt: caches that know that samples share a prefix.
 
 `K` samples of a problem read the same prompt. Its keys and values are kept once and attended to by all K in one matrix
-product; only what each sample wrote itself is kept per sample. On the CPU that is about twice as fast as
-repeating the cache for tiny-a, and the prompt is held once (benchmarks/sampling.py). Architectures whose attention is more
-than a plain softmax over the whole context take transformers' own cache instead.
+product; only what each sample wrote itself is kept per sample. With tiny-a on the CPU that is about twice as fast as
+repeating the cache, which then also holds the prompt K times (benchmarks/sampling.py). Architectures whose attention is
+more than a plain softmax over the whole context take transformers' own cache instead.
 
 Legend: problems P, samples a problem K, rows R = P * K, heads N, key heads M, prompt tokens T, head size D.
 """

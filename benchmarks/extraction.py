@@ -18,9 +18,9 @@ CHAINS_A_DOMAIN = 200
 LOOP_CHAINS = 60
 REPEATS = 3
 PACKED_ROW = 128
-TARGETS = {"speedup_over_the_obvious_loop": 1.2, "share_of_packed_forward": 0.7}
-"""On one thread arithmetic is most of either way: leaving out one layer of six and the head
-is worth 1.2. More needs less arithmetic (bfloat16: 1.7 times), or a model whose calls cost more than its products."""
+TARGETS = {"speedup_over_the_obvious_loop": 10.0, "share_of_packed_forward": 0.8}
+"""What was asked for. The first is out of reach of one thread and float32 on a model this small, where arithmetic is
+most of either way: leaving out one layer of six and the head is worth 1.2, bfloat16 another 1.7."""
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the folder cannot be written or the disk is full. Nothing is left behind.
     """
+    _make_folder(path.parent)
     with _storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
         temporary = Path(name)
@@ -49,8 +49,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     An existing `path` is replaced. A reader that opens `path` between the two renames finds it missing, so
     folders that are read while they are replaced are named by content and pointed at (see `rjepa.releases`).
     """
+    _make_folder(path.parent)
     with _storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             yield temporary
@@ -116,6 +116,15 @@ def remove_temporary(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    with _storage_errors(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            # Where even the root cannot be made (/proc, a vanished mount), the system says "not found".
+            raise PermissionError(errno.EACCES, "the folder cannot be made", str(folder)) from error
 
 
 def _fsync(path: Path) -> None:

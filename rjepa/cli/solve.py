@@ -31,7 +31,7 @@ def solve(
 ) -> None:
     """Answer one problem with the released R-JEPA, and say why.
 
-    Example: rjepa solve "Mia has 14 pens. Tom has 5 more than Mia. How many pens does Tom have?"
+    Example: rjepa solve "Tom has 4 pens. Mia has 5 more than Tom. [...] How many pens does Ann have?"
     """
     from rjepa.answer import check_candidates, check_mode
     from rjepa.cli.bars import progress_bar

@@ -32,9 +32,7 @@ def main() -> None:
         statements = [problem.statement for problem, _ in subject_problems(PROBLEMS_A_DOMAIN)]
 
         def own(capture: bool, of: Student = student) -> int:
-            rows = sample_chains(
-                of, statements, num_candidates=SAMPLES, seed=0, max_new_tokens=limit, capture=capture
-            )
+            rows = sample_chains(of, statements, num_candidates=SAMPLES, seed=0, max_new_tokens=limit, capture=capture)
             return sum(len(chain.token_ids) for row in rows for chain in row)
 
         tokens = own(capture=True)

@@ -1,0 +1,47 @@
+"""Records survive a Parquet file, and a damaged file is told."""
+
+from pathlib import Path
+
+import pytest
+
+from rjepa.errors import CorruptError, NotFoundError
+from rjepa.schemas import Candidate, ChainOfThought, Problem
+from rjepa.tables import arrow_schema, read_records, write_records
+
+PROBLEM = Problem(
+    problem_id="p", domain="math", source="test", statement="1 + 1?", answer_gold="2", meta={"spec": [1, {"a": None}]}
+)
+CHAIN = ChainOfThought(cot_id="c", problem_id="p", steps=["1 + 1 = 2", "ünïcode"], final_answer=None, is_valid=True)
+CANDIDATE = Candidate(
+    problem_id="p",
+    sample_index=-1,
+    text="t",
+    steps=[],
+    final_answer=None,
+    finished=False,
+    token_logprobs=[-0.5],
+)
+
+
+@pytest.mark.parametrize("record", [PROBLEM, CHAIN, CANDIDATE])
+def test_records_survive_a_file(tmp_path: Path, record: Problem | ChainOfThought | Candidate) -> None:
+    path = tmp_path / "records.parquet"
+    write_records(path, type(record), [record, record])
+    assert read_records(path, type(record)) == [record, record]
+
+
+def test_no_records_are_a_file_too(tmp_path: Path) -> None:
+    write_records(tmp_path / "none.parquet", Problem, [])
+    assert read_records(tmp_path / "none.parquet", Problem) == []
+    assert arrow_schema(Problem).names == list(Problem.model_fields)
+
+
+def test_a_damaged_or_foreign_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        read_records(tmp_path / "missing.parquet", Problem)
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(CorruptError, match="damaged.parquet"):
+        read_records(tmp_path / "damaged.parquet", Problem)
+    write_records(tmp_path / "chains.parquet", ChainOfThought, [CHAIN])
+    with pytest.raises(CorruptError, match="Problem"):
+        read_records(tmp_path / "chains.parquet", Problem)

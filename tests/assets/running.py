@@ -48,7 +48,11 @@ def kill_in(home: Path, asset: str, delay: float, number: signal.Signals, *argum
     before = time.monotonic()
     with log.open("w") as stream:
         process = subprocess.Popen(
-            command(*arguments), stdout=subprocess.DEVNULL, stderr=stream, env=environment(home)
+            command(*arguments),
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+            env=environment(home),
+            preexec_fn=_take_interrupts,
         )
         while f"] {asset} " not in log.read_text():
             assert process.poll() is None and time.monotonic() - before < 300, log.read_text()
@@ -57,3 +61,8 @@ def kill_in(home: Path, asset: str, delay: float, number: signal.Signals, *argum
         process.send_signal(number)
         code = process.wait(60)
     return Ran(code, "", log.read_text(), time.monotonic() - before)
+
+
+def _take_interrupts() -> None:
+    """As on a terminal: where the tests run as a shell's background job, SIGINT is inherited as ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -56,6 +56,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
+                    # safetensors writes files that their owner alone may read.
+                    file.chmod(0o644)
                     _fsync(file)
             temporary.chmod(0o755)
             if path.exists():

@@ -15,7 +15,6 @@ from rjepa.schemas import ChainOfThought, Difficulty, Problem, Split
 
 SOURCE = "gsm_symbolic"
 LICENCE = "Apache-2.0"
-SPLITS_ARE = "by statement hash within templates; all splits share the templates"
 
 _INSTRUCTION = " Give the result as your final answer. Do not include units."
 _BULLET = re.compile(r"^\s*[•\-*]\s+")

@@ -51,11 +51,6 @@ def answers_match(gold: str, given: str) -> bool:
     return any(_same(expected.number, found.number * scale) for scale in scales)
 
 
-def is_number(answer: str) -> bool:
-    """Whether an answer reads as a number, with or without a unit."""
-    return _quantity(_tidy(answer)) is not None
-
-
 def _tidy(answer: str) -> str:
     """One space for any white space, plain digits and signs, no full stop at the end."""
     spelled = (_plain_character(character) for character in answer.translate(_SIGNS))

@@ -14,7 +14,7 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from rjepa.errors import RjepaError, StorageError
+from rjepa.errors import NotFoundError, RjepaError, StorageError
 from rjepa.home import Home
 from rjepa.students.catalog import load_record
 from rjepa.students.resolving import resolve_student
@@ -157,9 +157,12 @@ class Pipeline:
             return self._target.llm_tag
         return pair_key(self._target.dataset, self._target.llm_tag)
 
-    def _student_now(self) -> str:
-        """The one root that changes in place: its record or its files may have been replaced."""
-        return resolve_student(self._home, load_record(self._home, self._target.llm_tag)).fingerprint
+    def _student_now(self) -> str | None:
+        """The one root that changes in place: its record or its files may have been replaced, or be gone (None)."""
+        try:
+            return resolve_student(self._home, load_record(self._home, self._target.llm_tag)).fingerprint
+        except NotFoundError:
+            return None
 
     def _latest(self, key: dg.AssetKey, partition: str) -> dg.EventLogRecord | None:
         wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])

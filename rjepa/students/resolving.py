@@ -53,7 +53,7 @@ def resolve_student(home: Home, record: StudentRecord, progress: Progress = sile
         InvalidInputError: the folder has no safetensors weights, no tokenizer, or wants its own code run.
         CorruptError: a .safetensors file holds something else.
     """
-    path = _locate(home, record, progress)
+    path = _locate(home, record)
     files = _checked_files(path, record)
     hashes = _hashes(home.student(record.llm_tag) / "resolved.json", files, progress)
     fingerprint = sha256_json(
@@ -70,9 +70,15 @@ def resolve_student(home: Home, record: StudentRecord, progress: Progress = sile
     return ResolvedStudent(record, path, fingerprint, weight_bytes)
 
 
-def _locate(home: Home, record: StudentRecord, progress: Progress) -> Path:
+def _locate(home: Home, record: StudentRecord) -> Path:
     if record.model.startswith(RECIPE):
-        return _trained(home, record, progress)
+        folder = trained_folder(home, record.llm_tag)
+        if not folder.is_dir():
+            raise NotFoundError(
+                f"{record.llm_tag} was not trained yet from {record.model}",
+                cure=f"materialise its student asset: rjepa backfill --llm {record.llm_tag}",
+            )
+        return folder
     if record.model.startswith("bundled:"):
         path = BUNDLED / record.model.removeprefix("bundled:")
         if not path.is_dir() or path.parent != BUNDLED:
@@ -93,16 +99,9 @@ def _locate(home: Home, record: StudentRecord, progress: Progress) -> Path:
     return _download(record)
 
 
-def _trained(home: Home, record: StudentRecord, progress: Progress) -> Path:
-    """The student of a recipe, trained here unless it was; a training that was stopped goes on."""
-    out = home.student(record.llm_tag) / "weights"
-    if not (out / "model.safetensors").exists():
-        # Imported late: nothing but a training needs the curriculum, torch and the optimisers.
-        from rjepa.students.recipe import load_student_recipe
-        from rjepa.students.training import train_student
-
-        train_student(load_student_recipe(record.model.removeprefix(RECIPE)), out, progress)
-    return out
+def trained_folder(home: Home, llm_tag: str) -> Path:
+    """Where the student stage leaves a student that it trained from a recipe."""
+    return home.student(llm_tag) / "weights"
 
 
 def _download(record: StudentRecord) -> Path:

@@ -1,4 +1,5 @@
-"""The student stage: find a registered student's weights, fingerprint them, say what it is. Loading is `loading`'s."""
+"""The student stage: find a registered student's weights, or train them from its recipe, fingerprint them, and say what
+it is. Loading is `loading`'s."""
 
 from rjepa.files import read_json
 from rjepa.home import Home
@@ -6,16 +7,22 @@ from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
 from rjepa.students.catalog import load_record
 from rjepa.students.loading import Student, load_student
-from rjepa.students.resolving import resolve_student
+from rjepa.students.recipe import load_student_recipe
+from rjepa.students.resolving import RECIPE, resolve_student, trained_folder
+from rjepa.students.training import train_student
 
 
 def resolve_and_record(home: Home, llm_tag: str, progress: Progress = silent) -> StageReport:
-    """Resolve the student of a tag. The report's data version is its fingerprint.
+    """Resolve the student of a tag, trained first where it comes from a recipe. Its fingerprint is the data version.
 
     Raises:
         RjepaError: as `load_record` and `resolve_student`.
     """
-    resolved = resolve_student(home, load_record(home, llm_tag), progress)
+    record = load_record(home, llm_tag)
+    if record.model.startswith(RECIPE):
+        # Here and nowhere else: a service or a command that only wants to read never starts a training.
+        train_student(load_student_recipe(record.model.removeprefix(RECIPE)), trained_folder(home, llm_tag), progress)
+    resolved = resolve_student(home, record, progress)
     config = read_json(resolved.path / "config.json")
     text = config.get("text_config", config)
     metadata: dict[str, int | float | str] = {

@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from rjepa.configs import CONFIGS, config_names
+from rjepa.errors import NotFoundError
 from rjepa.home import Home
-from rjepa.students.catalog import StudentRecord
+from rjepa.students.catalog import StudentRecord, save_record
 from rjepa.students.corpus import IGNORED, Corpus
 from rjepa.students.recipe import StudentRecipe, load_student_recipe
 from rjepa.students.resolving import resolve_student
+from rjepa.students.stage import resolve_and_record
 from rjepa.students.tokenizer import train_tokenizer
 from rjepa.students.training import load_trained, train_student
 
@@ -139,12 +141,17 @@ def test_a_recipe_goes_on_from_another_ones_student(tmp_path: Path, monkeypatch:
     assert model.config.hidden_size == 16 and len(tokenizer) <= 400
 
 
-def test_the_student_stage_trains_a_recipe_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rjepa.students.recipe.load_student_recipe", {"tiny-test": RECIPE}.__getitem__)
+def test_the_student_stage_trains_a_recipe_once_and_nothing_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rjepa.students.stage.load_student_recipe", {"tiny-test": RECIPE}.__getitem__)
     home = Home(tmp_path)
     record = StudentRecord(llm_tag="mine", model="recipe:tiny-test")
+    save_record(home, record)
+    with pytest.raises(NotFoundError, match="rjepa backfill --llm mine"):
+        resolve_student(home, record)
     updates: list[int] = []
-    first = resolve_student(home, record, lambda done, total, note="": updates.append(total))
-    again = resolve_student(home, record)
+    first = resolve_and_record(home, "mine", lambda done, total, note="": updates.append(total))
     assert updates[:12] == [12] * 12
-    assert again.fingerprint == first.fingerprint and again.path == home.student("mine") / "weights"
+    assert resolve_and_record(home, "mine").data_version == first.data_version
+    assert resolve_student(home, record).fingerprint == first.data_version

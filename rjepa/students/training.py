@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from rjepa.files import atomic_folder, read_json, sha256_json, write_json
+from rjepa.precision import multiplies_bf16
 from rjepa.progress import Progress, silent
 from rjepa.students.corpus import IGNORED, Corpus
 from rjepa.students.recipe import StudentRecipe, load_student_recipe
@@ -129,7 +130,7 @@ def _update(
     batch: dict[str, torch.Tensor],
     done: int,
 ) -> float:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16("cpu")):
         hidden = model.model(input_ids=batch["input_ids"]).last_hidden_state[:, :-1]
         labels = batch["labels"][:, 1:]
         chosen = labels != IGNORED

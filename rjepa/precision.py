@@ -1,4 +1,4 @@
-"""Where bfloat16 pays. A CPU without instructions for it emulates every product, four to five times slower than float32."""
+"""Where bfloat16 pays: a CPU without instructions for it emulates every product, several times slower than float32."""
 
 from functools import cache
 

@@ -81,7 +81,7 @@ class OptimConfig(_Part):
     weight_decay: tuple[float, float] = (0.02, 0.1)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: tuple[float, float] | None = Field(None, description="first and last momentum; None: from the run's length")
-    bf16: bool = Field(True, description="autocast the forward pass")
+    bf16: bool = Field(True, description="autocast the forward pass, where the machine multiplies bfloat16 natively")
     checkpoint_every: int = Field(200, ge=1)
     domain_dropout: float = Field(
         0.5, ge=0, lt=1, description="share of chains shown without their domain, as every question of a chat is"

@@ -15,6 +15,7 @@ from rjepa.jepa.batches import UNKNOWN_DOMAIN, Batch
 from rjepa.jepa.masks import View, causal_view, draw_view, steps_of
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.predictor import Prediction
+from rjepa.precision import multiplies_bf16
 
 EQUIVALENT: Final = 1e-3
 """Mean squared distance of standardised raw latents below which two steps are the same step, so that neither is the
@@ -38,7 +39,7 @@ def objective(
     view = draw_view(batch.valid[repeated], config.masks, generator)
     picked = _queries(view, weights.queries, generator) if weights.infonce > 0 else None
     batch, view = batch.to(device), view.to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.optim.bf16):
+    with _autocast(model):
         target = model.forward_target(batch)
         if config.masks.per_sample > 1:
             batch, target = batch.rows(repeated.to(device)), target[repeated.to(device)]
@@ -109,7 +110,7 @@ def _info_nce(
     wrong_rows = partner.to(rows.device)[rows]
     reachable = (wrong_rows >= 0) & (place < negatives.valid.shape[1])
     at = (wrong_rows.clamp(min=0), place.clamp(max=negatives.valid.shape[1] - 1))
-    with torch.autocast(rows.device.type, torch.bfloat16, enabled=model.config.optim.bf16):
+    with _autocast(model):
         wrong_target = model.forward_target(negatives)
     hard = (query * F.normalize(wrong_target[at], dim=-1)).sum(-1)
     hard_usable = reachable & negatives.valid[at] & (place >= negatives.first_error[at[0]])
@@ -121,6 +122,11 @@ def _info_nce(
     return losses.info_nce(positive, scores, usable, model.config.loss.temperature)
 
 
+def _autocast(model: RJepa) -> torch.autocast:
+    kind = model.device.type
+    return torch.autocast(kind, torch.bfloat16, enabled=model.config.optim.bf16 and multiplies_bf16(kind))
+
+
 def _distances(left: Tensor, right: Tensor) -> Tensor:
     """Mean squared distances [N, M] of rows [N, W] and [M, W]."""
     inner = left @ right.T
@@ -130,7 +136,7 @@ def _distances(left: Tensor, right: Tensor) -> Tensor:
 def _rank(model: RJepa, batch: Batch, prediction: Prediction, view: View, negatives: Batch) -> Tensor:
     """Steps of right chains, and the right prefix of wrong ones, against the wrong steps from the first error on."""
     into_trunk = model.config.loss.rank_into_trunk
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=model.config.optim.bf16):
+    with _autocast(model):
         with torch.set_grad_enabled(into_trunk):
             wrong_prediction, _ = model.predict(negatives, causal_view(negatives.valid))
         right_logits = model.wrong_logits(batch, prediction if into_trunk else prediction.detached())

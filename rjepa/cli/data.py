@@ -1,15 +1,11 @@
-"""`rjepa data`: list, look at, import and verify datasets."""
+"""`rjepa data`: list, look at and verify datasets. `import` lives in `data_import`."""
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from rjepa.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from rjepa.home import Home
+from rjepa.cli.common import checked_split, open_home, pairs, print_json
+from rjepa.cli.data_import import import_file
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Name = Annotated[str, typer.Argument(help="A dataset, e.g. v1.0.0; see `rjepa data list`.")]
@@ -35,7 +31,7 @@ def list_datasets(as_json: _Json = False) -> None:
     from rjepa.datasets.recipe import dataset_names, load_recipe
     from rjepa.errors import NotFoundError
 
-    home = _home()
+    home = open_home()
     rows: list[dict[str, Any]] = []
     for name in dataset_names(home):
         recipe = load_recipe(home, name)
@@ -48,7 +44,7 @@ def list_datasets(as_json: _Json = False) -> None:
         found = {"problems": manifest["counts"]["problems"], "chains": manifest["chains"]["total"]}
         rows.append(row | {"released": True, "date": manifest["date"]} | found)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
         state = f"{row['problems']} problems, {row['chains']} chains" if row["released"] else "not made yet"
@@ -62,26 +58,26 @@ def stats(name: _Name, as_json: _Json = False) -> None:
     """
     from rjepa.datasets.reading import load_manifest
 
-    manifest = load_manifest(_home(), name)
+    manifest = load_manifest(open_home(), name)
     if as_json:
-        _print_json(manifest)
+        print_json(manifest)
         return
     counts, chains = manifest["counts"], manifest["chains"]
     typer.echo(f"{manifest['dataset']} ({manifest['version']}), released {manifest['date']}: {manifest['description']}")
     typer.echo(f"{counts['problems']} problems, {manifest['duplicates_removed']} duplicates removed")
     for domain, splits in sorted(counts["by_domain_and_split"].items()):
         typer.echo(f"  {domain:<16} " + "  ".join(f"{split} {count}" for split, count in sorted(splits.items())))
-    typer.echo("difficulty: " + _pairs(counts["by_difficulty"]))
+    typer.echo("difficulty: " + pairs(counts["by_difficulty"]))
     typer.echo(f"split: {manifest['split_rule']}")
     rate = manifest["validation_rate"]
     worked, corrupted = chains["worked"], chains["corrupted"]
     typer.echo(
         f"worked solutions: {worked['total']}"
-        + (f", {rate:.1%} valid ({_pairs(chains['worked_reasons'])})" if rate is not None else "")
+        + (f", {rate:.1%} valid ({pairs(chains['worked_reasons'])})" if rate is not None else "")
     )
     if corrupted["total"]:
-        typer.echo(f"corrupted chains: {corrupted['total']} ({_pairs(chains['corrupted_reasons'])})")
-    typer.echo(f"licences: {_pairs(manifest['licences'])}; sources: {_pairs(manifest['sources'])}")
+        typer.echo(f"corrupted chains: {corrupted['total']} ({pairs(chains['corrupted_reasons'])})")
+    typer.echo(f"licences: {pairs(manifest['licences'])}; sources: {pairs(manifest['sources'])}")
     for warning in manifest["warnings"]:
         typer.echo(f"warning: {warning}")
 
@@ -101,8 +97,8 @@ def show(
     from rjepa.errors import NotFoundError
     from rjepa.schemas import ChainOfThought
 
-    home = _home()
-    problems = load_problems(home, name, _split(split), limit)
+    home = open_home()
+    problems = load_problems(home, name, checked_split(split), limit)
     wanted: dict[str, list[ChainOfThought]] = {problem.problem_id: [] for problem in problems}
     try:
         for chain in load_chains(home, name):
@@ -111,7 +107,7 @@ def show(
     except NotFoundError:
         typer.echo("(no judged chains yet)", err=True)
     if as_json:
-        _print_json(
+        print_json(
             [
                 problem.model_dump(mode="json")
                 | {"chains": [chain.model_dump(mode="json") for chain in wanted[problem.problem_id]]}
@@ -129,35 +125,6 @@ def show(
         typer.echo()
 
 
-def import_file(
-    file: Annotated[Path, typer.Argument(help="JSON lines: statement, answer, and if you like domain, steps, ...")],
-    name: Annotated[str, typer.Option("--name", help="The dataset's name: a-z, 0-9, '.', '_', '-'.")],
-    split: Annotated[str | None, typer.Option(help="Put every problem in this split, e.g. test.")] = None,
-    as_json: _Json = False,
-) -> None:
-    """Register a file of problems as a dataset. Either every line is good, or nothing is imported.
-
-    Example: rjepa data import problems.jsonl --name homework --split test
-    """
-    from rjepa.datasets.recipe import imported_file
-    from rjepa.datasets.registering import import_dataset
-    from rjepa.problems.importing import read_problems
-
-    home = _home()
-    recipe = import_dataset(home, file, name, _split(split))
-    problems = [problem for problem, _ in read_problems(imported_file(home, name), name, recipe.created).pairs]
-    by_split = {which: sum(problem.split == which for problem in problems) for which in ("train", "validation", "test")}
-    if as_json:
-        _print_json({"dataset": name, "problems": len(problems), "splits": by_split, "warnings": recipe.warnings})
-        return
-    typer.echo(f"imported {len(problems)} problems as {name} ({_pairs(by_split)})")
-    typer.echo(f"next: rjepa backfill --llm tiny-a --dataset {name}")
-    for warning in recipe.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    if not by_split["test"]:
-        typer.echo("warning: no test problems: to evaluate on this file, import it with --split test", err=True)
-
-
 def verify(name: _Name, as_json: _Json = False) -> None:
     """Check a released dataset against its manifest: hashes, counts, leaks, verdicts.
 
@@ -167,32 +134,11 @@ def verify(name: _Name, as_json: _Json = False) -> None:
 
     from rjepa.datasets.reading import verify_dataset
 
-    verified = verify_dataset(_home(), name)
+    verified = verify_dataset(open_home(), name)
     if as_json:
-        _print_json(asdict(verified))
+        print_json(asdict(verified))
         return
     typer.echo(
         f"{name} is intact: {verified.problems} problems, {verified.valid_chains} of {verified.chains} chains valid,"
         f" data hash {verified.data_hash[:12]}"
     )
-
-
-def _home() -> "Home":
-    from rjepa.home import Home
-    from rjepa.settings import load_settings
-
-    return Home(load_settings().home)
-
-
-def _split(split: str | None) -> Any:
-    if split not in (None, "train", "validation", "test"):
-        raise InvalidInputError(f"{split!r} is no split", cure="use --split train, validation or test")
-    return split
-
-
-def _pairs(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

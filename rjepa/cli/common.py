@@ -1,0 +1,40 @@
+"""What several verbs share: the home, checked options, and JSON on stdout."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from rjepa.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from rjepa.home import Home
+
+
+def open_home() -> "Home":
+    """The home that the settings name."""
+    from rjepa.home import Home
+    from rjepa.settings import load_settings
+
+    return Home(load_settings().home)
+
+
+def checked_split(split: str | None) -> Any:
+    """`split`, if it is one or None.
+
+    Raises:
+        InvalidInputError: there is no such split.
+    """
+    if split not in (None, "train", "validation", "test"):
+        raise InvalidInputError(f"{split!r} is no split", cure="use --split train, validation or test")
+    return split
+
+
+def pairs(counts: dict[str, int]) -> str:
+    """`name count, name count` for people."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -15,9 +15,11 @@ from rjepa.files import sha256_json
 from rjepa.home import Home, check_tag
 from rjepa.schemas import Split
 
-Source = Literal["curriculum", "gsm_symbolic", "imported"]
+Source = Literal["curriculum", "gsm_symbolic", "imported", "cumulative"]
 
-_COSMETIC = {"description", "warnings"}
+_COSMETIC = {"description", "warnings", "validation_floor"}
+_ADDED_LATER = {"parent_hash", "adds", "removes", "keep_out", "near_duplicates"}
+"""Fields that enter the hash only where they say something: recipes written before them keep their hash."""
 _VERSION = re.compile(r"^\d+\.\d+\.\d+$")
 
 
@@ -43,6 +45,19 @@ class DatasetRecipe(BaseModel):
     corrupted_share: float = Field(
         0.5, ge=0, le=1, description="share of curriculum problems that also get a wrong chain, as negatives"
     )
+    parent_hash: str | None = Field(None, description="the parent's data hash: a version grows from this and no other")
+    adds: dict[str, str] = Field(default_factory=dict, description="datasets this version adds, with their recipe hash")
+    removes: list[str] = Field(default_factory=list, description="ids of the parent's problems that are left out")
+    keep_out: dict[str, str] = Field(
+        default_factory=dict,
+        description="datasets whose test problems may not be trained on, with the data version of their problems",
+    )
+    near_duplicates: float | None = Field(
+        None, gt=0, le=1, description="least Jaccard similarity at which a new problem counts as seen; None: exact only"
+    )
+    validation_floor: float = Field(
+        0.95, ge=0, le=1, description="least share of valid chains among worked solutions; below it nothing is released"
+    )
     content_sha256: str | None = Field(None, description="of the normalised file of an import")
     warnings: list[str] = Field(default_factory=list, description="what an import's owner should know")
 
@@ -52,13 +67,18 @@ class DatasetRecipe(BaseModel):
             raise ValueError("an imported dataset needs content_sha256; import the file with `rjepa data import`")
         if self.source == "gsm_symbolic" and set(self.counts) != {"gsm_symbolic"}:
             raise ValueError("counts of a gsm_symbolic dataset have the one domain gsm_symbolic")
+        if self.source == "cumulative":
+            if self.parent is None or self.parent_hash is None:
+                raise ValueError("a cumulative dataset needs parent and parent_hash; make it with `rjepa data create`")
+            return self
         if self.source != "imported" and not any(n for split in self.counts.values() for n in split.values()):
             raise ValueError("counts are empty: give the problems per domain and split")
         return self
 
     def hash(self) -> str:
         """SHA-256 of everything that decides the content."""
-        return sha256_json(self.model_dump(mode="json", exclude=_COSMETIC))
+        unsaid = {name for name in _ADDED_LATER if getattr(self, name) in (None, {}, [])}
+        return sha256_json(self.model_dump(mode="json", exclude=_COSMETIC | unsaid))
 
 
 def load_recipe(home: Home, dataset: str) -> DatasetRecipe:

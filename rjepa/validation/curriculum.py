@@ -25,7 +25,7 @@ _EXPRESSION = re.compile(
 )
 _STEP = {"math": re.compile(r"^(\w+) has (.+?): (.+)$"), "code": re.compile(r"^(\w+) = (.+?) = (.+)$")}
 _PHRASE = {"math": maths.phrase, "code": code.phrase}
-_RULE_STEP = re.compile(r"^(?P<rule>Every (?P<kind>\w+)\b.* is a (?P<to>\w+)), so (?P<name>\w+) is a (?P=to)$")
+_RULE_STEP = re.compile(r"^(?P<rule>Every (?P<kind>\w+) is a (?P<to>\w+)\b.*), so (?P<name>\w+) is a (?P=to)$")
 
 StepCheck = Callable[[str], str]
 """Takes a step, returns "ok" or the reason why it is wrong, and remembers what right steps have derived."""

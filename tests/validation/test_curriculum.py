@@ -49,7 +49,7 @@ LOGIC = Problem(
     answer_gold="fep",
     meta={"spec": RULES.to_json()},
 )
-PATH = ["Every wug that is red is a dax, so Rex is a dax", "Every dax that is not big is a fep, so Rex is a fep"]
+PATH = ["Every wug is a dax if red, so Rex is a dax", "Every dax is a fep if not big, so Rex is a fep"]
 
 
 @pytest.mark.parametrize(
@@ -88,11 +88,11 @@ def test_math_chain(steps: list[str], answer: str | None, reason: str, first_err
     ("steps", "answer", "reason", "first_error"),
     [
         (PATH, "fep", "ok", None),
-        (["Every wug that is not red is a zup, so Rex is a zup"], "zup", "wrong_condition", 0),
+        (["Every wug is a zup if not red, so Rex is a zup"], "zup", "wrong_condition", 0),
         (["Every wug is a dax, so Rex is a dax"], "fep", "no_such_rule", 0),
-        (["Every wug that is red is a fep, so Rex is a fep"], "fep", "no_such_rule", 0),
+        (["Every wug is a fep if red, so Rex is a fep"], "fep", "no_such_rule", 0),
         ([PATH[1]], "fep", "wrong_premise", 0),
-        (["Every wug that is red is a dax, so Tom is a dax"], "fep", "unreadable_step", 0),
+        (["Every wug is a dax if red, so Tom is a dax"], "fep", "unreadable_step", 0),
         (PATH[:1], "fep", "missing_step", 1),
         (PATH, "dax", "wrong_answer", 2),
     ],

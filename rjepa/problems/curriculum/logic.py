@@ -1,10 +1,13 @@
 """Rule chaining: follow the rules that apply until none does.
 
-Rex is a wug. Rex is red, not big and old. Every wug that is red is a dax. Every dax that is not big is a fep.
-Every wug that is not red is a zup. What is Rex in the end?
+Rex is a wug. Rex is red, not big, old. Every wug is a dax if red. Every dax is a fep if not big. Every wug is a zup if
+not red. What is Rex in the end?
 
-Step 1: Every wug that is red is a dax, so Rex is a dax
-Step 2: Every dax that is not big is a fep, so Rex is a fep
+Step 1: Every wug is a dax if red, so Rex is a dax
+Step 2: Every dax is a fep if not big, so Rex is a fep
+
+A rule names its kind and where it leads before its conditions: a student that quotes it then looks up one thing at a
+time (docs/lab-book.md, entries 1 and 6).
 """
 
 import random
@@ -110,14 +113,14 @@ def follow(rule_set: RuleSet, kind: str) -> list[Rule]:
 
 
 def step_text(name: str, rule: Rule) -> str:
-    """`Every wug that is red is a dax, so Rex is a dax`."""
+    """`Every wug is a dax if red, so Rex is a dax`."""
     return f"{rule_text(rule)}, so {name} is a {rule.target}"
 
 
 def rule_text(rule: Rule) -> str:
-    """`Every wug that is red and not big is a dax`."""
-    that = " and ".join(condition[0] if condition[1] else f"not {condition[0]}" for condition in rule.conditions)
-    return f"Every {rule.source}{f' that is {that}' if that else ''} is a {rule.target}"
+    """`Every wug is a dax if red and not big`."""
+    conditions = " and ".join(attribute if holds else f"not {attribute}" for attribute, holds in rule.conditions)
+    return f"Every {rule.source} is a {rule.target}{f' if {conditions}' if conditions else ''}"
 
 
 def structure(rule_set: RuleSet) -> str:

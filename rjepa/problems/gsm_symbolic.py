@@ -50,6 +50,12 @@ def training_texts(count: int, seed: int) -> list[tuple[str, list[str], str]]:
     return [(problem.statement, chain.steps, chain.final_answer or "") for problem, chain in pairs]
 
 
+def worked_steps(worked: str) -> list[str]:
+    """The steps of a worked solution: its lines before the `####` that the answer follows."""
+    lines = worked.partition("####")[0].splitlines()
+    return [_BULLET.sub("", line).strip() for line in lines if line.strip()]
+
+
 def _distinct_problems(seed: int, created_at: datetime) -> Iterator[tuple[Problem, ChainOfThought]]:
     seen: set[str] = set()
     for template, entry in _entries(seed):
@@ -76,8 +82,8 @@ def _entries(seed: int) -> Iterator[tuple[int, dict]]:
 def _pair(
     statement: str, key: str, template: int, entry: dict, created_at: datetime
 ) -> tuple[Problem, ChainOfThought]:
-    worked, _, stated = entry["metadata"]["answer_cot"].partition("####")
-    steps = [_BULLET.sub("", line).strip() for line in worked.splitlines() if line.strip()]
+    worked, stated = entry["metadata"]["answer_cot"], entry["metadata"]["answer_cot"].partition("####")[2]
+    steps = worked_steps(worked)
     problem = Problem(
         problem_id=f"gsm_symbolic-{key[:16]}",
         domain=SOURCE,

@@ -4,6 +4,7 @@ A method turns features into a choice; it never sees which candidate is right. A
 worked out in `rjepa.evaluation.leaderboard`.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -15,7 +16,12 @@ from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.rerank import CompositeScore, choose
 from rjepa.inference.voting import BoolArray, IntArray, vote_shares
 
-Group = Literal["free", "fitted", "rjepa", "ceiling"]
+Group = Literal["free", "fitted", "label_free", "supervised", "rjepa", "ceiling"]
+"""free: nothing is fitted but how sharply a score weighs votes; fitted: weights of log-probability and length;
+label_free: fitted to right training chains; supervised: fitted to labelled candidates."""
+
+GROUPS: Final[tuple[Group, ...]] = ("free", "fitted", "label_free", "supervised", "rjepa", "ceiling")
+"""The order of the leaderboard."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,10 @@ class Method:
     key: str
     label: str
     group: Group
+
+    def variant(self, suffix: str, words: str) -> "Method":
+        """The same score used in another way: `majority` weights, with log-probability."""
+        return Method(f"{self.key}_{suffix}", f"{self.label}{words}", self.group)
 
 
 METHODS: Final = (
@@ -47,6 +57,9 @@ METHODS: Final = (
 )
 METHOD: Final = {method.key: method for method in METHODS}
 
+VOTE: Final = ("vote", ", weighted vote")
+WITH_LOGPROB: Final = ("logprob", " + log-probability")
+
 SINGLE_LOGPROB: Final = ("logprob_sum", "logprob_mean", "logprob_min", "logprob_tail")
 """The unfitted log-probability scores: R-JEPA is tested against whichever does best on the test problems themselves."""
 
@@ -56,14 +69,14 @@ class Choice:
     """What a method chose.
 
     Attributes:
-        method: key of the method.
+        method: what chose.
         correct: float64 `[problems]`: 1 where the chosen answer is right (a mean over samples for mean@1).
         chosen: int64 `[problems]`, or None where no single candidate is chosen.
         scores: float64 `[problems, candidates]`, higher is better, or None where candidates are not scored.
         tokens: float64 `[problems]`, tokens generated to get the answer.
     """
 
-    method: str
+    method: Method
     correct: FloatArray
     chosen: IntArray | None
     scores: FloatArray | None
@@ -82,50 +95,120 @@ class CandidateTable:
     def of(cls, pool: CandidatePool) -> "CandidateTable":
         return cls(pool.features, pool.ids, pool.correct)
 
+    def part(self, start: int, stop: int) -> "CandidateTable":
+        """Only these samples of each problem."""
+        features = {name: values[:, start:stop] for name, values in self.features.items()}
+        return CandidateTable(features, self.ids[:, start:stop], self.correct[:, start:stop])
+
     def first(self, k: int) -> "CandidateTable":
         """Only the first k samples of each problem."""
-        features = {name: values[:, :k] for name, values in self.features.items()}
-        return CandidateTable(features, self.ids[:, :k], self.correct[:, :k])
+        return self.part(0, k)
 
 
-def choose_by_each(table: CandidateTable, calibration: ScoreCalibration) -> dict[str, Choice]:
-    """The choice of every method that works on samples alone (all but greedy), by key, in the order of `METHODS`."""
+@dataclass(frozen=True)
+class RivalFit:
+    """A score beside R-JEPA's, as fitted on validation: alone and, where it is given that too, with log-probability and
+    length. `is_new` is False for a score that is in `METHODS` already: then only its vote is added."""
+
+    method: Method
+    alone: CompositeScore
+    combined: CompositeScore | None = None
+    is_new: bool = True
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One R-JEPA in a leaderboard: its method (the energy alone), the candidates with its energies, its calibration."""
+
+    method: Method
+    table: CandidateTable
+    calibration: ScoreCalibration
+
+    def part(self, start: int, stop: int) -> "Variant":
+        """Only these samples of each problem."""
+        return Variant(self.method, self.table.part(start, stop), self.calibration)
+
+    @property
+    def combined(self) -> Method:
+        """The method with log-probability."""
+        return self.method.variant(*WITH_LOGPROB)
+
+    @property
+    def served(self) -> str:
+        """Key of the method that its calibration hands out."""
+        return self.combined.key if self.calibration.selection == "best_of" else f"{self.combined.key}_{VOTE[0]}"
+
+
+def choose_by_each(
+    table: CandidateTable,
+    calibration: ScoreCalibration,
+    rivals: Sequence[RivalFit] = (),
+    method: Method = METHOD["rjepa"],
+) -> dict[str, Choice]:
+    """The choice of every method that works on samples alone (all but greedy), by key, in the leaderboard's order.
+
+    Args:
+        rivals: further scores, whose features the table holds.
+        method: the name under which R-JEPA's energy alone appears.
+    """
     features, heads = table.features, vote_shares(table.ids)
     single = {"shortest": -features["tokens"], "self_certainty": features["self_certainty"]}
     single |= {name: features[name] for name in SINGLE_LOGPROB}
-    fitted = {
-        "logprob_length": calibration.logprob_length,
-        "rjepa": calibration.energy,
-        "rjepa_logprob": calibration.combined,
-    }
     choices = {
-        "mean_at_1": Choice("mean_at_1", table.correct.mean(axis=1), None, None, features["tokens"].mean(axis=1)),
-        "majority": _choice(table, "majority", choose(table.ids, heads, "majority")[0], heads),
-        "oracle": Choice("oracle", table.correct.any(axis=1).astype(np.float64), None, None, _tokens(table)),
+        "mean_at_1": Choice(
+            METHOD["mean_at_1"], table.correct.mean(axis=1), None, None, features["tokens"].mean(axis=1)
+        ),
+        "majority": _choice(table, METHOD["majority"], choose(table.ids, heads, "majority")[0], heads),
+        "oracle": Choice(METHOD["oracle"], table.correct.any(axis=1).astype(np.float64), None, None, _tokens(table)),
     }
     for name, scores in single.items():
         clean = np.where(np.isfinite(scores), scores, -np.inf)
-        choices[name] = _choice(table, name, choose(table.ids, clean, "best_of")[0], clean)
-    for name, score in fitted.items():
-        choices |= _best_and_vote(table, name, score)
-    return {method.key: choices[method.key] for method in METHODS if method.key in choices}
+        choices[name] = _choice(table, METHOD[name], choose(table.ids, clean, "best_of")[0], clean)
+    choices |= _best_and_vote(table, METHOD["logprob_length"], calibration.logprob_length)
+    choices |= choose_by_rjepa(Variant(method, table, calibration))
+    for rival in rivals:
+        both = _best_and_vote(table, rival.method, rival.alone)
+        choices |= both if rival.is_new else {key: choices.get(key, choice) for key, choice in both.items()}
+        if rival.combined is not None:
+            choices |= _best_and_vote(table, rival.method.variant(*WITH_LOGPROB), rival.combined)
+    return in_order(choices)
+
+
+def choose_by_rjepa(variant: Variant) -> dict[str, Choice]:
+    """The choices of one R-JEPA: its energy alone and with log-probability and length, best of K and weighted vote."""
+    alone = _best_and_vote(variant.table, variant.method, variant.calibration.energy)
+    return alone | _best_and_vote(variant.table, variant.combined, variant.calibration.combined)
+
+
+def in_order(choices: Mapping[str, Choice]) -> dict[str, Choice]:
+    """By group, as `GROUPS`; inside a group those of `METHODS` in their order, then the others as they came, and each
+    weighted vote right behind its score."""
+    known = {method.key: place for place, method in enumerate(METHODS)}
+    came = {key: place for place, key in enumerate(choices)}
+
+    def place(key: str) -> tuple[int, int, int, bool]:
+        base = key.removesuffix(f"_{VOTE[0]}")
+        group = GROUPS.index(choices[key].method.group)
+        return group, known.get(base, len(known)), came.get(base, came[key]), base != key
+
+    return {key: choices[key] for key in sorted(choices, key=place)}
 
 
 def choose_greedily(pool: CandidatePool) -> Choice:
     """The greedy chain of each problem."""
-    return Choice("greedy", pool.greedy_correct.astype(np.float64), None, None, pool.greedy_tokens)
+    return Choice(METHOD["greedy"], pool.greedy_correct.astype(np.float64), None, None, pool.greedy_tokens)
 
 
-def _best_and_vote(table: CandidateTable, name: str, score: CompositeScore) -> dict[str, Choice]:
-    scores = score.score(table.features)
+def _best_and_vote(table: CandidateTable, method: Method, score: CompositeScore) -> dict[str, Choice]:
+    voting, scores = method.variant(*VOTE), score.score(table.features)
     best, _ = choose(table.ids, scores, "best_of")
     vote, shares = choose(table.ids, scores, "vote", sharpness=score.sharpness)
-    return {name: _choice(table, name, best, scores), f"{name}_vote": _choice(table, f"{name}_vote", vote, shares)}
+    return {method.key: _choice(table, method, best, scores), voting.key: _choice(table, voting, vote, shares)}
 
 
-def _choice(table: CandidateTable, name: str, chosen: IntArray, scores: FloatArray) -> Choice:
+def _choice(table: CandidateTable, method: Method, chosen: IntArray, scores: FloatArray) -> Choice:
     correct = np.take_along_axis(table.correct, chosen[:, None], axis=1)[:, 0]
-    return Choice(name, correct.astype(np.float64), chosen, scores, _tokens(table))
+    return Choice(method, correct.astype(np.float64), chosen, scores, _tokens(table))
 
 
 def _tokens(table: CandidateTable) -> FloatArray:

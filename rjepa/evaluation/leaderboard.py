@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 from pydantic import Field
 
-from rjepa.evaluation.baselines import METHOD, Choice, Group
-from rjepa.evaluation.metrics import auroc, gap_closed, none_if_undefined, within_problem_auroc
+from rjepa.evaluation.baselines import Choice, Group
+from rjepa.evaluation.length import without_length
+from rjepa.evaluation.metrics import auroc, gap_closed, mean_if_any, none_if_undefined, within_problem_auroc
 from rjepa.evaluation.statistics import RESAMPLES, Resamples, interval
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.rerank import FrozenValue
@@ -37,6 +38,9 @@ class LeaderboardRow(FrozenValue):
     within_auroc: float | None = Field(description="right above wrong candidates of the same problem")
     within_low: float | None
     within_high: float | None
+    within_no_length: float | None = Field(
+        None, description="within-problem AUROC of what a regression on tokens and steps leaves of the score"
+    )
     pooled_auroc: float | None = Field(description="right above wrong candidates of any problem")
     first_error_auroc: float | None = Field(None, description="energy alone: first wrong steps above right ones")
     tokens: float = Field(description="generated per problem, mean")
@@ -87,7 +91,15 @@ class Leaderboard(FrozenValue):
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-HEADINGS: Final = ("Method", "Accuracy", "95 % interval", "Gap closed", "Within-problem AUROC", "Tokens")
+HEADINGS: Final = (
+    "Method",
+    "Accuracy",
+    "95 % interval",
+    "Gap closed",
+    "Within-problem AUROC",
+    "Without length",
+    "Tokens",
+)
 
 
 def display_cells(row: LeaderboardRow) -> tuple[str, ...]:
@@ -98,6 +110,7 @@ def display_cells(row: LeaderboardRow) -> tuple[str, ...]:
         f"{row.ci_low:.1%} to {row.ci_high:.1%}",
         "-" if row.gap_closed is None else f"{row.gap_closed:+.2f}",
         "-" if row.within_auroc is None else f"{row.within_auroc:.3f}",
+        "-" if row.within_no_length is None else f"{row.within_no_length:.3f}",
         f"{row.tokens:.0f}",
     )
 
@@ -106,7 +119,8 @@ def build_leaderboard(
     choices: Mapping[str, Choice],
     correct: BoolArray,
     domains: Sequence[str],
-    first_error: Mapping[str, float | None],
+    first_error: Mapping[str, Mapping[str, float | None]],
+    lengths: FloatArray,
     *,
     seed: int,
     resamples: int = RESAMPLES,
@@ -117,20 +131,19 @@ def build_leaderboard(
         choices: by method key; `mean_at_1` and `oracle` must be among them.
         correct: bool `[problems, candidates]`.
         domains: each problem's domain.
-        first_error: first-error AUROC of the energies, by domain and for "all".
+        first_error: first-error AUROC of a method's energies, by method and domain.
+        lengths: `[problems, candidates, measures]`, as `rjepa.evaluation.length.length_measures`.
         seed: of the bootstrap.
     """
     names = np.array(domains)
     parts = {ALL: np.ones(len(names), dtype=bool)} | {name: names == name for name in sorted(set(domains) - {ALL})}
-    within = {
-        key: within_problem_auroc(choice.scores, correct)
-        for key, choice in choices.items()
-        if choice.scores is not None
-    }
+    scored = {key: choice.scores for key, choice in choices.items() if choice.scores is not None}
+    within = {key: within_problem_auroc(scores, correct) for key, scores in scored.items()}
+    no_length = {key: within_problem_auroc(without_length(scores, lengths), correct) for key, scores in scored.items()}
     rng = np.random.default_rng(seed)
     rows = []
     for domain, mask in parts.items():
-        rows += _domain_rows(domain, mask, choices, correct, within, first_error.get(domain), rng, resamples)
+        rows += _domain_rows(domain, mask, choices, correct, within, no_length, first_error, rng, resamples)
     return Leaderboard(rows=tuple(rows), num_candidates=correct.shape[1], resamples=resamples, seed=seed)
 
 
@@ -140,7 +153,8 @@ def _domain_rows(
     choices: Mapping[str, Choice],
     correct: BoolArray,
     within: Mapping[str, FloatArray],
-    first_error: float | None,
+    no_length: Mapping[str, FloatArray],
+    first_error: Mapping[str, Mapping[str, float | None]],
     rng: np.random.Generator,
     resamples: int,
 ) -> list[LeaderboardRow]:
@@ -160,12 +174,12 @@ def _domain_rows(
     within_low, within_high = interval(drawn_ranks)
     rows = []
     for column, key in enumerate(keys):
-        scores, known = choices[key].scores, np.isfinite(ranks[:, column])
+        scores = choices[key].scores
         rows.append(
             LeaderboardRow(
                 method=key,
-                label=METHOD[key].label,
-                group=METHOD[key].group,
+                label=choices[key].method.label,
+                group=choices[key].method.group,
                 domain=domain,
                 problems=len(hits),
                 accuracy=float(accuracy[column]),
@@ -174,11 +188,12 @@ def _domain_rows(
                 gap_closed=none_if_undefined(gap[column]),
                 gap_low=none_if_undefined(gap_low[column]),
                 gap_high=none_if_undefined(gap_high[column]),
-                within_auroc=none_if_undefined(ranks[known, column].mean()) if known.any() else None,
+                within_auroc=mean_if_any(ranks[:, column]),
                 within_low=none_if_undefined(within_low[column]),
                 within_high=none_if_undefined(within_high[column]),
+                within_no_length=mean_if_any(no_length[key][mask]) if key in no_length else None,
                 pooled_auroc=None if scores is None else none_if_undefined(auroc(scores[mask], correct[mask])),
-                first_error_auroc=first_error if key == "rjepa" else None,
+                first_error_auroc=first_error.get(key, {}).get(domain),
                 tokens=float(choices[key].tokens[mask].mean()),
             )
         )

@@ -4,14 +4,13 @@ Pure functions over numpy arrays. Intervals and tests live in `rjepa.evaluation.
 defined (no wrong candidate, no gap to close) is NaN here and None in a report.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import rankdata
 
 from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray, IntArray
+from rjepa.inference.voting import BoolArray
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,12 @@ def none_if_undefined(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
+def mean_if_any(values: FloatArray) -> float | None:
+    """Mean of the finite ones; None without any."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else None
+
+
 def auroc(scores: FloatArray, positive: BoolArray) -> float:
     """P(a positive scores above a negative), ties counting half. `[n]`; NaN without both kinds."""
     scores, positive = np.ravel(scores), np.ravel(positive)
@@ -40,15 +45,20 @@ def auroc(scores: FloatArray, positive: BoolArray) -> float:
     return float((rankdata(scores)[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))
 
 
-def within_problem_auroc(scores: FloatArray, correct: BoolArray) -> FloatArray:
+def within_problem_auroc(scores: FloatArray, correct: BoolArray, strata: FloatArray | None = None) -> FloatArray:
     """AUROC of right against wrong candidates inside each problem, float64 `[problems]`; NaN where not mixed.
 
     Difficulty is the same for all candidates of a problem, so it cannot help a score here as it does when pooled.
+
+    Args:
+        strata: `[problems, candidates]`; where given, only candidates of equal stratum are compared.
     """
     scores = np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
     above = scores[:, :, None] > scores[:, None, :]
     level = scores[:, :, None] == scores[:, None, :]
     pairs = correct[:, :, None] & ~correct[:, None, :]
+    if strata is not None:
+        pairs &= strata[:, :, None] == strata[:, None, :]
     wins = np.where(pairs, above + 0.5 * level, 0.0).sum(axis=(1, 2))
     count = pairs.sum(axis=(1, 2))
     return np.divide(wins, count, out=np.full(len(scores), np.nan), where=count > 0)
@@ -111,6 +121,24 @@ def calibration_error_by_chance(probabilities: FloatArray, *, rng: np.random.Gen
     return float(np.mean([expected_calibration_error(probabilities, outcome) for outcome in outcomes]))
 
 
+def debiased_calibration_error(probabilities: FloatArray, correct: BoolArray, bins: int = 15) -> float:
+    """Root-mean-square calibration error over bins of equal size, less what chance adds to each bin.
+
+    The estimator of Kumar, Liang and Ma, "Verified uncertainty calibration" (NeurIPS 2019): from the squared distance
+    of a bin, y (1 - y) / (n - 1) is taken, the sampling variance of its observed share y over n answers. Never below
+    0; NaN for fewer than two answers a bin. Being a root mean square it lies above the ECE of the same bins.
+    """
+    count = len(probabilities)
+    if count < 2 * bins:
+        return float("nan")
+    squared = 0.0
+    for part in np.array_split(np.argsort(probabilities, kind="stable"), bins):
+        observed = float(correct[part].mean())
+        distance = (float(probabilities[part].mean()) - observed) ** 2
+        squared += len(part) / count * (distance - observed * (1.0 - observed) / (len(part) - 1))
+    return float(np.sqrt(max(squared, 0.0)))
+
+
 def area_under_risk_coverage(confidence: FloatArray, correct: BoolArray) -> float:
     """Mean error rate when only the most confident answers are given, over all coverages. `[n]`; lower is better.
 
@@ -123,63 +151,3 @@ def area_under_risk_coverage(confidence: FloatArray, correct: BoolArray) -> floa
     wrong = ~correct[order]
     smoothed = (np.bincount(group, weights=wrong) / np.bincount(group))[group]
     return float(np.mean(np.cumsum(smoothed) / np.arange(1, len(order) + 1)))
-
-
-@dataclass(frozen=True)
-class FirstErrorSteps:
-    """Segments up to and at each chain's first error, of the chains whose steps were all judged.
-
-    Attributes:
-        energies: float64 `[segments]`.
-        is_first_error: bool `[segments]`.
-        positions: int64 `[segments]`, index of the segment in its chain: the control, as errors come late.
-        chains: how many chains with a located error are in.
-        unaligned: chains left out because their error lies beyond their last segment.
-    """
-
-    energies: FloatArray
-    is_first_error: BoolArray
-    positions: IntArray
-    chains: int
-    unaligned: int
-
-    def auroc(self) -> float:
-        """P(the first wrong segment has more energy than a right one)."""
-        return auroc(self.energies, self.is_first_error)
-
-    def position_auroc(self) -> float:
-        """What the segment's position alone gives."""
-        return auroc(self.positions.astype(np.float64), self.is_first_error)
-
-
-def first_error_steps(
-    energies: Sequence[FloatArray], first_errors: Sequence[int | None], all_right: Sequence[bool]
-) -> FirstErrorSteps:
-    """Gather the segments that the first-error AUROC compares.
-
-    Segments after the first error are left out: what follows from a wrong step is neither right nor the first error.
-    Chains with no located error count, as a whole, only if every step of theirs was found right.
-
-    Args:
-        energies: of segments 1.. of each chain, so that index 0 is step 0.
-        first_errors: step index of the first wrong step of each chain, None for none or unknown.
-        all_right: whether a chain is known to be right in every step.
-    """
-    values, marks, chains, unaligned = [], [], 0, 0
-    for energy, first, right in zip(energies, first_errors, all_right, strict=True):
-        if first is not None and first < len(energy):
-            values.append(energy[: first + 1])
-            marks.append(np.arange(first + 1) == first)
-            chains += 1
-        elif first is not None:
-            unaligned += 1
-        elif right:
-            values.append(energy)
-            marks.append(np.zeros(len(energy), dtype=bool))
-    return FirstErrorSteps(
-        energies=np.concatenate([np.zeros(0), *values]),
-        is_first_error=np.concatenate([np.zeros(0, dtype=bool), *marks]),
-        positions=np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(mark)) for mark in marks)]),
-        chains=chains,
-        unaligned=unaligned,
-    )

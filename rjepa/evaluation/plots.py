@@ -16,7 +16,14 @@ from PIL import Image
 
 from rjepa.evaluation.baselines import Group
 from rjepa.evaluation.leaderboard import ALL, Leaderboard
-from rjepa.evaluation.results import CurvePoint, EvaluationResult, Histogram, ProbabilityReport, TermEffect
+from rjepa.evaluation.results import (
+    CurvePoint,
+    EvaluationResult,
+    Histogram,
+    ProbabilityReport,
+    SizePoint,
+    TermEffect,
+)
 
 _DPI: Final = 90
 _COLOURS_KEPT: Final = 96
@@ -24,18 +31,26 @@ _GREY: Final = "#8a8f98"
 _INK: Final = "#2b2f36"
 _BLUE: Final = "#2f6fde"
 _RED: Final = "#c8503c"
-_COLOURS: Final[dict[Group, str]] = {"free": _GREY, "fitted": "#c99a2e", "rjepa": _BLUE, "ceiling": "#c9ced6"}
+_COLOURS: Final[dict[Group, str]] = {
+    "free": _GREY,
+    "fitted": "#c99a2e",
+    "label_free": "#7a9a6c",
+    "supervised": "#9a6cb0",
+    "rjepa": _BLUE,
+    "ceiling": "#c9ced6",
+}
 
 
 def draw_all(result: EvaluationResult) -> dict[str, bytes]:
     """Every picture of a report, PNG bytes by name."""
-    return {
+    pictures = {
         "leaderboard": draw_leaderboard(result.leaderboard),
         "energies": draw_energies(result.histogram),
         "reliability": draw_reliability(result.probability),
         "accuracy_by_k": draw_curve(result.curve),
         "attribution": draw_attribution(result.terms),
     }
+    return pictures | ({"data_size": draw_sizes(result.sizes)} if result.sizes else {})
 
 
 def draw_leaderboard(leaderboard: Leaderboard, domain: str = ALL) -> bytes:
@@ -130,6 +145,27 @@ def draw_attribution(terms: tuple[TermEffect, ...]) -> bytes:
         axes.invert_yaxis()
 
     return _render(draw, height=0.7 + 0.4 * max(len(terms), 2))
+
+
+def draw_sizes(points: tuple[SizePoint, ...]) -> bytes:
+    """Figures against the number of training chains, a line a variant and figure."""
+
+    def draw(axes: Axes) -> None:
+        for name, style in (("within_auroc", "-"), ("first_error_auroc", "--"), ("gap_closed", ":")):
+            for variant in dict.fromkeys(point.variant for point in points):
+                line = sorted(
+                    (point.chains, getattr(point, name))
+                    for point in points
+                    if point.variant == variant and getattr(point, name) is not None
+                )
+                if line:
+                    label = f"{variant}: {name.replace('_', ' ')}"
+                    axes.plot(*zip(*line, strict=True), marker="o", markersize=3, linestyle=style, label=label)
+        axes.set_xscale("log")
+        axes.set(xlabel="right training chains", ylim=(0, 1))
+        axes.legend(frameon=False, fontsize=7)
+
+    return _render(draw, height=3.8)
 
 
 def _render(draw: Callable[[Axes], None], *, width: float = 6.4, height: float = 3.4) -> bytes:

@@ -3,8 +3,8 @@
 A pool is built once from rollouts; what is done with it lives in `rjepa.evaluation.baselines` and `evaluating`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -36,6 +36,7 @@ class CandidatePool:
         candidates: `[P][K]`.
         greedy: `[P]`.
         energies: `[P][K]`, each an array of the energies of segments 1.. of that chain.
+        extra: further scores by name, float64 `[P, K]`, higher is better: the baselines of `rjepa.evaluation.rivals`.
 
     Raises:
         ValueError: the lists do not have these shapes, or a candidate belongs to another problem.
@@ -45,6 +46,7 @@ class CandidatePool:
     candidates: Sequence[Sequence[Candidate]]
     greedy: Sequence[Candidate]
     energies: Sequence[Sequence[FloatArray]]
+    extra: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.problems)
@@ -72,15 +74,11 @@ class CandidatePool:
         Raises:
             ValueError: there are more or fewer energies than candidates.
         """
-        expected = sum(len(row) for row in rollouts.candidates)
-        if len(energies) != expected:
-            raise ValueError(f"{expected} candidates but energies of {len(energies)} chains")
-        flat = iter([np.asarray(values, dtype=np.float64) for values in energies])
         return cls(
             problems=rollouts.problems,
             candidates=rollouts.candidates,
             greedy=rollouts.greedy,
-            energies=[[next(flat) for _ in row] for row in rollouts.candidates],
+            energies=_by_problem(energies, [len(row) for row in rollouts.candidates]),
         )
 
     def __len__(self) -> int:
@@ -92,9 +90,9 @@ class CandidatePool:
 
     @cached_property
     def features(self) -> dict[str, FloatArray]:
-        """Each of `rjepa.inference.aggregate.FEATURES`, float64 `[P, K]`."""
+        """Each of `rjepa.inference.aggregate.FEATURES`, and what is in `extra`: float64 `[P, K]`."""
         flat = chain_features([c for row in self.candidates for c in row], [e for row in self.energies for e in row])
-        return {name: values.reshape(len(self), self.num_candidates) for name, values in flat.items()}
+        return {name: values.reshape(len(self), self.num_candidates) for name, values in flat.items()} | {**self.extra}
 
     @cached_property
     def ids(self) -> IntArray:
@@ -131,7 +129,16 @@ class CandidatePool:
             [self.candidates[i] for i in indices],
             [self.greedy[i] for i in indices],
             [self.energies[i] for i in indices],
+            {name: scores[indices] for name, scores in self.extra.items()},
         )
+
+    def with_energies(self, energies: Sequence[npt.ArrayLike]) -> "CandidatePool":
+        """The same candidates seen by another world model; `energies` as for `from_rollouts`."""
+        return replace(self, energies=_by_problem(energies, [len(row) for row in self.candidates]))
+
+    def with_extra(self, extra: Mapping[str, FloatArray]) -> "CandidatePool":
+        """The same candidates with further scores beside those there are."""
+        return replace(self, extra={**self.extra, **extra})
 
     def split(self, split: Split) -> "CandidatePool":
         """The pool of one split's problems."""
@@ -148,3 +155,10 @@ class CandidatePool:
                 dtype=bool,
             )
         )
+
+
+def _by_problem(energies: Sequence[npt.ArrayLike], counts: Sequence[int]) -> list[list[FloatArray]]:
+    if len(energies) != sum(counts):
+        raise ValueError(f"{sum(counts)} candidates but energies of {len(energies)} chains")
+    flat = iter([np.asarray(values, dtype=np.float64) for values in energies])
+    return [[next(flat) for _ in range(count)] for count in counts]

@@ -13,10 +13,9 @@ from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from rjepa.evaluation.baselines import METHOD
 from rjepa.evaluation.leaderboard import HEADINGS, display_cells
 from rjepa.evaluation.plots import draw_all
-from rjepa.evaluation.results import EvaluationResult, GalleryCandidate
+from rjepa.evaluation.results import CurvePoint, EvaluationResult, GalleryCandidate
 from rjepa.files import atomic_path, write_text
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -63,8 +62,11 @@ def render_html(result: EvaluationResult, pictures: dict[str, bytes], *, title: 
         headings=HEADINGS,
         kinds=_KINDS,
         cells=display_cells,
-        label=lambda key: METHOD[key].label,
+        label=lambda key: result.leaderboard.row(key).label,
         number=lambda value: "-" if value is None else f"{value:.3f}",
+        signed=lambda value: "-" if value is None else f"{value:+.2f}",
+        ks=sorted({point.k for point in result.curve}),
+        curve=_curve_rows(result),
         steps=_steps,
     )
 
@@ -74,14 +76,29 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _steps(candidate: GalleryCandidate) -> list[tuple[str, float | None, bool]]:
-    """Text, energy and whether it is the first error, for each step and then the answer line."""
+def _curve_rows(result: EvaluationResult) -> list[tuple[str, list[CurvePoint]]]:
+    """Points of each method by its label, in the order of K."""
+    rows: dict[str, list[CurvePoint]] = {}
+    for point in sorted(result.curve, key=lambda point: point.k):
+        rows.setdefault(point.label, []).append(point)
+    return list(rows.items())
+
+
+def _steps(candidate: GalleryCandidate) -> list[tuple[str, float | None, bool, float]]:
+    """Text, energy, whether it is the first error, and energy as a share of the chain's highest, for each step and then
+    the answer line."""
     texts = [*candidate.steps]
     if candidate.final_answer is not None:
         texts.append(f"Answer: {candidate.final_answer}")
+    highest = max(candidate.energies, default=0.0)
     rows = zip_longest(texts, candidate.energies)
     return [
-        ("(a line that was not read)" if text is None else text, energy, index == candidate.first_error_step)
+        (
+            "(a line that was not read)" if text is None else text,
+            energy,
+            index == candidate.first_error_step,
+            max(energy, 0.0) / highest if energy is not None and highest > 0 else 0.0,
+        )
         for index, (text, energy) in enumerate(rows)
     ]
 

@@ -13,21 +13,27 @@ from rjepa.inference.rerank import FrozenValue
 
 
 class Comparison(FrozenValue):
-    """Two methods on the same problems: paired bootstrap of the difference, and McNemar's exact test."""
+    """Two methods on the same problems: paired bootstrap of the difference and, of accuracies, McNemar's exact test.
+
+    p-values are adjusted (Holm) over one family: all comparisons of one R-JEPA by one metric in one domain.
+    """
 
     method: str
     against: str
+    label: str = ""
+    against_label: str = ""
+    metric: Literal["accuracy", "within_auroc"] = "accuracy"
     domain: str
-    problems: int
-    difference: float = Field(description="accuracy of `method` minus accuracy of `against`")
+    problems: int = Field(description="that both have a value for: for within_auroc those with right and wrong ones")
+    difference: float = Field(description="of `method` minus of `against`")
     ci_low: float
     ci_high: float
     p_bootstrap: float
-    p_bootstrap_holm: float = Field(description="adjusted over the comparisons of this domain")
-    only_method: int = Field(description="problems that only `method` got right")
-    only_against: int
-    p_mcnemar: float
-    p_mcnemar_holm: float
+    p_bootstrap_holm: float
+    only_method: int | None = Field(None, description="problems that only `method` got right")
+    only_against: int | None = None
+    p_mcnemar: float | None = None
+    p_mcnemar_holm: float | None = None
 
 
 class Bin(FrozenValue):
@@ -43,7 +49,10 @@ class Bin(FrozenValue):
 class ProbabilityReport(FrozenValue):
     """P(correct) of the answer handed out, one a problem."""
 
-    ece: float
+    ece: float = Field(description="10 bins of equal width")
+    ece_debiased: float | None = Field(
+        None, description="15 bins of equal size, root mean square, less what chance adds to each"
+    )
     ece_by_chance: float = Field(description="ECE of perfect probabilities on as many answers: the floor")
     aurc: float = Field(description="area under risk against coverage; lower is better")
     bins: tuple[Bin, ...]
@@ -66,11 +75,14 @@ class FeatureRow(FrozenValue):
     feature: str
     within_auroc: float | None
     pooled_auroc: float | None
+    within_no_length: float | None = Field(None, description="of what a regression on tokens and steps leaves")
+    within_same_steps: float | None = Field(None, description="among candidates of a problem with as many steps")
     best_of: float = Field(description="accuracy of the best of K by this feature")
 
 
 class TermEffect(FrozenValue):
-    """One term of the combination: its worth on validation, and what its removal costs on the test problems."""
+    """One term of the combination: its worth on validation, and what its removal costs on the test problems (the other
+    weights as they were; refitted on validation where there is a refit)."""
 
     validation: TermAttribution
     accuracy_without: float
@@ -90,7 +102,11 @@ class FirstErrorReport(FrozenValue):
     """Do first wrong steps have more energy than the right steps before them and in right chains?"""
 
     domain: str
+    method: str = "rjepa"
     auroc: float | None
+    f1: float | None = Field(None, description="of `found` and `spared`, at the threshold fitted on validation")
+    found: float | None = Field(None, description="share of wrong chains whose first wrong step was named exactly")
+    spared: float | None = Field(None, description="share of right chains in which no step was flagged")
     position_auroc: float | None = Field(description="control: the step's position alone")
     chains: int = Field(description="chains with a located first error")
     segments: int
@@ -127,6 +143,60 @@ class GalleryItem(FrozenValue):
     candidates: tuple[GalleryCandidate, ...]
 
 
+class SeedFigures(FrozenValue):
+    """One training run of R-JEPA on the same candidates. `combined` is with log-probability and length, handed out as
+    its own calibration says."""
+
+    variant: str
+    seed: int
+    within_auroc: float | None
+    within_auroc_combined: float | None
+    accuracy: float
+    gap_closed: float | None
+    accuracy_combined: float
+    gap_closed_combined: float | None
+    first_error_auroc: float | None
+    ece: float
+
+
+class Spread(FrozenValue):
+    """A figure over the seeds of one variant."""
+
+    variant: str
+    figure: str
+    seeds: int
+    mean: float
+    deviation: float | None = Field(description="sample standard deviation; None for one seed")
+    lowest: float
+    highest: float
+
+
+class Target(FrozenValue):
+    """One row of science.md's targets: what was asked, what was measured on these test problems."""
+
+    name: str
+    figure: str
+    wanted: str
+    value: float | None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    against: str | None = Field(None, description="the rival it must beat: the best of those named")
+    difference: float | None = None
+    p_holm: float | None = None
+    met: bool
+
+
+class SizePoint(FrozenValue):
+    """One run of a data-size curve, as `rjepa report --runs` reads it."""
+
+    chains: int = Field(gt=0, description="right training chains")
+    variant: str = "pure"
+    parameters: int | None = None
+    within_auroc: float | None = None
+    gap_closed: float | None = None
+    first_error_auroc: float | None = None
+
+
 class EvaluationResult(FrozenValue):
     """Everything the report shows."""
 
@@ -139,13 +209,18 @@ class EvaluationResult(FrozenValue):
     features: tuple[FeatureRow, ...]
     terms: tuple[TermEffect, ...]
     histogram: Histogram
-    first_error: tuple[FirstErrorReport, ...] = Field(description='"all" first, then by domain')
+    first_error: tuple[FirstErrorReport, ...] = Field(description='"all" first, then by domain, for each R-JEPA')
     gallery: tuple[GalleryItem, ...]
     problems: int
     mixed_problems: int
     unjudged_problems: int = Field(description="left out: no gold answer")
     num_candidates: int
     seed: int
+    variant: str | None = Field(None, description="name of the run behind the rows called R-JEPA")
+    seeds: tuple[SeedFigures, ...] = ()
+    spreads: tuple[Spread, ...] = ()
+    targets: tuple[Target, ...] = ()
+    sizes: tuple[SizePoint, ...] = ()
 
     def save(self, path: Path) -> None:
         """Atomically write as JSON."""

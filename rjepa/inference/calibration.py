@@ -39,6 +39,7 @@ MINIMUM_MIXED: Final = 20
 """Problems with both right and wrong candidates. Three weights fitted on fewer are mostly noise."""
 
 LENGTH_FEATURE: Final = "tokens"
+_FITTED: Final = (*ENERGY_FEATURES, *LOGPROB_FEATURES, LENGTH_FEATURE)
 _SYMBOLS: Final[dict[TermName, str]] = {"logprob": "alpha", "energy": "beta", "length": "gamma"}
 
 
@@ -65,6 +66,9 @@ class ScoreCalibration(FrozenValue):
     attribution: tuple[TermAttribution, ...]
     auroc: dict[ScoreName, float] = Field(description="within-problem AUROC on validation, in sample")
     loss: float = Field(description="pairwise loss of `combined` on validation, in nats")
+    step_threshold: float | None = Field(
+        None, description="a step with more energy is named as wrong: best F1 on validation chains with judged steps"
+    )
     problems: int
     mixed_problems: int
     num_candidates: int
@@ -159,7 +163,7 @@ def fit_calibration(
     Raises:
         InvalidInputError: fewer than `minimum_mixed` problems have both right and wrong candidates.
     """
-    table = _Table(features, correct)
+    table = _Table(features, correct, _FITTED)
     if table.pairs.problems < max(minimum_mixed, 1):
         raise InvalidInputError(
             f"the calibration needs at least {minimum_mixed} validation problems with both right and wrong "
@@ -198,14 +202,32 @@ def fit_calibration(
     )
 
 
+def fit_alone(features: Features, correct: BoolArray, ids: IntArray, name: str, sign: float = 1.0) -> CompositeScore:
+    """One feature as a score, standardised, with the sharpness at which it weighs votes best.
+
+    Args:
+        features: at least `name`, float64 `[problems, candidates]`.
+        sign: -1 for a feature of which less is better.
+    """
+    alone = CompositeScore(terms=(_Table(features, correct, [name]).term("rival", name, sign),))
+    return alone.model_copy(update={"sharpness": fit_sharpness(alone.score(features), ids, correct)})
+
+
+def fit_with_logprob(features: Features, correct: BoolArray, ids: IntArray, name: str) -> CompositeScore:
+    """What R-JEPA's energy is given in `combined`, for another score: the best log-probability feature and length."""
+    table = _Table(features, correct, [name, *LOGPROB_FEATURES, LENGTH_FEATURE])
+    choices = [(logprob, name, LENGTH_FEATURE) for logprob in LOGPROB_FEATURES]
+    combined = _best_fit(table, ("logprob", "rival", "length"), choices)
+    return combined.model_copy(update={"sharpness": fit_sharpness(combined.score(features), ids, correct)})
+
+
 class _Table:
     """Features with mean 0 and deviation 1 over all candidates that have a value, and their (right, wrong) pairs."""
 
-    _NAMES: Final = (*ENERGY_FEATURES, *LOGPROB_FEATURES, LENGTH_FEATURE)
-
-    def __init__(self, features: Features, correct: BoolArray) -> None:
+    def __init__(self, features: Features, correct: BoolArray, names: Sequence[str]) -> None:
+        self._names = list(names)
         self._moments: dict[str, tuple[float, float]] = {}
-        for name in self._NAMES:
+        for name in self._names:
             known = features[name][np.isfinite(features[name])]
             spread = float(known.std()) if known.size else 0.0
             # A constant feature says nothing: left unscaled, its standardised value is 0.
@@ -218,7 +240,7 @@ class _Table:
         return ScoreTerm(term=term, feature=feature, weight=weight, center=center, scale=scale)
 
     def keep(self, names: Sequence[str]) -> Pairs:
-        return self.pairs.keep([self._NAMES.index(name) for name in names])
+        return self.pairs.keep([self._names.index(name) for name in names])
 
     def score_pairs(self, score: CompositeScore) -> tuple[Pairs, FloatArray]:
         """Pairs of a score's features, and its weights with their signs."""

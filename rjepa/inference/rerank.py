@@ -15,7 +15,9 @@ from rjepa.inference.voting import NO_ANSWER, IntArray, answer_ids, pick, ranks,
 from rjepa.schemas import Candidate
 
 Selection = Literal["best_of", "vote", "top_k", "majority"]
-TermName = Literal["logprob", "energy", "length"]
+TermName = Literal["logprob", "energy", "length", "rival"]
+"""`rival` is a baseline's own score, higher is better; no release has one."""
+
 Reason = Literal["only_candidate", "no_answer", "unanimous", "best_score", "most_votes", "most_weight"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.evaluation.baselines import METHODS
-from rjepa.evaluation.evaluating import calibrate, evaluate
+from rjepa.evaluation.evaluating import Contender, calibrate, evaluate
 from rjepa.evaluation.leaderboard import ALL, Leaderboard
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import EvaluationResult
@@ -44,6 +44,7 @@ def test_choosing_lies_between_one_sample_and_the_oracle(result: EvaluationResul
     assert all(row.accuracy <= board.row("oracle", row.domain).accuracy for row in board.rows)
     assert board.row("rjepa_logprob").accuracy > board.row("logprob_length").accuracy
     assert board.row("rjepa").first_error_auroc == result.first_error[0].auroc > 0.6
+    assert 0 < result.first_error[0].f1 < 1
 
 
 def test_energies_that_know_the_truth_reach_the_oracle(pools: Pools) -> None:
@@ -80,7 +81,7 @@ def test_equal_seeds_give_equal_results_and_other_seeds_other_intervals(
 
 
 def test_each_combination_is_tested_against_majority_and_the_scores_without_rjepa(result: EvaluationResult) -> None:
-    overall = [test for test in result.comparisons if test.domain == ALL]
+    overall = [test for test in result.comparisons if test.domain == ALL and test.metric == "accuracy"]
     assert {(test.method, test.against) for test in overall} == {
         (method, rival)
         for method in ("rjepa_logprob", "rjepa_logprob_vote")
@@ -90,6 +91,47 @@ def test_each_combination_is_tested_against_majority_and_the_scores_without_rjep
         assert test.ci_low <= test.difference <= test.ci_high
         assert test.difference == pytest.approx((test.only_method - test.only_against) / test.problems)
         assert test.p_mcnemar <= test.p_mcnemar_holm and test.p_bootstrap <= test.p_bootstrap_holm
+
+
+def test_the_energy_alone_is_tested_against_every_score_without_labels(result: EvaluationResult) -> None:
+    alone = [test for test in result.comparisons if test.metric == "within_auroc" and test.method == "rjepa"]
+    ranked = {test.against: test for test in alone}
+    assert set(ranked) == {
+        "majority",
+        "shortest",
+        "logprob_sum",
+        "logprob_mean",
+        "logprob_min",
+        "logprob_tail",
+        "self_certainty",
+        "logprob_length",
+    }
+    board = result.leaderboard
+    for key, test in ranked.items():
+        difference = (board.row("rjepa").within_auroc or 0) - (board.row(key).within_auroc or 0)
+        assert test.difference == pytest.approx(difference) and test.p_mcnemar is None
+        assert test.problems == result.mixed_problems
+
+
+def test_several_runs_of_rjepa_share_the_candidates(pools: Pools, calibration: ScoreCalibration) -> None:
+    pool = pools(120, seed=2)
+    truth = [np.array([0.0 if c.is_correct else 1.0]) for row in pool.candidates for c in row]
+    noise = [np.array([value]) for value in np.random.default_rng(0).random(len(truth))]
+    runs = [Contender("pure", 1, noise, calibration), Contender("rank", 0, truth, calibration)]
+    found = evaluate(pool, calibration, resamples=100, contenders=runs, variant=("pure", 0))
+    board = found.leaderboard
+    assert board.row("rjepa").label == "R-JEPA pure" and board.row("rjepa_rank").label == "R-JEPA rank"
+    assert board.row("rjepa_rank").within_auroc == 1.0
+    assert board.row("rjepa_rank").accuracy == board.row("oracle").accuracy
+    assert {"rjepa_rank_vote", "rjepa_rank_logprob", "rjepa_rank_logprob_vote"} <= {row.method for row in board.rows}
+    assert [(run.variant, run.seed) for run in found.seeds] == [("pure", 0), ("pure", 1), ("rank", 0)]
+    spread = {row.figure: row for row in found.spreads if row.variant == "pure"}["within_auroc"]
+    first, second = (run.within_auroc or 0 for run in found.seeds[:2])
+    assert (spread.seeds, spread.mean) == (2, pytest.approx((first + second) / 2))
+    assert spread.deviation == pytest.approx(np.std([first, second], ddof=1)) and second == pytest.approx(0.5, abs=0.05)
+    assert {target.name for target in found.targets} >= {"pure, alone", "rank + log-probability", "P(correct)"}
+    assert not next(target for target in found.targets if target.name == "pure, alone").met
+    assert EvaluationResult.model_validate_json(found.model_dump_json()) == found
 
 
 def test_accuracy_against_k_starts_at_one_sample_and_ends_at_the_leaderboard(result: EvaluationResult) -> None:

@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import mannwhitneyu
+from sklearn.metrics import roc_auc_score
 
 from rjepa.evaluation.metrics import (
     area_under_risk_coverage,
     auroc,
     calibration_error_by_chance,
+    debiased_calibration_error,
     expected_calibration_error,
-    first_error_steps,
     gap_closed,
     pass_at_k,
     reliability,
@@ -26,6 +27,12 @@ def test_auroc_agrees_with_the_mann_whitney_statistic_ties_included() -> None:
     scores, positive = rng.integers(0, 12, size=200).astype(float), rng.random(200) < 0.3
     statistic = mannwhitneyu(scores[positive], scores[~positive]).statistic
     assert auroc(scores, positive) == pytest.approx(statistic / (positive.sum() * (~positive).sum()))
+
+
+def test_auroc_agrees_with_scikit_learn() -> None:
+    rng = np.random.default_rng(5)
+    scores, positive = rng.integers(0, 9, size=150).astype(float), rng.random(150) < 0.4
+    assert auroc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
 
 
 def test_auroc_of_one_kind_only_is_not_defined() -> None:
@@ -89,6 +96,27 @@ def test_perfect_probabilities_have_an_ece_no_larger_than_chance_allows() -> Non
     assert expected_calibration_error(chance**2, rng.random(4000) < chance) > 3 * floor
 
 
+def test_the_debiased_calibration_error_forgives_what_chance_does() -> None:
+    rng = np.random.default_rng(4)
+    chance = rng.random(1500)
+    fair = [debiased_calibration_error(chance, rng.random(1500) < chance) for _ in range(40)]
+    plain = [expected_calibration_error(chance, rng.random(1500) < chance) for _ in range(40)]
+    assert np.mean(fair) < np.mean(plain) < 0.04
+    off = debiased_calibration_error(np.clip(chance - 0.1, 0, 1), rng.random(1500) < chance)
+    assert off == pytest.approx(0.1, abs=0.035)
+    assert math.isnan(debiased_calibration_error(np.array([0.5]), np.array([True])))
+
+
+def test_the_debiased_calibration_error_by_hand() -> None:
+    # Two bins of three: 1/3 right at 0.3, 2/3 right at 0.9; each share varies by (1/3)(2/3)/2 = 1/9.
+    chance, right = np.array([0.3] * 3 + [0.9] * 3), np.array([True, False, False, True, True, False])
+    squared = 0.5 * ((0.3 - 1 / 3) ** 2 - 1 / 9) + 0.5 * ((0.9 - 2 / 3) ** 2 - 1 / 9)
+    assert squared < 0 and debiased_calibration_error(chance, right, bins=2) == 0.0
+    right = np.array([True] * 3 + [False] * 3)
+    expected = math.sqrt(0.5 * 0.7**2 + 0.5 * 0.9**2)
+    assert debiased_calibration_error(chance, right, bins=2) == pytest.approx(expected)
+
+
 def test_risk_against_coverage_by_hand_and_blind_to_the_order_of_ties() -> None:
     right = np.array([True, False, True, False])
     # risks at coverages 1/4 .. 4/4: 0, 1/2, 1/3, 1/2
@@ -96,20 +124,6 @@ def test_risk_against_coverage_by_hand_and_blind_to_the_order_of_ties() -> None:
         (0 + 1 / 2 + 1 / 3 + 1 / 2) / 4
     )
     assert area_under_risk_coverage(np.full(4, 0.5), right) == pytest.approx(0.5)
-
-
-def test_steps_after_the_first_error_do_not_count() -> None:
-    chains = [np.array([1.0, 5.0, 0.0, 9.0]), np.array([2.0, 2.5]), np.array([7.0]), np.array([8.0, 8.0])]
-    steps = first_error_steps(chains, [1, None, None, 5], [False, True, False, False])
-    assert steps.energies.tolist() == [1.0, 5.0, 2.0, 2.5]
-    assert steps.is_first_error.tolist() == [False, True, False, False]
-    assert steps.positions.tolist() == [0, 1, 0, 1]
-    assert (steps.chains, steps.unaligned, steps.auroc()) == (1, 1, 1.0)
-    assert steps.position_auroc() == pytest.approx((1 + 1 + 0.5) / 3)
-
-
-def test_no_chain_at_all_gives_no_first_error_auroc() -> None:
-    assert math.isnan(first_error_steps([], [], []).auroc())
 
 
 @given(arrays(np.float64, (6, 5), elements=st.floats(-3, 3)), arrays(bool, (6, 5)))

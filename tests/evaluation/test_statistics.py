@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
 
 from rjepa.evaluation import statistics
 from rjepa.evaluation.statistics import Resamples, bootstrap_p_value, holm, interval, mcnemar
@@ -63,12 +65,15 @@ def test_mcnemar_agrees_with_the_binomial_test(only_first: int, only_second: int
     total = only_first + only_second
     expected = binomtest(only_first, total).pvalue if total else 1.0
     assert test.p_value == pytest.approx(expected)
+    assert test.p_value == pytest.approx(statsmodels_mcnemar([[1, only_first], [only_second, 1]], exact=True).pvalue)
 
 
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+    many = np.random.default_rng(0).random(30).tolist()
+    assert holm(many) == pytest.approx(multipletests(many, method="holm")[1].tolist())
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))

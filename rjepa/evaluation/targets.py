@@ -1,0 +1,166 @@
+"""Figures of every seed, their spread, and whether science.md's targets are met on these test problems.
+
+A target that asks for "significantly" is met where the paired bootstrap's Holm-adjusted p-value lies below 0.05 for
+every rival it names, and the difference is positive.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from rjepa.evaluation.baselines import METHOD, CandidateTable, Variant, choose_by_rjepa
+from rjepa.evaluation.first_error import first_error_steps
+from rjepa.evaluation.leaderboard import ALL, Leaderboard, LeaderboardRow
+from rjepa.evaluation.measures import judged_steps
+from rjepa.evaluation.metrics import (
+    expected_calibration_error,
+    gap_closed,
+    mean_if_any,
+    none_if_undefined,
+    within_problem_auroc,
+)
+from rjepa.evaluation.pool import CandidatePool
+from rjepa.evaluation.results import Comparison, FirstErrorReport, ProbabilityReport, SeedFigures, Spread, Target
+from rjepa.inference.calibration import ScoreCalibration
+
+LEVEL: Final = 0.05
+WITHIN_AUROC: Final = 0.80
+PURE_GAP: Final = 0.50
+RANK_GAP: Final = 0.65
+FIRST_ERROR: Final = 0.80
+ECE: Final = 0.03
+_NAMES: Final = ("rjepa", "rjepa_rank")
+"""Keys of the `pure` and the `rank` variant in a report of both."""
+
+
+def seed_figures(pool: CandidatePool, calibration: ScoreCalibration, variant: str, seed: int) -> SeedFigures:
+    """What one training run reaches on the candidates of a pool that holds its energies."""
+    table = CandidateTable.of(pool)
+    run = Variant(METHOD["rjepa"], table, calibration)
+    choices = choose_by_rjepa(run)
+    alone, served = choices["rjepa"], choices[run.served]
+    floor, ceiling = float(table.correct.mean()), float(table.correct.any(axis=1).mean())
+    p_correct = calibration.p_correct(table.features, table.ids)
+    chosen = np.take_along_axis(p_correct, served.chosen[:, None], axis=1)[:, 0]
+    return SeedFigures(
+        variant=variant,
+        seed=seed,
+        within_auroc=mean_if_any(within_problem_auroc(alone.scores, table.correct)),
+        within_auroc_combined=mean_if_any(within_problem_auroc(choices["rjepa_logprob"].scores, table.correct)),
+        accuracy=float(alone.correct.mean()),
+        gap_closed=none_if_undefined(float(gap_closed(alone.correct.mean(), floor, np.array(ceiling)))),
+        accuracy_combined=float(served.correct.mean()),
+        gap_closed_combined=none_if_undefined(float(gap_closed(served.correct.mean(), floor, np.array(ceiling)))),
+        first_error_auroc=none_if_undefined(first_error_steps(*judged_steps(pool)).auroc()),
+        ece=expected_calibration_error(chosen, served.correct > 0.5),
+    )
+
+
+def spread_over_seeds(figures: Sequence[SeedFigures]) -> tuple[Spread, ...]:
+    """Mean, deviation and range of every figure over the seeds of each variant."""
+    rows = []
+    for variant in dict.fromkeys(run.variant for run in figures):
+        runs = [run.model_dump(exclude={"variant", "seed"}) for run in figures if run.variant == variant]
+        for name in runs[0]:
+            values = np.array([run[name] for run in runs if run[name] is not None], dtype=np.float64)
+            if values.size:
+                rows.append(
+                    Spread(
+                        variant=variant,
+                        figure=name,
+                        seeds=len(values),
+                        mean=float(values.mean()),
+                        deviation=float(values.std(ddof=1)) if len(values) > 1 else None,
+                        lowest=float(values.min()),
+                        highest=float(values.max()),
+                    )
+                )
+    return tuple(rows)
+
+
+def judge_targets(
+    board: Leaderboard,
+    comparisons: Sequence[Comparison],
+    first_error: Sequence[FirstErrorReport],
+    probability: ProbabilityReport,
+    served: Mapping[str, str],
+) -> tuple[Target, ...]:
+    """The targets of science.md. Those of the `rank` variant are there where the report holds it.
+
+    Args:
+        served: by key of a variant, key of the method that its calibration (fitted on validation) hands out.
+    """
+    rows = {row.method: row for row in board.domain(ALL)}
+    tests = {(test.method, test.against, test.metric): test for test in comparisons if test.domain == ALL}
+    pure, rank = _NAMES
+    free = [row.method for row in rows.values() if row.group in ("free", "fitted", "label_free")]
+    labelled = [row.method for row in rows.values() if row.group == "supervised"]
+    found = [_ranking(rows[pure], free, tests, rows)]
+    without = ["logprob_length", "logprob_length_vote"]
+    found.append(_gap("pure + log-probability", served[pure], PURE_GAP, without, rows, tests))
+    if rank in rows:
+        found.append(_gap("rank + log-probability", served[rank], RANK_GAP, labelled, rows, tests))
+    for report in first_error:
+        if report.domain == ALL:
+            reached = report.auroc is not None and report.auroc >= FIRST_ERROR
+            name = f"first wrong step, {rows[report.method].label}"
+            found.append(
+                Target(name=name, figure="AUROC", wanted=f">= {FIRST_ERROR:.2f}", value=report.auroc, met=bool(reached))
+            )
+    found.append(
+        Target(
+            name="P(correct)", figure="ECE", wanted=f"<= {ECE:.2f}", value=probability.ece, met=probability.ece <= ECE
+        )
+    )
+    return tuple(found)
+
+
+def _ranking(
+    row: LeaderboardRow,
+    rivals: Sequence[str],
+    tests: Mapping[tuple[str, str, str], Comparison],
+    rows: Mapping[str, LeaderboardRow],
+) -> Target:
+    asked = [tests[key] for rival in rivals if (key := (row.method, rival, "within_auroc")) in tests]
+    hardest = min(asked, key=lambda test: test.difference, default=None)
+    beaten = bool(asked) and all(test.difference > 0 and test.p_bootstrap_holm < LEVEL for test in asked)
+    return Target(
+        name="pure, alone",
+        figure="within-problem AUROC",
+        wanted=f">= {WITHIN_AUROC:.2f}, above every free and label-free baseline",
+        value=row.within_auroc,
+        ci_low=row.within_low,
+        ci_high=row.within_high,
+        against=None if hardest is None else rows[hardest.against].label,
+        difference=None if hardest is None else hardest.difference,
+        p_holm=None if hardest is None else hardest.p_bootstrap_holm,
+        met=row.within_auroc is not None and row.within_auroc >= WITHIN_AUROC and beaten,
+    )
+
+
+def _gap(
+    name: str,
+    ours: str,
+    wanted: float,
+    rivals: Sequence[str],
+    rows: Mapping[str, LeaderboardRow],
+    tests: Mapping[tuple[str, str, str], Comparison],
+) -> Target:
+    """A variant with log-probability, as its calibration hands out answers, against the rivals it is tested with."""
+    asked = [tests[key] for rival in rivals if (key := (ours, rival, "accuracy")) in tests]
+    hardest = min(asked, key=lambda test: test.difference, default=None)
+    beaten = bool(asked) and all(test.difference > 0 and test.p_bootstrap_holm < LEVEL for test in asked)
+    row = rows[ours]
+    return Target(
+        name=name,
+        figure="gap closed",
+        wanted=f">= {wanted:.2f}, above {'supervised baselines' if 'rank' in name else 'the best without R-JEPA'}",
+        value=row.gap_closed,
+        ci_low=row.gap_low,
+        ci_high=row.gap_high,
+        against=None if hardest is None else rows[hardest.against].label,
+        difference=None if hardest is None else hardest.difference,
+        p_holm=None if hardest is None else hardest.p_bootstrap_holm,
+        met=row.gap_closed is not None and row.gap_closed >= wanted and beaten,
+    )

@@ -44,6 +44,10 @@ class Home:
         """Permanent and immutable once released."""
         return self.root / "datasets" / check_tag(dataset, "dataset version")
 
+    def statement_index(self, name: str) -> Path:
+        """What is remembered of the statements of one part: a cache, made again where it is missing."""
+        return self.root / "index" / "statements" / f"{name}.safetensors"
+
     def student(self, llm_tag: str) -> Path:
         """A student's resolved record and, where it was trained here, its weights."""
         return self.root / "students" / check_tag(llm_tag)

@@ -19,6 +19,9 @@ from rjepa.files import atomic_path
 
 Record = TypeVar("Record", bound=BaseModel)
 
+_GROUP_ROWS = 32_768
+"""Rows that are read to get at one of them; a file with fewer rows is one group."""
+
 _SCALARS: dict[type, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -44,7 +47,7 @@ def write_records(path: Path, model: type[Record], records: Iterable[Record]) ->
         rows.append(row)
     table = pa.Table.from_pylist(rows, schema=arrow_schema(model))
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", row_group_size=_GROUP_ROWS)
 
 
 def read_records(path: Path, model: type[Record]) -> list[Record]:

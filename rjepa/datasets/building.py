@@ -5,56 +5,72 @@ Where records come from lives in `sources`, how files are kept in `stages`, what
 """
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
+from rjepa.datasets.growing import draw, known_statements, parent_manifest, removed_ids, take_over
 from rjepa.datasets.manifest import build_manifest
+from rjepa.datasets.novelty import Novel, select_new
+from rjepa.datasets.parts import MANIFEST, Part
 from rjepa.datasets.recipe import DatasetRecipe
-from rjepa.datasets.sources import corrupted_chain, source_pairs
-from rjepa.datasets.splits import SPLITS, check_leaks, deduplicate, interleave
+from rjepa.datasets.sources import corrupted_chain
+from rjepa.datasets.splits import SPLITS, check_leaks, interleave
 from rjepa.datasets.stages import (
-    MANIFEST,
+    PROBLEMS,
+    STAGES,
+    TEACHER_CHAINS,
+    VALIDATED_CHAINS,
     Stage,
-    content_version,
+    data_version,
     released_manifest,
     released_report,
     store,
     stored_report,
 )
 from rjepa.errors import CorruptError
-from rjepa.files import sha256_file, write_json
+from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home
+from rjepa.problems.importing import UNKNOWN_LICENCE
 from rjepa.progress import Progress, silent
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.stages import StageReport
 from rjepa.tables import Record, read_records
 from rjepa.validation.judge import judged
 
-PROBLEMS = Stage("problems", Problem)
-TEACHER_CHAINS = Stage("teacher_chains", ChainOfThought)
-VALIDATED_CHAINS = Stage("validated_chains", ChainOfThought)
-STAGES = (PROBLEMS, TEACHER_CHAINS, VALIDATED_CHAINS)
-
+NEAR_REPORT = "near_duplicates.json"
+"""Beside the problems: every near-duplicate that was left out, what it is like, and how like."""
 _PROGRESS_EVERY = 500
 
 
 def build_problems(home: Home, recipe: DatasetRecipe, progress: Progress = silent) -> StageReport:
-    """Write problems.parquet: distinct problems, each in one split, mixed over domains.
+    """Write problems.parquet: distinct problems, each in one split, mixed over domains. A version that grows from
+    another writes only what is new; what its parent has stays where it is.
 
     Raises:
         CorruptError: a statement or structure lies in two splits, or an imported file was changed.
         InvalidInputError: the dataset was released from another recipe.
+        NotFoundError: the parent is not released.
     """
     made = released_report(home, recipe, PROBLEMS)
+    base = take_over(home, recipe)
     if made is not None:
         return made
-    drawn = [problem for problem, _ in source_pairs(home, recipe, progress)]
-    distinct, removed = deduplicate(drawn)
-    problems = interleave(distinct)
+    known = known_statements(home, recipe, base)
+    drawn = draw(home, recipe, progress)
+    forgotten = removed_ids(home, recipe)
+    wanted = [each.problem for each in drawn if each.problem.problem_id not in forgotten]
+    novel = select_new(wanted, known, recipe.near_duplicates)
+    problems = interleave(novel.problems)
     check_leaks(problems, recipe.name)
     by_split = Counter(problem.split for problem in problems)
-    metadata: dict[str, int | float | str] = {"problems": len(problems), "duplicates_removed": removed}
+    metadata: dict[str, int | float | str] = {"problems": len(problems), **novel.left_out}
     metadata |= {f"problems_{split}": by_split[split] for split in SPLITS}
-    metadata["licence_unknown"] = sum(problem.licence == "unknown" for problem in problems)
+    metadata["licence_unknown"] = sum(problem.licence == UNKNOWN_LICENCE for problem in problems)
+    if base is not None:
+        metadata["problems_of_parent"] = sum(part.rows for part in base.parts[PROBLEMS.name])
+    if recipe.near_duplicates is not None:
+        _keep_near_report(home, recipe, novel)
     return store(home, recipe, PROBLEMS, problems, metadata)
 
 
@@ -69,8 +85,8 @@ def build_teacher_chains(home: Home, recipe: DatasetRecipe, progress: Progress =
     if made is not None:
         return made
     problems = _read(home, recipe, PROBLEMS, Problem)
-    gold = {problem.problem_id: chain for problem, chain in source_pairs(home, recipe, progress)}
-    missing = [problem.problem_id for problem in problems if problem.problem_id not in gold]
+    drawn = {each.problem.problem_id: each for each in draw(home, recipe, progress)}
+    missing = [problem.problem_id for problem in problems if problem.problem_id not in drawn]
     if missing:
         raise CorruptError(
             f"problems of {recipe.name} were made by another recipe or other code ({len(missing)} are not its own)",
@@ -79,11 +95,11 @@ def build_teacher_chains(home: Home, recipe: DatasetRecipe, progress: Progress =
     chains: list[ChainOfThought] = []
     corrupted = 0
     for problem in problems:
-        chain = gold[problem.problem_id]
+        chain = drawn[problem.problem_id].chain
         if chain is None or problem.split == "test":
             continue
         chains.append(chain)
-        wrong = corrupted_chain(recipe, problem, chain)
+        wrong = corrupted_chain(drawn[problem.problem_id].recipe, problem, chain)
         if wrong is not None:
             chains.append(wrong)
             corrupted += 1
@@ -126,29 +142,8 @@ def release_dataset(home: Home, recipe: DatasetRecipe) -> StageReport:
     """
     manifest = released_manifest(home, recipe)
     if manifest is None:
-        folder = home.dataset(recipe.name)
-        problems = _read(home, recipe, PROBLEMS, Problem)
-        chains = _read(home, recipe, VALIDATED_CHAINS, ChainOfThought)
-        drafts = _read(home, recipe, TEACHER_CHAINS, ChainOfThought)
-        check_leaks(problems, recipe.name)
-        reports = {stage: stored_report(home, recipe.name, stage) for stage in STAGES}
-        for stage, records in zip(STAGES, (problems, drafts, chains), strict=True):
-            if content_version(records) != reports[stage].data_version:
-                raise CorruptError(
-                    f"{folder / stage.file} does not match its report", cure=f"materialise {stage.name} again"
-                )
-        _check_chains_belong(recipe, drafts, chains)
-        manifest = build_manifest(recipe, problems, chains, {stage.name: r for stage, r in reports.items()})
-        manifest["date"] = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest["files"] = {
-            stage.file: {
-                "sha256": sha256_file(folder / stage.file),
-                "bytes": (folder / stage.file).stat().st_size,
-                "rows": len(records),
-            }
-            for stage, records in zip(STAGES, (problems, drafts, chains), strict=True)
-        }
-        write_json(folder / MANIFEST, manifest)
+        manifest = _manifest(home, recipe)
+        write_json(home.dataset(recipe.name) / MANIFEST, manifest)
     rate = manifest["validation_rate"]
     return StageReport(
         manifest["data_hash"],
@@ -164,8 +159,50 @@ def release_dataset(home: Home, recipe: DatasetRecipe) -> StageReport:
     )
 
 
+def _manifest(home: Home, recipe: DatasetRecipe) -> dict[str, Any]:
+    folder = home.dataset(recipe.name)
+    problems = _read(home, recipe, PROBLEMS, Problem)
+    chains = _read(home, recipe, VALIDATED_CHAINS, ChainOfThought)
+    drafts = _read(home, recipe, TEACHER_CHAINS, ChainOfThought)
+    own = dict(zip(STAGES, (problems, drafts, chains), strict=True))
+    reports = {stage: stored_report(home, recipe.name, stage) for stage in STAGES}
+    for stage, records in own.items():
+        if data_version(recipe, records) != reports[stage].data_version:
+            raise CorruptError(
+                f"{folder / stage.file} does not match its report", cure=f"materialise {stage.name} again"
+            )
+    check_leaks(problems, recipe.name)
+    _check_chains_belong(recipe, drafts, chains)
+    base = take_over(home, recipe)
+    parent = parent_manifest(home, recipe) if base is not None else None
+    removed = base.removed if base is not None else None
+    by_name = {stage.name: report for stage, report in reports.items()}
+    manifest = build_manifest(recipe, problems, chains, by_name, parent, removed)
+    manifest["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    parts = {stage.name: list(base.parts[stage.name]) if base is not None else [] for stage in STAGES}
+    for stage, records in own.items():
+        path = folder / stage.file
+        parts[stage.name].append(Part(recipe.name, stage.file, sha256_file(path), path.stat().st_size, len(records)))
+    manifest["parts"] = {stage: [asdict(part) for part in listed] for stage, listed in parts.items()}
+    manifest["files"] = {
+        part.file: {"sha256": part.sha256, "bytes": part.bytes, "rows": part.rows}
+        for listed in parts.values()
+        for part in listed
+        if part.dataset == recipe.name
+    }
+    return manifest
+
+
 def _read(home: Home, recipe: DatasetRecipe, stage: Stage, model: type[Record]) -> list[Record]:
+    """A version's own records: what it took over was judged and released before."""
     return read_records(home.dataset(recipe.name) / stage.file, model)
+
+
+def _keep_near_report(home: Home, recipe: DatasetRecipe, novel: Novel) -> None:
+    path = home.dataset(recipe.name) / NEAR_REPORT
+    report = {"threshold": recipe.near_duplicates, "left_out": novel.near}
+    if not path.exists() or read_json(path) != report:
+        write_json(path, report)
 
 
 def _check_chains_belong(recipe: DatasetRecipe, drafts: list[ChainOfThought], chains: list[ChainOfThought]) -> None:

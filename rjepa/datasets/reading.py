@@ -1,12 +1,14 @@
 """Read a dataset, and verify that it is what its manifest says."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from rjepa.datasets.building import PROBLEMS, STAGES, VALIDATED_CHAINS
-from rjepa.datasets.recipe import load_recipe
+from rjepa.datasets.leaks import measure_leaks
+from rjepa.datasets.parts import MANIFEST, part_paths, released_parts
+from rjepa.datasets.recipe import DatasetRecipe, load_recipe
 from rjepa.datasets.splits import find_leaks
-from rjepa.datasets.stages import MANIFEST, content_version
+from rjepa.datasets.stages import PROBLEMS, STAGES, VALIDATED_CHAINS, Stage, data_version
 from rjepa.errors import CorruptError, NotFoundError
 from rjepa.files import read_json, sha256_file
 from rjepa.home import Home
@@ -35,14 +37,14 @@ def load_problems(
     """
     if limit is not None and limit < 0:
         raise ValueError(f"limit must not be negative: {limit}")
-    problems = _load(home, dataset, PROBLEMS.file, Problem)
+    problems = _load(home, dataset, PROBLEMS, Problem)
     chosen = [problem for problem in problems if split is None or problem.split == split]
     return chosen if limit is None else chosen[:limit]
 
 
 def load_chains(home: Home, dataset: str, *, only_valid: bool = False) -> list[ChainOfThought]:
     """Judged chains of a dataset's train and validation problems. Targets are the valid ones only."""
-    chains = _load(home, dataset, VALIDATED_CHAINS.file, ChainOfThought)
+    chains = _load(home, dataset, VALIDATED_CHAINS, ChainOfThought)
     return [chain for chain in chains if chain.is_valid or not only_valid]
 
 
@@ -69,13 +71,14 @@ def verify_dataset(home: Home, dataset: str) -> VerifiedDataset:
         NotFoundError: no such dataset, or it is not released.
     """
     manifest = load_manifest(home, dataset)
-    folder = home.dataset(dataset)
     faults = []
-    for name, expected in manifest["files"].items():
-        if not (folder / name).is_file():
+    for part in [part for stage in STAGES for part in released_parts(dataset, manifest, stage.name)]:
+        name = part.file if part.dataset == dataset else f"{part.file} of {part.dataset}"
+        path = part.path(home)
+        if not path.is_file():
             faults.append(f"{name} is missing")
-        elif (found := sha256_file(folder / name)) != expected["sha256"]:
-            faults.append(f"{name} has hash {found[:12]}, expected {expected['sha256'][:12]}")
+        elif (found := sha256_file(path)) != part.sha256:
+            faults.append(f"{name} has hash {found[:12]}, expected {part.sha256[:12]}")
     if not faults:
         faults = _content_faults(home, dataset, manifest)
     if faults:
@@ -93,34 +96,44 @@ def verify_dataset(home: Home, dataset: str) -> VerifiedDataset:
 
 
 def _content_faults(home: Home, dataset: str, manifest: dict[str, Any]) -> list[str]:
+    """What the version's own records say, then counts over all its parts, which are whole."""
     folder = home.dataset(dataset)
+    recipe = DatasetRecipe.model_validate(manifest["recipe"])
     records = {stage.name: read_records(folder / stage.file, stage.model) for stage in STAGES}
     faults = []
     for stage in STAGES:
         rows, expected = len(records[stage.name]), manifest["files"][stage.file]["rows"]
         if rows != expected:
             faults.append(f"{stage.file} has {rows} rows, expected {expected}")
-        if content_version(records[stage.name]) != manifest["stages"][stage.name]["data_version"]:
+        if data_version(recipe, records[stage.name]) != manifest["stages"][stage.name]["data_version"]:
             faults.append(f"{stage.file} has other content than was released")
-    problems = [record for record in records[PROBLEMS.name] if isinstance(record, Problem)]
-    chains = [record for record in records[VALIDATED_CHAINS.name] if isinstance(record, ChainOfThought)]
-    faults += find_leaks(problems)
-    if len(problems) != manifest["counts"]["problems"]:
-        faults.append(f"{len(problems)} problems, expected {manifest['counts']['problems']}")
-    unjudged = sum(chain.is_valid is None for chain in chains)
+    faults += find_leaks([record for record in records[PROBLEMS.name] if isinstance(record, Problem)])
+    if manifest["parent"] is not None:
+        faults += measure_leaks(home, dataset).examples
+    problems = sum(part.rows for part in released_parts(dataset, manifest, PROBLEMS.name))
+    if problems != manifest["counts"]["problems"]:
+        faults.append(f"{problems} problems, expected {manifest['counts']['problems']}")
+    unjudged, valid = _verdicts(part_paths(home, dataset, VALIDATED_CHAINS.name))
     if unjudged:
         faults.append(f"{unjudged} chain(s) have no verdict")
-    valid = sum(chain.is_valid is True for chain in chains)
     if valid != manifest["chains"]["valid"]:
         faults.append(f"{valid} valid chains, expected {manifest['chains']['valid']}")
     return faults
 
 
-def _load(home: Home, dataset: str, file: str, model: type[Record]) -> list[Record]:
-    path = home.dataset(dataset) / file
-    if not path.exists():
+def _verdicts(paths: list[Path]) -> tuple[int, int]:
+    """How many chains of these parts have no verdict, and how many are valid."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    columns = [pq.read_table(path, columns=["is_valid"])["is_valid"] for path in paths]
+    return sum(column.null_count for column in columns), sum(pc.sum(column).as_py() or 0 for column in columns)
+
+
+def _load(home: Home, dataset: str, stage: Stage, model: type[Record]) -> list[Record]:
+    if not (home.dataset(dataset) / stage.file).exists():
         load_recipe(home, dataset)  # an unknown dataset is told apart from one that is not made yet
         raise NotFoundError(
-            f"dataset {dataset} has no {file} yet", cure=f"run `rjepa backfill --llm tiny-a --dataset {dataset}`"
+            f"dataset {dataset} has no {stage.file} yet", cure=f"run `rjepa backfill --llm tiny-a --dataset {dataset}`"
         )
-    return read_records(path, model)
+    return [record for path in part_paths(home, dataset, stage.name) for record in read_records(path, model)]

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from rjepa.datasets.parts import MANIFEST
 from rjepa.datasets.recipe import DatasetRecipe
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
-from rjepa.files import read_json, remove_temporary, sha256_file, write_json
+from rjepa.files import read_json, remove_temporary, sha256_file, sha256_json, write_json
 from rjepa.home import Home
+from rjepa.schemas import ChainOfThought, Problem
 from rjepa.stages import StageReport
 from rjepa.tables import write_records
-
-MANIFEST = "manifest.json"
 
 _NOT_CONTENT = {"created_at"}
 
@@ -35,6 +35,20 @@ class Stage:
     @property
     def report(self) -> str:
         return f"{self.name}.report.json"
+
+
+PROBLEMS = Stage("problems", Problem)
+TEACHER_CHAINS = Stage("teacher_chains", ChainOfThought)
+VALIDATED_CHAINS = Stage("validated_chains", ChainOfThought)
+STAGES = (PROBLEMS, TEACHER_CHAINS, VALIDATED_CHAINS)
+
+
+def data_version(recipe: DatasetRecipe, records: Iterable[BaseModel]) -> str:
+    """What a stage of a version holds: its own records and, where it grew, what it grew from and what it left out."""
+    content = content_version(records)
+    if recipe.source != "cumulative":
+        return content
+    return sha256_json([recipe.parent_hash, sorted(recipe.removes), content])
 
 
 def content_version(records: Iterable[BaseModel]) -> str:
@@ -56,7 +70,7 @@ def store(
         CorruptError: the dataset is released, and these are not the records it was released with.
     """
     folder = home.dataset(recipe.name)
-    report = StageReport(content_version(records), metadata)
+    report = StageReport(data_version(recipe, records), metadata)
     manifest = released_manifest(home, recipe)
     if manifest is not None and manifest["stages"][stage.name]["data_version"] != report.data_version:
         raise CorruptError(

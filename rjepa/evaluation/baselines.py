@@ -64,6 +64,13 @@ SINGLE_LOGPROB: Final = ("logprob_sum", "logprob_mean", "logprob_min", "logprob_
 """The unfitted log-probability scores: R-JEPA is tested against whichever does best on the test problems themselves."""
 
 
+def is_headline(key: str, group: Group) -> bool:
+    """Whether a row is shown where there is little room: all but what is made of a baseline's score by voting or by
+    adding log-probability, unless it is in `METHODS`."""
+    made = key.endswith((f"_{VOTE[0]}", f"_{WITH_LOGPROB[0]}"))
+    return key in METHOD or group == "rjepa" or not made
+
+
 @dataclass(frozen=True)
 class Choice:
     """What a method chose.

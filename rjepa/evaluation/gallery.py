@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 
 from rjepa.evaluation.baselines import Choice
+from rjepa.evaluation.leaderboard import markdown_cell
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import GalleryCandidate, GalleryItem
 from rjepa.inference.aggregate import FloatArray
@@ -30,6 +31,28 @@ def pick_gallery(
         for kind, mask in kinds.items()
         for index in np.flatnonzero(mask)[:EACH_KIND]
     )
+
+
+def gallery_markdown(items: tuple[GalleryItem, ...]) -> str:
+    """The gallery for an asset's metadata: of each problem the chosen candidate and majority's, energies by step."""
+    parts = []
+    for item in items:
+        lines = [f"**{item.kind}** {item.domain} {item.problem_id}: {markdown_cell(item.statement)}", ""]
+        for candidate in item.candidates:
+            if candidate.chosen or candidate.chosen_by_majority:
+                who = " and ".join(
+                    name
+                    for name, chose in (("R-JEPA", candidate.chosen), ("majority", candidate.chosen_by_majority))
+                    if chose
+                )
+                verdict = "right" if candidate.is_correct else "wrong"
+                lines.append(f"- chosen by {who}, {verdict}, P(correct) {candidate.p_correct:.2f}")
+                texts = [*candidate.steps, f"Answer: {candidate.final_answer}"]
+                for index, (text, energy) in enumerate(zip(texts, candidate.energies, strict=False)):
+                    mark = " **first error**" if index == candidate.first_error_step else ""
+                    lines.append(f"  - {energy:.3f} {markdown_cell(text)}{mark}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) or "Nothing was won, lost or missed."
 
 
 def _item(

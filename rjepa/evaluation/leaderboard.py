@@ -79,7 +79,7 @@ class Leaderboard(FrozenValue):
     def to_markdown(self, domain: str | None = None) -> str:
         """A Markdown table of one domain; None for all of them, each under its heading."""
         names = self.domains if domain is None else [domain]
-        return "\n\n".join(f"**{_cell(name)}**\n\n{_markdown_table(self.domain(name))}" for name in names)
+        return "\n\n".join(f"**{markdown_cell(name)}**\n\n{_markdown_table(self.domain(name))}" for name in names)
 
     def to_text(self, domain: str = ALL) -> str:
         """A plain table of one domain, for a terminal or a log."""
@@ -202,11 +202,11 @@ def _domain_rows(
 
 def _markdown_table(rows: Sequence[LeaderboardRow]) -> str:
     lines = [HEADINGS, ("---",) + ("---:",) * (len(HEADINGS) - 1), *(display_cells(row) for row in rows)]
-    return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(markdown_cell(text) for text in line)} |" for line in lines)
 
 
-def _cell(text: str) -> str:
-    """Domain names come from imported files: keep them from breaking out of a table cell or becoming HTML."""
+def markdown_cell(text: str) -> str:
+    """Text that others wrote, in one line: it cannot break out of a table cell or become markup or HTML."""
     plain = " ".join(text.split())
     for character in "\\`*_[]<>|":
         plain = plain.replace(

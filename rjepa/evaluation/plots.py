@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rjepa.evaluation.baselines import Group
+from rjepa.evaluation.baselines import Group, is_headline
 from rjepa.evaluation.leaderboard import ALL, Leaderboard
 from rjepa.evaluation.results import (
     CurvePoint,
@@ -54,8 +54,9 @@ def draw_all(result: EvaluationResult) -> dict[str, bytes]:
 
 
 def draw_leaderboard(leaderboard: Leaderboard, domain: str = ALL) -> bytes:
-    """Accuracy of every method with its interval, best at the top."""
-    rows = sorted(leaderboard.domain(domain), key=lambda row: row.accuracy)
+    """Accuracy of the methods with intervals, best at the top. Baselines' votes and combinations are in the table."""
+    shown = [row for row in leaderboard.domain(domain) if is_headline(row.method, row.group)]
+    rows = sorted(shown, key=lambda row: row.accuracy)
 
     def draw(axes: Axes) -> None:
         for height, row in enumerate(rows):

@@ -15,7 +15,7 @@ from rjepa.evaluation.baselines import METHOD, SINGLE_LOGPROB, Method, RivalFit
 from rjepa.evaluation.label_free import chain_of_embedding, fit_gaussian, mahalanobis, nearest_neighbours
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.supervised import RIDGES, TextVerifier, fit_gated_reward, fit_probe, mean_log_loss
-from rjepa.evaluation.views import StepRows, mean_and_answer
+from rjepa.evaluation.views import Float32Array, StepRows, mean_and_answer
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import fit_alone, fit_with_logprob
 from rjepa.inference.voting import BoolArray, IntArray
@@ -37,9 +37,9 @@ SUPERVISED: Final = (
 )
 RIVALS: Final = {method.key: method for method in (*LABEL_FREE, *SUPERVISED)}
 
+Scorer = Callable[..., FloatArray]
+
 FOLDS: Final = 3
-_REFERENCE_CHAINS: Final = 2000
-"""Right training chains that label-free baselines look at, evenly spread: more move their scores little."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,14 @@ class Labelled:
         steps: their latents.
         texts: statement and chain.
         right: bool `[chains]`.
+        known: bool `[chains]`, whether the chain was judged: the others are scored and never learnt from.
         problem: int64 `[chains]`, equal for candidates of one problem.
     """
 
     steps: StepRows
     texts: list[str]
     right: BoolArray
+    known: BoolArray
     problem: IntArray
 
     @classmethod
@@ -68,6 +70,7 @@ class Labelled:
             StepRows.of(latents, by),
             [f"{text}\n{candidate.text}" for _, text, candidate in pairs],
             np.array([bool(candidate.is_correct) for _, _, candidate in pairs], dtype=bool),
+            np.array([candidate.is_correct is not None for _, _, candidate in pairs], dtype=bool),
             np.array([index for index, _, _ in pairs], dtype=np.int64),
         )
 
@@ -79,8 +82,7 @@ def score_label_free(right: LatentSet, steps: Sequence[StepRows], by: Normalizer
         right: right chains of the train split.
         steps: the sets to score.
     """
-    spread = np.unique(np.linspace(0, len(right) - 1, min(len(right), _REFERENCE_CHAINS)).astype(np.int64))
-    known = StepRows.of(right.select(spread), by)
+    known = StepRows.of(right, by)
     gaussian, vectors = fit_gaussian(known.values), mean_and_answer(known)
     vectors = vectors[np.isfinite(vectors).all(axis=1)]
     return {
@@ -103,7 +105,7 @@ def score_supervised(train: Labelled | None, validation: Labelled, test: Labelle
         train: labelled candidates of the train split; None to learn from validation, where scores are then held out.
     """
     learn = validation if train is None else train
-    if learn.right.all() or not learn.right.any():
+    if learn.right[learn.known].all() or not learn.right.any():
         return {}
     return {
         "probe": _probe(learn, validation, test, train is None),
@@ -143,53 +145,64 @@ def _probe(learn: Labelled, validation: Labelled, test: Labelled, held_out: bool
     usable = np.isfinite(inputs).all(axis=1)
     seen = inputs if held_out else mean_and_answer(validation.steps)
 
-    def fit(rows: BoolArray, ridge: float) -> Callable[[FloatArray], FloatArray]:
+    def fit(rows: BoolArray, ridge: float) -> Callable[[Float32Array], FloatArray]:
         return fit_probe(inputs[rows & usable], learn.right[rows & usable], ridge).score
 
     ridge, on_validation = _choose_ridge(fit, lambda score: score(seen), learn, validation, held_out)
-    return [on_validation, fit(np.ones(len(learn.right), dtype=bool), ridge)(mean_and_answer(test.steps))]
+    return [on_validation, fit(learn.known, ridge)(mean_and_answer(test.steps))]
 
 
 def _gated(learn: Labelled, validation: Labelled, test: Labelled, held_out: bool) -> list[FloatArray]:
     def fit(rows: BoolArray, ridge: float) -> Callable[[StepRows], FloatArray]:
-        part = learn.steps if rows.all() else _keep(learn.steps, rows)
-        return fit_gated_reward(part, learn.right[rows], ridge).score
+        return fit_gated_reward(_keep(learn.steps, rows), learn.right[rows], ridge).score
 
     ridge, on_validation = _choose_ridge(fit, lambda score: score(validation.steps), learn, validation, held_out)
-    return [on_validation, fit(np.ones(len(learn.right), dtype=bool), ridge)(test.steps)]
+    return [on_validation, fit(learn.known, ridge)(test.steps)]
 
 
 def _text(learn: Labelled, validation: Labelled, test: Labelled, held_out: bool) -> list[FloatArray]:
-    reader = TextVerifier()
-    read = reader.read(learn.texts)
+    verifier = TextVerifier()
+    read = verifier.read(learn.texts)
     if held_out:
-        scores = np.empty(len(learn.right))
-        for fold in range(FOLDS):
-            out = learn.problem % FOLDS == fold
-            scores[out] = TextVerifier().fit(read[~out], learn.right[~out]).score(read[out])
-    model = reader.fit(read, learn.right)
-    return [scores if held_out else model.score(model.read(validation.texts)), model.score(model.read(test.texts))]
+        on_validation = np.empty(len(learn.right))
+        for out in _folds(learn):
+            rows = learn.known & ~out
+            on_validation[out] = TextVerifier().fit(read[rows], learn.right[rows]).score(read[out])
+    verifier.fit(read[learn.known], learn.right[learn.known])
+    if not held_out:
+        on_validation = verifier.score(verifier.read(validation.texts))
+    return [on_validation, verifier.score(verifier.read(test.texts))]
 
 
 def _choose_ridge(
-    fit: Callable[[BoolArray, float], Callable], score: Callable, learn: Labelled, validation: Labelled, held_out: bool
+    fit: Callable[[BoolArray, float], Scorer],
+    score: Callable[[Scorer], FloatArray],
+    learn: Labelled,
+    validation: Labelled,
+    held_out: bool,
 ) -> tuple[float, FloatArray]:
     """The ridge with the least loss on validation, and the scores it gave there."""
     found = {}
     for ridge in RIDGES:
         if held_out:
-            scores = np.empty(len(learn.right))
-            for fold in range(FOLDS):
-                out = learn.problem % FOLDS == fold
-                scores[out] = score(fit(~out, ridge))[out]
+            found[ridge] = np.empty(len(learn.right))
+            for out in _folds(learn):
+                found[ridge][out] = score(fit(learn.known & ~out, ridge))[out]
         else:
-            scores = score(fit(np.ones(len(learn.right), dtype=bool), ridge))
-        found[ridge] = scores
-    best = min(found, key=lambda ridge: mean_log_loss(found[ridge], validation.right))
+            found[ridge] = score(fit(learn.known, ridge))
+    known = validation.known
+    best = min(found, key=lambda ridge: mean_log_loss(found[ridge][known], validation.right[known]))
     return best, found[best]
 
 
+def _folds(learn: Labelled) -> list[BoolArray]:
+    """Chains of every third problem, in turn."""
+    return [learn.problem % FOLDS == fold for fold in range(FOLDS)]
+
+
 def _keep(steps: StepRows, chains: BoolArray) -> StepRows:
+    if chains.all():
+        return steps
     number = np.cumsum(chains) - 1
     inside = chains[steps.chain]
     return StepRows(steps.values[inside], number[steps.chain[inside]], int(chains.sum()))

@@ -10,16 +10,19 @@ from typing import Final
 import numpy as np
 
 from rjepa.errors import InvalidInputError
+from rjepa.evaluation.baselines import METHOD, RivalFit
 from rjepa.evaluation.evaluating import calibrate, evaluate
+from rjepa.evaluation.frozen import energies_of, open_frozen, with_rivals
+from rjepa.evaluation.gallery import gallery_markdown
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.reading import served_method
 from rjepa.evaluation.report import write_report
 from rjepa.evaluation.results import EvaluationResult
+from rjepa.evaluation.rivals import fit_rivals
 from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import MODEL_FILE
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.stage import model_folder, normalizer_file, open_world_model
@@ -35,10 +38,11 @@ INPUTS_FILE: Final = "inputs.json"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark shows beside its report: the leaderboard as Markdown, and plots as PNG by name."""
+    """What a benchmark shows beside its report: leaderboard and gallery as Markdown, and plots as PNG by name."""
 
     report: StageReport
     leaderboard_markdown: str
+    gallery_markdown: str
     plots: dict[str, bytes]
 
 
@@ -75,10 +79,7 @@ def open_pool(
         raise InvalidInputError(
             f"{dataset} has no {split} problems with rollouts of {llm_tag}", cure="use a dataset that has them"
         )
-    model, normalizer = world_model
-    # As in the chat, where nobody names the domain: what is reported is what is served.
-    latents = rollouts.latents.without_domains()
-    return CandidatePool.from_rollouts(rollouts, segment_energies(model, normalizer, latents, progress=progress))
+    return CandidatePool.from_rollouts(rollouts, energies_of(world_model, rollouts.latents, progress))
 
 
 def calibrate_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> StageReport:
@@ -97,13 +98,19 @@ def calibrate_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = 
 def benchmark_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> Benchmark:
     """Judge every method on the test rollouts, and write JSON, HTML and PNG."""
     calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
-    pool = open_pool(home, llm_tag, dataset, "test", open_world_model(home, llm_tag, dataset), progress)
-    result = evaluate(pool, calibration)
+    world_model = open_world_model(home, llm_tag, dataset)
+    frozen = open_frozen(home, llm_tag, dataset)
+    rivals: tuple[RivalFit, ...] = ()
+    if "validation" in frozen.rollouts:
+        untrained = (world_model[0].config, calibration.energy.terms[0].feature)
+        frozen = with_rivals(frozen, home, llm_tag, dataset, world_model[1], untrained)
+        rivals = fit_rivals(frozen.pool("validation", None))
+    result = evaluate(frozen.pool("test", world_model, progress), calibration, rivals=rivals)
     folder = home.reports(llm_tag, dataset)
     write_json(folder / INPUTS_FILE, judged_files(home, llm_tag, dataset))
     files = write_report(folder, result, title=f"{llm_tag} on {dataset}")
     report = StageReport(sha256_file(files.json), _numbers(result) | {"html": str(files.html)})
-    return Benchmark(report, result.leaderboard.to_markdown(), files.image_bytes)
+    return Benchmark(report, result.leaderboard.to_markdown(), gallery_markdown(result.gallery), files.image_bytes)
 
 
 def reported_files(home: Home, llm_tag: str, dataset: str) -> dict[str, str]:
@@ -114,7 +121,11 @@ def reported_files(home: Home, llm_tag: str, dataset: str) -> dict[str, str]:
 def _numbers(result: EvaluationResult) -> dict[str, int | float | str]:
     board = result.leaderboard
     metadata: dict[str, int | float | str] = {"problems": result.problems, "mixed_problems": result.mixed_problems}
-    metadata |= {f"accuracy_{row.method}": row.accuracy for row in board.domain(ALL)}
+    metadata |= {f"accuracy_{row.method}": row.accuracy for row in board.domain(ALL) if row.method in METHOD}
+    alone = board.row("rjepa")
+    figures = {"within_auroc_rjepa": alone.within_auroc, "first_error_auroc": alone.first_error_auroc}
+    figures |= {"first_error_f1": result.first_error[0].f1, "ece_debiased": result.probability.ece_debiased}
+    metadata |= {name: value for name, value in figures.items() if value is not None}
     for domain in board.domains:
         served = board.row(served_method(result), domain)
         values = {"accuracy": served.accuracy, "gap_closed": served.gap_closed, "within_auroc": served.within_auroc}

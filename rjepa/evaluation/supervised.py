@@ -17,7 +17,7 @@ from rjepa.evaluation.views import Float32Array, StepRows
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
 
-RIDGES: Final = (0.003, 0.03, 0.3)
+RIDGES: Final = (0.01, 0.1)
 """Tried by the probe and the gated reward, which have hundreds of correlated columns; chosen on held-out problems."""
 
 HASHED: Final = 2**20

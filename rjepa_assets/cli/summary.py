@@ -51,9 +51,14 @@ def print_next_steps(home: Home, llm_tag: str, dataset: str) -> None:
 
 
 def render_leaderboard(board: "Leaderboard", served: str) -> str:
-    """One line a method, one column a domain: accuracy and its interval in per cent."""
+    """One line a method, one column a domain: accuracy and its interval in per cent. Baselines' weighted votes and
+    their combinations with log-probability are in the report alone."""
+    from rjepa.evaluation.baselines import is_headline
+
     lines = [["", *board.domains]]
     for first in board.domain(board.domains[0]):
+        if not is_headline(first.method, first.group):
+            continue
         rows = [board.row(first.method, domain) for domain in board.domains]
         cells = [f"{100 * row.accuracy:5.1f} [{100 * row.ci_low:4.1f} {100 * row.ci_high:5.1f}]" for row in rows]
         lines.append([f"{'*' if first.method == served else ' '} {first.label}", *cells])

@@ -52,4 +52,5 @@ def benchmark_report(
         benchmark = benchmark_pair(home.open(), llm_tag, dataset, report_progress)
         plots = {f"plot_{name}": image(png, name) for name, png in benchmark.plots.items()}
         table = dg.MetadataValue.md(benchmark.leaderboard_markdown)
-        return materialized(benchmark.report, leaderboard=table, **plots)
+        gallery = dg.MetadataValue.md(benchmark.gallery_markdown)
+        return materialized(benchmark.report, leaderboard=table, gallery=gallery, **plots)

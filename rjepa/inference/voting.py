@@ -4,44 +4,25 @@ Pure functions over arrays `[problems, candidates]`, shared by the service (one 
 Every choice is deterministic: ties go to the higher score, then to the candidate that was sampled first.
 """
 
-import re
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
 
 import numpy as np
 import numpy.typing as npt
 
 from rjepa.inference.aggregate import FloatArray
+from rjepa.validation.answers import answer_key
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 NO_ANSWER = -1
-_NUMBER = re.compile(r"[+-]?\$?(\d{1,3}(,\d{3})+|\d+)?(\.\d*)?", re.ASCII)
-
-
-def answer_key(answer: str | None) -> str | None:
-    """The form under which answers are counted as the same: case, spaces and the spelling of numbers do not matter.
-
-    `" 1,200.0 "` and `"$1200"` are one answer. None for a missing or empty answer.
-    """
-    if answer is None:
-        return None
-    text = " ".join(answer.split()).rstrip(".").casefold()
-    if not text:
-        return None
-    if _NUMBER.fullmatch(text):
-        try:
-            number = Decimal(text.replace(",", "").replace("$", ""))
-        except InvalidOperation:
-            return text
-        # `normalize` drops trailing zeros; adding 0 turns -0 into 0; "f" avoids 1E+3.
-        return format(number.normalize() + 0, "f") if len(text) <= 28 else text
-    return text
 
 
 def answer_ids(answers: Sequence[Sequence[str | None]]) -> IntArray:
-    """int64 `[problems, candidates]`: equal numbers within a row mean equal answers, `NO_ANSWER` none at all."""
+    """int64 `[problems, candidates]`: equal numbers within a row mean equal answers, `NO_ANSWER` none at all.
+
+    What counts as one answer is said by `rjepa.validation.answers.answer_key`.
+    """
     rows = []
     for row in answers:
         seen: dict[str, int] = {}

@@ -1,7 +1,7 @@
-"""Whether two final answers say the same: as numbers where both are numbers, else as text.
+"""Whether two final answers say the same: as numbers where both are numbers, else as text. The one reading of numbers.
 
-Reads `1,234`, `$5`, `20%`, `3/4`, `1 1/2`, `½`, `−7`, `٣`, `36.0`, `1.5e3`, `12 apples`. Nothing is evaluated: an
-answer like `9**9**9**9` is text. Equivalence of formulas is not decided here.
+Reads `1,234`, `1.234,5`, `1 234`, `$5`, `20%`, `3/4`, `1 1/2`, `½`, `−7`, `٣`, `36.0`, `1.5e3`, `12 apples`. Nothing is
+evaluated: an answer like `9**9**9**9` is text. Equivalence of formulas is decided in `rjepa.validation.maths`.
 """
 
 import re
@@ -19,12 +19,15 @@ _NUMBER = re.compile(
     r"^(?P<sign>[+-]?)\s*(?P<currency>[$€£¥₹]?)\s*(?P<sign2>[+-]?)"
     rf"(?:(?P<whole>\d+)\s+(?P<top>\d+)\s*/\s*(?P<bottom>\d+)"
     rf"|(?P<over>{_DECIMAL})\s*/\s*(?P<under>{_DECIMAL})"
+    r"|(?P<spaced>\d{1,3}(?: \d{3})+(?:[.,]\d+)?)"
+    r"|(?P<dotted>\d{1,3}(?:\.\d{3})+,\d+)"
     r"|(?P<comma>\d+,(?:\d{1,2}|\d{4,}))"
     rf"|(?P<plain>{_DECIMAL}))"
-    r"\s*(?P<percent>%|percent\b)?\s*(?P<unit>[^\d\s](?:[^\d]{0,60}(?:\^?[23])?)?)?$"
+    r"\s*(?P<percent>%|(?:percent|per cent|pct)\b)?\s*(?P<unit>[^\d\s](?:[^\d]{0,60}(?:\^?[23])?)?)?$"
 )
 _NOT_A_UNIT = re.compile(r"[=*<>(){}\[\]|\\+]|^[xyz]\b|\b(or|and|to)\b")
 _CURRENCY_UNITS = {"dollar": "$", "dollars": "$", "usd": "$", "euro": "€", "euros": "€", "eur": "€", "pounds": "£"}
+_DEGREES = {"degree": "°", "degrees": "°", "deg": "°"}
 _SIGNS = str.maketrans(dict(zip("−–﹣－＋⁄∕，．％", "----+//,.%", strict=True)))
 
 
@@ -51,10 +54,30 @@ def answers_match(gold: str, given: str) -> bool:
     return any(_same(expected.number, found.number * scale) for scale in scales)
 
 
+def are_numbers(gold: str, given: str) -> bool:
+    """Whether both can be read as numbers here, so that what `answers_match` says of them is final."""
+    return _quantity(_tidy(gold)) is not None and _quantity(_tidy(given)) is not None
+
+
+def answer_key(answer: str | None) -> str | None:
+    """The form under which answers are counted as the same: case, spaces and the spelling of numbers do not matter.
+
+    `" 1,200.0 "` and `"$1200"` are one answer, so are `"1/2"` and `"0.5"`. Unlike `answers_match` this is an
+    equivalence: a number with a unit or a per cent sign is an answer of its own. None for a missing or empty answer.
+    """
+    text = "" if answer is None else _tidy(answer)
+    if not text.strip(". "):
+        return None
+    found = _quantity(text)
+    if found is None or found.percent or found.unit not in ("", "$"):
+        return text.casefold()
+    return _decimal_text(found.number) or f"{found.number.numerator}/{found.number.denominator}"
+
+
 def _tidy(answer: str) -> str:
     """One space for any white space, plain digits and signs, no full stop at the end."""
     spelled = (_plain_character(character) for character in answer.translate(_SIGNS))
-    return " ".join("".join(spelled).split()).rstrip(".").strip() or answer.strip()
+    return " ".join("".join(spelled).split()).rstrip(". ") or answer.strip()
 
 
 def _plain_character(character: str) -> str:
@@ -81,7 +104,7 @@ def _quantity(text: str) -> _Quantity | None:
     if number is None:
         return None
     negative = "-" in (match["sign"], match["sign2"])
-    unit = match["currency"] or _CURRENCY_UNITS.get(unit, unit)
+    unit = match["currency"] or _CURRENCY_UNITS.get(unit, _DEGREES.get(unit, unit))
     return _Quantity(-number if negative else number, match["percent"] is not None, _singular(unit))
 
 
@@ -92,6 +115,10 @@ def _number(match: re.Match[str]) -> Fraction | None:
     if match["over"] is not None:
         over, under = _decimal(match["over"]), _decimal(match["under"])
         return over / under if over is not None and under else None
+    if match["spaced"] is not None:
+        return _decimal(match["spaced"].replace(" ", "").replace(",", "."))
+    if match["dotted"] is not None:
+        return _decimal(match["dotted"].replace(".", "").replace(",", "."))
     return _decimal(match["comma"].replace(",", ".") if match["comma"] else match["plain"])
 
 
@@ -100,6 +127,21 @@ def _decimal(text: str) -> Fraction | None:
     if exponent and abs(int(exponent)) > _MAX_EXPONENT:
         return None
     return Fraction(mantissa.rstrip(".")) * Fraction(10) ** int(exponent or 0)
+
+
+def _decimal_text(number: Fraction) -> str | None:
+    """`number` written out in full, None where its decimals do not end (or go on past any sensible length)."""
+    left, twos, fives = number.denominator, 0, 0
+    while left % 2 == 0:
+        left, twos = left // 2, twos + 1
+    while left % 5 == 0:
+        left, fives = left // 5, fives + 1
+    places = max(twos, fives)
+    if left != 1 or places > _MAX_NUMBER:
+        return None
+    digits = str(abs(number.numerator) * 10**places // number.denominator).zfill(places + 1)
+    whole, part = (digits[:-places], digits[-places:]) if places else (digits, "")
+    return ("-" if number < 0 else "") + whole + (f".{part}" if part else "")
 
 
 def _singular(unit: str) -> str:

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rjepa.inference.voting import NO_ANSWER, answer_ids, answer_key, pick, ranks, top_k_mask, vote_shares, vote_weights
+from rjepa.inference.voting import NO_ANSWER, answer_ids, pick, ranks, top_k_mask, vote_shares, vote_weights
+from rjepa.validation.answers import answer_key
 
 SHAPE = st.tuples(st.integers(1, 5), st.integers(1, 6))
 

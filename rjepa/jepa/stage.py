@@ -11,7 +11,7 @@ import torch
 
 from rjepa.errors import CorruptError
 from rjepa.files import read_json, write_json
-from rjepa.home import Home
+from rjepa.home import Home, check_tag
 from rjepa.jepa.checkpoint import load_model
 from rjepa.jepa.config import load_jepa_config
 from rjepa.jepa.curves import draw_curve
@@ -76,11 +76,38 @@ def fit_pair_normalizer(home: Home, llm_tag: str, dataset: str) -> StageReport:
 
 def train_pair(home: Home, llm_tag: str, dataset: str, recipe: str, progress: Progress = silent) -> Trained:
     """Train the run `recipe` of configs/rjepa/, or go on with it, and diagnose what came of it."""
+    return _train_into(model_folder(home, llm_tag, dataset), home, llm_tag, dataset, recipe, None, progress)
+
+
+def train_variant(
+    home: Home, llm_tag: str, dataset: str, recipe: str, seed: int, progress: Progress = silent
+) -> Trained:
+    """Train another recipe, or the same one under another seed, beside the one that may be released. Nothing serves it;
+    `rjepa report` and `rjepa eval compare` judge it."""
+    folder = variant_folder(home, llm_tag, dataset, recipe, seed)
+    return _train_into(folder, home, llm_tag, dataset, recipe, seed, progress)
+
+
+def variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> Path:
+    """Where one variant lies: `<recipe>-<seed>`."""
+    return home.models(llm_tag, dataset) / "variants" / f"{check_tag(recipe, 'name of a training run')}-{seed}"
+
+
+def open_variant(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> tuple[RJepa, Normalizer]:
+    """A trained variant, on the best device there is, with the pair's normaliser (errors as `open_world_model`)."""
+    normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
+    return load_model(variant_folder(home, llm_tag, dataset, recipe, seed), _device()), normalizer
+
+
+def _train_into(
+    folder: Path, home: Home, llm_tag: str, dataset: str, recipe: str, seed: int | None, progress: Progress
+) -> Trained:
     config = load_jepa_config(recipe)
+    if seed is not None:
+        config = config.model_copy(update={"seed": seed})
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
     latents = open_latents(home, llm_tag, dataset)
     train_set, validation = latents.split("train"), latents.split("validation")
-    folder = model_folder(home, llm_tag, dataset)
     report = train(config, train_set, validation, normalizer, folder, progress, _device())
     write_json(folder / "config.json", config.model_dump(mode="json"))
     found = _diagnose_once(folder, report.data_version, normalizer, train_set, validation)

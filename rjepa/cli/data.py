@@ -1,10 +1,12 @@
-"""`rjepa data`: list, look at and verify datasets. `import` lives in `data_import`."""
+"""`rjepa data`: list, look at and verify datasets. `import` lives in `data_import`, `diff` in `data_diff`; `create`
+materialises, and so comes from `rjepa_assets`."""
 
 from typing import Annotated, Any
 
 import typer
 
 from rjepa.cli.common import checked_split, open_home, pairs, print_json
+from rjepa.cli.data_diff import diff
 from rjepa.cli.data_import import import_file
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -13,12 +15,13 @@ _Name = Annotated[str, typer.Argument(help="A dataset, e.g. v1.0.0; see `rjepa d
 
 def register(app: typer.Typer) -> None:
     """Mount `rjepa data`."""
-    data = typer.Typer(help="Datasets: list, look at, import, verify.", no_args_is_help=True)
+    data = typer.Typer(help="Datasets: list, look at, import, create, compare, verify.", no_args_is_help=True)
     data.command("list")(list_datasets)
     data.command("stats")(stats)
     data.command("show")(show)
     data.command("import")(import_file)
     data.command("verify")(verify)
+    data.command("diff")(diff)
     app.add_typer(data, name="data")
 
 
@@ -35,7 +38,8 @@ def list_datasets(as_json: _Json = False) -> None:
     rows: list[dict[str, Any]] = []
     for name in dataset_names(home):
         recipe = load_recipe(home, name)
-        row = {"dataset": name, "source": recipe.source, "description": recipe.description, "released": False}
+        row = {"dataset": name, "source": recipe.source, "parent": recipe.parent, "released": False}
+        row["description"] = recipe.description
         try:
             manifest = load_manifest(home, name)
         except NotFoundError:
@@ -65,6 +69,8 @@ def stats(name: _Name, as_json: _Json = False) -> None:
     counts, chains = manifest["counts"], manifest["chains"]
     typer.echo(f"{manifest['dataset']} ({manifest['version']}), released {manifest['date']}: {manifest['description']}")
     typer.echo(f"{counts['problems']} problems, {manifest['duplicates_removed']} duplicates removed")
+    if manifest["parent"]:
+        typer.echo(f"grown from {manifest['parent']}: {manifest['new']['problems']} of them are new here")
     for domain, splits in sorted(counts["by_domain_and_split"].items()):
         typer.echo(f"  {domain:<16} " + "  ".join(f"{split} {count}" for split, count in sorted(splits.items())))
     typer.echo("difficulty: " + pairs(counts["by_difficulty"]))

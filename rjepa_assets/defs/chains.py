@@ -1,16 +1,12 @@
 """Worked solutions of the problems: written, judged, and frozen as a dataset release."""
 
-from typing import Final
-
 import dagster as dg
 
+from rjepa_assets.defs.lake import LakeResource
 from rjepa_assets.defs.partitions import DATASETS, SAME_KEY
 from rjepa_assets.defs.problems import problems
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import materialized, partitioned_check, running
-
-_LOWEST_VALID_SHARE: Final = 0.95
-"""Of the chains that were meant to be right: below it the source or its checker is broken, not merely noisy."""
 
 
 @dg.asset(
@@ -52,14 +48,36 @@ def validated_chains(
 
 
 @partitioned_check(validated_chains, blocking=True)
-def validation_rate_is_high(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
-    """At least 95 % of the chains that were meant to be right are judged right."""
-    from rjepa.datasets.measures import worked_validity
-    from rjepa.datasets.reading import load_chains
+def validation_rate_is_high(
+    context: dg.AssetCheckExecutionContext, home: HomeResource, lake: LakeResource
+) -> dg.AssetCheckResult:
+    """Of the chains that were meant to be right, at least the recipe's `validation_floor` are judged right."""
+    from rjepa.datasets.checking import measure_verdicts
+    from rjepa.datasets.recipe import load_recipe
 
-    worked, valid = worked_validity(load_chains(home.open(), context.partition_key))
-    metadata = {"worked": worked, "valid": valid, "required": _LOWEST_VALID_SHARE}
-    return dg.AssetCheckResult(passed=valid >= _LOWEST_VALID_SHARE * worked, metadata=metadata)
+    floor = load_recipe(home.open(), context.partition_key).validation_floor
+    with lake.over(home.open()) as connection:
+        found = measure_verdicts(connection, context.partition_key)
+    metadata = {"worked": found.worked, "valid": found.valid, "required": floor}
+    return dg.AssetCheckResult(passed=found.valid >= floor * found.worked, metadata=metadata)
+
+
+@partitioned_check(validated_chains, blocking=True)
+def every_chain_has_its_verdict(
+    context: dg.AssetCheckExecutionContext, home: HomeResource, lake: LakeResource
+) -> dg.AssetCheckResult:
+    """Every chain has one verdict with its reason, and is of a train or validation problem of the dataset."""
+    from rjepa.datasets.checking import measure_verdicts
+
+    with lake.over(home.open()) as connection:
+        found = measure_verdicts(connection, context.partition_key)
+    faults = {
+        "unjudged": found.unjudged,
+        "contradictory": found.contradictory,
+        "of_no_problem": found.strays,
+        "of_test_problems": found.of_tests,
+    }
+    return dg.AssetCheckResult(passed=not any(faults.values()), metadata={"chains": found.chains, **faults})
 
 
 @dg.asset(
@@ -81,3 +99,22 @@ def dataset_release(
 
     with running(context, progress):
         return materialized(release_dataset(home.open(), load_recipe(home.open(), context.partition_key)))
+
+
+@partitioned_check(dataset_release, blocking=True)
+def manifest_counts_what_is_there(
+    context: dg.AssetCheckExecutionContext, home: HomeResource, lake: LakeResource
+) -> dg.AssetCheckResult:
+    """The manifest's counts, which a version adds up from its parent's, are those of the records themselves."""
+    from rjepa.datasets.checking import manifest_counts, measure_counts
+    from rjepa.datasets.reading import load_manifest
+
+    stated = manifest_counts(load_manifest(home.open(), context.partition_key))
+    with lake.over(home.open()) as connection:
+        found = measure_counts(connection, context.partition_key)
+    wrong = sorted(name for name in stated if stated[name] != found[name])
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        metadata={name: ", ".join(f"{key} {count}" for key, count in found[name].items()) for name in sorted(found)},
+        description="; ".join(f"{name}: stated {stated[name]}, found {found[name]}" for name in wrong) or None,
+    )

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from rjepa_assets.defs.chains import dataset_release
+from rjepa_assets.defs.lake import LakeResource
 from rjepa_assets.defs.partitions import PAIRS, SAME_DATASET, SAME_LLM, split_pair
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import GPU_POOL, WHEN_MISSING, materialized, partitioned_check, running
@@ -45,3 +46,25 @@ def latents_are_finite_and_spread(
     dataset, llm_tag = split_pair(context.partition_key)
     spread = measure_spread(open_latents(home.open(), llm_tag, dataset))
     return dg.AssetCheckResult(passed=spread.is_healthy, metadata=spread.metadata())
+
+
+@partitioned_check(latents, blocking=True)
+def wrong_chains_are_no_targets(
+    context: dg.AssetCheckExecutionContext, home: HomeResource, lake: LakeResource
+) -> dg.AssetCheckResult:
+    """What may become a target is the latents of chains that were judged right, in their problem's own split."""
+    from rjepa.datasets.checking import measure_wrong_targets
+
+    dataset, llm_tag = split_pair(context.partition_key)
+    with lake.over(home.open()) as connection:
+        found = measure_wrong_targets(connection, llm_tag, dataset)
+    return dg.AssetCheckResult(
+        passed=not found.total,
+        metadata={
+            "targets": found.targets,
+            "not_judged_right": found.not_valid,
+            "not_in_the_dataset": found.not_in_dataset,
+            "not_in_their_split": found.not_train,
+        },
+        description=f"e.g. {', '.join(found.examples)}" if found.examples else None,
+    )

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from rjepa_assets.defs.lake import LakeResource
 from rjepa_assets.defs.partitions import DATASETS
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import materialized, partitioned_check, running
@@ -22,10 +23,80 @@ def problems(
 
 @partitioned_check(problems, blocking=True)
 def splits_do_not_leak(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
-    """No statement and no structure of the train split occurs in validation or test."""
-    from rjepa.datasets.reading import load_problems
-    from rjepa.datasets.splits import find_leaks
+    """No statement and no structure lies in two splits, over all parts of the version."""
+    from rjepa.datasets.leaks import measure_leaks
 
-    leaks = find_leaks(load_problems(home.open(), context.partition_key))
-    shown = "; ".join(leaks[:5]) or None
-    return dg.AssetCheckResult(passed=not leaks, metadata={"leaks": len(leaks)}, description=shown)
+    leaks = measure_leaks(home.open(), context.partition_key)
+    metadata = {
+        "problems": leaks.problems,
+        "statements_in_two_splits": leaks.statements_in_two_splits,
+        "structures_in_two_splits": leaks.structures_in_two_splits,
+    }
+    passed = not (leaks.statements_in_two_splits or leaks.structures_in_two_splits)
+    return dg.AssetCheckResult(passed=passed, metadata=metadata, description="; ".join(leaks.examples) or None)
+
+
+@partitioned_check(problems, blocking=True)
+def problem_ids_are_unique(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
+    """No two problems have the same id, over all parts of the version."""
+    from rjepa.datasets.leaks import measure_leaks
+
+    leaks = measure_leaks(home.open(), context.partition_key)
+    shown = "; ".join(leaks.examples) if leaks.repeated_ids else None
+    return dg.AssetCheckResult(
+        passed=not leaks.repeated_ids, metadata={"repeated_ids": leaks.repeated_ids}, description=shown
+    )
+
+
+@partitioned_check(problems, blocking=True)
+def no_test_of_another_dataset_is_trained_on(
+    context: dg.AssetCheckExecutionContext, home: HomeResource
+) -> dg.AssetCheckResult:
+    """No train or validation problem is a test problem of another dataset here; near-duplicates are a warning."""
+    from rjepa.datasets.leaks import measure_seen_tests
+
+    seen = measure_seen_tests(home.open(), context.partition_key)
+    equal = sum(alike == 1.0 for *_, alike in seen.found)
+    shown = "; ".join(f"{mine} is {other}'s {theirs} ({alike:.2f})" for mine, other, theirs, alike in seen.found[:5])
+    return dg.AssetCheckResult(
+        passed=not seen.found,
+        severity=dg.AssetCheckSeverity.ERROR if equal else dg.AssetCheckSeverity.WARN,
+        metadata={
+            "compared_with": ", ".join(seen.compared_with) or "no other dataset",
+            "equal": equal,
+            "near": len(seen.found) - equal,
+        },
+        description=shown or None,
+    )
+
+
+@partitioned_check(problems, blocking=True)
+def gold_answers_are_present(
+    context: dg.AssetCheckExecutionContext, home: HomeResource, lake: LakeResource
+) -> dg.AssetCheckResult:
+    """Every problem has a gold answer, or what a checker judges answers by."""
+    from rjepa.datasets.checking import measure_gaps
+
+    with lake.over(home.open()) as connection:
+        gaps = measure_gaps(connection, context.partition_key)
+    return dg.AssetCheckResult(
+        passed=not gaps.without_gold,
+        metadata={"problems": gaps.problems, "without_gold": gaps.without_gold},
+        description=f"without: {', '.join(gaps.examples)}" if gaps.examples else None,
+    )
+
+
+@partitioned_check(problems)
+def licences_are_known(
+    context: dg.AssetCheckExecutionContext, home: HomeResource, lake: LakeResource
+) -> dg.AssetCheckResult:
+    """Every problem's licence is known; an unknown one is a warning, for what is made here may not be shared."""
+    from rjepa.datasets.checking import measure_gaps
+
+    with lake.over(home.open()) as connection:
+        gaps = measure_gaps(connection, context.partition_key)
+    return dg.AssetCheckResult(
+        passed=not gaps.licence_unknown,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"problems": gaps.problems, "licence_unknown": gaps.licence_unknown},
+    )

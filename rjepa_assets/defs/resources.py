@@ -13,6 +13,7 @@ from rjepa.cli.bars import progress_bar
 from rjepa.home import Home
 from rjepa.progress import Progress
 from rjepa.settings import load_settings
+from rjepa_assets.defs.lake import LakeResource
 
 _LOG_EVERY: Final = 10.0
 """Seconds between two progress lines of a run: each is a row in Dagster's event storage."""
@@ -61,4 +62,4 @@ class _LogLines:
 
 def default_resources() -> dict[str, dg.ConfigurableResource]:
     """What the assets use outside tests, under the names of their parameters."""
-    return {"home": HomeResource(), "progress": ProgressResource()}
+    return {"home": HomeResource(), "progress": ProgressResource(), "lake": LakeResource()}

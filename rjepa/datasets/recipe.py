@@ -7,20 +7,49 @@ import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 from rjepa.configs import CONFIGS, config_names, load_config
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.files import sha256_json
 from rjepa.home import Home, check_tag
+from rjepa.problems.benchmarks import find_benchmark
+from rjepa.problems.reasoning_gym import GymTask
 from rjepa.schemas import Split
 
-Source = Literal["curriculum", "gsm_symbolic", "imported", "cumulative"]
+Source = Literal["curriculum", "gsm_symbolic", "reasoning_gym", "benchmark", "imported", "cumulative"]
 
 _COSMETIC = {"description", "warnings", "validation_floor"}
-_ADDED_LATER = {"parent_hash", "adds", "removes", "keep_out", "near_duplicates"}
+_ADDED_LATER = {"parent_hash", "adds", "removes", "keep_out", "near_duplicates", "tasks", "benchmark", "origin"}
 """Fields that enter the hash only where they say something: recipes written before them keep their hash."""
 _VERSION = re.compile(r"^\d+\.\d+\.\d+$")
+
+
+class BenchmarkSource(BaseModel):
+    """A published benchmark: from the hub, or from local files of the published schema."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="gsm8k, math, svamp, humaneval, mbpp, logiqa, mmlu, bbh, arc, hellaswag")
+    hub_id: str | None = Field(None, description="another id of the hub, or a folder; None: where it is published")
+    revision: str | None = Field(None, description="a commit, tag or branch of the hub's; None: the table's")
+    subsets: list[str] = Field(default_factory=list, description="of the hub's configurations; empty: the table's")
+    splits: list[str] = Field(default_factory=list, description="published splits that are read; empty: all")
+    limit: PositiveInt | None = Field(None, description="rows of each subset and split; None: all")
+    files: dict[str, str] = Field(
+        default_factory=dict, description="published split -> local file; where given, the hub is not asked"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        try:
+            published = find_benchmark(self.name).splits
+        except NotFoundError as error:
+            raise ValueError(error.problem) from None
+        unknown = sorted({*self.splits, *self.files} - set(published))
+        if unknown:
+            raise ValueError(f"{self.name} has no split {unknown[0]!r}; it has {', '.join(published)}")
+        return self
 
 
 class DatasetRecipe(BaseModel):
@@ -58,6 +87,9 @@ class DatasetRecipe(BaseModel):
     validation_floor: float = Field(
         0.95, ge=0, le=1, description="least share of valid chains among worked solutions; below it nothing is released"
     )
+    tasks: list[GymTask] = Field(default_factory=list, description="of a reasoning_gym dataset")
+    benchmark: BenchmarkSource | None = Field(None, description="which benchmark, and where its rows come from")
+    origin: dict[str, str] = Field(default_factory=dict, description="of an import: the file's name and SHA-256")
     content_sha256: str | None = Field(None, description="of the normalised file of an import")
     warnings: list[str] = Field(default_factory=list, description="what an import's owner should know")
 
@@ -71,7 +103,12 @@ class DatasetRecipe(BaseModel):
             if self.parent is None or self.parent_hash is None:
                 raise ValueError("a cumulative dataset needs parent and parent_hash; make it with `rjepa data create`")
             return self
-        if self.source != "imported" and not any(n for split in self.counts.values() for n in split.values()):
+        if (self.source == "reasoning_gym") != bool(self.tasks):
+            raise ValueError("a reasoning_gym dataset, and no other, lists its tasks")
+        if (self.source == "benchmark") != (self.benchmark is not None):
+            raise ValueError("a benchmark dataset, and no other, says which benchmark")
+        counted = self.source in ("curriculum", "gsm_symbolic")
+        if counted and not any(n for split in self.counts.values() for n in split.values()):
             raise ValueError("counts are empty: give the problems per domain and split")
         return self
 

@@ -1,12 +1,13 @@
 """Register a file of problems as a dataset of its own: all or nothing, and never twice under one name."""
 
-import hashlib
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 
 from rjepa.datasets.recipe import (
+    BenchmarkSource,
     DatasetRecipe,
     imported_file,
     load_recipe,
@@ -14,52 +15,124 @@ from rjepa.datasets.recipe import (
     recipe_yaml,
     registry_folder,
 )
+from rjepa.datasets.snapshots import benchmark_intake
 from rjepa.errors import InvalidInputError
-from rjepa.files import write_text
+from rjepa.files import atomic_path, sha256_file, write_text
 from rjepa.home import Home, check_tag
-from rjepa.problems.importing import read_problems
+from rjepa.problems.columns import ColumnMap
+from rjepa.problems.files import Format
+from rjepa.problems.importing import Intake, import_rows
+from rjepa.problems.lines import normalised
+from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
+
+_PROGRESS_EVERY = 5000
+
+
+@dataclass(frozen=True)
+class Import:
+    """How a file is to be read."""
+
+    split: Split | None = None
+    columns: ColumnMap = field(default_factory=ColumnMap)
+    kind: Format | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import made: the recipe, and how many problems of which split."""
+
+    recipe: DatasetRecipe
+    problems: int
+    splits: dict[str, int]
+    warnings: list[str]
 
 
 def import_dataset(home: Home, file: Path, name: str, split: Split | None = None) -> DatasetRecipe:
-    """Copy a good file's problems, normalised, into the registry with their recipe, and return the recipe.
+    """`import_file` with nothing but a split to say, for its recipe."""
+    return import_file(home, file, name, Import(split)).recipe
 
-    The recipe is written last: a killed import leaves no dataset behind, and is simply run again. Importing the same
-    problems under the same name again changes nothing.
+
+def import_file(
+    home: Home, file: Path, name: str, how: Import | None = None, progress: Progress = silent
+) -> Imported:
+    """Copy a good file's problems, normalised, into the registry with their recipe.
+
+    Rows pass one at a time: memory does not grow with the file. The recipe is written last: a killed import leaves no
+    dataset behind, and is simply run again. Importing the same problems under the same name again changes nothing.
 
     Raises:
-        InvalidInputError: a bad name, a bad line, or a name that is taken by other problems.
+        InvalidInputError: a bad name, a bad row, or a name that is taken by other problems.
         NotFoundError: there is no such file.
     """
+    how = how or Import()
+    _check_name(name)
+    now = _now()
+    intake = import_rows(
+        file, name, now, how.split, columns=how.columns, kind=how.kind, licence=how.licence
+    )
+    return _register(home, name, intake, now, f"imported from {file.name}", _origin(file), progress)
+
+
+def import_benchmark(home: Home, source: BenchmarkSource, name: str, progress: Progress = silent) -> Imported:
+    """Copy a benchmark's problems, from a file of the published schema or from the hub, as `import_file` does.
+
+    Raises:
+        InvalidInputError: a bad name, rows of another schema, or a name that is taken by other problems.
+        NotFoundError: there is no such file, or nothing on the hub.
+    """
+    _check_name(name)
+    now = _now()
+    intake = benchmark_intake(source, now, silent)
+    where = ", ".join(Path(file).name for file in source.files.values()) or "the hub"
+    return _register(home, name, intake, now, f"{source.name} from {where}", {}, progress)
+
+
+def _register(
+    home: Home, name: str, intake: Intake, now: datetime, description: str, origin: dict[str, str], progress: Progress
+) -> Imported:
+    recipe_path, path = registry_folder(home) / f"{name}.yaml", imported_file(home, name)
+    known = load_recipe(home, name) if recipe_path.exists() else None
+    with atomic_path(path) as temporary:
+        with temporary.open("w", encoding="utf-8") as out:
+            for pair in intake.pairs():
+                out.write(normalised(pair))
+                if intake.taken % _PROGRESS_EVERY == 0:
+                    progress(intake.taken, 0, "rows")
+        intake.finish()
+        digest = sha256_file(temporary)
+        if known is not None and known.content_sha256 != digest:
+            raise InvalidInputError(
+                f"dataset {name!r} exists and holds other problems or other splits; a dataset never changes",
+                cure=f"import under another --name, e.g. {name[:60]}-2",
+            )
+    recipe = known or DatasetRecipe(
+        name=name,
+        source="imported",
+        description=description,
+        created=now,
+        content_sha256=digest,
+        warnings=intake.warnings(),
+        origin=origin,
+    )
+    if known is None:
+        write_text(recipe_path, yaml.safe_dump(recipe_yaml(recipe), sort_keys=False, allow_unicode=True))
+    splits = {split: intake.by_split[split] for split in ("train", "validation", "test")}
+    return Imported(recipe, intake.taken, splits, recipe.warnings)
+
+
+def _origin(file: Path) -> dict[str, str]:
+    return {"file": file.name, "sha256": sha256_file(file)}
+
+
+def _check_name(name: str) -> None:
     check_tag(name, "dataset name")
     if (own_folder() / f"{name}.yaml").exists():
         raise InvalidInputError(
             f"{name!r} is one of the datasets that come with R-JEPA", cure="choose another --name"
         )
-    now = datetime.now(UTC).replace(microsecond=0)
-    problems = read_problems(file, name, now, split)
-    text = problems.to_json_lines()
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    recipe_path = registry_folder(home) / f"{name}.yaml"
-    if recipe_path.exists():
-        known = load_recipe(home, name)
-        if known.content_sha256 != digest:
-            raise InvalidInputError(
-                f"dataset {name!r} exists and holds other problems or other splits; a dataset never changes",
-                cure=f"import under another --name, e.g. {name[:60]}-2",
-            )
-        if imported_file(home, name).is_file():
-            return known
-        write_text(imported_file(home, name), text)
-        return known
-    recipe = DatasetRecipe(
-        name=name,
-        source="imported",
-        description=f"imported from {file.name}",
-        created=now,
-        content_sha256=digest,
-        warnings=problems.warnings,
-    )
-    write_text(imported_file(home, name), text)
-    write_text(recipe_path, yaml.safe_dump(recipe_yaml(recipe), sort_keys=False, allow_unicode=True))
-    return recipe
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)

@@ -4,14 +4,16 @@ import random
 from collections.abc import Iterator
 
 from rjepa.datasets.recipe import DatasetRecipe, imported_file
+from rjepa.datasets.snapshots import open_snapshot
 from rjepa.errors import CorruptError
 from rjepa.files import sha256_file
 from rjepa.home import Home
-from rjepa.problems.importing import UNKNOWN_LICENCE, read_problems
-from rjepa.progress import Progress
+from rjepa.problems.importing import UNKNOWN_LICENCE, normalised_pairs
+from rjepa.problems.lines import Pair
+from rjepa.progress import Progress, silent
 from rjepa.schemas import ChainOfThought, Problem
 
-Pair = tuple[Problem, ChainOfThought | None]
+__all__ = ["Pair", "corrupted_chain", "iter_source_pairs", "source_pairs", "source_warnings"]
 
 
 def source_pairs(home: Home, recipe: DatasetRecipe, progress: Progress) -> list[Pair]:
@@ -19,12 +21,29 @@ def source_pairs(home: Home, recipe: DatasetRecipe, progress: Progress) -> list[
 
     Raises:
         CorruptError: an imported file is gone or was changed.
+        NotFoundError: a benchmark's rows cannot be had.
     """
-    if recipe.source == "imported":
-        pairs = _imported(home, recipe)
-    else:
-        pairs = list(_curriculum(recipe, progress) if recipe.source == "curriculum" else _gsm_symbolic(recipe))
-    return [(_with_licence(problem, recipe), _dated(chain, recipe)) for problem, chain in pairs]
+    return list(iter_source_pairs(home, recipe, progress))
+
+
+def iter_source_pairs(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+    """As `source_pairs`, one at a time: an import of any size passes in little memory."""
+    source = {
+        "curriculum": _curriculum,
+        "gsm_symbolic": _gsm_symbolic,
+        "reasoning_gym": _reasoning_gym,
+        "benchmark": _benchmark,
+        "imported": _imported,
+    }[recipe.source]
+    for problem, chain in source(home, recipe, progress):
+        yield _with_licence(problem, recipe), _dated(chain, recipe)
+
+
+def source_warnings(home: Home, recipe: DatasetRecipe) -> list[str]:
+    """What the source itself warns of beyond the recipe: rows of a benchmark that were left out."""
+    if recipe.source != "benchmark":
+        return []
+    return [warning for warning in open_snapshot(home, recipe, silent)[1] if "licence" not in warning]
 
 
 def corrupted_chain(recipe: DatasetRecipe, problem: Problem, gold: ChainOfThought) -> ChainOfThought | None:
@@ -39,7 +58,7 @@ def corrupted_chain(recipe: DatasetRecipe, problem: Problem, gold: ChainOfThough
     return _dated(corrupt(problem, gold, rng), recipe)
 
 
-def _curriculum(recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+def _curriculum(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
     from rjepa.problems.curriculum import EQUAL_WEIGHTS, generate_problems
 
     total = sum(count for splits in recipe.counts.values() for count in splits.values())
@@ -53,20 +72,39 @@ def _curriculum(recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
     progress(done, total)
 
 
-def _gsm_symbolic(recipe: DatasetRecipe) -> Iterator[Pair]:
+def _gsm_symbolic(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
     from rjepa.problems.gsm_symbolic import SOURCE, generate_problems
 
     yield from generate_problems(recipe.counts[SOURCE], recipe.seed, recipe.created)
 
 
-def _imported(home: Home, recipe: DatasetRecipe) -> list[Pair]:
+def _reasoning_gym(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+    from rjepa.problems.reasoning_gym import generate_problems
+
+    total, done = sum(task.size for task in recipe.tasks), 0
+    for task in recipe.tasks:
+        progress(done, total, task.task)
+        yield from generate_problems(task, recipe.created)
+        done += task.size
+    progress(done, total)
+
+
+def _benchmark(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+    path, _ = open_snapshot(home, recipe, progress)
+    yield from normalised_pairs(path, recipe.name, recipe.created)
+
+
+def _imported(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
     path = imported_file(home, recipe.name)
     if not path.is_file() or sha256_file(path) != recipe.content_sha256:
         raise CorruptError(
             f"{path}, the imported problems of {recipe.name!r}, is {'changed' if path.is_file() else 'missing'}",
             cure=f"delete {path.with_suffix('.yaml')} and import the original file again",
         )
-    return list(read_problems(path, recipe.name, recipe.created).pairs)
+    for problem, chain in normalised_pairs(path, recipe.name, recipe.created):
+        if recipe.origin and "origin" not in problem.meta:
+            problem = problem.model_copy(update={"meta": problem.meta | {"origin": recipe.origin}})
+        yield problem, chain
 
 
 def _with_licence(problem: Problem, recipe: DatasetRecipe) -> Problem:

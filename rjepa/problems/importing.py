@@ -1,253 +1,243 @@
-"""Read problems that a user brings: JSON lines with `statement`, `answer` and, where known, `domain`, `steps` and more.
+"""Take in rows that strangers wrote, one at a time: good ones go on as problems, bad ones are named.
 
-Either every line is good or the whole file is refused, with the first bad lines named. Nothing is written here; the
-registering of a good file lives in `rjepa.datasets.registering`. The normalised form written there is read by the same
-function.
+Either every row is good or all are refused, with the first bad ones named; memory does not grow with their number.
+What a row may hold lives in `lines`, formats in `files`, and the registering of a good file in
+`rjepa.datasets.registering`.
 """
 
-import json
-import math
-import re
-import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+import numpy as np
 
-from rjepa.errors import InvalidInputError, NotFoundError
-from rjepa.problems.splitting import split_by_hash, statement_key
-from rjepa.schemas import ChainOfThought, Difficulty, Problem, Split
+from rjepa.errors import InvalidInputError
+from rjepa.problems.columns import FIELDS, ColumnMap
+from rjepa.problems.duplicates import SeenKeys
+from rjepa.problems.files import MAX_LINE, Format, Row, check_file, columns_of, format_of, open_rows, unit_of
+from rjepa.problems.files.lines import json_lines
+from rjepa.problems.lines import UNKNOWN_LICENCE, Pair, normalised, read_normalised, read_row, reason_of
+from rjepa.problems.splitting import statement_key
+from rjepa.schemas import Split
 
-MAX_LINE = 1 << 20
-"""Bytes of one line: a problem is a page or two, and a longer line is most likely no JSON-lines file at all."""
+__all__ = [
+    "MAX_LINE",
+    "UNKNOWN_LICENCE",
+    "ImportedProblems",
+    "Intake",
+    "import_rows",
+    "normalised_pairs",
+    "read_problems",
+]
+
 MAX_SHOWN = 10
-UNKNOWN_LICENCE = "unknown"
+MAX_BAD = 10_000
+"""Bad rows after which the rest is not read: such a file is no file of problems."""
 
-_BOM = b"\xef\xbb\xbf"
-_STEP_LABEL = re.compile(r"^Step\s+\d+\s*[:.]\s*", re.IGNORECASE)
-_FIELDS = "statement and answer (text), and if you like domain, steps (a list of texts), difficulty, licence, split"
-
-
-def _clean(text: Any) -> Any:
-    """One spelling of equal text: NFC, `\\n` ends, no blanks around. Other types pass and are refused by pydantic."""
-    if not isinstance(text, str):
-        return text
-    text.encode()  # a lone surrogate cannot be stored: UnicodeEncodeError is a ValueError
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n")).strip()
+_WANTED = "statement and answer (text), and if you like domain, steps (a list of texts), difficulty, licence, split"
+_MAX_IGNORED = 1000
+_MAX_NORMALISED = 8 * MAX_LINE  # escapes make a row longer than it came
 
 
-def _answer_text(answer: Any) -> Any:
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        return str(answer)
-    if not isinstance(answer, float):
-        return _clean(answer)
-    if not math.isfinite(answer):
-        raise ValueError("is not a finite number")
-    return str(int(answer)) if answer.is_integer() and abs(answer) < 1e15 else str(answer)
+class Intake:
+    """Rows in, good pairs out. Iterate over `pairs()` to the end, then `finish()` says whether all was well.
 
+    Args:
+        where: the file's name, for messages.
+        unit: what a row's number counts: line, row, item.
+        tolerated: share of rows that may be bad; they are left out and counted. 0: any bad row refuses all.
+        repeats: whether equal statements and ids are welcome (a benchmark's, which are removed later and counted).
+    """
 
-_Text = Annotated[str, BeforeValidator(_clean)]
-_Name = Annotated[str, BeforeValidator(_clean), Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    def __init__(
+        self,
+        where: str,
+        rows: Iterable[Row],
+        convert: Callable[[Row], Pair],
+        *,
+        unit: str = "line",
+        tolerated: float = 0.0,
+        repeats: bool = False,
+    ) -> None:
+        self.taken = 0
+        self.by_split: Counter[str] = Counter()
+        self.bad_count = 0
+        self._where, self._rows, self._convert, self._unit = where, rows, convert, unit
+        self._tolerated, self._repeats = tolerated, repeats
+        self._bad: list[tuple[int, str]] = []
+        self._unknown_licence = 0
+        self._ignored: set[str] = set()
 
+    def pairs(self) -> Iterator[Pair]:
+        """Good pairs, in order. Those with a statement or id seen before are among them: `finish` refuses them."""
+        with SeenKeys() as statements, SeenKeys() as ids:
+            for row in self._rows:
+                pair = self._take(row)
+                if pair is None:
+                    if self.bad_count >= MAX_BAD:
+                        return
+                    continue
+                problem, _ = pair
+                self.taken += 1
+                self.by_split[str(problem.split)] += 1
+                self._unknown_licence += problem.licence == UNKNOWN_LICENCE
+                if not self._repeats:
+                    statements.add(statement_key(problem.statement), row.number)
+                    ids.add(problem.problem_id, row.number)
+                yield pair
+            self._name_repeats(statements, ids)
 
-class _Line(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    def finish(self) -> None:
+        """Refuse what was read, if it must be.
 
-    statement: Annotated[_Text, Field(min_length=1)]
-    answer: Annotated[str, BeforeValidator(_answer_text), Field(min_length=1)]
-    domain: _Name = "custom"
-    steps: list[Annotated[_Text, Field(min_length=1)]] | None = None
-    difficulty: Difficulty = "medium"
-    subdomain: _Text = ""
-    licence: Annotated[_Text, Field(min_length=1)] = UNKNOWN_LICENCE
-    split: Split | None = None
-    problem_id: Annotated[_Text, Field(min_length=1, max_length=150, pattern=r"^\S+$")] | None = None
+        Raises:
+            InvalidInputError: there were bad rows, repeated ones, or none at all.
+        """
+        if self.bad_count > self._tolerated * (self.bad_count + self.taken):
+            shown = sorted(self._bad)[:MAX_SHOWN]
+            more = self.bad_count - len(shown)
+            listed = "".join(f"\n  {self._unit} {number}: {reason}" for number, reason in shown)
+            listed += f"\n  and {more} more" if more else ""
+            many = f"{self.bad_count} or more" if self.bad_count >= MAX_BAD else str(self.bad_count)
+            raise InvalidInputError(
+                f"{self._where} has {many} bad {self._unit}(s), nothing was imported:{listed}",
+                cure=f"mend them and import again; each has {_WANTED}; other names are said with --map",
+            )
+        if not self.taken:
+            raise InvalidInputError(
+                f"{self._where} holds no problems", cure=f"write one problem a {self._unit}, with {_WANTED}"
+            )
 
-    @field_validator("steps")
-    @classmethod
-    def _plain_steps(cls, steps: list[str] | None) -> list[str] | None:
-        return [" ".join(_STEP_LABEL.sub("", step).split()) or step for step in steps] if steps else None
+    def warnings(self) -> list[str]:
+        """What the owner of the rows should know."""
+        found = []
+        if unknown := self._unknown_licence:
+            found.append(f"the licence of {unknown} problem(s) is unknown: check it before you share what is made here")
+        if self.bad_count:
+            number, reason = min(self._bad)
+            found.append(f"{self.bad_count} row(s) were left out, the first is {self._unit} {number} ({reason})")
+        if self._ignored:
+            names = ", ".join(sorted(self._ignored)[:MAX_SHOWN])
+            many = f"{_MAX_IGNORED} or more" if len(self._ignored) >= _MAX_IGNORED else str(len(self._ignored))
+            found.append(f"{many} unknown field(s) were ignored: {names}")
+        return found
+
+    def ignore(self, names: Iterable[str]) -> None:
+        """Remember fields that nothing reads, for a warning."""
+        if len(self._ignored) < _MAX_IGNORED:
+            self._ignored.update(str(name)[:40] for name in names)
+
+    def _take(self, row: Row) -> Pair | None:
+        if row.values is None:
+            self._name(row.number, row.fault)
+            return None
+        try:
+            return self._convert(row)
+        except ValueError as error:
+            self._name(row.number, reason_of(error))
+            return None
+
+    def _name(self, number: int, reason: str) -> None:
+        self.bad_count += 1
+        if len(self._bad) < MAX_SHOWN:
+            self._bad.append((number, reason[:300]))
+
+    def _name_repeats(self, statements: SeenKeys, ids: SeenKeys) -> None:
+        if self._repeats:
+            return
+        same_statement, same_id = statements.repeated(), ids.repeated()
+        same_id = same_id[~np.isin(same_id[:, 0], same_statement[:, 0])]  # named once
+        self.bad_count += len(same_statement) + len(same_id)
+        for found, what in ((same_statement, "this statement"), (same_id, "this problem_id")):
+            for number, first in found[:MAX_SHOWN].tolist():
+                self._bad.append((number, f"{what} is already on {self._unit} {first}"))
 
 
 @dataclass(frozen=True)
 class ImportedProblems:
     """A good file's problems with their chains (None where a problem has no steps), and what its owner should know."""
 
-    pairs: list[tuple[Problem, ChainOfThought | None]]
+    pairs: list[Pair]
     warnings: list[str] = field(default_factory=list)
 
     def to_json_lines(self) -> str:
         """The normalised file, in which every line has its id and split: it reads back as the same problems."""
-        rows = []
-        for problem, chain in self.pairs:
-            row = {
-                "problem_id": problem.problem_id,
-                "split": problem.split,
-                "domain": problem.domain,
-                "subdomain": problem.subdomain,
-                "difficulty": problem.difficulty,
-                "licence": problem.licence,
-                "statement": problem.statement,
-                "answer": problem.answer_gold,
-                "steps": chain.steps if chain is not None else None,
-            }
-            rows.append(json.dumps(row, ensure_ascii=False))
-        return "".join(f"{row}\n" for row in rows)
+        return "".join(normalised(pair) for pair in self.pairs)
 
 
-def read_problems(path: Path, name: str, created_at: datetime, split: Split | None = None) -> ImportedProblems:
-    """Read a JSON-lines file as the data set `name`.
-
-    Args:
-        created_at: written into the chains.
-        split: the split of every problem. None: what a line says, else the hash of its statement decides.
+def import_rows(
+    path: Path,
+    name: str,
+    created_at: datetime,
+    split: Split | None = None,
+    *,
+    columns: ColumnMap | None = None,
+    kind: Format | None = None,
+    licence: str | None = None,
+) -> Intake:
+    """Open a stranger's file as the data set `name`; its rows are read as the intake is iterated over.
 
     Raises:
         NotFoundError: there is no such file.
-        InvalidInputError: something is wrong with any of its lines; up to 10 are named.
+        InvalidInputError: it is not what its name or `kind` says, or a needed column is not there.
     """
-    if not path.is_file():
-        raise NotFoundError(f"{path} is not a file", cure="name a JSON-lines file, one problem a line")
-    reader = _Reader(name, created_at, split)
-    try:
-        for number, raw in _lines(path):
-            reader.read(number, raw)
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be read ({error.strerror})", cure="check its permissions") from error
-    if reader.bad_count:
-        more = reader.bad_count - len(reader.bad)
-        listed = "".join(f"\n  {line}" for line in reader.bad) + (f"\n  and {more} more" if more else "")
-        raise InvalidInputError(
-            f"{path} has {reader.bad_count} bad line(s), nothing was imported:{listed}",
-            cure=f"mend these lines and import again; each line is one JSON object with {_FIELDS}",
-        )
-    if not reader.pairs:
-        raise InvalidInputError(
-            f"{path} holds no problems", cure=f"write one JSON object a line, with {_FIELDS}"
-        )
-    return ImportedProblems(reader.pairs, reader.warnings())
+    mapped = columns or ColumnMap()
+    kind = format_of(path, kind)
+    check_file(path, kind)
+    there = columns_of(path, kind)
+    if there:
+        mapped.check_columns(there, str(path))
+
+    def convert(row: Row) -> Pair:
+        values = mapped.fields_of(row.values or {})
+        if kind in ("csv", "tsv"):
+            values = _from_text(values)
+        unread = values.keys() - _KNOWN
+        if unread:
+            intake.ignore(unread)
+        return read_row(values, name, created_at, split, licence)
+
+    rows = open_rows(path, kind, mapped.wanted() if kind == "parquet" else None)
+    intake = Intake(str(path), rows, convert, unit=unit_of(kind))
+    if there:
+        intake.ignore(column for column in there if column not in mapped.wanted())
+    return intake
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """Numbered lines, None for one that is too long: such a line is passed over in pieces and never held in memory."""
-    with path.open("rb") as file:
-        number = 0
-        while raw := file.readline(MAX_LINE + 1):
-            number += 1
-            if number == 1:
-                raw = raw.removeprefix(_BOM)
-            if len(raw) <= MAX_LINE:
-                yield number, raw
-                continue
-            while raw and not raw.endswith(b"\n"):
-                raw = file.readline(MAX_LINE)
-            yield number, None
+def read_problems(path: Path, name: str, created_at: datetime, split: Split | None = None) -> ImportedProblems:
+    """A whole file in memory, for those small enough.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidInputError: something is wrong with any of its rows; up to 10 are named.
+    """
+    intake = import_rows(path, name, created_at, split)
+    pairs = list(intake.pairs())
+    intake.finish()
+    return ImportedProblems(pairs, intake.warnings())
 
 
-class _Reader:
-    """Gathers good problems and complaints about bad lines."""
-
-    def __init__(self, name: str, created_at: datetime, split: Split | None) -> None:
-        self.pairs: list[tuple[Problem, ChainOfThought | None]] = []
-        self.bad: list[str] = []
-        self.bad_count = 0
-        self._name, self._created_at, self._split = name, created_at, split
-        self._ids: dict[str, int] = {}
-        self._statements: dict[str, int] = {}
-        self._ignored: set[str] = set()
-
-    def read(self, number: int, raw: bytes | None) -> None:
-        try:
-            if raw is None:
-                raise ValueError(f"longer than {MAX_LINE} bytes")
-            if raw.strip():
-                self._accept(number, _parse(raw))
-        except ValueError as error:
-            self.bad_count += 1
-            if len(self.bad) < MAX_SHOWN:
-                self.bad.append(f"line {number}: {_reason(error)}")
-
-    def warnings(self) -> list[str]:
-        found = []
-        unknown = sum(problem.licence == UNKNOWN_LICENCE for problem, _ in self.pairs)
-        if unknown:
-            found.append(f"the licence of {unknown} problem(s) is unknown: check it before you share what is made here")
-        if self._ignored:
-            names = ", ".join(sorted(self._ignored)[:MAX_SHOWN])
-            found.append(f"{len(self._ignored)} unknown field(s) were ignored: {names}")
-        return found
-
-    def _accept(self, number: int, row: dict[str, Any]) -> None:
-        line = _Line.model_validate(row)
-        key = statement_key(line.statement)
-        problem_id = line.problem_id or f"{self._name}-{key[:16]}"
-        for seen, value, what in (
-            (self._statements, key, "this statement"),
-            (self._ids, problem_id, f"the problem_id {problem_id!r}"),
-        ):
-            if value in seen:
-                raise ValueError(f"{what} is already on line {seen[value]}")
-        self._statements[key] = self._ids[problem_id] = number
-        self._ignored.update(str(name)[:40] for name in row.keys() - _Line.model_fields.keys())
-        self.pairs.append(self._pair(line, problem_id))
-
-    def _pair(self, line: _Line, problem_id: str) -> tuple[Problem, ChainOfThought | None]:
-        source = f"import:{self._name}"
-        problem = Problem(
-            problem_id=problem_id,
-            domain=line.domain,
-            subdomain=line.subdomain,
-            source=source,
-            difficulty=line.difficulty,
-            statement=line.statement,
-            answer_gold=line.answer,
-            licence=line.licence,
-            split=self._split or line.split or split_by_hash(line.statement),
-        )
-        if not line.steps:
-            return problem, None
-        return problem, ChainOfThought(
-            cot_id=f"{problem_id}-gold",
-            problem_id=problem_id,
-            steps=line.steps,
-            final_answer=line.answer,
-            teacher_model="imported",
-            source=source,
-            created_at=self._created_at,
-        )
+def normalised_pairs(path: Path, name: str, created_at: datetime) -> Iterator[Pair]:
+    """The problems of a normalised file, which is the registry's own: its hash was checked, its rows are trusted."""
+    intake = Intake(
+        str(path),
+        json_lines(path, _MAX_NORMALISED),
+        lambda row: read_normalised(row.values or {}, name, created_at),
+        repeats=True,
+    )
+    yield from intake.pairs()
+    intake.finish()
 
 
-def _parse(raw: bytes) -> dict[str, Any]:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 (byte {error.start + 1}); save the file as UTF-8") from None
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at character {error.pos + 1})") from None
-    except RecursionError:
-        raise ValueError("not a problem (nested too deeply)") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"a JSON {type(row).__name__}, not an object {{...}}")
-    return row
+_KNOWN = frozenset(FIELDS)
 
 
-def _reason(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        found = [f"{'.'.join(map(str, e['loc']))}: {_short(e)}" for e in error.errors(include_url=False)[:3]]
-        return "; ".join(found)
-    if isinstance(error, UnicodeEncodeError):
-        return "holds a broken character (half of a surrogate pair)"
-    return str(error)
-
-
-def _short(detail: Any) -> str:
-    if detail["type"] == "missing":
-        return "missing"
-    if detail["type"] in ("string_too_short", "too_short"):
-        return "empty"
-    return str(detail["msg"]).removeprefix("Value error, ")
+def _from_text(values: dict[str, Any]) -> dict[str, Any]:
+    """Cells are text: steps are its lines."""
+    steps = values.get("steps")
+    if isinstance(steps, str):
+        return values | {"steps": [line for line in steps.splitlines() if line.strip()]}
+    return values

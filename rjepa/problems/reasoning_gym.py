@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -90,6 +91,7 @@ def _pair(task: GymTask, dataset: Any, index: int, created_at: datetime) -> tupl
         licence=LICENCE,
         split=task.split or split_by_hash(statement),
         meta={"check": "reasoning_gym", "task": task.task, "config": task.config, "entry": entry}
+        | {"origin": _origin(task)}
         | _how_to_read(task, dataset, entry),
     )
     worked = drawn["metadata"].get("answer_cot") if isinstance(drawn["metadata"], dict) else None
@@ -104,6 +106,10 @@ def _pair(task: GymTask, dataset: Any, index: int, created_at: datetime) -> tupl
         source=SOURCE,
         created_at=created_at,
     )
+
+
+def _origin(task: GymTask) -> dict[str, Any]:
+    return {"package": f"reasoning-gym {version('reasoning-gym')}", "seed": task.seed}
 
 
 def _how_to_read(task: GymTask, dataset: Any, entry: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ TEST_SHARE = 0.1
 
 def normalise_statement(statement: str) -> str:
     """The form in which two statements count as the same: Unicode NFKC, case folded, one space for any white space."""
-    return " ".join(unicodedata.normalize("NFKC", statement).casefold().split())
+    plain = statement if statement.isascii() else unicodedata.normalize("NFKC", statement)  # ASCII is in NFKC already
+    return " ".join(plain.casefold().split())
 
 
 def statement_key(statement: str) -> str:

@@ -69,6 +69,7 @@ def build_problems(home: Home, recipe: DatasetRecipe, progress: Progress = silen
     metadata["licence_unknown"] = sum(problem.licence == UNKNOWN_LICENCE for problem in problems)
     if base is not None:
         metadata["problems_of_parent"] = sum(part.rows for part in base.parts[PROBLEMS.name])
+        metadata |= {"parent": base.parent, "parent_hash": base.parent_hash}
     if recipe.near_duplicates is not None:
         _keep_near_report(home, recipe, novel)
     return store(home, recipe, PROBLEMS, problems, metadata)

@@ -58,6 +58,13 @@ def take_over(home: Home, recipe: DatasetRecipe) -> Base | None:
         return base
     manifest = parent_manifest(home, recipe)
     parts = {stage.name: released_parts(str(recipe.parent), manifest, stage.name) for stage in STAGES}
+    for part in [part for listed in parts.values() for part in listed]:
+        path = part.path(home)
+        if not path.is_file() or path.stat().st_size != part.bytes:
+            raise CorruptError(
+                f"{path}, a part of {recipe.parent}, is {'damaged' if path.is_file() else 'missing'}",
+                cure=f"materialise {part.dataset} again, then this",
+            )
     removed: dict[str, Any] = {}
     if recipe.removes:
         parts, removed = _without(home, recipe, parts)

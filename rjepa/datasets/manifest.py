@@ -45,6 +45,7 @@ def build_manifest(
     sums = totals(problems, chains)
     if parent is not None:
         sums = _combined(_combined({name: parent[name] for name in _SUMS}, removed or {}, -1), sums, 1)
+    said = list(dict.fromkeys([*_recipe_warnings(parent), *recipe.warnings]))
     worked = sums["chains"]["worked"]
     own_duplicates = int(reports["problems"].metadata.get("duplicates_removed", 0))
     return {
@@ -60,7 +61,8 @@ def build_manifest(
         **sums,
         "new": {"problems": len(problems), "chains": len(chains)},
         "removed_ids": sorted({*(parent or {}).get("removed_ids", []), *recipe.removes}),
-        "warnings": _warnings(recipe, sums, parent),
+        "recipe_warnings": said,
+        "warnings": _warnings(said, sums),
         "validation_rate": round(worked["valid"] / worked["total"], 6) if worked["total"] else None,
         "duplicates_removed": own_duplicates + (parent or {}).get("duplicates_removed", 0),
         "stages": {
@@ -118,9 +120,17 @@ def _counts(problems: list[Problem]) -> dict[str, Any]:
     }
 
 
-def _warnings(recipe: DatasetRecipe, sums: dict[str, Any], parent: dict[str, Any] | None) -> list[str]:
-    """What its owner should know: the recipe's and its parent's own warnings, then what the counts say."""
-    found = list(dict.fromkeys([*(parent or {}).get("recipe", {}).get("warnings", []), *recipe.warnings]))
+def _recipe_warnings(parent: dict[str, Any] | None) -> list[str]:
+    """What the recipes of a version and of all it grew from warn of; format 1 has its own recipe's alone."""
+    if parent is None:
+        return []
+    found: list[str] = parent.get("recipe_warnings", parent["recipe"].get("warnings", []))
+    return found
+
+
+def _warnings(said: list[str], sums: dict[str, Any]) -> list[str]:
+    """What its owner should know: what recipes warn of, then what the counts say."""
+    found = list(said)
     unknown = sums["licences"].get(UNKNOWN_LICENCE, 0)
     if unknown and not any("licence" in warning for warning in found):
         found.append(f"the licence of {unknown} problem(s) is unknown: check it before you share what is made here")

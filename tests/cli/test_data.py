@@ -68,6 +68,16 @@ def test_verify_says_that_a_dataset_is_intact(made: Home) -> None:
     assert json.loads(rjepa("verify", "small", "--json"))["problems"] == 8
 
 
+def test_diff_says_what_another_dataset_has_more(made: Home) -> None:
+    assert "hold the same problems" in rjepa("diff", "small", "small")
+    recipe = load_recipe(made, "small").model_copy(update={"name": "larger", "seed": 5})
+    write_json(made.registry / "datasets" / "larger.yaml", recipe_yaml(recipe))
+    build(made, recipe)
+    text = rjepa("diff", "small", "larger")
+    assert "problems added: 8" in text and "by split: test 2, train 6" in text and "chains removed" in text
+    assert json.loads(rjepa("diff", "small", "larger", "--json"))["problems_removed"]["total"] == 8
+
+
 def test_import_registers_a_file_and_says_what_to_type_next(home: Home, tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text('{"statement": "a?", "answer": "1"}\n')

@@ -97,6 +97,26 @@ def test_a_damaged_part_of_the_parent_is_found_by_its_name(home_copy: Home) -> N
     assert "v0.1.0" in caught.value.cure
 
 
+def test_nothing_grows_from_a_parent_with_a_damaged_part(home_copy: Home) -> None:
+    path = home_copy.dataset("v0.1.0") / "problems.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    register_more(home_copy, "other", seed=8)
+    create_version(home_copy, "v0.3.0", parent="v0.2.0", adds=["other"])
+    with pytest.raises(CorruptError, match="a part of v0.2.0, is damaged"):
+        make(home_copy, "v0.3.0")
+
+
+def test_warnings_of_every_source_are_handed_down(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    register_rows(home, tmp_path, [{"statement": "One?", "answer": "1"}], "v0.1.0")
+    make(home, "v0.1.0")
+    for number in (2, 3):
+        register_rows(home, tmp_path, [{"statement": f"{number}?", "answer": "1", "licence": "MIT"}], f"set-{number}")
+        create_version(home, f"v0.{number}.0", parent=f"v0.{number - 1}.0", adds=[f"set-{number}"])
+        make(home, f"v0.{number}.0")
+    assert any("licence" in warning for warning in load_manifest(home, "v0.3.0")["warnings"])
+
+
 def test_a_damaged_part_of_its_own_comes_back(home_copy: Home) -> None:
     (home_copy.dataset("v0.2.0") / "problems.parquet").write_bytes(b"broken")
     make(home_copy, "v0.2.0")
@@ -236,7 +256,7 @@ def test_a_problem_never_changes_id_or_split_however_a_version_grows(
 def test_a_released_version_of_the_older_layout_can_be_grown_from(home_copy: Home) -> None:
     path = home_copy.dataset("v0.1.0") / "manifest.json"
     old = json.loads(path.read_text())
-    for later in ("parts", "lineage", "new", "removed_ids"):
+    for later in ("parts", "lineage", "new", "removed_ids", "recipe_warnings"):
         old.pop(later)
     path.write_text(json.dumps(old | {"format": 1}))
     shutil.rmtree(home_copy.dataset("v0.2.0"))

@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 
 _BUCKETS = 64
-_IN_MEMORY = 4096  # digests a bucket holds before it goes to disk: 6 MB in all
+_IN_MEMORY = 1024  # digests a bucket holds before it goes to disk: 1.5 MB in all
 _RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("number", "<u8")])
 
 

@@ -78,7 +78,7 @@ def task_names() -> list[str]:
 
 def _pair(task: GymTask, dataset: Any, index: int, created_at: datetime) -> tuple[Problem, ChainOfThought | None]:
     drawn = dataset[index]
-    entry = json.loads(json.dumps(drawn))
+    entry = json.loads(json.dumps(drawn, default=str))  # metadata may hold fractions; the gold answer is tried below
     statement, gold = drawn["question"].strip(), drawn["answer"]
     problem = Problem(
         problem_id=f"rg-{task.task}-{statement_key(statement)[:16]}",

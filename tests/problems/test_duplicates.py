@@ -5,9 +5,9 @@ from rjepa.problems.duplicates import SeenKeys
 
 def test_repeats_are_found_with_their_first_row_in_memory_and_on_disk() -> None:
     with SeenKeys() as seen:
-        for number in range(400_000):
-            seen.add(f"key {number % 399_990}", number + 1)
-        assert seen.repeated().tolist() == [[399_991 + n, n + 1] for n in range(10)]
+        for number in range(100_000):
+            seen.add(f"key {number % 99_990}", number + 1)
+        assert seen.repeated().tolist() == [[99_991 + n, n + 1] for n in range(10)]
 
 
 def test_no_rows_and_no_repeats_give_none() -> None:
@@ -23,7 +23,7 @@ def test_no_rows_and_no_repeats_give_none() -> None:
 def test_memory_does_not_grow_with_the_number_of_keys() -> None:
     tracemalloc.start()
     with SeenKeys() as seen:
-        for number in range(500_000):
+        for number in range(200_000):
             seen.add(str(number), number)
         assert len(seen.repeated()) == 0
     _, peak = tracemalloc.get_traced_memory()

@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test dev lint clean
+.PHONY: help setup demo report test dev lint clean
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -16,6 +16,9 @@ setup: $(INSTALLED)  ## Create .venv and install everything, with the versions o
 
 demo: $(INSTALLED)  ## The whole path: problems to a served release, then a leaderboard
 	@$(BIN)/rjepa demo
+
+report: $(INSTALLED)  ## The variants of R-JEPA over three seeds against every baseline, on two datasets: up to two hours
+	@$(BIN)/rjepa report
 
 test: $(INSTALLED)  ## Run the tests
 	@$(BIN)/python -m pytest

@@ -5,11 +5,21 @@ from typing import Any
 
 import dagster as dg
 
-from rjepa_assets.defs import automation, chains, evaluation, latents, problems, release, students, world_model
+from rjepa_assets.defs import (
+    automation,
+    chains,
+    evaluation,
+    latents,
+    problems,
+    release,
+    students,
+    variants,
+    world_model,
+)
 from rjepa_assets.defs.resources import default_resources
 
-STAGES = (problems, chains, students, latents, world_model, evaluation, release)
-"""In pipeline order."""
+STAGES = (problems, chains, students, latents, world_model, evaluation, release, variants)
+"""In pipeline order; variants are beside it."""
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

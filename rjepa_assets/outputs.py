@@ -20,5 +20,7 @@ def output_of(home: Home, asset: str, dataset: str, llm_tag: str) -> Path:
         "rjepa_checkpoint": models / "rjepa" / "model.safetensors",
         "score_calibration": models / "calibration.json",
         "benchmark_report": home.reports(llm_tag, dataset) / "report.json",
+        "rjepa_variants": models / "variants" / "variants.json",
+        "variants_report": home.reports(llm_tag, dataset) / "variants" / "report.json",
         "release": home.releases(llm_tag) / "CURRENT",
     }[asset]

@@ -6,7 +6,7 @@ is left alone where it was made by a run that succeeded, from the inputs as they
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from rjepa.students.catalog import load_record
 from rjepa.students.resolving import resolve_student
 from rjepa_assets.defs.partitions import DATASETS, LLMS, pair_key
 from rjepa_assets.defs.students import RolloutConfig
+from rjepa_assets.defs.variants import SizesConfig, VariantsConfig
 from rjepa_assets.defs.world_model import TrainingConfig
 from rjepa_assets.outputs import output_of
 from rjepa_assets.processes import PROCESS_TAG, Process
@@ -31,8 +32,16 @@ _DATA_VERSION: Final = "dagster/data_version"
 _INPUT_VERSION: Final = "dagster/input_data_version/"
 
 
-_DEFAULTS: Final = {"rjepa_checkpoint": TrainingConfig().model_dump(), "rollouts": RolloutConfig().model_dump()}
+_DEFAULTS: Final = {
+    "rjepa_checkpoint": TrainingConfig().model_dump(),
+    "rollouts": RolloutConfig().model_dump(),
+    "rjepa_variants": VariantsConfig().model_dump(),
+    "variants_report": SizesConfig().model_dump(),
+}
 """Configuration of stages, as it is where a run leaves it out."""
+
+VARIANTS: Final = ("rjepa_variants", "variants_report")
+"""Assets beside the path to a release: made where someone names them."""
 
 
 class StageFailedError(RjepaError):
@@ -53,6 +62,12 @@ class Target:
     """Name of a run in configs/rjepa/."""
     release: bool = True
     """Whether to release what was evaluated, and so perhaps to serve it."""
+    recipes: tuple[str, ...] = ("full", "rank", "textbook")
+    """Runs of configs/rjepa/ to compare as variants, the main one first."""
+    seeds: int = 3
+    """Of each variant."""
+    sizes: str = ""
+    """File with runs at several sizes of training data, for the variants' report."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +82,23 @@ class Step:
 
 
 class Pipeline:
-    """The assets in order, on one instance."""
+    """The assets in order, on one instance: those named in `only`, or all but `VARIANTS`."""
 
-    def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance, home: Home, target: Target) -> None:
+    def __init__(
+        self,
+        defs: dg.Definitions,
+        instance: dg.DagsterInstance,
+        home: Home,
+        target: Target,
+        only: Collection[str] | None = None,
+    ) -> None:
         self._instance, self._home, self._target = instance, home, target
         self._graph = defs.resolve_asset_graph()
         self._job = defs.resolve_implicit_global_asset_job_def()
         keys = self._graph.toposorted_asset_keys
         self._order = [key for key in keys if target.release or key != dg.AssetKey("release")]
+        wanted = {key.to_user_string() for key in keys} - {*VARIANTS} if only is None else {*only}
+        self._order = [key for key in self._order if key.to_user_string() in wanted]
         self.names = [key.to_user_string() for key in self._order]
 
     def run(self, starting: Callable[[Step], None], redo_from: str | None = None) -> Iterator[Step]:
@@ -147,6 +171,10 @@ class Pipeline:
             config["dataset"] = self._target.dataset
         if name == "rjepa_checkpoint":
             config["recipe"] = self._target.recipe
+        if name == "rjepa_variants":
+            config |= {"recipes": list(self._target.recipes), "seeds": self._target.seeds}
+        if name == "variants_report":
+            config["sizes"] = self._target.sizes
         return {**_QUIET, "ops": {name: {"config": config}}} if config else dict(_QUIET)
 
     def _partition(self, key: dg.AssetKey) -> str:

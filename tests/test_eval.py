@@ -35,10 +35,11 @@ def evaluate(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RJEPA_HOME", str(home.root))
     app = typer.Typer()
+    app.callback()(lambda: None)
     register(app)
 
     def call(*arguments: str) -> str:
-        result = CliRunner().invoke(app, ["--llm", TAG, *arguments])
+        result = CliRunner().invoke(app, ["eval", "--llm", TAG, *arguments])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result.stdout

@@ -17,11 +17,17 @@ _CANDIDATES = 8
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("eval")(evaluate_release)
+    """Mount `rjepa eval`, a verb of its own and a noun with `compare`."""
+    from rjepa.cli.compare import compare
+
+    noun = typer.Typer(invoke_without_command=True)
+    noun.callback()(evaluate_release)
+    noun.command("compare")(compare)
+    app.add_typer(noun, name="eval")
 
 
 def evaluate_release(
+    context: typer.Context,
     llm: Annotated[str | None, typer.Option(help="LLM tag [default: RJEPA_LLM or tiny-a].")] = None,
     mode: Annotated[str, typer.Option(help="off: the student's greedy chain; rerank: what R-JEPA chooses.")] = "rerank",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first test problems.")] = None,
@@ -34,6 +40,8 @@ def evaluate_release(
 
     Example: rjepa eval --llm tiny-a --mode rerank --limit 100 --json
     """
+    if context.invoked_subcommand is not None:
+        return
     from rjepa.answer import check_mode
     from rjepa.home import Home
     from rjepa.releases.bundle import verify

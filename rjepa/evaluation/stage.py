@@ -109,7 +109,7 @@ def benchmark_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = 
     folder = home.reports(llm_tag, dataset)
     write_json(folder / INPUTS_FILE, judged_files(home, llm_tag, dataset))
     files = write_report(folder, result, title=f"{llm_tag} on {dataset}")
-    report = StageReport(sha256_file(files.json), _numbers(result) | {"html": str(files.html)})
+    report = StageReport(sha256_file(files.json), report_numbers(result) | {"html": str(files.html)})
     return Benchmark(report, result.leaderboard.to_markdown(), gallery_markdown(result.gallery), files.image_bytes)
 
 
@@ -118,7 +118,8 @@ def reported_files(home: Home, llm_tag: str, dataset: str) -> dict[str, str]:
     return read_json(home.reports(llm_tag, dataset) / INPUTS_FILE)
 
 
-def _numbers(result: EvaluationResult) -> dict[str, int | float | str]:
+def report_numbers(result: EvaluationResult) -> dict[str, int | float | str]:
+    """The figures of a report that are worth following over time."""
     board = result.leaderboard
     metadata: dict[str, int | float | str] = {"problems": result.problems, "mixed_problems": result.mixed_problems}
     metadata |= {f"accuracy_{row.method}": row.accuracy for row in board.domain(ALL) if row.method in METHOD}

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Final, TextIO
 
 from rjepa.errors import InvalidInputError, RjepaError
@@ -11,8 +11,10 @@ from rjepa.home import Home, check_tag
 from rjepa.settings import load_settings
 
 if TYPE_CHECKING:
-    from rjepa_assets.pipeline import Step
+    from rjepa_assets.pipeline import Step, Target
 
+_DATASET_ASSETS: Final = ("problems", "teacher_chains", "validated_chains", "dataset_release")
+_SAMPLED_ASSETS: Final = ("student", "rollouts", "latents", "latent_normalizer")
 _BUSY: Final = "wait for it to finish, or stop it; it loses nothing"
 
 
@@ -41,10 +43,62 @@ def materialise(
     load_jepa_config(check_tag(recipe, "name of a training run"))
     load_record(home, check_tag(llm_tag))
 
+    from rjepa_assets.pipeline import Target
+
+    _bring_up(home, Target(dataset, llm_tag, recipe, release), redo_from=redo_from)
+
+
+def materialise_dataset(home: Home, dataset: str) -> None:
+    """Bring the assets of one dataset version up to date, to its release. No student is needed.
+
+    Raises:
+        NotFoundError: the dataset is not registered.
+        InvalidInputError: another process is at work in this home.
+        RjepaError: a stage failed, with its cure.
+    """
+    limit_threads()
+    from rjepa.datasets.recipe import load_recipe
+
+    load_recipe(home, check_tag(dataset, "dataset version"))
+
+    from rjepa_assets.pipeline import Target
+
+    _bring_up(home, Target(dataset, llm_tag=""), only=_DATASET_ASSETS)
+
+
+def materialise_variants(
+    home: Home, dataset: str, llm_tag: str, recipes: Collection[str], seeds: int, sizes: str = ""
+) -> None:
+    """Bring several R-JEPAs of a pair and the report that compares them up to date. Nothing is released.
+
+    Raises:
+        NotFoundError: the dataset, the LLM or a recipe is not there.
+        InvalidInputError: a bad name, or another process is at work in this home.
+        RjepaError: a stage failed, with its cure.
+    """
+    limit_threads()
+    from rjepa.datasets.recipe import load_recipe
+    from rjepa.jepa.config import load_jepa_config
+    from rjepa.students.catalog import load_record
+
+    load_recipe(home, check_tag(dataset, "dataset version"))
+    load_record(home, check_tag(llm_tag))
+    for recipe in recipes:
+        load_jepa_config(check_tag(recipe, "name of a training run"))
+
+    from rjepa_assets.pipeline import VARIANTS, Target
+
+    target = Target(dataset, llm_tag, release=False, recipes=tuple(recipes), seeds=seeds, sizes=sizes)
+    _bring_up(home, target, only=(*_DATASET_ASSETS, *_SAMPLED_ASSETS, *VARIANTS))
+
+
+def _bring_up(
+    home: Home, target: "Target", *, redo_from: str | None = None, only: Collection[str] | None = None
+) -> None:
     from rjepa_assets.definitions import build_defs
     from rjepa_assets.defs.resources import HomeResource, ProgressResource
     from rjepa_assets.instance import add_partitions, only_one, open_instance
-    from rjepa_assets.pipeline import Pipeline, Target
+    from rjepa_assets.pipeline import Pipeline
     from rjepa_assets.processes import fail_abandoned_runs
 
     with open_instance(home) as instance, only_one(home, "materialise", _BUSY), _terminal() as terminal:
@@ -53,7 +107,7 @@ def materialise(
         add_partitions(instance, home)
         progress = ProgressResource(style="bar", stream=terminal.fileno())
         defs = build_defs({"home": HomeResource(root=str(home.root)), "progress": progress})
-        pipeline = Pipeline(defs, instance, home, Target(dataset, llm_tag, recipe, release))
+        pipeline = Pipeline(defs, instance, home, target, only)
         if redo_from is not None and redo_from not in pipeline.names:
             names = ", ".join(pipeline.names)
             raise InvalidInputError(f"there is no asset {redo_from!r}", cure=f"choose one of {names}")

@@ -21,7 +21,12 @@ release_job = dg.define_asset_job(
     selection=["release"],
     description="Bundle what was evaluated for one LLM; serve it if it is better.",
 )
-JOBS = [dataset_job, student_job, llm_job, release_job]
+variants_job = dg.define_asset_job(
+    "variants_job",
+    selection=["rjepa_variants", "variants_report"],
+    description="Train several R-JEPAs of one student and dataset, and judge them side by side.",
+)
+JOBS = [dataset_job, student_job, llm_job, release_job, variants_job]
 
 
 @dg.sensor(

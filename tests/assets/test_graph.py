@@ -25,6 +25,7 @@ PIPELINE = [
     "benchmark_report",
     "release",
 ]
+BESIDE = ["rjepa_variants", "variants_report"]
 
 
 def upstream(graph: dg.Definitions, asset: str) -> set[str]:
@@ -39,18 +40,20 @@ def test_the_definitions_load() -> None:
 def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     graph = build_defs()
     keys = {key.to_user_string() for key in graph.resolve_asset_graph().toposorted_asset_keys}
-    assert keys == set(PIPELINE)
+    assert keys == {*PIPELINE, *BESIDE}
     assert upstream(graph, "rollouts") == upstream(graph, "latents") == {"dataset_release", "student"}
     assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer"}
     assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint"}
     assert upstream(graph, "release") == {"benchmark_report"}
+    assert upstream(graph, "rjepa_variants") == {"latents", "latent_normalizer"}
+    assert upstream(graph, "variants_report") == {"rollouts", "rjepa_variants"}
 
 
 def test_every_asset_names_the_file_it_leaves(tmp_path: Path) -> None:
     from rjepa.home import Home
 
-    paths = {output_of(Home(tmp_path), name, "v1.0.0", "tiny-a") for name in PIPELINE}
-    assert len(paths) == len(PIPELINE)
+    paths = {output_of(Home(tmp_path), name, "v1.0.0", "tiny-a") for name in (*PIPELINE, *BESIDE)}
+    assert len(paths) == len(PIPELINE) + len(BESIDE)
 
 
 def test_a_pair_is_its_dataset_and_its_llm() -> None:
@@ -65,7 +68,7 @@ def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:
         for definition in build_defs().assets or []
         if isinstance(definition, dg.AssetsDefinition)
     }
-    heavy = {"student", "rollouts", "latents", "rjepa_checkpoint"}
+    heavy = {"student", "rollouts", "latents", "rjepa_checkpoint", "rjepa_variants"}
     assert {name for name, pool in pools.items() if pool == "gpu"} == heavy
 
 
@@ -79,10 +82,10 @@ def test_the_jobs_cover_the_whole_graph() -> None:
     graph = build_defs()
     covered = [
         key.to_user_string()
-        for name in ("dataset_job", "student_job", "llm_job", "release_job")
+        for name in ("dataset_job", "student_job", "llm_job", "release_job", "variants_job")
         for key in graph.resolve_job_def(name).asset_layer.executable_asset_keys
     ]
-    assert sorted(covered) == sorted(PIPELINE)
+    assert sorted(covered) == sorted([*PIPELINE, *BESIDE])
 
 
 def test_the_sensor_mirrors_the_registry_and_then_is_silent(tmp_path: Path) -> None:

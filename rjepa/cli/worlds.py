@@ -1,0 +1,73 @@
+"""Name a trained R-JEPA on the command line: a release, the pair's own checkpoint, or one of its variants."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rjepa.home import Home
+    from rjepa.inference.calibration import ScoreCalibration
+    from rjepa.jepa.model import RJepa
+    from rjepa.latents.normalizer import Normalizer
+
+CHECKPOINT = "checkpoint"
+CURRENT = "current"
+NAMING = (
+    "`current` or a release id; `checkpoint` for what was trained last on the dataset; or a variant of `rjepa report`, "
+    "RECIPE or RECIPE-SEED"
+)
+_RELEASE = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class World:
+    """A world model with the calibration that was fitted for it. `dataset` is the one it was trained on."""
+
+    name: str
+    dataset: str
+    world_model: tuple["RJepa", "Normalizer"]
+    calibration: "ScoreCalibration"
+
+
+def open_world(home: "Home", llm_tag: str, dataset: str, name: str) -> World:
+    """Open what `name` (see `NAMING`) stands for.
+
+    Raises:
+        NotFoundError: there is no such release, checkpoint or variant.
+        CorruptError: a file of it is not what it should be.
+    """
+    if name == CURRENT or _RELEASE.fullmatch(name):
+        return _open_release(home, llm_tag, name)
+    from rjepa.evaluation.stage import calibration_file
+    from rjepa.inference.calibration import ScoreCalibration
+    from rjepa.jepa.stage import open_variant, open_world_model
+
+    if name == CHECKPOINT:
+        calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
+        return World(name, dataset, open_world_model(home, llm_tag, dataset), calibration)
+    from rjepa.errors import NotFoundError
+    from rjepa.evaluation.variants import list_variants, variant_calibration, variants_file
+
+    runs = list_variants(home, llm_tag, dataset) if variants_file(home, llm_tag, dataset).exists() else []
+    for run in runs:
+        if name in (f"{run.recipe}-{run.seed}", run.recipe):
+            calibration = variant_calibration(home, llm_tag, dataset, run)
+            return World(name, dataset, open_variant(home, llm_tag, dataset, run.recipe, run.seed), calibration)
+    known = ", ".join([CURRENT, CHECKPOINT, *(f"{run.recipe}-{run.seed}" for run in runs)])
+    raise NotFoundError(
+        f"{llm_tag} on {dataset} has no R-JEPA called {name!r}", cure=f"name one of {known} or a release id"
+    )
+
+
+def _open_release(home: "Home", llm_tag: str, name: str) -> World:
+    from rjepa.inference.calibration import ScoreCalibration
+    from rjepa.jepa.checkpoint import load_model
+    from rjepa.latents.normalizer import load_normalizer
+    from rjepa.releases.bundle import CALIBRATION, MODEL_FOLDER, NORMALIZER, release_folder, verify
+    from rjepa.releases.pointer import require_current
+
+    manifest = verify(home, llm_tag, require_current(home, llm_tag) if name == CURRENT else name)
+    folder = release_folder(home, llm_tag, manifest.release_id)
+    world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
+    calibration = ScoreCalibration.load(folder / CALIBRATION)
+    return World(manifest.release_id, manifest.dataset, world_model, calibration)

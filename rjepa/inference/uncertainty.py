@@ -1,0 +1,49 @@
+"""Which problems are most worth a label: where R-JEPA does not know whether the answer is right, and samples disagree.
+
+Pure functions over arrays `[problems, candidates]`. Where P(correct) comes from: `rjepa.inference.calibration`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import entr
+
+from rjepa.inference.aggregate import FloatArray
+from rjepa.inference.voting import NO_ANSWER, IntArray, vote_shares
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Per problem, float64 `[problems]` each, from 0 to 1.
+
+    doubt: entropy in bits of P(correct) of the answer handed out: 1 at one half, 0 where it is surely right or wrong.
+    disagreement: entropy of the candidates' votes over their answers, as a share of its largest value, log K. A
+        candidate without an answer is a vote of its own.
+    score: the mean of the two. What R-JEPA doubts and what the student is divided on are different things: a
+        unanimous answer may be wrong, and a divided one clear to R-JEPA.
+    """
+
+    doubt: FloatArray
+    disagreement: FloatArray
+
+    @property
+    def score(self) -> FloatArray:
+        return (self.doubt + self.disagreement) / 2.0
+
+
+def measure_uncertainty(p_correct: FloatArray, chosen: IntArray, ids: IntArray) -> Uncertainty:
+    """Uncertainty of each problem.
+
+    Args:
+        p_correct: P(each candidate's answer is right), `[problems, candidates]`.
+        chosen: index of the candidate whose answer is handed out, `[problems]`.
+        ids: which candidates agree, `[problems, candidates]`, as from `rjepa.inference.voting.answer_ids`.
+    """
+    given = np.take_along_axis(p_correct, chosen[:, None], axis=1)[:, 0]
+    doubt = (entr(given) + entr(1.0 - given)) / np.log(2.0)
+    total = ids.shape[1]
+    alone = np.arange(total) + total  # beyond every answer's number
+    votes = vote_shares(np.where(ids == NO_ANSWER, alone, ids))
+    # Each of the n candidates of an answer holds its share n / K: -log of it, averaged over candidates, is the entropy.
+    entropy = -np.log(votes).mean(axis=1)
+    return Uncertainty(doubt, entropy / np.log(total) if total > 1 else np.zeros_like(entropy))

@@ -1,0 +1,78 @@
+"""`rjepa report`: R-JEPA's variants over seeds and every baseline, held against the targets."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rjepa.evaluation.results import EvaluationResult
+
+_DATASETS = ["v1.0.0", "gsm_symbolic"]
+_RECIPES = ["full", "rank", "textbook"]
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the verb."""
+    app.command("report")(report)
+
+
+def report(
+    llm: Annotated[str, typer.Option(help="Student: `rjepa llm list` names them.")] = "tiny-a",
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Dataset; repeat for more [default: v1.0.0 and gsm_symbolic].")
+    ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Training run of configs/rjepa/, the main one first; repeat [default: full, rank, textbook]."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs of each recipe (textbook: one).")] = 3,
+    sizes: Annotated[str, typer.Option(help="File with runs at several sizes of training data, for a curve.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train what is missing at the full budget, judge it all on the same candidates, and write the reports.
+
+    Every run is resumed where it was stopped. Nothing is released: that is `rjepa backfill --recipe full`.
+
+    Example: rjepa report --dataset v1.0.0 --seeds 1
+    """
+    from pathlib import Path
+
+    from rjepa.cli.common import print_json
+    from rjepa.evaluation.variants import read_variants_report, variants_report_folder
+    from rjepa_assets.cli.materialising import materialise_variants, open_home
+    from rjepa_assets.cli.summary import relative, render_leaderboard
+
+    home, found = open_home(), {}
+    where = str(Path(sizes).expanduser().resolve()) if sizes else ""
+    for name in dict.fromkeys(dataset or _DATASETS):
+        materialise_variants(home, name, llm, recipe or _RECIPES, seeds, where)
+        found[name] = read_variants_report(home, llm, name)
+    if as_json:
+        print_json({"llm": llm, "reports": {name: _summary(result) for name, result in found.items()}})
+        return
+    for name, result in found.items():
+        typer.echo(
+            f"\n{llm} on {name}: {result.problems} test problems, K = {result.num_candidates}, accuracy in % with 95 % "
+            "intervals\n"
+        )
+        typer.echo(render_leaderboard(result.leaderboard, ""))
+        typer.echo("\nTargets (the main run's first seed):")
+        for target in result.targets:
+            value = "-" if target.value is None else f"{target.value:.3f}"
+            against = "" if target.against is None else f"; {target.difference:+.3f} to {target.against}"
+            typer.echo(
+                f"  {'met    ' if target.met else 'not met'}  {target.name}, {target.figure} {value}, "
+                f"wanted {target.wanted}{against}"
+            )
+        typer.echo("\nOver seeds:")
+        for row in result.spreads:
+            spread = "" if row.deviation is None else f" +- {row.deviation:.3f}"
+            typer.echo(f"  {row.variant:<10} {row.figure:<24} {row.mean:.3f}{spread}  ({row.seeds} seeds)")
+        typer.echo(f"\nThe whole report: {relative(variants_report_folder(home, llm, name) / 'report.html')}")
+
+
+def _summary(result: "EvaluationResult") -> dict[str, Any]:
+    kept = {"problems", "num_candidates", "targets", "spreads", "seeds", "probability", "first_error"}
+    return result.model_dump(mode="json", include=kept) | {"leaderboard": result.leaderboard.to_rows()}

@@ -1,0 +1,47 @@
+"""`rjepa report`, `rjepa eval compare` and `rjepa uncertain` on a home that the real demo has made."""
+
+import json
+
+from rjepa.evaluation.variants import list_variants, read_variants_report, variants_report_folder
+from rjepa.home import Home
+from rjepa.releases.pointer import require_current
+
+from .running import rjepa
+
+PAIR = ("tiny-a", "smoke")
+REPORT = ("report", "--dataset", "smoke", "--recipe", "smoke", "--seeds", "2")
+
+
+def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(demo_copy: Home) -> None:
+    released = require_current(demo_copy, "tiny-a")
+    ran = rjepa(demo_copy.root, *REPORT, "--json")
+    assert ran.code == 0, ran.stderr
+    assert [asset for asset, fate in ran.fates.items() if fate == "done"] == ["rjepa_variants", "variants_report"]
+    found = json.loads(ran.stdout)["reports"]["smoke"]
+    assert [(run["variant"], run["seed"]) for run in found["seeds"]] == [("smoke", 0), ("smoke", 1)]
+    methods = {row["method"] for row in found["leaderboard"]}
+    assert {"rjepa", "probe_logprob", "gated_vote", "text", "mahalanobis", "untrained", "logprob_sum_vote"} <= methods
+    result = read_variants_report(demo_copy, *PAIR)
+    assert result.variant == "smoke" and {row.seeds for row in result.spreads if row.figure == "accuracy"} == {2}
+    assert (variants_report_folder(demo_copy, *PAIR) / "report.html").exists()
+    assert require_current(demo_copy, "tiny-a") == released
+
+    again = rjepa(demo_copy.root, *REPORT)
+    assert again.code == 0 and set(again.fates.values()) == {"is up to date"}
+    assert "R-JEPA smoke" in again.stdout and "Over seeds:" in again.stdout
+
+    first, second = (f"smoke-{run.seed}" for run in list_variants(demo_copy, *PAIR))
+    ran = rjepa(demo_copy.root, "eval", "compare", first, second, "--data", "smoke", "--json")
+    assert ran.code == 0, ran.stderr
+    duel = json.loads(ran.stdout)
+    accuracy = {run["seed"]: run["accuracy_combined"] for run in found["seeds"]}
+    assert [duel[side]["accuracy"]["all"] for side in "ab"] == [accuracy[0], accuracy[1]]
+
+    ran = rjepa(demo_copy.root, "uncertain", "--limit", "5", "--dataset", "smoke", "--split", "validation", "--json")
+    assert ran.code == 0, ran.stderr
+    listed = json.loads(ran.stdout)
+    assert listed["by"] == released and len(listed["problems"]) == 5
+    doubts = [row["uncertainty"] for row in listed["problems"]]
+    assert doubts == sorted(doubts, reverse=True) and {row["split"] for row in listed["problems"]} == {"validation"}
+    unknown = rjepa(demo_copy.root, "eval", "compare", "nobody", first, "--data", "smoke")
+    assert unknown.code == 1 and "smoke-1" in unknown.stderr and "Traceback" not in unknown.stderr

@@ -72,7 +72,7 @@ def import_file(
     intake = import_rows(
         file, name, now, how.split, columns=how.columns, kind=how.kind, licence=how.licence
     )
-    return _register(home, name, intake, now, f"imported from {file.name}", _origin(file), progress)
+    return _register(home, name, intake, now, f"imported from {file.name}", file, progress)
 
 
 def import_benchmark(home: Home, source: BenchmarkSource, name: str, progress: Progress = silent) -> Imported:
@@ -86,11 +86,11 @@ def import_benchmark(home: Home, source: BenchmarkSource, name: str, progress: P
     now = _now()
     intake = benchmark_intake(source, now, silent)
     where = ", ".join(Path(file).name for file in source.files.values()) or "the hub"
-    return _register(home, name, intake, now, f"{source.name} from {where}", {}, progress)
+    return _register(home, name, intake, now, f"{source.name} from {where}", None, progress)
 
 
 def _register(
-    home: Home, name: str, intake: Intake, now: datetime, description: str, origin: dict[str, str], progress: Progress
+    home: Home, name: str, intake: Intake, now: datetime, description: str, file: Path | None, progress: Progress
 ) -> Imported:
     recipe_path, path = registry_folder(home) / f"{name}.yaml", imported_file(home, name)
     known = load_recipe(home, name) if recipe_path.exists() else None
@@ -99,7 +99,7 @@ def _register(
             for pair in intake.pairs():
                 out.write(normalised(pair))
                 if intake.taken % _PROGRESS_EVERY == 0:
-                    progress(intake.taken, 0, "rows")
+                    progress(intake.taken, intake.taken, "rows")
         intake.finish()
         digest = sha256_file(temporary)
         if known is not None and known.content_sha256 != digest:
@@ -114,16 +114,12 @@ def _register(
         created=now,
         content_sha256=digest,
         warnings=intake.warnings(),
-        origin=origin,
+        origin={"file": file.name, "sha256": sha256_file(file)} if file is not None else {},
     )
     if known is None:
         write_text(recipe_path, yaml.safe_dump(recipe_yaml(recipe), sort_keys=False, allow_unicode=True))
     splits = {split: intake.by_split[split] for split in ("train", "validation", "test")}
     return Imported(recipe, intake.taken, splits, recipe.warnings)
-
-
-def _origin(file: Path) -> dict[str, str]:
-    return {"file": file.name, "sha256": sha256_file(file)}
 
 
 def _check_name(name: str) -> None:

@@ -83,6 +83,17 @@ def test_a_column_map_with_nested_keys_reads_every_format(
     assert intake.warnings() == ["the licence of 5 problem(s) is unknown: check it before you share what is made here"]
 
 
+def test_a_json_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(ROWS).encode())
+    assert len(take(tmp_path / "a.json", NESTED)[0]) == 5
+
+
+def test_parquet_text_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    broken = pa.array([b"ok?", b"caf\xe9?"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"statement": broken, "answer": ["1", "2"]}), tmp_path / "a.parquet")
+    assert "nothing was imported" in refusal(tmp_path / "a.parquet").problem
+
+
 @pytest.mark.parametrize(("name", "delimiter"), [("a.csv", ","), ("a.tsv", "\t")])
 def test_a_table_with_a_byte_order_mark_quotes_and_steps_is_read(tmp_path: Path, name: str, delimiter: str) -> None:
     with (tmp_path / name).open("w", encoding="utf-8-sig", newline="") as file:

@@ -137,6 +137,7 @@ def read_completion(text: str) -> Reply:
         content = choice["message"]["content"]
         if not isinstance(content, str):
             raise TypeError("content is no text")
+        content = content.encode("utf-8", "replace").decode()  # half a surrogate pair can be neither sent nor stored
     except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
         raise CallError("not_a_completion", f"{type(error).__name__}: {error}"[:_LONGEST_DETAIL]) from None
     usage = body.get("usage")

@@ -1,7 +1,7 @@
 """Requests and tokens per minute of one endpoint, shared by all its calls, retries included.
 
 The bucket itself is aiolimiter's. A bucket of size B that leaks r a second lets at most B + 60 r through in any minute,
-so r is chosen to keep that sum at the endpoint's limit.
+and one call's tokens, saved up piece by piece, go out at once: r keeps the sum of it all at the endpoint's limit.
 """
 
 import asyncio
@@ -16,8 +16,10 @@ _BURST: Final = 0.01
 """Share of a minute's allowance that may go out at once: small, so that 99 % of it is left for the steady rate."""
 _CAUTION: Final = 0.99
 """Requests arrive closer together or farther apart than they were sent."""
-_LARGEST_SHARE: Final = 0.5
-"""A bucket larger than half the limit would leave too little for the rate; calls that large wait for a full bucket."""
+_CREDIT: Final = 2
+"""Calls' worth of tokens that may be given back and not yet taken again: several calls often end together."""
+_LEAST_RATE: Final = 0.5
+"""Share of the limit that is used even where single calls are so large that keeping clear of them would leave less."""
 
 
 @dataclass
@@ -35,10 +37,11 @@ class RateLimits:
     """Both limits of one endpoint. None is no limit."""
 
     def __init__(self, rpm: float | None, tpm: float | None, largest_call: int) -> None:
-        burst = max(1.0, math.floor(_BURST * (rpm or 0)))
-        self._requests = _bucket(rpm, burst) if rpm else None
-        self._size = min(max(_BURST * (tpm or 0), largest_call), _LARGEST_SHARE * (tpm or 0))
-        self._tokens = _bucket(tpm, self._size) if tpm else None
+        self._requests = _bucket(rpm, max(1.0, math.floor(_BURST * rpm)), 1) if rpm else None
+        self._piece = max(1.0, _BURST / 2 * (tpm or 0))
+        self._largest = float(min(largest_call, tpm or 0))
+        self._most_credit, self._most_debt = _CREDIT * self._largest, tpm or 0.0
+        self._tokens = _bucket(tpm, self._piece, self._largest + self._most_credit) if tpm else None
         self._credit = 0.0
         self._queue = asyncio.Lock()
 
@@ -48,18 +51,22 @@ class RateLimits:
             if self._requests is not None:
                 await self._requests.acquire()
             if self._tokens is not None:
-                wanted = min(float(turn.tokens), self._size)
-                taken = min(max(wanted - self._credit, 0.0), self._size)
-                await self._tokens.acquire(taken)
-                self._credit -= wanted - taken
+                wanted = min(float(turn.tokens), self._largest)
+                self._credit -= wanted
+                while self._credit < 0:  # in pieces: what calls in flight give back meanwhile shortens the wait
+                    piece = min(-self._credit, self._piece)
+                    await self._tokens.acquire(piece)
+                    self._credit += piece
                 turn.taken += wanted
 
     def settle(self, turn: Turn, used: int) -> None:
-        """Give back what a call took and did not use; what it used beyond, the next ones wait for."""
+        """Give back what a call took and did not use; what it used beyond, the next one waits for, up to a minute."""
         if self._tokens is not None:
-            self._credit = min(max(self._credit + turn.taken - used, -self._size), self._size)
+            credit = self._credit + turn.taken - used
+            self._credit = min(max(credit, -self._most_debt), self._most_credit)
 
 
-def _bucket(limit: float, size: float) -> AsyncLimiter:
-    rate = max(limit - (size - 1), _LARGEST_SHARE * limit) * _CAUTION / _MINUTE
+def _bucket(limit: float, size: float, at_once: float) -> AsyncLimiter:
+    """A bucket under which no minute has more than `limit`, though up to `at_once` was saved up outside of it."""
+    rate = max(limit - (size - 1) - (at_once - 1), _LEAST_RATE * limit) * _CAUTION / _MINUTE
     return AsyncLimiter(size, size / rate)

@@ -28,6 +28,7 @@ from rjepa.datasets.stages import (
     store,
     stored_report,
 )
+from rjepa.datasets.teaching import taught_chains
 from rjepa.errors import CorruptError
 from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home
@@ -93,18 +94,21 @@ def build_teacher_chains(home: Home, recipe: DatasetRecipe, progress: Progress =
             f"problems of {recipe.name} were made by another recipe or other code ({len(missing)} are not its own)",
             cure="materialise problems again",
         )
+    taught, cost = taught_chains(home, recipe, problems, progress)
     chains: list[ChainOfThought] = []
     corrupted = 0
     for problem in problems:
-        chain = drawn[problem.problem_id].chain
-        if chain is None or problem.split == "test":
+        if problem.split == "test":
             continue
-        chains.append(chain)
-        wrong = corrupted_chain(drawn[problem.problem_id].recipe, problem, chain)
-        if wrong is not None:
-            chains.append(wrong)
-            corrupted += 1
-    metadata: dict[str, int | float | str] = {"chains": len(chains), "corrupted": corrupted}
+        chain = drawn[problem.problem_id].chain
+        if chain is not None:
+            chains.append(chain)
+            wrong = corrupted_chain(drawn[problem.problem_id].recipe, problem, chain)
+            if wrong is not None:
+                chains.append(wrong)
+                corrupted += 1
+        chains += taught.get(problem.problem_id, [])
+    metadata: dict[str, int | float | str] = {"chains": len(chains), "corrupted": corrupted, **cost}
     return store(home, recipe, TEACHER_CHAINS, chains, metadata)
 
 

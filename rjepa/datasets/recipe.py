@@ -52,6 +52,15 @@ class BenchmarkSource(BaseModel):
         return self
 
 
+class Teaching(BaseModel):
+    """Which teachers write chains for a dataset's train and validation problems, beside its own worked solutions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    teachers: list[str] = Field(min_length=1, description="names, as `rjepa teacher check` lists them")
+    chains_per_problem: int = Field(2, ge=1, le=64, description="distinct chains, of each teacher")
+
+
 class DatasetRecipe(BaseModel):
     """One dataset version."""
 
@@ -90,6 +99,7 @@ class DatasetRecipe(BaseModel):
     tasks: list[GymTask] = Field(default_factory=list, description="of a reasoning_gym dataset")
     benchmark: BenchmarkSource | None = Field(None, description="which benchmark, and where its rows come from")
     origin: dict[str, str] = Field(default_factory=dict, description="of an import: the file's name and SHA-256")
+    teaching: Teaching | None = Field(None, description="None: the source is its own teacher")
     content_sha256: str | None = Field(None, description="of the normalised file of an import")
     warnings: list[str] = Field(default_factory=list, description="what an import's owner should know")
 

@@ -4,6 +4,7 @@ Which chains are drawn together is decided here too. Masks and losses live elsew
 Legend: B chains, S segments of the longest chain in the batch, W latent columns.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +69,12 @@ def domain_rows(trained: tuple[str, ...], names: tuple[str, ...]) -> np.ndarray:
     return np.array([trained.index(name) + 1 if name in trained else UNKNOWN_DOMAIN for name in names], dtype=np.int64)
 
 
+def _numbered(names: Sequence[str]) -> np.ndarray:
+    """int64 [len(names)]: equal numbers for equal names, in the order in which they first come."""
+    known: dict[str, int] = {}
+    return np.fromiter((known.setdefault(name, len(known)) for name in names), dtype=np.int64, count=len(names))
+
+
 class Assembler:
     """Gathers chains of one set into batches."""
 
@@ -83,7 +90,7 @@ class Assembler:
         self._normalizer = normalizer
         self._columns = latent_columns(config, latents.width)
         self._domains = domain_rows(trained, latents.domain_names)[latents.domains]
-        self._problems = np.unique(np.array(latents.problem_ids, dtype=str), return_inverse=True)[1].astype(np.int64)
+        self._problems = _numbered(latents.problem_ids)
 
     @property
     def problems(self) -> np.ndarray:

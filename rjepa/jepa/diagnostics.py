@@ -6,17 +6,19 @@ prefix nothing downstream can work. Choosing between chains is judged in `rjepa.
 
 import copy
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rjepa.errors import InvalidInputError
-from rjepa.jepa.batches import Assembler, Batch
-from rjepa.jepa.losses import latent_error, raw_error
-from rjepa.jepa.model import RJepa
+from rjepa.jepa.batches import Batch
+from rjepa.jepa.held_out import gather_steps
+from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.objective import objective
+from rjepa.jepa.probes import Probe, probe_accuracy
+from rjepa.jepa.ridge import ridge
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 
@@ -28,10 +30,6 @@ RANK_FLOOR_OF_LATENTS: Final = 0.25
 """... the latents have few directions themselves: then this share of their own effective rank is enough."""
 DEVIATION_FLOOR: Final = 0.1
 """States are layer-normed to size 1 a dimension; a collapsed encoder gives each dimension one value everywhere."""
-
-_ROWS: Final = 12_000
-_BATCH: Final = 256
-_RIDGE_STRENGTHS: Final = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,12 @@ class Diagnostics:
     leak: float
     """largest change of a prediction when its own segment and all later ones are replaced"""
     target_has_gradient: bool
+    unmoved: int
+    """trainable parameters that still have their first value"""
+    domain_probe: Probe
+    """how often a linear probe of the frozen states, not told the domain, names it"""
+    step_probe: Probe
+    """how often one names the number of the step, which every encoder is told"""
 
     @property
     def skill_over_mean(self) -> float:
@@ -83,7 +87,20 @@ class Diagnostics:
     def metadata(self) -> dict[str, int | float | bool]:
         """Every number and verdict, by name."""
         names = ("skill_over_mean", "skill_over_copy", "skill_over_ridge", "skilful", "collapsed", "leaks")
-        return {**asdict(self), **{name: getattr(self, name) for name in names}}
+        numbers = {name: value for name, value in asdict(self).items() if not isinstance(value, dict)}
+        for name, probe in (("domain_probe", self.domain_probe), ("step_probe", self.step_probe)):
+            numbers |= {name: probe.accuracy, f"{name}_untrained": probe.untrained, f"{name}_chance": probe.chance}
+        return {**numbers, **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Those that `asdict` gave.
+
+        Raises:
+            TypeError, KeyError: the values are not a whole set of measurements.
+        """
+        probes = {name: Probe(**values[name]) for name in ("domain_probe", "step_probe")}
+        return cls(**{**values, **probes})
 
 
 def diagnose(
@@ -97,7 +114,7 @@ def diagnose(
     Raises:
         InvalidInputError: the set has too few right chains to measure anything.
     """
-    held_out = _steps(model, normalizer, validation)
+    held_out = gather_steps(model, normalizer, validation)
     if len(np.unique(held_out.problems)) < 4:
         raise InvalidInputError(
             "fewer than 4 problems with a right chain to diagnose the model on",
@@ -107,7 +124,7 @@ def diagnose(
         half = torch.from_numpy(held_out.problems % 2 == 0)
         parts = [(held_out.where(half), held_out.where(~half)), (held_out.where(~half), held_out.where(half))]
     else:
-        parts = [(_steps(model, normalizer, fit_on), held_out)]
+        parts = [(gather_steps(model, normalizer, fit_on), held_out)]
     error = held_out.error
     losses = {name: 0.0 for name in ("model", "mean", "copy", "ridge")}
     for fit, test in parts:
@@ -129,6 +146,9 @@ def diagnose(
         encoder_width=model.config.encoder.width,
         leak=measure_leak(model, probe),
         target_has_gradient=target_has_gradient(model, probe),
+        unmoved=len(unmoved_parameters(model)),
+        domain_probe=probe_accuracy(parts, "domains"),
+        step_probe=probe_accuracy(parts, "places"),
     )
 
 
@@ -169,85 +189,9 @@ def target_has_gradient(model: RJepa, batch: Batch) -> bool:
     return any(parameter.grad is not None for parameter in trial.target.parameters())
 
 
-def ridge(features: Tensor, truth: Tensor, queries: Tensor) -> Tensor:
-    """Ridge regression [N, F] -> [N, W], applied to [M, F]. Its strength is chosen on the last fifth of the rows."""
-    split = max(1, len(features) * 4 // 5)
-    errors = []
-    for strength in _RIDGE_STRENGTHS:
-        guess = features[split:] @ _ridge_weights(features[:split], truth[:split], strength)
-        errors.append(float((guess - truth[split:]).square().sum()))
-    return queries @ _ridge_weights(features, truth, _RIDGE_STRENGTHS[int(np.argmin(errors))])
-
-
-def _ridge_weights(features: Tensor, truth: Tensor, strength: float) -> Tensor:
-    gram = (features.T @ features).double()
-    gram.diagonal().add_(strength * gram.diagonal().mean())
-    return torch.cholesky_solve((features.T @ truth).double(), torch.linalg.cholesky(gram)).float()
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """Steps of right chains as rows: truth, what is known before, the model's loss. N steps on the CPU."""
-
-    truth: Tensor
-    previous: Tensor
-    prefix: Tensor
-    """[N, F]: mean of the prefix, last segment, prompt, domain, 1"""
-    loss: Tensor
-    states: Tensor
-    latents: Tensor
-    problems: np.ndarray
-    probe: Batch
-    raw: bool
-
-    def error(self, predicted: Tensor, truth: Tensor) -> Tensor:
-        return raw_error(predicted.expand_as(truth), truth) if self.raw else latent_error(predicted, truth)
-
-    def where(self, chosen: Tensor) -> "_Steps":
-        rows = {
-            name: getattr(self, name)[chosen] for name in ("truth", "previous", "prefix", "loss", "states", "latents")
-        }
-        return _Steps(**rows, problems=self.problems[chosen.numpy()], probe=self.probe, raw=self.raw)
-
-
-@torch.no_grad()
-def _steps(model: RJepa, normalizer: Normalizer, latents: LatentSet) -> _Steps:
-    assembler = Assembler(latents, normalizer, model.config, model.domain_names)
-    right = assembler.right_chains()
-    raw = model.config.loss.raw > 0
-    columns: dict[str, list[Tensor]] = {}
-    count = 0
-    for start in range(0, len(right), _BATCH):
-        if count >= _ROWS:
-            break
-        batch = assembler.gather(right[start : start + _BATCH]).to(model.device)
-        states = model.forward_target(batch)
-        truth = batch.latents if raw else states
-        seen = torch.arange(1, batch.valid.shape[1], device=model.device)[None, :, None]
-        domain = torch.nn.functional.one_hot(batch.domains, len(model.domain_names) + 1).float()
-        size = batch.valid.shape[1] - 1
-        prefix = [
-            batch.latents.cumsum(1)[:, :-1] / seen,
-            batch.latents[:, :-1],
-            batch.latents[:, :1].expand(-1, size, -1),
-            domain[:, None].expand(-1, size, -1),
-            torch.ones(len(domain), size, 1, device=model.device),
-        ]
-        keep = batch.valid[:, 1:]
-        found = {
-            "truth": truth[:, 1:],
-            "previous": truth[:, :-1],
-            "prefix": torch.cat(prefix, dim=-1),
-            "loss": model.energies(batch, "raw" if raw else "latent")[:, 1:],
-            "states": states[:, 1:],
-            "latents": batch.latents[:, 1:],
-            "problems": batch.problems[:, None].expand(-1, size),
-        }
-        for name, values in found.items():
-            columns.setdefault(name, []).append(values[keep].cpu())
-        count += int(keep.sum())
-    if not columns:
-        raise InvalidInputError("no right chain to diagnose the model on", cure="use a dataset with validated chains")
-    rows = {name: torch.cat(values) for name, values in columns.items()}
-    problems = rows.pop("problems").numpy()
-    return _Steps(**rows, problems=problems, probe=assembler.gather(right[:32]).to(model.device), raw=raw)
+def unmoved_parameters(model: RJepa) -> list[str]:
+    """Names of trainable parameters that are still what the config's seed made them (all of them after no update)."""
+    fresh = build_model(model.config, model.width, model.domain_names)
+    first = {name: parameter for name, parameter in fresh.named_parameters() if parameter.requires_grad}
+    now = dict(model.named_parameters())
+    return [name for name, parameter in first.items() if torch.equal(parameter, now[name].cpu())]

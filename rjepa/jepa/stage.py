@@ -3,28 +3,37 @@
 Reads latents, calls, writes files. The measurements themselves live in `trainer` and `diagnostics`.
 """
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 
 from rjepa.errors import CorruptError
 from rjepa.files import read_json, write_json
 from rjepa.home import Home, check_tag
 from rjepa.jepa.checkpoint import load_model
-from rjepa.jepa.config import load_jepa_config
+from rjepa.jepa.config import JepaConfig, load_jepa_config
 from rjepa.jepa.curves import draw_curve
 from rjepa.jepa.diagnostics import Diagnostics, diagnose
+from rjepa.jepa.distributed import Processes
+from rjepa.jepa.launching import train_with_processes
 from rjepa.jepa.model import RJepa
-from rjepa.jepa.trainer import train
+from rjepa.jepa.tracking import Tracking
+from rjepa.jepa.trainer import TrainReport, train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer, load_normalizer, save_normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.shards import open_latents
+from rjepa.latents.store import MANIFEST
 from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
 
 DIAGNOSTICS_FILE: Final = "diagnostics.json"
+_FITTED_CHAINS: Final = 50_000
+"""Chains, evenly spread, that a normaliser is fitted on: more than it reads rows of, and few enough for memory."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +68,16 @@ def open_world_model(home: Home, llm_tag: str, dataset: str) -> tuple[RJepa, Nor
 def fit_pair_normalizer(home: Home, llm_tag: str, dataset: str) -> StageReport:
     """Fit on the right chains of the train split, and write."""
     train_set = open_latents(home, llm_tag, dataset).split("train")
-    right = train_set.select(train_set.first_error < 0)
-    normalizer = fit_normalizer(right)
+    right = np.flatnonzero(train_set.first_error < 0)
+    spread = np.unique(np.linspace(0, max(len(right) - 1, 0), min(len(right), _FITTED_CHAINS)).astype(np.int64))
+    sample = train_set.select(right[spread])
+    normalizer = fit_normalizer(sample)
     version = save_normalizer(normalizer_file(home, llm_tag, dataset), normalizer)
     return StageReport(
         version,
         {
             "chains": len(right),
-            "rows": len(right.latents),
+            "rows": len(sample.latents),
             "width": normalizer.width,
             "scale_min": float(normalizer.scale.min()),
             "scale_max": float(normalizer.scale.max()),
@@ -74,18 +85,66 @@ def fit_pair_normalizer(home: Home, llm_tag: str, dataset: str) -> StageReport:
     )
 
 
-def train_pair(home: Home, llm_tag: str, dataset: str, recipe: str, progress: Progress = silent) -> Trained:
-    """Train the run `recipe` of configs/rjepa/, or go on with it, and diagnose what came of it."""
-    return _train_into(model_folder(home, llm_tag, dataset), home, llm_tag, dataset, recipe, None, progress)
+def train_pair(
+    home: Home,
+    llm_tag: str,
+    dataset: str,
+    recipe: str,
+    progress: Progress = silent,
+    *,
+    processes: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> Trained:
+    """Train the run `recipe` of configs/rjepa/, or go on with it, and diagnose what came of it.
+
+    Args:
+        processes: how many train together on this machine.
+        environment: variables that may ask for W&B (`rjepa.jepa.tracking`).
+    """
+    return _train_into(home, llm_tag, dataset, recipe, None, progress, processes, environment)
 
 
 def train_variant(
-    home: Home, llm_tag: str, dataset: str, recipe: str, seed: int, progress: Progress = silent
+    home: Home,
+    llm_tag: str,
+    dataset: str,
+    recipe: str,
+    seed: int,
+    progress: Progress = silent,
+    *,
+    processes: int = 1,
+    environment: Mapping[str, str] | None = None,
 ) -> Trained:
     """Train another recipe, or the same one under another seed, beside the one that may be released. Nothing serves it;
     `rjepa report` and `rjepa eval compare` judge it."""
-    folder = variant_folder(home, llm_tag, dataset, recipe, seed)
-    return _train_into(folder, home, llm_tag, dataset, recipe, seed, progress)
+    return _train_into(home, llm_tag, dataset, recipe, seed, progress, processes, environment)
+
+
+def train_together(
+    home: Home,
+    llm_tag: str,
+    dataset: str,
+    recipe: str,
+    seed: int | None,
+    progress: Progress,
+    processes: Processes,
+    environment: Mapping[str, str],
+    device: torch.device | str,
+) -> TrainReport:
+    """The training of `train_pair` (`seed` None) or `train_variant`, by one of several processes: only the first one
+    checks hashes, writes and reports. Nothing is diagnosed."""
+    latents = open_latents(home, llm_tag, dataset, verify=processes.first)
+    return train(
+        _config(recipe, seed),
+        latents.split("train"),
+        latents.split("validation"),
+        load_normalizer(normalizer_file(home, llm_tag, dataset)),
+        _folder(home, llm_tag, dataset, recipe, seed),
+        progress,
+        device,
+        processes,
+        _tracking(environment, home, llm_tag, dataset),
+    )
 
 
 def variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> Path:
@@ -100,15 +159,24 @@ def open_variant(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int)
 
 
 def _train_into(
-    folder: Path, home: Home, llm_tag: str, dataset: str, recipe: str, seed: int | None, progress: Progress
+    home: Home,
+    llm_tag: str,
+    dataset: str,
+    recipe: str,
+    seed: int | None,
+    progress: Progress,
+    processes: int,
+    environment: Mapping[str, str] | None,
 ) -> Trained:
-    config = load_jepa_config(recipe)
-    if seed is not None:
-        config = config.model_copy(update={"seed": seed})
+    config, folder = _config(recipe, seed), _folder(home, llm_tag, dataset, recipe, seed)
+    if processes > 1:
+        train_with_processes(home, llm_tag, dataset, recipe, seed, processes, progress)
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
     latents = open_latents(home, llm_tag, dataset)
     train_set, validation = latents.split("train"), latents.split("validation")
-    report = train(config, train_set, validation, normalizer, folder, progress, _device())
+    tracking = _tracking(environment or {}, home, llm_tag, dataset)
+    # After several processes this finds their finished run.
+    report = train(config, train_set, validation, normalizer, folder, progress, _device(), tracking=tracking)
     write_json(folder / "config.json", config.model_dump(mode="json"))
     found = _diagnose_once(folder, report.data_version, normalizer, train_set, validation)
     metadata: dict[str, int | float | str] = {
@@ -134,7 +202,7 @@ def read_diagnostics(home: Home, llm_tag: str, dataset: str) -> Diagnostics:
     """
     path = model_folder(home, llm_tag, dataset) / DIAGNOSTICS_FILE
     try:
-        return Diagnostics(**read_json(path)["diagnostics"])
+        return Diagnostics.from_json(read_json(path)["diagnostics"])
     except (KeyError, TypeError) as error:
         raise CorruptError(
             f"{path} does not hold diagnostics", cure="delete it and materialise rjepa_checkpoint"
@@ -147,11 +215,29 @@ def _diagnose_once(
     path = folder / DIAGNOSTICS_FILE
     if path.exists():
         known = read_json(path)
-        if known.get("model") == model_version:
-            return Diagnostics(**known["diagnostics"])
+        # What an earlier version of the code measured is not all there is now.
+        with contextlib.suppress(KeyError, TypeError):
+            if known["model"] == model_version:
+                return Diagnostics.from_json(known["diagnostics"])
     found = diagnose(load_model(folder, _device()), normalizer, validation, fit_on=train_set)
     write_json(path, {"model": model_version, "diagnostics": asdict(found)})
     return found
+
+
+def _config(recipe: str, seed: int | None) -> JepaConfig:
+    config = load_jepa_config(recipe)
+    return config if seed is None else config.model_copy(update={"seed": seed})
+
+
+def _folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int | None) -> Path:
+    if seed is None:
+        return model_folder(home, llm_tag, dataset)
+    return variant_folder(home, llm_tag, dataset, recipe, seed)
+
+
+def _tracking(environment: Mapping[str, str], home: Home, llm_tag: str, dataset: str) -> Tracking:
+    version = read_json(home.latents(llm_tag, dataset) / MANIFEST)["data_version"]
+    return Tracking(environment, {"llm_tag": llm_tag, "dataset": dataset, "latents": version})
 
 
 def _device() -> torch.device:

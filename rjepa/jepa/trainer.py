@@ -1,10 +1,10 @@
-"""Train R-JEPA on latents: the loop, its schedules and checkpoints. What is minimised lives in `objective`.
+"""Train R-JEPA on latents: the loop and its checkpoints. What is minimised lives in `objective`.
 
 A run is a function of its config, its data and the number of threads: killed and started again, it ends in the same
-bits. A finished run is not repeated.
+bits. A finished run is not repeated. Several processes (`distributed`) make the same model within rounding, and a run
+may be continued by another number of them.
 """
 
-import hashlib
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -15,13 +15,18 @@ import numpy as np
 import torch
 
 from rjepa.errors import InvalidInputError
-from rjepa.files import read_json, remove_temporary, sha256_file, sha256_json, write_json
+from rjepa.files import read_json, remove_temporary, sha256_file, write_json
 from rjepa.jepa.batches import Assembler, Batch, Sampler
 from rjepa.jepa.checkpoint import MODEL_FILE, TrainingState, load_training, save_model, save_training
-from rjepa.jepa.config import JepaConfig, OptimConfig
+from rjepa.jepa.config import JepaConfig
+from rjepa.jepa.diagnostics import unmoved_parameters
+from rjepa.jepa.distributed import ALONE, Processes
+from rjepa.jepa.identity import fingerprint_of
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.objective import objective
-from rjepa.jepa.schedules import learning_rate, momentum, weight_decay
+from rjepa.jepa.optimizer import make_optimizer, set_rates
+from rjepa.jepa.schedules import momentum
+from rjepa.jepa.tracking import Tracker, Tracking
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.progress import Progress, silent
@@ -29,9 +34,6 @@ from rjepa.progress import Progress, silent
 REPORT_FILE: Final = "report.json"
 _LOG_EVERY: Final = 10
 _VALIDATION_CHAINS: Final = 2048
-_FINGERPRINT_ROWS: Final = 4096
-_RECIPE: Final = 1
-"""Raise when the objective or the loop changes, so that a checkpoint of the old one is not continued."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,20 @@ class TrainReport:
     """trainable parameters that still have their first value"""
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What a loop works with."""
+
+    model: RJepa
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    data: Assembler
+    held_out: Assembler
+    sampler: Sampler
+    folder: Path
+    processes: Processes
+
+
 def train(
     config: JepaConfig,
     train: LatentSet,
@@ -64,12 +80,18 @@ def train(
     folder: Path,
     progress: Progress = silent,
     device: torch.device | str = "cpu",
+    processes: Processes = ALONE,
+    tracking: Tracking | None = None,
 ) -> TrainReport:
     """Train, or go on training, the model of `folder`; the folder then holds model, last training state and report.
 
+    Args:
+        processes: those that call this together, each with the same arguments and one folder; the first one writes.
+        tracking: where curves go besides the report.
+
     Raises:
-        InvalidInputError: no right chains, no wrong ones where the config needs them, widths that do not fit, or a loss
-            that is not finite.
+        InvalidInputError: no right chains, no wrong ones where the config needs them, widths that do not fit, processes
+            that do not agree on what to train, or a loss that is not finite.
         CorruptError: the folder's checkpoint cannot be read.
     """
     names = train.domain_names
@@ -77,84 +99,85 @@ def train(
     held_out = Assembler(validation, normalizer, config, names)
     sampler = Sampler(train, data.problems, config.optim.batch_size, config.seed)
     _check_data(config, sampler)
-    fingerprint = _fingerprint(config, train, validation, normalizer)
+    fingerprint = fingerprint_of(config, train, validation, normalizer)
     finished = _finished_report(folder, fingerprint)
+    processes.check_equal(fingerprint, finished.updates if finished else -1)
     if finished is not None:
         progress(finished.updates, finished.updates, "already trained")
         return finished
 
     folder.mkdir(parents=True, exist_ok=True)
-    remove_temporary(folder)
+    if processes.first:
+        remove_temporary(folder)
     model = build_model(config, train.width, names).to(device)
-    optimizer = _optimizer(model, config.optim)
+    optimizer = make_optimizer(model, config.optim)
     generator = torch.Generator().manual_seed(config.seed)
     state = load_training(folder, fingerprint, model, optimizer, generator)
     state = state or TrainingState(fingerprint, 0, 0.0, [], [], [])
-    state = _loop(model, optimizer, generator, state, data, held_out, sampler, folder, progress)
-
-    report = TrainReport(
-        data_version=save_model(folder, model),
-        fingerprint=fingerprint,
-        updates=state.update,
-        seconds=state.seconds,
-        parameters=model.parameters_trained,
-        chains=len(sampler.right),
-        wrong_chains=len(sampler.wrong) if config.loss.uses_negatives else 0,
-        curve=state.curve,
-        validation=state.validation,
-        unmoved=unmoved_parameters(model),
-    )
-    write_json(folder / REPORT_FILE, asdict(report))
+    processes.check_equal(fingerprint, state.update)
+    run = _Run(model, optimizer, generator, data, held_out, sampler, folder, processes)
+    tracker = (tracking or Tracking()).start(folder, fingerprint, config, enabled=processes.first)
+    with tracker:
+        with processes.sharing(model):
+            state = _loop(run, state, progress if processes.first else silent, tracker)
+        if processes.first:
+            save_model(folder, model)
+        processes.barrier()
+        report = TrainReport(
+            data_version=sha256_file(folder / MODEL_FILE),
+            fingerprint=fingerprint,
+            updates=state.update,
+            seconds=state.seconds,
+            parameters=model.parameters_trained,
+            chains=len(sampler.right),
+            wrong_chains=len(sampler.wrong) if config.loss.uses_negatives else 0,
+            curve=state.curve,
+            validation=state.validation,
+            unmoved=unmoved_parameters(model),
+        )
+        if processes.first:
+            write_json(folder / REPORT_FILE, asdict(report))
     return report
 
 
-def unmoved_parameters(model: RJepa) -> list[str]:
-    """Names of trainable parameters that are still what the config's seed made them (all of them after no update)."""
-    fresh = build_model(model.config, model.width, model.domain_names)
-    first = {name: parameter for name, parameter in fresh.named_parameters() if parameter.requires_grad}
-    now = dict(model.named_parameters())
-    return [name for name, parameter in first.items() if torch.equal(parameter, now[name].cpu())]
-
-
-def _loop(
-    model: RJepa,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    state: TrainingState,
-    data: Assembler,
-    held_out: Assembler,
-    sampler: Sampler,
-    folder: Path,
-    progress: Progress,
-) -> TrainingState:
-    optim, started = model.config.optim, time.monotonic() - state.seconds
+def _loop(run: _Run, state: TrainingState, progress: Progress, tracker: Tracker) -> TrainingState:
+    model, optim, started = run.model, run.model.config.optim, time.monotonic() - state.seconds
     window, note = list(state.window), ""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for update in range(state.update, optim.updates):
-        batch, negatives, owners = _draw(model.config, data, sampler, update, generator)
-        terms = objective(model, batch, negatives, owners, generator)
-        terms_now = {name: float(value.detach()) for name, value in terms.items()}
-        _check_finite(terms_now["total"], update)
-        optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(trainable, optim.clip)
-        _schedule(optimizer, optim, update)
-        optimizer.step()
-        model.update_target(momentum(optim, update))
-
+        entry = _update(run, update)
         done = update + 1
-        window.append({**terms_now, "gradient_norm": float(norm)})
+        window.append(entry)
         if done % _LOG_EVERY == 0 or done == optim.updates:
             state.curve.append({"update": done, **_means(window)})
+            tracker.log("train", state.curve[-1])
             note, window = f"loss {state.curve[-1]['total']:.3f}", []
         if done % optim.checkpoint_every == 0 or done == optim.updates:
-            state.validation.append({"update": done, "energy": _mean_energy(model, held_out)})
+            state.validation.append({"update": done, "energy": _mean_energy(model, run.held_out)})
+            tracker.log("validation", state.validation[-1])
             state = TrainingState(
                 state.fingerprint, done, time.monotonic() - started, state.curve, window, state.validation
             )
-            save_training(folder, model, optimizer, generator, state)
+            if run.processes.first:
+                save_training(run.folder, model, run.optimizer, run.generator, state)
         progress(done, optim.updates, note)
     return state
+
+
+def _update(run: _Run, update: int) -> dict[str, float]:
+    """One step of the optimiser and of the target; the terms of the loss before it."""
+    model, optim = run.model, run.model.config.optim
+    batch, negatives, owners = _draw(model.config, run.data, run.sampler, update, run.generator)
+    terms = objective(model, batch, negatives, owners, run.generator)
+    entry = {name: float(value.detach()) for name, value in terms.items()}
+    _check_finite(entry["total"], update)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    run.optimizer.zero_grad(set_to_none=True)
+    run.processes.backward(terms["total"], trainable)
+    norm = torch.nn.utils.clip_grad_norm_(trainable, optim.clip)
+    set_rates(run.optimizer, optim, update)
+    run.optimizer.step()
+    model.update_target(momentum(optim, update))
+    return {**entry, "gradient_norm": float(norm)}
 
 
 def _draw(
@@ -166,21 +189,6 @@ def _draw(
     owners, wrong = sampler.negatives(chains, config.optim.negatives, generator)
     negatives = data.gather(wrong) if len(wrong) else None
     return data.gather(chains), negatives, torch.from_numpy(owners)
-
-
-def _optimizer(model: RJepa, config: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW; only matrices decay (biases, norms, embeddings and the mask token do not)."""
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    matrices = [parameter for name, parameter in named if parameter.ndim >= 2 and "domain" not in name]
-    others = [parameter for name, parameter in named if parameter.ndim < 2 or "domain" in name]
-    groups = [{"params": matrices, "decays": True}, {"params": others, "decays": False}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
-
-
-def _schedule(optimizer: torch.optim.Optimizer, config: OptimConfig, update: int) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, update)
-        group["weight_decay"] = weight_decay(config, update) if group["decays"] else 0.0
 
 
 def _mean_energy(model: RJepa, held_out: Assembler, batch_size: int = 256) -> float:
@@ -229,20 +237,3 @@ def _finished_report(folder: Path, fingerprint: str) -> TrainReport | None:
     if values.get("fingerprint") != fingerprint or sha256_file(folder / MODEL_FILE) != values.get("data_version"):
         return None
     return TrainReport(**values)
-
-
-def _fingerprint(config: JepaConfig, train: LatentSet, validation: LatentSet, normalizer: Normalizer) -> str:
-    """Names the run. Latents enter through evenly spread rows: sets larger than memory are not read twice."""
-    parts: list[object] = [_RECIPE, config.model_dump(mode="json")]
-    parts += [_digest(normalizer.location), _digest(normalizer.scale)]
-    for latents in (train, validation):
-        rows = latents.latents.shape[0]
-        spread = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, _FINGERPRINT_ROWS)).astype(np.int64))
-        parts += [list(latents.domain_names), latents.width, _digest(np.asarray(latents.latents[spread]))]
-        parts += [_digest(latents.offsets), _digest(latents.domains), _digest(latents.first_error)]
-        parts += [latents.chain_ids, latents.problem_ids]
-    return sha256_json(parts)
-
-
-def _digest(values: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

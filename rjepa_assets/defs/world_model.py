@@ -1,5 +1,7 @@
 """The world model over latents: its normaliser, its training, and whether it has learnt anything."""
 
+import os
+
 import dagster as dg
 from pydantic import Field
 
@@ -13,6 +15,7 @@ class TrainingConfig(dg.Config):
     """Which run of configs/rjepa/ to train."""
 
     recipe: str = Field("demo", description="name of a file in configs/rjepa/")
+    processes: int = Field(1, ge=1, description="how many train together on this machine, started by torchrun")
 
 
 @dg.asset(
@@ -52,7 +55,15 @@ def rjepa_checkpoint(
 
     dataset, llm_tag = split_pair(context.partition_key)
     with running(context, progress) as report_progress:
-        trained = train_pair(home.open(), llm_tag, dataset, config.recipe, report_progress)
+        trained = train_pair(
+            home.open(),
+            llm_tag,
+            dataset,
+            config.recipe,
+            report_progress,
+            processes=config.processes,
+            environment=os.environ,
+        )
         return materialized(trained.report, training_curve=image(trained.curve_png, "loss by update"))
 
 
@@ -93,3 +104,23 @@ def representation_has_not_collapsed(
     return dg.AssetCheckResult(
         passed=not found.collapsed, metadata={"rankme": found.rankme, "deviation": found.deviation}
     )
+
+
+@partitioned_check(rjepa_checkpoint, blocking=True)
+def every_parameter_moved(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
+    """Training has changed every parameter that it may change: none is cut off from the loss."""
+    from rjepa.jepa.stage import read_diagnostics
+
+    dataset, llm_tag = split_pair(context.partition_key)
+    unmoved = read_diagnostics(home.open(), llm_tag, dataset).unmoved
+    return dg.AssetCheckResult(passed=unmoved == 0, metadata={"unmoved": unmoved})
+
+
+@partitioned_check(rjepa_checkpoint, blocking=True)
+def target_gets_no_gradient(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
+    """The loss does not push on the target encoder, which follows the context encoder by its average alone."""
+    from rjepa.jepa.stage import read_diagnostics
+
+    dataset, llm_tag = split_pair(context.partition_key)
+    pushed = read_diagnostics(home.open(), llm_tag, dataset).target_has_gradient
+    return dg.AssetCheckResult(passed=not pushed, metadata={"target_has_gradient": pushed})

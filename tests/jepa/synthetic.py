@@ -5,8 +5,11 @@ A wrong step jumps to a state that does not follow from the ones before it; late
 
 import numpy as np
 
+from rjepa.home import Home
 from rjepa.jepa.config import EncoderConfig, JepaConfig, OptimConfig, PredictorConfig
 from rjepa.latents.sets import LatentSet
+from rjepa.latents.shards import LatentRow
+from rjepa.latents.store import ShardStore
 
 WIDTH = 24
 
@@ -54,3 +57,35 @@ def tiny_config(**changes: object) -> JepaConfig:
         "optim": OptimConfig(**optim),
     }
     return JepaConfig.model_validate({**parts, **changes})
+
+
+def write_shards(home: Home, llm_tag: str, dataset: str, chains: LatentSet, shard_size: int = 1000) -> None:
+    """The set as the shards that `open_latents` reads, as if a student had made them."""
+    store = ShardStore(home.latents(llm_tag, dataset), LatentRow, "synthetic latents", "write them again")
+    receipts = []
+    for number, first in enumerate(range(0, len(chains), shard_size)):
+        rows = [_row(chains, llm_tag, index) for index in range(first, min(first + shard_size, len(chains)))]
+        part = chains.latents[chains.offsets[first] : chains.offsets[first + len(rows)]]
+        receipts.append(store.write(number, f"{number}", {"latents": np.ascontiguousarray(part)}, rows, {}))
+    store.publish({"width": chains.width, "fingerprint": "synthetic"}, receipts)
+
+
+def _row(chains: LatentSet, llm_tag: str, index: int) -> LatentRow:
+    segments = int(chains.lengths[index])
+    return LatentRow(
+        problem_id=chains.problem_ids[index],
+        cot_id=chains.chain_ids[index],
+        llm_tag=llm_tag,
+        layer_idx=-2,
+        hidden_size=chains.width,
+        poolings=["mean"],
+        num_steps=segments - 1,
+        step_boundaries=list(range(segments + 1)),
+        tokens=segments,
+        domain=chains.domain_names[chains.domains[index]],
+        subdomain="synthetic",
+        quantisation="none",
+        split=chains.splits[index],
+        segments=segments,
+        first_error_segment=int(chains.first_error[index]),
+    )

@@ -1,0 +1,41 @@
+"""What names a run: a hash of its config and data, so that a checkpoint is continued by its own run only."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+
+from rjepa.files import sha256_json
+from rjepa.jepa.config import JepaConfig
+from rjepa.latents.normalizer import Normalizer
+from rjepa.latents.sets import LatentSet
+
+_ROWS: Final = 4096
+_RECIPE: Final = 1
+"""Raise when the objective or the loop changes, so that a checkpoint of the old one is not continued."""
+
+
+def fingerprint_of(config: JepaConfig, train: LatentSet, validation: LatentSet, normalizer: Normalizer) -> str:
+    """Hex SHA-256. Latents enter through evenly spread rows: sets larger than memory are not read twice."""
+    parts: list[object] = [_RECIPE, config.model_dump(mode="json")]
+    parts += [_digest(normalizer.location), _digest(normalizer.scale)]
+    for latents in (train, validation):
+        rows = latents.latents.shape[0]
+        spread = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, _ROWS)).astype(np.int64))
+        parts += [list(latents.domain_names), latents.width, _digest(np.asarray(latents.latents[spread]))]
+        parts += [_digest(latents.offsets), _digest(latents.domains), _digest(latents.first_error)]
+        parts += [_digest_texts(latents.chain_ids), _digest_texts(latents.problem_ids)]
+    return sha256_json(parts)
+
+
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def _digest_texts(texts: Iterable[str]) -> str:
+    # One by one: a million ids joined would weigh more than the training itself.
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,48 @@
+"""What can be read linearly from the frozen states of the target encoder, beside what one that was never trained holds.
+
+A probe says that something is there, not that it is used. Its control is an untrained encoder of the same shape: random
+features of the latents already hold much of what the latents hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rjepa.jepa.held_out import Steps
+from rjepa.jepa.ridge import ridge
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Shares of held-out steps whose class was named, the likeliest class of the fitted steps for `chance`."""
+
+    accuracy: float
+    untrained: float
+    chance: float
+
+
+def probe_accuracy(parts: Sequence[tuple[Steps, Steps]], column: str) -> Probe:
+    """Probe for "domains" or "places". parts: of each fold, the steps to fit on and those to test."""
+    right = {"unknown": 0, "untrained": 0, "chance": 0}
+    count = 0
+    for fit, test in parts:
+        fitted, asked = getattr(fit, column), getattr(test, column)
+        classes, labels = fitted.unique(return_inverse=True)
+        for states in ("unknown", "untrained"):
+            named = classes[_classify(getattr(fit, states), labels, getattr(test, states), len(classes))]
+            right[states] += int((named == asked).sum())
+        right["chance"] += int((classes[labels.bincount().argmax()] == asked).sum())
+        count += len(asked)
+    return Probe(*(right[name] / count for name in ("unknown", "untrained", "chance")))
+
+
+def _classify(states: Tensor, labels: Tensor, queries: Tensor, classes: int) -> Tensor:
+    """int64 [M]: ridge regression on one-hot labels, the largest output wins. states [N, D], queries [M, D]."""
+    wanted = torch.nn.functional.one_hot(labels, classes).float()
+    return ridge(_with_one(states), wanted, _with_one(queries)).argmax(1)
+
+
+def _with_one(states: Tensor) -> Tensor:
+    return torch.cat([states, states.new_ones(len(states), 1)], dim=1)

@@ -1,0 +1,59 @@
+"""The stage with several processes: `processes: 2` gives a finished, diagnosed model, and its failures are told."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rjepa.errors import InvalidInputError
+from rjepa.home import Home
+from rjepa.jepa.checkpoint import MODEL_FILE
+from rjepa.jepa.stage import fit_pair_normalizer, model_folder, read_diagnostics, train_pair
+from rjepa.latents.sets import LatentSet
+from tests.jepa.synthetic import synthetic_set, write_shards
+
+PAIR = ("tiny", "v1.0.0")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    parts = synthetic_set(100, seed=1), synthetic_set(40, seed=2, split="validation")
+    both = LatentSet(
+        latents=np.concatenate([part.latents for part in parts]),
+        offsets=np.concatenate([parts[0].offsets, parts[1].offsets[1:] + len(parts[0].latents)]),
+        domains=np.concatenate([part.domains for part in parts]),
+        domain_names=parts[0].domain_names,
+        first_error=np.concatenate([part.first_error for part in parts]),
+        problem_ids=parts[0].problem_ids + parts[1].problem_ids,
+        chain_ids=parts[0].chain_ids + parts[1].chain_ids,
+        splits=parts[0].splits + parts[1].splits,
+    )
+    write_shards(home, *PAIR, both, shard_size=64)
+    fit_pair_normalizer(home, *PAIR)
+    return home
+
+
+def test_the_stage_trains_with_two_processes_and_records_their_model(home: Home) -> None:
+    told: list[tuple[int, int]] = []
+    trained = train_pair(home, *PAIR, "smoke", lambda done, total, note="": told.append((done, total)), processes=2)
+    assert trained.report.metadata["updates"] == 60
+    assert told[-1] == (60, 60) and len(told) > 2, "progress of the processes reaches the caller"
+    assert read_diagnostics(home, *PAIR).unmoved == 0
+    again = train_pair(home, *PAIR, "smoke")
+    assert again.report.data_version == trained.report.data_version, "a finished run is found, not repeated"
+
+
+def test_processes_that_fail_say_why(home: Home) -> None:
+    shard = home.latents(*PAIR) / "shard-00000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(InvalidInputError, match="is damaged"):
+        train_pair(home, *PAIR, "smoke", processes=2)
+    assert not (model_folder(home, *PAIR) / MODEL_FILE).exists()
+
+
+def test_the_worker_says_how_it_is_called() -> None:
+    done = subprocess.run([sys.executable, "-m", "rjepa.jepa.worker", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "torchrun" in done.stdout and "--recipe" in done.stdout

@@ -125,7 +125,7 @@ ALONE: Final = Processes()
 
 @contextmanager
 def started_by_torchrun(device: torch.device | str = "cpu") -> Iterator[Processes]:
-    """The group that torchrun started this process in (gloo on the CPU, nccl on a GPU); alone without torchrun.
+    """The group that torchrun started this process in (gloo on the CPU, nccl on GPUs); alone without torchrun.
 
     Raises:
         InvalidInputError: torchrun's variables are there but the processes do not find each other.
@@ -134,7 +134,8 @@ def started_by_torchrun(device: torch.device | str = "cpu") -> Iterator[Processe
         yield ALONE
         return
     try:
-        dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+        # nccl moves what is on a GPU, gloo the rest: fingerprints are compared on the CPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise InvalidInputError(
             f"the training processes did not find each other ({error})",

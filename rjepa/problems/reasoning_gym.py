@@ -138,6 +138,8 @@ def _how_to_read(task: GymTask, dataset: Any, entry: dict[str, Any]) -> dict[str
 def _score(dataset: Any, answer: str, entry: dict[str, Any]) -> float:
     try:
         return float(dataset.score_answer(answer, entry))
+    except MemoryError:
+        raise
     except Exception:  # verifiers parse answers without much care and raise anything: what cannot be parsed is wrong
         return 0.0
 

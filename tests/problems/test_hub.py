@@ -43,7 +43,7 @@ def test_rows_of_every_split_come_through_datasets_with_their_origin(hub: Path) 
     by_split = {split: sum(problem.split == split for problem, _ in found) for split in ("train", "validation", "test")}
     assert by_split["test"] == 5 and by_split["train"] + by_split["validation"] == 30
     origin = found[-1][0].meta["origin"]
-    assert origin == {"hub": str(hub), "revision": "main", "subset": "default", "split": "test", "row": 5}
+    assert origin == {"folder": str(hub), "subset": "default", "split": "test", "row": 5}
 
 
 def test_splits_and_rows_can_be_limited(hub: Path) -> None:

@@ -5,11 +5,12 @@ Only data files are read: `datasets` runs no scripts any more, and nothing here 
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rjepa.errors import NotFoundError
 
-_COMMIT = re.compile(r"@([0-9a-f]{40})/")
+_COMMIT = re.compile(r"[@/]([0-9a-f]{40})/")
 
 
 def hub_rows(hub_id: str, revision: str | None, subset: str, split: str) -> tuple[dict[str, Any], Iterator[dict]]:
@@ -38,12 +39,12 @@ def hub_rows(hub_id: str, revision: str | None, subset: str, split: str) -> tupl
             cure="check the names and the connection, set `revision: refs/convert/parquet` where the set is a script,"
             " or bring the file: rjepa data import FILE --benchmark NAME --name DATASET",
         ) from error
-    return {"hub": hub_id, "revision": _commit(loaded) or revision or "main"}, iter(loaded)
+    if Path(hub_id).is_dir():
+        return {"folder": hub_id}, iter(loaded)
+    return {"hub": hub_id, "revision": _commit(loaded) or f"{revision or 'main'}, commit not recorded"}, iter(loaded)
 
 
 def _commit(loaded: Any) -> str | None:
-    """The commit that the files were downloaded from, where `datasets` recorded it."""
-    for address in loaded.info.download_checksums or {}:
-        if found := _COMMIT.search(str(address)):
-            return found[1]
-    return None
+    """The commit that the rows are of: `datasets` names its downloads and its cache folders by it."""
+    places = [*(loaded.info.download_checksums or {}), *(file["filename"] for file in loaded.cache_files)]
+    return next((found[1] for place in places if (found := _COMMIT.search(str(place)))), None)

@@ -9,7 +9,7 @@ from rjepa.errors import InvalidInputError
 from rjepa.problems.files.lines import bounded_lines, decoded
 from rjepa.problems.files.row import MAX_COLUMNS, MAX_LINE, Row
 
-csv.field_size_limit(MAX_LINE)
+csv.field_size_limit(MAX_LINE)  # for the whole process: a cell may be as long as a line, by default it is 128 KiB
 
 
 def csv_header(path: Path, delimiter: str) -> list[str]:

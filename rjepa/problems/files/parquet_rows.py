@@ -11,6 +11,7 @@ MAX_ROW_GROUP: Final = 1 << 30
 """Bytes of the wanted columns of one row group, unpacked: a few kilobytes of Parquet can unpack to anything."""
 
 _BATCH = 512
+_BATCH_BYTES = 8 << 20
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -33,12 +34,11 @@ def parquet_rows(path: Path, wanted: Collection[str] | None) -> Iterator[Row]:
 
     with _opened(path) as file:
         columns = [name for name in file.schema_arrow.names if wanted is None or name in wanted]
-        _check_row_groups(path, file, columns)
-        number = 0
+        rows, number = _batch_rows(path, file, columns), 0
         try:
-            for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
+            for batch in file.iter_batches(batch_size=rows, columns=columns):
                 if batch.nbytes > MAX_LINE and (longest := _longest(batch)) > MAX_LINE:
-                    yield Row(number + 1, fault=f"a cell in this row or the next {_BATCH} has {longest} bytes")
+                    yield Row(number + 1, fault=f"a cell in this row or the next {rows} has {longest} bytes")
                     return
                 for values in batch.to_pylist():
                     number += 1
@@ -69,8 +69,9 @@ def _opened(path: Path) -> Any:
     return file
 
 
-def _check_row_groups(path: Path, file: Any, columns: list[str]) -> None:
-    metadata = file.metadata
+def _batch_rows(path: Path, file: Any, columns: list[str]) -> int:
+    """Rows that are a few megabytes on average, in the row group where they are longest."""
+    metadata, longest = file.metadata, 1.0
     for group in range(metadata.num_row_groups):
         described = metadata.row_group(group)
         chunks = [described.column(index) for index in range(described.num_columns)]
@@ -82,6 +83,8 @@ def _check_row_groups(path: Path, file: Any, columns: list[str]) -> None:
                 f"row group {group + 1} of {path} unpacks to {unpacked} bytes, at most {MAX_ROW_GROUP} are read",
                 cure="write the file with smaller row groups, e.g. 100 000 rows each",
             )
+        longest = max(longest, unpacked / max(described.num_rows, 1))
+    return max(1, min(_BATCH, int(_BATCH_BYTES / longest)))
 
 
 def _longest(batch: Any) -> int:

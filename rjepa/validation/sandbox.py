@@ -23,7 +23,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from rjepa.errors import RjepaError
 
@@ -34,8 +34,8 @@ _TICK = 0.02  # seconds between two looks at the processes
 _PROBE_SECONDS = 30
 _MIB = 1 << 20
 _CURE = (
-    "install bubblewrap and util-linux (Debian, Ubuntu: apt-get install bubblewrap util-linux) and allow user namespaces "
-    "(in a container: --cap-add SYS_ADMIN, or seccomp and AppArmor profiles that let bwrap run)"
+    "install bubblewrap and util-linux (Debian, Ubuntu: apt-get install bubblewrap util-linux) and allow user "
+    "namespaces (in a container: --cap-add SYS_ADMIN, or seccomp and AppArmor profiles that let bwrap run)"
 )
 
 
@@ -54,6 +54,9 @@ class Limits:
     file_mib: int = 16
     tmp_mib: int = 32
     output_bytes: int = 64 << 10
+
+
+DEFAULT_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def require_sandbox() -> None:
     _launcher()
 
 
-def run_python(program: str, limits: Limits = Limits(), stdin: bytes = b"") -> Run:
+def run_python(program: str, limits: Limits = DEFAULT_LIMITS, stdin: bytes = b"") -> Run:
     """Run a program's text in the sandbox and wait for its end, at most `limits.wall_seconds`.
 
     Raises:

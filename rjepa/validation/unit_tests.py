@@ -12,7 +12,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rjepa.validation.sandbox import Limits, Run, run_python
+from rjepa.validation.sandbox import DEFAULT_LIMITS, Limits, Run, run_python
 
 MAX_CODE: Final = 100_000
 """Characters of code and tests together. A solution is a function or a few; beyond that it is not read."""
@@ -93,7 +93,9 @@ class UnitTestReport:
         return self.reason == "ok"
 
 
-def run_tests(solution: str, tests: str, entry_point: str | None = None, limits: Limits = Limits()) -> UnitTestReport:
+def run_tests(
+    solution: str, tests: str, entry_point: str | None = None, limits: Limits = DEFAULT_LIMITS
+) -> UnitTestReport:
     """Run `tests` (statements, usually asserts) after `solution` in one fresh sandbox.
 
     Tests that define `check(candidate)` without calling it, as HumanEval's do, are called with the entry point.
@@ -130,7 +132,7 @@ def complete_solution(answer: str, statement: str, entry_point: str | None) -> s
 
 
 def _as_body(code: str) -> str:
-    """Lines of a function's body, indented. Trimming may have cost the first line its indentation, or all lines theirs."""
+    """Lines of a function's body, indented. Trimming may have cost the first line, or all, their indentation."""
     lines = [line.rstrip() for line in code.splitlines() if line.strip()]
     if not lines or lines[0][0].isspace():
         return "\n".join(lines)

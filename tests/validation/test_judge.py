@@ -46,3 +46,17 @@ def test_curriculum_chains_go_to_the_step_checker(domain: str) -> None:
         verdict = judge(problem, wrong.steps, wrong.final_answer)
         assert not verdict.is_valid
         assert verdict.first_error_step == wrong.meta["corrupted_step"]
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "reason"),
+    [
+        ("exact", " VALID. ", "ok"),
+        ("exact", "invalid", "wrong_answer"),
+        ("no such check", "valid", "unknown_check"),
+        (["exact"], "valid", "unknown_check"),
+    ],
+)
+def test_meta_names_the_check(check: object, answer: str, reason: str) -> None:
+    problem = APPLES.model_copy(update={"answer_gold": "valid", "meta": {"check": check}})
+    assert judge(problem, ["It follows."], answer).reason == reason

@@ -127,7 +127,7 @@ def test_nothing_is_written_outside_its_own_tmp(tmp_path: Path) -> None:
     )
     assert said(tries + f"open('/tmp/{name}', 'w').write('mine')").split() == ["no"] * len(places)
     assert not Path(f"/tmp/{name}").exists()
-    assert said(f"import os\nprint(os.listdir('/tmp'))") == "[]\n"  # nothing is left for the next run either
+    assert said("import os\nprint(os.listdir('/tmp'))") == "[]\n"  # nothing is left for the next run either
 
 
 def test_a_symlink_leads_nowhere(tmp_path: Path) -> None:
@@ -145,7 +145,8 @@ def test_files_and_tmp_are_of_bounded_size() -> None:
         "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nwritten = 0\ntry:\n    for i in range(100):\n"
         "        with open(f'/tmp/{i}', 'wb', buffering=0) as f:\n            written += f.write(b'x' * (1 << 20))\n"
         "except OSError as e:\n    print(written >> 20, e.errno)\n"
-        "try:\n    with open('/tmp/0', 'ab', buffering=0) as f:\n        for _ in range(9):\n            f.write(b'x' * (1 << 20))\n"
+        "try:\n    with open('/tmp/0', 'ab', buffering=0) as f:\n"
+        "        for _ in range(9):\n            f.write(b'x' * (1 << 20))\n"
         "except OSError as e:\n    print(e.errno)\n"
     )
     first, second = said(program).splitlines()

@@ -1,0 +1,177 @@
+"""Are two maths answers equivalent? Numbers at once; formulas, intervals and sets through math-verify in processes.
+
+    compare("1/2", r"\\frac{2}{4}").reason      # "equal"
+    compare("9", "9**9**9**9").reason           # "timeout" or "too_large", within the pool's bounds
+
+Plain numbers are settled by `rjepa.validation.answers` and no process is started for them. The processes live in
+`rjepa.validation.pool`, what they compute in `rjepa.validation.maths_worker`. The comparison is not symmetric: the gold
+answer comes first (a gold `x = 5` is answered by `5`, for one).
+"""
+
+import atexit
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from rjepa.validation.answers import answers_match, are_numbers
+from rjepa.validation.pool import DEFAULT_BOUNDS, Bounds, Reply, WorkerPool
+
+Reason = Literal["equal", "different", "unparsable", "too_large", "timeout", "worker_died"]
+
+MAX_ANSWER: Final = 2000
+"""Characters; the longest gold answer of MATH has a few hundred. Longer ones are not parsed."""
+
+_WORKER = "rjepa.validation.maths_worker"
+_WRAPPERS = (
+    re.compile(r"^\$\$?(?P<inner>[^$]*)\$\$?$", re.DOTALL),
+    re.compile(r"^\\\((?P<inner>(?:(?!\\\)).)*)\\\)$", re.DOTALL),
+    re.compile(r"^\\\[(?P<inner>(?:(?!\\\]).)*)\\\]$", re.DOTALL),
+    re.compile(r"^\\(?:boxed|fbox|text|textbf|mathrm|mbox)\{(?P<inner>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}$", re.DOTALL),
+    re.compile(r"^\\left\s*\((?P<inner>[^()]*)\\right\s*\)$"),
+)
+_SPELLINGS = (
+    (re.compile(r"\\left(?![a-zA-Z])|\\right(?![a-zA-Z])|\\[!,;:]|\\q?quad(?![a-zA-Z])"), ""),
+    (re.compile(r"\\ |~"), " "),
+    (re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),
+    (re.compile(r"\\([$%])"), r"\1"),
+    (re.compile(r"\s*\^\s*\{?\s*\\circ\s*\}?"), "°"),
+    (re.compile(r"(\d)?\s*\\[dtc]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}"), r"\1 \2/\3"),
+    (re.compile(r"(\d)?\s*\\[dtc]?frac\s*(\d)\s*(\d)(?!\d)"), r"\1 \2/\3"),
+    (re.compile(r"\\(?:text|textbf|textnormal|mathrm|mbox)\s*\{([^{}]*)\}"), r" \1"),
+)
+_SYMBOLS = {
+    "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ",
+    "∩": r"\cap ", "∈": r"\in ", "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "±": r"\pm ", "−": "-", "–": "-",
+    "²": "^2", "³": "^3", "°": r"^\circ ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "∅": r"\emptyset ",
+}  # fmt: skip
+_MATHS = re.compile(r"[\d\\^=<>+*/|{}\[\]()π∞√≤≥≠∪∩∈×·÷±−–²³°θαβ∅]|^\W*[A-Za-z]\W*$")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of a comparison. Everything but `equal` means that the answer does not count as right."""
+
+    reason: Reason
+
+    @property
+    def equal(self) -> bool:
+        """Whether the answer says what the gold answer says."""
+        return self.reason == "equal"
+
+
+class MathsPool:
+    """Compares answers in at most `workers` processes of its own. Close it, or use it as a context manager."""
+
+    def __init__(self, workers: int = 2, bounds: Bounds = DEFAULT_BOUNDS) -> None:
+        self._workers = WorkerPool(_WORKER, workers, bounds)
+
+    def compare(self, gold: str, answer: str) -> Comparison:
+        """Compare one answer. Any thread may ask.
+
+        Raises:
+            WorkerError: no worker process can be started.
+        """
+        return _without_a_worker(gold, answer) or _comparison(self._workers.ask(_request(gold, answer)))
+
+    def compare_all(self, pairs: Sequence[tuple[str, str]]) -> list[Comparison]:
+        """Compare many (gold, answer) pairs with every worker busy, in order."""
+        early = [_without_a_worker(gold, answer) for gold, answer in pairs]
+        asked = [_request(*pair) for pair, known in zip(pairs, early, strict=True) if known is None]
+        replies = iter(self._workers.ask_all(asked) if asked else [])
+        return [known or _comparison(next(replies)) for known in early]
+
+    def pids(self) -> list[int]:
+        """The worker processes that are alive now."""
+        return self._workers.pids()
+
+    @property
+    def usable(self) -> bool:
+        """False once closed, and in a child that was forked with the pool in its memory."""
+        return self._workers.usable
+
+    def close(self) -> None:
+        """End the processes."""
+        self._workers.close()
+
+    def __enter__(self) -> "MathsPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def compare(gold: str, answer: str) -> Comparison:
+    """Compare with the pool that this process shares; its workers start when a first formula needs one.
+
+    Raises:
+        WorkerError: no worker process can be started.
+    """
+    return _without_a_worker(gold, answer) or shared_pool().compare(gold, answer)
+
+
+_shared: MathsPool | None = None
+_shared_lock = threading.Lock()
+
+
+def shared_pool() -> MathsPool:
+    """This process's pool, closed when the process ends."""
+    global _shared
+    with _shared_lock:
+        if _shared is None or not _shared.usable:
+            _shared = MathsPool()
+            atexit.register(_shared.close)
+        return _shared
+
+
+def plain(answer: str) -> str:
+    """An answer without the LaTeX that only sets it: `$\\boxed{\\frac{3}{4}}$` is `3/4`, `5\\text{ cm}` is `5 cm`."""
+    text = answer.strip().rstrip(".")
+    for _ in range(4):
+        for wrapper in _WRAPPERS:
+            match = wrapper.match(text)
+            if match is not None and match["inner"].strip():
+                text = match["inner"].strip()
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
+    return text.strip()
+
+
+def _without_a_worker(gold: str, answer: str) -> Comparison | None:
+    """The comparison where numbers, text or length settle it; None where a formula has to be understood."""
+    if not answer.strip() or not gold.strip():
+        return Comparison("different")
+    if len(gold) > MAX_ANSWER or len(answer) > MAX_ANSWER:
+        return Comparison("equal" if answers_match(gold, answer) else "too_large")
+    if answers_match(gold, answer):
+        return Comparison("equal")
+    expected, found = plain(gold), plain(answer)
+    if answers_match(expected, found):
+        return Comparison("equal")
+    if are_numbers(gold, answer) or are_numbers(expected, found):
+        return Comparison("different")
+    if not (_MATHS.search(expected) and _MATHS.search(found)):
+        return Comparison("different")
+    return None
+
+
+def _request(gold: str, answer: str) -> dict[str, str]:
+    return {"gold": _latex(gold), "answer": _latex(answer)}
+
+
+def _latex(text: str) -> str:
+    """Symbols as LaTeX writes them, Unicode digits as digits, `{1, 2}` as a set."""
+    text = re.sub(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])", r"\\sqrt{\1}", text)
+    text = "".join(_SYMBOLS.get(character, character) for character in text.strip())
+    text = "".join(str(int(one)) if one.isdecimal() and not one.isascii() else one for one in text)
+    text = re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
+    if text.startswith("{") and text.endswith("}"):
+        text = f"\\{text[:-1]}\\}}"
+    return text
+
+
+def _comparison(reply: Reply) -> Comparison:
+    if reply.value is not None:
+        return Comparison(reply.value["reason"])
+    return Comparison("timeout" if reply.reason == "timeout" else "worker_died")

@@ -22,6 +22,7 @@ _LEAD = re.compile(
 _LABEL = re.compile(
     r"^(?P<open>[(\[])?(?P<letter>[A-Za-z])(?P<mark>[)\].:]+)?(?:\s+|$|(?<=[)\].:]))(?P<text>.*)$", re.DOTALL
 )
+_OTHER_LABEL = re.compile(r"(?:^|\s)[(\[]?([A-Z])[)\].:]+(?=\s|$)")
 _JOINED = re.compile(r"^[(\[]?[A-Za-z][)\].:]{0,2}\s*(?:,|/|or\b|and\b|&)\s*[(\[]?[A-Za-z][)\].:]{0,2}$", re.IGNORECASE)
 
 
@@ -44,7 +45,8 @@ def read_choice(answer: str, choices: Sequence[str]) -> str | None:
         return letter
     if not marked or _by_text(said, choices) is not None:
         return _by_text(said, choices)
-    return None if any(_same_text(rest, choice) for choice in choices) else letter
+    others = {name for name in _OTHER_LABEL.findall(rest) if name != letter}
+    return None if others or any(_same_text(rest, choice) for choice in choices) else letter
 
 
 def check_choice(gold: str, choices: Sequence[str], answer: str) -> str:
@@ -65,7 +67,7 @@ def _undressed(answer: str) -> str:
     """Without the sentence, the emphasis and the LaTeX around it."""
     text = plain(" ".join(answer.replace("**", " ").replace("`", " ").split()))
     text = _LEAD.sub("", text, count=1).strip()
-    return plain(text).strip().rstrip(".").strip()
+    return plain(text).strip(" .").lstrip(":- ")
 
 
 def _by_text(said: str, choices: Sequence[str]) -> str | None:

@@ -31,6 +31,8 @@ CITIES = ["Rome", "Paris", "A dog", "12", "New York"]
         ("(B) Paris", "B"),
         ("B Paris", "B"),
         ("B) because the Seine runs through it", "B"),
+        (": B", "B"),
+        ("A. Rome B. Paris, so (B)", None),
         ("Paris", "B"),
         ("the answer is paris.", "B"),
         ("A dog", "C"),

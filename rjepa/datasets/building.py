@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from rjepa.datasets.growing import draw, known_statements, parent_manifest, removed_ids, take_over
+from rjepa.datasets.growing import draw, drawn_warnings, known_statements, parent_manifest, removed_ids, take_over
 from rjepa.datasets.manifest import build_manifest
 from rjepa.datasets.novelty import Novel, select_new
 from rjepa.datasets.parts import MANIFEST, Part
@@ -182,7 +182,8 @@ def _manifest(home: Home, recipe: DatasetRecipe) -> dict[str, Any]:
     parent = parent_manifest(home, recipe) if base is not None else None
     removed = base.removed if base is not None else None
     by_name = {stage.name: report for stage, report in reports.items()}
-    manifest = build_manifest(recipe, problems, chains, by_name, parent, removed)
+    said = drawn_warnings(home, recipe)
+    manifest = build_manifest(recipe, problems, chains, by_name, parent, removed, said)
     manifest["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     parts = {stage.name: list(base.parts[stage.name]) if base is not None else [] for stage in STAGES}
     for stage, records in own.items():

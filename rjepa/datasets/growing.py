@@ -12,7 +12,7 @@ from rjepa.datasets.manifest import totals
 from rjepa.datasets.novelty import Known
 from rjepa.datasets.parts import BASE, MANIFEST, Base, Part, part_paths, read_base, released_parts, write_base
 from rjepa.datasets.recipe import DatasetRecipe, load_recipe
-from rjepa.datasets.sources import source_pairs
+from rjepa.datasets.sources import source_pairs, source_warnings
 from rjepa.datasets.stages import STAGES, Stage, stored_report
 from rjepa.datasets.statements import part_fingerprints
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
@@ -38,8 +38,16 @@ def draw(home: Home, recipe: DatasetRecipe, progress: Progress) -> list[Drawn]:
     Raises:
         CorruptError: an added dataset's recipe or file is not the one that was added.
     """
-    recipes = [recipe] if recipe.source != "cumulative" else [_added(home, recipe, name) for name in recipe.adds]
-    return [Drawn(problem, chain, each) for each in recipes for problem, chain in source_pairs(home, each, progress)]
+    return [
+        Drawn(problem, chain, each)
+        for each in _drawing(home, recipe)
+        for problem, chain in source_pairs(home, each, progress)
+    ]
+
+
+def drawn_warnings(home: Home, recipe: DatasetRecipe) -> list[str]:
+    """What the sources of a recipe's own problems warn of, beyond what the recipe says."""
+    return [warning for each in _drawing(home, recipe) for warning in source_warnings(home, each)]
 
 
 def take_over(home: Home, recipe: DatasetRecipe) -> Base | None:
@@ -121,6 +129,11 @@ def removed_ids(home: Home, recipe: DatasetRecipe) -> set[str]:
     if recipe.source != "cumulative":
         return set()
     return {*recipe.removes, *parent_manifest(home, recipe).get("removed_ids", [])}
+
+
+def _drawing(home: Home, recipe: DatasetRecipe) -> list[DatasetRecipe]:
+    """The recipes whose problems a version draws: its own, or those of what it adds."""
+    return [recipe] if recipe.source != "cumulative" else [_added(home, recipe, name) for name in recipe.adds]
 
 
 def _added(home: Home, recipe: DatasetRecipe, name: str) -> DatasetRecipe:

@@ -4,7 +4,7 @@ All counts are sums, so that a version that grew adds its own to its parent's an
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from rjepa.datasets.measures import is_corrupted, worked_validity
@@ -24,6 +24,8 @@ _SPLIT_RULES = {
     "gsm_symbolic": "by statement hash within templates: all splits share the templates, so a test score says how well"
     " new numbers and names are handled, not new kinds of problem",
     "imported": "as the file says; by statement hash where it does not",
+    "reasoning_gym": "by statement hash: all splits share the tasks",
+    "benchmark": "as published; what is published for training alone is divided by statement hash",
     "cumulative": "as in the version and the datasets it grew from: a problem never changes split",
 }
 
@@ -35,6 +37,7 @@ def build_manifest(
     reports: dict[str, StageReport],
     parent: dict[str, Any] | None = None,
     removed: dict[str, Any] | None = None,
+    source_warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The manifest without its date and file hashes.
 
@@ -45,7 +48,7 @@ def build_manifest(
     sums = totals(problems, chains)
     if parent is not None:
         sums = _combined(_combined({name: parent[name] for name in _SUMS}, removed or {}, -1), sums, 1)
-    said = list(dict.fromkeys([*_recipe_warnings(parent), *recipe.warnings]))
+    said = list(dict.fromkeys([*_recipe_warnings(parent), *recipe.warnings, *source_warnings]))
     worked = sums["chains"]["worked"]
     own_duplicates = int(reports["problems"].metadata.get("duplicates_removed", 0))
     return {

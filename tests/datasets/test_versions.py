@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from rjepa.datasets.parts import part_paths
 from rjepa.datasets.reading import load_chains, load_manifest, load_problems, verify_dataset
-from rjepa.datasets.recipe import load_recipe
-from rjepa.datasets.versions import create_version
+from rjepa.datasets.recipe import DatasetRecipe, load_recipe
+from rjepa.datasets.versions import create_version, register_recipe
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.home import Home
-from tests.datasets.growing import first_version, make, register_more, register_rows
+from tests.datasets.growing import CREATED, first_version, make, register_more, register_rows
 from tests.datasets.test_building import modified
 
 
@@ -209,6 +209,23 @@ def test_a_recipe_file_can_be_added(home_copy: Home, tmp_path: Path) -> None:
     make(home_copy, "v0.3.0")
     assert load_manifest(home_copy, "v0.3.0")["new"]["problems"] == 3
     assert load_recipe(home_copy, "extra").seed == 3
+
+
+def test_sources_of_several_kinds_are_added_at_once(home_copy: Home) -> None:
+    tasks = [{"task": "chain_sum", "size": 20}]
+    gym = DatasetRecipe.model_validate(
+        {"name": "gym", "source": "reasoning_gym", "created": CREATED, "tasks": tasks, "validation_floor": 0.5}
+    )
+    register_recipe(home_copy, gym)
+    register_more(home_copy, "other", seed=8)
+    recipe = create_version(home_copy, "v0.3.0", parent="v0.2.0", adds=["other", "gym"])
+    assert recipe.validation_floor == 0.5
+    make(home_copy, "v0.3.0")
+    verify_dataset(home_copy, "v0.3.0")
+    manifest = load_manifest(home_copy, "v0.3.0")
+    assert manifest["lineage"] == ["v0.1.0", "v0.2.0"] and len(manifest["parts"]["problems"]) == 3
+    assert manifest["new"]["problems"] == 16 + 20 == manifest["counts"]["problems"] - 56
+    assert len(manifest["sources"]) == 2
 
 
 ROWS = [{"statement": f"Ann has {n} red pens and buys {n + 3} more pens. How many pens has Ann?", "answer": 2 * n + 3,

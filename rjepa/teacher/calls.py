@@ -22,6 +22,9 @@ from rjepa.teacher.settings import Teacher
 
 JOURNAL: Final = "calls.jsonl"
 
+_MONEY: Final = ("event", "key", "teacher", "nano", "doubtful_nano", "above_reserve")
+_ANSWER: Final = ("reply", "at")
+
 Message = dict[str, str]
 
 
@@ -64,11 +67,13 @@ class Caller:
     def __init__(self, journal: Journal, teachers: list[Teacher], budget_usd: float) -> None:
         for teacher in teachers:
             check_priced(teacher)
-        entries = [entry for entry, _ in journal.entries]
         self._journal = journal
-        self._replied = {entry["key"]: entry for entry in entries if entry["event"] == "replied"}
-        self._entries = entries
-        self.ledger = Ledger(budget_usd, spending(entries).spent)
+        self._replied: dict[str, Entry] = {}
+        self._entries: list[Entry] = []
+        for entry, _ in journal.entries:
+            self._keep(entry)
+        journal.entries.clear()
+        self.ledger = Ledger(budget_usd, self.spending().spent)
         self._endpoints = {teacher.name: Endpoint(teacher) for teacher in teachers}
         self._flying: dict[str, asyncio.Task[Reply]] = {}
         self.events: Counter[str] = Counter()
@@ -133,7 +138,6 @@ class Caller:
                 entry["above_reserve"] = cost - worst
                 self.events["above_reserve"] += 1
             await self._write(entry)
-            self._replied[key] = entry
             self.events["asked"] += 1
         finally:
             await self.ledger.settle(worst, cost)
@@ -141,7 +145,13 @@ class Caller:
 
     async def _write(self, entry: Entry) -> None:
         await self._journal.append(entry)
-        self._entries.append(entry)
+        self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        """Of an entry that is on the disk, what is needed again: not the prompts, which can be many and long."""
+        self._entries.append({name: entry[name] for name in _MONEY if name in entry})
+        if entry["event"] == "replied":
+            self._replied[entry["key"]] = {name: entry[name] for name in _ANSWER}
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,7 @@
 """What one HTTP attempt may do: wait its turn, reach permitted addresses only, and end in time and size, whole.
 
-The openai client's retries pass through here too, so that they keep to the rate limits and are counted. Standing in the
-way of redirects, keys and costs is done elsewhere (`client`, `calls`).
+The openai client's retries pass through here too, so that they keep to the rate limits and are counted. Redirects and
+keys are dealt with in `client`, costs in `calls`.
 """
 
 import asyncio
@@ -39,17 +39,18 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if turn.tokens:  # listing models is not a call to a model
             await self._limits.admit(turn)
         turn.attempts += 1
-        turn.doubtful += 1
+        before = turn.doubtful
         try:
             async with asyncio.timeout(self._seconds):
                 await self._check_name(request)
+                turn.doubtful += 1
                 response = await self._whole(request)
         except TimeoutError:
             raise httpx2.ReadTimeout("the answer took too long as a whole", request=request) from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
-            turn.doubtful -= 1  # nothing was sent
+            turn.doubtful = before  # nothing was sent
             raise
-        turn.doubtful -= 1
+        turn.doubtful = before
         return response
 
     async def aclose(self) -> None:

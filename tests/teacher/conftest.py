@@ -31,7 +31,7 @@ def serve() -> Iterator[Callable[[Callable[[Asked], Says]], Scripted]]:
 
 def teacher(server: Scripted, name: str = "ada", **settings: Any) -> Teacher:
     """A teacher at a scripted endpoint: two cents for a thousand tokens either way, and quick to give up."""
-    settings = {"usd_per_mtok_in": 20, "usd_per_mtok_out": 20, "max_tokens": 100, "timeout": 5} | settings
+    settings = {"usd_per_mtok_in": 20, "usd_per_mtok_out": 20, "max_tokens": 100, "timeout": 30} | settings
     return Teacher(name=name, base_url=server.url, model=f"model-{name}", api_key=SecretStr(KEY), **settings)
 
 

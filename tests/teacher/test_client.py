@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from typing import Any
 
 import pytest
@@ -39,7 +38,7 @@ def test_a_429_is_waited_out_for_as_long_as_it_says(serve: Any) -> None:
     answer, turn = ask(teacher(server))
     assert "3 + 4" in answer and turn.attempts == 2
     first, second = server.asked
-    assert 0.95 < second.at - first.at < 3
+    assert 0.95 < second.at - first.at
 
 
 def test_a_retry_after_of_hours_is_not_waited_for(serve: Any) -> None:
@@ -63,11 +62,9 @@ def test_an_endpoint_that_fails_is_tried_again_then_given_up_with_a_reason(
     serve: Any, bad: Says, reason: str, doubtful: int
 ) -> None:
     server = serve(lambda asked: bad)
-    started = time.monotonic()
     error, turn = ask(teacher(server, timeout=0.4, max_retries=1))
     assert error.reason == reason
     assert (turn.attempts, turn.doubtful) == (2, doubtful)
-    assert time.monotonic() - started < 4
     server.script = lambda asked: chain()
     answer, _ = ask(teacher(server))
     assert "3 + 4" in answer
@@ -100,6 +97,7 @@ def test_a_name_that_leads_to_the_metadata_service_is_refused_before_anything_is
     innocent = Teacher(name="ada", base_url="http://innocent.example.com/v1", model="m", max_retries=0)
     error, turn = ask(innocent)
     assert error.reason == "metadata_address" and error.final
+    assert turn.doubtful == 0, "what was not sent costs nothing"
 
 
 def test_an_error_that_repeats_the_key_is_kept_without_it(serve: Any) -> None:

@@ -10,6 +10,7 @@ from rjepa.problems.benchmarks import BENCHMARKS, find_benchmark
 from rjepa.problems.benchmarks.subjects import CATEGORIES
 from rjepa.problems.lines import Pair
 from rjepa.progress import silent
+from rjepa.validation.judge import judge, judged
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -174,3 +175,11 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones() -> None:
     with pytest.raises(NotFoundError, match="no benchmark 'gsm9k'") as caught:
         find_benchmark("gsm9k")
     assert "gsm8k" in caught.value.cure
+
+
+@pytest.mark.parametrize(("name", "file"), [pair for pair in ALL if pair[0] not in ("humaneval", "mbpp")])
+def test_the_checker_that_a_row_names_takes_its_gold_answer_and_no_other(name: str, file: str | None) -> None:
+    for problem, chain in read(name, file):
+        assert judge(problem, ["A step."], problem.answer_gold).is_correct
+        assert not judge(problem, ["A step."], "Z").is_correct
+        assert chain is None or judged(problem, chain).is_valid

@@ -71,4 +71,4 @@ def test_without_a_network_or_without_the_extra_the_cure_is_to_bring_the_file(tm
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=environment, check=True
     )
     assert "openai/gsm8k" in done.stdout and "rjepa data import FILE --benchmark" in done.stdout
-    assert ("pip install 'rjepa[hub]'" in done.stdout) == missing
+    assert ("pip install -e '.[hub]'" in done.stdout) == missing

@@ -27,7 +27,8 @@ def hub_rows(hub_id: str, revision: str | None, subset: str, split: str) -> tupl
     except ImportError as error:
         raise NotFoundError(
             f"{hub_id} is on the Hugging Face hub, and the package `datasets` is not installed",
-            cure="run `pip install -e '.[hub]'`, or bring the file: rjepa data import FILE --benchmark NAME --name DATASET",
+            cure="run `pip install -e '.[hub]'`, or bring the file:"
+            " rjepa data import FILE --benchmark NAME --name DATASET",
         ) from error
     datasets.disable_progress_bars()
     try:

@@ -125,10 +125,13 @@ def open_views(home: Home) -> "DuckDBPyConnection":
     return connection
 
 
-def add_views(connection: "DuckDBPyConnection", home: Home) -> None:
-    """Make the views on a fresh in-memory connection, then lock it: their files may be read, and nothing else."""
+def add_views(connection: "DuckDBPyConnection", home: Home, only: str | None = None) -> None:
+    """Make the views on a fresh in-memory connection, then lock it: their files may be read, and nothing else.
+
+    `only` names the one dataset that is wanted: what is wrong with another one is then no matter.
+    """
     files: list[Path] = []
-    names = [name for name in datasets_at_home(home) if TAG_PATTERN.fullmatch(name)]
+    names = [name for name in datasets_at_home(home) if TAG_PATTERN.fullmatch(name) and only in (None, name)]
     per_dataset: dict[str, list[str]] = {"problems": [], "chains": []}
     for name in names:
         connection.execute(f"CREATE SCHEMA {_quoted(name)}")
@@ -150,7 +153,7 @@ def add_views(connection: "DuckDBPyConnection", home: Home) -> None:
         ("rollouts", Candidate, ("llm_tag", "dataset"), _PAIR_COLUMNS),
     ):
         selects = []
-        for llm_tag, dataset, folder in _pairs(home, room):
+        for llm_tag, dataset, folder in _pairs(home, room, only):
             paths = sorted(folder.glob("shard-*.parquet"))
             if paths and (folder / MANIFEST).is_file():
                 files += paths
@@ -159,7 +162,7 @@ def add_views(connection: "DuckDBPyConnection", home: Home) -> None:
                 selects.append(f"SELECT {columns}, * FROM {_parquet(paths)}")
         _view(connection, room, " UNION ALL BY NAME ".join(selects), model, extra)
     _table(connection, "datasets", _DATASETS, [_dataset_row(home, name) for name in names])
-    _table(connection, "reports", _REPORTS, list(_report_rows(home)))
+    _table(connection, "reports", _REPORTS, list(_report_rows(home, only)))
     _lock(connection, files)
 
 
@@ -214,8 +217,8 @@ def _dataset_row(home: Home, name: str) -> dict[str, Any]:
     }
 
 
-def _report_rows(home: Home) -> Iterator[dict[str, Any]]:
-    for llm_tag, dataset, folder in _pairs(home, "reports"):
+def _report_rows(home: Home, only: str | None) -> Iterator[dict[str, Any]]:
+    for llm_tag, dataset, folder in _pairs(home, "reports", only):
         try:
             rows = read_json(folder / _REPORT_FILE)["leaderboard"]["rows"]
         except NotFoundError:
@@ -229,11 +232,13 @@ def _report_rows(home: Home) -> Iterator[dict[str, Any]]:
             yield {"llm_tag": llm_tag, "dataset": dataset, **row}
 
 
-def _pairs(home: Home, room: str) -> Iterator[tuple[str, str, Path]]:
+def _pairs(home: Home, room: str, only: str | None) -> Iterator[tuple[str, str, Path]]:
     """(llm_tag, dataset, folder) of a room that has a folder for each pair."""
     for folder in sorted((home.root / room).glob("*/*")):
-        if folder.is_dir() and TAG_PATTERN.fullmatch(folder.name) and TAG_PATTERN.fullmatch(folder.parent.name):
-            yield folder.parent.name, folder.name, folder
+        llm_tag, dataset = folder.parent.name, folder.name
+        named = TAG_PATTERN.fullmatch(llm_tag) and TAG_PATTERN.fullmatch(dataset)
+        if folder.is_dir() and named and only in (None, dataset):
+            yield llm_tag, dataset, folder
 
 
 def _parquet(paths: Sequence[Path]) -> str:

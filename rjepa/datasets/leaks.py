@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rjepa.datasets.novelty import Text, near_in_part, stored_texts
 from rjepa.datasets.parts import part_paths
 from rjepa.datasets.statements import U64, Fingerprints, matches, part_fingerprints
+from rjepa.errors import CorruptError
 from rjepa.home import Home
 
 Int64 = npt.NDArray[np.int64]
@@ -59,10 +60,11 @@ def measure_leaks(home: Home, dataset: str) -> Leaks:
 @dataclass(frozen=True)
 class SeenTests:
     """Train and validation problems of a dataset that are test problems of another: (problem, other dataset, its test
-    problem, similarity). 1.0: equal after normalisation."""
+    problem, similarity). 1.0: equal after normalisation. `unreadable`: datasets that are damaged, and why."""
 
     compared_with: list[str]
     found: list[tuple[str, str, str, float]]
+    unreadable: list[str] = field(default_factory=list)
 
 
 def measure_seen_tests(home: Home, dataset: str, threshold: float = NEAR) -> SeenTests:
@@ -70,16 +72,23 @@ def measure_seen_tests(home: Home, dataset: str, threshold: float = NEAR) -> See
     own = part_paths(home, dataset, "problems")
     compared: list[str] = []
     found: list[tuple[str, str, str, float]] = []
+    unreadable: list[str] = []
     for other in datasets_at_home(home):
-        tests = [path for path in part_paths(home, other, "problems") if other != dataset and path not in own]
-        probes = [probe for path in tests if (probe := _probes(home, path)) is not None]
+        if other == dataset:
+            continue
+        try:
+            tests = [path for path in part_paths(home, other, "problems") if path not in own]
+            probes = [probe for path in tests if (probe := _probes(home, path)) is not None]
+        except CorruptError as error:
+            unreadable.append(f"{other}: {error.problem}")
+            continue
         if probes:
             compared.append(other)
         for texts, fingerprints in probes:
             for path in own:
                 found += [(mine, other, theirs, alike) for mine, theirs, alike in
                           _seen(home, path, texts, fingerprints, threshold)]
-    return SeenTests(compared, sorted(found))
+    return SeenTests(compared, sorted(found), unreadable)
 
 
 def datasets_at_home(home: Home) -> list[str]:

@@ -149,8 +149,7 @@ def _near_each_other(
 ) -> list[dict[str, Any]]:
     earlier: dict[int, list[int]] = defaultdict(list)
     for old, row in near_candidates(new, new):
-        if old < row:
-            earlier[row].append(old)
+        earlier[row].append(old)
     report: list[dict[str, Any]] = []
     for row in sorted(earlier):
         if row in gone:

@@ -111,10 +111,15 @@ def matches(base: npt.NDArray[Any], new: npt.NDArray[Any]) -> tuple[npt.NDArray[
 
 
 def near_candidates(base: Fingerprints, new: Fingerprints) -> list[tuple[int, int]]:
-    """Distinct pairs (base row, new row) that share a band, sorted by new row."""
+    """Distinct pairs (base row, new row) that share a band, sorted by new row. Of statements with themselves (`base is
+    new`), each pair once, the earlier row first."""
     pairs: set[tuple[int, int]] = set()
     for base_band, new_band in zip(base.bands, new.bands, strict=True):
-        pairs.update(zip(*(rows.tolist() for rows in matches(base_band, new_band)), strict=True))
+        base_rows, new_rows = matches(base_band, new_band)
+        if base is new:
+            earlier = base_rows < new_rows
+            base_rows, new_rows = base_rows[earlier], new_rows[earlier]
+        pairs.update(zip(base_rows.tolist(), new_rows.tolist(), strict=True))
     return sorted(pairs, key=lambda pair: (pair[1], pair[0]))
 
 

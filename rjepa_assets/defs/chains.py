@@ -56,7 +56,7 @@ def validation_rate_is_high(
     from rjepa.datasets.recipe import load_recipe
 
     floor = load_recipe(home.open(), context.partition_key).validation_floor
-    with lake.over(home.open()) as connection:
+    with lake.over(home.open(), context.partition_key) as connection:
         found = measure_verdicts(connection, context.partition_key)
     metadata = {"worked": found.worked, "valid": found.valid, "required": floor}
     return dg.AssetCheckResult(passed=found.valid >= floor * found.worked, metadata=metadata)
@@ -69,7 +69,7 @@ def every_chain_has_its_verdict(
     """Every chain has one verdict with its reason, and is of a train or validation problem of the dataset."""
     from rjepa.datasets.checking import measure_verdicts
 
-    with lake.over(home.open()) as connection:
+    with lake.over(home.open(), context.partition_key) as connection:
         found = measure_verdicts(connection, context.partition_key)
     faults = {
         "unjudged": found.unjudged,
@@ -110,7 +110,7 @@ def manifest_counts_what_is_there(
     from rjepa.datasets.reading import load_manifest
 
     stated = manifest_counts(load_manifest(home.open(), context.partition_key))
-    with lake.over(home.open()) as connection:
+    with lake.over(home.open(), context.partition_key) as connection:
         found = measure_counts(connection, context.partition_key)
     wrong = sorted(name for name in stated if stated[name] != found[name])
     return dg.AssetCheckResult(

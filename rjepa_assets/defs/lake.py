@@ -19,10 +19,10 @@ class LakeResource(DuckDBResource):
     database: str = Field(":memory:", description="nothing is kept: the views are made when a connection is opened")
 
     @contextlib.contextmanager
-    def over(self, home: Home) -> Iterator[DuckDBPyConnection]:
-        """A connection over one home, locked to the files of its views."""
+    def over(self, home: Home, dataset: str) -> Iterator[DuckDBPyConnection]:
+        """A connection over one dataset of a home, locked to the files of its views."""
         from rjepa.sql import add_views
 
         with self.get_connection() as connection:
-            add_views(connection, home)
+            add_views(connection, home, dataset)
             yield connection

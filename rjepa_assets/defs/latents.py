@@ -56,7 +56,7 @@ def wrong_chains_are_no_targets(
     from rjepa.datasets.checking import measure_wrong_targets
 
     dataset, llm_tag = split_pair(context.partition_key)
-    with lake.over(home.open()) as connection:
+    with lake.over(home.open(), dataset) as connection:
         found = measure_wrong_targets(connection, llm_tag, dataset)
     return dg.AssetCheckResult(
         passed=not found.total,

@@ -63,6 +63,7 @@ def no_test_of_another_dataset_is_trained_on(
         severity=dg.AssetCheckSeverity.ERROR if equal else dg.AssetCheckSeverity.WARN,
         metadata={
             "compared_with": ", ".join(seen.compared_with) or "no other dataset",
+            "not_compared_with": "; ".join(seen.unreadable) or "none",
             "equal": equal,
             "near": len(seen.found) - equal,
         },
@@ -77,7 +78,7 @@ def gold_answers_are_present(
     """Every problem has a gold answer, or what a checker judges answers by."""
     from rjepa.datasets.checking import measure_gaps
 
-    with lake.over(home.open()) as connection:
+    with lake.over(home.open(), context.partition_key) as connection:
         gaps = measure_gaps(connection, context.partition_key)
     return dg.AssetCheckResult(
         passed=not gaps.without_gold,
@@ -93,7 +94,7 @@ def licences_are_known(
     """Every problem's licence is known; an unknown one is a warning, for what is made here may not be shared."""
     from rjepa.datasets.checking import measure_gaps
 
-    with lake.over(home.open()) as connection:
+    with lake.over(home.open(), context.partition_key) as connection:
         gaps = measure_gaps(connection, context.partition_key)
     return dg.AssetCheckResult(
         passed=not gaps.licence_unknown,

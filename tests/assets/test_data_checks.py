@@ -128,6 +128,22 @@ def test_good_data_passes_every_check(made: Home, job: dg.JobDefinition, instanc
     assert len(result.get_asset_check_evaluations()) == 8
 
 
+def test_a_broken_dataset_fails_no_check_of_another(
+    made: Home, materialise: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch, "build_problems", made, problems=load_problems(made, "v0.1.0", "train"))
+    (made.dataset("broken")).mkdir(parents=True)
+    (made.dataset("broken") / "problems.parquet").write_bytes(b"broken")
+    try:
+        result = materialise("problems")
+        assert result.success and failed(result) == set()
+        assert len(result.get_asset_check_evaluations()) == 5
+        (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name.startswith("no_test_of")]
+        assert "broken" in str(check.metadata["not_compared_with"].value)
+    finally:
+        shutil.rmtree(made.dataset("broken"))
+
+
 def chains_with(home: Home, fault: str) -> list[ChainOfThought]:
     good = load_chains(home, "v0.1.0")
     wrong = {"is_valid": False, "validation_reason": "wrong_answer"}

@@ -5,7 +5,7 @@
 
 import json
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -72,6 +72,29 @@ def read_records(path: Path, model: type[Record]) -> list[Record]:
             cure="delete it and materialise the asset that writes it",
         ) from error
     return records
+
+
+def read_columns(paths: Sequence[Path], model: type[BaseModel], names: Sequence[str]) -> pa.Table:
+    """Some columns of files of one contract, one after the other: for what is too long to be held as records.
+
+    Raises:
+        NotFoundError: there is no such file.
+        CorruptError: one is not Parquet, or lacks a column.
+    """
+    whole = arrow_schema(model)
+    schema = pa.schema([whole.field(name) for name in names])
+    tables = [schema.empty_table()]
+    for path in paths:
+        try:
+            tables.append(pq.read_table(path, columns=list(names)).cast(schema))
+        except FileNotFoundError:
+            raise NotFoundError(f"{path} does not exist", cure="materialise the asset that writes it") from None
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise CorruptError(
+                f"{path} cannot be read as {model.__name__} ({error})",
+                cure="delete it and materialise the asset that writes it",
+            ) from error
+    return pa.concat_tables(tables)
 
 
 def _open_fields(model: type[BaseModel]) -> list[str]:

@@ -61,7 +61,10 @@ class LatentSet:
         return self.latents[self.offsets[index] : self.offsets[index + 1]]
 
     def select(self, chosen: npt.ArrayLike) -> "LatentSet":
-        """The chains where a boolean mask [chains] is true, or those at integer indices, in that order. Copies rows."""
+        """The chains where a boolean mask [chains] is true, or those at integer indices, in that order.
+
+        Copies rows, unless the chains lie one after the other: a split of a set larger than memory is a view of it.
+        """
         picked = np.asarray(chosen)
         if picked.dtype == np.bool_:
             if len(picked) != len(self):
@@ -70,9 +73,13 @@ class LatentSet:
         picked = picked.astype(np.int64)
         lengths = self.lengths[picked]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        rows = np.repeat(self.offsets[:-1][picked] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        if len(picked) and (np.diff(picked) == 1).all():
+            latents = self.latents[self.offsets[picked[0]] : self.offsets[picked[-1] + 1]]
+        else:
+            rows = np.repeat(self.offsets[:-1][picked] - offsets[:-1], lengths) + np.arange(offsets[-1])
+            latents = np.asarray(self.latents[rows])
         return LatentSet(
-            latents=np.asarray(self.latents[rows]),
+            latents=latents,
             offsets=offsets,
             domains=self.domains[picked],
             domain_names=self.domain_names,

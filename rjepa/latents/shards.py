@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from rjepa.chains import render_chain
@@ -24,10 +26,12 @@ from rjepa.progress import Progress, silent
 from rjepa.schemas import ChainOfThought, LatentSequence, Problem, Split
 from rjepa.stages import StageReport
 from rjepa.students.loading import Student
-from rjepa.tables import read_records
+from rjepa.tables import read_columns
 
 SHARD_CHAINS = 1000
 """Chains a shard: what a killed build may lose, and what is held in memory at once."""
+
+_COLUMNS = ("problem_id", "cot_id", "domain", "split", "segments", "first_error_segment")
 
 
 class LatentRow(LatentSequence):
@@ -111,18 +115,32 @@ def open_latents(
     manifest = store.manifest(fingerprint)
     if verify:
         store.verify(manifest)
-    rows = [row for path in store.paths(manifest, "parquet") for row in read_records(path, LatentRow)]
-    names = tuple(sorted({row.domain for row in rows}))
+    # Columns, not records: a million chains as records would weigh more than all the rest of a training.
+    columns = read_columns(store.paths(manifest, "parquet"), LatentRow, _COLUMNS)
+    domains = _distinct(columns["domain"])
     return LatentSet(
         latents=store.latents(manifest),
-        offsets=np.concatenate([[0], np.cumsum([row.segments for row in rows])]).astype(np.int64),
-        domains=np.array([names.index(row.domain) for row in rows], dtype=np.int64),
-        domain_names=names,
-        first_error=np.array([row.first_error_segment for row in rows], dtype=np.int64),
-        problem_ids=[row.problem_id for row in rows],
-        chain_ids=[row.cot_id for row in rows],
-        splits=[row.split for row in rows],
+        offsets=np.concatenate([[0], np.cumsum(columns["segments"].to_numpy())]).astype(np.int64),
+        domains=domains[1],
+        domain_names=domains[0],
+        first_error=columns["first_error_segment"].to_numpy().astype(np.int64),
+        problem_ids=columns["problem_id"].to_pylist(),
+        chain_ids=columns["cot_id"].to_pylist(),
+        splits=_shared(columns["split"]),
     )
+
+
+def _distinct(column: pa.ChunkedArray) -> tuple[tuple[str, ...], np.ndarray]:
+    """The sorted distinct texts of a column, and the int64 index of each row's."""
+    names = tuple(sorted(column.unique().to_pylist()))
+    codes = pc.index_in(column, pa.array(names, column.type)).to_numpy().astype(np.int64)
+    return names, codes
+
+
+def _shared(column: pa.ChunkedArray) -> list[str]:
+    """A column of few distinct texts as a list that holds each of them once."""
+    names, codes = _distinct(column)
+    return [names[code] for code in codes]
 
 
 def first_error_segment(is_valid: bool, first_error_step: int | None, segments: int) -> int:
@@ -158,6 +176,8 @@ def _usable(
             skipped["no_verdict"] += 1
         else:
             pairs.append((problem, chain))
+    # Split after split, so that each is one run of rows, which need not be copied to be trained on.
+    pairs.sort(key=lambda pair: splits.index(pair[0].split))
     return pairs, skipped
 
 

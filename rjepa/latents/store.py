@@ -24,9 +24,8 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 """Version of the layout: it enters every key, so that a change of layout makes shards anew."""
 
-_IN_MEMORY = 1 << 30
-"""Bytes of joined latents that are held in memory; more go through an unnamed temporary file that the system may page
-out."""
+_IN_MEMORY = 1 << 28
+"""Bytes of joined latents that are held in memory; more are joined in an unnamed temporary file, and mapped."""
 
 
 @dataclass(frozen=True)
@@ -129,18 +128,14 @@ class ShardStore(Generic[Record]):
         if len(parts) == 1:
             return parts[0]
         shape = (sum(len(part) for part in parts), parts[0].shape[1])
-        joined = self._room(shape)
-        first = 0
-        for part in parts:
-            joined[first : first + len(part)] = part
-            first += len(part)
-        return joined
-
-    def _room(self, shape: tuple[int, int]) -> npt.NDArray[np.float16]:
         if 2 * shape[0] * shape[1] <= _IN_MEMORY:
-            return np.empty(shape, dtype=np.float16)
+            return np.concatenate(parts)
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            return np.memmap(file, dtype=np.float16, mode="w+", shape=shape)
+            # Written, not assigned to a map, whose pages would count as this process's memory until they are on disk.
+            for part in parts:
+                part.tofile(file)
+            file.flush()
+            return np.memmap(file, dtype=np.float16, mode="r", shape=shape)
 
     def _path(self, number: int, suffix: str) -> Path:
         return self.folder / f"shard-{number:05d}.{suffix}"

@@ -32,6 +32,16 @@ def test_a_split_holds_its_chains_alone() -> None:
     assert len(latent_set().split("test")) == 0
 
 
+def test_chains_that_lie_one_after_the_other_are_a_view_and_others_a_copy() -> None:
+    whole = latent_set()
+    for chosen in ([1, 2], np.array([False, True, True])):
+        run = whole.select(chosen)
+        assert np.shares_memory(run.latents, whole.latents)
+        assert run.latents.tolist() == whole.latents[3:].tolist() and run.offsets.tolist() == [0, 1, 4]
+    assert not np.shares_memory(whole.select([0, 2]).latents, whole.latents)
+    assert whole.select([]).latents.shape == (0, 2)
+
+
 def test_shape_is_read_off_the_arrays() -> None:
     assert (len(latent_set()), latent_set().width, latent_set().lengths.tolist()) == (3, 2, [3, 1, 3])
 

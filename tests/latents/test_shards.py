@@ -53,6 +53,8 @@ def test_a_built_set_holds_the_latents_of_every_judged_chain_of_train_and_valida
     problems, chains = sums()
     known = {problem.problem_id: problem for problem in problems if problem.split != "test"}
     kept = [chain for chain in chains if chain.problem_id in known]
+    kept.sort(key=lambda chain: str(known[chain.problem_id].split))  # split after split, each in the dataset's order
+    assert np.shares_memory(found.split("train").latents, found.latents), "a split is a view, not a copy"
     assert found.chain_ids == [chain.cot_id for chain in kept]
     assert found.splits == [known[chain.problem_id].split for chain in kept]
     assert [found.domain_names[i] for i in found.domains] == [known[chain.problem_id].domain for chain in kept]

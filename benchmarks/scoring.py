@@ -1,0 +1,73 @@
+"""Scoring candidates: chains a second, and what scoring K = 8 costs beside generating them with the bundled student.
+
+`python -m benchmarks.scoring`. R-JEPA has the shape of configs/rjepa/demo.yaml and its first weights: what it says does
+not matter for what it costs. Both ways of scoring are measured: one question at a time, as the service does, and all
+together, as a benchmark does. CPU seconds on one thread, so that only ratios matter.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from benchmarks.subject import cpu_seconds, open_subject, report, subject_problems, temporary_folder
+from rjepa.answering import join_latents
+from rjepa.inference.scoring import segment_energies
+from rjepa.jepa.config import load_jepa_config
+from rjepa.jepa.model import build_model
+from rjepa.latents.normalizer import fit_normalizer
+from rjepa.students.generation import sample_chains
+from rjepa.students.sampled import SampledChain
+
+PROBLEMS_A_DOMAIN: Final = 12
+SAMPLES: Final = 8
+REPEATS: Final = 5
+TARGETS: Final = {"generating_over_scoring_together": 50.0, "generating_over_scoring_one_by_one": 50.0}
+"""Scoring may cost 2 % of generating at most."""
+
+
+def main() -> None:
+    """Measure and report."""
+    torch.set_num_threads(1)
+    with temporary_folder() as folder:
+        student, weights = open_subject(Path(folder))
+        limit = 200 if weights == "bundled" else 80
+        statements = [problem.statement for problem, _ in subject_problems(PROBLEMS_A_DOMAIN)]
+
+        def generate() -> list[list[SampledChain]]:
+            return sample_chains(student, statements, num_candidates=SAMPLES, seed=0, max_new_tokens=limit)
+
+        rows = generate()
+        alone = [join_latents(row) for row in rows]
+        together = join_latents([chain for row in rows for chain in row])
+        config = load_jepa_config("demo")
+        model = build_model(config, student.width, ("code", "logic", "math")).eval().requires_grad_(False)
+        normalizer = fit_normalizer(together)
+        seconds = cpu_seconds({"generating": generate}, 2)
+        seconds |= cpu_seconds(
+            {
+                "together": lambda: segment_energies(model, normalizer, together),
+                "one_by_one": lambda: [segment_energies(model, normalizer, latents) for latents in alone],
+            },
+            REPEATS,
+        )
+        report(
+            "scoring",
+            {
+                "weights": weights,
+                "questions": float(len(statements)),
+                "chains": float(len(together)),
+                "segments": float(len(together.latents)),
+                "chains_per_cpu_second_together": len(together) / seconds["together"],
+                "chains_per_cpu_second_one_by_one": len(together) / seconds["one_by_one"],
+                "share_of_generating_together": seconds["together"] / seconds["generating"],
+                "share_of_generating_one_by_one": seconds["one_by_one"] / seconds["generating"],
+                "generating_over_scoring_together": seconds["generating"] / seconds["together"],
+                "generating_over_scoring_one_by_one": seconds["generating"] / seconds["one_by_one"],
+            },
+            TARGETS,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -93,7 +93,7 @@ class WorkerPool:
                     raise
                 finally:
                     self._give_back(worker)
-                if reply.reason != "died":
+                if reply.reason != "died" or self._closed:
                     break
         return reply
 
@@ -118,10 +118,12 @@ class WorkerPool:
             return
         with self._lock:
             self._closed = True
-            workers = [*self._idle, *self._busy]
+            idle, busy = [*self._idle], [*self._busy]
             self._idle.clear()
-        for worker in workers:
+        for worker in idle:
             worker.kill()
+        for worker in busy:
+            worker.end()  # its pipes belong to the thread that waits for it
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +178,7 @@ class _Worker:
 
     def ask(self, line: bytes) -> Reply:
         if not self._ready:
-            if self._read_line(_STARTUP_SECONDS) is None:
+            if not self._read_line(_STARTUP_SECONDS):
                 self.kill()
                 raise WorkerError(
                     f"a worker process ({self._module}) did not start: exit code {self._process.returncode}",
@@ -197,10 +199,14 @@ class _Worker:
         stopped = overrun or self._process.returncode in (-signal.SIGPROF, -signal.SIGALRM)
         return Reply("timeout") if stopped else Reply("died")
 
-    def kill(self) -> None:
-        """End the process now and leave no zombie."""
+    def end(self) -> None:
+        """End the process now and leave no zombie. Any thread may call this."""
         self._process.kill()
         self._process.wait()
+
+    def kill(self) -> None:
+        """End the process and let go of its pipes."""
+        self.end()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.subject import report, temporary_folder
 from benchmarks.synthetic import synthetic_latents
@@ -77,7 +78,7 @@ def _work(folder: Path) -> None:
             at[len(at) + 1] = (time.perf_counter(), time.process_time())
 
         # Progress is reported by the first process alone, the optimiser's step is taken by all.
-        handle = torch.optim.optimizer.register_optimizer_step_post_hook(stepped)
+        handle = register_optimizer_step_post_hook(stepped)
         train(config, data, data, fit_normalizer(data), folder, processes=processes)
         handle.remove()
     first, last = at[WARM], at[WARM + UPDATES]

@@ -8,7 +8,7 @@ import numpy as np
 from rjepa.answer import CandidateReport, Explanation
 from rjepa.chains import parse_chain, segment_spans
 from rjepa.inference.rerank import Ranking
-from rjepa.latents.sets import LatentSet
+from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.schemas import Candidate
 from rjepa.students.sampled import SampledChain
 
@@ -37,7 +37,7 @@ def _candidate(index: int, chain: SampledChain) -> Candidate:
 def join_latents(chains: list[SampledChain]) -> LatentSet:
     """The candidates of one question. Nobody named its domain, so that the model takes it as unknown."""
     latents = [chain.latents for chain in chains if chain.latents is not None]
-    count = len(chains)
+    count, sentences = len(chains), chains[0].sentences
     return LatentSet(
         latents=np.concatenate(latents),
         offsets=np.concatenate([[0], np.cumsum([len(rows) for rows in latents])]).astype(np.int64),
@@ -47,6 +47,8 @@ def join_latents(chains: list[SampledChain]) -> LatentSet:
         problem_ids=[_QUESTION] * count,
         chain_ids=[f"{_QUESTION}#{index}" for index in range(count)],
         splits=["test"] * count,
+        prompts=None if sentences is None else Prompts.of(sentences, [len(sentences)]),
+        prompt_of=None if sentences is None else np.zeros(count, dtype=np.int64),
     )
 
 

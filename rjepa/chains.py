@@ -1,4 +1,4 @@
-"""The text form of a chain: `Step 1: ...` lines, then `Answer: ...`. Rendering, parsing and segment spans.
+"""The text form of a chain: `Step 1: ...` lines, then `Answer: ...`. Rendering, parsing, segment and sentence spans.
 
 One form for every student and teacher, so that a step is the same thing wherever it is read. How a problem is put
 to a student (the prompt) lives in `rjepa.students.prompts`; token boundaries in `rjepa.students.segmentation`.
@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 _STEP_LABEL = re.compile(r"^[ \t]*Step[ \t]+(\d+)[ \t]*[:.][ \t]*", re.MULTILINE)
 _ANSWER_LABEL = re.compile(r"^[ \t]*(?:Answer|The answer is)[ \t]*:?[ \t]*", re.MULTILINE)
+_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\s*\n\s*")
+
+MAX_SENTENCES = 64
+"""Of a prompt; what comes before the last of them counts as one."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ def segment_spans(text: str) -> list[tuple[int, int]]:
         return [(0, len(text))] if text else []
     starts[0] = 0
     return list(zip(starts, [*starts[1:], end], strict=True))
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Character spans `[start, end)` of the sentences and lines of a prompt; they cover it without gaps."""
+    starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
+    starts = [start for start in starts if start < len(text)]
+    starts = starts[:1] + starts[1:][-(MAX_SENTENCES - 1) :]
+    return list(zip(starts, [*starts[1:], len(text)], strict=True))
 
 
 def parse_chain(text: str) -> ParsedChain:

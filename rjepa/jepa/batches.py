@@ -1,7 +1,7 @@
 """From a flat, possibly memory-mapped LatentSet to padded batches, without a Python loop over chains.
 
 Which chains are drawn together is decided here too. Masks and losses live elsewhere.
-Legend: B chains, S segments of the longest chain in the batch, W latent columns.
+Legend: B chains, S segments of the longest chain in the batch, P sentences of its longest prompt, W latent columns.
 """
 
 from collections.abc import Sequence
@@ -38,6 +38,10 @@ class Batch:
     """int64 [B], equal for chains of one problem"""
     first_error: Tensor
     """int64 [B], segment index, -1 for a right chain"""
+    sentences: Tensor
+    """float32 [B, P, W], the problem's sentences, standardised; P is 0 for a model that does not read them"""
+    said: Tensor
+    """bool [B, P], False in the padding of `sentences`"""
 
     def rows(self, indices: Tensor) -> "Batch":
         """The batch with rows chosen, repeated or permuted."""
@@ -86,7 +90,13 @@ class Assembler:
                 f"latents are {latents.width} wide, the normaliser was fitted on {normalizer.width}",
                 cure="materialise latent_normalizer for the same student and dataset",
             )
+        if config.encoder.sentences and latents.prompts is None:
+            raise InvalidInputError(
+                f"config {config.name!r} reads the sentences of problems, and these latents hold none",
+                cure="materialise latents and rollouts again, or set encoder.sentences to false in the run's config",
+            )
         self._set = latents
+        self._reads_sentences = config.encoder.sentences
         self._normalizer = normalizer
         self._columns = latent_columns(config, latents.width)
         self._domains = domain_rows(trained, latents.domain_names)[latents.domains]
@@ -103,22 +113,39 @@ class Assembler:
 
     def gather(self, indices: np.ndarray) -> Batch:
         """The chains at `indices` (int64 [B]), padded to the longest of them."""
-        start, length = self._set.offsets[indices], self._set.lengths[indices]
-        place = np.arange(max(int(length.max(initial=1)), 1))
-        valid = place < length[:, None]
-        rows = (start[:, None] + place)[valid]
-        standard = self._normalizer.apply(np.asarray(self._set.latents[rows]))
-        if self._columns is not None:
-            standard = standard[:, self._columns]
-        padded = np.zeros((*valid.shape, standard.shape[1]), dtype=np.float32)
-        padded[valid] = standard
+        start = self._set.offsets[indices]
+        length = self._set.offsets[indices + 1] - start
+        padded, valid = self._padded(self._set.latents, start, length)
+        sentences, said = self._sentences(indices, padded.shape[2])
         return Batch(
             torch.from_numpy(padded),
             torch.from_numpy(valid),
             torch.from_numpy(self._domains[indices]),
             torch.from_numpy(self._problems[indices]),
             torch.from_numpy(self._set.first_error[indices].astype(np.int64)),
+            torch.from_numpy(sentences),
+            torch.from_numpy(said),
         )
+
+    def _sentences(self, indices: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+        prompts, prompt_of = self._set.prompts, self._set.prompt_of
+        if not self._reads_sentences or prompts is None or prompt_of is None:
+            return np.zeros((len(indices), 0, columns), np.float32), np.zeros((len(indices), 0), dtype=bool)
+        chosen = prompt_of[indices]
+        start = prompts.offsets[chosen]
+        return self._padded(prompts.sentences, start, prompts.offsets[chosen + 1] - start)
+
+    def _padded(self, source: np.ndarray, start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Standardised runs of rows, float32 [B, longest, W], and which of it is no padding, bool [B, longest]."""
+        place = np.arange(max(int(length.max(initial=1)), 1))
+        valid = place < length[:, None]
+        rows = (start[:, None] + place)[valid]
+        standard = self._normalizer.apply(np.asarray(source[rows]))
+        if self._columns is not None:
+            standard = standard[:, self._columns]
+        padded = np.zeros((*valid.shape, standard.shape[1]), dtype=np.float32)
+        padded[valid] = standard
+        return padded, valid
 
 
 class Sampler:

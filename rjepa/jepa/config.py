@@ -24,6 +24,7 @@ class EncoderConfig(_Part):
     depth: int = Field(3, ge=1)
     heads: int = Field(4, ge=1)
     causal: bool = Field(True, description="False only for the textbook baseline")
+    sentences: bool = Field(False, description="read each sentence of the problem, not its pooled prompt alone")
 
 
 class PredictorConfig(_Part):

@@ -5,7 +5,7 @@ prefix nothing downstream can work. Choosing between chains is judged in `rjepa.
 """
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -169,9 +169,7 @@ def measure_leak(model: RJepa, batch: Batch) -> float:
     before, largest = model.expectation(batch), 0.0
     for position in range(1, batch.valid.shape[1]):
         later = torch.arange(batch.valid.shape[1], device=noise.device)[:, None] >= position
-        changed = Batch(
-            torch.where(later, noise, batch.latents), batch.valid, batch.domains, batch.problems, batch.first_error
-        )
+        changed = replace(batch, latents=torch.where(later, noise, batch.latents))
         after = model.expectation(changed)
         exists = batch.valid[:, position]
         for old, new in ((before.latent, after.latent), (before.raw, after.raw)):

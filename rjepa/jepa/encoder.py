@@ -1,6 +1,7 @@
 """Latents of segments to states: the encoder that is used both as context encoder and, averaged, as target encoder.
 
-Legend: B chains, S segments, W latent columns, D states. The blocks are shared with the predictor.
+Legend: B chains, S segments, P sentences of the problem, W latent columns, D states. The blocks are shared with the
+predictor.
 """
 
 import math
@@ -61,36 +62,54 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Latent columns in, layer-normed states out. A causal encoder's state of t has read nothing after t."""
+    """Latent columns in, layer-normed states out. A causal encoder's state of t has read nothing after t.
+
+    The sentences of the problem stand before the chain: every segment reads them, and they read each other.
+    """
 
     def __init__(self, config: EncoderConfig, columns: int, domains: int) -> None:
         super().__init__()
         self.causal = config.causal
         self.project = nn.Linear(columns, config.width)
+        self.project_sentences = nn.Linear(columns, config.width) if config.sentences else None
         self.domain = nn.Embedding(domains, config.width)
         nn.init.normal_(self.domain.weight, std=0.1)
         scale = (2 * config.depth) ** -0.5
         self.blocks = nn.ModuleList(Block(config.width, config.heads, scale) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, elementwise_affine=False)
 
-    def forward(self, latents: Tensor, readable: Tensor, domains: Tensor) -> Tensor:
-        """latents float [B, S, W] standardised, readable bool [B, S], domains int64 [B]. Returns float32 [B, S, D].
+    def forward(
+        self, latents: Tensor, readable: Tensor, domains: Tensor, sentences: Tensor, said: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """States float32 [B, S, D] of the segments and [B, P, D] of the sentences.
 
-        The states of unreadable segments mean nothing and are read by no other segment.
+        latents float [B, S, W] standardised, readable bool [B, S], domains int64 [B], sentences float [B, P, W]
+        standardised, said bool [B, P]. The states of what is not readable or not said mean nothing and are read by
+        nothing else.
         """
         states = self.project(latents) + sinusoids(latents.shape[1], self.domain.embedding_dim, latents.device)
+        before = sentences.shape[1] if self.project_sentences is not None else 0
+        if self.project_sentences is not None:
+            places = sinusoids(before, self.domain.embedding_dim, latents.device)
+            states = torch.cat([self.project_sentences(sentences) + places, states], dim=1)
         states = states + self.domain(domains)[:, None, :]
-        bias = self._bias(readable)
+        bias = self._bias(readable, said[:, :before])
         for block in self.blocks:
             states = block(states, bias)
-        return self.norm(states.float())
+        states = self.norm(states.float())
+        return states[:, before:], states[:, :before]
 
-    def _bias(self, readable: Tensor) -> Tensor:
-        size = readable.shape[1]
-        allowed = readable[:, None, :].expand(-1, size, -1)
+    def _bias(self, readable: Tensor, said: Tensor) -> Tensor:
+        before, size = said.shape[1], said.shape[1] + readable.shape[1]
+        allowed = torch.cat([said, readable], dim=1)[:, None, :].expand(-1, size, -1)
         if self.causal:
-            allowed = allowed & torch.ones(size, size, dtype=torch.bool, device=readable.device).tril()
-        # A segment may always read itself: a padded or hidden row needs one key, and nobody reads its state.
+            order = torch.ones(size, size, dtype=torch.bool, device=readable.device).tril()
+            order[:before, :before] = True
+            allowed = allowed & order
+        else:
+            allowed = allowed.clone()
+            allowed[:, :before, before:] = False
+        # A row may always read itself: a padded or hidden one needs one key, and nobody reads its state.
         allowed = allowed | torch.eye(size, dtype=torch.bool, device=readable.device)
         return as_bias(allowed)
 

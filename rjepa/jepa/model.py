@@ -61,17 +61,17 @@ class RJepa(nn.Module):
 
     def forward_context(self, batch: Batch, readable: Tensor) -> Tensor:
         """Context states float32 [B, S, D] that have read the readable segments (bool [B, S]) only."""
-        return self.context(batch.latents, readable, batch.domains)
+        return self._read(self.context, batch, readable)[0]
 
     @torch.no_grad()
     def forward_target(self, batch: Batch) -> Tensor:
         """Layer-normed target states float32 [B, S, D]; with a causal encoder, of t and what lies before it."""
-        return self.target(batch.latents, batch.valid, batch.domains)
+        return self._read(self.target, batch, batch.valid)[0]
 
     def predict(self, batch: Batch, view: View) -> tuple[Prediction, Tensor]:
         """Predictions of a view's targets, and the context states [B, S, D] they were made from."""
-        context = self.forward_context(batch, view.readable)
-        return self.predictor(context, view.visible, batch.domains), context
+        context, sentences = self._read(self.context, batch, view.readable)
+        return self.predictor(context, view.visible, batch.domains, sentences, batch.said), context
 
     def wrong_logits(self, batch: Batch, prediction: Prediction) -> Tensor:
         """float32 [B, S]: logit that each observed segment is wrong. Needs a ranking head."""
@@ -119,6 +119,10 @@ class RJepa(nn.Module):
         """target = momentum * target + (1 - momentum) * context."""
         target, context = list(self.target.parameters()), list(self.context.parameters())
         torch._foreach_lerp_(target, [parameter.detach() for parameter in context], 1 - momentum)
+
+    @staticmethod
+    def _read(encoder: Encoder, batch: Batch, readable: Tensor) -> tuple[Tensor, Tensor]:
+        return encoder(batch.latents, readable, batch.domains, batch.sentences, batch.said)
 
     def _energy(self, kind: Energy, batch: Batch, prediction: Prediction) -> Tensor:
         if kind == "rank":

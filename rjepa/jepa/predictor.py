@@ -1,7 +1,8 @@
 """Context states to a prediction of each target: told its position, never its text nor the length of the chain.
 
 Queries do not see each other, so that one pass predicts every step of every chain, each from its own visible segments.
-Legend: B chains, S segments, D encoder states, P predictor states, W latent columns.
+The sentences of the problem are always seen.
+Legend: B chains, S segments, Q sentences of the problem, D encoder states, P predictor states, W latent columns.
 """
 
 from dataclasses import dataclass
@@ -45,12 +46,16 @@ class Predictor(nn.Module):
         self.to_latent = nn.Linear(config.width, encoder_width)
         self.to_raw = nn.Linear(config.width, columns) if raw else None
 
-    def forward(self, context: Tensor, visible: Tensor, domains: Tensor) -> Prediction:
-        """context float32 [B, S, D], visible bool [B, S, S] (target, segment), domains int64 [B]."""
+    def forward(
+        self, context: Tensor, visible: Tensor, domains: Tensor, sentences: Tensor, said: Tensor
+    ) -> Prediction:
+        """context float32 [B, S, D], visible bool [B, S, S] (target, segment), domains int64 [B], sentences float32
+        [B, Q, D] as the encoder left them, said bool [B, Q]."""
         positions = sinusoids(context.shape[1], self.mask_token.shape[0], context.device)
-        memory = self.project(context) + positions
+        before = sentences.shape[1]
+        memory = torch.cat([self.project(sentences), self.project(context) + positions], dim=1)
         queries = (self.mask_token + self.domain(domains))[:, None, :] + positions
-        bias = as_bias(visible)
+        bias = as_bias(torch.cat([said[:, None, :before].expand(-1, visible.shape[1], -1), visible], dim=2))
         for block in self.blocks:
             queries = block(queries, bias, memory)
         states = self.norm(queries)

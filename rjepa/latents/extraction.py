@@ -15,7 +15,7 @@ from rjepa.progress import Progress, silent
 from rjepa.students.loading import Student
 from rjepa.students.pooling import pool_segments, to_float16
 from rjepa.students.prompts import encode_prompts, render_prompt
-from rjepa.students.segmentation import segment_many
+from rjepa.students.segmentation import segment_many, sentence_ids
 
 _TOKENS_A_BATCH = 2048
 """Padded tokens in one forward. On the CPU larger batches leave the cache (8192: 0.8 times as fast with tiny-a) and
@@ -27,11 +27,12 @@ class ChainLatents:
     """One encoded chain.
 
     latents: float16 [segments, width], the prompt first. boundaries: int64 [segments + 1], the first token of each
-    segment, then the number of tokens.
+    segment, then the number of tokens. sentences: float16 [sentences, width], those of the prompt.
     """
 
     latents: npt.NDArray[np.float16]
     boundaries: npt.NDArray[np.int64]
+    sentences: npt.NDArray[np.float16]
 
     @property
     def tokens(self) -> int:
@@ -84,11 +85,25 @@ def _encode_batch(student: Student, batch: list[tuple[list[int], npt.NDArray[np.
     states = student.encoder(input_ids=input_ids.to(student.device), use_cache=False).last_hidden_state
     lengths = [len(ids) for ids, _ in batch]
     flat = torch.cat([states[row, :length] for row, length in enumerate(lengths)])
-    firsts = np.cumsum(lengths) - lengths
-    starts = [bounds[:-1] + first for (_, bounds), first in zip(batch, firsts, strict=True)]
     content = student.pieces.has_content[np.concatenate([ids for ids, _ in batch])]
-    boundaries = np.concatenate([*starts, [sum(lengths)]]).astype(np.int64)
+    segments = _pool(student, flat, content, lengths, [bounds[:-1] for _, bounds in batch])
+    # The last "sentence" is the chain, which is not wanted here.
+    inner = [np.append(sentence_ids(student.pieces, ids[: bounds[1]])[:-1], bounds[1]) for ids, bounds in batch]
+    sentences = [part[:-1] for part in _pool(student, flat, content, lengths, inner)]
+    bounds = [bounds for _, bounds in batch]
+    return [ChainLatents(*parts) for parts in zip(segments, bounds, sentences, strict=True)]
+
+
+def _pool(
+    student: Student,
+    flat: torch.Tensor,
+    content: npt.NDArray[np.bool_],
+    lengths: list[int],
+    starts: list[npt.NDArray[np.int64]],
+) -> list[npt.NDArray[np.float16]]:
+    """float16 [segments, width] of each text, from the states of all of them end to end and where segments start."""
+    firsts = np.cumsum(lengths) - lengths
+    absolute = [part + first for part, first in zip(starts, firsts, strict=True)]
+    boundaries = np.concatenate([*absolute, [sum(lengths)]]).astype(np.int64)
     pooled = to_float16(pool_segments(flat, boundaries, content, student.record.poolings))
-    counts = np.cumsum([len(part) for part in starts])[:-1]
-    parts = np.split(pooled, counts)
-    return [ChainLatents(part, bounds) for part, (_, bounds) in zip(parts, batch, strict=True)]
+    return np.split(pooled, np.cumsum([len(part) for part in starts])[:-1])

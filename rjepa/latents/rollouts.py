@@ -16,7 +16,7 @@ from rjepa.datasets.reading import load_problems
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.files import sha256_json
 from rjepa.home import Home
-from rjepa.latents.sets import LatentSet
+from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import first_error_segment
 from rjepa.latents.store import FORMAT, ShardStore, map_tensors
 from rjepa.progress import Progress, silent
@@ -181,7 +181,9 @@ def open_rollouts(
         problems=problems,
         candidates=candidates,
         greedy=[group[0] for group in groups],
-        latents=_latent_set(store.latents(manifest), np.concatenate(segments), problems, candidates),
+        latents=_latent_set(
+            store.latents(manifest), np.concatenate(segments), store.prompts(manifest), problems, candidates
+        ),
         seed=manifest["seed"],
         temperature=manifest["temperature"],
         fingerprint=manifest["fingerprint"],
@@ -228,7 +230,10 @@ def _write_shard(
         for index, chain in zip(indices, chains, strict=True)
     ]
     latents = [chain.latents for chains in sampled for chain in chains[1:] if chain.latents is not None]
+    sentences = [chains[0].sentences for chains in sampled if chains[0].sentences is not None]
     tensors = {
+        "sentences": np.concatenate(sentences),
+        "sentence_counts": np.array([len(rows) for rows in sentences], dtype=np.int64),
         "latents": np.concatenate(latents),
         "segments": np.array([len(rows) for rows in latents], dtype=np.int64),
     }
@@ -264,6 +269,7 @@ def judged_candidate(problem: Problem, sample_index: int, chain: SampledChain) -
 def _latent_set(
     latents: npt.NDArray[np.float16],
     segments: npt.NDArray[np.int64],
+    prompts: Prompts,
     problems: list[Problem],
     candidates: list[list[Candidate]],
 ) -> LatentSet:
@@ -281,6 +287,8 @@ def _latent_set(
         problem_ids=[problem.problem_id for problem, _ in pairs],
         chain_ids=[f"{problem.problem_id}#{candidate.sample_index}" for problem, candidate in pairs],
         splits=[problem.split or "test" for problem, _ in pairs],
+        prompts=prompts,
+        prompt_of=np.repeat(np.arange(len(problems)), [len(row) for row in candidates]),
     )
 
 

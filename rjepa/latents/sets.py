@@ -15,6 +15,25 @@ Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Prompts:
+    """Latents of the sentences of problems, each problem once, however many chains it has.
+
+    sentences: float16 [rows, width]. offsets: int64 [prompts + 1]; prompt p is `sentences[offsets[p]:offsets[p + 1]]`.
+    """
+
+    sentences: Float16
+    offsets: Int64
+
+    @classmethod
+    def of(cls, sentences: Float16, counts: npt.ArrayLike) -> "Prompts":
+        """From all sentences end to end and the number of each prompt's."""
+        return cls(sentences, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True)
 class LatentSet:
     """Latents of `chains` chains, chain-major. Row 0 of a chain is its prompt, then its steps, then its answer line.
 
@@ -22,6 +41,8 @@ class LatentSet:
     offsets: int64 [chains + 1]; chain i is `latents[offsets[i]:offsets[i + 1]]`.
     domains: int64 [chains], indices into `domain_names`.
     first_error: int64 [chains], SEGMENT index (prompt = 0) of the first wrong segment; -1 for a right chain.
+    prompts, prompt_of: the sentences of the problems, and int64 [chains] the prompt that each chain answers; both None
+        where only the pooled prompt of row 0 is known.
     """
 
     latents: Float16
@@ -32,6 +53,8 @@ class LatentSet:
     problem_ids: list[str]
     chain_ids: list[str]
     splits: list[str]
+    prompts: Prompts | None = None
+    prompt_of: Int64 | None = None
 
     def __post_init__(self) -> None:
         chains = len(self.offsets) - 1
@@ -42,6 +65,10 @@ class LatentSet:
             raise ValueError(f"expected columns of {chains} chains, got {[len(column) for column in columns]}")
         if self.offsets[0] != 0 or self.offsets[-1] != len(self.latents) or (np.diff(self.offsets) < 0).any():
             raise ValueError(f"offsets must rise from 0 to {len(self.latents)} rows")
+        if (self.prompts is None) != (self.prompt_of is None):
+            raise ValueError("expected both prompts and prompt_of, or neither")
+        if self.prompt_of is not None and len(self.prompt_of) != chains:
+            raise ValueError(f"expected prompt_of for {chains} chains, got {len(self.prompt_of)}")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -59,6 +86,13 @@ class LatentSet:
     def chain(self, index: int) -> Float16:
         """float16 [segments, width]: one chain's latents, a view."""
         return self.latents[self.offsets[index] : self.offsets[index + 1]]
+
+    def sentences(self, index: int) -> Float16:
+        """float16 [sentences, width]: those of the problem that a chain answers, a view. Needs `prompts`."""
+        if self.prompts is None or self.prompt_of is None:
+            raise ValueError("these latents hold no sentences of problems")
+        prompt = self.prompt_of[index]
+        return self.prompts.sentences[self.prompts.offsets[prompt] : self.prompts.offsets[prompt + 1]]
 
     def select(self, chosen: npt.ArrayLike) -> "LatentSet":
         """The chains where a boolean mask [chains] is true, or those at integer indices, in that order.
@@ -87,6 +121,8 @@ class LatentSet:
             problem_ids=_pick(self.problem_ids, picked),
             chain_ids=_pick(self.chain_ids, picked),
             splits=_pick(self.splits, picked),
+            prompts=self.prompts,
+            prompt_of=None if self.prompt_of is None else self.prompt_of[picked],
         )
 
     def without_domains(self) -> "LatentSet":

@@ -21,7 +21,7 @@ from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.latents.extraction import ChainLatents, extract_latents
 from rjepa.latents.sets import LatentSet
-from rjepa.latents.store import FORMAT, ShardStore
+from rjepa.latents.store import FORMAT, ShardStore, map_tensors
 from rjepa.progress import Progress, silent
 from rjepa.schemas import ChainOfThought, LatentSequence, Problem, Split
 from rjepa.stages import StageReport
@@ -127,6 +127,8 @@ def open_latents(
         problem_ids=columns["problem_id"].to_pylist(),
         chain_ids=columns["cot_id"].to_pylist(),
         splits=_shared(columns["split"]),
+        prompts=store.prompts(manifest),
+        prompt_of=_prompt_of(store, manifest),
     )
 
 
@@ -215,14 +217,33 @@ def _write_shard(
     extracted = extract_latents(student, [problem.statement for problem, _ in pairs], texts, progress=progress)
     kept = [(*pair, found) for pair, found in zip(pairs, extracted, strict=True) if found is not None]
     rows = [_row(student, problem, chain, found) for problem, chain, found in kept]
-    latents = [found.latents for _, _, found in kept]
-    joined = np.concatenate(latents) if latents else np.empty((0, student.width), dtype=np.float16)
+    # Chains of one problem share its sentences.
+    prompts = {problem.problem_id: found.sentences for problem, _, found in kept}
+    numbers = {problem_id: number for number, problem_id in enumerate(prompts)}
+    tensors = {
+        "latents": _join([found.latents for _, _, found in kept], student.width),
+        "sentences": _join(list(prompts.values()), student.width),
+        "sentence_counts": np.array([len(rows) for rows in prompts.values()], dtype=np.int64),
+        "prompt_of": np.array([numbers[problem.problem_id] for problem, _, _ in kept], dtype=np.int64),
+    }
     counts = {
         "tokens": sum(row.tokens for row in rows),
         "wrong": sum(row.first_error_segment >= 0 for row in rows),
         "too_long": len(pairs) - len(kept),
     }
-    return store.write(number, key, {"latents": joined}, rows, counts)
+    return store.write(number, key, tensors, rows, counts)
+
+
+def _prompt_of(store: ShardStore[LatentRow], manifest: dict[str, Any]) -> np.ndarray:
+    """int64 [chains]: shards number their prompts from 0, the joined set goes on counting."""
+    shards = [map_tensors(path) for path in store.paths(manifest, "safetensors")]
+    starts = np.cumsum([0, *(len(shard["sentence_counts"]) for shard in shards)])[:-1]
+    parts = [shard["prompt_of"] + start for shard, start in zip(shards, starts, strict=True)]
+    return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+
+def _join(parts: list[np.ndarray], width: int) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty((0, width), dtype=np.float16)
 
 
 def _row(student: Student, problem: Problem, chain: ChainOfThought, found: ChainLatents) -> LatentRow:

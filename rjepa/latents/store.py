@@ -18,10 +18,11 @@ from safetensors.numpy import save
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.files import atomic_path, read_json, remove_temporary, sha256_file, sha256_json, write_json
+from rjepa.latents.sets import Prompts
 from rjepa.tables import Record, write_records
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 """Version of the layout: it enters every key, so that a change of layout makes shards anew."""
 
 _IN_MEMORY = 1 << 28
@@ -122,7 +123,15 @@ class ShardStore(Generic[Record]):
 
     def latents(self, manifest: dict[str, Any]) -> npt.NDArray[np.float16]:
         """float16 [rows, width], the latents of all shards: one shard is mapped where it lies, several are joined."""
-        parts = [map_tensors(path)["latents"] for path in self.paths(manifest, "safetensors")]
+        return self._joined(manifest, "latents")
+
+    def prompts(self, manifest: dict[str, Any]) -> Prompts:
+        """The sentences of all shards' problems."""
+        counts = [map_tensors(path)["sentence_counts"] for path in self.paths(manifest, "safetensors")]
+        return Prompts.of(self._joined(manifest, "sentences"), np.concatenate([np.empty(0, dtype=np.int64), *counts]))
+
+    def _joined(self, manifest: dict[str, Any], name: str) -> npt.NDArray[np.float16]:
+        parts = [map_tensors(path)[name] for path in self.paths(manifest, "safetensors")]
         if not parts:
             return np.empty((0, manifest["width"]), dtype=np.float16)
         if len(parts) == 1:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rjepa.chains import parse_chain
 from rjepa.students.loading import Student
 from rjepa.students.pooling import pool_segments, to_float16
-from rjepa.students.segmentation import segment_ids
+from rjepa.students.segmentation import segment_ids, sentence_ids
 
 GREEDY = -1
 """The sample index of the greedy chain."""
@@ -32,7 +32,8 @@ _BELOW_ONE = 1 - 2**-20
 class SampledChain:
     """One chain. `token_ids` leaves the end-of-sequence token out; `token_logprobs` are at temperature 1, one a token.
 
-    `latents` is float16 [segments, width], the prompt first; None where they were not captured.
+    `latents` is float16 [segments, width], the prompt first, and `sentences` float16 [sentences, width] of the prompt,
+    the same array for all samples of a problem; None where they were not captured.
     """
 
     text: str
@@ -41,6 +42,7 @@ class SampledChain:
     self_certainty: float
     finished: bool
     latents: npt.NDArray[np.float16] | None
+    sentences: npt.NDArray[np.float16] | None = None
 
 
 def uniform_noise(seed: int, statements: Sequence[str], samples: Sequence[int], tokens: int) -> npt.NDArray[np.float32]:
@@ -122,12 +124,16 @@ class Recorder:
         return self._noise[self._slots, self._step]
 
     def record_prompts(self, states: Tensor) -> None:
-        """Pool the prompts' states [P, T, H] into each problem's segment 0."""
+        """Pool the prompts' states [P, T, H] into each problem's segment 0, and into its sentences."""
         flat = states[self.mask]
-        ids = np.concatenate([np.asarray(prompt) for prompt in self._prompts])
-        boundaries = np.concatenate([[0], np.cumsum([len(prompt) for prompt in self._prompts])])
-        content = self._student.pieces.has_content[ids]
-        self._prompt_latents = to_float16(pool_segments(flat, boundaries, content, self._student.record.poolings))
+        pieces, poolings = self._student.pieces, self._student.record.poolings
+        content = pieces.has_content[np.concatenate([np.asarray(prompt) for prompt in self._prompts])]
+        whole = np.concatenate([[0], np.cumsum([len(prompt) for prompt in self._prompts])])
+        self._prompt_latents = to_float16(pool_segments(flat, whole, content, poolings))
+        inner = [sentence_ids(pieces, prompt)[:-1] for prompt in self._prompts]
+        bounds = np.concatenate([*(part + first for part, first in zip(inner, whole[:-1], strict=True)), whole[-1:]])
+        sentences = to_float16(pool_segments(flat, bounds, content, poolings))
+        self._sentences = np.split(sentences, np.cumsum([len(part) for part in inner])[:-1])
 
     def record_tokens(self, chosen: list[int], tokens: Tensor, log_probabilities: Tensor, certainty: Tensor) -> None:
         """The tokens int64 [R] drawn at this step, and their scores float32 [R]."""
@@ -182,6 +188,7 @@ class Recorder:
                     self_certainty=float(certainty[row, :length].mean()) if length else 0.0,
                     finished=bool(self._ended[row]),
                     latents=latents[row],
+                    sentences=self._sentences[row // self._samples] if self.captures else None,
                 )
             )
         return [rows[start : start + self._samples] for start in range(0, len(rows), self._samples)]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
-from rjepa.chains import segment_spans
+from rjepa.chains import segment_spans, sentence_spans
 from rjepa.errors import InvalidInputError
 
 Int64 = npt.NDArray[np.int64]
@@ -107,9 +107,24 @@ def segment_ids(pieces: TokenPieces, ids: Sequence[int]) -> Int64:
 
     Tokens after the answer line belong to it; a chain without text has no segments.
     """
+    return _bounds_in_ids(pieces, ids, segment_spans)
+
+
+def sentence_ids(pieces: TokenPieces, ids: Sequence[int]) -> Int64:
+    """Boundaries of the sentences of a prompt's token ids: int64 [sentences + 1], counted from its first token.
+
+    Special tokens belong to the sentence that begins after them. A prompt without text is one sentence.
+    """
+    bounds = np.unique(_bounds_in_ids(pieces, ids, sentence_spans))
+    return bounds if len(bounds) > 1 else np.array([0, len(ids)], dtype=np.int64)
+
+
+def _bounds_in_ids(
+    pieces: TokenPieces, ids: Sequence[int], spans: Callable[[str], list[tuple[int, int]]]
+) -> Int64:
     raw = pieces.join(ids)
     text = raw.decode("utf-8", "surrogateescape")
-    firsts = [start for start, _ in segment_spans(text)]
+    firsts = [start for start, _ in spans(text)]
     if not firsts:
         return np.zeros(1, dtype=np.int64)
     if len(text) != len(raw):  # characters of several bytes: move the segments' starts from characters to bytes

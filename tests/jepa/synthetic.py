@@ -1,13 +1,14 @@
 """Chains with a structure that can be learnt: a hidden state that each step moves on by the same non-linear rule.
 
 A wrong step jumps to a state that does not follow from the ones before it; later steps follow from the wrong one.
+Problems have one to three sentences, which say again what the pooled prompt says.
 """
 
 import numpy as np
 
 from rjepa.home import Home
 from rjepa.jepa.config import EncoderConfig, JepaConfig, OptimConfig, PredictorConfig
-from rjepa.latents.sets import LatentSet
+from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import LatentRow
 from rjepa.latents.store import ShardStore
 
@@ -19,8 +20,11 @@ def synthetic_set(problems: int, seed: int, wrong: bool = True, split: str = "tr
     rules, random = np.random.default_rng(7), np.random.default_rng(seed)
     move, ask, show = (rules.standard_normal(shape) for shape in ((6, 6), (6, 6), (6, WIDTH)))
     rows, lengths, errors, owners = [], [], [], []
+    sentences, counts, prompt_of = [], [], []
     for problem in range(problems):
         question = random.standard_normal(6)
+        counts.append(1 + problem % 3)
+        sentences.append(np.tile(question @ show, (counts[-1], 1)))
         steps = int(random.integers(2, 6))
         broken_at = int(random.integers(1, steps + 1))
         for first_error in (-1, broken_at) if wrong else (-1,):
@@ -34,6 +38,7 @@ def synthetic_set(problems: int, seed: int, wrong: bool = True, split: str = "tr
             lengths.append(steps + 1)
             errors.append(first_error)
             owners.append(f"{split}-{problem}")
+            prompt_of.append(problem)
     return LatentSet(
         latents=np.concatenate(rows).astype(np.float16),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
@@ -43,6 +48,8 @@ def synthetic_set(problems: int, seed: int, wrong: bool = True, split: str = "tr
         problem_ids=owners,
         chain_ids=[f"{owner}#{index}" for index, owner in enumerate(owners)],
         splits=[split] * len(lengths),
+        prompts=Prompts.of(np.concatenate(sentences).astype(np.float16), counts),
+        prompt_of=np.array(prompt_of, dtype=np.int64),
     )
 
 
@@ -52,7 +59,7 @@ def tiny_config(**changes: object) -> JepaConfig:
     optim |= changes.pop("optim", {})  # type: ignore[operator]
     parts = {
         "name": "tiny",
-        "encoder": EncoderConfig(width=32, depth=2, heads=2),
+        "encoder": EncoderConfig(width=32, depth=2, heads=2, sentences=True),
         "predictor": PredictorConfig(width=24, depth=1, heads=2),
         "optim": OptimConfig(**optim),
     }
@@ -65,8 +72,15 @@ def write_shards(home: Home, llm_tag: str, dataset: str, chains: LatentSet, shar
     receipts = []
     for number, first in enumerate(range(0, len(chains), shard_size)):
         rows = [_row(chains, llm_tag, index) for index in range(first, min(first + shard_size, len(chains)))]
-        part = chains.latents[chains.offsets[first] : chains.offsets[first + len(rows)]]
-        receipts.append(store.write(number, f"{number}", {"latents": np.ascontiguousarray(part)}, rows, {}))
+        part = chains.select(np.arange(first, first + len(rows)))
+        # Every shard brings the sentences of all problems: larger than it need be, and as good.
+        tensors = {
+            "latents": np.ascontiguousarray(part.latents),
+            "sentences": chains.prompts.sentences,
+            "sentence_counts": np.diff(chains.prompts.offsets),
+            "prompt_of": part.prompt_of,
+        }
+        receipts.append(store.write(number, f"{number}", tensors, rows, {}))
     store.publish({"width": chains.width, "fingerprint": "synthetic"}, receipts)
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from rjepa.errors import InvalidInputError
 from rjepa.jepa.batches import UNKNOWN_DOMAIN, Assembler, Batch
 from rjepa.jepa.config import EncoderConfig, LossConfig, MaskConfig
 from rjepa.jepa.diagnostics import LEAK_TOLERANCE, measure_leak, rankme, target_has_gradient
@@ -54,8 +55,25 @@ def test_energy_of_a_step_ignores_later_steps(energy: str) -> None:
 def test_energy_of_a_step_ignores_how_many_steps_follow() -> None:
     model = model_of()
     batch = batch_of(model)
-    cut = Batch(batch.latents[:, :3], batch.valid[:, :3], batch.domains, batch.problems, batch.first_error)
+    cut = dataclasses.replace(batch, latents=batch.latents[:, :3], valid=batch.valid[:, :3])
     assert torch.allclose(model.energies(batch)[:, :3], model.energies(cut), atol=1e-5)
+
+
+def test_energy_depends_on_every_sentence_of_the_problem() -> None:
+    model = model_of()
+    batch = batch_of(model)
+    for sentence in range(batch.said.shape[1]):
+        changed = batch.sentences.clone()
+        changed[:, sentence] += 1.0
+        moved = (model.energies(dataclasses.replace(batch, sentences=changed)) - model.energies(batch)).abs().amax(1)
+        assert (moved[batch.said[:, sentence]] > 1e-4).all()
+        assert (moved[~batch.said[:, sentence]] < 1e-5).all()
+
+
+def test_a_model_that_reads_sentences_refuses_latents_without_them() -> None:
+    blind = dataclasses.replace(LATENTS, prompts=None, prompt_of=None)
+    with pytest.raises(InvalidInputError, match="hold none"):
+        Assembler(blind, fit_normalizer(LATENTS), tiny_config(), LATENTS.domain_names)
 
 
 @pytest.mark.parametrize("make", [model_of, textbook])
@@ -198,7 +216,9 @@ def test_a_domain_that_was_never_trained_on_is_unknown() -> None:
 
 def test_a_chain_longer_than_any_before_can_be_scored() -> None:
     model = model_of()
-    batch = Batch(torch.randn(1, 300, 24), torch.ones(1, 300, dtype=torch.bool), *torch.zeros(3, 1, dtype=torch.int64))
+    batch = dataclasses.replace(
+        batch_of(model).rows(torch.tensor([0])), latents=torch.randn(1, 300, 24), valid=torch.ones(1, 300).bool()
+    )
     assert torch.isfinite(model.energies(batch)).all()
 
 

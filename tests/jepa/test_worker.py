@@ -11,7 +11,7 @@ from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE
 from rjepa.jepa.stage import fit_pair_normalizer, model_folder, read_diagnostics, train_pair
-from rjepa.latents.sets import LatentSet
+from rjepa.latents.sets import LatentSet, Prompts
 from tests.jepa.synthetic import synthetic_set, write_shards
 
 PAIR = ("tiny", "v1.0.0")
@@ -30,6 +30,11 @@ def home(tmp_path: Path) -> Home:
         problem_ids=parts[0].problem_ids + parts[1].problem_ids,
         chain_ids=parts[0].chain_ids + parts[1].chain_ids,
         splits=parts[0].splits + parts[1].splits,
+        prompts=Prompts.of(
+            np.concatenate([part.prompts.sentences for part in parts]),
+            np.concatenate([np.diff(part.prompts.offsets) for part in parts]),
+        ),
+        prompt_of=np.concatenate([parts[0].prompt_of, parts[1].prompt_of + len(parts[0].prompts)]),
     )
     write_shards(home, *PAIR, both, shard_size=64)
     fit_pair_normalizer(home, *PAIR)

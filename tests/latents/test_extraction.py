@@ -11,7 +11,7 @@ from rjepa.latents.extraction import extract_latents
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student
 from rjepa.students.pooling import pool_segments
-from rjepa.students.segmentation import segment_tokens
+from rjepa.students.segmentation import segment_tokens, sentence_ids
 from tests.students.tiny import open_tiny, taught_pairs, write_student
 
 STATEMENTS = [statement for statement, _, _ in taught_pairs()[:12]] + ["Où ?"]
@@ -46,6 +46,21 @@ def test_extraction_of_sampled_text_equals_what_was_captured(taught: Student) ->
     assert len(alike) >= 6
     closest = sorted(float(np.abs(one.astype(float) - other.astype(float)).max()) for one, other in alike)
     assert closest[len(closest) // 2] < 2e-2  # sampled ids may be another spelling of the same text in some chains
+
+
+def test_sentences_of_a_prompt_are_the_same_read_alone_with_a_chain_or_while_sampling(taught: Student) -> None:
+    statements = ["Tom has 3 pens. Mia has 5 more than Tom.\nHow many pens does Mia have?", "a = 1\nb = a + 2"]
+    found = extract_latents(taught, statements, CHAINS[:2])
+    sampled = sample_chains(taught, statements, num_candidates=2, seed=1)
+    for statement, one, candidates in zip(statements, found, sampled, strict=True):
+        ids = taught.tokenizer(f"{statement}\n")["input_ids"]
+        bounds = sentence_ids(taught.pieces, ids)
+        with torch.inference_mode():
+            states = taught.encoder(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        expected = pool_segments(states, bounds, taught.pieces.has_content[ids], taught.record.poolings).numpy()
+        np.testing.assert_allclose(one.sentences, expected, atol=1e-2, rtol=2e-3)
+        for candidate in candidates:
+            np.testing.assert_allclose(candidate.sentences, expected, atol=1e-2, rtol=2e-3)
 
 
 def test_a_chain_beyond_the_context_has_no_latents_and_the_others_do(taught: Student) -> None:

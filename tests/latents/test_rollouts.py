@@ -74,6 +74,7 @@ def test_latents_belong_to_their_candidates(built: Home, taught: Student) -> Non
     for index, chain in enumerate(chain for row in sampled for chain in row):
         assert len(found.latents.chain(index)) == len(chain.latents) == len(segment_spans(chain.text)) + 1
         np.testing.assert_allclose(found.latents.chain(index), chain.latents, atol=1e-2)
+        np.testing.assert_allclose(found.latents.sentences(index), chain.sentences, atol=1e-2)
     for candidate, error in zip(flat, found.latents.first_error, strict=True):
         assert (error == -1) == bool(candidate.is_valid)
 

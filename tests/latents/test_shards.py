@@ -63,6 +63,7 @@ def test_a_built_set_holds_the_latents_of_every_judged_chain_of_train_and_valida
     text = f"Step 1: {kept[7].steps[0]}\nStep 2: {kept[7].steps[1]}\nAnswer: {kept[7].final_answer}\n"
     (alone,) = extract_latents(taught, [known[kept[7].problem_id].statement], [text])
     np.testing.assert_allclose(found.chain(7), alone.latents, atol=1e-2, rtol=2e-3)
+    np.testing.assert_allclose(found.sentences(7), alone.sentences, atol=1e-2, rtol=2e-3)
 
 
 def test_wrong_chains_are_kept_with_the_segment_of_their_first_error(home: Home, taught: Student) -> None:

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from rjepa.chains import segment_spans
+from rjepa.chains import MAX_SENTENCES, segment_spans, sentence_spans
 from rjepa.students.loading import Student
-from rjepa.students.segmentation import segment_ids, segment_tokens, token_pieces
+from rjepa.students.segmentation import segment_ids, segment_tokens, sentence_ids, token_pieces
 
 PROMPT = "Mia has 3 apples.\n"
 CHAIN = "Step 1: Mia has 3 + 4 = 7\nStep 2: so 7\nAnswer: 7\n"
@@ -77,6 +77,24 @@ def test_any_sequence_of_ids_has_segments_that_join_back(qwen: Student, ids: lis
     boundaries = segment_ids(qwen.pieces, ids)
     assert (np.diff(boundaries) >= 0).all() and boundaries[0] == 0
     assert b"".join(pieces_of(qwen, ids, boundaries)) == qwen.pieces.join(ids)
+
+
+@relaxed
+@given(parts=st.lists(st.sampled_from(["Tom has 3 pens.", "Why?", "a = b + 2", "f.x", "Où", "e.g. 3.5"]), max_size=9))
+def test_sentences_of_a_prompt_cover_it_and_begin_where_sentences_do(qwen: Student, parts: list[str]) -> None:
+    text = "\n".join(" ".join(parts[start : start + 3]) for start in range(0, len(parts), 3)) + "\n"
+    spans = sentence_spans(text)
+    assert "".join(text[start:end] for start, end in spans) == text
+    assert all(text[start - 1].isspace() for start, _ in spans[1:])
+    ids = qwen.tokenizer(text, add_special_tokens=False)["input_ids"]
+    bounds = sentence_ids(qwen.pieces, ids)
+    assert bounds[0] == 0 and bounds[-1] == len(ids) and (np.diff(bounds) > 0).all()
+    assert 1 <= len(bounds) - 1 <= len(spans)
+
+
+def test_the_first_sentences_of_a_very_long_prompt_count_as_one() -> None:
+    spans = sentence_spans("One more. " * 200)
+    assert len(spans) == MAX_SENTENCES and spans[0][1] > 100
 
 
 def test_special_tokens_are_no_text(qwen: Student) -> None:

@@ -26,6 +26,8 @@ def fingerprint_of(config: JepaConfig, train: LatentSet, validation: LatentSet, 
         parts += [list(latents.domain_names), latents.width, _digest(np.asarray(latents.latents[spread]))]
         parts += [_digest(latents.offsets), _digest(latents.domains), _digest(latents.first_error)]
         parts += [_digest_texts(latents.chain_ids), _digest_texts(latents.problem_ids)]
+        if config.encoder.sentences and latents.prompts is not None and latents.prompt_of is not None:
+            parts += [_digest(latents.prompts.offsets), _digest(latents.prompt_of)]
     return sha256_json(parts)
 
 

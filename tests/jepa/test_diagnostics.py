@@ -62,7 +62,7 @@ class TargetLearns(RJepa):
     """The planted fault: the target's states are not cut from the graph."""
 
     def forward_target(self, batch: Batch) -> torch.Tensor:
-        return self.target(batch.latents, batch.valid, batch.domains)
+        return self._read(self.target, batch, batch.valid)[0]
 
 
 def test_a_target_that_the_loss_pushes_on_is_seen() -> None:

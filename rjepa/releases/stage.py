@@ -110,8 +110,10 @@ def make_figures(dataset: str, result: EvaluationResult, diagnostics: Diagnostic
 
 
 def diagnostics_pass(found: Diagnostics) -> bool:
-    """Skill over mean and copy, no collapse, no leak, every parameter moved and the target not pushed on. Skill over ridge
-    is reported beside it."""
+    """Skill over mean and copy, no collapse, no leak, every parameter moved and the target not pushed on.
+
+    Skill over ridge is reported beside it.
+    """
     learnt = min(found.skill_over_mean, found.skill_over_copy) > 0 and found.unmoved == 0
     return learnt and not (found.collapsed or found.leaks or found.target_has_gradient)
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from rjepa.datasets.agreeing import agreements, judged_by_agreement
 from rjepa.datasets.growing import draw, drawn_warnings, known_statements, parent_manifest, removed_ids, take_over
 from rjepa.datasets.manifest import build_manifest
 from rjepa.datasets.novelty import Novel, select_new
@@ -125,15 +126,21 @@ def validate_chains(home: Home, recipe: DatasetRecipe, progress: Progress = sile
             f"{strays} teacher chain(s) of {recipe.name} belong to no problem of it",
             cure="materialise teacher_chains again",
         )
+    agreed = agreements(recipe, problems, chains)
     validated = []
     for done, chain in enumerate(chains):
         if done % _PROGRESS_EVERY == 0:
             progress(done, len(chains))
-        validated.append(judged(problems[chain.problem_id], chain))
+        problem, agreement = problems[chain.problem_id], agreed.get(chain.problem_id)
+        validated.append(
+            judged(problem, chain) if agreement is None else judged_by_agreement(problem, chain, agreement)
+        )
     progress(len(chains), len(chains))
     reasons = Counter(chain.validation_reason for chain in validated if not chain.is_valid)
     valid = sum(chain.is_valid is True for chain in validated)
     metadata: dict[str, int | float | str] = {"chains": len(validated), "valid": valid}
+    if agreed:
+        metadata["problems_agreed_on"] = sum(agreement.accepted for agreement in agreed.values())
     metadata |= {f"rejected_{reason}": times for reason, times in sorted(reasons.items())}
     return store(home, recipe, VALIDATED_CHAINS, validated, metadata)
 

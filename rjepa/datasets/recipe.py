@@ -59,6 +59,9 @@ class Teaching(BaseModel):
 
     teachers: list[str] = Field(min_length=1, description="names, as `rjepa teacher check` lists them")
     chains_per_problem: int = Field(2, ge=1, le=64, description="distinct chains, of each teacher")
+    agreement: float = Field(
+        0.6, gt=0, le=1, description="share of a problem's chains that must say the same where it has no gold answer"
+    )
 
 
 class DatasetRecipe(BaseModel):

@@ -269,7 +269,7 @@ def judged_candidate(problem: Problem, sample_index: int, chain: SampledChain) -
 def _latent_set(
     latents: npt.NDArray[np.float16],
     segments: npt.NDArray[np.int64],
-    prompts: Prompts,
+    prompts: Prompts | None,
     problems: list[Problem],
     candidates: list[list[Candidate]],
 ) -> LatentSet:
@@ -288,7 +288,7 @@ def _latent_set(
         chain_ids=[f"{problem.problem_id}#{candidate.sample_index}" for problem, candidate in pairs],
         splits=[problem.split or "test" for problem, _ in pairs],
         prompts=prompts,
-        prompt_of=np.repeat(np.arange(len(problems)), [len(row) for row in candidates]),
+        prompt_of=None if prompts is None else np.repeat(np.arange(len(problems)), [len(row) for row in candidates]),
     )
 
 

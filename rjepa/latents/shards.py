@@ -117,7 +117,7 @@ def open_latents(
         store.verify(manifest)
     # Columns, not records: a million chains as records would weigh more than all the rest of a training.
     columns = read_columns(store.paths(manifest, "parquet"), LatentRow, _COLUMNS)
-    domains = _distinct(columns["domain"])
+    domains, prompts = _distinct(columns["domain"]), store.prompts(manifest)
     return LatentSet(
         latents=store.latents(manifest),
         offsets=np.concatenate([[0], np.cumsum(columns["segments"].to_numpy())]).astype(np.int64),
@@ -127,8 +127,8 @@ def open_latents(
         problem_ids=columns["problem_id"].to_pylist(),
         chain_ids=columns["cot_id"].to_pylist(),
         splits=_shared(columns["split"]),
-        prompts=store.prompts(manifest),
-        prompt_of=_prompt_of(store, manifest),
+        prompts=prompts,
+        prompt_of=None if prompts is None else _prompt_of(store, manifest),
     )
 
 

@@ -125,9 +125,12 @@ class ShardStore(Generic[Record]):
         """float16 [rows, width], the latents of all shards: one shard is mapped where it lies, several are joined."""
         return self._joined(manifest, "latents")
 
-    def prompts(self, manifest: dict[str, Any]) -> Prompts:
-        """The sentences of all shards' problems."""
-        counts = [map_tensors(path)["sentence_counts"] for path in self.paths(manifest, "safetensors")]
+    def prompts(self, manifest: dict[str, Any]) -> Prompts | None:
+        """The sentences of all shards' problems; None where a shard was made before they were kept."""
+        shards = [map_tensors(path) for path in self.paths(manifest, "safetensors")]
+        if not all("sentences" in shard for shard in shards):
+            return None
+        counts = [shard["sentence_counts"] for shard in shards]
         return Prompts.of(self._joined(manifest, "sentences"), np.concatenate([np.empty(0, dtype=np.int64), *counts]))
 
     def _joined(self, manifest: dict[str, Any], name: str) -> npt.NDArray[np.float16]:

@@ -40,14 +40,15 @@ class Probe:
 
 def fit_probe(chains: Float32Array, right: BoolArray, ridge: float) -> Probe:
     """Fit to `[chains, columns]`, finite and about standardised, and `[chains]`."""
-    target = right.astype(np.float32)
+    # Double precision: a library's products differ in their last bits from run to run, and iterations would magnify them.
+    chains, target = chains.astype(np.float64), right.astype(np.float64)
 
     def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
-        w = parameters[:-1].astype(np.float32)
-        logit = chains @ w + np.float32(parameters[-1])
+        w = parameters[:-1]
+        logit = chains @ w + parameters[-1]
         slope = (expit(logit) - target) / len(target)
         value = float(np.mean(np.logaddexp(0.0, logit) - target * logit)) + 0.5 * ridge * float(w @ w)
-        return value, np.append(slope @ chains + ridge * w, slope.sum()).astype(np.float64)
+        return value, np.append(slope @ chains + ridge * w, slope.sum())
 
     found = _minimise(loss, np.zeros(chains.shape[1] + 1))
     return Probe(found[:-1].astype(np.float32), float(found[-1]))
@@ -76,14 +77,14 @@ class GatedReward:
 def fit_gated_reward(steps: StepRows, right: BoolArray, ridge: float) -> GatedReward:
     """Fit to the steps of chains, and whether each chain is right `[chains]`. Chains without a step are left out."""
     known = steps.counts > 0
-    target = right.astype(np.float64)
-    width = steps.values.shape[1]
+    values, target = steps.values.astype(np.float64), right.astype(np.float64)  # as in `fit_probe`
+    width = values.shape[1]
 
     def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
-        both = parameters[: 2 * width].reshape(2, width).astype(np.float32)
+        both = parameters[: 2 * width].reshape(2, width)
         # Columns of one product: the rows are read once for gate and reward.
-        logits = steps.values @ both.T
-        opened = expit(logits[:, 0] + np.float32(parameters[-2]))
+        logits = values @ both.T
+        opened = expit(logits[:, 0] + parameters[-2])
         reward = logits[:, 1]
         total = np.maximum(steps.sums(opened), 1e-6)
         mean = steps.sums(opened * reward) / total
@@ -93,9 +94,9 @@ def fit_gated_reward(steps: StepRows, right: BoolArray, ridge: float) -> GatedRe
         share = (slope / total)[steps.chain]
         to_reward = share * opened
         to_gate = share * (reward - mean[steps.chain]) * opened * (1.0 - opened)
-        gradient = np.stack([to_gate, to_reward]).astype(np.float32) @ steps.values + ridge * both
+        gradient = np.stack([to_gate, to_reward]) @ values + ridge * both
         value += 0.5 * ridge * float((both**2).sum())
-        return float(value), np.concatenate([gradient.ravel(), [to_gate.sum(), slope.sum()]]).astype(np.float64)
+        return float(value), np.concatenate([gradient.ravel(), [to_gate.sum(), slope.sum()]])
 
     found = _minimise(loss, np.zeros(2 * width + 2))
     gate, reward = found[: 2 * width].reshape(2, width).astype(np.float32)

@@ -40,7 +40,7 @@ class Probe:
 
 def fit_probe(chains: Float32Array, right: BoolArray, ridge: float) -> Probe:
     """Fit to `[chains, columns]`, finite and about standardised, and `[chains]`."""
-    # Double precision: a library's products differ in their last bits from run to run, and iterations would magnify them.
+    # Double precision: products differ in their last bits from run to run, and iterations would magnify that.
     chains, target = chains.astype(np.float64), right.astype(np.float64)
 
     def loss(parameters: FloatArray) -> tuple[float, FloatArray]:

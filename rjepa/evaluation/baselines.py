@@ -65,10 +65,9 @@ SINGLE_LOGPROB: Final = ("logprob_sum", "logprob_mean", "logprob_min", "logprob_
 
 
 def is_headline(key: str, group: Group) -> bool:
-    """Whether a row is shown where there is little room: all but what is made of a baseline's score by voting or by
-    adding log-probability, unless it is in `METHODS`."""
-    made = key.endswith((f"_{VOTE[0]}", f"_{WITH_LOGPROB[0]}"))
-    return key in METHOD or group == "rjepa" or not made
+    """Whether a row is shown where there is little room: all but the votes made of a baseline's score, unless in
+    `METHODS`. A baseline with log-probability is shown: R-JEPA with log-probability stands beside it."""
+    return key in METHOD or group == "rjepa" or not key.endswith(f"_{VOTE[0]}")
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def draw_all(result: EvaluationResult) -> dict[str, bytes]:
 
 
 def draw_leaderboard(leaderboard: Leaderboard, domain: str = ALL) -> bytes:
-    """Accuracy of the methods with intervals, best at the top. Baselines' votes and combinations are in the table."""
+    """Accuracy of the methods with intervals, best at the top. Baselines' votes are in the table."""
     shown = [row for row in leaderboard.domain(domain) if is_headline(row.method, row.group)]
     rows = sorted(shown, key=lambda row: row.accuracy)
 

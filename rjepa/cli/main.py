@@ -40,17 +40,18 @@ def build_app() -> typer.Typer:
     return app
 
 
-def main() -> None:
-    """Run one verb. Exit code 0: done; 1: something outside the code is wrong, with its cure; 2: wrong usage."""
+def command() -> None:
+    """The process that a shell starts: `main`, and then its end."""
     try:
-        _run()
+        main()
     except SystemExit as end:
         if "_duckdb" in sys.modules and (end.code is None or isinstance(end.code, int)):
             _leave(end.code or 0)
         raise
 
 
-def _run() -> None:
+def main() -> None:
+    """Run one verb. Exit code 0: done; 1: something outside the code is wrong, with its cure; 2: wrong usage."""
     try:
         build_app()()
     except RjepaError as error:
@@ -93,4 +94,4 @@ def _storage_cure(error: OSError) -> str | None:
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -64,7 +64,7 @@ class Corpus:
     def _one(self, rng: random.Random, source: str) -> Text:
         if source in CURRICULUM_DOMAINS:
             while True:
-                difficulty = rng.choices(DIFFICULTIES, self.recipe.difficulty_weights)[0]
+                difficulty = rng.choices(DIFFICULTIES, self.recipe.weights_of(source))[0]
                 problem, chain = sample_problem(rng, source, difficulty)
                 if problem.split == "train":
                     return Text(f"{problem.statement}\n", render_chain(chain.steps, chain.final_answer))

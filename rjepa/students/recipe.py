@@ -1,11 +1,12 @@
 """The recipe of a bundled student: what it is, what it reads, how long it trains. Values only."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rjepa.configs import CONFIGS, load_config
 from rjepa.home import check_tag
+from rjepa.problems.curriculum.generate import CURRICULUM_DOMAINS
 
 
 class StudentRecipe(BaseModel):
@@ -25,9 +26,14 @@ class StudentRecipe(BaseModel):
     model: dict[str, Any] = Field(
         default_factory=dict, description="arguments of the Hugging Face configuration class; unused with start_from"
     )
+    added_layers: int = Field(
+        0, ge=0, description="decoder layers put into the middle of start_from's student; they start as the identity"
+    )
     vocab_size: int = Field(1536, ge=300, le=65536)
     mixture: dict[str, float]
-    difficulty_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    difficulty_weights: tuple[float, float, float] | dict[str, tuple[float, float, float]] = Field(
+        (1.0, 1.0, 1.0), description="shares of easy, medium and hard problems, in all domains or by domain"
+    )
     updates: int = Field(ge=1)
     batch_size: int = Field(64, ge=1, description="chains an update")
     max_tokens: int = Field(352, ge=16, description="longer texts are left out of training")
@@ -38,6 +44,21 @@ class StudentRecipe(BaseModel):
     weight_decay: float = Field(0.01, ge=0)
     checkpoint_every: int = Field(500, ge=1)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.added_layers and self.start_from is None:
+            raise ValueError("added_layers needs start_from: give a new model its depth in model.num_hidden_layers")
+        if isinstance(self.difficulty_weights, dict):
+            missing = sorted(set(CURRICULUM_DOMAINS) & set(self.mixture) - set(self.difficulty_weights))
+            if missing:
+                raise ValueError(f"difficulty_weights has no entry for {', '.join(missing)}")
+        return self
+
+    def weights_of(self, domain: str) -> tuple[float, float, float]:
+        """Shares of easy, medium and hard problems of a curriculum domain."""
+        weights = self.difficulty_weights
+        return weights[domain] if isinstance(weights, dict) else weights
 
 
 def load_student_recipe(name: str) -> StudentRecipe:

@@ -3,6 +3,7 @@
 Muon for the hidden matrices and AdamW for the rest. Muon: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
 """
 
+import copy
 import math
 import shutil
 import time
@@ -49,6 +50,7 @@ def train_student(recipe: StudentRecipe, out: Path, progress: Progress = silent)
     if recipe.start_from is not None:
         model, tokenizer = load_trained(train_student(load_student_recipe(recipe.start_from), work / "base", progress))
         model.set_attn_implementation("eager")
+        add_layers(model, recipe.added_layers)
     else:
         tokenizer = _tokenizer(recipe, corpus, work)
         model = build_model(recipe, tokenizer)
@@ -90,6 +92,23 @@ def build_model(recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase) -> to
         **recipe.model,
     )
     return model_class(config)
+
+
+def add_layers(model: torch.nn.Module, count: int) -> None:
+    """Put `count` decoder layers into the middle of a model. They change nothing until they are trained: what each adds
+    to the residual stream starts at 0 (as in Wu et al. 2024, https://arxiv.org/abs/2401.02415)."""
+    layers, middle = list(model.model.layers), len(model.model.layers) // 2
+    for number in range(count):
+        added = copy.deepcopy(layers[middle - 1])
+        torch.nn.init.zeros_(added.self_attn.o_proj.weight)
+        torch.nn.init.zeros_(added.mlp.down_proj.weight)
+        layers.insert(middle + number, added)
+    for index, layer in enumerate(layers):
+        layer.self_attn.layer_idx = index
+    model.model.layers = torch.nn.ModuleList(layers)
+    model.config.num_hidden_layers = len(layers)
+    if getattr(model.config, "layer_types", None):
+        model.config.layer_types = [model.config.layer_types[0]] * len(layers)
 
 
 def _tokenizer(recipe: StudentRecipe, corpus: Corpus, work: Path) -> PreTrainedTokenizerBase:

@@ -20,7 +20,7 @@ from rjepa.students.recipe import StudentRecipe, load_student_recipe
 from rjepa.students.resolving import resolve_student
 from rjepa.students.stage import resolve_and_record
 from rjepa.students.tokenizer import train_tokenizer
-from rjepa.students.training import load_trained, train_student
+from rjepa.students.training import add_layers, load_trained, train_student
 
 RECIPE = StudentRecipe(
     name="tiny-test",
@@ -155,3 +155,28 @@ def test_the_student_stage_trains_a_recipe_once_and_nothing_else_does(
     assert updates[:12] == [12] * 12
     assert resolve_and_record(home, "mine").data_version == first.data_version
     assert resolve_student(home, record).fingerprint == first.data_version
+
+
+def test_added_layers_change_nothing_until_they_are_trained_and_then_do(trained: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_trained(trained)
+    ids = tokenizer("How many eggs does Tom have?\n", return_tensors="pt")["input_ids"]
+    before = model(ids).logits
+    add_layers(model, 2)
+    assert torch.equal(model(ids).logits, before)
+    model.save_pretrained(tmp_path / "deeper")
+    tokenizer.save_pretrained(tmp_path / "deeper")
+    reloaded, _ = load_trained(tmp_path / "deeper")
+    assert reloaded.config.num_hidden_layers == 4 and torch.equal(reloaded(ids).logits, before)
+    model.zero_grad()
+    model(ids, labels=ids).loss.backward()
+    assert all(layer.mlp.down_proj.weight.grad.abs().max() > 0 for layer in model.model.layers)
+
+
+def test_difficulties_may_differ_by_domain_and_none_may_be_forgotten() -> None:
+    by_domain = RECIPE.model_dump() | {"difficulty_weights": {"math": (1, 0, 0), "logic": (0, 0, 1)}}
+    recipe = StudentRecipe.model_validate(by_domain)
+    assert (recipe.weights_of("math"), recipe.weights_of("logic")) == ((1, 0, 0), (0, 0, 1))
+    with pytest.raises(ValueError, match="no entry for logic"):
+        StudentRecipe.model_validate(RECIPE.model_dump() | {"difficulty_weights": {"math": (1, 0, 0)}})
+    with pytest.raises(ValueError, match="added_layers needs start_from"):
+        StudentRecipe.model_validate(RECIPE.model_dump() | {"added_layers": 1})

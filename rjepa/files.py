@@ -34,10 +34,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            _fsync(temporary)
+            fsync(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
-            _fsync(path.parent)
+            fsync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -58,12 +58,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 if file.is_file():
                     # safetensors writes files that their owner alone may read.
                     file.chmod(0o644)
-                    _fsync(file)
+                    fsync(file)
             temporary.chmod(0o755)
             if path.exists():
                 shutil.rmtree(path)
             temporary.replace(path)
-            _fsync(path.parent)
+            fsync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -120,6 +120,15 @@ def remove_temporary(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def fsync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _make_folder(folder: Path) -> None:
     with _storage_errors(folder):
         try:
@@ -127,14 +136,6 @@ def _make_folder(folder: Path) -> None:
         except FileNotFoundError as error:
             # Where even the root cannot be made (/proc, a vanished mount), the system says "not found".
             raise PermissionError(errno.EACCES, "the folder cannot be made", str(folder)) from error
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

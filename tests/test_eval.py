@@ -8,9 +8,9 @@ import typer
 from typer.testing import CliRunner
 
 from rjepa.cli.eval import register
-from rjepa.datasets.registering import import_dataset
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.home import Home
+from tests.datasets.importing import import_dataset
 from tests.tiny_release import TAG, addition, publish, register_student, taught_folder
 
 

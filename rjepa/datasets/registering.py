@@ -49,11 +49,6 @@ class Imported:
     warnings: list[str]
 
 
-def import_dataset(home: Home, file: Path, name: str, split: Split | None = None) -> DatasetRecipe:
-    """`import_file` with nothing but a split to say, for its recipe."""
-    return import_file(home, file, name, Import(split)).recipe
-
-
 def import_file(
     home: Home, file: Path, name: str, how: Import | None = None, progress: Progress = silent
 ) -> Imported:

@@ -187,7 +187,7 @@ class Target(FrozenValue):
 
 
 class SizePoint(FrozenValue):
-    """One run of a data-size curve, as `rjepa report --runs` reads it."""
+    """One run of a data-size curve, as `rjepa report --sizes` reads it."""
 
     chains: int = Field(gt=0, description="right training chains")
     variant: str = "pure"

@@ -5,7 +5,7 @@ every rival it names, and the difference is positive.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -122,9 +122,7 @@ def _ranking(
     tests: Mapping[tuple[str, str, str], Comparison],
     rows: Mapping[str, LeaderboardRow],
 ) -> Target:
-    asked = [tests[key] for rival in rivals if (key := (row.method, rival, "within_auroc")) in tests]
-    hardest = min(asked, key=lambda test: test.difference, default=None)
-    beaten = bool(asked) and all(test.difference > 0 and test.p_bootstrap_holm < LEVEL for test in asked)
+    beaten, hardest = _against(row.method, rivals, "within_auroc", tests, rows)
     return Target(
         name="pure, alone",
         figure="within-problem AUROC",
@@ -132,9 +130,7 @@ def _ranking(
         value=row.within_auroc,
         ci_low=row.within_low,
         ci_high=row.within_high,
-        against=None if hardest is None else rows[hardest.against].label,
-        difference=None if hardest is None else hardest.difference,
-        p_holm=None if hardest is None else hardest.p_bootstrap_holm,
+        **hardest,
         met=row.within_auroc is not None and row.within_auroc >= WITHIN_AUROC and beaten,
     )
 
@@ -148,9 +144,7 @@ def _gap(
     tests: Mapping[tuple[str, str, str], Comparison],
 ) -> Target:
     """A variant with log-probability, as its calibration hands out answers, against the rivals it is tested with."""
-    asked = [tests[key] for rival in rivals if (key := (ours, rival, "accuracy")) in tests]
-    hardest = min(asked, key=lambda test: test.difference, default=None)
-    beaten = bool(asked) and all(test.difference > 0 and test.p_bootstrap_holm < LEVEL for test in asked)
+    beaten, hardest = _against(ours, rivals, "accuracy", tests, rows)
     row = rows[ours]
     return Target(
         name=name,
@@ -159,8 +153,26 @@ def _gap(
         value=row.gap_closed,
         ci_low=row.gap_low,
         ci_high=row.gap_high,
-        against=None if hardest is None else rows[hardest.against].label,
-        difference=None if hardest is None else hardest.difference,
-        p_holm=None if hardest is None else hardest.p_bootstrap_holm,
+        **hardest,
         met=row.gap_closed is not None and row.gap_closed >= wanted and beaten,
     )
+
+
+def _against(
+    ours: str,
+    rivals: Sequence[str],
+    metric: str,
+    tests: Mapping[tuple[str, str, str], Comparison],
+    rows: Mapping[str, LeaderboardRow],
+) -> tuple[bool, dict[str, Any]]:
+    """Whether every rival is beaten significantly, and a target's fields on the one that came closest."""
+    asked = [tests[key] for rival in rivals if (key := (ours, rival, metric)) in tests]
+    if not asked:
+        return False, {}
+    hardest = min(asked, key=lambda test: test.difference)
+    beaten = all(test.difference > 0 and test.p_bootstrap_holm < LEVEL for test in asked)
+    return beaten, {
+        "against": rows[hardest.against].label,
+        "difference": hardest.difference,
+        "p_holm": hardest.p_bootstrap_holm,
+    }

@@ -23,7 +23,7 @@ from rjepa.evaluation.stage import Benchmark, report_numbers
 from rjepa.files import read_json, sha256_file, sha256_json, write_json
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.jepa.stage import open_variant, train_variant, variant_folder
+from rjepa.jepa.stage import open_variant, train_pair, variant_folder
 from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
 
@@ -72,7 +72,7 @@ def train_variants(
         def report(done: int, total: int, text: str = "", note: str = note) -> None:
             progress(done, total, f"{note} {text}".rstrip())
 
-        done = train_variant(home, llm_tag, dataset, recipe, seed, report).report
+        done = train_pair(home, llm_tag, dataset, recipe, report, seed=seed).report
         versions[f"{recipe}-{seed}"] = done.data_version
         metadata |= {
             f"{recipe}_{seed}_{name}": done.metadata[name]

@@ -92,32 +92,41 @@ def train_pair(
     recipe: str,
     progress: Progress = silent,
     *,
+    seed: int | None = None,
     processes: int = 1,
     environment: Mapping[str, str] | None = None,
 ) -> Trained:
     """Train the run `recipe` of configs/rjepa/, or go on with it, and diagnose what came of it.
 
     Args:
+        seed: None trains the model that may be released. A seed trains a variant beside it, with the recipe's own seed
+            replaced: nothing serves it, `rjepa report` and `rjepa eval compare` judge it.
         processes: how many train together on this machine.
         environment: variables that may ask for W&B (`rjepa.jepa.tracking`).
     """
-    return _train_into(home, llm_tag, dataset, recipe, None, progress, processes, environment)
-
-
-def train_variant(
-    home: Home,
-    llm_tag: str,
-    dataset: str,
-    recipe: str,
-    seed: int,
-    progress: Progress = silent,
-    *,
-    processes: int = 1,
-    environment: Mapping[str, str] | None = None,
-) -> Trained:
-    """Train another recipe, or the same one under another seed, beside the one that may be released. Nothing serves it;
-    `rjepa report` and `rjepa eval compare` judge it."""
-    return _train_into(home, llm_tag, dataset, recipe, seed, progress, processes, environment)
+    config, folder = _config(recipe, seed), _folder(home, llm_tag, dataset, recipe, seed)
+    if processes > 1:
+        train_with_processes(home, llm_tag, dataset, recipe, seed, processes, progress)
+    normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
+    latents = open_latents(home, llm_tag, dataset)
+    train_set, validation = latents.split("train"), latents.split("validation")
+    tracking = _tracking(environment or {}, home, llm_tag, dataset)
+    # After several processes this finds their finished run.
+    report = train(config, train_set, validation, normalizer, folder, progress, _device(), tracking=tracking)
+    write_json(folder / "config.json", config.model_dump(mode="json"))
+    found = _diagnose_once(folder, report.data_version, normalizer, train_set, validation)
+    metadata: dict[str, int | float | str] = {
+        "recipe": recipe,
+        "parameters": report.parameters,
+        "updates": report.updates,
+        "seconds": report.seconds,
+        "chains": report.chains,
+        "wrong_chains": report.wrong_chains,
+        "loss": report.curve[-1]["total"] if report.curve else 0.0,
+        "validation_energy": report.validation[-1]["energy"] if report.validation else 0.0,
+    }
+    metadata |= {name: value for name, value in found.metadata().items() if not isinstance(value, bool)}
+    return Trained(StageReport(report.data_version, metadata), draw_curve(report.curve, report.validation))
 
 
 def train_together(
@@ -131,7 +140,7 @@ def train_together(
     environment: Mapping[str, str],
     device: torch.device | str,
 ) -> TrainReport:
-    """The training of `train_pair` (`seed` None) or `train_variant`, by one of several processes: only the first one
+    """The training of `train_pair`, by one of several processes: only the first one
     checks hashes, writes and reports. Nothing is diagnosed."""
     latents = open_latents(home, llm_tag, dataset, verify=processes.first)
     return train(
@@ -156,41 +165,6 @@ def open_variant(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int)
     """A trained variant, on the best device there is, with the pair's normaliser (errors as `open_world_model`)."""
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
     return load_model(variant_folder(home, llm_tag, dataset, recipe, seed), _device()), normalizer
-
-
-def _train_into(
-    home: Home,
-    llm_tag: str,
-    dataset: str,
-    recipe: str,
-    seed: int | None,
-    progress: Progress,
-    processes: int,
-    environment: Mapping[str, str] | None,
-) -> Trained:
-    config, folder = _config(recipe, seed), _folder(home, llm_tag, dataset, recipe, seed)
-    if processes > 1:
-        train_with_processes(home, llm_tag, dataset, recipe, seed, processes, progress)
-    normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
-    latents = open_latents(home, llm_tag, dataset)
-    train_set, validation = latents.split("train"), latents.split("validation")
-    tracking = _tracking(environment or {}, home, llm_tag, dataset)
-    # After several processes this finds their finished run.
-    report = train(config, train_set, validation, normalizer, folder, progress, _device(), tracking=tracking)
-    write_json(folder / "config.json", config.model_dump(mode="json"))
-    found = _diagnose_once(folder, report.data_version, normalizer, train_set, validation)
-    metadata: dict[str, int | float | str] = {
-        "recipe": recipe,
-        "parameters": report.parameters,
-        "updates": report.updates,
-        "seconds": report.seconds,
-        "chains": report.chains,
-        "wrong_chains": report.wrong_chains,
-        "loss": report.curve[-1]["total"] if report.curve else 0.0,
-        "validation_energy": report.validation[-1]["energy"] if report.validation else 0.0,
-    }
-    metadata |= {name: value for name, value in found.metadata().items() if not isinstance(value, bool)}
-    return Trained(StageReport(report.data_version, metadata), draw_curve(report.curve, report.validation))
 
 
 def read_diagnostics(home: Home, llm_tag: str, dataset: str) -> Diagnostics:

@@ -19,7 +19,7 @@ from rjepa.problems.columns import FIELDS, ColumnMap
 from rjepa.problems.duplicates import SeenKeys
 from rjepa.problems.files import MAX_LINE, Format, Row, check_file, columns_of, format_of, open_rows, unit_of
 from rjepa.problems.files.lines import json_lines
-from rjepa.problems.lines import UNKNOWN_LICENCE, Pair, normalised, read_normalised, read_row, reason_of
+from rjepa.problems.lines import UNKNOWN_LICENCE, Pair, read_normalised, read_row, reason_of
 from rjepa.problems.splitting import statement_key
 from rjepa.schemas import Split
 
@@ -162,10 +162,6 @@ class ImportedProblems:
 
     pairs: list[Pair]
     warnings: list[str] = field(default_factory=list)
-
-    def to_json_lines(self) -> str:
-        """The normalised file, in which every line has its id and split: it reads back as the same problems."""
-        return "".join(normalised(pair) for pair in self.pairs)
 
 
 def import_rows(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rjepa.errors import CorruptError, InvalidInputError, StorageError
+from rjepa.files import fsync
 
 Entry = dict[str, Any]
 
@@ -51,7 +52,7 @@ class Journal:
             os.close(self._file)
             raise
         os.ftruncate(self._file, sum(length for _, length in self.entries))
-        _fsync_folder(path.parent)
+        fsync(path.parent)
 
     async def append(self, entry: Entry) -> None:
         """Return when the entry is on the disk.
@@ -126,11 +127,3 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
         f"cannot write {path} ({error.strerror})",
         cure="free some space or point RJEPA_HOME at a folder that you can write to, then run the job again",
     )
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

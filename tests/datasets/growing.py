@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rjepa.datasets.recipe import DatasetRecipe, load_recipe
-from rjepa.datasets.registering import import_dataset
-from rjepa.datasets.versions import register_recipe
+from rjepa.datasets.versions import create_version, register_recipe
 from rjepa.home import Home
 from tests.datasets.conftest import build
+from tests.datasets.importing import import_dataset
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -40,3 +40,11 @@ def register_rows(home: Home, folder: Path, rows: list[dict], name: str) -> Data
 
 def make(home: Home, name: str) -> None:
     build(home, load_recipe(home, name))
+
+
+def second_version(home: Home) -> None:
+    """v0.1.0, and v0.2.0 that adds `more` to it; both made."""
+    first_version(home)
+    register_more(home)
+    create_version(home, "v0.2.0", parent="v0.1.0", adds=["more"])
+    make(home, "v0.2.0")

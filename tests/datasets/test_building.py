@@ -17,13 +17,13 @@ from rjepa.datasets.building import (
 )
 from rjepa.datasets.reading import load_chains, load_manifest, load_problems, verify_dataset
 from rjepa.datasets.recipe import DatasetRecipe, recipe_yaml
-from rjepa.datasets.registering import import_dataset
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
 from rjepa.schemas import Problem
 from rjepa.tables import write_records
 from tests.datasets.conftest import build
+from tests.datasets.importing import import_dataset
 
 
 def modified(folder: Path) -> dict[str, tuple[int, int]]:

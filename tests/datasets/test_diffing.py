@@ -7,7 +7,7 @@ from rjepa.datasets.reading import load_chains, load_problems
 from rjepa.datasets.versions import create_version
 from rjepa.errors import NotFoundError
 from rjepa.home import Home
-from tests.datasets.growing import first_version, make, register_more, register_rows
+from tests.datasets.growing import make, register_rows, second_version
 
 ROWS = [
     {"problem_id": "p1", "statement": "What is 3 + 4?", "answer": "7", "steps": ["3 + 4 = 7"], "licence": "MIT"},
@@ -19,10 +19,7 @@ ROWS = [
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """v0.1.0, v0.2.0 with more, v1.2.3 without one problem of it; read only."""
     home = Home(tmp_path_factory.mktemp("diffed"))
-    first_version(home)
-    register_more(home)
-    create_version(home, "v0.2.0", parent="v0.1.0", adds=["more"])
-    make(home, "v0.2.0")
+    second_version(home)
     gone = load_problems(home, "v0.2.0", "train")[0].problem_id
     create_version(home, "v1.2.3", parent="v0.2.0", removes=[gone])
     make(home, "v1.2.3")

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from rjepa.datasets.recipe import imported_file, load_recipe, registry_folder
-from rjepa.datasets.registering import import_dataset
 from rjepa.datasets.sources import source_pairs
 from rjepa.errors import CorruptError, InvalidInputError, StorageError
 from rjepa.home import Home
 from rjepa.progress import silent
+from tests.datasets.importing import import_dataset
 
 ROWS = [{"statement": f"What is {n} + 1?", "answer": n + 1, "licence": "MIT"} for n in range(4)]
 Write = Callable[..., Path]

@@ -12,7 +12,7 @@ from rjepa.datasets.recipe import DatasetRecipe, load_recipe
 from rjepa.datasets.versions import create_version, register_recipe
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.home import Home
-from tests.datasets.growing import CREATED, first_version, make, register_more, register_rows
+from tests.datasets.growing import CREATED, first_version, make, register_more, register_rows, second_version
 from tests.datasets.test_building import modified
 
 
@@ -20,10 +20,7 @@ from tests.datasets.test_building import modified
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """v0.1.0, and v0.2.0 that adds to it; read only."""
     home = Home(tmp_path_factory.mktemp("grown"))
-    first_version(home)
-    register_more(home)
-    create_version(home, "v0.2.0", parent="v0.1.0", adds=["more"])
-    make(home, "v0.2.0")
+    second_version(home)
     return home
 
 

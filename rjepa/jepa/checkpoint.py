@@ -19,11 +19,11 @@ from rjepa.errors import CorruptError, NotFoundError
 from rjepa.files import atomic_path, sha256_file
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.model import RJepa, build_model
+from rjepa.jepa.optimizer import Optimizers
 
 MODEL_FILE: Final = "model.safetensors"
 TRAINING_FILE: Final = "training.safetensors"
 _FORMAT: Final = "rjepa-model-1"
-_MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
 _CURE: Final = "delete its folder and materialise rjepa_checkpoint"
 
 
@@ -75,21 +75,22 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> RJepa:
 
 
 def save_training(
-    folder: Path, model: RJepa, optimizer: torch.optim.Optimizer, generator: torch.Generator, state: TrainingState
+    folder: Path, model: RJepa, optimizers: Optimizers, generator: torch.Generator, state: TrainingState
 ) -> None:
-    """Atomically write weights, optimiser moments, random state and the run's own counters."""
+    """Atomically write weights, the optimisers' moments, random state and the run's own counters."""
     tensors = {f"model.{name}": tensor for name, tensor in _on_cpu(model.state_dict()).items()}
     for name, parameter in model.named_parameters():
-        for moment, tensor in _on_cpu(optimizer.state.get(parameter, {})).items():
-            tensors[f"optimizer.{moment}.{name}"] = tensor
+        for optimizer in optimizers:
+            for moment, tensor in _on_cpu(optimizer.state.get(parameter, {})).items():
+                tensors[f"optimizer.{moment}.{name}"] = tensor
     tensors["random"] = generator.get_state()
     _save(folder / TRAINING_FILE, tensors, vars(state))
 
 
 def load_training(
-    folder: Path, fingerprint: str, model: RJepa, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    folder: Path, fingerprint: str, model: RJepa, optimizers: Optimizers, generator: torch.Generator
 ) -> TrainingState | None:
-    """Fill model, optimiser and generator from a checkpoint of the same run; None if there is none.
+    """Fill model, optimisers and generator from a checkpoint of the same run; None if there is none.
 
     A checkpoint of another config or other data is not an error: the new run starts over and replaces it.
 
@@ -104,11 +105,17 @@ def load_training(
         if about["fingerprint"] != fingerprint:
             return None
         model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
-        for name, parameter in model.named_parameters():
-            if f"optimizer.step.{name}" in tensors:
-                moments = {moment: tensors[f"optimizer.{moment}.{name}"] for moment in _MOMENTS}
-                # AdamW keeps its step counter where the parameter is when fused, as it is here on every device.
-                optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        moments: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer."):
+                moment, owner = name.removeprefix("optimizer.").split(".", 1)
+                moments.setdefault(owner, {})[moment] = tensor
+        for optimizer in optimizers:
+            for parameter in (each for group in optimizer.param_groups for each in group["params"]):
+                if found := moments.get(names[parameter]):
+                    # AdamW keeps its step counter where the parameter is when fused, as it is here on every device.
+                    optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in found.items()}
         generator.set_state(tensors["random"])
         return TrainingState(**about)
     except (KeyError, TypeError, RuntimeError) as error:

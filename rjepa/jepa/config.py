@@ -71,12 +71,15 @@ class LossConfig(_Part):
 
 
 class OptimConfig(_Part):
-    """AdamW with warm-up and cosine, a rising weight decay, and the EMA of the target encoder."""
+    """Muon and AdamW with warm-up and cosine, a rising weight decay, and the EMA of the target encoder."""
 
     updates: int = Field(900, ge=0)
     batch_size: int = Field(256, ge=2)
     negatives: int = Field(128, ge=1, description="wrong chains an update, where negatives are used")
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0, description="of AdamW")
+    matrix_rate: float | None = Field(
+        0.02, gt=0, description="of Muon, for the matrices inside; None: AdamW trains them too"
+    )
     final_rate: float = Field(0.02, ge=0, le=1, description="last learning rate, as a share of the highest")
     warmup: float = Field(0.05, ge=0, le=1, description="share of the updates")
     weight_decay: tuple[float, float] = (0.02, 0.1)

@@ -9,13 +9,12 @@ _LONG_RUN: Final = 10_000
 """Updates from which the target may end frozen: in a short run a momentum near 1 would leave it at its start."""
 
 
-def learning_rate(config: OptimConfig, update: int) -> float:
-    """Linear warm-up, then a cosine down to `final_rate` of the highest rate."""
+def schedule(config: OptimConfig, update: int) -> float:
+    """The share of the highest learning rate: a linear warm-up, then a cosine down to `final_rate`."""
     warmup = max(1, round(config.warmup * config.updates))
     if update < warmup:
-        return config.learning_rate * (update + 1) / warmup
-    share = (update - warmup) / max(1, config.updates - warmup)
-    return config.learning_rate * _cosine(1.0, config.final_rate, share)
+        return (update + 1) / warmup
+    return _cosine(1.0, config.final_rate, (update - warmup) / max(1, config.updates - warmup))
 
 
 def weight_decay(config: OptimConfig, update: int) -> float:

@@ -24,7 +24,7 @@ from rjepa.jepa.distributed import ALONE, Processes
 from rjepa.jepa.identity import fingerprint_of
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.objective import objective
-from rjepa.jepa.optimizer import make_optimizer, set_rates
+from rjepa.jepa.optimizer import Optimizers, make_optimizers, set_rates
 from rjepa.jepa.schedules import momentum
 from rjepa.jepa.tracking import Tracker, Tracking
 from rjepa.latents.normalizer import Normalizer
@@ -63,7 +63,7 @@ class _Run:
     """What a loop works with."""
 
     model: RJepa
-    optimizer: torch.optim.Optimizer
+    optimizers: Optimizers
     generator: torch.Generator
     data: Assembler
     held_out: Assembler
@@ -110,12 +110,12 @@ def train(
     if processes.first:
         remove_temporary(folder)
     model = build_model(config, train.width, names).to(device)
-    optimizer = make_optimizer(model, config.optim)
+    optimizers = make_optimizers(model, config.optim)
     generator = torch.Generator().manual_seed(config.seed)
-    state = load_training(folder, fingerprint, model, optimizer, generator)
+    state = load_training(folder, fingerprint, model, optimizers, generator)
     state = state or TrainingState(fingerprint, 0, 0.0, [], [], [])
     processes.check_equal(fingerprint, state.update)
-    run = _Run(model, optimizer, generator, data, held_out, sampler, folder, processes)
+    run = _Run(model, optimizers, generator, data, held_out, sampler, folder, processes)
     tracker = (tracking or Tracking()).start(folder, fingerprint, config, enabled=processes.first)
     with tracker:
         with processes.sharing(model):
@@ -158,7 +158,7 @@ def _loop(run: _Run, state: TrainingState, progress: Progress, tracker: Tracker)
                 state.fingerprint, done, time.monotonic() - started, state.curve, window, state.validation
             )
             if run.processes.first:
-                save_training(run.folder, model, run.optimizer, run.generator, state)
+                save_training(run.folder, model, run.optimizers, run.generator, state)
         progress(done, optim.updates, note)
     return state
 
@@ -171,11 +171,12 @@ def _update(run: _Run, update: int) -> dict[str, float]:
     entry = {name: float(value.detach()) for name, value in terms.items()}
     _check_finite(entry["total"], update)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    run.optimizer.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     run.processes.backward(terms["total"], trainable)
     norm = torch.nn.utils.clip_grad_norm_(trainable, optim.clip)
-    set_rates(run.optimizer, optim, update)
-    run.optimizer.step()
+    set_rates(run.optimizers, optim, update)
+    for optimizer in run.optimizers:
+        optimizer.step()
     model.update_target(momentum(optim, update))
     return {**entry, "gradient_norm": float(norm)}
 

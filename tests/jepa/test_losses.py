@@ -5,7 +5,7 @@ import torch
 
 from rjepa.jepa import losses
 from rjepa.jepa.config import OptimConfig
-from rjepa.jepa.schedules import learning_rate, momentum, weight_decay
+from rjepa.jepa.schedules import momentum, schedule, weight_decay
 
 
 def test_latent_error_is_the_mean_absolute_difference() -> None:
@@ -50,10 +50,10 @@ def test_rank_term_weighs_both_classes_alike() -> None:
 
 
 def test_schedules_start_and_end_where_the_config_says() -> None:
-    config = OptimConfig(updates=1000, learning_rate=1.0, warmup=0.1, final_rate=0.01, weight_decay=(0.02, 0.1))
-    assert learning_rate(config, 0) == pytest.approx(0.01)
-    assert learning_rate(config, 99) == 1.0
-    assert learning_rate(config, 1000) == pytest.approx(0.01)
+    config = OptimConfig(updates=1000, warmup=0.1, final_rate=0.01, weight_decay=(0.02, 0.1))
+    assert schedule(config, 0) == pytest.approx(0.01)
+    assert schedule(config, 99) == 1.0
+    assert schedule(config, 1000) == pytest.approx(0.01)
     assert (weight_decay(config, 0), weight_decay(config, 1000)) == (pytest.approx(0.02), pytest.approx(0.1))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 Int64 = npt.NDArray[np.int64]
 
-_LEAST_FILLED = 0.75
+_LEAST_FILLED = 0.5
 """Share of its group's longest that a row's tokens must reach: attention pays for padding, and for every group."""
 
 

@@ -28,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         StorageError: the folder cannot be written or the disk is full. Nothing is left behind.
     """
     _make_folder(path.parent)
-    with _storage_errors(path):
+    with storage_errors(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         os.close(handle)
         temporary = Path(name)
@@ -50,7 +50,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     folders that are read while they are replaced are named by content and pointed at (see `rjepa.releases`).
     """
     _make_folder(path.parent)
-    with _storage_errors(path):
+    with storage_errors(path):
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             yield temporary
@@ -130,7 +130,7 @@ def fsync(path: Path) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    with _storage_errors(folder):
+    with storage_errors(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except FileNotFoundError as error:
@@ -139,7 +139,12 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk and a forbidden folder into errors that name `path`.
+
+    Raises:
+        StorageError: instead of the system's own error.
+    """
     try:
         yield
     except OSError as error:

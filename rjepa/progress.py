@@ -11,3 +11,12 @@ class Progress(Protocol):
 
 def silent(done: int, total: int, note: str = "") -> None:
     """The default: report nothing."""
+
+
+def time_left(seconds: float) -> str:
+    """A note's words for the time that is left: "40 s left", "12 min left", "3.5 h left"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s left"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min left"
+    return f"{seconds / 3600:.1f} h left"

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from rjepa import tables
 from rjepa.errors import CorruptError, NotFoundError
 from rjepa.schemas import Candidate, ChainOfThought, Problem
-from rjepa.tables import arrow_schema, read_columns, read_records, write_records
+from rjepa.tables import arrow_schema, read_columns, read_records, read_rows, scan_columns, to_records, write_records
 
 PROBLEM = Problem(
     problem_id="p", domain="math", source="test", statement="1 + 1?", answer_gold="2", meta={"spec": [1, {"a": None}]}
@@ -62,3 +64,21 @@ def test_columns_are_read_from_several_files_and_others_left(tmp_path: Path) -> 
     write_records(tmp_path / "problems.parquet", Problem, [PROBLEM])
     with pytest.raises(CorruptError, match="problems.parquet"):
         read_columns([tmp_path / "problems.parquet"], ChainOfThought, ["cot_id"])
+
+
+def test_rows_are_found_by_their_place_over_several_files_in_the_order_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_GROUP_ROWS", 4)
+    monkeypatch.setattr(tables, "_SCANNED_ROWS", 3)
+    problems = [PROBLEM.model_copy(update={"problem_id": str(index)}) for index in range(23)]
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    write_records(paths[0], Problem, problems[:10])
+    write_records(paths[1], Problem, problems[10:])
+    places = np.array([22, 0, 9, 10, 9, 3])
+    assert to_records(Problem, read_rows(paths, Problem, places)) == [problems[place] for place in places]
+    assert read_rows(paths, Problem, np.array([], dtype=np.int64)).num_rows == 0
+    with pytest.raises(CorruptError, match="23 rows, row 23"):
+        read_rows(paths, Problem, np.array([23]))
+    scanned = [name for batch in scan_columns(paths, Problem, ["problem_id"], 4) for name in batch[0].to_pylist()]
+    assert scanned == [problem.problem_id for problem in problems]

@@ -130,10 +130,20 @@ def _verdicts(paths: list[Path]) -> tuple[int, int]:
     return sum(column.null_count for column in columns), sum(pc.sum(column).as_py() or 0 for column in columns)
 
 
-def _load(home: Home, dataset: str, stage: Stage, model: type[Record]) -> list[Record]:
+def stage_paths(home: Home, dataset: str, stage: Stage) -> list[Path]:
+    """The files that hold a stage's records, in order.
+
+    Raises:
+        NotFoundError: no such dataset, or the stage is not made yet.
+        CorruptError: a part is gone.
+    """
     if not (home.dataset(dataset) / stage.file).exists():
         load_recipe(home, dataset)  # an unknown dataset is told apart from one that is not made yet
         raise NotFoundError(
             f"dataset {dataset} has no {stage.file} yet", cure=f"run `rjepa backfill --llm tiny-a --dataset {dataset}`"
         )
-    return [record for path in part_paths(home, dataset, stage.name) for record in read_records(path, model)]
+    return part_paths(home, dataset, stage.name)
+
+
+def _load(home: Home, dataset: str, stage: Stage, model: type[Record]) -> list[Record]:
+    return [record for path in stage_paths(home, dataset, stage) for record in read_records(path, model)]

@@ -1,10 +1,12 @@
-"""From chains of text to one vector a segment: the student cut at its layer, batches of chains of about one length.
+"""From chains of text to one vector a segment: the student cut at its layer, many chains in one forward.
 
-Nothing is read or written here; shards of what comes out live in `rjepa.latents.shards`.
+What chains of a problem begin with, the prompt first of all, is read once (`rjepa.students.packing`), where the
+architecture allows it. All is computed in the student's own precision (`dtype` of its record), which is a part of its
+fingerprint. Nothing is read or written here; shards of what comes out live in `rjepa.latents.shards`.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +15,17 @@ import torch
 
 from rjepa.progress import Progress, silent
 from rjepa.students.loading import Student
+from rjepa.students.packing import pack, shared_length
 from rjepa.students.pooling import pool_segments, to_float16
 from rjepa.students.prompts import encode_prompts, render_prompt
 from rjepa.students.segmentation import segment_many, sentence_ids
 
-_TOKENS_A_BATCH = 2048
-"""Padded tokens in one forward. On the CPU larger batches leave the cache (8192: 0.8 times as fast with tiny-a) and
-smaller ones cost calls (512: 0.8 times)."""
+_TOKENS_A_BATCH_CPU = 2048
+"""Tokens read in one forward. Larger batches leave the cache (8192: 0.8 times as fast with tiny-a), smaller ones cost
+calls (512: 0.8 times)."""
+
+_TOKENS_A_BATCH = 32_768
+"""On every other device, which a batch of the size above would leave idle."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,23 @@ class ChainLatents:
         return int(self.boundaries[-1])
 
 
+@dataclass(frozen=True)
+class _Text:
+    """A chain after its prompt: which it is, its tokens, and int64 [segments + 1], where segments begin."""
+
+    index: int
+    statement: str
+    ids: list[int]
+    boundaries: npt.NDArray[np.int64]
+
+
 @torch.inference_mode()
 def extract_latents(
     student: Student,
     statements: Sequence[str],
     chains: Sequence[str],
     *,
-    tokens_a_batch: int = _TOKENS_A_BATCH,
+    tokens_a_batch: int | None = None,
     progress: Progress = silent,
 ) -> list[ChainLatents | None]:
     """Latents of each chain's text after its statement's prompt; None for a chain longer than the context.
@@ -55,43 +71,108 @@ def extract_latents(
     """
     if len(statements) != len(chains):
         raise ValueError(f"expected a chain for each statement, got {len(statements)} and {len(chains)}")
-    prompt_format = student.record.prompt
-    distinct = list(dict.fromkeys(statements))
-    rendered = [render_prompt(student.tokenizer, prompt_format, statement) for statement in distinct]
-    prompt_ids = dict(zip(distinct, encode_prompts(student.tokenizer, prompt_format, rendered), strict=True))
-    encoded = segment_many(student.tokenizer, [prompt_ids[statement] for statement in statements], list(chains))
-    fits = [index for index, (ids, _) in enumerate(encoded) if 0 < len(ids) <= student.context_length]
-    fits.sort(key=lambda index: len(encoded[index][0]), reverse=True)
+    budget = tokens_a_batch or (_TOKENS_A_BATCH_CPU if student.device.type == "cpu" else _TOKENS_A_BATCH)
+    texts = [text for text in _encode(student, statements, chains) if 0 < len(text.ids) <= student.context_length]
     results: list[ChainLatents | None] = [None] * len(chains)
-    started, tokens, done = time.monotonic(), 0, len(chains) - len(fits)
-    while done < len(chains):
-        first = done - (len(chains) - len(fits))
-        longest = len(encoded[fits[first]][0])
-        batch = fits[first : first + max(1, tokens_a_batch // longest)]
-        for index, latents in zip(batch, _encode_batch(student, [encoded[index] for index in batch]), strict=True):
-            results[index] = latents
+    started, tokens, done = time.monotonic(), 0, len(chains) - len(texts)
+    for batch in _packed_batches(texts, budget) if student.shares_prefix else _padded_batches(texts, budget):
+        states = _packed_states(student, batch) if student.shares_prefix else _padded_states(student, batch)
+        for text, latents in zip(batch, _pool_batch(student, states, batch), strict=True):
+            results[text.index] = latents
             tokens += latents.tokens
         done += len(batch)
         progress(done, len(chains), f"{tokens / (time.monotonic() - started):.0f} tokens/s")
     return results
 
 
-def _encode_batch(student: Student, batch: list[tuple[list[int], npt.NDArray[np.int64]]]) -> list[ChainLatents]:
-    """Encode chains of about one length together. Padding stands on the right, where a causal model never reads it."""
-    longest = max(len(ids) for ids, _ in batch)
+def _encode(student: Student, statements: Sequence[str], chains: Sequence[str]) -> list[_Text]:
+    """Tokens of every chain after its prompt, in two calls to the tokenizer."""
+    distinct = list(dict.fromkeys(statements))
+    rendered = [render_prompt(student.tokenizer, student.record.prompt, statement) for statement in distinct]
+    encoded = encode_prompts(student.tokenizer, student.record.prompt, rendered)
+    prompts = dict(zip(distinct, encoded, strict=True))
+    segmented = segment_many(student.tokenizer, [prompts[statement] for statement in statements], list(chains))
+    return [
+        _Text(index, statement, *parts)
+        for index, (statement, parts) in enumerate(zip(statements, segmented, strict=True))
+    ]
+
+
+def _packed_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:
+    """Chains of a problem together, sorted so that neighbours share most; problems of about one length together.
+    `budget` counts tokens that are read, not those that are shared."""
+    longest: dict[str, int] = {}
+    for text in texts:
+        longest[text.statement] = max(longest.get(text.statement, 0), len(text.ids))
+    batch: list[_Text] = []
+    held = 0
+    for text in sorted(texts, key=lambda text: (-longest[text.statement], text.statement, text.ids)):
+        new = len(text.ids) - (shared_length(batch[-1].ids, text.ids) if batch else 0)
+        if batch and held + new > budget:
+            yield batch
+            batch, held, new = [], 0, len(text.ids)
+        batch.append(text)
+        held += new
+    if batch:
+        yield batch
+
+
+def _padded_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:
+    """Chains of about one length together. `budget` counts padding."""
+    ordered = sorted(texts, key=lambda text: -len(text.ids))
+    while ordered:
+        count = max(1, budget // len(ordered[0].ids))
+        yield ordered[:count]
+        ordered = ordered[count:]
+
+
+def _packed_states(student: Student, batch: list[_Text]) -> torch.Tensor:
+    """[tokens, hidden size]: the states of all chains end to end, each distinct beginning read once."""
+    packed = pack([text.ids for text in batch], student.device)
+    output = student.encoder(
+        input_ids=packed.input_ids,
+        position_ids=packed.positions,
+        # A mask of four dimensions is handed on as it is: what a token sees is decided by the packing.
+        attention_mask=packed.input_ids.new_ones(1, 1, 1, 1, dtype=torch.bool),
+        packed=packed,
+        use_cache=False,
+    )
+    return output.last_hidden_state[0, torch.from_numpy(np.concatenate(packed.paths)).to(student.device)]
+
+
+def _padded_states(student: Student, batch: list[_Text]) -> torch.Tensor:
+    """[tokens, hidden size]: as `_packed_states`, for any causal model. Padding stands on the right, where nothing
+    reads it."""
+    longest = max(len(text.ids) for text in batch)
     input_ids = torch.full((len(batch), longest), student.pad_id)
-    for row, (ids, _) in enumerate(batch):
-        input_ids[row, : len(ids)] = torch.tensor(ids)
+    for row, text in enumerate(batch):
+        input_ids[row, : len(text.ids)] = torch.tensor(text.ids)
     states = student.encoder(input_ids=input_ids.to(student.device), use_cache=False).last_hidden_state
-    lengths = [len(ids) for ids, _ in batch]
-    flat = torch.cat([states[row, :length] for row, length in enumerate(lengths)])
-    content = student.pieces.has_content[np.concatenate([ids for ids, _ in batch])]
-    segments = _pool(student, flat, content, lengths, [bounds[:-1] for _, bounds in batch])
-    # The last "sentence" is the chain, which is not wanted here.
-    inner = [np.append(sentence_ids(student.pieces, ids[: bounds[1]])[:-1], bounds[1]) for ids, bounds in batch]
-    sentences = [part[:-1] for part in _pool(student, flat, content, lengths, inner)]
-    bounds = [bounds for _, bounds in batch]
-    return [ChainLatents(*parts) for parts in zip(segments, bounds, sentences, strict=True)]
+    return torch.cat([states[row, : len(text.ids)] for row, text in enumerate(batch)])
+
+
+def _pool_batch(student: Student, states: torch.Tensor, batch: list[_Text]) -> list[ChainLatents]:
+    """Segments of every chain, and the sentences of every problem once, from the states of all chains end to end."""
+    lengths = [len(text.ids) for text in batch]
+    firsts = (np.cumsum(lengths) - lengths).tolist()
+    content = student.pieces.has_content[np.concatenate([text.ids for text in batch])]
+    segments = _pool(student, states, content, lengths, [text.boundaries[:-1] for text in batch])
+    prompts = {text.statement: (first, int(text.boundaries[1])) for first, text in zip(firsts, batch, strict=True)}
+    tokens = np.concatenate([first + np.arange(size) for first, size in prompts.values()])
+    ids = {text.statement: text.ids[: text.boundaries[1]] for text in batch}
+    starts = [sentence_ids(student.pieces, ids[statement])[:-1] for statement in prompts]
+    pooled = _pool(
+        student,
+        states[torch.from_numpy(tokens).to(states.device)],
+        content[tokens],
+        [size for _, size in prompts.values()],
+        starts,
+    )
+    sentences = dict(zip(prompts, pooled, strict=True))
+    return [
+        ChainLatents(latents, text.boundaries, sentences[text.statement])
+        for latents, text in zip(segments, batch, strict=True)
+    ]
 
 
 def _pool(

@@ -5,8 +5,8 @@ shards lie on disk is `rjepa.latents.store`; how text becomes latents is `rjepa.
 """
 
 import time
-from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,25 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from rjepa.chains import render_chain
-from rjepa.datasets.reading import load_chains, load_problems
 from rjepa.errors import InvalidInputError
 from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.latents.extraction import ChainLatents, extract_latents
+from rjepa.latents.plan import Pair, ShardInput, plan_shards
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.store import FORMAT, ShardStore, map_tensors
-from rjepa.progress import Progress, silent
+from rjepa.progress import Progress, silent, time_left
 from rjepa.schemas import ChainOfThought, LatentSequence, Problem, Split
 from rjepa.stages import StageReport
 from rjepa.students.loading import Student
 from rjepa.tables import read_columns
 
-SHARD_CHAINS = 1000
-"""Chains a shard: what a killed build may lose, and what is held in memory at once."""
+SHARD_CHAINS = 10_000
+"""Chains a shard: what a killed build may lose."""
+
+_PIECE_CHAINS = 500
+"""Chains that are encoded before their latents are written: what is held in memory. Enough to find chains of about one
+length among them."""
 
 _COLUMNS = ("problem_id", "cot_id", "domain", "split", "segments", "first_error_segment")
 
@@ -60,28 +64,28 @@ def build_latents(
     """
     if shard_size < 1:
         raise ValueError(f"shard_size must be positive, got {shard_size}")
-    problems = {problem.problem_id: problem for problem in load_problems(home, dataset)}
-    pairs, skipped = _usable(problems, load_chains(home, dataset), splits)
-    if not pairs:
+    plan = plan_shards(home, dataset, splits, shard_size)
+    total = len(plan.chains)
+    if not total:
         raise InvalidInputError(
             f"dataset {dataset} has no judged chain with a step in {', '.join(splits)}",
             cure="give its problems worked solutions (steps), or choose another dataset",
         )
     store = _store(home, student.record.llm_tag, dataset)
     store.clean()
-    receipts, reused, started, encoded = [], 0, time.monotonic(), 0
-    for number, first in enumerate(range(0, len(pairs), shard_size)):
-        part = pairs[first : first + shard_size]
-        key = _key(student, part)
+    receipts, reused, encoded = [], 0, 0
+    pace = _Pace(progress, total)
+    for number in range(len(plan)):
+        shard = plan.shard(number)
+        key = _key(student, shard)
         receipt = store.finished(number, key)
         if receipt is None:
-            receipt = _write_shard(store, student, number, key, part, _offset(progress, first, len(pairs)))
+            receipt = _write_shard(store, student, number, key, shard, pace)
             encoded += receipt["counts"]["tokens"]
         else:
             reused += 1
+            pace.found(len(shard))
         receipts.append(receipt)
-        progress(first + len(part), len(pairs))
-    seconds = time.monotonic() - started
     manifest = store.publish(_identity(student, dataset), receipts)
     return StageReport(
         manifest["data_version"],
@@ -94,9 +98,9 @@ def build_latents(
             "megabytes": round(sum(receipt["rows"] for receipt in receipts) * student.width * 2 / 1e6, 1),
             "shards": len(receipts),
             "shards_reused": reused,
-            "tokens_per_second": round(encoded / seconds) if encoded else 0,
+            "tokens_per_second": round(encoded / pace.seconds) if encoded else 0,
             "skipped_too_long": sum(receipt["counts"]["too_long"] for receipt in receipts),
-            **{f"skipped_{reason}": skipped[reason] for reason in ("no_steps", "no_verdict")},
+            **{f"skipped_{reason}": plan.skipped[reason] for reason in ("no_steps", "no_verdict")},
         },
     )
 
@@ -164,32 +168,17 @@ def _store(home: Home, llm_tag: str, dataset: str) -> ShardStore[LatentRow]:
     )
 
 
-def _usable(
-    problems: dict[str, Problem], chains: list[ChainOfThought], splits: Sequence[Split]
-) -> tuple[list[tuple[Problem, ChainOfThought]], Counter[str]]:
-    pairs, skipped = [], Counter[str]()
-    for chain in chains:
-        problem = problems[chain.problem_id]
-        if problem.split not in splits:
-            continue
-        if not chain.steps:
-            skipped["no_steps"] += 1
-        elif chain.is_valid is None:
-            skipped["no_verdict"] += 1
-        else:
-            pairs.append((problem, chain))
-    # Split after split, so that each is one run of rows, which need not be copied to be trained on.
-    pairs.sort(key=lambda pair: splits.index(pair[0].split))
-    return pairs, skipped
-
-
-def _key(student: Student, pairs: list[tuple[Problem, ChainOfThought]]) -> str:
-    inputs = [
-        [c.cot_id, p.problem_id, p.statement, p.domain, p.subdomain, p.split, c.steps, c.final_answer, c.is_valid]
-        + [c.first_error_step]
-        for p, c in pairs
-    ]
-    return sha256_json([FORMAT, student.fingerprint, inputs])
+def _key(student: Student, shard: ShardInput) -> str:
+    """A hash of all that a shard is made from."""
+    digest = sha256(sha256_json([FORMAT, student.fingerprint]).encode())
+    for piece in shard.pieces(_PIECE_CHAINS):
+        inputs = [
+            [c.cot_id, p.problem_id, p.statement, p.domain, p.subdomain, p.split, c.steps, c.final_answer, c.is_valid]
+            + [c.first_error_step]
+            for p, c in piece
+        ]
+        digest.update(sha256_json(inputs).encode())
+    return digest.hexdigest()
 
 
 def _identity(student: Student, dataset: str) -> dict[str, Any]:
@@ -206,32 +195,41 @@ def _identity(student: Student, dataset: str) -> dict[str, Any]:
 
 
 def _write_shard(
-    store: ShardStore[LatentRow],
-    student: Student,
-    number: int,
-    key: str,
-    pairs: list[tuple[Problem, ChainOfThought]],
-    progress: Progress,
+    store: ShardStore[LatentRow], student: Student, number: int, key: str, shard: ShardInput, pace: "_Pace"
 ) -> dict[str, Any]:
-    texts = [render_chain(chain.steps, chain.final_answer) for _, chain in pairs]
-    extracted = extract_latents(student, [problem.statement for problem, _ in pairs], texts, progress=progress)
-    kept = [(*pair, found) for pair, found in zip(pairs, extracted, strict=True) if found is not None]
-    rows = [_row(student, problem, chain, found) for problem, chain, found in kept]
-    # Chains of one problem share its sentences.
-    prompts = {problem.problem_id: found.sentences for problem, _, found in kept}
-    numbers = {problem_id: number for number, problem_id in enumerate(prompts)}
-    tensors = {
-        "latents": _join([found.latents for _, _, found in kept], student.width),
-        "sentences": _join(list(prompts.values()), student.width),
-        "sentence_counts": np.array([len(rows) for rows in prompts.values()], dtype=np.int64),
-        "prompt_of": np.array([numbers[problem.problem_id] for problem, _, _ in kept], dtype=np.int64),
-    }
-    counts = {
-        "tokens": sum(row.tokens for row in rows),
-        "wrong": sum(row.first_error_segment >= 0 for row in rows),
-        "too_long": len(pairs) - len(kept),
-    }
-    return store.write(number, key, tensors, rows, counts)
+    """Encode and write one shard, a piece at a time."""
+    counts = {"tokens": 0, "wrong": 0, "too_long": 0}
+    prompts: dict[str, int] = {}
+    with store.writing() as writer:
+        for piece in shard.pieces(_PIECE_CHAINS):
+            kept = _encode(student, piece, pace)
+            rows = [_row(student, problem, chain, found) for problem, chain, found in kept]
+            # Chains of one problem share its sentences.
+            new = {p.problem_id: found.sentences for p, _, found in kept if p.problem_id not in prompts}
+            prompts |= {problem_id: len(prompts) + place for place, problem_id in enumerate(new)}
+            tensors = {
+                "latents": _join([found.latents for _, _, found in kept], student.width),
+                "sentences": _join(list(new.values()), student.width),
+                "sentence_counts": np.array([len(rows) for rows in new.values()], dtype=np.int64),
+                "prompt_of": np.array([prompts[problem.problem_id] for problem, _, _ in kept], dtype=np.int64),
+            }
+            writer.append(tensors, rows)
+            counts["tokens"] += sum(row.tokens for row in rows)
+            counts["wrong"] += sum(row.first_error_segment >= 0 for row in rows)
+            counts["too_long"] += len(piece) - len(kept)
+        receipt = writer.finish(number, key, counts)
+    pace.written()
+    return receipt
+
+
+def _encode(
+    student: Student, piece: list[Pair], pace: "_Pace"
+) -> list[tuple[Problem, ChainOfThought, ChainLatents]]:
+    """The chains of a piece that fit the student's context, each with its latents."""
+    texts = [render_chain(chain.steps, chain.final_answer) for _, chain in piece]
+    extracted = extract_latents(student, [problem.statement for problem, _ in piece], texts, progress=pace.working)
+    pace.encoded(len(piece))
+    return [(*pair, found) for pair, found in zip(piece, extracted, strict=True) if found is not None]
 
 
 def _prompt_of(store: ShardStore[LatentRow], manifest: dict[str, Any]) -> np.ndarray:
@@ -268,10 +266,35 @@ def _row(student: Student, problem: Problem, chain: ChainOfThought, found: Chain
     )
 
 
-def _offset(progress: Progress, first: int, total: int) -> Progress:
-    """Report a shard's progress as a part of the whole."""
+class _Pace:
+    """Reports the whole from its parts: chains done, tokens a second now, and the time left at the pace so far."""
 
-    def report(done: int, of: int, note: str = "") -> None:
-        progress(first + done, total, note)
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._started = time.monotonic()
+        self._done = self._encoded = 0
 
-    return report
+    @property
+    def seconds(self) -> float:
+        """Since the build began."""
+        return time.monotonic() - self._started
+
+    def found(self, chains: int) -> None:
+        """Chains of a shard that was whole already."""
+        self._done += chains
+        self._progress(self._done, self._total, "found")
+
+    def encoded(self, chains: int) -> None:
+        """A piece is encoded."""
+        self._done += chains
+        self._encoded += chains
+
+    def written(self) -> None:
+        """A shard is whole."""
+        self._progress(self._done, self._total)
+
+    def working(self, done: int, total: int, note: str = "") -> None:
+        """Progress within a piece."""
+        left = self._total - self._done - done
+        seconds = self.seconds * left / max(self._encoded + done, 1)
+        self._progress(self._done + done, self._total, f"{note}, {time_left(seconds)}")

@@ -5,21 +5,23 @@ after its last whole shard, and a build of the same inputs finds all of them. Wh
 `rjepa.latents.shards` and `rjepa.latents.rollouts`.
 """
 
+import contextlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save
+import pyarrow as pa
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
-from rjepa.files import atomic_path, read_json, remove_temporary, sha256_file, sha256_json, write_json
+from rjepa.files import read_json, remove_temporary, sha256_file, sha256_json, write_json
 from rjepa.latents.sets import Prompts
-from rjepa.tables import Record, write_records
+from rjepa.latents.writing import TensorSpool, tensor_spool
+from rjepa.tables import Record, arrow_schema, to_table, write_table
 
 MANIFEST = "manifest.json"
 FORMAT = 2
@@ -40,7 +42,7 @@ class ShardStore(Generic[Record]):
 
     def finished(self, number: int, key: str) -> dict[str, Any] | None:
         """The receipt of a shard that was made from these inputs and is intact; None where it must be made."""
-        path = self._path(number, "json")
+        path = self.path(number, "json")
         try:
             receipt = read_json(path)
             if receipt["key"] == key:
@@ -59,20 +61,15 @@ class ShardStore(Generic[Record]):
         counts: dict[str, int],
     ) -> dict[str, Any]:
         """Write one shard, its receipt last; the receipt is returned."""
-        tensor_path, table_path = self._path(number, "safetensors"), self._path(number, "parquet")
-        self._path(number, "json").unlink(missing_ok=True)
-        with atomic_path(tensor_path) as temporary:
-            temporary.write_bytes(save(tensors))
-        write_records(table_path, self.model, records)
-        receipt = {
-            "key": key,
-            "files": {path.name: sha256_file(path) for path in (tensor_path, table_path)},
-            "records": len(records),
-            "rows": len(tensors["latents"]),
-            "counts": counts,
-        }
-        write_json(self._path(number, "json"), receipt)
-        return receipt
+        with self.writing() as shard:
+            shard.append(tensors, records)
+            return shard.finish(number, key, counts)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator["ShardWriter[Record]"]:
+        """A shard to be appended to; nothing of it has a name before it is finished."""
+        with tensor_spool(self.folder) as tensors:
+            yield ShardWriter(self, tensors)
 
     def clean(self) -> None:
         """Remove what a killed writer left half-written."""
@@ -87,7 +84,7 @@ class ShardStore(Generic[Record]):
             number = int(receipt_path.stem.removeprefix("shard-"))
             if number >= len(receipts):
                 for suffix in ("json", "safetensors", "parquet"):
-                    self._path(number, suffix).unlink(missing_ok=True)
+                    self.path(number, suffix).unlink(missing_ok=True)
         return manifest
 
     def manifest(self, fingerprint: str | None = None) -> dict[str, Any]:
@@ -119,7 +116,7 @@ class ShardStore(Generic[Record]):
 
     def paths(self, manifest: dict[str, Any], suffix: str) -> list[Path]:
         """The shards' files of one kind, in order."""
-        return [self._path(number, suffix) for number in range(len(manifest["shards"]))]
+        return [self.path(number, suffix) for number in range(len(manifest["shards"]))]
 
     def latents(self, manifest: dict[str, Any]) -> npt.NDArray[np.float16]:
         """float16 [rows, width], the latents of all shards: one shard is mapped where it lies, several are joined."""
@@ -149,7 +146,8 @@ class ShardStore(Generic[Record]):
             file.flush()
             return np.memmap(file, dtype=np.float16, mode="r", shape=shape)
 
-    def _path(self, number: int, suffix: str) -> Path:
+    def path(self, number: int, suffix: str) -> Path:
+        """A file of one shard, whether it is there or not."""
         return self.folder / f"shard-{number:05d}.{suffix}"
 
     def _verify(self, receipt: dict[str, Any]) -> None:
@@ -163,6 +161,36 @@ class ShardStore(Generic[Record]):
                     f"a shard of the {self.what} is damaged: {path} has hash {found[:12]}, expected {expected[:12]}",
                     cure=f"{self.cure}: only this shard is made again",
                 )
+
+
+class ShardWriter(Generic[Record]):
+    """Takes a shard piece by piece: what it holds in memory are compact rows of the table."""
+
+    def __init__(self, store: ShardStore[Record], tensors: TensorSpool) -> None:
+        self._store, self.tensors = store, tensors
+        self._rows = [arrow_schema(store.model).empty_table()]
+
+    def append(self, tensors: Mapping[str, npt.NDArray[Any]], records: Sequence[Record]) -> None:
+        """Add rows to the tensors and records to the table."""
+        self.tensors.append(tensors)
+        self._rows.append(to_table(self._store.model, records))
+
+    def finish(self, number: int, key: str, counts: dict[str, int]) -> dict[str, Any]:
+        """Write the files under their names, the receipt last; the receipt is returned."""
+        store, table = self._store, pa.concat_tables(self._rows)
+        paths = store.path(number, "safetensors"), store.path(number, "parquet")
+        store.path(number, "json").unlink(missing_ok=True)
+        self.tensors.save(paths[0])
+        write_table(paths[1], table)
+        receipt = {
+            "key": key,
+            "files": {path.name: sha256_file(path) for path in paths},
+            "records": len(table),
+            "rows": self.tensors.rows("latents"),
+            "counts": counts,
+        }
+        write_json(store.path(number, "json"), receipt)
+        return receipt
 
 
 def map_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -17,6 +17,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from rjepa.students.packing import Packed, packed_attention
+
 FAST_ATTENTION = "rjepa_shared_prefix"
 
 _PLAIN_SOFTMAX = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -188,10 +190,14 @@ def _shared_prefix_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     shared_prefix: Cache | None = None,
+    packed: Packed | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one new token a row over its problem's prompt and its own tokens. query [R, N, 1, D], key and value
-    [R, M, own, D], attention_mask [P, 1, 1, T] added to the prompt's scores. Without a shared prefix: SDPA."""
+    [R, M, own, D], attention_mask [P, 1, 1, T] added to the prompt's scores. Without a shared prefix: that of packed
+    sequences, or SDPA."""
+    if packed is not None:
+        return packed_attention(query, key, value, packed, scaling), None
     if shared_prefix is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     layer = shared_prefix.layers[module.layer_idx]

@@ -1,5 +1,7 @@
 """Text to latents: truncated, batched, equal to the obvious way."""
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,50 @@ def test_batched_extraction_equals_one_chain_at_a_time_through_the_whole_model(k
             expected = pool_segments(states, boundaries, student.pieces.has_content[ids], student.record.poolings)
             assert latents.boundaries.tolist() == boundaries.tolist()
             np.testing.assert_allclose(latents.latents, expected.numpy(), atol=1e-2, rtol=2e-3)
+
+
+def many_chains(a_problem: int = 5) -> tuple[list[str], list[str]]:
+    """Several chains of each problem: some with the same first steps, two alike, one that is another's beginning."""
+    statements = [statement for statement in STATEMENTS for _ in range(a_problem)]
+    chains = [
+        chain
+        for right, wrong in zip(CHAINS, CHAINS[40:], strict=False)
+        for chain in (right, right, right[: right.index("Answer")], right + wrong, wrong)[:a_problem]
+    ]
+    return statements, chains[: len(statements)]
+
+
+def same(one: object, other: object) -> None:
+    np.testing.assert_allclose(one.latents, other.latents, atol=2e-3, rtol=2e-3)
+    np.testing.assert_allclose(one.sentences, other.sentences, atol=2e-3, rtol=2e-3)
+    assert one.boundaries.tolist() == other.boundaries.tolist()
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "llama"])
+def test_chains_that_share_their_beginning_have_the_latents_they_have_when_read_whole(
+    kind: str, tmp_path: Path
+) -> None:
+    student = open_tiny(Home(tmp_path / "home"), write_student(tmp_path / "model", kind))
+    assert student.shares_prefix
+    statements, chains = many_chains()
+    shared = extract_latents(student, statements, chains)
+    whole = extract_latents(replace(student, shares_prefix=False), statements, chains)
+    for one, other in zip(shared, whole, strict=True):
+        same(one, other)
+
+
+def test_latents_of_a_chain_do_not_depend_on_what_is_read_with_it(taught: Student) -> None:
+    statements, chains = many_chains()
+    pairs = list(zip(statements, chains, strict=True))
+    expected = extract_latents(taught, statements, chains)
+    random.Random(0).shuffle(pairs)
+    by_pair = dict(zip(zip(statements, chains, strict=True), expected, strict=True))
+    for budget in (1, 150, 100_000):
+        found = extract_latents(taught, [s for s, _ in pairs], [c for _, c in pairs], tokens_a_batch=budget)
+        for pair, latents in zip(pairs, found, strict=True):
+            same(latents, by_pair[pair])
+    (alone,) = extract_latents(taught, statements[3:4], chains[3:4])
+    same(alone, expected[3])
 
 
 def test_extraction_of_sampled_text_equals_what_was_captured(taught: Student) -> None:

@@ -29,7 +29,7 @@ from rjepa.latents.shards import build_latents
 from tests.students.tiny import open_tiny
 
 def progress(done, total, note=""):
-    if not note and done == 20:  # two shards of ten are whole
+    if (home.latents("tiny-test", "sums") / "shard-00001.json").exists():  # the third is being made
         os.kill(os.getpid(), signal.SIGKILL)
 
 home, student = Home(Path(sys.argv[1])), Path(sys.argv[2])
@@ -64,6 +64,28 @@ def test_a_built_set_holds_the_latents_of_every_judged_chain_of_train_and_valida
     (alone,) = extract_latents(taught, [known[kept[7].problem_id].statement], [text])
     np.testing.assert_allclose(found.chain(7), alone.latents, atol=1e-2, rtol=2e-3)
     np.testing.assert_allclose(found.sentences(7), alone.sentences, atol=1e-2, rtol=2e-3)
+
+
+def test_latents_do_not_depend_on_how_many_chains_are_held_at_once(
+    home: Home, taught: Student, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_latents(home, taught, DATASET)
+    whole = open_latents(home, TAG, DATASET)
+    (home.latents(TAG, DATASET) / "shard-00000.json").unlink()
+    monkeypatch.setattr("rjepa.latents.shards._PIECE_CHAINS", 3)
+    build_latents(home, taught, DATASET)
+    pieces = open_latents(home, TAG, DATASET)
+    assert pieces.chain_ids == whole.chain_ids
+    np.testing.assert_allclose(pieces.latents, whole.latents, atol=2e-3, rtol=2e-3)
+    np.testing.assert_array_equal(pieces.prompt_of, whole.prompt_of)
+    np.testing.assert_allclose(pieces.prompts.sentences, whole.prompts.sentences, atol=2e-3, rtol=2e-3)
+
+
+def test_progress_gives_a_rate_and_the_time_left(home: Home, taught: Student) -> None:
+    seen: list[tuple[int, int, str]] = []
+    build_latents(home, taught, DATASET, lambda d, t, note="": seen.append((d, t, note)), shard_size=10)
+    assert seen[-1][0] == seen[-1][1] and [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+    assert any("tokens/s, " in note and note.endswith(" left") for _, _, note in seen)
 
 
 def test_wrong_chains_are_kept_with_the_segment_of_their_first_error(home: Home, taught: Student) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from rjepa.latents import store
 from rjepa.latents.sets import LatentSet
-from rjepa.latents.store import ShardStore
+from rjepa.latents.store import ShardStore, map_tensors
 from rjepa.schemas import Problem
 
 
@@ -25,6 +26,27 @@ def test_joined_shards_are_equal_in_memory_and_in_a_file(
     assert not list(tmp_path.glob("tmp*")), "the file has no name that could be left behind"
     view = _set(joined).select([1, 2]).latents
     assert view.tolist() == joined[2:].tolist() and np.shares_memory(view, joined)
+
+
+def test_a_shard_that_grew_piece_by_piece_is_an_ordinary_safetensors_file(tmp_path: Path) -> None:
+    shards = ShardStore(tmp_path, Problem, "latents", "make them again")
+    pieces = [{"latents": np.full((rows, 3), rows, np.float16), "counts": np.array([rows])} for rows in (2, 0, 5)]
+    with shards.writing() as writer:
+        for piece in pieces:
+            writer.append(piece, [])
+        receipt = writer.finish(0, "key", {})
+    assert receipt["rows"] == 7 and shards.finished(0, "key") == receipt
+    for found in (load_file(tmp_path / "shard-00000.safetensors"), map_tensors(tmp_path / "shard-00000.safetensors")):
+        assert found["latents"].tolist() == np.concatenate([piece["latents"] for piece in pieces]).tolist()
+        assert found["counts"].tolist() == [2, 0, 5]
+    assert not list(tmp_path.glob("tmp*")) and not list(tmp_path.glob(".*"))
+
+
+def test_rows_of_another_width_are_refused(tmp_path: Path) -> None:
+    with ShardStore(tmp_path, Problem, "latents", "make them again").writing() as writer:
+        writer.append({"latents": np.zeros((1, 3), np.float16)}, [])
+        with pytest.raises(ValueError, match="latents holds F16"):
+            writer.append({"latents": np.zeros((1, 4), np.float16)}, [])
 
 
 def _set(latents: np.ndarray) -> LatentSet:

@@ -1,0 +1,131 @@
+"""Which chains of a dataset go into which shard, decided by row numbers alone: records are read a shard at a time.
+
+What is held of every chain is a few integers, however long its text is. Encoding and files of latents live in
+`rjepa.latents.shards`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rjepa.datasets.reading import stage_paths
+from rjepa.datasets.stages import PROBLEMS, VALIDATED_CHAINS
+from rjepa.errors import CorruptError
+from rjepa.home import Home
+from rjepa.schemas import ChainOfThought, Problem, Split
+from rjepa.tables import read_columns, read_rows, scan_columns, to_records
+
+Int64 = npt.NDArray[np.int64]
+Pair = tuple[Problem, ChainOfThought]
+
+_FAULTS = {1: "no_steps", 2: "no_verdict"}
+"""Why a chain is left out, by the code that stands for it."""
+
+
+@dataclass(frozen=True)
+class ShardInput:
+    """The chains of one shard and their problems, as compact tables. owner: int64 [chains], rows of `problems`."""
+
+    chains: pa.Table
+    problems: pa.Table
+    owner: Int64
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def pieces(self, size: int) -> Iterator[list[Pair]]:
+        """All of it as records, about `size` chains at a time."""
+        bounds = _cut(self.owner, size)
+        for first, last in zip(bounds, bounds[1:], strict=False):
+            rows, owner = np.unique(self.owner[first:last], return_inverse=True)
+            problems = to_records(Problem, self.problems.take(pa.array(rows)))
+            chains = to_records(ChainOfThought, self.chains.slice(first, last - first))
+            yield [(problems[row], chain) for row, chain in zip(owner, chains, strict=True)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Usable chains in the order of the shards, split after split, those of a problem together.
+
+    chains, problems: int64 [chains], rows of the dataset's files counted end to end. bounds: [shards + 1].
+    skipped: chains that are left out, by reason.
+    """
+
+    chain_paths: list[Path]
+    problem_paths: list[Path]
+    chains: Int64
+    problems: Int64
+    bounds: list[int]
+    skipped: Counter[str]
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def shard(self, number: int) -> ShardInput:
+        """Read what shard `number` is made from."""
+        part = slice(self.bounds[number], self.bounds[number + 1])
+        rows, owner = np.unique(self.problems[part], return_inverse=True)
+        return ShardInput(
+            chains=read_rows(self.chain_paths, ChainOfThought, self.chains[part]),
+            problems=read_rows(self.problem_paths, Problem, rows),
+            owner=owner.astype(np.int64),
+        )
+
+
+def plan_shards(home: Home, dataset: str, splits: Sequence[Split], shard_size: int) -> Plan:
+    """Shards of at most `shard_size` chains. A problem's chains are in one shard unless they are more than that.
+
+    Raises:
+        NotFoundError: the dataset or its chains are not made yet.
+        CorruptError: a chain's problem is not in the dataset.
+    """
+    problem_paths = stage_paths(home, dataset, PROBLEMS)
+    chain_paths = stage_paths(home, dataset, VALIDATED_CHAINS)
+    known = read_columns(problem_paths, Problem, ["problem_id", "split"])
+    ids = known["problem_id"].combine_chunks()
+    # Split after split, so that each is one run of rows, which need not be copied to be trained on.
+    split_of = pc.fill_null(pc.index_in(known["split"], pa.array(splits)), -1).to_numpy()
+    owner, fault = _chains(chain_paths, ids, dataset)
+    wanted = split_of[owner] >= 0
+    usable = np.flatnonzero(wanted & (fault == 0))
+    usable = usable[np.lexsort((owner[usable], split_of[owner[usable]]))].astype(np.int64)
+    problems = owner[usable].astype(np.int64)
+    skipped = Counter({reason: int((fault[wanted] == code).sum()) for code, reason in _FAULTS.items()})
+    return Plan(chain_paths, problem_paths, usable, problems, _cut(problems, shard_size), skipped)
+
+
+def _chains(paths: list[Path], ids: pa.Array, dataset: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8]]:
+    """Row of each chain's problem, and what makes a chain useless (0 for nothing)."""
+    owners, faults = [np.empty(0, dtype=np.int32)], [np.empty(0, dtype=np.int8)]
+    for batch in scan_columns(paths, ChainOfThought, ["problem_id", "steps", "is_valid"]):
+        owner = pc.index_in(batch["problem_id"], ids)
+        if owner.null_count:
+            lost = batch["problem_id"].filter(pc.is_null(owner))[0]
+            raise CorruptError(
+                f"dataset {dataset} has chains of problem {lost}, which it does not hold",
+                cure=f"materialise validated_chains of {dataset} again",
+            )
+        without_steps = pc.fill_null(pc.list_value_length(batch["steps"]), 0).to_numpy() == 0
+        without_verdict = pc.is_null(batch["is_valid"]).to_numpy(zero_copy_only=False)
+        owners.append(owner.to_numpy())
+        faults.append(np.select([without_steps, without_verdict], [1, 2], 0).astype(np.int8))
+    return np.concatenate(owners), np.concatenate(faults)
+
+
+def _cut(problems: Int64, size: int) -> list[int]:
+    """Where pieces of at most `size` chains begin, and the number of chains: between two problems, where it can be."""
+    bounds = [0]
+    while bounds[-1] < len(problems):
+        end = min(bounds[-1] + size, len(problems))
+        if end < len(problems) and problems[end] == problems[end - 1]:
+            before = end - int(np.argmax(problems[bounds[-1] : end][::-1] != problems[end]))
+            # argmax is 0 where all of the piece is one problem, which then has to be cut.
+            end = before if before > bounds[-1] else end
+        bounds.append(end)
+    return bounds

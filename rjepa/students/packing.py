@@ -1,0 +1,117 @@
+"""Read many token sequences in one forward, each distinct beginning once: packing, and attention over what is packed.
+
+Chains of a problem begin with the same prompt, and a corrupted or sampled chain often with the same steps as another.
+Tokens that two neighbouring sequences begin with are read once; all that is left lies end to end in one row without
+padding. Only attention sees sequences: it collects the keys of each one's path. For architectures whose attention is a
+plain causal softmax (`rjepa.students.decoding.can_share_prefix`).
+
+Legend: sequences B, packed tokens N, heads A, key heads M, head size D; of a group of rows: rows R, queries Q, keys S.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Int64 = npt.NDArray[np.int64]
+
+_LEAST_FILLED = 0.5
+"""Share of its group's longest that a row's tokens must reach: attention pays for padding, and for every group."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Sequences whose new tokens are of about one number. queries: int64 [R * Q], keys: int64 [R * S], both packed
+    places, padded by repeating one. mask: bool [R, 1, Q, S], which keys a query sees."""
+
+    queries: Tensor
+    keys: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Sequences as one row. input_ids, positions: int64 [1, N]. paths: int64 [length] for each sequence, the packed
+    place of each of its tokens. back: int64 [N], where in the groups' queries end to end a packed token is."""
+
+    input_ids: Tensor
+    positions: Tensor
+    paths: list[Int64]
+    groups: list[_Rows]
+    back: Tensor
+
+
+def shared_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """Number of tokens that both begin with."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return min(len(one), len(other))
+
+
+def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> Packed:
+    """Pack sequences of at least one token; each shares what it can with the one before it, so sort them first."""
+    ids: list[int] = []
+    paths: list[Int64] = []
+    known: list[int] = []
+    for index, sequence in enumerate(sequences):
+        shared = shared_length(sequences[index - 1], sequence) if index else 0
+        own = np.arange(len(ids), len(ids) + len(sequence) - shared)
+        paths.append(np.concatenate([paths[-1][:shared], own]) if shared else own)
+        known.append(shared)
+        ids.extend(sequence[shared:])
+    positions = np.zeros(len(ids), dtype=np.int64)
+    for path in paths:
+        positions[path] = np.arange(len(path))
+    groups, back = _group(paths, known, positions)
+    return Packed(
+        input_ids=torch.tensor([ids], device=device),
+        positions=torch.from_numpy(positions)[None].to(device),
+        paths=paths,
+        groups=[_Rows(*(part.to(device) for part in group)) for group in groups],
+        back=torch.from_numpy(back).to(device),
+    )
+
+
+def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scaling: float | None) -> Tensor:
+    """Causal attention [1, N, A, D] of every packed token over its sequence. query [1, A, N, D], key and value
+    [1, M, N, D]."""
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
+    outputs = []
+    for rows in packed.groups:
+        count = len(rows.mask)
+        parts = [
+            states[places].unflatten(0, (count, -1)).transpose(1, 2)
+            for states, places in ((query, rows.queries), (key, rows.keys), (value, rows.keys))
+        ]
+        found = F.scaled_dot_product_attention(*parts, attn_mask=rows.mask, scale=scaling, enable_gqa=True)
+        outputs.append(found.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)[packed.back][None]
+
+
+def _group(paths: list[Int64], known: list[int], positions: Int64) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Int64]:
+    """Queries, keys and mask of each group of rows, and where each packed token's query is."""
+    new = np.array([len(path) - shared for path, shared in zip(paths, known, strict=True)])
+    order = [int(row) for row in np.argsort(-new, kind="stable") if new[row]]
+    groups, back, placed, first = [], np.empty(len(positions), dtype=np.int64), 0, 0
+    while first < len(order):
+        most = int(new[order[first]])
+        members = [row for row in order[first:] if new[row] >= _LEAST_FILLED * most]
+        first += len(members)
+        longest = max(len(paths[row]) for row in members)
+        queries = np.stack([_padded(paths[row][known[row] :], most) for row in members])
+        keys = np.stack([_padded(paths[row], longest) for row in members])
+        for place, row in enumerate(members):
+            back[paths[row][known[row] :]] = placed + place * most + np.arange(new[row])
+        placed += queries.size
+        mask = np.arange(longest) <= positions[queries][:, None, :, None]
+        groups.append((torch.from_numpy(queries.ravel()), torch.from_numpy(keys.ravel()), torch.from_numpy(mask)))
+    return groups, back
+
+
+def _padded(places: Int64, length: int) -> Int64:
+    return np.concatenate([places, np.full(length - len(places), places[0])])

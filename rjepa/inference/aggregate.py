@@ -21,7 +21,13 @@ Features = Mapping[str, FloatArray]
 TAIL_SHARE: Final = 0.25
 """The last quarter of a chain: where the answer is put together. At least one token or segment."""
 
-ENERGY_FEATURES: Final = ("energy_sum", "energy_mean", "energy_max", "energy_tail")
+ENERGY_FLOOR: Final = 0.01
+"""Added before a logarithm: a step predicted to within rounding must not outweigh all others."""
+
+ENERGY_FEATURES: Final = ("energy_sum", "energy_mean", "energy_max", "energy_tail", "energy_log")
+"""`energy_log` is the mean of log energies: up to a constant, the negative log-likelihood of the steps where the size
+of each step's error is not known beforehand, so that one blurred step does not drown the others."""
+
 LOGPROB_FEATURES: Final = ("logprob_sum", "logprob_mean", "logprob_min", "logprob_tail")
 OTHER_FEATURES: Final = ("self_certainty", "tokens", "steps")
 FEATURES: Final = (*ENERGY_FEATURES, *LOGPROB_FEATURES, *OTHER_FEATURES)
@@ -49,6 +55,7 @@ def chain_features(candidates: Sequence[Candidate], energies: Sequence[npt.Array
         "energy_mean": energy.mean(),
         "energy_max": energy.reduce(np.maximum),
         "energy_tail": energy.tail_mean(),
+        "energy_log": energy.log_mean(ENERGY_FLOOR),
         "logprob_sum": logprob.sum(),
         "logprob_mean": logprob.mean(),
         "logprob_min": logprob.reduce(np.minimum),
@@ -81,6 +88,13 @@ class _Ragged:
 
     def mean(self) -> FloatArray:
         return self.sum() / np.maximum(self.lengths, 1)
+
+    def log_mean(self, floor: float) -> FloatArray:
+        """Mean of log(value + floor); values below 0 count as 0."""
+        if not self._starts.size:
+            return self._spread(self._values)
+        logs = np.log(np.maximum(self._values, 0.0) + floor)
+        return self._spread(np.add.reduceat(logs, self._starts)) / np.maximum(self.lengths, 1)
 
     def tail_mean(self) -> FloatArray:
         """Mean of the last `TAIL_SHARE` of each row, rounded up."""

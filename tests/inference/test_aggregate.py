@@ -32,6 +32,7 @@ def test_features_of_a_chain_are_those_computed_by_hand() -> None:
         "energy_mean": 7 / 3,
         "energy_max": 4.0,
         "energy_tail": 2.0,  # the last quarter of three segments, rounded up, is one
+        "energy_log": (math.log(1.01) + math.log(4.01) + math.log(2.01)) / 3,
         "logprob_sum": -10.5,
         "logprob_mean": -2.1,
         "logprob_min": -4.0,

@@ -74,6 +74,9 @@ class OptimConfig(_Part):
     """Muon and AdamW with warm-up and cosine, a rising weight decay, and the EMA of the target encoder."""
 
     updates: int = Field(900, ge=0)
+    passes: int | None = Field(
+        None, ge=1, description="most passes over the right chains: few of them are trained on for fewer updates"
+    )
     batch_size: int = Field(256, ge=2)
     negatives: int = Field(128, ge=1, description="wrong chains an update, where negatives are used")
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW")
@@ -90,6 +93,13 @@ class OptimConfig(_Part):
     domain_dropout: float = Field(
         0.5, ge=0, lt=1, description="share of chains shown without their domain, as every question of a chat is"
     )
+
+    def for_chains(self, chains: int) -> Self:
+        """These values with the updates that so many right chains (2 or more) are trained on for."""
+        if self.passes is None:
+            return self
+        an_epoch = max(1, chains // min(self.batch_size, chains))
+        return self.model_copy(update={"updates": min(self.updates, self.passes * an_epoch)})
 
 
 class JepaConfig(_Part):

@@ -12,7 +12,7 @@ from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 
 _ROWS: Final = 4096
-_RECIPE: Final = 1
+_RECIPE: Final = 2
 """Raise when the objective or the loop changes, so that a checkpoint of the old one is not continued."""
 
 

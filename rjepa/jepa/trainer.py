@@ -99,6 +99,7 @@ def train(
     held_out = Assembler(validation, normalizer, config, names)
     sampler = Sampler(train, data.problems, config.optim.batch_size, config.seed)
     _check_data(config, sampler)
+    config = config.model_copy(update={"optim": config.optim.for_chains(len(sampler.right))})
     fingerprint = fingerprint_of(config, train, validation, normalizer)
     finished = _finished_report(folder, fingerprint)
     processes.check_equal(fingerprint, finished.updates if finished else -1)

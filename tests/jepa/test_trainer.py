@@ -229,3 +229,19 @@ def test_shipped_configs_load(name: str, variant: str) -> None:
 def test_a_config_that_does_not_fit_together_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         tiny_config(**changes)
+
+
+def test_few_chains_are_passed_over_so_often_and_no_more(tmp_path: Path) -> None:
+    right = int((TRAIN.first_error < 0).sum())
+    epoch = right // 32
+    capped = run(tmp_path / "capped", tiny_config(optim={"updates": 1000, "passes": 2}))
+    assert capped.updates == 2 * epoch
+    assert load_model(tmp_path / "capped").config.optim.updates == 2 * epoch
+    assert run(tmp_path / "short", tiny_config(optim={"updates": 5, "passes": 50})).updates == 5
+
+
+def test_adamw_alone_trains_too_and_is_another_run(tmp_path: Path) -> None:
+    muon = run(tmp_path / "muon", tiny_config())
+    adamw = run(tmp_path / "adamw", tiny_config(optim={"matrix_rate": None}))
+    assert not muon.unmoved and not adamw.unmoved
+    assert muon.fingerprint != adamw.fingerprint and muon.data_version != adamw.data_version

@@ -152,7 +152,7 @@ class Assembler:
             paths.extend(own)
             kept.append(rows)
             sizes.append(len(rows))
-        shape = (len(groups), max(sizes))
+        shape = (len(groups), max(*sizes, 1))
         valid = np.arange(shape[1]) < np.array(sizes)[:, None]
         standard = self._standard(self._set.latents, np.concatenate(kept))
         padded = np.zeros((*shape, standard.shape[1]), dtype=np.float32)

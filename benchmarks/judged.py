@@ -19,7 +19,10 @@ def write_dataset(home: Home, dataset: str, chains: int) -> None:
     for domain in CURRICULUM_DOMAINS:
         for problem, gold in generate_problems("train", of_each, 0, domain):
             problems.append(problem.model_copy(update={"split": "train"}))
-            wrong = [corrupt(problem, gold, random.Random(seed)) for seed in range(CHAINS_A_PROBLEM - 1)]
-            judged += [gold, *(bad.model_copy(update={"cot_id": f"{bad.cot_id}-{n}"}) for n, bad in enumerate(wrong))]
+            judged.append(gold.model_copy(update={"is_valid": True}))
+            for number in range(CHAINS_A_PROBLEM - 1):
+                wrong = corrupt(problem, gold, random.Random(number))
+                verdict = {"is_valid": False, "first_error_step": wrong.meta["corrupted_step"]}
+                judged.append(wrong.model_copy(update={**verdict, "cot_id": f"{wrong.cot_id}-{number}"}))
     write_records(home.dataset(dataset) / "problems.parquet", Problem, problems)
     write_records(home.dataset(dataset) / "validated_chains.parquet", ChainOfThought, judged[:chains])

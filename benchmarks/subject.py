@@ -2,10 +2,12 @@
 a clock that other processes do not disturb.
 """
 
+import copy
 import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -38,6 +40,37 @@ def open_subject(folder: Path) -> tuple[Student, str]:
     tokenizer.save_pretrained(folder / "model")
     record = record.model_copy(update={"model": str(folder / "model")})
     return load_student(resolve_student(home, record), device="cpu"), "untrained"
+
+
+def open_deep(folder: Path, shallow: Student) -> Student:
+    """A random Qwen3 of 12 layers and about 30 M parameters with another student's tokenizer: what it says is noise,
+    what it costs is what a model of its shape costs."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(shallow.tokenizer),
+        hidden_size=384,
+        num_hidden_layers=12,
+        intermediate_size=1728,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=64,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=shallow.tokenizer.eos_token_id,
+        pad_token_id=shallow.pad_id,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder / "deep")
+    shallow.tokenizer.save_pretrained(folder / "deep")
+    record = shallow.record.model_copy(update={"llm_tag": "deep", "model": str(folder / "deep"), "recipe": None})
+    return load_student(resolve_student(Home(folder / "home"), record), device="cpu")
+
+
+def in_bfloat16(student: Student) -> Student:
+    """The same student as `dtype: bfloat16` in its record would load it."""
+    return replace(student, model=copy.deepcopy(student.model).bfloat16(), _encoder=[])
 
 
 def subject_problems(count: int) -> list[tuple[Problem, ChainOfThought]]:

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from rjepa.files import sha256_file, write_json
 from rjepa.home import Home
-from rjepa.latents.sets import LatentSet
+from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import LatentRow
 from rjepa.latents.store import ShardStore
 from rjepa.tables import arrow_schema
@@ -20,11 +20,13 @@ SHARD_CHAINS = 10_000
 
 
 def synthetic_latents(problems: int, width: int, seed: int) -> LatentSet:
-    """A right and a wrong chain for each problem."""
+    """A right and a wrong chain for each problem, which has two to five sentences."""
     random = np.random.default_rng(seed)
     lengths = np.repeat(random.integers(4, 10, problems), 2)
     errors = np.where(np.arange(2 * problems) % 2 == 0, -1, random.integers(1, lengths))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    counts = random.integers(2, 6, problems)
+    sentences = random.standard_normal((counts.sum(), width), dtype=np.float32).astype(np.float16)
     return LatentSet(
         latents=random.standard_normal((offsets[-1], width), dtype=np.float32).astype(np.float16),
         offsets=offsets,
@@ -34,6 +36,8 @@ def synthetic_latents(problems: int, width: int, seed: int) -> LatentSet:
         problem_ids=[f"problem-{index // 2:09d}" for index in range(2 * problems)],
         chain_ids=[f"chain-{index:09d}" for index in range(2 * problems)],
         splits=["train"] * (2 * problems),
+        prompts=Prompts.of(sentences, counts),
+        prompt_of=np.repeat(np.arange(problems), 2),
     )
 
 
@@ -46,7 +50,9 @@ def write_shards(home: Home, llm_tag: str, dataset: str, chains: int, width: int
     block = synthetic_latents(min(SHARD_CHAINS, chains) // 2, width, seed=0)
     for number in range(-(-chains // SHARD_CHAINS)):
         stem = store.folder / f"shard-{number:05d}"
-        save_file({"latents": block.latents}, stem.with_suffix(".safetensors"))
+        tensors = {"latents": block.latents, "sentences": block.prompts.sentences, "prompt_of": block.prompt_of}
+        tensors["sentence_counts"] = np.diff(block.prompts.offsets)
+        save_file(tensors, stem.with_suffix(".safetensors"))
         first = number * SHARD_CHAINS
         pq.write_table(_table(block, llm_tag, first, chains), stem.with_suffix(".parquet"), compression="zstd")
         paths = [stem.with_suffix(".safetensors"), stem.with_suffix(".parquet")]

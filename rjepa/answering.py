@@ -9,6 +9,7 @@ from rjepa.answer import CandidateReport, Explanation
 from rjepa.chains import parse_chain, segment_spans
 from rjepa.inference.rerank import Ranking
 from rjepa.latents.sets import LatentSet, Prompts
+from rjepa.latents.texts import Texts
 from rjepa.schemas import Candidate
 from rjepa.students.sampled import SampledChain
 
@@ -44,9 +45,9 @@ def join_latents(chains: list[SampledChain]) -> LatentSet:
         domains=np.zeros(count, dtype=np.int64),
         domain_names=("",),
         first_error=np.full(count, -1, dtype=np.int64),
-        problem_ids=[_QUESTION] * count,
-        chain_ids=[f"{_QUESTION}#{index}" for index in range(count)],
-        splits=["test"] * count,
+        problem_ids=Texts.of([_QUESTION] * count),
+        chain_ids=Texts.of([f"{_QUESTION}#{index}" for index in range(count)]),
+        splits=Texts.of(["test"] * count),
         prompts=None if sentences is None else Prompts.of(sentences, [len(sentences)]),
         prompt_of=None if sentences is None else np.zeros(count, dtype=np.int64),
     )

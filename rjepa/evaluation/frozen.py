@@ -135,7 +135,7 @@ def _right_chains(home: Home, llm_tag: str, dataset: str) -> LatentSet | None:
         latents = open_latents(home, llm_tag, dataset, verify=False)
     except NotFoundError:
         return None
-    right = np.flatnonzero((latents.first_error < 0) & (np.array(latents.splits) == "train"))
+    right = np.flatnonzero((latents.first_error < 0) & latents.splits.equal("train"))
     if len(right) < 2:
         return None
     return latents.select(right[np.unique(np.linspace(0, len(right) - 1, min(len(right), REFERENCE)).astype(int))])

@@ -2,6 +2,9 @@
 live in `rjepa.inference.aggregate` and `rjepa.inference.rerank`.
 """
 
+from collections.abc import Iterator
+from typing import Final
+
 import numpy as np
 
 from rjepa.errors import InvalidInputError
@@ -11,6 +14,9 @@ from rjepa.jepa.model import RJepa
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.progress import Progress, silent
+
+_ROW_CHAINS: Final = 8
+"""Chains of a problem in one row: what more have in common is read once too, but attention grows with the square."""
 
 
 def segment_energies(
@@ -43,13 +49,47 @@ def segment_energies(
             cure="score with the student, layer and poolings that the model was trained on",
         )
     assembler = Assembler(latents, normalizer, model.config, model.domain_names)
-    lengths = latents.lengths
-    order = np.argsort(lengths, kind="stable")
     results: list[np.ndarray] = [np.empty(0, dtype=np.float32)] * len(latents)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        scored = model.energies(assembler.gather(chosen).to(model.device), energy).cpu().numpy()
-        for index, row in zip(chosen, scored, strict=True):
-            results[index] = row[1 : max(lengths[index], 1)].copy()
-        progress(min(start + batch_size, len(order)), len(order))
+    done = 0
+    for groups in _batches(model, latents, batch_size):
+        if _shares(model, latents):
+            batch, paths = assembler.gather_side_by_side(groups)
+            rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        else:
+            batch, rows = assembler.gather(groups[0]), np.arange(len(groups[0]))
+            paths = [np.arange(length) for length in latents.lengths[groups[0]]]
+        scored = model.energies(batch.to(model.device), energy).cpu().numpy()
+        chosen = np.concatenate(groups)
+        for index, row, path in zip(chosen, rows, paths, strict=True):
+            results[index] = scored[row, path[1:]]
+        done += len(chosen)
+        progress(done, len(latents))
     return results
+
+
+def _shares(model: RJepa, latents: LatentSet) -> bool:
+    """Whether chains of a problem can stand in one row, behind its sentences."""
+    return model.config.encoder.causal and model.config.encoder.sentences and latents.prompt_of is not None
+
+
+def _batches(model: RJepa, latents: LatentSet, batch_size: int) -> Iterator[list[np.ndarray]]:
+    """Groups of chains (int64 indices), about `batch_size` chains at a time, rows of about one length together: chains
+    of one problem and domain, or single chains."""
+    lengths = latents.lengths
+    if not _shares(model, latents) or latents.prompt_of is None:
+        order = np.argsort(lengths, kind="stable")
+        for first in range(0, len(order), batch_size):
+            yield [order[first : first + batch_size]]
+        return
+    order = np.lexsort((lengths, latents.domains, latents.prompt_of))
+    owner = np.stack([latents.prompt_of[order], latents.domains[order]])
+    bounds = np.flatnonzero((np.diff(owner) != 0).any(axis=0)) + 1
+    groups = [
+        part[first : first + _ROW_CHAINS]
+        for part in np.split(order, bounds)
+        for first in range(0, len(part), _ROW_CHAINS)
+    ]
+    groups.sort(key=lambda group: int(lengths[group].sum()))
+    rows = max(1, batch_size // _ROW_CHAINS)
+    for first in range(0, len(groups), rows):
+        yield groups[first : first + rows]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rjepa.errors import InvalidInputError
 from rjepa.jepa.config import JepaConfig
+from rjepa.latents.mapped import take_rows
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 
@@ -22,6 +23,19 @@ UNKNOWN_DOMAIN: Final = 0
 
 _POOL: Final = 16
 """Batches that are shuffled, sorted by length and cut together: less padding, still mixed."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where several chains of a problem stand in one row, each distinct beginning of theirs once: a tree."""
+
+    places: Tensor
+    """int64 [B, S], the segment's index within its chain; 0 for padding"""
+    sees: Tensor
+    """bool [B, S, S], `sees[b, t, j]`: j is t, or lies before it in a chain"""
+
+    def to(self, device: torch.device) -> "Layout":
+        return Layout(self.places.to(device), self.sees.to(device))
 
 
 @dataclass(frozen=True)
@@ -42,13 +56,19 @@ class Batch:
     """float32 [B, P, W], the problem's sentences, standardised; P is 0 for a model that does not read them"""
     said: Tensor
     """bool [B, P], False in the padding of `sentences`"""
+    layout: Layout | None = None
+    """None where every row is one chain"""
 
     def rows(self, indices: Tensor) -> "Batch":
-        """The batch with rows chosen, repeated or permuted."""
-        return Batch(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
+        """The batch with rows chosen, repeated or permuted. For rows of one chain."""
+        return Batch(*(getattr(self, name)[indices] for name in self._tensors()))
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        layout = None if self.layout is None else self.layout.to(device)
+        return Batch(*(getattr(self, name).to(device) for name in self._tensors()), layout=layout)
+
+    def _tensors(self) -> list[str]:
+        return [name for name in self.__dataclass_fields__ if name != "layout"]
 
 
 def latent_columns(config: JepaConfig, width: int) -> np.ndarray | None:
@@ -73,12 +93,6 @@ def domain_rows(trained: tuple[str, ...], names: tuple[str, ...]) -> np.ndarray:
     return np.array([trained.index(name) + 1 if name in trained else UNKNOWN_DOMAIN for name in names], dtype=np.int64)
 
 
-def _numbered(names: Sequence[str]) -> np.ndarray:
-    """int64 [len(names)]: equal numbers for equal names, in the order in which they first come."""
-    known: dict[str, int] = {}
-    return np.fromiter((known.setdefault(name, len(known)) for name in names), dtype=np.int64, count=len(names))
-
-
 class Assembler:
     """Gathers chains of one set into batches."""
 
@@ -99,12 +113,12 @@ class Assembler:
         self._reads_sentences = config.encoder.sentences
         self._normalizer = normalizer
         self._columns = latent_columns(config, latents.width)
-        self._domains = domain_rows(trained, latents.domain_names)[latents.domains]
-        self._problems = _numbered(latents.problem_ids)
+        self._domain_rows = domain_rows(trained, latents.domain_names)
+        self._problems = latents.problem_ids.numbers()
 
     @property
     def problems(self) -> np.ndarray:
-        """int64 [chains], equal for chains of one problem."""
+        """int32 [chains], equal for chains of one problem."""
         return self._problems
 
     def right_chains(self) -> np.ndarray:
@@ -120,12 +134,65 @@ class Assembler:
         return Batch(
             torch.from_numpy(padded),
             torch.from_numpy(valid),
-            torch.from_numpy(self._domains[indices]),
-            torch.from_numpy(self._problems[indices]),
+            torch.from_numpy(self._domain_rows[self._set.domains[indices]]),
+            torch.from_numpy(self._problems[indices].astype(np.int64)),
             torch.from_numpy(self._set.first_error[indices].astype(np.int64)),
             torch.from_numpy(sentences),
             torch.from_numpy(said),
         )
+
+    def gather_side_by_side(self, groups: Sequence[np.ndarray]) -> tuple[Batch, list[np.ndarray]]:
+        """A row for each group of chains (int64 indices) of one problem, and where in it each chain's segments are.
+
+        Segments that are equal, and come after equal ones, are there once: sampled chains often begin alike.
+        """
+        paths, kept, sizes = [], [], []
+        for group in groups:
+            own, rows = self._tree(group)
+            paths.extend(own)
+            kept.append(rows)
+            sizes.append(len(rows))
+        shape = (len(groups), max(*sizes, 1))
+        valid = np.arange(shape[1]) < np.array(sizes)[:, None]
+        standard = self._standard(self._set.latents, np.concatenate(kept))
+        padded = np.zeros((*shape, standard.shape[1]), dtype=np.float32)
+        padded[valid] = standard
+        places, sees = np.zeros(shape, dtype=np.int64), np.zeros((*shape, shape[1]), dtype=bool)
+        owners = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        for row, path in zip(owners, paths, strict=True):
+            places[row, path] = np.arange(len(path))
+            sees[row, path[:, None], path] = np.tri(len(path), dtype=bool)
+        first = np.array([group[0] for group in groups])
+        sentences, said = self._sentences(first, padded.shape[2])
+        batch = Batch(
+            torch.from_numpy(padded),
+            torch.from_numpy(valid),
+            torch.from_numpy(self._domain_rows[self._set.domains[first]]),
+            torch.from_numpy(self._problems[first].astype(np.int64)),
+            torch.from_numpy(self._set.first_error[first].astype(np.int64)),
+            torch.from_numpy(sentences),
+            torch.from_numpy(said),
+            Layout(torch.from_numpy(places), torch.from_numpy(sees)),
+        )
+        return batch, paths
+
+    def _tree(self, group: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Places of each chain's segments among the distinct ones of a group, and the rows of latents of those."""
+        known: dict[tuple[int, bytes], int] = {}
+        rows: list[int] = []
+        paths = []
+        for index in group:
+            start, end = int(self._set.offsets[index]), int(self._set.offsets[index + 1])
+            path, parent = [], -1
+            for row, segment in enumerate(self._set.latents[start:end], start):
+                key = (parent, segment.tobytes())
+                if key not in known:
+                    known[key] = len(rows)
+                    rows.append(row)
+                parent = known[key]
+                path.append(parent)
+            paths.append(np.array(path, dtype=np.int64))
+        return paths, np.array(rows, dtype=np.int64)
 
     def _sentences(self, indices: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
         prompts, prompt_of = self._set.prompts, self._set.prompt_of
@@ -139,13 +206,15 @@ class Assembler:
         """Standardised runs of rows, float32 [B, longest, W], and which of it is no padding, bool [B, longest]."""
         place = np.arange(max(int(length.max(initial=1)), 1))
         valid = place < length[:, None]
-        rows = (start[:, None] + place)[valid]
-        standard = self._normalizer.apply(np.asarray(source[rows]))
-        if self._columns is not None:
-            standard = standard[:, self._columns]
+        standard = self._standard(source, (start[:, None] + place)[valid])
         padded = np.zeros((*valid.shape, standard.shape[1]), dtype=np.float32)
         padded[valid] = standard
         return padded, valid
+
+    def _standard(self, source: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The columns that are read of these rows, standardised, float32 [rows, W]."""
+        standard = self._normalizer.apply(take_rows(source, rows))
+        return standard if self._columns is None else standard[:, self._columns]
 
 
 class Sampler:
@@ -156,13 +225,15 @@ class Sampler:
     """
 
     def __init__(self, latents: LatentSet, problems: np.ndarray, batch_size: int, seed: int) -> None:
-        usable = latents.lengths >= 2
-        self.right = np.flatnonzero(usable & (latents.first_error < 0))
-        wrong = np.flatnonzero(usable & (latents.first_error >= 0))
+        # Narrow integers: these are the arrays that grow with the number of chains.
+        self._lengths = latents.lengths.astype(np.int32)
+        usable = self._lengths >= 2
+        self.right = np.flatnonzero(usable & (latents.first_error < 0)).astype(np.int32)
+        wrong = np.flatnonzero(usable & (latents.first_error >= 0)).astype(np.int32)
         self.wrong = wrong[np.argsort(problems[wrong], kind="stable")]
-        self._wrong_start = np.searchsorted(problems[self.wrong], problems, side="left")
-        self._wrong_count = np.searchsorted(problems[self.wrong], problems, side="right") - self._wrong_start
-        self._lengths = latents.lengths
+        owners = problems[self.wrong]
+        self._wrong_start = np.searchsorted(owners, problems, side="left").astype(np.int32)
+        self._wrong_count = np.searchsorted(owners, problems, side="right").astype(np.int32) - self._wrong_start
         self._batch_size = min(batch_size, max(len(self.right), 1))
         self._seed = seed
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
@@ -173,7 +244,7 @@ class Sampler:
         return int((self._wrong_count[self.right] > 0).sum())
 
     def chains(self, update: int) -> np.ndarray:
-        """int64 [B]: the right chains of an update (counted from 0)."""
+        """int32 [B]: the right chains of an update (counted from 0)."""
         per_epoch = len(self.right) // self._batch_size
         epoch, position = divmod(update, per_epoch)
         if self._order[0] != epoch:

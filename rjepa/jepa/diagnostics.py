@@ -121,7 +121,7 @@ def diagnose(
             cure="use a dataset with a larger validation split",
         )
     if fit_on is None:
-        half = torch.from_numpy(held_out.problems % 2 == 0)
+        half = torch.from_numpy(np.unique(held_out.problems, return_inverse=True)[1] % 2 == 0)
         parts = [(held_out.where(half), held_out.where(~half)), (held_out.where(~half), held_out.where(half))]
     else:
         parts = [(gather_steps(model, normalizer, fit_on), held_out)]

@@ -4,20 +4,30 @@ Legend: B chains, S segments, P sentences of the problem, W latent columns, D st
 predictor.
 """
 
+import functools
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rjepa.jepa.batches import Layout
 from rjepa.jepa.config import EncoderConfig
 
 
+@functools.lru_cache(maxsize=256)
 def sinusoids(count: int, width: int, device: torch.device) -> Tensor:
     """float32 [count, width]: fixed position codes, so that a chain longer than any in training has one too."""
     rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(1000.0) / width))
     angles = torch.arange(count, device=device)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def positions(states: Tensor, width: int, layout: Layout | None) -> Tensor:
+    """float32 [S, width], or [B, S, width] where rows of `states` [B, S, ...] hold several chains: position codes."""
+    if layout is None:
+        return sinusoids(states.shape[1], width, states.device)
+    return sinusoids(int(layout.places.max()) + 1, width, states.device)[layout.places]
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
@@ -79,33 +89,41 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(config.width, elementwise_affine=False)
 
     def forward(
-        self, latents: Tensor, readable: Tensor, domains: Tensor, sentences: Tensor, said: Tensor
+        self,
+        latents: Tensor,
+        readable: Tensor,
+        domains: Tensor,
+        sentences: Tensor,
+        said: Tensor,
+        layout: Layout | None = None,
     ) -> tuple[Tensor, Tensor]:
         """States float32 [B, S, D] of the segments and [B, P, D] of the sentences.
 
         latents float [B, S, W] standardised, readable bool [B, S], domains int64 [B], sentences float [B, P, W]
-        standardised, said bool [B, P]. The states of what is not readable or not said mean nothing and are read by
-        nothing else.
+        standardised, said bool [B, P], layout where a row holds several chains (causal encoders only). The states of
+        what is not readable or not said mean nothing and are read by nothing else.
         """
-        states = self.project(latents) + sinusoids(latents.shape[1], self.domain.embedding_dim, latents.device)
+        states = self.project(latents) + positions(latents, self.domain.embedding_dim, layout)
         before = sentences.shape[1] if self.project_sentences is not None else 0
         if self.project_sentences is not None:
             places = sinusoids(before, self.domain.embedding_dim, latents.device)
             states = torch.cat([self.project_sentences(sentences) + places, states], dim=1)
         states = states + self.domain(domains)[:, None, :]
-        bias = self._bias(readable, said[:, :before])
+        bias = self._bias(readable, said[:, :before], layout)
         for block in self.blocks:
             states = block(states, bias)
         states = self.norm(states.float())
         return states[:, before:], states[:, :before]
 
-    def _bias(self, readable: Tensor, said: Tensor) -> Tensor:
+    def _bias(self, readable: Tensor, said: Tensor, layout: Layout | None) -> Tensor:
         before, size = said.shape[1], said.shape[1] + readable.shape[1]
         allowed = torch.cat([said, readable], dim=1)[:, None, :].expand(-1, size, -1)
         if self.causal:
             order = torch.ones(size, size, dtype=torch.bool, device=readable.device).tril()
             order[:before, :before] = True
             allowed = allowed & order
+            if layout is not None:
+                allowed[:, before:, before:] &= layout.sees
         else:
             allowed = allowed.clone()
             allowed[:, :before, before:] = False

@@ -8,6 +8,7 @@ import numpy as np
 
 from rjepa.files import sha256_json
 from rjepa.jepa.config import JepaConfig
+from rjepa.latents.mapped import take_rows
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 
@@ -23,7 +24,7 @@ def fingerprint_of(config: JepaConfig, train: LatentSet, validation: LatentSet, 
     for latents in (train, validation):
         rows = latents.latents.shape[0]
         spread = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, _ROWS)).astype(np.int64))
-        parts += [list(latents.domain_names), latents.width, _digest(np.asarray(latents.latents[spread]))]
+        parts += [list(latents.domain_names), latents.width, _digest(take_rows(latents.latents, spread))]
         parts += [_digest(latents.offsets), _digest(latents.domains), _digest(latents.first_error)]
         parts += [_digest_texts(latents.chain_ids), _digest_texts(latents.problem_ids)]
         if config.encoder.sentences and latents.prompts is not None and latents.prompt_of is not None:

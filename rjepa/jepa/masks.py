@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from rjepa.jepa.batches import Layout
 from rjepa.jepa.config import MaskConfig
 
 KINDS: Final = ("causal", "suffix", "random", "contiguous", "hierarchical")
@@ -45,6 +46,15 @@ def causal_view(valid: Tensor) -> View:
     before = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril(-1)
     before[0, 0] = True  # the prompt's own row is never a target; an empty row would turn its softmax into NaN
     return View(valid, valid[:, None, :] & before, steps_of(valid), valid.new_ones(len(valid)))
+
+
+def side_by_side_view(valid: Tensor, layout: Layout) -> View:
+    """`causal_view` where a row holds several chains: each segment from what lies before it in its own."""
+    places = layout.places
+    before = layout.sees & (places[:, None, :] < places[:, :, None])
+    # Prompts and padding see themselves, as the prompt does there: nobody reads what is predicted for them.
+    itself = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device) & (places == 0)[:, :, None]
+    return View(valid, before | itself, valid & (places > 0), valid.new_ones(len(valid)))
 
 
 def infill_view(valid: Tensor, hidden: Tensor) -> View:

@@ -13,7 +13,7 @@ from rjepa.jepa.batches import Batch, latent_columns
 from rjepa.jepa.config import Energy, JepaConfig
 from rjepa.jepa.encoder import Encoder
 from rjepa.jepa.losses import latent_error, raw_error
-from rjepa.jepa.masks import View, causal_view, infill_view, steps_of
+from rjepa.jepa.masks import View, causal_view, infill_view, side_by_side_view, steps_of
 from rjepa.jepa.predictor import Prediction, Predictor
 
 _RANK_HIDDEN = 64
@@ -71,7 +71,7 @@ class RJepa(nn.Module):
     def predict(self, batch: Batch, view: View) -> tuple[Prediction, Tensor]:
         """Predictions of a view's targets, and the context states [B, S, D] they were made from."""
         context, sentences = self._read(self.context, batch, view.readable)
-        return self.predictor(context, view.visible, batch.domains, sentences, batch.said), context
+        return self.predictor(context, view.visible, batch.domains, sentences, batch.said, batch.layout), context
 
     def wrong_logits(self, batch: Batch, prediction: Prediction) -> Tensor:
         """float32 [B, S]: logit that each observed segment is wrong. Needs a ranking head."""
@@ -93,7 +93,8 @@ class RJepa(nn.Module):
         if getattr(self.config.loss, kind) == 0:
             raise ValueError(f"config {self.config.name!r} has no energy {kind!r}: its loss.{kind} is 0")
         values = self._energy(kind, batch, self.expectation(batch))
-        return torch.where(steps_of(batch.valid), values, 0.0)
+        steps = steps_of(batch.valid) if batch.layout is None else batch.valid & (batch.layout.places > 0)
+        return torch.where(steps, values, 0.0)
 
     @torch.no_grad()
     def expectation(self, batch: Batch) -> Prediction:
@@ -103,7 +104,10 @@ class RJepa(nn.Module):
         bidirectional: it expects each segment from all the others, one pass a position.
         """
         if self.config.encoder.causal:
-            return self.predict(batch, causal_view(batch.valid))[0]
+            view = causal_view(batch.valid) if batch.layout is None else side_by_side_view(batch.valid, batch.layout)
+            return self.predict(batch, view)[0]
+        if batch.layout is not None:
+            raise ValueError("a bidirectional encoder reads one chain a row")
         size = batch.valid.shape[1]
         place = torch.arange(size, device=batch.valid.device)
         passes = [self.predict(batch, infill_view(batch.valid, (place == at) & batch.valid))[0] for at in range(size)]
@@ -122,7 +126,7 @@ class RJepa(nn.Module):
 
     @staticmethod
     def _read(encoder: Encoder, batch: Batch, readable: Tensor) -> tuple[Tensor, Tensor]:
-        return encoder(batch.latents, readable, batch.domains, batch.sentences, batch.said)
+        return encoder(batch.latents, readable, batch.domains, batch.sentences, batch.said, batch.layout)
 
     def _energy(self, kind: Energy, batch: Batch, prediction: Prediction) -> Tensor:
         if kind == "rank":

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rjepa.jepa.batches import Layout
 from rjepa.jepa.config import PredictorConfig
-from rjepa.jepa.encoder import Block, as_bias, sinusoids
+from rjepa.jepa.encoder import Block, as_bias, positions
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,20 @@ class Predictor(nn.Module):
         self.to_raw = nn.Linear(config.width, columns) if raw else None
 
     def forward(
-        self, context: Tensor, visible: Tensor, domains: Tensor, sentences: Tensor, said: Tensor
+        self,
+        context: Tensor,
+        visible: Tensor,
+        domains: Tensor,
+        sentences: Tensor,
+        said: Tensor,
+        layout: Layout | None = None,
     ) -> Prediction:
         """context float32 [B, S, D], visible bool [B, S, S] (target, segment), domains int64 [B], sentences float32
-        [B, Q, D] as the encoder left them, said bool [B, Q]."""
-        positions = sinusoids(context.shape[1], self.mask_token.shape[0], context.device)
+        [B, Q, D] as the encoder left them, said bool [B, Q], layout where a row holds several chains."""
+        places = positions(context, self.mask_token.shape[0], layout)
         before = sentences.shape[1]
-        memory = torch.cat([self.project(sentences), self.project(context) + positions], dim=1)
-        queries = (self.mask_token + self.domain(domains))[:, None, :] + positions
+        memory = torch.cat([self.project(sentences), self.project(context) + places], dim=1)
+        queries = (self.mask_token + self.domain(domains))[:, None, :] + places
         bias = as_bias(torch.cat([said[:, None, :before].expand(-1, visible.shape[1], -1), visible], dim=2))
         for block in self.blocks:
             queries = block(queries, bias, memory)

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.files import atomic_path, sha256_file
+from rjepa.latents.mapped import take_rows
 from rjepa.latents.sets import LatentSet
 
 CLIP: Final = 8.0
@@ -60,7 +61,7 @@ def fit_normalizer(train: LatentSet) -> Normalizer:
     if rows == 0 or len(train) == 0:
         raise InvalidInputError("there are no latents to fit a normaliser on", cure="use a dataset with train chains")
     chosen = np.unique(np.linspace(0, rows - 1, min(rows, _SAMPLE_ROWS)).astype(np.int64))
-    sample = np.asarray(train.latents[chosen], dtype=np.float32)
+    sample = take_rows(train.latents, chosen).astype(np.float32)
     if not np.isfinite(sample).all():
         raise InvalidInputError(
             "the latents hold values that are not finite", cure="extract them in float32, or choose another layer"

@@ -19,6 +19,7 @@ from rjepa.home import Home
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import first_error_segment
 from rjepa.latents.store import FORMAT, ShardStore, map_tensors
+from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Candidate, Problem, Split
 from rjepa.stages import StageReport
@@ -284,9 +285,9 @@ def _latent_set(
             [_first_error(candidate, int(count)) for (_, candidate), count in zip(pairs, segments, strict=True)],
             dtype=np.int64,
         ),
-        problem_ids=[problem.problem_id for problem, _ in pairs],
-        chain_ids=[f"{problem.problem_id}#{candidate.sample_index}" for problem, candidate in pairs],
-        splits=[problem.split or "test" for problem, _ in pairs],
+        problem_ids=Texts.of([problem.problem_id for problem, _ in pairs]),
+        chain_ids=Texts.of([f"{problem.problem_id}#{candidate.sample_index}" for problem, candidate in pairs]),
+        splits=Texts.of([problem.split or "test" for problem, _ in pairs]),
         prompts=prompts,
         prompt_of=None if prompts is None else np.repeat(np.arange(len(problems)), [len(row) for row in candidates]),
     )

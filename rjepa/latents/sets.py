@@ -1,14 +1,16 @@
 """The boundary between latents and the world model: many chains' latents in one flat array.
 
-Only the value lives here: numpy and nothing heavier. Where it comes from is `rjepa.latents.shards` (validated chains)
-and `rjepa.latents.rollouts` (sampled candidates).
+Only the value lives here: numpy and Arrow, nothing heavier. Where it comes from is `rjepa.latents.shards` (validated
+chains) and `rjepa.latents.rollouts` (sampled candidates).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+from rjepa.latents.mapped import take_rows
+from rjepa.latents.texts import Texts
 
 Float16 = npt.NDArray[np.float16]
 Int64 = npt.NDArray[np.int64]
@@ -41,6 +43,7 @@ class LatentSet:
     offsets: int64 [chains + 1]; chain i is `latents[offsets[i]:offsets[i + 1]]`.
     domains: int64 [chains], indices into `domain_names`.
     first_error: int64 [chains], SEGMENT index (prompt = 0) of the first wrong segment; -1 for a right chain.
+    problem_ids, chain_ids, splits: of each chain; lists that are handed in become `Texts`.
     prompts, prompt_of: the sentences of the problems, and int64 [chains] the prompt that each chain answers; both None
         where only the pooled prompt of row 0 is known.
     """
@@ -50,13 +53,15 @@ class LatentSet:
     domains: Int64
     domain_names: tuple[str, ...]
     first_error: Int64
-    problem_ids: list[str]
-    chain_ids: list[str]
-    splits: list[str]
+    problem_ids: Texts
+    chain_ids: Texts
+    splits: Texts
     prompts: Prompts | None = None
     prompt_of: Int64 | None = None
 
     def __post_init__(self) -> None:
+        for name in ("problem_ids", "chain_ids", "splits"):
+            object.__setattr__(self, name, Texts.of(getattr(self, name)))
         chains = len(self.offsets) - 1
         if chains < 0 or self.latents.ndim != 2:
             raise ValueError(f"expected offsets of at least 1 and latents [rows, width], got {self.latents.shape}")
@@ -104,25 +109,37 @@ class LatentSet:
             if len(picked) != len(self):
                 raise ValueError(f"expected a mask of {len(self)} chains, got {len(picked)}")
             picked = np.flatnonzero(picked)
-        picked = picked.astype(np.int64)
-        lengths = self.lengths[picked]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        picked = picked.astype(np.int64, copy=False)
         if len(picked) and (np.diff(picked) == 1).all():
-            latents = self.latents[self.offsets[picked[0]] : self.offsets[picked[-1] + 1]]
-        else:
-            rows = np.repeat(self.offsets[:-1][picked] - offsets[:-1], lengths) + np.arange(offsets[-1])
-            latents = np.asarray(self.latents[rows])
-        return LatentSet(
-            latents=latents,
+            return self._run(int(picked[0]), int(picked[-1]) + 1)
+        starts, lengths = self.offsets[:-1][picked], self.offsets[1:][picked] - self.offsets[:-1][picked]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return replace(
+            self,
+            latents=take_rows(self.latents, rows),
             offsets=offsets,
             domains=self.domains[picked],
-            domain_names=self.domain_names,
             first_error=self.first_error[picked],
-            problem_ids=_pick(self.problem_ids, picked),
-            chain_ids=_pick(self.chain_ids, picked),
-            splits=_pick(self.splits, picked),
-            prompts=self.prompts,
+            problem_ids=self.problem_ids.take(picked),
+            chain_ids=self.chain_ids.take(picked),
+            splits=self.splits.take(picked),
             prompt_of=None if self.prompt_of is None else self.prompt_of[picked],
+        )
+
+    def _run(self, first: int, last: int) -> "LatentSet":
+        """The chains from `first` to before `last`, as views."""
+        start = self.offsets[first]
+        return replace(
+            self,
+            latents=self.latents[start : self.offsets[last]],
+            offsets=self.offsets[first : last + 1] - start if start else self.offsets[: last + 1],
+            domains=self.domains[first:last],
+            first_error=self.first_error[first:last],
+            problem_ids=self.problem_ids.run(first, last),
+            chain_ids=self.chain_ids.run(first, last),
+            splits=self.splits.run(first, last),
+            prompt_of=None if self.prompt_of is None else self.prompt_of[first:last],
         )
 
     def without_domains(self) -> "LatentSet":
@@ -131,8 +148,4 @@ class LatentSet:
 
     def split(self, name: str) -> "LatentSet":
         """The chains of one split."""
-        return self.select(np.array([split == name for split in self.splits], dtype=bool))
-
-
-def _pick(values: Sequence[str], indices: Int64) -> list[str]:
-    return [values[index] for index in indices]
+        return self.select(self.splits.equal(name))

@@ -7,9 +7,11 @@ shards lie on disk is `rjepa.latents.store`; how text becomes latents is `rjepa.
 import time
 from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
@@ -22,11 +24,12 @@ from rjepa.latents.extraction import ChainLatents, extract_latents
 from rjepa.latents.plan import Pair, ShardInput, plan_shards
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.store import FORMAT, ShardStore, map_tensors
+from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent, time_left
 from rjepa.schemas import ChainOfThought, LatentSequence, Problem, Split
 from rjepa.stages import StageReport
 from rjepa.students.loading import Student
-from rjepa.tables import read_columns
+from rjepa.tables import scan_columns
 
 SHARD_CHAINS = 10_000
 """Chains a shard: what a killed build may lose."""
@@ -119,34 +122,66 @@ def open_latents(
     manifest = store.manifest(fingerprint)
     if verify:
         store.verify(manifest)
-    # Columns, not records: a million chains as records would weigh more than all the rest of a training.
-    columns = read_columns(store.paths(manifest, "parquet"), LatentRow, _COLUMNS)
-    domains, prompts = _distinct(columns["domain"]), store.prompts(manifest)
+    # A few numbers a chain, read piece by piece: a million chains as records, or as columns of text, would weigh more
+    # than all the rest of a training.
+    columns, prompts = _read_columns(store.paths(manifest, "parquet")), store.prompts(manifest)
     return LatentSet(
         latents=store.latents(manifest),
-        offsets=np.concatenate([[0], np.cumsum(columns["segments"].to_numpy())]).astype(np.int64),
-        domains=domains[1],
-        domain_names=domains[0],
-        first_error=columns["first_error_segment"].to_numpy().astype(np.int64),
-        problem_ids=columns["problem_id"].to_pylist(),
-        chain_ids=columns["cot_id"].to_pylist(),
-        splits=_shared(columns["split"]),
         prompts=prompts,
         prompt_of=None if prompts is None else _prompt_of(store, manifest),
+        **columns,
     )
 
 
-def _distinct(column: pa.ChunkedArray) -> tuple[tuple[str, ...], np.ndarray]:
-    """The sorted distinct texts of a column, and the int64 index of each row's."""
-    names = tuple(sorted(column.unique().to_pylist()))
-    codes = pc.index_in(column, pa.array(names, column.type)).to_numpy().astype(np.int64)
-    return names, codes
+def _read_columns(paths: list[Path]) -> dict[str, Any]:
+    """What the shards' tables say of each chain, under the names of `LatentSet`."""
+    segments, errors, domains = [], [], _Codes()
+    problems, chains, splits = [], [], _Codes()
+    for batch in scan_columns(paths, LatentRow, _COLUMNS):
+        segments.append(batch["segments"].to_numpy().astype(np.int32))
+        errors.append(batch["first_error_segment"].to_numpy().astype(np.int32))
+        domains.add(batch["domain"])
+        splits.add(batch["split"])
+        problems.append(batch["problem_id"])
+        chains.append(batch["cot_id"])
+    names, codes = domains.sorted()
+    ids = Texts.of(pa.chunked_array(problems, pa.string()))
+    chain_ids = Texts(pa.concat_arrays(chains) if chains else pa.array([], pa.string()))
+    # What was read and joined is free now, but Arrow would keep it for its own next use.
+    del problems, chains
+    pa.default_memory_pool().release_unused()
+    return {
+        "offsets": np.cumsum(np.concatenate([[0], *segments]), dtype=np.int64),
+        "domains": codes,
+        "domain_names": names,
+        "first_error": np.concatenate([np.empty(0, np.int64), *errors]).astype(np.int64, copy=False),
+        "problem_ids": ids,
+        "chain_ids": chain_ids,
+        "splits": Texts(pa.array(splits.names, pa.string()), splits.codes(), distinct=True),
+    }
 
 
-def _shared(column: pa.ChunkedArray) -> list[str]:
-    """A column of few distinct texts as a list that holds each of them once."""
-    names, codes = _distinct(column)
-    return [names[code] for code in codes]
+class _Codes:
+    """A column of few distinct texts, taken piece by piece."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._codes = [np.empty(0, dtype=np.int32)]
+
+    def add(self, column: pa.Array) -> None:
+        """Append rows."""
+        self.names += sorted(set(column.unique().to_pylist()) - set(self.names))
+        self._codes.append(pc.index_in(column, pa.array(self.names, column.type)).to_numpy().astype(np.int32))
+
+    def codes(self) -> npt.NDArray[np.int32]:
+        """int32 [rows], indices into `names`."""
+        return np.concatenate(self._codes)
+
+    def sorted(self) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+        """The names in alphabetical order, and int64 [rows], indices into them."""
+        names = sorted(self.names)
+        places = np.array([names.index(name) for name in self.names], dtype=np.int64)
+        return tuple(names), places[self.codes()] if names else np.empty(0, dtype=np.int64)
 
 
 def first_error_segment(is_valid: bool, first_error_step: int | None, segments: int) -> int:

@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from rjepa.latents.mapped import give_back, take_rows
 from rjepa.latents.sets import LatentSet
 
 _ROWS: Final = 20_000
@@ -37,9 +38,16 @@ class Spread:
 def measure_spread(latents: LatentSet) -> Spread:
     """Measure a set; memory-mapped latents are read in pieces."""
     rows = len(latents.latents)
-    starts = range(0, rows, _CHUNK)
-    bad = sum(int((~np.isfinite(latents.latents[first : first + _CHUNK])).any(axis=1).sum()) for first in starts)
+    bad = sum(_not_finite(latents.latents, first) for first in range(0, rows, _CHUNK))
     chosen = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, _ROWS)).astype(np.int64))
-    sample = np.nan_to_num(latents.latents[chosen].astype(np.float32)) if rows else np.zeros((1, latents.width))
+    sample = take_rows(latents.latents, chosen) if rows else np.zeros((1, latents.width))
+    sample = np.nan_to_num(sample.astype(np.float32))
     deviation = sample.std(axis=0)
     return Spread(rows, bad, float((deviation < _DEAD).mean()), float(np.median(deviation)))
+
+
+def _not_finite(latents: np.ndarray, first: int) -> int:
+    """Rows of one chunk that hold a value that is not finite."""
+    found = int((~np.isfinite(latents[first : first + _CHUNK])).any(axis=1).sum())
+    give_back(latents)
+    return found

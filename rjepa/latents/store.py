@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import IO, Any, Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,11 @@ MANIFEST = "manifest.json"
 FORMAT = 2
 """Version of the layout: it enters every key, so that a change of layout makes shards anew."""
 
-_IN_MEMORY = 1 << 28
+_IN_MEMORY = 1 << 25
 """Bytes of joined latents that are held in memory; more are joined in an unnamed temporary file, and mapped."""
+
+_COPIED = 1 << 20
+"""Bytes that are copied at once."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +143,9 @@ class ShardStore(Generic[Record]):
         if 2 * shape[0] * shape[1] <= _IN_MEMORY:
             return np.concatenate(parts)
         with tempfile.TemporaryFile(dir=self.folder) as file:
-            # Written, not assigned to a map, whose pages would count as this process's memory until they are on disk.
-            for part in parts:
-                part.tofile(file)
+            # From file to file: what is read or written through a map would count as this process's memory.
+            for part, path in zip(parts, self.paths(manifest, "safetensors"), strict=True):
+                _copy_bytes(path, part.offset if part.size else 0, part.nbytes, file)
             file.flush()
             return np.memmap(file, dtype=np.float16, mode="r", shape=shape)
 
@@ -191,6 +194,15 @@ class ShardWriter(Generic[Record]):
         }
         write_json(store.path(number, "json"), receipt)
         return receipt
+
+
+def _copy_bytes(path: Path, offset: int, count: int, target: IO[bytes]) -> None:
+    with path.open("rb") as source:
+        source.seek(offset)
+        while count > 0:
+            chunk = source.read(min(count, _COPIED))
+            target.write(chunk)
+            count -= len(chunk)
 
 
 def map_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:

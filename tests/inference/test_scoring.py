@@ -5,6 +5,8 @@ import pytest
 
 from rjepa.errors import InvalidInputError
 from rjepa.inference.scoring import segment_energies
+from rjepa.jepa.batches import Assembler
+from rjepa.jepa.config import Energy
 from rjepa.jepa.model import build_model
 from rjepa.latents.normalizer import fit_normalizer
 from tests.jepa.synthetic import synthetic_set, tiny_config
@@ -29,6 +31,31 @@ def test_energies_do_not_depend_on_the_batch_or_on_the_order() -> None:
         assert np.allclose(whole[index], one_by_one[index], atol=1e-5)
     for place, index in enumerate(order):
         assert np.allclose(whole[index], shuffled[place], atol=1e-5)
+
+
+@pytest.mark.parametrize("energy", ["raw", "latent", "rank"])
+def test_candidates_that_share_a_row_have_the_energies_they_have_alone(energy: Energy) -> None:
+    config = tiny_config(loss={"rank": 1.0})
+    model = build_model(config, CHAINS.width, CHAINS.domain_names).eval()
+    # Candidates as sampled: two that are equal, one that goes astray after a few steps, one that is cut short.
+    many = CHAINS.select([0, 0, 1, 0, 2, 3, 2, 2] * 2)
+    rows = many.latents.copy()
+    rows[many.offsets[3] + 2 : many.offsets[4]] += 1
+    many = dataclasses.replace(many, latents=rows, domains=np.zeros_like(many.domains))
+    alone = Assembler(many, NORMALIZER, config, model.domain_names)
+    for index, found in enumerate(segment_energies(model, NORMALIZER, many, energy=energy)):
+        expected = model.energies(alone.gather(np.array([index])), energy)[0, 1:].numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_what_candidates_begin_with_is_read_once() -> None:
+    twice = CHAINS.select([0, 0, 2])
+    batch, paths = Assembler(twice, NORMALIZER, MODEL.config, MODEL.domain_names).gather_side_by_side(
+        [np.array([0, 1]), np.array([2])]
+    )
+    lengths = twice.lengths
+    assert batch.valid.sum(1).tolist() == [lengths[0], lengths[2]]
+    assert paths[0].tolist() == paths[1].tolist() == list(range(lengths[0]))
 
 
 def test_a_chain_cut_short_keeps_the_energies_of_what_is_left() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
-from rjepa.chains import segment_spans, sentence_spans
+from rjepa.chains import Segmentation, segment_spans, sentence_spans
 from rjepa.errors import InvalidInputError
 
 Int64 = npt.NDArray[np.int64]
@@ -70,18 +70,21 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, vocabulary: int = 0) -> Tok
 
 
 def segment_tokens(
-    tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], chain_text: str
+    tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], chain_text: str, segmentation: Segmentation = "guided"
 ) -> tuple[list[int], Int64]:
     """Encode a chain after its prompt.
 
     Returns the token ids of prompt and chain and int64 [segments + 1]: the first token of each segment, prompt first,
     then the number of tokens. Text after the answer line is left out.
     """
-    return segment_many(tokenizer, [prompt_ids], [chain_text])[0]
+    return segment_many(tokenizer, [prompt_ids], [chain_text], segmentation)[0]
 
 
 def segment_many(
-    tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], chains: list[str]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    chains: list[str],
+    segmentation: Segmentation = "guided",
 ) -> list[tuple[list[int], Int64]]:
     """`segment_tokens` for many chains in one call to the tokenizer."""
     if not chains:
@@ -91,7 +94,7 @@ def segment_many(
             f"the tokenizer of {tokenizer.name_or_path} has no offset mappings",
             cure="use a model folder with a tokenizer.json (save the tokenizer again with a current transformers)",
         )
-    spans = [segment_spans(chain) for chain in chains]
+    spans = [segment_spans(chain, segmentation) for chain in chains]
     texts = [chain[: span[-1][1]] if span else "" for chain, span in zip(chains, spans, strict=True)]
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     results = []
@@ -102,12 +105,12 @@ def segment_many(
     return results
 
 
-def segment_ids(pieces: TokenPieces, ids: Sequence[int]) -> Int64:
+def segment_ids(pieces: TokenPieces, ids: Sequence[int], segmentation: Segmentation = "guided") -> Int64:
     """Boundaries of a generated chain's own token ids: int64 [segments + 1], counted from its first token.
 
     Tokens after the answer line belong to it; a chain without text has no segments.
     """
-    return _bounds_in_ids(pieces, ids, segment_spans)
+    return _bounds_in_ids(pieces, ids, functools.partial(segment_spans, segmentation=segmentation))
 
 
 def sentence_ids(pieces: TokenPieces, ids: Sequence[int]) -> Int64:

@@ -23,7 +23,7 @@ from rjepa.files import read_json
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.decoding import FAST_ATTENTION, can_share_prefix
 from rjepa.students.devices import DeviceChoice, choose_device, present_devices
-from rjepa.students.memory import MemoryNeed, Workload, memory_need, shape_from_config
+from rjepa.students.memory import MemoryNeed, memory_need, shape_from_config, workload_of
 from rjepa.students.quantisation import GGUF, check_loadable, loading_arguments
 from rjepa.students.resolving import ResolvedStudent, resolve_student
 from rjepa.students.segmentation import TokenPieces, token_pieces
@@ -137,9 +137,7 @@ def place_student(resolved: ResolvedStudent, device: str | None = None) -> tuple
     """
     record, config = resolved.record, read_config(resolved)
     shape = shape_from_config(config, count_parameters(list(resolved.weights), config))
-    sampling = record.sampling
-    workload = Workload(min(sampling.batch_size, Workload().chains), max(sampling.max_new_tokens, Workload().context))
-    need = memory_need(shape, record.quantisation, record.dtype, workload)
+    need = memory_need(shape, record.quantisation, record.dtype, workload_of(record.sampling))
     return choose_device(device or record.device, need.total, present_devices()), need
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rjepa.students.catalog import DType, Quantisation
+from rjepa.students.catalog import DType, Quantisation, Sampling
 
 BYTES: Final[dict[DType, int]] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -68,6 +68,11 @@ class MemoryNeed:
     @property
     def total(self) -> int:
         return self.weights + self.cache + self.working
+
+
+def workload_of(sampling: Sampling) -> Workload:
+    """What a student is asked for when it is sampled: a full batch, and prompts as long as the chains."""
+    return Workload(sampling.batch_size, 2 * sampling.max_new_tokens)
 
 
 def bits_a_weight(quantisation: Quantisation, shape: ModelShape, dtype: DType) -> float:

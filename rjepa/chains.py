@@ -76,6 +76,13 @@ def _free_starts(body: str, labels: list[re.Match[str]], segmentation: Segmentat
     return starts
 
 
+def step_segment(steps: list[str], step: int | None, segmentation: Segmentation) -> int | None:
+    """The segment, counted from 0, that step number `step` of a rendered chain begins: modes cut within steps too."""
+    if step is None or segmentation == "guided":
+        return step
+    return len(segment_spans(render_chain(steps[:step], None), segmentation))
+
+
 def sentence_spans(text: str) -> list[tuple[int, int]]:
     """Character spans `[start, end)` of the sentences and lines of a prompt; they cover it without gaps."""
     starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]

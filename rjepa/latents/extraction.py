@@ -59,7 +59,8 @@ def extract_latents(
     distinct = list(dict.fromkeys(statements))
     rendered = [render_prompt(student.tokenizer, prompt_format, statement) for statement in distinct]
     prompt_ids = dict(zip(distinct, encode_prompts(student.tokenizer, prompt_format, rendered), strict=True))
-    encoded = segment_many(student.tokenizer, [prompt_ids[statement] for statement in statements], list(chains))
+    prompts, mode = [prompt_ids[statement] for statement in statements], student.record.segmentation
+    encoded = segment_many(student.tokenizer, prompts, list(chains), mode)
     fits = [index for index, (ids, _) in enumerate(encoded) if 0 < len(ids) <= student.context_length]
     fits.sort(key=lambda index: len(encoded[index][0]), reverse=True)
     results: list[ChainLatents | None] = [None] * len(chains)

@@ -5,6 +5,8 @@ is fetched. Where the numbers come from is said at the head of each file.
 """
 
 import difflib
+import functools
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -67,13 +69,18 @@ class _Family(BaseModel):
 
 def list_known() -> list[KnownModel]:
     """Every model of the catalogue, family by family, in the order of its files."""
-    families = [load_config(FOLDER / f"{name}.yaml", _Family) for name in config_names(FOLDER)]
-    return [model for family in families for model in family.models]
+    return list(_read(FOLDER))
 
 
 def find_known(name: str) -> KnownModel | None:
     """The model of this name or hub id, if the catalogue has it."""
     return next((model for model in list_known() if name in (model.name, model.hub_id)), None)
+
+
+@functools.cache
+def _read(folder: Path) -> tuple[KnownModel, ...]:
+    families = [load_config(folder / f"{name}.yaml", _Family) for name in config_names(folder)]
+    return tuple(model for family in families for model in family.models)
 
 
 def get_known(name: str) -> KnownModel:

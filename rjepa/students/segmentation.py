@@ -98,9 +98,9 @@ def segment_many(
     texts = [chain[: span[-1][1]] if span else "" for chain, span in zip(chains, spans, strict=True)]
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     results = []
-    for prompt, span, ids, offsets in zip(prompts, spans, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        starts = np.array([start for start, _ in offsets], dtype=np.int64)
-        boundaries = _boundaries(starts, [start for start, _ in span])
+    rows = zip(prompts, texts, spans, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    for prompt, text, span, ids, offsets in rows:
+        boundaries = _boundaries(_token_starts(text, offsets), [start for start, _ in span])
         results.append((prompt + list(ids), np.concatenate([[0], boundaries + len(prompt)])))
     return results
 
@@ -136,6 +136,21 @@ def _bounds_in_ids(
         firsts = [at[first] for first in firsts]
     lengths = pieces.lengths[np.asarray(ids, dtype=np.int64)]
     return _boundaries(np.cumsum(lengths) - lengths, firsts)
+
+
+def _token_starts(text: str, offsets: list[tuple[int, int]]) -> Int64:
+    """Character that each token begins in or at. SentencePiece's unigram gives all bytes of a run of characters that it
+    does not know the offsets of the whole run: there, each byte is told its own character."""
+    starts = np.array([start for start, _ in offsets], dtype=np.int64)
+    first = 0
+    for (start, end), group in itertools.groupby(offsets):
+        count = sum(1 for _ in group)
+        if count > 1 and end - start > 1:
+            owners = [start + place for place, char in enumerate(text[start:end]) for _ in char.encode()]
+            if len(owners) == count:
+                starts[first : first + count] = owners
+        first += count
+    return starts
 
 
 def _boundaries(token_starts: Int64, segment_starts: list[int]) -> Int64:

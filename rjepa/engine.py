@@ -203,6 +203,7 @@ class Engine:
             "figures": manifest.figures.model_dump(mode="json"),
             "selection": self._calibration.selection,
             "device": str(self._student.device),
+            "device_reason": self._student.device_reason,
         }
 
     def warm_up(self) -> None:

@@ -84,7 +84,7 @@ class Student:
             return self._encoder[0]
 
 
-def load_student(resolved: ResolvedStudent, device: str | None = None) -> Student:
+def load_student(resolved: ResolvedStudent, device: str = "auto") -> Student:
     """Load tokenizer and model in the record's precision, ready to generate and to encode, on the record's device if no
     other is named.
 
@@ -93,14 +93,14 @@ def load_student(resolved: ResolvedStudent, device: str | None = None) -> Studen
             does not have, an unknown architecture or kind of tokenizer.
     """
     record = resolved.record
-    check_loadable(record, device or record.device)
+    choice, _ = place_student(resolved, device)
+    check_loadable(record, choice.device)
     source = _source(resolved)
     tokenizer = _load(lambda: AutoTokenizer.from_pretrained(resolved.path, **source), resolved)
     config = _load(lambda: AutoConfig.from_pretrained(resolved.path, **source), resolved)
     text_config = config.get_text_config()
     num_layers = int(text_config.num_hidden_layers)
     _depth(record, num_layers)
-    choice, _ = place_student(resolved, device)
     shares_prefix = can_share_prefix(text_config)
     arguments = source | loading_arguments(record, choice.device) | {"dtype": getattr(torch, record.dtype)}
     if "gguf_file" not in source:
@@ -129,7 +129,7 @@ def load_student(resolved: ResolvedStudent, device: str | None = None) -> Studen
     )
 
 
-def place_student(resolved: ResolvedStudent, device: str | None = None) -> tuple[DeviceChoice, MemoryNeed]:
+def place_student(resolved: ResolvedStudent, device: str = "auto") -> tuple[DeviceChoice, MemoryNeed]:
     """Where a student would run on this machine now, why, and what it needs there. Its files' headers are read.
 
     Raises:
@@ -138,7 +138,7 @@ def place_student(resolved: ResolvedStudent, device: str | None = None) -> tuple
     record, config = resolved.record, read_config(resolved)
     shape = shape_from_config(config, count_parameters(list(resolved.weights), config))
     need = memory_need(shape, record.quantisation, record.dtype, workload_of(record.sampling))
-    return choose_device(device or record.device, need.total, present_devices()), need
+    return choose_device(record.device if device == "auto" else device, need.total, present_devices()), need
 
 
 def read_config(resolved: ResolvedStudent) -> dict[str, Any]:

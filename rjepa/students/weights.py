@@ -56,9 +56,18 @@ def count_parameters(files: list[Path], config: Mapping[str, Any]) -> int:
 
     Args:
         config: the model's config.json, for the bits of packed weights.
+
+    Raises:
+        CorruptError: a header cannot be read.
     """
     bits = int((config.get("quantization_config") or {}).get("bits", 4))
-    return sum(_in_gguf(file) if file.suffix == ".gguf" else _in_safetensors(file, bits) for file in files)
+    total = 0
+    for file in files:
+        try:
+            total += _in_gguf(file) if file.suffix == ".gguf" else _in_safetensors(file, bits)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            raise CorruptError(f"the header of {file} cannot be read: {error}", cure="copy it again") from error
+    return total
 
 
 def _in_safetensors(file: Path, bits: int) -> int:

@@ -152,3 +152,12 @@ def test_a_file_that_only_calls_itself_gguf_is_refused(tmp_path: Path, home: Hom
     (tmp_path / "odd.gguf").write_bytes(b"GGUF....")
     with pytest.raises(InvalidInputError, match="is GGUF, the record .* says none"):
         resolve_student(home, record(tmp_path / "odd.gguf"))
+
+
+def test_a_header_that_is_no_json_is_named(folder: Path) -> None:
+    from rjepa.errors import CorruptError
+
+    file = folder / "model.safetensors"
+    file.write_bytes((9).to_bytes(8, "little") + b"{not json" + b"....")
+    with pytest.raises(CorruptError, match="header of .* cannot be read"):
+        count_parameters([file], {})

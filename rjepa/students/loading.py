@@ -24,7 +24,7 @@ from rjepa.students.catalog import StudentRecord
 from rjepa.students.decoding import FAST_ATTENTION, can_share_prefix
 from rjepa.students.devices import DeviceChoice, choose_device, present_devices
 from rjepa.students.memory import MemoryNeed, memory_need, shape_from_config, workload_of
-from rjepa.students.quantisation import GGUF, check_loadable, loading_arguments
+from rjepa.students.quantisation import GGUF, check_loadable, check_widths, loading_arguments
 from rjepa.students.resolving import ResolvedStudent, resolve_student
 from rjepa.students.segmentation import TokenPieces, token_pieces
 from rjepa.students.weights import count_parameters
@@ -93,8 +93,9 @@ def load_student(resolved: ResolvedStudent, device: str = "auto") -> Student:
             does not have, an unknown architecture or kind of tokenizer.
     """
     record = resolved.record
-    choice, _ = place_student(resolved, device)
+    choice, need = place_student(resolved, device)
     check_loadable(record, choice.device)
+    check_widths(record, choice.device, need.shape)
     source = _source(resolved)
     tokenizer = _load(lambda: AutoTokenizer.from_pretrained(resolved.path, **source), resolved)
     config = _load(lambda: AutoConfig.from_pretrained(resolved.path, **source), resolved)

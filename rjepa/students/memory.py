@@ -25,7 +25,7 @@ _FORWARD_TOKENS: Final = 2048
 _GROUP: Final = 128
 """Weights that share a scale in AWQ and GPTQ files, as nearly all are made."""
 
-_NF4_BLOCK: Final = 64
+NF4_BLOCK: Final = 64
 """Weights that share a float32 scale in bitsandbytes' 4 bits."""
 
 
@@ -59,8 +59,9 @@ class Workload:
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes."""
+    """Bytes, and the shape that they were worked out from."""
 
+    shape: ModelShape
     weights: int
     cache: int
     working: int
@@ -84,7 +85,7 @@ def bits_a_weight(quantisation: Quantisation, shape: ModelShape, dtype: DType) -
     if quantisation in ("awq", "gptq"):
         return 4 + (16 + 4) / _GROUP
     if quantisation == "bnb4":
-        return 4 + 32 / _NF4_BLOCK
+        return 4 + 32 / NF4_BLOCK
     if quantisation == "bnb8":
         return 8 + 32 / shape.hidden_size
     return 8 * BYTES[dtype]
@@ -107,6 +108,7 @@ def memory_need(
     logits = 3 * workload.chains * shape.vocab_size * 4
     forward = _FORWARD_TOKENS * (8 * shape.hidden_size + 3 * shape.intermediate_size) * size
     return MemoryNeed(
+        shape=shape,
         weights=weight_bytes(shape, quantisation, dtype),
         cache=2 * shape.num_layers * shape.kv_heads * shape.head_dim * size * tokens,
         working=logits + tokens * shape.hidden_size * size + forward,

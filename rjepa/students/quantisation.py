@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from rjepa.errors import InvalidInputError
 from rjepa.students.catalog import Quantisation, StudentRecord
+from rjepa.students.memory import NF4_BLOCK, ModelShape
 
 GGUF: Final = ".gguf"
 
@@ -76,6 +77,21 @@ def check_loadable(record: StudentRecord, device: str) -> None:
         raise InvalidInputError(
             f"bitsandbytes has no kernels for mps, where {record.llm_tag} would run",
             cure="register it with --device cpu, or unquantised in float16",
+        )
+
+
+def check_widths(record: StudentRecord, device: str, shape: ModelShape) -> None:
+    """Refuse matrices that bitsandbytes would load in 4 bits and then fail to multiply with.
+
+    Raises:
+        InvalidInputError: on the CPU, a width that is no multiple of a block.
+    """
+    widths = (shape.hidden_size, shape.intermediate_size)
+    if record.quantisation == "bnb4" and device == "cpu" and any(width % NF4_BLOCK for width in widths):
+        raise InvalidInputError(
+            f"{record.llm_tag} has matrices {' and '.join(map(str, widths))} wide; 4 bits on the CPU take multiples of "
+            f"{NF4_BLOCK}",
+            cure="register it with --quantization bnb8 or none",
         )
 
 

@@ -52,3 +52,37 @@ def write_model(
     words.save_pretrained(folder)
     model.save_pretrained(folder, max_shard_size=max_shard)
     return folder
+
+
+def write_seeing_model(folder: Path) -> Path:
+    """A tiny Gemma 3 that can be shown images too: its layers lie one level deeper than others'."""
+    words = tokenizer()
+    torch.manual_seed(3)
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "sliding_window": 32,
+        "query_pre_attn_scalar": 8,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.15,
+        "bos_token_id": None,
+        "eos_token_id": words.eos_token_id,
+        "pad_token_id": None,
+    }
+    sight = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=sight, mm_tokens_per_image=4)
+    words.save_pretrained(folder)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder

@@ -16,7 +16,7 @@ from rjepa.students.generation import sample_chains
 from rjepa.students.loading import load_student, resolve_student
 from rjepa.students.registering import new_record
 from rjepa.students.stage import open_student, resolve_and_record
-from tests.students.architectures import ARCHITECTURES, write_model
+from tests.students.architectures import ARCHITECTURES, write_model, write_seeing_model
 from tests.students.tiny import STATEMENTS, record
 
 
@@ -57,6 +57,17 @@ def test_latents_captured_while_sampling_are_those_of_reading_the_chain_again(
     np.testing.assert_allclose(chain.latents[0, :32], mean, rtol=0.01, atol=0.02)
     last = states[0, -1].numpy()
     np.testing.assert_allclose(chain.latents[-1, 64:], last, rtol=0.01, atol=0.02)
+
+
+def test_of_a_model_that_sees_images_the_language_part_is_the_student(tmp_path: Path) -> None:
+    student = load_student(resolve_student(Home(tmp_path / "home"), record(write_seeing_model(tmp_path / "model"))))
+    assert (student.hidden_size, student.num_layers) == (32, 3)
+    chain = sample_chains(student, STATEMENTS[:1], num_candidates=1, seed=0, max_new_tokens=8)[0][0]
+    assert chain.latents is not None and chain.latents.shape[1] == 96
+    ids = torch.tensor([student.tokenizer(STATEMENTS[0])["input_ids"]])
+    with torch.inference_mode():
+        whole = student.model(input_ids=ids, output_hidden_states=True).hidden_states[-2]
+        assert torch.equal(student.encoder(input_ids=ids, use_cache=False).last_hidden_state, whole)
 
 
 def test_sharded_weights_are_read_through_their_index(tmp_path: Path) -> None:

@@ -115,6 +115,14 @@ def test_bitsandbytes_quantises_while_loading(kind: str, closeness: float, tmp_p
     assert chain.latents is not None and np.isfinite(chain.latents).all()
 
 
+def test_four_bits_on_the_cpu_want_widths_of_whole_blocks(
+    folder: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(InvalidInputError, match="32 and 48 wide.*multiples of 64.*\n.*bnb8"):
+        load_student(resolve_student(home, record(folder, quantisation="bnb4")), device="cpu")
+
+
 @pytest.mark.parametrize(("kind", "closeness"), [("F32", 1 - 1e-6), ("Q8_0", 0.99)])
 def test_a_gguf_file_is_a_student(kind: str, closeness: float, tmp_path: Path, home: Home) -> None:
     pytest.importorskip("gguf")

@@ -6,7 +6,7 @@ The order of things (sample, score, choose) lives in `rjepa.engine`.
 import numpy as np
 
 from rjepa.answer import CandidateReport, Explanation
-from rjepa.chains import parse_chain, segment_spans
+from rjepa.chains import Segmentation, parse_chain, segment_spans
 from rjepa.inference.rerank import Ranking
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.texts import Texts
@@ -22,7 +22,7 @@ def make_candidates(chains: list[SampledChain]) -> list[Candidate]:
 
 
 def _candidate(index: int, chain: SampledChain) -> Candidate:
-    parsed = parse_chain(chain.text)
+    parsed = parse_chain(chain.text, chain.segmentation)
     return Candidate(
         problem_id=_QUESTION,
         sample_index=index,
@@ -53,9 +53,11 @@ def join_latents(chains: list[SampledChain]) -> LatentSet:
     )
 
 
-def _report(candidate: Candidate, ranking: Ranking, energies: np.ndarray) -> CandidateReport:
+def _report(
+    candidate: Candidate, ranking: Ranking, energies: np.ndarray, segmentation: Segmentation
+) -> CandidateReport:
     ranked = ranking.candidates[candidate.sample_index]
-    step_energies, answer_energy = _by_step(candidate.text, energies)
+    step_energies, answer_energy = _by_step(candidate.text, energies, segmentation)
     return CandidateReport(
         index=candidate.sample_index,
         text=candidate.text,
@@ -76,10 +78,11 @@ def _report(candidate: Candidate, ranking: Ranking, energies: np.ndarray) -> Can
     )
 
 
-def _by_step(text: str, energies: np.ndarray) -> tuple[list[float], float | None]:
+def _by_step(text: str, energies: np.ndarray, segmentation: Segmentation) -> tuple[list[float], float | None]:
     """Energies of the steps that people see, and of the answer line: a step without words has a segment but no line."""
     steps, answer = [], None
-    for (start, end), energy in zip(segment_spans(text), np.nan_to_num(energies).tolist(), strict=False):
+    spans = segment_spans(text, segmentation)
+    for (start, end), energy in zip(spans, np.nan_to_num(energies).tolist(), strict=False):
         parsed = parse_chain(text[start:end])
         if parsed.steps:
             steps.append(energy)
@@ -88,9 +91,14 @@ def _by_step(text: str, energies: np.ndarray) -> tuple[list[float], float | None
     return steps, answer
 
 
-def make_reports(candidates: list[Candidate], ranking: Ranking, energies: list[np.ndarray]) -> list[CandidateReport]:
-    """How each candidate did, in the order they were sampled."""
-    return [_report(candidate, ranking, energies[index]) for index, candidate in enumerate(candidates)]
+def make_reports(
+    candidates: list[Candidate],
+    ranking: Ranking,
+    energies: list[np.ndarray],
+    segmentation: Segmentation = "guided",
+) -> list[CandidateReport]:
+    """How each candidate did, in the order they were sampled. `segmentation` is their student's."""
+    return [_report(candidate, ranking, energies[index], segmentation) for index, candidate in enumerate(candidates)]
 
 
 def explain(ranking: Ranking) -> Explanation:

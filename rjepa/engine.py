@@ -203,6 +203,7 @@ class Engine:
             "figures": manifest.figures.model_dump(mode="json"),
             "selection": self._calibration.selection,
             "device": str(self._student.device),
+            "device_reason": self._student.device_reason,
         }
 
     def warm_up(self) -> None:
@@ -255,7 +256,7 @@ class Engine:
         )[0]
 
     def _plain(self, request: _Request, text: str, finished: bool, tokens: int, seed: int, started: float) -> Answer:
-        parsed = parse_chain(text)
+        parsed = parse_chain(text, self._student.record.segmentation)
         return Answer(
             mode=request.mode,
             text=text,
@@ -274,7 +275,7 @@ class Engine:
         candidates = make_candidates(chains)
         energies = segment_energies(self._model, self._normalizer, join_latents(chains))
         ranking = self._calibration.rank(candidates, energies)
-        reports = make_reports(candidates, ranking, energies)
+        reports = make_reports(candidates, ranking, energies, self._student.record.segmentation)
         winner = reports[ranking.chosen]
         return Answer(
             mode=request.mode,

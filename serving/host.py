@@ -213,7 +213,8 @@ class EngineHost:
             return
         self._failed = None
         self.state = HostState(fresh, "ok", None)
-        _LOG.info("release_loaded", llm=fresh.llm_tag, release=fresh.release_id)
+        where = fresh.info().get("device_reason")
+        _LOG.info("release_loaded", llm=fresh.llm_tag, release=fresh.release_id, device=where)
 
     def _mark(self) -> tuple[str | None, int]:
         """What the pointer says, and when it was written."""

@@ -91,7 +91,9 @@ def _encode(student: Student, statements: Sequence[str], chains: Sequence[str]) 
     rendered = [render_prompt(student.tokenizer, student.record.prompt, statement) for statement in distinct]
     encoded = encode_prompts(student.tokenizer, student.record.prompt, rendered)
     prompts = dict(zip(distinct, encoded, strict=True))
-    segmented = segment_many(student.tokenizer, [prompts[statement] for statement in statements], list(chains))
+    segmented = segment_many(
+        student.tokenizer, [prompts[statement] for statement in statements], list(chains), student.record.segmentation
+    )
     return [
         _Text(index, statement, *parts)
         for index, (statement, parts) in enumerate(zip(statements, segmented, strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rjepa.chains import parse_chain, segment_spans
+from rjepa.chains import Segmentation, parse_chain, segment_spans
 from rjepa.datasets.reading import load_problems
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.files import sha256_json
@@ -183,7 +183,12 @@ def open_rollouts(
         candidates=candidates,
         greedy=[group[0] for group in groups],
         latents=_latent_set(
-            store.latents(manifest), np.concatenate(segments), store.prompts(manifest), problems, candidates
+            store.latents(manifest),
+            np.concatenate(segments),
+            store.prompts(manifest),
+            problems,
+            candidates,
+            manifest.get("segmentation", "guided"),
         ),
         seed=manifest["seed"],
         temperature=manifest["temperature"],
@@ -201,8 +206,9 @@ def _store(home: Home, llm_tag: str, dataset: str) -> ShardStore[Candidate]:
 
 
 def _identity(student: Student, dataset: str, num_candidates: int, seed: int) -> dict[str, Any]:
-    sampling = student.record.sampling
-    return {
+    sampling, segmentation = student.record.sampling, student.record.segmentation
+    # The default goes unnamed, so that what was made before there were modes keeps its version.
+    return ({} if segmentation == "guided" else {"segmentation": segmentation}) | {
         "llm_tag": student.record.llm_tag,
         "dataset": dataset,
         "fingerprint": student.fingerprint,
@@ -248,7 +254,7 @@ def _write_shard(
 
 def judged_candidate(problem: Problem, sample_index: int, chain: SampledChain) -> Candidate:
     """A sampled chain with its verdict. Without a gold answer (and no checker of its own) it has none."""
-    parsed = parse_chain(chain.text)
+    parsed = parse_chain(chain.text, chain.segmentation)
     verdict = judge(problem, parsed.steps, parsed.final_answer)
     can_tell = problem.answer_gold is not None
     return Candidate(
@@ -273,6 +279,7 @@ def _latent_set(
     prompts: Prompts | None,
     problems: list[Problem],
     candidates: list[list[Candidate]],
+    segmentation: Segmentation,
 ) -> LatentSet:
     names = tuple(sorted({problem.domain for problem in problems}))
     pairs = [(problem, candidate) for problem, row in zip(problems, candidates, strict=True) for candidate in row]
@@ -282,7 +289,10 @@ def _latent_set(
         domains=np.array([names.index(problem.domain) for problem, _ in pairs], dtype=np.int64),
         domain_names=names,
         first_error=np.array(
-            [_first_error(candidate, int(count)) for (_, candidate), count in zip(pairs, segments, strict=True)],
+            [
+                _first_error(candidate, int(count), segmentation)
+                for (_, candidate), count in zip(pairs, segments, strict=True)
+            ],
             dtype=np.int64,
         ),
         problem_ids=Texts.of([problem.problem_id for problem, _ in pairs]),
@@ -293,13 +303,13 @@ def _latent_set(
     )
 
 
-def _first_error(candidate: Candidate, segments: int) -> int:
+def _first_error(candidate: Candidate, segments: int, segmentation: Segmentation) -> int:
     """Segment of a candidate's first error; -1 where none is known. Empty steps are segments but not steps."""
     if candidate.is_valid is not False:
         return -1
     step = candidate.first_error_step
     if step is None or segments - 1 == len(candidate.steps) + (candidate.final_answer is not None):
         return first_error_segment(False, step, segments)
-    spans = segment_spans(candidate.text)
+    spans = segment_spans(candidate.text, segmentation)
     of_step = [index for index, (start, end) in enumerate(spans) if parse_chain(candidate.text[start:end]).steps]
     return first_error_segment(False, of_step[step] if step < len(of_step) else None, segments)

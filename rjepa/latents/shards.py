@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from rjepa.chains import render_chain
+from rjepa.chains import render_chain, step_segment
 from rjepa.errors import InvalidInputError
 from rjepa.files import sha256_json
 from rjepa.home import Home
@@ -297,7 +297,11 @@ def _row(student: Student, problem: Problem, chain: ChainOfThought, found: Chain
         first_error_step=chain.first_error_step,
         split=problem.split or "train",
         segments=segments,
-        first_error_segment=first_error_segment(bool(chain.is_valid), chain.first_error_step, segments),
+        first_error_segment=first_error_segment(
+            bool(chain.is_valid),
+            step_segment(chain.steps, chain.first_error_step, student.record.segmentation),
+            segments,
+        ),
     )
 
 

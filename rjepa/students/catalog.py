@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from rjepa.chains import Segmentation
 from rjepa.configs import CONFIGS, config_names, load_config
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.files import write_text
@@ -17,7 +18,8 @@ from rjepa.students.prompts import PromptFormat
 
 Pooling = Literal["mean", "last", "end"]
 DType = Literal["float32", "bfloat16", "float16"]
-Quantisation = Literal["none", "awq", "gptq", "bnb8", "bnb4"]
+Quantisation = Literal["none", "awq", "gptq", "bnb8", "bnb4", "gguf"]
+"""awq, gptq and gguf are how weights are stored; bnb8 and bnb4 are made by bitsandbytes while loading."""
 
 SHIPPED = CONFIGS / "students"
 
@@ -44,13 +46,17 @@ class StudentRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     llm_tag: str
-    model: str = Field(min_length=1, description="bundled:NAME, recipe:NAME, a local folder, or a hub id")
+    model: str = Field(min_length=1, description="bundled:NAME, recipe:NAME, a local folder or .gguf file, or a hub id")
     revision: str | None = Field(None, description="commit or branch of a hub model")
     quantisation: Quantisation = "none"
     dtype: DType = "float32"
     layer_idx: int = Field(-2, description="index into Hugging Face's hidden_states; -2 is before the last layer")
     poolings: Annotated[tuple[Pooling, ...], AfterValidator(_distinct)] = ("mean", "last", "end")
     prompt: PromptFormat = PromptFormat()
+    segmentation: Segmentation = Field("guided", description="what begins a step; see rjepa.chains")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where it runs; not a part of what it is"
+    )
     sampling: Sampling = Sampling()
     recipe: str | None = Field(None, description="recipe in configs/students/recipes/ that trains these weights")
 

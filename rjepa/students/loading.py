@@ -1,7 +1,8 @@
 """Load a resolved student: tokenizer, model, and what its configuration says of them.
 
-Code inside a model folder is never run (`trust_remote_code` is always off) and weights are read from safetensors only.
-Which files those are is settled in `rjepa.students.resolving`.
+Code inside a model folder is never run (`trust_remote_code` is always off) and weights are read from safetensors or
+GGUF only. Which files those are is settled in `rjepa.students.resolving`, what quantised weights want in
+`quantisation`, where a student runs in `devices`.
 """
 
 import copy
@@ -18,12 +19,17 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging
 
 from rjepa.errors import InvalidInputError
+from rjepa.files import read_json
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.decoding import FAST_ATTENTION, can_share_prefix
+from rjepa.students.devices import DeviceChoice, choose_device, present_devices
+from rjepa.students.memory import MemoryNeed, memory_need, shape_from_config, workload_of
+from rjepa.students.quantisation import GGUF, check_loadable, check_widths, loading_arguments
 from rjepa.students.resolving import ResolvedStudent, resolve_student
 from rjepa.students.segmentation import TokenPieces, token_pieces
+from rjepa.students.weights import count_parameters
 
-__all__ = ["ResolvedStudent", "Student", "load_student", "resolve_student"]
+__all__ = ["ResolvedStudent", "Student", "load_student", "place_student", "read_config", "resolve_student"]
 
 _LAYER_NAMES = ("layers", "h", "blocks")
 _NORM_NAMES = ("norm", "final_layernorm", "ln_f", "final_layer_norm")
@@ -40,6 +46,7 @@ class Student:
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
     model: PreTrainedModel = field(repr=False)
     device: torch.device
+    device_reason: str
     hidden_size: int
     num_layers: int
     context_length: int
@@ -63,7 +70,7 @@ class Student:
     @property
     def captured(self) -> nn.Module:
         """The module whose output is the hidden state that is read."""
-        base = self.model.base_model
+        base = _decoder(self.model)
         if self.depth == self.num_layers:
             return getattr(base, _attribute(base, _NORM_NAMES))
         return getattr(base, _attribute(base, _LAYER_NAMES))[self.depth - 1]
@@ -73,45 +80,46 @@ class Student:
         """The model cut at `depth`, without head: its `last_hidden_state` is `hidden_states[depth]`. Shares weights."""
         with self._lock:
             if not self._encoder:
-                self._encoder.append(_truncated(self.model.base_model, self.depth, self.num_layers))
+                self._encoder.append(_truncated(_decoder(self.model), self.depth, self.num_layers))
             return self._encoder[0]
 
 
 def load_student(resolved: ResolvedStudent, device: str = "auto") -> Student:
-    """Load tokenizer and model in the record's precision, ready to generate and to encode.
+    """Load tokenizer and model in the record's precision, ready to generate and to encode, on the record's device if no
+    other is named.
 
     Raises:
-        InvalidInputError: a quantisation this build cannot load, a layer the model does not have, an unknown
-            architecture or kind of tokenizer.
+        InvalidInputError: a quantisation this installation cannot load, a device that is not here, a layer the model
+            does not have, an unknown architecture or kind of tokenizer.
     """
     record = resolved.record
-    if record.quantisation != "none":
-        raise InvalidInputError(
-            f"{record.llm_tag} is quantised as {record.quantisation}, which this installation cannot load",
-            cure="register the unquantised model under another tag (quantisation: none, dtype: bfloat16 halves it)",
-        )
-    tokenizer = _load(lambda: AutoTokenizer.from_pretrained(resolved.path, **_OFFLINE), resolved)
-    config = _load(lambda: AutoConfig.from_pretrained(resolved.path, **_OFFLINE), resolved)
+    choice, need = place_student(resolved, device)
+    check_loadable(record, choice.device)
+    check_widths(record, choice.device, need.shape)
+    source = _source(resolved)
+    tokenizer = _load(lambda: AutoTokenizer.from_pretrained(resolved.path, **source), resolved)
+    config = _load(lambda: AutoConfig.from_pretrained(resolved.path, **source), resolved)
     text_config = config.get_text_config()
     num_layers = int(text_config.num_hidden_layers)
     _depth(record, num_layers)
     shares_prefix = can_share_prefix(text_config)
-    attention = {"attn_implementation": FAST_ATTENTION} if shares_prefix else {}
-    model = _load(
-        lambda: AutoModelForCausalLM.from_pretrained(
-            resolved.path, dtype=getattr(torch, record.dtype), use_safetensors=True, **attention, **_OFFLINE
-        ),
-        resolved,
-    )
-    chosen = _choose_device(device)
-    model = model.to(chosen).eval().requires_grad_(False)
+    arguments = source | loading_arguments(record, choice.device) | {"dtype": getattr(torch, record.dtype)}
+    if "gguf_file" not in source:
+        arguments["use_safetensors"] = True
+    if shares_prefix:
+        arguments["attn_implementation"] = FAST_ATTENTION
+    model = _load(lambda: AutoModelForCausalLM.from_pretrained(resolved.path, **arguments), resolved)
+    if "device_map" not in arguments:
+        model = model.to(choice.device)
+    model = model.eval().requires_grad_(False)
     return Student(
         record=record,
         path=resolved.path,
         fingerprint=resolved.fingerprint,
         tokenizer=tokenizer,
         model=model,
-        device=chosen,
+        device=torch.device(choice.device),
+        device_reason=choice.reason,
         hidden_size=int(text_config.hidden_size),
         num_layers=num_layers,
         context_length=int(getattr(text_config, "max_position_embeddings", None) or 1 << 30),
@@ -122,12 +130,42 @@ def load_student(resolved: ResolvedStudent, device: str = "auto") -> Student:
     )
 
 
+def place_student(resolved: ResolvedStudent, device: str = "auto") -> tuple[DeviceChoice, MemoryNeed]:
+    """Where a student would run on this machine now, why, and what it needs there. Its files' headers are read.
+
+    Raises:
+        InvalidInputError: the device asked for is not here, or the configuration cannot be read.
+    """
+    record, config = resolved.record, read_config(resolved)
+    shape = shape_from_config(config, count_parameters(list(resolved.weights), config))
+    need = memory_need(shape, record.quantisation, record.dtype, workload_of(record.sampling))
+    return choose_device(record.device if device == "auto" else device, need.total, present_devices()), need
+
+
+def read_config(resolved: ResolvedStudent) -> dict[str, Any]:
+    """A student's config.json, or what its GGUF file says in one's place.
+
+    Raises:
+        InvalidInputError: the package gguf is missing, or does not know the architecture.
+    """
+    if resolved.record.quantisation != "gguf":
+        return dict(read_json(resolved.path / "config.json"))
+    check_loadable(resolved.record, "auto")
+    return dict(_load(lambda: AutoConfig.from_pretrained(resolved.path, **_source(resolved)), resolved).to_dict())
+
+
+def _source(resolved: ResolvedStudent) -> dict[str, Any]:
+    """What tokenizer, configuration and model are read with."""
+    gguf = resolved.weights[0].suffix == GGUF
+    return _OFFLINE | ({"gguf_file": resolved.weights[0].name} if gguf else {})
+
+
 def _load(read: Callable[[], Any], resolved: ResolvedStudent) -> Any:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # the library draws none
     try:
         return read()
-    except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError, SafetensorError) as error:
         raise InvalidInputError(
             f"{resolved.path} cannot be loaded as the student {resolved.record.llm_tag}: {error}",
             cure="check that the folder holds a whole causal language model that this transformers knows",
@@ -145,6 +183,11 @@ def _depth(record: StudentRecord, num_layers: int) -> int:
             cure=f"choose from -{num_layers} to -1 (or 1 to {num_layers})",
         )
     return depth
+
+
+def _decoder(model: PreTrainedModel) -> nn.Module:
+    """The stack of decoder layers: of a model that sees images too, its language part."""
+    return getattr(model.base_model, "language_model", model.base_model)
 
 
 def _attribute(base: nn.Module, names: tuple[str, ...]) -> str:
@@ -168,14 +211,6 @@ def _truncated(base: PreTrainedModel, depth: int, num_layers: int) -> nn.Module:
     if depth < num_layers:
         setattr(encoder, _attribute(base, _NORM_NAMES), nn.Identity())
     return encoder
-
-
-def _choose_device(device: str) -> torch.device:
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _eos_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _STATEMENT = "{statement}"
+_THINK, _THOUGHT = "<think>", "</think>"
+"""How Qwen3, the DeepSeek-R1 distillates and SmolLM3 enclose what they write before their answer."""
 
 
 class PromptFormat(BaseModel):
@@ -22,6 +24,11 @@ class PromptFormat(BaseModel):
     template: str = Field(_STATEMENT + "\n", description="text with {statement} in it once or more")
     use_chat_template: bool = Field(False, description="wrap the text as a user message in the model's chat template")
     system: str = Field("", description="system message; without a chat template it goes before the text")
+    thinking: bool | None = Field(
+        None,
+        description="told to chat templates that know enable_thinking; false also closes a thinking block that a "
+        "template leaves open; none leaves it to the template",
+    )
 
     @field_validator("template")
     @classmethod
@@ -47,8 +54,11 @@ def render_prompt(tokenizer: "PreTrainedTokenizerBase", prompt_format: PromptFor
         )
     messages = [{"role": "system", "content": prompt_format.system}] if prompt_format.system else []
     messages.append({"role": "user", "content": text})
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return str(rendered)
+    switch = {} if prompt_format.thinking is None else {"enable_thinking": prompt_format.thinking}
+    rendered = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **switch))
+    if prompt_format.thinking is False and rendered.rstrip().endswith(_THINK):
+        return f"{rendered.rstrip()}\n\n{_THOUGHT}\n\n"  # as Qwen3's own template says "without thinking"
+    return rendered
 
 
 def encode_prompts(

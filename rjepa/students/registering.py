@@ -1,15 +1,21 @@
 """What a user says of a new student, made into a record; and taking a record out again. Weights are not touched."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
+
+from pydantic import ValidationError
 
 from rjepa.configs import load_config
 from rjepa.errors import InvalidInputError, NotFoundError
+from rjepa.files import read_json
 from rjepa.home import Home, check_tag
 from rjepa.students.catalog import SHIPPED, DType, Quantisation, Sampling, StudentRecord, load_record
+from rjepa.students.known import find_known, get_known
 from rjepa.students.prompts import PromptFormat
+from rjepa.students.quantisation import GGUF, stored_quantisation
 from rjepa.students.recipe import load_student_recipe
-from rjepa.students.resolving import BUNDLED, RECIPE
+from rjepa.students.resolving import BUNDLED, RECIPE, is_hub_name
 
 _ASK_FOR_STEPS: Final = (
     "{statement}\n\nSolve this in short numbered steps, one on each line, and end with the answer alone, like this:\n"
@@ -21,39 +27,75 @@ _FOREIGN_SAMPLING: Final = Sampling(max_new_tokens=512, batch_size=64)
 _FOREIGN_DTYPE: Final[DType] = "bfloat16"
 
 
-def new_record(llm_tag: str, model: str, quantisation: str = "none") -> StudentRecord:
+def new_record(
+    llm_tag: str, model: str, quantisation: str | None = None, *, changes: Mapping[str, Any] | None = None
+) -> StudentRecord:
     """The record of a student to be added.
 
     Args:
-        model: `bundled` (the bundled student of the same name), `bundled:NAME`, `recipe:NAME` (trained when it is first
-            needed), a local folder, or a hub id.
+        model: a name of the catalogue, `bundled` (the bundled student of the same name), `bundled:NAME`, `recipe:NAME`
+            (trained when it is first needed), a local folder or .gguf file, or a hub id.
+        quantisation: None for what the files say, as far as they are here, or what the catalogue says.
+        changes: other fields of the record (`dtype`, `layer_idx`, `poolings`, `device`, `segmentation`, `revision`) and
+            `thinking` of its prompt. None among them stands for the default.
 
     Raises:
-        InvalidInputError: a bad tag, an unknown quantisation, or a folder that holds no model.
-        NotFoundError: no bundled student or recipe has this name.
+        InvalidInputError: a bad tag, an unknown quantisation, a value that its field does not take, or a folder that
+            holds no model.
+        NotFoundError: no bundled student, recipe or model of the catalogue has this name.
     """
     check_tag(llm_tag)
-    if quantisation not in get_args(Quantisation):
+    if quantisation is not None and quantisation not in get_args(Quantisation):
         known = ", ".join(get_args(Quantisation))
         raise InvalidInputError(f"{quantisation!r} is no quantisation", cure=f"choose one of {known}")
+    record = _plain_record(llm_tag, model)
+    values = record.model_dump() | {name: value for name, value in (changes or {}).items() if value is not None}
+    if quantisation is not None:
+        values["quantisation"] = quantisation
+    if (thinking := values.pop("thinking", None)) is not None:
+        values["prompt"] = {**values["prompt"], "thinking": thinking}
+    try:
+        return StudentRecord.model_validate(values)
+    except ValidationError as error:
+        fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidInputError(f"{llm_tag} cannot be registered so: {fields}", cure="mend these values") from error
+
+
+def _plain_record(llm_tag: str, model: str) -> StudentRecord:
+    """A model with all that it says of itself, and defaults for the rest."""
     if model == "bundled" or model.startswith("bundled:"):
         name = model.removeprefix("bundled").removeprefix(":") or llm_tag
         shipped = SHIPPED / f"{_bundled(name)}.yaml"
         plain = StudentRecord(llm_tag=name, model=f"bundled:{name}")
         record = load_config(shipped, StudentRecord) if shipped.exists() else plain
-        return record.model_copy(update={"llm_tag": llm_tag, "quantisation": quantisation})
+        return record.model_copy(update={"llm_tag": llm_tag})
     if model.startswith(RECIPE):
         recipe = load_student_recipe(model.removeprefix(RECIPE))
-        return StudentRecord(llm_tag=llm_tag, model=model, quantisation=quantisation, recipe=recipe.name)
-    folder = Path(model).expanduser()
-    if folder.is_dir() or model.startswith((".", "/", "~")):
-        return _from_folder(llm_tag, folder.resolve(), quantisation)
+        return StudentRecord(llm_tag=llm_tag, model=model, recipe=recipe.name)
+    local = Path(model).expanduser()
+    if local.suffix == GGUF and local.is_file():
+        return _foreign(llm_tag, str(local.resolve()), chat=False, quantisation="gguf")
+    if local.is_dir() or model.startswith((".", "/", "~")):
+        return _from_folder(llm_tag, local.resolve())
+    if is_hub_name(model):
+        known = find_known(model)
+        stored: Quantisation = "gguf" if model.endswith(GGUF) else known.quantisation if known else "none"
+        return _foreign(llm_tag, model, chat=known is None or known.chat_template, quantisation=stored)
+    known = get_known(model)
+    return _foreign(llm_tag, known.hub_id, chat=known.chat_template, quantisation=known.quantisation)
+
+
+def _foreign(
+    llm_tag: str, model: str, *, chat: bool, quantisation: Quantisation, dtype: DType = _FOREIGN_DTYPE
+) -> StudentRecord:
+    """A student that was not trained on our form of a chain: it is asked for it."""
+    prompt = PromptFormat(template=_ASK_FOR_STEPS, use_chat_template=chat, thinking=False if chat else None)
     return StudentRecord(
         llm_tag=llm_tag,
         model=model,
         quantisation=quantisation,
-        dtype=_FOREIGN_DTYPE,
-        prompt=PromptFormat(template=_ASK_FOR_STEPS, use_chat_template=True),
+        dtype=dtype,
+        prompt=prompt,
         sampling=_FOREIGN_SAMPLING,
     )
 
@@ -79,21 +121,16 @@ def _bundled(name: str) -> str:
     return name
 
 
-def _from_folder(llm_tag: str, folder: Path, quantisation: Quantisation) -> StudentRecord:
+def _from_folder(llm_tag: str, folder: Path) -> StudentRecord:
     if not (folder / "config.json").is_file():
         raise InvalidInputError(
             f"{folder} holds no model: there is no config.json",
             cure="name a folder in Hugging Face layout, or a hub id",
         )
     if (folder / "recipe.json").is_file():
-        return StudentRecord(llm_tag=llm_tag, model=str(folder), quantisation=quantisation)
+        return StudentRecord(llm_tag=llm_tag, model=str(folder))
+    stored = stored_quantisation(read_json(folder / "config.json"), llm_tag)
     config = folder / "tokenizer_config.json"
     text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
     has_chat_template = (folder / "chat_template.jinja").is_file() or '"chat_template"' in text
-    return StudentRecord(
-        llm_tag=llm_tag,
-        model=str(folder),
-        quantisation=quantisation,
-        prompt=PromptFormat(template=_ASK_FOR_STEPS, use_chat_template=has_chat_template),
-        sampling=_FOREIGN_SAMPLING,
-    )
+    return _foreign(llm_tag, str(folder), chat=has_chat_template, quantisation=stored, dtype="float32")

@@ -1,7 +1,7 @@
 """From a record to the files of a student: find them, refuse what is unsafe or unusable, fingerprint them.
 
-Weights are safetensors or they are refused; code inside a model folder is never run. Loading lives in
-`rjepa.students.loading`.
+Weights are safetensors or GGUF, or they are refused; code inside a model folder is never run. What weight files hold is
+`rjepa.students.weights`' matter, loading that of `rjepa.students.loading`.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from rjepa.files import read_json, sha256_file, sha256_json, write_json
 from rjepa.home import Home
 from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
+from rjepa.students.quantisation import GGUF, check_agreement
+from rjepa.students.weights import check_gguf, weight_files
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 RECIPE = "recipe:"
@@ -30,47 +32,64 @@ _HASHED = (
     "chat_template.jinja",
 )
 _PATTERNS = [*_HASHED, "*.safetensors", "*.safetensors.index.json", "*.model"]
+_NOT_WANTED = ["*/*", "consolidated*"]
+"""What some models keep a second time: other formats in folders, the makers' own one beside Hugging Face's."""
 
 
 @dataclass(frozen=True)
 class ResolvedStudent:
-    """A student whose files were found and fingerprinted, not yet loaded."""
+    """A student whose files were found and fingerprinted, not yet loaded. `path` is their folder."""
 
     record: StudentRecord
     path: Path
     fingerprint: str
-    weight_bytes: int
+    weights: tuple[Path, ...]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the weight files."""
+        return sum(file.stat().st_size for file in self.weights)
 
 
 def resolve_student(home: Home, record: StudentRecord, progress: Progress = silent) -> ResolvedStudent:
     """Find a student's files and fingerprint them: weights, tokenizer, configuration, quantisation, precision, layer,
-    poolings and prompt.
+    poolings, prompt and segmentation. Neither its tag nor where it lies enters.
 
     File hashes are remembered in `home.student(tag)/resolved.json` by size and time of change.
 
     Raises:
         NotFoundError: no such bundled student, recipe, folder or hub model.
-        InvalidInputError: the folder has no safetensors weights, no tokenizer, or wants its own code run.
-        CorruptError: a .safetensors file holds something else.
+        InvalidInputError: the folder has no safetensors weights, no tokenizer, wants its own code run, or is quantised
+            otherwise than the record says.
+        CorruptError: a .safetensors or .gguf file holds something else.
     """
-    path = _locate(home, record)
-    files = _checked_files(path, record)
-    hashes = _hashes(home.student(record.llm_tag) / "resolved.json", files, progress)
-    fingerprint = sha256_json(
-        {
-            "files": hashes,
-            "quantisation": record.quantisation,
-            "dtype": record.dtype,
-            "layer_idx": record.layer_idx,
-            "poolings": list(record.poolings),
-            "prompt": record.prompt.model_dump(mode="json"),
-        }
-    )
-    weight_bytes = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
-    return ResolvedStudent(record, path, fingerprint, weight_bytes)
+    source = _locate(home, record)
+    weights, others = _checked_files(source, record)
+    hashes = _hashes(home.student(record.llm_tag) / "resolved.json", sorted([*weights, *others]), progress)
+    if record.quantisation == "gguf":
+        hashes = {"model.gguf": hashes[source.name]}
+    path = source.parent if source.suffix == GGUF else source
+    return ResolvedStudent(record, path, sha256_json(_identity(record, hashes)), tuple(weights))
+
+
+def _identity(record: StudentRecord, hashes: dict[str, str]) -> dict[str, Any]:
+    """All that shapes latents. What came later is left out where it has its default: fingerprints stay as they were."""
+    prompt = record.prompt.model_dump(mode="json")
+    if record.prompt.thinking is None:
+        del prompt["thinking"]
+    identity = {
+        "files": hashes,
+        "quantisation": record.quantisation,
+        "dtype": record.dtype,
+        "layer_idx": record.layer_idx,
+        "poolings": list(record.poolings),
+        "prompt": prompt,
+    }
+    return identity if record.segmentation == "guided" else identity | {"segmentation": record.segmentation}
 
 
 def _locate(home: Home, record: StudentRecord) -> Path:
+    """The folder or the .gguf file."""
     if record.model.startswith(RECIPE):
         folder = trained_folder(home, record.llm_tag)
         if not folder.is_dir():
@@ -88,15 +107,21 @@ def _locate(home: Home, record: StudentRecord) -> Path:
                 cure="choose one of them, or train it from its recipe: rjepa student train NAME",
             )
         return path
-    folder = Path(record.model).expanduser()
-    if folder.is_dir():
-        return folder.resolve()
-    if folder.is_absolute() or record.model.startswith((".", "~")) or record.model.count("/") != 1:
+    local = Path(record.model).expanduser()
+    if local.is_dir() or (local.is_file() and local.suffix == GGUF):
+        return local.resolve()
+    if not is_hub_name(record.model):
         raise NotFoundError(
-            f"the model folder {record.model} of {record.llm_tag} does not exist",
-            cure="give an existing folder in Hugging Face layout, or a hub id such as Qwen/Qwen3-0.6B",
+            f"the model {record.model} of {record.llm_tag} does not exist",
+            cure="give an existing folder in Hugging Face layout, a .gguf file, or a hub id such as Qwen/Qwen3-0.6B",
         )
     return _download(record)
+
+
+def is_hub_name(model: str) -> bool:
+    """Whether a model is named as on the hub: owner/name, or owner/name/file.gguf."""
+    slashes = 2 if model.endswith(GGUF) else 1
+    return model.count("/") == slashes and not model.startswith((".", "~", "/"))
 
 
 def trained_folder(home: Home, llm_tag: str) -> Path:
@@ -105,11 +130,18 @@ def trained_folder(home: Home, llm_tag: str) -> Path:
 
 
 def _download(record: StudentRecord) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(record.model, revision=record.revision, allow_patterns=_PATTERNS))
+        if record.model.endswith(GGUF):
+            name, _, file = record.model.rpartition("/")
+            return Path(hf_hub_download(name, file, revision=record.revision))
+        return Path(
+            snapshot_download(
+                record.model, revision=record.revision, allow_patterns=_PATTERNS, ignore_patterns=_NOT_WANTED
+            )
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise NotFoundError(
             f"{record.model} is neither a local folder nor a model that could be fetched ({type(error).__name__})",
@@ -117,45 +149,48 @@ def _download(record: StudentRecord) -> Path:
         ) from error
 
 
-def _checked_files(path: Path, record: StudentRecord) -> list[Path]:
-    """The files that make a student what it is, sorted by name."""
-    if not (path / "config.json").is_file():
+def _checked_files(source: Path, record: StudentRecord) -> tuple[list[Path], list[Path]]:
+    """The weight files of a student, and the others that make it what it is."""
+    if source.suffix == GGUF:
+        check_gguf(source)
+        _check_gguf_record(source, record)
+        return [source], []
+    if not (source / "config.json").is_file():
         raise InvalidInputError(
-            f"{path} is not a Hugging Face model folder: it has no config.json",
+            f"{source} is not a Hugging Face model folder: it has no config.json",
             cure=f"point the student {record.llm_tag} at the folder that holds config.json and model.safetensors",
         )
-    config = read_json(path / "config.json")
-    if "auto_map" in config:
+    config = read_json(source / "config.json")
+    _check_own_code(source, config)
+    check_agreement(record, config)
+    weights = weight_files(source)
+    if not (source / "tokenizer.json").is_file() and not list(source.glob("*.model")):
         raise InvalidInputError(
-            f"{path} wants its own Python code run (auto_map in config.json), which is never done",
+            f"{source} has no tokenizer (tokenizer.json)", cure="save the model's tokenizer into the same folder"
+        )
+    others = [source / name for name in _HASHED if (source / name).is_file()]
+    return weights, [*others, *source.glob("*.model")]
+
+
+def _check_own_code(folder: Path, config: dict[str, Any]) -> None:
+    """Phi and others ship code beside an architecture that transformers has itself: theirs is not needed, nor run."""
+    if "auto_map" not in config:
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+        raise InvalidInputError(
+            f"{folder} wants its own Python code run (auto_map in config.json), which is never done",
             cure="use a model whose architecture transformers itself knows, or convert the folder to one",
         )
-    weights = sorted(path.glob("*.safetensors"))
-    if not weights:
-        unsafe = sorted(f.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for f in path.glob(pattern))
-        found = f"only {', '.join(unsafe)}, which can run code when read" if unsafe else "no weights at all"
-        raise InvalidInputError(
-            f"{path} has no .safetensors weights: {found}",
-            cure="convert it where you trust its source: AutoModelForCausalLM.from_pretrained(F).save_pretrained(F)",
-        )
-    for file in weights:
-        _check_safetensors(file)
-    if not (path / "tokenizer.json").is_file() and not list(path.glob("*.model")):
-        raise InvalidInputError(
-            f"{path} has no tokenizer (tokenizer.json)", cure="save the model's tokenizer into the same folder"
-        )
-    others = [path / name for name in _HASHED if (path / name).is_file()]
-    return sorted([*weights, *others, *path.glob("*.model")])
 
 
-def _check_safetensors(file: Path) -> None:
-    with file.open("rb") as stream:
-        head = stream.read(9)
-    size = int.from_bytes(head[:8], "little")
-    if len(head) == 9 and head[8:] == b"{" and 8 + size <= file.stat().st_size:
-        return
-    kind = "a PyTorch pickle" if head.startswith((b"PK", b"\x80")) else "damaged or another format"
-    raise CorruptError(f"{file} is not safetensors: it is {kind}", cure="copy or convert the weights again")
+def _check_gguf_record(file: Path, record: StudentRecord) -> None:
+    if record.quantisation != "gguf":
+        raise InvalidInputError(
+            f"{file} is GGUF, the record of {record.llm_tag} says {record.quantisation}",
+            cure=f"rjepa llm remove {record.llm_tag}, and add it again without --quantization",
+        )
 
 
 def _hashes(cache: Path, files: list[Path], progress: Progress) -> dict[str, str]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from rjepa.chains import parse_chain
+from rjepa.chains import Segmentation, parse_chain
 from rjepa.students.loading import Student
 from rjepa.students.pooling import pool_segments, to_float16
 from rjepa.students.segmentation import segment_ids, sentence_ids
@@ -33,7 +33,8 @@ class SampledChain:
     """One chain. `token_ids` leaves the end-of-sequence token out; `token_logprobs` are at temperature 1, one a token.
 
     `latents` is float16 [segments, width], the prompt first, and `sentences` float16 [sentences, width] of the prompt,
-    the same array for all samples of a problem; None where they were not captured.
+    the same array for all samples of a problem; None where they were not captured. `segmentation` says how its text is
+    cut into those segments.
     """
 
     text: str
@@ -43,6 +44,7 @@ class SampledChain:
     finished: bool
     latents: npt.NDArray[np.float16] | None
     sentences: npt.NDArray[np.float16] | None = None
+    segmentation: Segmentation = "guided"
 
 
 def uniform_noise(seed: int, statements: Sequence[str], samples: Sequence[int], tokens: int) -> npt.NDArray[np.float32]:
@@ -189,6 +191,7 @@ class Recorder:
                     finished=bool(self._ended[row]),
                     latents=latents[row],
                     sentences=self._sentences[row // self._samples] if self.captures else None,
+                    segmentation=self._student.record.segmentation,
                 )
             )
         return [rows[start : start + self._samples] for start in range(0, len(rows), self._samples)]
@@ -212,7 +215,8 @@ class Recorder:
     def _latents(self) -> list[npt.NDArray[np.float16]]:
         """float16 [segments, width] of every row, the prompt's latent first: all rows are pooled at once."""
         pieces = self._student.pieces
-        bounds = [segment_ids(pieces, self._ids[row, :length]) for row, length in enumerate(self._lengths)]
+        mode = self._student.record.segmentation
+        bounds = [segment_ids(pieces, self._ids[row, :length], mode) for row, length in enumerate(self._lengths)]
         rows = [row for row, bound in enumerate(bounds) if len(bound) > 1]
         if not rows:
             return [self._prompt_latents[row // self._samples][None] for row in range(len(bounds))]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
-from rjepa.chains import segment_spans, sentence_spans
+from rjepa.chains import Segmentation, segment_spans, sentence_spans
 from rjepa.errors import InvalidInputError
 
 Int64 = npt.NDArray[np.int64]
@@ -70,18 +70,21 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, vocabulary: int = 0) -> Tok
 
 
 def segment_tokens(
-    tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], chain_text: str
+    tokenizer: PreTrainedTokenizerBase, prompt_ids: list[int], chain_text: str, segmentation: Segmentation = "guided"
 ) -> tuple[list[int], Int64]:
     """Encode a chain after its prompt.
 
     Returns the token ids of prompt and chain and int64 [segments + 1]: the first token of each segment, prompt first,
     then the number of tokens. Text after the answer line is left out.
     """
-    return segment_many(tokenizer, [prompt_ids], [chain_text])[0]
+    return segment_many(tokenizer, [prompt_ids], [chain_text], segmentation)[0]
 
 
 def segment_many(
-    tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], chains: list[str]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    chains: list[str],
+    segmentation: Segmentation = "guided",
 ) -> list[tuple[list[int], Int64]]:
     """`segment_tokens` for many chains in one call to the tokenizer."""
     if not chains:
@@ -91,23 +94,23 @@ def segment_many(
             f"the tokenizer of {tokenizer.name_or_path} has no offset mappings",
             cure="use a model folder with a tokenizer.json (save the tokenizer again with a current transformers)",
         )
-    spans = [segment_spans(chain) for chain in chains]
+    spans = [segment_spans(chain, segmentation) for chain in chains]
     texts = [chain[: span[-1][1]] if span else "" for chain, span in zip(chains, spans, strict=True)]
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     results = []
-    for prompt, span, ids, offsets in zip(prompts, spans, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        starts = np.array([start for start, _ in offsets], dtype=np.int64)
-        boundaries = _boundaries(starts, [start for start, _ in span])
+    rows = zip(prompts, texts, spans, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    for prompt, text, span, ids, offsets in rows:
+        boundaries = _boundaries(_token_starts(text, offsets), [start for start, _ in span])
         results.append((prompt + list(ids), np.concatenate([[0], boundaries + len(prompt)])))
     return results
 
 
-def segment_ids(pieces: TokenPieces, ids: Sequence[int]) -> Int64:
+def segment_ids(pieces: TokenPieces, ids: Sequence[int], segmentation: Segmentation = "guided") -> Int64:
     """Boundaries of a generated chain's own token ids: int64 [segments + 1], counted from its first token.
 
     Tokens after the answer line belong to it; a chain without text has no segments.
     """
-    return _bounds_in_ids(pieces, ids, segment_spans)
+    return _bounds_in_ids(pieces, ids, functools.partial(segment_spans, segmentation=segmentation))
 
 
 def sentence_ids(pieces: TokenPieces, ids: Sequence[int]) -> Int64:
@@ -133,6 +136,21 @@ def _bounds_in_ids(
         firsts = [at[first] for first in firsts]
     lengths = pieces.lengths[np.asarray(ids, dtype=np.int64)]
     return _boundaries(np.cumsum(lengths) - lengths, firsts)
+
+
+def _token_starts(text: str, offsets: list[tuple[int, int]]) -> Int64:
+    """Character that each token begins in or at. SentencePiece's unigram gives all bytes of a run of characters that it
+    does not know the offsets of the whole run: there, each byte is told its own character."""
+    starts = np.array([start for start, _ in offsets], dtype=np.int64)
+    first = 0
+    for (start, end), group in itertools.groupby(offsets):
+        count = sum(1 for _ in group)
+        if count > 1 and end - start > 1:
+            owners = [start + place for place, char in enumerate(text[start:end]) for _ in char.encode()]
+            if len(owners) == count:
+                starts[first : first + count] = owners
+        first += count
+    return starts
 
 
 def _boundaries(token_starts: Int64, segment_starts: list[int]) -> Int64:

@@ -1,12 +1,11 @@
 """The student stage: find a registered student's weights, or train them from its recipe, fingerprint them, and say what
 it is. Loading is `loading`'s."""
 
-from rjepa.files import read_json
 from rjepa.home import Home
 from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
 from rjepa.students.catalog import load_record
-from rjepa.students.loading import Student, load_student
+from rjepa.students.loading import Student, load_student, place_student, read_config
 from rjepa.students.recipe import load_student_recipe
 from rjepa.students.resolving import RECIPE, resolve_student, trained_folder
 from rjepa.students.training import train_student
@@ -23,8 +22,9 @@ def resolve_and_record(home: Home, llm_tag: str, progress: Progress = silent) ->
         # Here and nowhere else: a service or a command that only wants to read never starts a training.
         train_student(load_student_recipe(record.model.removeprefix(RECIPE)), trained_folder(home, llm_tag), progress)
     resolved = resolve_student(home, record, progress)
-    config = read_json(resolved.path / "config.json")
-    text = config.get("text_config", config)
+    config = read_config(resolved)
+    text = config.get("text_config") or config
+    choice, need = place_student(resolved)
     metadata: dict[str, int | float | str] = {
         "model": resolved.record.model,
         "path": str(resolved.path),
@@ -33,6 +33,10 @@ def resolve_and_record(home: Home, llm_tag: str, progress: Progress = silent) ->
         "layer_idx": resolved.record.layer_idx,
         "quantisation": resolved.record.quantisation,
         "dtype": resolved.record.dtype,
+        "segmentation": resolved.record.segmentation,
+        "device": choice.device,
+        "device_reason": choice.reason,
+        "memory_megabytes": round(need.total / 1e6, 3),
     }
     for name in ("hidden_size", "num_hidden_layers", "vocab_size"):
         if isinstance(text.get(name), int):

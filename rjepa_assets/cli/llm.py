@@ -5,6 +5,10 @@ from typing import Annotated
 
 import typer
 
+from rjepa.home import Home
+from rjepa.students.catalog import StudentRecord
+from rjepa.students.known import KnownModel
+
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Tag = Annotated[str, typer.Argument(help="llm_tag: a-z, 0-9, '.', '_', '-'.")]
 
@@ -19,14 +23,25 @@ def register(app: typer.Typer) -> None:
     app.add_typer(noun, name="llm")
 
 
-def list_students(as_json: _Json = False) -> None:
-    """Name every student, bundled or added.
+def list_students(
+    catalog: Annotated[
+        bool, typer.Option("--catalog", help="The public models that have a short name, and the memory they need.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Name every student, bundled or added; or the models of the catalogue.
 
-    Example: rjepa llm list
+    Example: rjepa llm list --catalog
     """
     from rjepa.students.catalog import list_records
+    from rjepa.students.known import list_known
+    from rjepa_assets.cli.llm_tables import catalogue_text, catalogue_values
     from rjepa_assets.cli.materialising import open_home
 
+    if catalog:
+        models = list_known()
+        typer.echo(json.dumps(catalogue_values(models), indent=2) if as_json else catalogue_text(models))
+        return
     records = list_records(open_home())
     if as_json:
         typer.echo(json.dumps([record.model_dump(mode="json") for record in records], indent=2))
@@ -36,18 +51,36 @@ def list_students(as_json: _Json = False) -> None:
         typer.echo(f"{record.llm_tag:{width}}  {record.model}  {record.quantisation}".rstrip())
 
 
-def show(tag: _Tag, as_json: _Json = False) -> None:
-    """Everything the registry knows of one student.
+def show(
+    name: Annotated[str, typer.Argument(help="A student's llm_tag, or a model of the catalogue.")],
+    as_json: _Json = False,
+) -> None:
+    """Everything that is known of one student or model: its record, the memory it needs, whether that is here.
 
-    Example: rjepa llm show tiny-a
+    Example: rjepa llm show qwen3-8b
     """
     import yaml
 
-    from rjepa.students.catalog import load_record
+    from rjepa.students.devices import present_devices
+    from rjepa.students.fitting import known_shape, memory_rows
+    from rjepa.students.memory import gigabytes
+    from rjepa_assets.cli.llm_tables import memory_text, memory_values
     from rjepa_assets.cli.materialising import open_home
 
-    values = load_record(open_home(), tag).model_dump(mode="json")
-    typer.echo(json.dumps(values, indent=2) if as_json else yaml.safe_dump(values, sort_keys=False).rstrip())
+    found, devices = _student_or_model(open_home(), name), present_devices()
+    values = found.model_dump(mode="json")
+    shape = known_shape(found) if isinstance(found, StudentRecord) else found.shape
+    rows = []
+    if shape is not None:
+        dtype = found.dtype if isinstance(found, StudentRecord) else "bfloat16"
+        rows = memory_rows(shape, found.quantisation, dtype, devices)
+    if as_json:
+        typer.echo(json.dumps(values | {"memory": memory_values(rows)}, indent=2))
+        return
+    typer.echo(yaml.safe_dump(values, sort_keys=False).rstrip())
+    if rows:
+        here = ", ".join(f"{device.name} has {gigabytes(device.free)} free" for device in devices)
+        typer.echo(f"\n{memory_text(rows, here)}")
 
 
 def add(
@@ -55,27 +88,63 @@ def add(
     model: Annotated[
         str,
         typer.Option(
-            help="`bundled`, `bundled:NAME`, `recipe:NAME`, a local folder, or an id of the Hugging Face hub."
+            help="A name of the catalogue (rjepa llm list --catalog), a local folder or .gguf file, an id of the "
+            "Hugging Face hub, `bundled`, `bundled:NAME` or `recipe:NAME`."
         ),
     ],
-    quantization: Annotated[str, typer.Option(help="How its weights are quantised.")] = "none",
+    quantization: Annotated[
+        str | None, typer.Option(help="none, awq, gptq, bnb8, bnb4 or gguf; by default what the files say.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="The layer whose hidden states are read; -2 is before the last one.")
+    ] = None,
+    pooling: Annotated[
+        list[str] | None, typer.Option(help="mean, last or end; repeat it for several side by side.")
+    ] = None,
+    segmentation: Annotated[
+        str | None, typer.Option(help="What begins a step: guided, punctuation, connectives or paragraph.")
+    ] = None,
+    thinking: Annotated[
+        bool | None, typer.Option(help="Let the chat template open a thinking block, where it has one.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit or branch on the hub.")] = None,
+    even_if_too_large: Annotated[
+        bool, typer.Option("--even-if-too-large", help="Register it though it does not fit this machine.")
+    ] = False,
 ) -> None:
     """Register a student, and give it its partition in Dagster.
 
-    Example: rjepa llm add tiny-b --model bundled
+    Example: rjepa llm add qwen --model qwen3-0.6b
     """
     from rjepa.home import check_tag
     from rjepa.students.catalog import save_record
+    from rjepa.students.devices import present_devices
+    from rjepa.students.fitting import fit_here
+    from rjepa.students.known import find_known
     from rjepa.students.registering import new_record
     from rjepa_assets.cli.materialising import open_home
 
     home = open_home()
-    save_record(home, new_record(check_tag(tag), model, quantization))
+    changes = {
+        "dtype": dtype,
+        "layer_idx": layer,
+        "poolings": tuple(pooling) if pooling else None,
+        "segmentation": segmentation,
+        "thinking": thinking,
+        "device": device,
+        "revision": revision,
+    }
+    record = new_record(check_tag(tag), model, quantization, changes=changes)
+    save_record(home, record if even_if_too_large else fit_here(record, present_devices()))
     from rjepa_assets.defs.partitions import LLM
     from rjepa_assets.instance import open_instance
 
     with open_instance(home) as instance:
         instance.add_dynamic_partitions(LLM, [tag])
+    if (known := find_known(record.model)) is not None and known.gated:
+        typer.echo(f"accept its conditions at https://huggingface.co/{known.hub_id} and set HF_TOKEN", err=True)
     typer.echo(f"added {tag}\nMaterialise it: rjepa backfill --llm {tag}")
 
 
@@ -96,3 +165,18 @@ def remove(tag: _Tag) -> None:
         if tag in instance.get_dynamic_partitions(LLM):
             instance.delete_dynamic_partition(LLM, tag)
     typer.echo(f"removed {tag}; what was made for it stays on the disk")
+
+
+def _student_or_model(home: Home, name: str) -> StudentRecord | KnownModel:
+    """The student of this tag; where there is none, the model of the catalogue."""
+    from rjepa.errors import NotFoundError
+    from rjepa.students.catalog import load_record
+    from rjepa.students.known import find_known
+
+    try:
+        return load_record(home, name)
+    except NotFoundError:
+        known = find_known(name)
+        if known is None:
+            raise
+        return known

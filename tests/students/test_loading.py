@@ -111,10 +111,23 @@ def test_a_pickle_that_calls_itself_safetensors_is_refused(folder: Path, home: H
 
 def test_a_folder_that_wants_its_own_code_run_is_refused(folder: Path, home: Home) -> None:
     config = json.loads((folder / "config.json").read_text())
-    config["auto_map"] = {"AutoModelForCausalLM": "evil.Model"}
+    config |= {"auto_map": {"AutoModelForCausalLM": "evil.Model"}, "model_type": "evil"}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InvalidInputError, match="own Python code"):
         resolve_student(home, record(folder))
+
+
+def test_code_beside_a_known_architecture_is_left_unread(folder: Path, home: Home, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    for name, classes in (
+        ("config.json", {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["evil.Slow", "evil.Fast"]}),
+    ):
+        values = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(values | {"auto_map": classes}))
+    student = load_student(resolve_student(home, record(folder)))
+    assert type(student.model).__module__.startswith("transformers.") and not ran.exists()
 
 
 def test_truncated_weights_and_unknown_architectures_are_refused_at_loading(folder: Path, home: Home) -> None:
@@ -133,11 +146,6 @@ def test_truncated_weights_and_unknown_architectures_are_refused_at_loading(fold
 def test_a_layer_the_model_does_not_have_is_refused(folder: Path, home: Home, layer_idx: int) -> None:
     with pytest.raises(InvalidInputError, match="outside the model's 3 layers"):
         load_student(resolve_student(home, record(folder, layer_idx=layer_idx)))
-
-
-def test_a_quantisation_that_cannot_be_loaded_says_so(folder: Path, home: Home) -> None:
-    with pytest.raises(InvalidInputError, match="quantised as awq"):
-        load_student(resolve_student(home, record(folder, quantisation="awq")))
 
 
 def test_a_tokenizer_without_a_pad_token_is_no_obstacle(tmp_path: Path, home: Home) -> None:

@@ -104,6 +104,26 @@ def open_tiny(home: Home, folder: Path, **changes: object) -> Student:
     return load_student(resolve_student(home, record(folder, **changes)), device="cpu")
 
 
+def teach(folder: Path, replies: dict[str, str], updates: int = 60) -> Path:
+    """A student that has learnt by heart what to reply to each prompt, and then to stop."""
+    words = tokenizer()
+    taught = model("llama", len(words))
+    rows = [(words(prompt)["input_ids"], words(reply)["input_ids"] + [0]) for prompt, reply in replies.items()]
+    ids = torch.zeros(len(rows), max(len(prompt) + len(reply) for prompt, reply in rows), dtype=torch.long)
+    labels = torch.full_like(ids, -100)
+    for row, (prompt, reply) in enumerate(rows):
+        ids[row, : len(prompt) + len(reply)] = torch.tensor(prompt + reply)
+        labels[row, len(prompt) : len(prompt) + len(reply)] = torch.tensor(reply)
+    optimizer = torch.optim.AdamW(taught.parameters(), lr=1e-2)
+    for _ in range(updates):
+        taught(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    words.save_pretrained(folder)
+    taught.save_pretrained(folder)
+    return folder
+
+
 def taught_pairs() -> list[tuple[str, str, str]]:
     """Statement, step and answer of every sum of two digits."""
     digits = range(10)

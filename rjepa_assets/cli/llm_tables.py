@@ -1,0 +1,104 @@
+"""How `rjepa llm` lays out what it knows of students and models: text and plain JSON values.
+
+What is shown is worked out in `rjepa.students`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rjepa.students.fitting import MemoryRow
+from rjepa.students.known import KnownModel
+from rjepa.students.memory import Workload, gigabytes, memory_need
+
+_KINDS = ("none", "bnb8", "awq")
+_HEADINGS = ("bfloat16", "8 bits", "4 bits")
+
+
+def catalogue_text(models: Sequence[KnownModel]) -> str:
+    """A line a model: its shape, licence, and what it needs in memory."""
+    workload = Workload()
+    head = ("name", "parameters", "layers", "hidden", "context", *_HEADINGS, "licence", "")
+    rows = [head, *(_line(model) for model in models)]
+    note = (
+        f"Memory in GB for {workload.chains} chains of {workload.context} tokens. "
+        "Any other model will do as well: give its hub id, folder or .gguf file."
+    )
+    return f"{aligned(rows)}\n{note}"
+
+
+def catalogue_values(models: Sequence[KnownModel]) -> list[dict[str, Any]]:
+    """The catalogue as JSON values; memory in bytes."""
+    return [
+        model.model_dump(mode="json")
+        | {"memory_bytes": {kind: need for kind, need in zip(_KINDS, _needs(model), strict=True) if need is not None}}
+        for model in models
+    ]
+
+
+def memory_text(rows: Sequence[MemoryRow], what_is_here: str) -> str:
+    """What a model needs in each precision, and whether it is here."""
+    head = ("quantisation", "dtype", "weights", "cache", "working", "together", "fits here")
+    table = [head]
+    for row in rows:
+        need = row.need
+        sizes = (gigabytes(size) for size in (need.weights, need.cache, need.working, need.total))
+        table.append((row.quantisation, row.dtype, *sizes, row.fits_on or "no"))
+    workload = Workload()
+    return f"{aligned(table)}\nfor {workload.chains} chains of {workload.context} tokens; {what_is_here}"
+
+
+def memory_values(rows: Sequence[MemoryRow]) -> list[dict[str, Any]]:
+    """The same as JSON values, in bytes."""
+    return [
+        {
+            "quantisation": row.quantisation,
+            "dtype": row.dtype,
+            "weights": row.need.weights,
+            "cache": row.need.cache,
+            "working": row.need.working,
+            "total": row.need.total,
+            "fits_on": row.fits_on,
+        }
+        for row in rows
+    ]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of even width; those of numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    columns = range(len(widths))
+    numbers = [all(row[column][:1].isdigit() or row[column] == "-" for row in rows[1:]) for column in columns]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, numbers, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _line(model: KnownModel) -> tuple[str, ...]:
+    needs = ["-" if need is None else f"{need / 1e9:.1f}" for need in _needs(model)]
+    marks = ((model.quantisation, model.quantisation != "none"), ("gated", model.gated))
+    notes = ", ".join(mark for mark, holds in marks if holds)
+    return (
+        model.name,
+        f"{model.parameters / 1e9:.2f}B",
+        str(model.num_layers),
+        str(model.hidden_size),
+        str(model.context_length),
+        *needs,
+        model.licence,
+        notes,
+    )
+
+
+def _needs(model: KnownModel) -> list[int | None]:
+    """Bytes in each of `_KINDS`; None where the model cannot be loaded so."""
+    needs: list[int | None] = []
+    for kind in _KINDS:
+        stored = model.quantisation
+        possible = kind == "awq" if stored in ("awq", "gptq") else not (kind == "bnb8" and model.experts)
+        needs.append(memory_need(model.shape, kind, "bfloat16").total if possible else None)
+    return needs

@@ -59,6 +59,13 @@ def add(
         ),
     ],
     quantization: Annotated[str, typer.Option(help="How its weights are quantised.")] = "none",
+    environment: Annotated[
+        str | None, typer.Option(help="Python interpreter, or folder of a venv, that it runs in [default: this one].")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible server that writes its chains: http://127.0.0.1:9000/v1.")
+    ] = None,
+    served_model: Annotated[str | None, typer.Option(help="The endpoint's name for it, if it serves several.")] = None,
 ) -> None:
     """Register a student, and give it its partition in Dagster.
 
@@ -66,11 +73,11 @@ def add(
     """
     from rjepa.home import check_tag
     from rjepa.students.catalog import save_record
-    from rjepa.students.registering import new_record
+    from rjepa.students.registering import new_record, placed
     from rjepa_assets.cli.materialising import open_home
 
     home = open_home()
-    save_record(home, new_record(check_tag(tag), model, quantization))
+    save_record(home, placed(new_record(check_tag(tag), model, quantization), environment, endpoint, served_model))
     from rjepa_assets.defs.partitions import LLM
     from rjepa_assets.instance import open_instance
 

@@ -1,5 +1,5 @@
 """A student's own Python environment: which interpreter it is, whether it has what our code needs, and how a module of
-ours is started in it. What runs there is `rjepa.latents.worker` and `rjepa.students.server`.
+ours is started in it. What runs there is `rjepa.latents.worker` and `rjepa.latents.server`.
 
 The environment keeps the student's libraries apart from the platform's; it does not keep its code out of anything.
 """
@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from rjepa.configs import CONFIGS
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home
-from rjepa.students.catalog import Quantisation, StudentRecord
+from rjepa.students.catalog import StudentRecord
 
 REQUIREMENTS: Final = CONFIGS / "environments"
 _OLDEST_PYTHON: Final = (3, 11)
@@ -35,18 +35,13 @@ print(json.dumps({"python": list(sys.version_info[:3]), "versions": versions}))
 """Run in the environment with nothing but its standard library. Versions are read, nothing is imported: torch alone
 would take seconds."""
 
-_FILES: Final[dict[Quantisation, str]] = {
-    "none": "student.txt",
-    "awq": "awq.txt",
-    "gptq": "awq.txt",
-    "bnb4": "bnb.txt",
-    "bnb8": "bnb.txt",
-}
+_FILES: Final = {"awq": "awq.txt", "gptq": "gptq.txt", "gguf": "gguf.txt", "bnb4": "bnb.txt", "bnb8": "bnb.txt"}
+"""By quantisation."""
 
 
 def requirement_files(record: StudentRecord) -> list[Path]:
     """The files of configs/environments/ that a student's environment is installed from."""
-    names = [_FILES[record.quantisation], *(["endpoint.txt"] if record.endpoint is not None else [])]
+    names = [_FILES.get(record.quantisation, "student.txt"), *(["endpoint.txt"] if record.endpoint is not None else [])]
     return [REQUIREMENTS / name for name in names]
 
 

@@ -1,0 +1,189 @@
+"""Make 4-bit AWQ weights of a student, calibrated on what it will read: prompts and chains of a data set's train split.
+
+    python -m rjepa.students.quantizing --llm tiny-a --out tiny-a-awq --dataset v1.0.0
+
+AutoAWQ does the quantising, on the CPU too. `rjepa llm quantize` runs this module in a process of its own, here or in
+the environment that it is told: AutoAWQ is no longer kept up and need not be installed beside the platform.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rjepa.errors import InvalidInputError, RjepaError
+from rjepa.files import atomic_folder
+from rjepa.home import Home
+from rjepa.students.catalog import StudentRecord, load_record
+from rjepa.students.environments import REQUIREMENTS, check_environment, module_command, module_variables
+from rjepa.students.registering import new_record
+
+_MODULE: Final = "rjepa.students.quantizing"
+_BITS: Final = 4
+_GROUP_SIZES: Final = (128, 64, 32)
+"""Columns that share a scale. 128 is what published AWQ weights have; small models are not that wide."""
+_BLOCK_TOKENS: Final = 512
+_BLOCKS: Final = 128
+"""AutoAWQ's own defaults."""
+_SEPARATE: Final = "folder"
+"""Tag of a folder that is quantised without being registered."""
+
+
+def quantize_elsewhere(home: Home, source: str, out: Path, dataset: str, environment: str | None) -> dict[str, Any]:
+    """Quantise a registered student, or the model in a folder, in a process of its own; what it reports.
+
+    Raises:
+        NotFoundError: no such student, folder, data set or environment.
+        InvalidInputError: AutoAWQ is missing, or cannot quantise this model; `out` has something in it.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InvalidInputError(f"{out} has something in it", cure="name a new folder")
+    record = _record(home, source)
+    placed = record.model_copy(update={"environment": environment or sys.executable})
+    python = check_environment(placed, [REQUIREMENTS / "quantize.txt"])
+    arguments = ["--llm", source, "--out", str(out.absolute()), "--dataset", dataset]
+    done = subprocess.run(
+        module_command(python, _MODULE, arguments),
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **module_variables(home)},
+    )
+    said = _last_object(done.stdout)
+    if "problem" in said:
+        raise InvalidInputError(said["problem"], cure=said["cure"])
+    if done.returncode or not said:
+        raise InvalidInputError(
+            f"quantising {source} ended with code {done.returncode}", cure="what it printed above says why"
+        )
+    return said
+
+
+def quantize_awq(home: Home, source: str, out: Path, dataset: str) -> dict[str, Any]:
+    """Quantise in this process: the new folder holds weights, tokenizer and configuration. Returns what was done.
+
+    Raises:
+        NotFoundError: no such student, folder or data set.
+        InvalidInputError: AutoAWQ does not know the architecture, a layer is too narrow, or there is no text.
+    """
+    from awq import AutoAWQForCausalLM
+    from transformers import AutoTokenizer
+
+    from rjepa.students.resolving import resolve_student
+
+    record = _record(home, source)
+    resolved = resolve_student(home, record)
+    tokenizer = AutoTokenizer.from_pretrained(resolved.path, local_files_only=True, trust_remote_code=False)
+    try:
+        model = AutoAWQForCausalLM.from_pretrained(
+            str(resolved.path), trust_remote_code=False, safetensors=True, local_files_only=True
+        )
+    except TypeError as error:
+        raise InvalidInputError(
+            f"AutoAWQ cannot quantise {source}: {error}",
+            cure="quantise a model of a family that it knows (Llama, Qwen, Mistral, Gemma, ...)",
+        ) from error
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _BLOCK_TOKENS
+    blocks = calibration_blocks(home, record, dataset, tokenizer, min(_BLOCK_TOKENS, context))
+    settings = {"zero_point": True, "q_group_size": _group_size(model.model), "w_bit": _BITS, "version": "GEMM"}
+    model.quantize(
+        tokenizer,
+        quant_config=settings,
+        calib_data=blocks,
+        max_calib_seq_len=len(blocks[0]),
+        max_calib_samples=len(blocks),
+    )
+    with atomic_folder(out) as folder:
+        model.save_quantized(str(folder), safetensors=True)
+        tokenizer.save_pretrained(folder)
+    size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
+    return {
+        "out": str(out),
+        "dataset": dataset,
+        "calibration_tokens": sum(map(len, blocks)),
+        "group_size": settings["q_group_size"],
+        "megabytes": round(size / 1e6, 3),
+        "megabytes_before": round(resolved.weight_bytes / 1e6, 3),
+    }
+
+
+def calibration_blocks(
+    home: Home, record: StudentRecord, dataset: str, tokenizer: Any, tokens: int
+) -> list[list[int]]:
+    """Token ids of train problems' prompts and right chains end to end, cut into blocks of equal length, at most
+    `tokens` each. No other split is read into them.
+
+    Raises:
+        NotFoundError: no such data set, or it is not made yet.
+        InvalidInputError: it has no train problem.
+    """
+    from rjepa.chains import render_chain
+    from rjepa.datasets.reading import load_chains, load_problems
+    from rjepa.students.prompts import encode_prompts, render_prompt
+
+    chains = {chain.problem_id: chain for chain in load_chains(home, dataset, only_valid=True)}
+    stream: list[int] = []
+    for problem in load_problems(home, dataset, "train", limit=_BLOCKS * _BLOCK_TOKENS):
+        rendered = render_prompt(tokenizer, record.prompt, problem.statement)
+        stream += encode_prompts(tokenizer, record.prompt, [rendered])[0]
+        if (chain := chains.get(problem.problem_id)) is not None:
+            text = render_chain(chain.steps, chain.final_answer)
+            stream += tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(stream) >= _BLOCKS * tokens:
+            break
+    if not stream:
+        raise InvalidInputError(
+            f"dataset {dataset} has no train problem to calibrate on", cure="choose a data set with a train split"
+        )
+    length = min(tokens, len(stream))
+    return [stream[first : first + length] for first in range(0, len(stream) - length + 1, length)][:_BLOCKS]
+
+
+def _group_size(model: Any) -> int:
+    from torch import nn
+
+    head = model.get_output_embeddings()
+    widths = {layer.in_features for layer in model.modules() if isinstance(layer, nn.Linear) and layer is not head}
+    for size in _GROUP_SIZES:
+        if all(width % size == 0 for width in widths):
+            return size
+    raise InvalidInputError(
+        f"its layers are {', '.join(map(str, sorted(widths)))} wide, which groups of {_GROUP_SIZES[-1]} do not divide",
+        cure="use a model whose layers are a multiple of 32 wide",
+    )
+
+
+def _record(home: Home, source: str) -> StudentRecord:
+    folder = Path(source).expanduser()
+    return new_record(_SEPARATE, str(folder.resolve())) if folder.is_dir() else load_record(home, source)
+
+
+def _last_object(text: str) -> dict[str, Any]:
+    for line in reversed(text.splitlines()):
+        if line.startswith("{"):
+            return json.loads(line)
+    return {}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Quantise as the command line says; the last line is a JSON object: what was done, or what went wrong."""
+    parser = argparse.ArgumentParser(prog=f"python -m {_MODULE}")
+    parser.add_argument("--llm", required=True, help="llm_tag, or folder of a model")
+    parser.add_argument("--out", required=True, type=Path, help="new folder for the weights")
+    parser.add_argument("--dataset", required=True, help="dataset version whose train split calibrates")
+    told = parser.parse_args(arguments)
+    from rjepa.settings import load_settings
+
+    try:
+        print(json.dumps(quantize_awq(Home(load_settings().home), told.llm, told.out, told.dataset)), flush=True)
+    except RjepaError as error:
+        print(json.dumps({"problem": error.problem, "cure": error.cure}), flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

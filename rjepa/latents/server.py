@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from rjepa.errors import RjepaError
 from rjepa.home import Home
-from rjepa.processes import end_with_parent
+from rjepa.processes import claim_stdout, end_with_parent
+from rjepa.students.catalog import load_record
 
 MODULE: Final = "rjepa.latents.server"
 TOKEN: Final = "RJEPA_STUDENT_TOKEN"
@@ -119,17 +120,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = parser.parse_args(arguments)
     if told.with_parent:
         end_with_parent()
+    from rjepa.settings import load_settings
+
+    home, stdout = Home(load_settings().home), claim_stdout()
     try:
+        load_record(home, told.llm)  # an unknown student is told at once: torch takes seconds to import
         from rjepa.latents.sampling import make_sampler
-        from rjepa.settings import load_settings
         from rjepa.students.stage import open_student
 
-        sampler = make_sampler(open_student(Home(load_settings().home), told.llm))
+        sampler = make_sampler(open_student(home, told.llm))
     except RjepaError as error:
-        print(json.dumps({"problem": error.problem, "cure": error.cure}), flush=True)
+        print(json.dumps({"problem": error.problem, "cure": error.cure}), file=stdout, flush=True)
         return 1
     with make_server(sampler, told.port, os.environ.get(TOKEN) or None) as server:
-        print(json.dumps({"url": f"http://{LOOPBACK}:{server.server_port}"} | _health(sampler)), flush=True)
+        url = f"http://{LOOPBACK}:{server.server_port}"
+        print(json.dumps({"url": url} | _health(sampler)), file=stdout, flush=True)
         server.serve_forever()
     return 0
 

@@ -24,7 +24,7 @@ from typing import Final, Literal, Protocol
 
 from rjepa.errors import RjepaError
 from rjepa.home import Home
-from rjepa.processes import end_with_parent
+from rjepa.processes import claim_stdout, end_with_parent
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport
@@ -151,7 +151,7 @@ class _ToStdout(_Report):
     """JSON lines."""
 
     def __init__(self) -> None:
-        self._rate = _Rated()
+        self._rate, self._stdout = _Rated(), claim_stdout()
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         if self._rate.is_due(done, total):
@@ -164,7 +164,7 @@ class _ToStdout(_Report):
         self._say({"problem": problem, "cure": cure})
 
     def _say(self, value: dict) -> None:
-        print(json.dumps(value), flush=True)
+        print(json.dumps(value), file=self._stdout, flush=True)
 
 
 class _ToDagster(_Report):

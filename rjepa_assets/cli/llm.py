@@ -1,6 +1,7 @@
 """`rjepa llm`: which students there are. Adding one gives it its partition at once."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,11 +12,12 @@ _Tag = Annotated[str, typer.Argument(help="llm_tag: a-z, 0-9, '.', '_', '-'.")]
 
 def register(app: typer.Typer) -> None:
     """Mount the noun."""
-    noun = typer.Typer(help="The LLMs under study: list, show, add, remove.", no_args_is_help=True)
+    noun = typer.Typer(help="The LLMs under study: list, show, add, remove, quantize.", no_args_is_help=True)
     noun.command("list")(list_students)
     noun.command("show")(show)
     noun.command("add")(add)
     noun.command("remove")(remove)
+    noun.command("quantize")(quantize)
     app.add_typer(noun, name="llm")
 
 
@@ -103,3 +105,35 @@ def remove(tag: _Tag) -> None:
         if tag in instance.get_dynamic_partitions(LLM):
             instance.delete_dynamic_partition(LLM, tag)
     typer.echo(f"removed {tag}; what was made for it stays on the disk")
+
+
+def quantize(
+    source: Annotated[str, typer.Argument(help="llm_tag, or a local folder in Hugging Face layout.")],
+    out: Annotated[Path, typer.Option(help="New folder for the weights.")],
+    method: Annotated[str, typer.Option(help="How: awq (4 bits).")] = "awq",
+    dataset: Annotated[str, typer.Option(help="Dataset version whose train split calibrates.")] = "v1.0.0",
+    environment: Annotated[
+        str | None, typer.Option(help="Python interpreter, or folder of a venv, that has AutoAWQ [default: this one].")
+    ] = None,
+    blocks: Annotated[
+        int, typer.Option(min=1, help="Blocks of 512 tokens to calibrate on; fewer are faster on a CPU.")
+    ] = 128,
+    as_json: _Json = False,
+) -> None:
+    """Make 4-bit weights of a student, on a card or on the CPU. What calibrates them is train text alone.
+
+    Example: rjepa llm quantize tiny-a --out ./tiny-a-awq
+    """
+    from rjepa.errors import InvalidInputError
+    from rjepa.students.quantizing import quantize_elsewhere
+    from rjepa_assets.cli.materialising import open_home
+
+    if method != "awq":
+        raise InvalidInputError(f"{method!r} is no method that is known here", cure="choose --method awq")
+    done = quantize_elsewhere(open_home(), source, out, dataset, environment, blocks)
+    if as_json:
+        typer.echo(json.dumps(done, indent=2))
+        return
+    typer.echo(f"{done['megabytes_before']} MB -> {done['megabytes']} MB in {done['out']}")
+    where = environment or "FOLDER_OF_A_VENV"
+    typer.echo(f"Add it: rjepa llm add TAG --model {done['out']} --quantization awq --environment {where}")

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home
+from rjepa.latents.launching import run_where_it_lives
 from rjepa.latents.rollouts import open_rollouts
 from rjepa.latents.worker import MODULE, PairTask
 from rjepa.schemas import Problem
@@ -118,22 +118,18 @@ def test_a_record_written_before_there_were_environments_is_read(tmp_path: Path)
     assert load_record(Home(tmp_path), "old") == StudentRecord(llm_tag="old", model="/models/old")
 
 
-def test_the_worker_needs_its_requirements_alone_judges_with_the_platforms_libraries_and_reports_in_lines(
+def test_the_worker_needs_its_requirements_alone_and_judges_with_the_platforms_libraries(
     lean: Path, tmp_path: Path, taught: Student
 ) -> None:
-    home = Home(tmp_path)
+    home, told = Home(tmp_path), []
     write_sums(home)
     path = home.dataset(DATASET) / "problems.parquet"
     halves = [p.model_copy(update={"answer_gold": r"\frac{1}{2}"}) for p in read_records(path, Problem)]
     write_records(path, Problem, halves)  # formulas: comparing them takes math-verify, which is not in the environment
-    save_record(home, record(taught.path))
-    arguments = PairTask("rollouts", "tiny-test", DATASET, num_candidates=2).arguments()
-    command = module_command(find_interpreter(str(lean)), MODULE, [*arguments, "--judge-python", sys.executable])
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **module_variables(home)})
-    assert done.returncode == 0, done.stdout + done.stderr
-    *progress, last = map(json.loads, done.stdout.splitlines())
-    assert len(last["data_version"]) == 64 and last["metadata"]["problems"] == 24
-    assert progress[-1]["done"] == progress[-1]["total"] == 24
+    save_record(home, record(taught.path, environment=str(lean)))
+    task = PairTask("rollouts", "tiny-test", DATASET, num_candidates=2)
+    report = run_where_it_lives(home, task, lambda done, total, note="": told.append((done, total)))
+    assert len(report.data_version) == 64 and report.metadata["problems"] == 24 and told[-1] == (24, 24)
     reasons = {c.reason for row in open_rollouts(home, "tiny-test", DATASET).candidates for c in row}
     assert "wrong_answer" in reasons and not reasons & {"answer_died", "answer_timeout"}
 

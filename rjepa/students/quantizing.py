@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,7 +76,6 @@ def quantize_awq(home: Home, source: str, out: Path, dataset: str, most_blocks: 
         NotFoundError: no such student, folder or data set.
         InvalidInputError: AutoAWQ does not know the architecture, a layer is too narrow, or there is no text.
     """
-    from awq import AutoAWQForCausalLM
     from transformers import AutoTokenizer
 
     from rjepa.students.resolving import resolve_student
@@ -84,7 +84,7 @@ def quantize_awq(home: Home, source: str, out: Path, dataset: str, most_blocks: 
     resolved = resolve_student(home, record)
     tokenizer = AutoTokenizer.from_pretrained(resolved.path, local_files_only=True, trust_remote_code=False)
     try:
-        model = AutoAWQForCausalLM.from_pretrained(
+        model = import_module("awq").AutoAWQForCausalLM.from_pretrained(
             str(resolved.path), trust_remote_code=False, safetensors=True, local_files_only=True
         )
     except TypeError as error:
@@ -121,13 +121,13 @@ def _careful_quantizer() -> type:
     """AutoAWQ's quantizer, mended for the CPU. While it tries scales it keeps the weights aside with `.cpu()`, which
     copies what lies on a card and nothing that lies here: the first scale it tries then stays in the weights for good
     (tiny-a: mean cosine of layer -2's latents 0.888 instead of 0.997)."""
-    from awq.quantize.quantizer import AwqQuantizer
+    base = import_module("awq.quantize.quantizer").AwqQuantizer
 
     def copy_all(module: Any, state: dict[str, Any], prefix: str, local_metadata: Any) -> None:
         for name in state:
             state[name] = state[name].clone()
 
-    class CarefulQuantizer(AwqQuantizer):
+    class CarefulQuantizer(base):
         def _compute_best_scale(self, x: Any, w_mean: Any, x_mean: Any, module2inspect: Any, *rest: Any) -> Any:
             hook = module2inspect.register_state_dict_post_hook(copy_all)
             try:

@@ -35,7 +35,7 @@ class StudentProcessError(RjepaError):
 
 
 class RemoteSampler:
-    """A `rjepa.latents.sampling.Sampler` whose student is another process's. Not for two threads at a time."""
+    """A `rjepa.latents.sampling.Sampler` whose student is another process's."""
 
     def __init__(self, home: Home, record: StudentRecord, address: str | None = None) -> None:
         """Start the student's process, or ask the one at `address` (http://127.0.0.1:PORT).
@@ -47,10 +47,10 @@ class RemoteSampler:
         self.record, self.device = record, None
         self._home, self._given = home, address
         self._process: subprocess.Popen[str] | None = None
+        self._starting = threading.Lock()
         self._token = os.environ.get(TOKEN) or ""
         if address is None:
             self._token = secrets.token_urlsafe(32)
-            self._start()
         else:
             self._host = _loopback(address)
         told = json.loads(self._request("GET", "/health"))
@@ -148,8 +148,10 @@ class RemoteSampler:
         return {}
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
-        if self._given is None and (self._process is None or self._process.poll() is not None):
-            self._start()
+        if self._given is None:
+            with self._starting:
+                if self._process is None or self._process.poll() is not None:
+                    self._start()
         connection = http.client.HTTPConnection(self._host, timeout=_SECONDS)
         try:
             headers = {"authorization": f"Bearer {self._token}", "content-type": "application/json"}

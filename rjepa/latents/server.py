@@ -3,8 +3,8 @@
     python -m rjepa.latents.server --llm qwen-awq --port 9100
 
 GET /health says which student it is; POST /count takes {"statement"} and gives the tokens of its prompt; POST /sample
-takes what `Sampler.sample` takes and gives chains with their latents (see `rjepa.latents.wire`). One request is worked
-on at a time. It binds to loopback only and, if RJEPA_STUDENT_TOKEN is set, wants that as a bearer token.
+takes what `Sampler.sample` takes and gives chains with their latents (see `rjepa.latents.wire`), one request at a time.
+It binds to loopback only and, if RJEPA_STUDENT_TOKEN is set, wants that as a bearer token.
 """
 
 import argparse
@@ -55,11 +55,12 @@ def make_server(sampler: Any, port: int = 0, token: str | None = None) -> Thread
                 if not 0 < size <= _MOST_BYTES or self.headers.get_content_type() != "application/json":
                     raise ValueError(f"expected a JSON body of at most {_MOST_BYTES} bytes")
                 body = json.loads(self.rfile.read(size))
+                if self.path == "/count":  # at once, while chains are sampled too: the service checks what it queues
+                    self._json(200, {"tokens": sampler.count_prompt(str(body["statement"]))})
+                    return
                 with lock:
-                    if self.path == "/count":
-                        self._json(200, {"tokens": sampler.count_prompt(str(body["statement"]))})
-                    else:
-                        self._send(200, "application/octet-stream", _sample(sampler, body))
+                    data = _sample(sampler, body)
+                self._send(200, "application/octet-stream", data)
             except RjepaError as error:
                 self._refuse(422, error.problem, error.cure)
             except (ValueError, KeyError, TypeError) as error:

@@ -9,6 +9,7 @@ the environment that it is told: AutoAWQ is no longer kept up and need not be in
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ _NARROW: Final = 1024
 _BLOCK_TOKENS: Final = 512
 BLOCKS: Final = 128
 """AutoAWQ's own defaults."""
+_RECIPE_FILE: Final = "recipe.json"
 _SEPARATE: Final = "folder"
 """Tag of a folder that is quantised without being registered."""
 
@@ -106,6 +108,8 @@ def quantize_awq(home: Home, source: str, out: Path, dataset: str, most_blocks: 
     with atomic_folder(out) as folder:
         model.save_quantized(str(folder), safetensors=True)
         tokenizer.save_pretrained(folder)
+        if (resolved.path / _RECIPE_FILE).is_file():  # by this a folder is known to hold a student that writes our form
+            shutil.copyfile(resolved.path / _RECIPE_FILE, folder / _RECIPE_FILE)
     size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     return {
         "out": str(out),

@@ -26,6 +26,8 @@ from tests.latents.conftest import sums, write_sums
 from tests.students.environments import empty_environment, lean_environment
 from tests.students.tiny import record, write_student
 
+from .running import rjepa
+
 TAG = "tiny-test"
 
 
@@ -148,3 +150,12 @@ def test_a_killed_worker_is_reported_and_the_next_run_goes_on_from_its_shards(
     home.rollouts(TAG, SUMS).rename(home.root / "elsewhere")
     whole = build_rollouts(home, open_student(home, TAG), SUMS, num_candidates=2, seed=3)
     assert version(again) == whole.data_version
+
+
+def test_the_command_line_refuses_an_environment_that_lacks_something_and_registers_nothing(tmp_path: Path) -> None:
+    bare = empty_environment(tmp_path / "bare")
+    refused = rjepa(tmp_path / "home", "llm", "add", "mine", "--model", "bundled:tiny-a", "--environment", str(bare))
+    assert refused.code == 1 and "torch" in refused.stderr and "pip install -r" in refused.stderr
+    assert not (tmp_path / "home" / "registry").exists()
+    refused = rjepa(tmp_path / "home", "llm", "quantize", "tiny-a", "--out", str(tmp_path / "o"), "--method", "gguf")
+    assert refused.code == 1 and "--method awq" in refused.stderr

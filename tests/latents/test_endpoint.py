@@ -1,18 +1,21 @@
 """Chains from an OpenAI-compatible server, over real HTTP: as if the student had sampled them itself."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rjepa.chains import segment_spans
+from rjepa.engine import Engine
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.latents.endpoint import EndpointError, EndpointSampler, key_variable
 from rjepa.latents.extraction import extract_latents
 from rjepa.latents.rollouts import build_rollouts, open_rollouts
 from rjepa.latents.sampling import LocalSampler, make_sampler
+from rjepa.students.catalog import save_record
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.rescoring import score_chains
@@ -20,6 +23,7 @@ from rjepa.students.sampled import GREEDY
 from tests.latents.conftest import DATASET
 from tests.latents.servers import Served, serving
 from tests.students.tiny import taught_pairs
+from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
 
 TAG = "tiny-test"
 STATEMENTS = [pair[0] for pair in taught_pairs()[:5]]
@@ -143,3 +147,22 @@ def test_rollouts_of_a_served_student_are_frozen_like_any_other(home: Home, taug
     assert found.num_candidates == 3 and len(found.latents) == 3 * len(found.problems)
     own = build_rollouts(home, taught, DATASET, num_candidates=3, seed=1, shard_size=10)
     assert own.metadata["shards_reused"] == 0  # the student's own chains are others
+
+
+def test_the_engine_answers_with_chains_that_the_endpoint_wrote(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = Home(tmp_path / "home")
+    student = register_student(home, taught_folder(tmp_path_factory))
+    publish(home, student, tmp_path / "sources")
+    here = Engine.load(home, TAG, "cpu")
+    with serving(Served(student)) as served:
+        (home.registry / "students" / f"{TAG}.yaml").unlink()
+        save_record(home, student.record.model_copy(update={"endpoint": served.url}))
+        engine = Engine.load(home, TAG, "cpu")
+        assert engine.answer(STATEMENT, mode="off").text == here.answer(STATEMENT, mode="off").text
+        answer = engine.answer(STATEMENT, mode="rerank", num_candidates=4)
+        assert len(answer.candidates) == 4 and answer.p_correct is not None and answer.explanation is not None
+        *pieces, last = engine.stream(STATEMENT, mode="off")
+        assert "".join(map(str, pieces)) == last.text
+    assert served.asked

@@ -74,6 +74,7 @@ def test_awq_weights_are_made_loaded_and_give_latents_near_those_of_full_precisi
     done = quantize_elsewhere(home, "tiny-a", tmp_path / "awq", DATASET, python, blocks=8)
     assert done["megabytes"] < done["megabytes_before"] and done["group_size"] == 32
     assert not list((tmp_path / "awq").glob("*.bin"))
+    assert new_record("awq", str(tmp_path / "awq"), "awq").prompt == load_record(home, "tiny-a").prompt
 
     cosines = {}
     for layer in LAYERS:

@@ -204,11 +204,14 @@ class EndpointSampler:
 
     def _tokenised(self, written: Written, room: int) -> tuple[Written, list[int]]:
         """A chain with its token ids; its end is cut where it is longer here than the server counted."""
-        ids = list(self._student.tokenizer(written.text, add_special_tokens=False)["input_ids"])
-        if len(ids) <= room:
-            return written, ids
-        text = self._student.pieces.text(ids[:room])
-        return Written(text, False, None), list(self._student.tokenizer(text, add_special_tokens=False)["input_ids"])
+        text, ids, kept = written.text, self._ids(written.text), room
+        while len(ids) > room:
+            text, kept = self._student.pieces.text(ids[:kept]), kept - 1
+            ids = self._ids(text)
+        return (written if text == written.text else Written(text, False, None)), ids
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._student.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _captured(
         self, statements: Sequence[str], prompts: list[list[int]], chains: list[list[tuple[Written, list[int]]]]
@@ -220,8 +223,7 @@ class EndpointSampler:
         )
         whole = []
         for (_, one, ids), score, encoded in zip(flat, scores, found, strict=True):
-            if encoded is None:
-                raise ValueError("a chain that was cut to the context does not fit it")
+            assert encoded is not None  # it was cut to the context
             logprobs = score.logprobs if one.logprobs is None else one.logprobs
             whole.append(
                 SampledChain(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from rjepa.chains import segment_spans
 from rjepa.engine import Engine
@@ -18,11 +19,12 @@ from rjepa.latents.sampling import LocalSampler, make_sampler
 from rjepa.students.catalog import save_record
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
+from rjepa.students.prompts import PromptFormat
 from rjepa.students.rescoring import score_chains
 from rjepa.students.sampled import GREEDY
 from tests.latents.conftest import DATASET
 from tests.latents.servers import Served, serving
-from tests.students.tiny import taught_pairs
+from tests.students.tiny import EOS, taught_pairs, tokenizer
 from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
 
 TAG = "tiny-test"
@@ -80,6 +82,25 @@ def test_chains_are_whole_whatever_the_server_can_do(taught: Student, behaviour:
     for body in served.asked:
         assert body["model"] == "tiny" and body["max_tokens"] == taught.record.sampling.max_new_tokens
         assert body["temperature"] in (0.0, 0.9)
+
+
+def test_a_chain_longer_than_the_context_is_cut_and_has_not_finished(taught: Student) -> None:
+    with serving(Served(taught, tail=" and é on" * 300)) as served:
+        row = EndpointSampler(at(taught, served.url)).sample(STATEMENTS[:1], [GREEDY, 0], seed=1, max_new_tokens=6)[0]
+    prompt = len(taught.tokenizer(f"{STATEMENTS[0]}\n")["input_ids"])
+    for chain in row:
+        assert not chain.finished and 0 <= taught.context_length - prompt - len(chain.token_ids) < 3
+        assert len(chain.token_logprobs) == len(chain.token_ids) and chain.latents is not None
+
+
+def test_a_beginning_of_sequence_that_the_server_adds_is_not_sent_twice(taught: Student) -> None:
+    words = tokenizer(360)
+    words.bos_token, words.chat_template = EOS, "{{ bos_token }}{{ messages[0]['content'] }}"
+    words.backend_tokenizer.post_processor = TemplateProcessing(single=f"{EOS} $A", special_tokens=[(EOS, 0)])
+    with serving(Served(taught)) as served:
+        student = replace(at(taught, served.url, prompt=PromptFormat(use_chat_template=True)), tokenizer=words)
+        EndpointSampler(student).sample(STATEMENTS[:1], [0], seed=1)
+    assert served.asked[0]["prompt"] == f"{STATEMENTS[0]}\n"
 
 
 def test_equal_seeds_ask_for_the_same_and_other_seeds_for_something_else(taught: Student) -> None:

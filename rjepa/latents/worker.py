@@ -29,6 +29,7 @@ from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport
 from rjepa.students.catalog import load_record
+from rjepa.students.resolving import resolve_student
 
 MODULE: Final = "rjepa.latents.worker"
 _SECONDS_BETWEEN_REPORTS: Final = 0.2
@@ -60,7 +61,8 @@ def run_task(home: Home, task: PairTask, progress: Progress = silent) -> StageRe
     Raises:
         RjepaError: as `open_student`, and `build_latents` or `build_rollouts`.
     """
-    load_record(home, task.llm_tag)  # an unknown student is told at once: torch takes seconds to import
+    # An unknown student, or one without its files, is told at once: torch takes seconds to import.
+    resolve_student(home, load_record(home, task.llm_tag))
     from rjepa.latents.rollouts import build_rollouts
     from rjepa.latents.shards import build_latents
     from rjepa.students.stage import open_student

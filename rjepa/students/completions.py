@@ -1,7 +1,7 @@
 """The bodies that ask an OpenAI-compatible server for chains, and what its replies say. Nothing is sent here.
 
-Three ways of asking, best first: a completion, whose prompt is ours to the last token; a chat, which the server wraps
-in its own template; a chat with nothing in it that a simple server might refuse, one chain at a time.
+Ways of asking, best first: a completion, whose prompt is ours to the last token; a chat, which the server wraps in its
+own template; a chat without what a simple server might refuse, one chain at a time.
 """
 
 import json
@@ -33,22 +33,27 @@ class Written:
 
 @dataclass(frozen=True)
 class Way:
-    """One way of asking."""
+    """One way of asking; `without` are the fields that it leaves out."""
 
     path: str
-    is_bare: bool = False
+    without: tuple[str, ...] = ()
 
     def body(self, model: str, asked: Asked, count: int, seed: int) -> dict[str, Any]:
         """The request for `count` chains."""
-        is_chat = self.path == "/chat/completions"
+        is_chat = self.path == _CHAT
         body: dict[str, Any] = {"model": model, "max_tokens": asked.max_tokens, "temperature": asked.temperature}
         body |= {"messages": asked.messages} if is_chat else {"prompt": asked.prompt}
-        if not self.is_bare:
-            body |= {"n": count, "seed": seed, "logprobs": True if is_chat else 1}
-        return body
+        body |= {"n": count, "seed": seed, "logprobs": True if is_chat else 1}
+        return {name: value for name, value in body.items() if name not in self.without}
 
 
-WAYS: Final = (Way("/completions"), Way("/chat/completions"), Way("/chat/completions", is_bare=True))
+_CHAT: Final = "/chat/completions"
+WAYS: Final = (
+    Way("/completions"),
+    Way(_CHAT),
+    Way(_CHAT, without=("n", "logprobs")),
+    Way(_CHAT, without=("n", "logprobs", "seed")),
+)
 
 
 def read_chains(reply: str) -> list[Written]:

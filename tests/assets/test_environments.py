@@ -110,12 +110,13 @@ def test_a_missing_package_is_told_with_its_cure(
 
 
 def test_what_a_user_can_mend_comes_back_from_the_environment_in_the_stages_own_words(
-    home: Home, instance: dg.DagsterInstance, weights: Path, lean: Path
+    home: Home, instance: dg.DagsterInstance, lean: Path, tmp_path: Path
 ) -> None:
-    save_record(home, record(weights, environment=str(lean), layer_idx=9))
+    save_record(home, record(tmp_path / "gone", environment=str(lean)))
     with pytest.raises(dg.Failure) as failed:
         materialise(home, instance, "latents")
-    assert "layer_idx 9 of tiny-test is outside" in failure(failed) and "choose from" in failure(failed)
+    assert f"the model folder {tmp_path}/gone of tiny-test does not exist" in failure(failed)
+    assert "give an existing folder" in failure(failed)
 
 
 def kill_after(receipt: Path) -> None:

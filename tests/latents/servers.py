@@ -15,14 +15,14 @@ from rjepa.students.loading import Student
 @dataclass
 class Served:
     """How the server behaves, and what it was asked: `failures` answers of 500 first; at most `most` choices; whether
-    it gives log-probabilities, knows completions, and takes more than the barest chat."""
+    it gives log-probabilities, and knows completions; which fields it refuses."""
 
     student: Student
     failures: int = 0
     most: int = 64
     logprobs: bool = True
     completions: bool = True
-    bare: bool = False
+    refuses: tuple[str, ...] = ()
     tail: str = ""
     models: tuple[str, ...] = ("tiny",)
     key: str = ""
@@ -39,7 +39,7 @@ class Served:
             chat = path == "/v1/chat/completions"
             if not chat and not self.completions:
                 return 404, {"error": "no such path"}
-            if self.bare and {"n", "seed", "logprobs"} & body.keys():
+            if {*self.refuses} & body.keys():
                 return 422, {"error": "unknown fields"}
             prompt = body["messages"][-1]["content"] if chat else body["prompt"]
             return 200, {"choices": self.choices(prompt.removesuffix("\n"), body, chat)}

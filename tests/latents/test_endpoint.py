@@ -28,7 +28,7 @@ from tests.students.tiny import EOS, taught_pairs, tokenizer
 from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
 
 TAG = "tiny-test"
-STATEMENTS = [pair[0] for pair in taught_pairs()[:5]]
+STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
 SAMPLES = [GREEDY, 0, 1, 2]
 
 
@@ -58,8 +58,15 @@ def test_scores_of_chains_that_are_read_are_those_of_chains_that_are_sampled(tau
 
 @pytest.mark.parametrize(
     "behaviour",
-    [{}, {"logprobs": False}, {"most": 1}, {"completions": False}, {"completions": False, "bare": True}],
-    ids=["all there is", "no log-probabilities", "fewer than asked for", "chat only", "barest chat"],
+    [
+        {},
+        {"logprobs": False},
+        {"most": 1},
+        {"completions": False},
+        {"completions": False, "refuses": ("n", "logprobs")},
+        {"completions": False, "refuses": ("n", "logprobs", "seed")},
+    ],
+    ids=["all there is", "no log-probabilities", "fewer than asked for", "chat", "one by one", "barest chat"],
 )
 def test_chains_are_whole_whatever_the_server_can_do(taught: Student, behaviour: dict[str, Any]) -> None:
     with serving(Served(taught, tail="Step 9: and on and on", **behaviour)) as served:
@@ -78,7 +85,7 @@ def test_chains_are_whole_whatever_the_server_can_do(taught: Student, behaviour:
             assert sum(chain.token_logprobs) == pytest.approx(sum(own.logprobs), abs=0.01)
             assert chain.self_certainty == pytest.approx(own.self_certainty, abs=1e-4)
     sampled = {chain.text for row in rows for chain in row[1:]}
-    assert len(sampled) > len(STATEMENTS)
+    assert len(sampled) > len(STATEMENTS)  # not the same chain three times
     for body in served.asked:
         assert body["model"] == "tiny" and body["max_tokens"] == taught.record.sampling.max_new_tokens
         assert body["temperature"] in (0.0, 0.9)
@@ -160,13 +167,14 @@ def test_a_stream_gives_the_text_and_then_the_chain(taught: Student) -> None:
 def test_rollouts_of_a_served_student_are_frozen_like_any_other(home: Home, taught: Student) -> None:
     with serving(Served(taught)) as served:
         student = at(taught, served.url)
-        report = build_rollouts(home, student, DATASET, num_candidates=3, seed=1, shard_size=10)
+        report = build_rollouts(home, student, DATASET, num_candidates=3, seed=1, splits=("test",))
         calls = len(served.asked)
-        again = build_rollouts(home, at(taught, "http://moved:1/v1"), DATASET, num_candidates=3, seed=1, shard_size=10)
+        moved = at(taught, "http://moved:1/v1")
+        again = build_rollouts(home, moved, DATASET, num_candidates=3, seed=1, splits=("test",))
         assert again.data_version == report.data_version and len(served.asked) == calls
     found = open_rollouts(home, TAG, DATASET, fingerprint=taught.fingerprint)
     assert found.num_candidates == 3 and len(found.latents) == 3 * len(found.problems)
-    own = build_rollouts(home, taught, DATASET, num_candidates=3, seed=1, shard_size=10)
+    own = build_rollouts(home, taught, DATASET, num_candidates=3, seed=1, splits=("test",))
     assert own.metadata["shards_reused"] == 0  # the student's own chains are others
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from rjepa.answer import Answer, Example, Mode, check_candidates, check_mode
 from rjepa.answering import explain, join_latents, make_candidates, make_reports
 from rjepa.chains import parse_chain, segment_spans
@@ -18,6 +20,7 @@ from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import load_model
 from rjepa.latents.normalizer import Normalizer, load_normalizer
+from rjepa.latents.sampling import Sampler, open_sampler
 from rjepa.progress import Progress, silent
 from rjepa.releases.bundle import (
     CALIBRATION,
@@ -30,9 +33,7 @@ from rjepa.releases.bundle import (
 )
 from rjepa.releases.pointer import require_current
 from rjepa.students.catalog import load_record
-from rjepa.students.generation import sample_chains, stream_chain
-from rjepa.students.loading import Student, load_student, resolve_student
-from rjepa.students.prompts import encode_prompts, render_prompt
+from rjepa.students.resolving import resolve_student
 from rjepa.students.sampled import GREEDY, SampledChain
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Engine:
         self,
         home: Home,
         manifest: Manifest,
-        student: Student,
+        student: Sampler,
         model: "RJepa",
         normalizer: Normalizer,
         calibration: ScoreCalibration,
@@ -69,6 +70,7 @@ class Engine:
         self._home = home
         self._student = student
         self._model = model
+        self._device = next(model.parameters()).device
         self._normalizer = normalizer
         self._calibration = calibration
 
@@ -79,15 +81,20 @@ class Engine:
         llm_tag: str,
         device: str = "auto",
         *,
+        address: str | None = None,
         reuse: "Engine | None" = None,
         progress: Progress = silent,
     ) -> "Engine":
         """Load what `CURRENT` points at. The student of `reuse` is kept if the release is for the same one.
 
+        A student with an environment of its own runs there, in a process that is started now, or that already serves it
+        at `address`.
+
         Raises:
             NotFoundError: there is no release, or no such student.
             CorruptError: the release is not what its manifest says.
             InvalidInputError: the release was made for other weights than this student has now.
+            RjepaError: the student's own environment cannot run it.
         """
         manifest = verify(home, llm_tag, require_current(home, llm_tag))
         folder = release_folder(home, llm_tag, manifest.release_id)
@@ -96,8 +103,10 @@ class Engine:
         else:
             resolved = resolve_student(home, load_record(home, llm_tag), progress)
             check_student(manifest, resolved.fingerprint)
-            student = load_student(resolved, device)
-        model = load_model(folder / MODEL_FOLDER, student.device)
+            student = open_sampler(home, resolved, device, address)
+        # Where the student is, if it is here: its latents need not be moved.
+        chosen = student.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model = load_model(folder / MODEL_FOLDER, chosen)
         normalizer = load_normalizer(folder / NORMALIZER)
         return cls(home, manifest, student, model, normalizer, ScoreCalibration.load(folder / CALIBRATION))
 
@@ -165,27 +174,23 @@ class Engine:
             yield from (answer.text[start:end] for start, end in segment_spans(answer.text))
             yield answer
             return
-        pieces = []
-        for piece in stream_chain(
-            self._student,
+        for piece in self._student.stream(
             request.statement,
             seed=seed,
             sample_index=GREEDY if request.temperature == 0 else 0,
             temperature=request.temperature or None,
             max_new_tokens=request.max_new_tokens,
         ):
-            pieces.append(piece)
-            yield piece
-        text = "".join(pieces)
-        tokens = len(self._student.tokenizer(text, add_special_tokens=False)["input_ids"])
-        ended = tokens < request.max_new_tokens or (text.endswith("\n") and parse_chain(text).final_answer is not None)
-        yield self._plain(request, text, ended, tokens, seed, started)
+            if isinstance(piece, str):
+                yield piece
+            else:
+                yield self._plain(request, piece.text, piece.finished, len(piece.token_ids), seed, started)
 
     def examples(self, limit: int) -> list[Example]:
         """Easy test problems of the release's dataset, of every domain in turn; of the curriculum if it is not here."""
 
         def fits(statement: str) -> bool:
-            return 2 * self._prompt_tokens(statement) <= self._student.context_length
+            return 2 * self._student.count_prompt(statement) <= self._student.context_length
 
         return find_examples(self._home, self.manifest.dataset, limit, fits)
 
@@ -202,7 +207,7 @@ class Engine:
             "replaces": manifest.replaces,
             "figures": manifest.figures.model_dump(mode="json"),
             "selection": self._calibration.selection,
-            "device": str(self._student.device),
+            "device": str(self._device),
             "device_reason": self._student.device_reason,
         }
 
@@ -229,7 +234,7 @@ class Engine:
             raise InvalidInputError(f"{max_tokens} tokens are too few", cure="ask for at least 1 token")
         if not statement.strip():
             raise InvalidInputError("the problem is empty", cure="write the problem to solve")
-        prompt_tokens, context = self._prompt_tokens(statement), self._student.context_length
+        prompt_tokens, context = self._student.count_prompt(statement), self._student.context_length
         if prompt_tokens >= context:
             raise InvalidInputError(
                 f"the problem has {prompt_tokens} tokens, {self.llm_tag} reads {context}", cure="shorten the problem"
@@ -237,20 +242,14 @@ class Engine:
         limit = min(max_tokens or sampling.max_new_tokens, context - prompt_tokens)
         return _Request(statement, known, num_candidates, float(temperature), limit, prompt_tokens)
 
-    def _prompt_tokens(self, statement: str) -> int:
-        tokenizer, record = self._student.tokenizer, self._student.record
-        return len(encode_prompts(tokenizer, record.prompt, [render_prompt(tokenizer, record.prompt, statement)])[0])
-
     def _sample(self, request: _Request, seed: int, progress: Progress) -> list[SampledChain]:
-        greedy = request.temperature == 0
-        return sample_chains(
-            self._student,
+        greedy, count = request.temperature == 0, request.num_candidates if request.mode == "rerank" else 1
+        return self._student.sample(
             [request.statement],
-            num_candidates=request.num_candidates if request.mode == "rerank" else 1,
+            [GREEDY] if greedy else list(range(count)),
             seed=seed,
             temperature=None if greedy else request.temperature,
             max_new_tokens=request.max_new_tokens,
-            greedy=greedy,
             capture=request.mode == "rerank",
             progress=progress,
         )[0]

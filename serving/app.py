@@ -65,6 +65,6 @@ def _load_engine(settings: ServiceSettings) -> EngineLoader:
             torch.set_num_threads(settings.threads)
 
         reuse = previous if isinstance(previous, Engine) else None
-        return Engine.load(Home(settings.home), settings.llm, reuse=reuse)
+        return Engine.load(Home(settings.home), settings.llm, address=settings.student_url, reuse=reuse)
 
     return load

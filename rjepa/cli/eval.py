@@ -91,7 +91,9 @@ def _ensure_rollouts(home: "Home", manifest: "Manifest", dataset: str, progress:
     from rjepa.datasets.reading import load_problems
     from rjepa.datasets.recipe import load_recipe
     from rjepa.errors import InvalidInputError, NotFoundError
-    from rjepa.latents.rollouts import build_rollouts, open_rollouts
+    from rjepa.latents.launching import run_where_it_lives
+    from rjepa.latents.rollouts import open_rollouts
+    from rjepa.latents.worker import PairTask
     from rjepa.releases.bundle import check_student
 
     try:
@@ -104,12 +106,12 @@ def _ensure_rollouts(home: "Home", manifest: "Manifest", dataset: str, progress:
             f"{dataset} has no test problems", cure="import it again under another name with --split test"
         )
     from rjepa.students.catalog import load_record
-    from rjepa.students.loading import load_student, resolve_student
+    from rjepa.students.resolving import resolve_student
 
     resolved = resolve_student(home, load_record(home, manifest.llm_tag), progress)
     check_student(manifest, resolved.fingerprint)
-    student = load_student(resolved)
-    build_rollouts(home, student, dataset, num_candidates=_CANDIDATES, seed=0, splits=("test",), progress=progress)
+    task = PairTask("rollouts", manifest.llm_tag, dataset, num_candidates=_CANDIDATES, seed=0, splits=("test",))
+    run_where_it_lives(home, task, progress)
 
 
 def _open_pool(home: "Home", manifest: "Manifest", dataset: str, progress: "Progress") -> "CandidatePool":

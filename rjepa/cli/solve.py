@@ -52,7 +52,7 @@ def solve(
     if settings.threads:
         torch.set_num_threads(settings.threads)
     with progress_bar("solve") as progress:
-        engine = Engine.load(home, tag, progress=progress)
+        engine = Engine.load(home, tag, address=settings.student_url, progress=progress)
         answer = engine.answer(
             sys.stdin.read() if problem == "-" else problem,
             mode=mode,

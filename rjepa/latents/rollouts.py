@@ -16,6 +16,7 @@ from rjepa.datasets.reading import load_problems
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.files import sha256_json
 from rjepa.home import Home
+from rjepa.latents.sampling import Sampler, make_sampler
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import first_error_segment
 from rjepa.latents.store import FORMAT, ShardStore, map_tensors
@@ -23,7 +24,6 @@ from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Candidate, Problem, Split
 from rjepa.stages import StageReport
-from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
 from rjepa.tables import read_records
@@ -107,10 +107,13 @@ def build_rollouts(
 ) -> StageReport:
     """Sample `num_candidates` chains and the greedy one for every problem of these splits, judge and freeze them.
 
+    The student's own model writes the chains, or the server at its record's endpoint.
+
     Shards that are whole already are left as they are: temperature, token limit, seed and problems are in their keys.
 
     Raises:
         InvalidInputError: there are no problems in these splits, or one has a prompt beyond the student's context.
+        EndpointError: the student's endpoint does not answer.
     """
     if num_candidates < 1 or shard_size < 1:
         raise ValueError(f"expected at least one candidate and problem a shard, got {num_candidates}, {shard_size}")
@@ -122,6 +125,7 @@ def build_rollouts(
         )
     store = _store(home, student.record.llm_tag, dataset)
     store.clean()
+    sampler = make_sampler(student)
     identity = _identity(student, dataset, num_candidates, seed)
     receipts, reused, sampled, started = [], 0, 0, time.monotonic()
     for number, first in enumerate(range(0, len(problems), shard_size)):
@@ -129,7 +133,7 @@ def build_rollouts(
         key = sha256_json([FORMAT, identity, [[p.problem_id, p.statement, p.answer_gold, p.meta] for p in part]])
         receipt = store.finished(number, key)
         if receipt is None:
-            receipt = _write_shard(store, student, number, key, part, num_candidates, seed)
+            receipt = _write_shard(store, sampler, number, key, part, num_candidates, seed)
             sampled += receipt["counts"]["tokens"]
         else:
             reused += 1
@@ -207,6 +211,7 @@ def _store(home: Home, llm_tag: str, dataset: str) -> ShardStore[Candidate]:
 
 def _identity(student: Student, dataset: str, num_candidates: int, seed: int) -> dict[str, Any]:
     sampling, segmentation = student.record.sampling, student.record.segmentation
+    served = student.record.endpoint is not None
     # The default goes unnamed, so that what was made before there were modes keeps its version.
     return ({} if segmentation == "guided" else {"segmentation": segmentation}) | {
         "llm_tag": student.record.llm_tag,
@@ -217,12 +222,14 @@ def _identity(student: Student, dataset: str, num_candidates: int, seed: int) ->
         "seed": seed,
         "temperature": sampling.temperature,
         "max_new_tokens": sampling.max_new_tokens,
+        # Not the address: a server may move. Without an endpoint nothing is added, and older shards keep their keys.
+        **({"served_model": student.record.served_model} if served else {}),
     }
 
 
 def _write_shard(
     store: ShardStore[Candidate],
-    student: Student,
+    sampler: Sampler,
     number: int,
     key: str,
     problems: list[Problem],
@@ -230,7 +237,7 @@ def _write_shard(
     seed: int,
 ) -> dict[str, Any]:
     indices = [GREEDY, *range(num_candidates)]
-    sampled = sample_indices(student, [problem.statement for problem in problems], indices, seed=seed)
+    sampled = sampler.sample([problem.statement for problem in problems], indices, seed=seed)
     records = [
         judged_candidate(problem, index, chain)
         for problem, chains in zip(problems, sampled, strict=True)

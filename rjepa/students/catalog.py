@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from rjepa.addresses import check_url
 from rjepa.chains import Segmentation
 from rjepa.configs import CONFIGS, config_names, load_config
 from rjepa.errors import InvalidInputError, NotFoundError
@@ -41,7 +42,7 @@ class Sampling(BaseModel):
 
 
 class StudentRecord(BaseModel):
-    """One LLM under study. Everything that shapes its latents enters its fingerprint."""
+    """One LLM under study. Everything that shapes its latents enters its fingerprint; where it runs does not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,6 +60,20 @@ class StudentRecord(BaseModel):
     )
     sampling: Sampling = Sampling()
     recipe: str | None = Field(None, description="recipe in configs/students/recipes/ that trains these weights")
+    environment: str | None = Field(None, description="Python interpreter or venv folder that it runs in")
+    endpoint: str | None = Field(None, description="OpenAI-compatible server that writes its chains, with /v1")
+    served_model: str | None = Field(None, description="the endpoint's name for it; None: the only one it serves")
+
+    @field_validator("endpoint")
+    @classmethod
+    def _callable(cls, url: str | None) -> str | None:
+        return None if url is None else check_url(url)
+
+    @model_validator(mode="after")
+    def _is_served(self) -> "StudentRecord":
+        if self.served_model is not None and self.endpoint is None:
+            raise ValueError("served_model is a name at an endpoint, and there is none")
+        return self
 
 
 def load_record(home: Home, llm_tag: str) -> StudentRecord:
@@ -87,20 +102,24 @@ def load_record(home: Home, llm_tag: str) -> StudentRecord:
 
 
 def save_record(home: Home, record: StudentRecord) -> None:
-    """Register a student in `$RJEPA_HOME`. Saving the same record again changes nothing.
+    """Register a student in `$RJEPA_HOME`. Saving the same record again changes nothing; where a student runs
+    (`environment`, the address of its `endpoint`) may change, as servers and environments move.
 
     Raises:
         InvalidInputError: the tag is malformed, or a different student already has it.
     """
     check_tag(record.llm_tag)
+    path = home.registry / "students" / f"{record.llm_tag}.yaml"
     try:
         existing = load_record(home, record.llm_tag)
     except NotFoundError:
+        existing = record
+    changed = [name for name in StudentRecord.model_fields if getattr(existing, name) != getattr(record, name)]
+    moved = {"environment"} if (existing.endpoint is None) != (record.endpoint is None) else {"environment", "endpoint"}
+    if {*changed} <= moved and not (SHIPPED / path.name).exists():
         text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        write_text(home.registry / "students" / f"{record.llm_tag}.yaml", text)
-        return
-    if existing != record:
-        changed = [name for name in StudentRecord.model_fields if getattr(existing, name) != getattr(record, name)]
+        write_text(path, text)
+    elif changed:
         raise InvalidInputError(
             f"the student {record.llm_tag!r} already exists with another {', '.join(changed)}",
             cure="choose another tag: what was made by a student stays bound to what it was",

@@ -74,7 +74,7 @@ def sample_indices(
     limit = student.record.sampling.max_new_tokens if max_new_tokens is None else max_new_tokens
     if not samples or temperature <= 0 or limit < 1:
         raise ValueError(f"expected samples, temperature > 0, limit >= 1; got {samples}, {temperature}, {limit}")
-    prompts = _encode(student, statements)
+    prompts = encode_statements(student, statements)
     order = sorted(range(len(statements)), key=lambda index: len(prompts[index]))
     per_batch = max(1, student.record.sampling.batch_size // len(samples))
     chains: list[list[SampledChain]] = [[] for _ in statements]
@@ -117,7 +117,7 @@ def stream_chain(
     temperature = student.record.sampling.temperature if temperature is None else temperature
     limit = student.record.sampling.max_new_tokens if max_new_tokens is None else max_new_tokens
     noise = uniform_noise(seed, [statement], [sample_index], limit)
-    recorder = Recorder(student, _encode(student, [statement]), noise, 1, capture=False)
+    recorder = Recorder(student, encode_statements(student, [statement]), noise, 1, capture=False)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for tokens in _decode(student, recorder, temperature, [sample_index]):
         piece = b"" if tokens[0] in student.eos_ids else student.pieces.pieces[tokens[0]]
@@ -127,10 +127,18 @@ def stream_chain(
         yield text
 
 
-def _encode(student: Student, statements: Sequence[str]) -> list[list[int]]:
-    prompt_format = student.record.prompt
-    texts = [render_prompt(student.tokenizer, prompt_format, statement) for statement in statements]
-    prompts = encode_prompts(student.tokenizer, prompt_format, texts)
+def count_prompt(student: Student, statement: str) -> int:
+    """Tokens of a statement's prompt, also where they are too many."""
+    return len(_encode(student, [statement])[0])
+
+
+def encode_statements(student: Student, statements: Sequence[str]) -> list[list[int]]:
+    """Token ids of the prompts of these statements.
+
+    Raises:
+        InvalidInputError: a prompt that leaves no room in the context, or no tokens at all.
+    """
+    prompts = _encode(student, statements)
     for statement, prompt in zip(statements, prompts, strict=True):
         if not prompt or len(prompt) >= student.context_length:
             raise InvalidInputError(
@@ -139,6 +147,12 @@ def _encode(student: Student, statements: Sequence[str]) -> list[list[int]]:
                 cure="shorten the problem's statement, or choose a student with a longer context",
             )
     return prompts
+
+
+def _encode(student: Student, statements: Sequence[str]) -> list[list[int]]:
+    prompt_format = student.record.prompt
+    texts = [render_prompt(student.tokenizer, prompt_format, statement) for statement in statements]
+    return encode_prompts(student.tokenizer, prompt_format, texts)
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.files import read_json
 from rjepa.home import Home, check_tag
 from rjepa.students.catalog import SHIPPED, DType, Quantisation, Sampling, StudentRecord, load_record
+from rjepa.students.environments import check_environment
 from rjepa.students.known import find_known, get_known
 from rjepa.students.prompts import PromptFormat
 from rjepa.students.quantisation import GGUF, stored_quantisation
@@ -98,6 +99,32 @@ def _foreign(
         prompt=prompt,
         sampling=_FOREIGN_SAMPLING,
     )
+
+
+def placed(
+    record: StudentRecord, environment: str | None = None, endpoint: str | None = None, served_model: str | None = None
+) -> StudentRecord:
+    """The record of a student that runs in an environment of its own, or whose chains an endpoint writes.
+
+    Raises:
+        NotFoundError: the environment has no Python interpreter.
+        InvalidInputError: the interpreter does not run, or lacks packages that it needs; the endpoint's address cannot
+            be used. Whether the endpoint answers is not asked: it may be started later.
+    """
+    if environment is not None:
+        environment = str(Path(environment).expanduser().absolute())
+    where = {"environment": environment, "endpoint": endpoint, "served_model": served_model}
+    try:
+        changed = StudentRecord.model_validate(record.model_dump() | where)
+    except ValidationError as error:
+        reasons = "; ".join(one["msg"] for one in error.errors())
+        raise InvalidInputError(
+            f"{record.llm_tag} cannot be placed there: {reasons}",
+            cure="name an endpoint such as http://127.0.0.1:9000/v1, without key, user or query in it",
+        ) from None
+    if environment is not None:
+        check_environment(changed)
+    return changed
 
 
 def remove_record(home: Home, llm_tag: str) -> None:

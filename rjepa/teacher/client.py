@@ -66,8 +66,8 @@ class Endpoint:
         # The openai client reads these from the environment; they are OpenAI's and nobody else's business.
         self._client.organization = self._client.project = None
 
-    async def ask(self, body: dict[str, Any], key: str, turn: Turn) -> str:
-        """POST a chat completion; returns the answer's body, without the API key.
+    async def ask(self, body: dict[str, Any], key: str, turn: Turn, path: str = "/chat/completions") -> str:
+        """POST a chat completion, or what else lies at `path`; returns the answer's body, without the API key.
 
         The idempotency key lets an endpoint that knows such keys see that a call is the same after a kill.
 
@@ -77,7 +77,7 @@ class Endpoint:
         TURN.set(turn)
         try:
             response = await self._client.post(
-                "/chat/completions",
+                path,
                 cast_to=httpx2.Response,
                 body=body,
                 options={"headers": {"Idempotency-Key": key}},

@@ -11,8 +11,8 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Final
 from urllib.parse import urlsplit
 
+from rjepa.addresses import Address
 from rjepa.errors import InvalidInputError, RjepaError
-from rjepa.teacher.addresses import Address
 from rjepa.teacher.journal import Entry
 from rjepa.teacher.settings import Teacher
 

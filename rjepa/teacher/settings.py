@@ -1,7 +1,7 @@
 """Which teachers there are: endpoints, keys, limits and prices, from the environment, `.env` and YAML files.
 
 A teacher is any OpenAI-compatible endpoint. Its key comes from the environment alone, stays a `SecretStr`, and is in no
-dump, log or file. Which addresses may be called is decided in `addresses`.
+dump, log or file. Which addresses may be called is decided in `rjepa.addresses`.
 """
 
 import os
@@ -14,10 +14,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource
 
+from rjepa.addresses import check_url
 from rjepa.configs import CONFIGS
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home, check_tag
-from rjepa.teacher.addresses import check_url
 
 PREFIX: Final = "TEACHER_"
 BUDGET: Final = "TEACHER_MAX_BUDGET_PER_JOB"

@@ -11,7 +11,7 @@ from typing import Final
 
 import httpx2
 
-from rjepa.teacher.addresses import is_metadata, refused_address
+from rjepa.addresses import is_metadata, refused_address
 from rjepa.teacher.limits import RateLimits, Turn
 from rjepa.teacher.settings import Teacher
 

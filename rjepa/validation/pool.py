@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -49,6 +50,14 @@ class Bounds:
 
 
 DEFAULT_BOUNDS: Final = Bounds()
+
+_interpreter = sys.executable
+
+
+def use_interpreter(python: Path) -> None:
+    """Start workers with this Python from now on: a student's own environment lacks the checkers' libraries."""
+    global _interpreter
+    _interpreter = str(python)
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,7 @@ class _Worker:
     def __init__(self, module: str, bounds: Bounds) -> None:
         self._bounds, self._module, self._ready, self.asked = bounds, module, False, 0
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, json.dumps(asdict(bounds))],
+            [_interpreter, "-m", module, json.dumps(asdict(bounds))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -182,7 +191,7 @@ class _Worker:
                 self.kill()
                 raise WorkerError(
                     f"a worker process ({self._module}) did not start: exit code {self._process.returncode}",
-                    cure=f"run `{sys.executable} -m {self._module} '{{}}'` to see why, and install what is missing",
+                    cure=f"run `{_interpreter} -m {self._module} '{{}}'` to see why, and install what is missing",
                 )
             self._ready = True
         self.asked += 1

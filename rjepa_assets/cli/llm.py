@@ -1,6 +1,7 @@
 """`rjepa llm`: which students there are. Adding one gives it its partition at once."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,11 +16,12 @@ _Tag = Annotated[str, typer.Argument(help="llm_tag: a-z, 0-9, '.', '_', '-'.")]
 
 def register(app: typer.Typer) -> None:
     """Mount the noun."""
-    noun = typer.Typer(help="The LLMs under study: list, show, add, remove.", no_args_is_help=True)
+    noun = typer.Typer(help="The LLMs under study: list, show, add, remove, quantize.", no_args_is_help=True)
     noun.command("list")(list_students)
     noun.command("show")(show)
     noun.command("add")(add)
     noun.command("remove")(remove)
+    noun.command("quantize")(quantize)
     app.add_typer(noun, name="llm")
 
 
@@ -113,6 +115,13 @@ def add(
     even_if_too_large: Annotated[
         bool, typer.Option("--even-if-too-large", help="Register it though it does not fit this machine.")
     ] = False,
+    environment: Annotated[
+        str | None, typer.Option(help="Python interpreter, or folder of a venv, that it runs in [default: this one].")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible server that writes its chains: http://127.0.0.1:9000/v1.")
+    ] = None,
+    served_model: Annotated[str | None, typer.Option(help="The endpoint's name for it, if it serves several.")] = None,
 ) -> None:
     """Register a student, and give it its partition in Dagster.
 
@@ -123,7 +132,7 @@ def add(
     from rjepa.students.devices import present_devices
     from rjepa.students.fitting import fit_here
     from rjepa.students.known import find_known
-    from rjepa.students.registering import new_record
+    from rjepa.students.registering import new_record, placed
     from rjepa_assets.cli.materialising import open_home
 
     home = open_home()
@@ -137,6 +146,7 @@ def add(
         "revision": revision,
     }
     record = new_record(check_tag(tag), model, quantization, changes=changes)
+    record = placed(record, environment, endpoint, served_model)
     save_record(home, record if even_if_too_large else fit_here(record, present_devices()))
     from rjepa_assets.defs.partitions import LLM
     from rjepa_assets.instance import open_instance
@@ -165,6 +175,38 @@ def remove(tag: _Tag) -> None:
         if tag in instance.get_dynamic_partitions(LLM):
             instance.delete_dynamic_partition(LLM, tag)
     typer.echo(f"removed {tag}; what was made for it stays on the disk")
+
+
+def quantize(
+    source: Annotated[str, typer.Argument(help="llm_tag, or a local folder in Hugging Face layout.")],
+    out: Annotated[Path, typer.Option(help="New folder for the weights.")],
+    method: Annotated[str, typer.Option(help="How: awq (4 bits).")] = "awq",
+    dataset: Annotated[str, typer.Option(help="Dataset version whose train split calibrates.")] = "v1.0.0",
+    environment: Annotated[
+        str | None, typer.Option(help="Python interpreter, or folder of a venv, that has AutoAWQ [default: this one].")
+    ] = None,
+    blocks: Annotated[
+        int, typer.Option(min=1, help="Blocks of 512 tokens to calibrate on; fewer are faster on a CPU.")
+    ] = 128,
+    as_json: _Json = False,
+) -> None:
+    """Make 4-bit weights of a student, on a card or on the CPU. What calibrates them is train text alone.
+
+    Example: rjepa llm quantize tiny-a --out ./tiny-a-awq
+    """
+    from rjepa.errors import InvalidInputError
+    from rjepa.students.quantizing import quantize_elsewhere
+    from rjepa_assets.cli.materialising import open_home
+
+    if method != "awq":
+        raise InvalidInputError(f"{method!r} is no method that is known here", cure="choose --method awq")
+    done = quantize_elsewhere(open_home(), source, out, dataset, environment, blocks)
+    if as_json:
+        typer.echo(json.dumps(done, indent=2))
+        return
+    typer.echo(f"{done['megabytes_before']} MB -> {done['megabytes']} MB in {done['out']}")
+    where = environment or "FOLDER_OF_A_VENV"
+    typer.echo(f"Add it: rjepa llm add TAG --model {done['out']} --quantization awq --environment {where}")
 
 
 def _student_or_model(home: Home, name: str) -> StudentRecord | KnownModel:

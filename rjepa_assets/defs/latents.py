@@ -2,12 +2,14 @@
 
 import dagster as dg
 
+from rjepa.latents.worker import PairTask
 from rjepa_assets.defs.chains import dataset_release
 from rjepa_assets.defs.lake import LakeResource
 from rjepa_assets.defs.partitions import PAIRS, SAME_DATASET, SAME_LLM, split_pair
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
-from rjepa_assets.defs.stage import GPU_POOL, WHEN_MISSING, materialized, partitioned_check, running
+from rjepa_assets.defs.stage import GPU_POOL, WHEN_MISSING, partitioned_check, running
 from rjepa_assets.defs.students import student
+from rjepa_assets.environments import make_pair
 
 
 @dg.asset(
@@ -26,13 +28,9 @@ def latents(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
 ) -> dg.MaterializeResult:
     """One vector a step of every validated chain: content-addressed shards of safetensors, with Parquet beside them."""
-    from rjepa.latents.shards import build_latents
-    from rjepa.students.stage import open_student
-
     dataset, llm_tag = split_pair(context.partition_key)
     with running(context, progress) as report_progress:
-        opened = open_student(home.open(), llm_tag)
-        return materialized(build_latents(home.open(), opened, dataset, report_progress))
+        return make_pair(context, home.open(), PairTask("latents", llm_tag, dataset), report_progress)
 
 
 @partitioned_check(latents, blocking=True)

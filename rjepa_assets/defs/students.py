@@ -3,10 +3,12 @@
 import dagster as dg
 from pydantic import Field
 
+from rjepa.latents.worker import PairTask
 from rjepa_assets.defs.chains import dataset_release
 from rjepa_assets.defs.partitions import LLMS, PAIRS, SAME_DATASET, SAME_LLM, split_pair
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import GPU_POOL, WHEN_MISSING, materialized, partitioned_check, running
+from rjepa_assets.environments import make_pair
 
 
 class RolloutConfig(dg.Config):
@@ -50,20 +52,10 @@ def rollouts(
     context: dg.AssetExecutionContext, config: RolloutConfig, home: HomeResource, progress: ProgressResource
 ) -> dg.MaterializeResult:
     """K chains a problem sampled by the student, judged and frozen, with latents: what every method chooses from."""
-    from rjepa.latents.rollouts import build_rollouts
-    from rjepa.students.stage import open_student
-
     dataset, llm_tag = split_pair(context.partition_key)
+    task = PairTask("rollouts", llm_tag, dataset, num_candidates=config.num_candidates, seed=config.seed)
     with running(context, progress) as report_progress:
-        report = build_rollouts(
-            home.open(),
-            open_student(home.open(), llm_tag),
-            dataset,
-            num_candidates=config.num_candidates,
-            seed=config.seed,
-            progress=report_progress,
-        )
-        return materialized(report)
+        return make_pair(context, home.open(), task, report_progress)
 
 
 @partitioned_check(rollouts)

@@ -44,12 +44,17 @@ def sums() -> tuple[list[Problem], list[ChainOfThought]]:
     return problems, chains
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    home = Home(tmp_path)
+def write_sums(home: Home) -> None:
+    """The dataset in a home, as its stages leave it."""
     problems, chains = sums()
     write_records(home.dataset(DATASET) / "problems.parquet", Problem, problems)
     write_records(home.dataset(DATASET) / "validated_chains.parquet", ChainOfThought, chains)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path)
+    write_sums(home)
     return home
 
 

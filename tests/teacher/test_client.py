@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from rjepa.addresses import refused_address
 from rjepa.teacher import Teacher
-from rjepa.teacher.addresses import refused_address
 from rjepa.teacher.calls import Call
 from rjepa.teacher.client import CallError, Endpoint
 from rjepa.teacher.limits import Turn

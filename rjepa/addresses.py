@@ -1,5 +1,5 @@
-"""Which addresses a teacher may have: http(s), and never a cloud's metadata service, whatever name or spelling it hides
-behind. Local addresses are allowed: people run their models there.
+"""Which addresses an endpoint may have: http(s), and never a cloud's metadata service, whatever name or spelling it
+hides behind. Local addresses are allowed: people run their models there.
 
 A URL is checked when it is read, the addresses behind its name before every request, and the address that answered
 before its answer is used (a name may change its mind in between).

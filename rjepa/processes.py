@@ -1,0 +1,29 @@
+"""What helper processes of ours share: they end with whoever started them, and keep their stdout for reports."""
+
+import os
+import sys
+import threading
+import time
+from typing import Final, TextIO
+
+_SECONDS_BETWEEN_LOOKS: Final = 1.0
+
+
+def end_with_parent() -> None:
+    """Begin to watch, in a thread, and end this process within a second or two of its parent's end, killed or not:
+    nobody would read what it makes."""
+    threading.Thread(target=_watch, args=(os.getppid(),), name="parent-watch", daemon=True).start()
+
+
+def claim_stdout() -> TextIO:
+    """Stdout for our own lines alone: what libraries print (banners, bars of a compiler) goes to stderr from now on."""
+    sys.stdout.flush()
+    ours = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)
+    return ours
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    os._exit(1)

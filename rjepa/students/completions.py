@@ -1,0 +1,124 @@
+"""The bodies that ask an OpenAI-compatible server for chains, and what its replies say. Nothing is sent here.
+
+Ways of asking, best first: a completion, whose prompt is ours to the last token; a chat, which the server wraps in its
+own template; a chat without what a simple server might refuse, one chain at a time.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rjepa.chains import parse_chain
+from rjepa.teacher.client import CallError
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for one statement: its prompt as text and as messages. `temperature` 0 is greedy."""
+
+    prompt: str
+    messages: list[dict[str, str]]
+    max_tokens: int
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Written:
+    """One chain as the server wrote it. `logprobs` are of the tokens of `text`; None where it gave none that fit."""
+
+    text: str
+    finished: bool
+    logprobs: list[float] | None
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of asking; `without` are the fields that it leaves out."""
+
+    path: str
+    without: tuple[str, ...] = ()
+
+    def body(self, model: str, asked: Asked, count: int, seed: int) -> dict[str, Any]:
+        """The request for `count` chains."""
+        is_chat = self.path == _CHAT
+        body: dict[str, Any] = {"model": model, "max_tokens": asked.max_tokens, "temperature": asked.temperature}
+        body |= {"messages": asked.messages} if is_chat else {"prompt": asked.prompt}
+        body |= {"n": count, "seed": seed, "logprobs": True if is_chat else 1}
+        return {name: value for name, value in body.items() if name not in self.without}
+
+
+_CHAT: Final = "/chat/completions"
+WAYS: Final = (
+    Way("/completions"),
+    Way(_CHAT),
+    Way(_CHAT, without=("n", "logprobs")),
+    Way(_CHAT, without=("n", "logprobs", "seed")),
+)
+
+
+def read_chains(reply: str) -> list[Written]:
+    """The chains of a reply to either way, each cut where its answer line ends.
+
+    Raises:
+        CallError: it holds no chain.
+    """
+    try:
+        choices = sorted(json.loads(reply)["choices"], key=lambda choice: choice.get("index") or 0)
+        chains = [_read(choice) for choice in choices]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CallError("not_a_completion", f"{type(error).__name__}: {error}"[:300]) from None
+    if not chains:
+        raise CallError("no_chains", "the reply has no choices")
+    return chains
+
+
+def _read(choice: dict[str, Any]) -> Written:
+    message = choice.get("message")
+    said = choice["text"] if message is None else message["content"]
+    if not isinstance(said, str):
+        raise TypeError("a choice without text")
+    # Half a surrogate pair can be neither encoded nor stored.
+    said = said.encode("utf-8", "replace").decode()
+    text = _up_to_the_answer(said)
+    finished = len(text) < len(said) or choice.get("finish_reason") == "stop" or _answers(text)
+    return Written(text, finished, _logprobs_of(text, said, _tokens(choice.get("logprobs"))))
+
+
+def _up_to_the_answer(text: str) -> str:
+    """The text with its first answer line, if it has a whole one, as its end: the student itself stops there."""
+    end = 0
+    for line in text.splitlines(keepends=True):
+        end += len(line)
+        if line.endswith("\n") and _answers(line):
+            return text[:end]
+    return text
+
+
+def _answers(text: str) -> bool:
+    return parse_chain(text).final_answer is not None
+
+
+def _tokens(logprobs: Any) -> list[tuple[str, float]]:
+    """Tokens as text with their log-probabilities, in the form of a completion or of a chat; empty for neither."""
+    if not isinstance(logprobs, dict):
+        return []
+    if isinstance(logprobs.get("content"), list):
+        return [(str(one["token"]), float(one["logprob"])) for one in logprobs["content"]]
+    tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
+    if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
+        return []
+    return [(str(token), float(value)) for token, value in zip(tokens, values, strict=True) if value is not None]
+
+
+def _logprobs_of(text: str, said: str, tokens: list[tuple[str, float]]) -> list[float] | None:
+    """Of the tokens that begin inside `text`; None where the tokens do not spell out what was said (bytes of a split
+    character, say), as nobody could tell then which belong to it."""
+    if not tokens or not "".join(token for token, _ in tokens).startswith(said):
+        return None
+    values, start = [], 0
+    for token, value in tokens:
+        if start >= len(text):
+            break
+        values.append(min(value, 0.0))
+        start += len(token)
+    return values

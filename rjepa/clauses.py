@@ -61,9 +61,14 @@ def _cuts(text: str, start: int, end: int) -> list[int]:
     characters."""
     cuts = [start]
     sentences = [start + offset for offset in sentence_starts(text[start:end])]
-    while end - cuts[-1] > MAX_PARAGRAPH:
-        first, limit = cuts[-1], cuts[-1] + MAX_PARAGRAPH
+    while (limit := _first_word(text, cuts[-1], end) + MAX_PARAGRAPH) < end:
+        first = cuts[-1]
         fitting = [offset for offset in sentences if first < offset <= limit]
         words = [offset for offset in range(limit, first, -1) if text[offset].isspace()] if not fitting else []
         cuts.append(fitting[-1] if fitting else words[0] if words else limit)
     return cuts
+
+
+def _first_word(text: str, start: int, end: int) -> int:
+    """Where a part says something: blanks before it, which some tokenizers add to a text's beginning, do not count."""
+    return start + len(text[start:end]) - len(text[start:end].lstrip())

@@ -3,7 +3,7 @@
 import pytest
 
 from rjepa.chains import Segmentation, parse_chain, render_chain, segment_spans, step_segment
-from rjepa.clauses import MAX_PARAGRAPH
+from rjepa.clauses import MAX_PARAGRAPH, paragraph_starts
 
 
 def pieces(text: str, segmentation: Segmentation) -> list[str]:
@@ -91,3 +91,8 @@ def test_prose_before_an_answer_line_keeps_its_answer(mode: Segmentation) -> Non
 def test_an_answer_alone_and_nothing_at_all_have_no_steps(mode: Segmentation, text: str, answer: str | None) -> None:
     parsed = parse_chain(text, mode)
     assert parsed.steps == [] and parsed.final_answer == answer
+
+
+def test_blanks_before_a_long_paragraph_do_not_move_its_cuts() -> None:
+    text = "word " * 200
+    assert [start + 1 for start in paragraph_starts(text)][1:] == paragraph_starts(" " + text)[1:]

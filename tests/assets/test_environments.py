@@ -115,7 +115,7 @@ def test_what_a_user_can_mend_comes_back_from_the_environment_in_the_stages_own_
     save_record(home, record(tmp_path / "gone", environment=str(lean)))
     with pytest.raises(dg.Failure) as failed:
         materialise(home, instance, "latents")
-    assert f"the model folder {tmp_path}/gone of tiny-test does not exist" in failure(failed)
+    assert f"{tmp_path}/gone of tiny-test does not exist" in failure(failed)
     assert "give an existing folder" in failure(failed)
 
 

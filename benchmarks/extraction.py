@@ -133,6 +133,7 @@ def _measured(
         "loop": looped_tokens / seconds["loop"],
         "packed": PACKED_TOKENS / seconds["packed"],
     }
+    print(f"{name}: tokens a second {rates}", file=sys.stderr, flush=True)
     return {
         f"{name}_chains": float(len(work.texts)),
         f"{name}_tokens": float(tokens),

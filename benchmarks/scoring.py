@@ -8,6 +8,7 @@ together, as a benchmark does. CPU seconds on one thread, so that only ratios ma
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 
 from benchmarks.subject import cpu_seconds, open_subject, report, subject_problems, temporary_folder
@@ -16,6 +17,8 @@ from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.config import load_jepa_config
 from rjepa.jepa.model import build_model
 from rjepa.latents.normalizer import fit_normalizer
+from rjepa.latents.sets import LatentSet, Prompts
+from rjepa.latents.texts import Texts
 from rjepa.students.generation import sample_chains
 from rjepa.students.sampled import SampledChain
 
@@ -39,7 +42,7 @@ def main() -> None:
 
         rows = generate()
         alone = [join_latents(row) for row in rows]
-        together = join_latents([chain for row in rows for chain in row])
+        together = _joined(alone)
         config = load_jepa_config("demo")
         model = build_model(config, student.width, ("code", "logic", "math")).eval().requires_grad_(False)
         normalizer = fit_normalizer(together)
@@ -67,6 +70,26 @@ def main() -> None:
             },
             TARGETS,
         )
+
+
+def _joined(sets: list[LatentSet]) -> LatentSet:
+    """The candidates of many questions as one set, each question with its own sentences, as rollouts have them."""
+    prompts = [found.prompts for found in sets if found.prompts is not None]
+    count = sum(len(found) for found in sets)
+    return LatentSet(
+        latents=np.concatenate([found.latents for found in sets]),
+        offsets=np.concatenate([[0], np.cumsum(np.concatenate([found.lengths for found in sets]))]).astype(np.int64),
+        domains=np.zeros(count, dtype=np.int64),
+        domain_names=sets[0].domain_names,
+        first_error=np.full(count, -1, dtype=np.int64),
+        problem_ids=Texts.of([str(number) for number, found in enumerate(sets) for _ in range(len(found))]),
+        chain_ids=Texts.of([str(number) for number in range(count)]),
+        splits=Texts.of(["test"] * count),
+        prompts=Prompts.of(
+            np.concatenate([prompt.sentences for prompt in prompts]), [len(prompt.sentences) for prompt in prompts]
+        ),
+        prompt_of=np.repeat(np.arange(len(sets)), [len(found) for found in sets]),
+    )
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class EndpointSampler:
         rooms = [self.context_length - len(prompt) for prompt in prompts]
         chains = [[self._tokenised(one, room) for one in row] for row, room in zip(written, rooms, strict=True)]
         if not capture:
-            return [[_bare(one, ids) for one, ids in row] for row in chains]
+            return [[self._bare(one, ids) for one, ids in row] for row in chains]
         return self._captured(statements, prompts, chains)
 
     def stream(
@@ -214,6 +214,12 @@ class EndpointSampler:
     def _ids(self, text: str) -> list[int]:
         return list(self._student.tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def _bare(self, written: Written, ids: list[int]) -> SampledChain:
+        segmentation = self.record.segmentation
+        return SampledChain(
+            written.text, ids, written.logprobs or [], 0.0, written.finished, None, segmentation=segmentation
+        )
+
     def _captured(
         self, statements: Sequence[str], prompts: list[list[int]], chains: list[list[tuple[Written, list[int]]]]
     ) -> list[list[SampledChain]]:
@@ -228,7 +234,14 @@ class EndpointSampler:
             logprobs = score.logprobs if one.logprobs is None else one.logprobs
             whole.append(
                 SampledChain(
-                    one.text, ids, logprobs, score.self_certainty, one.finished, encoded.latents, encoded.sentences
+                    one.text,
+                    ids,
+                    logprobs,
+                    score.self_certainty,
+                    one.finished,
+                    encoded.latents,
+                    encoded.sentences,
+                    self.record.segmentation,
                 )
             )
         each = len(chains[0]) if chains else 1
@@ -243,7 +256,3 @@ def key_variable(llm_tag: str) -> str:
 def _request_seed(seed: int, turn: int, asked: Asked) -> int:
     digest = hashlib.sha256(f"{seed}/{turn}/{asked.temperature}/{asked.prompt}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
-
-
-def _bare(written: Written, ids: list[int]) -> SampledChain:
-    return SampledChain(written.text, ids, written.logprobs or [], 0.0, written.finished, None)

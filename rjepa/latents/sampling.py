@@ -113,9 +113,9 @@ class LocalSampler:
         text = "".join(pieces)
         ids = list(self._student.tokenizer(text, add_special_tokens=False)["input_ids"])
         limit = self.record.sampling.max_new_tokens if max_new_tokens is None else max_new_tokens
-        answered = parse_chain(text, self.record.segmentation).final_answer is not None
-        ended = len(ids) < limit or (text.endswith("\n") and answered)
-        yield SampledChain(text, ids, [], 0.0, ended, None)
+        mode = self.record.segmentation
+        ended = len(ids) < limit or (text.endswith("\n") and parse_chain(text, mode).final_answer is not None)
+        yield SampledChain(text, ids, [], 0.0, ended, None, segmentation=mode)
 
 
 def make_sampler(student: Student) -> Sampler:

@@ -15,6 +15,7 @@ from rjepa.home import Home
 from rjepa.latents.shards import LatentRow, _store
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.stages import StageReport
+from rjepa.students.catalog import StudentRecord, save_record
 from rjepa.tables import write_records
 from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.partitions import DATASET, LLM
@@ -233,6 +234,7 @@ def test_latents_that_pass_a_wrong_chain_off_as_a_target_block(
         store.publish({"fingerprint": "f", "width": 4}, [receipt])
         return StageReport("0" * 64)
 
+    save_record(made, StudentRecord(llm_tag="tiny-x", model="bundled:tiny-a"))
     monkeypatch.setattr("rjepa.latents.shards.build_latents", build)
     monkeypatch.setattr("rjepa.students.stage.open_student", lambda *_: None)
     result = materialise("latents", "v0.1.0")

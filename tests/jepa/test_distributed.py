@@ -55,7 +55,7 @@ def assert_same_run(left: Path, right: Path) -> None:
 def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every case, trained by two processes; one start of torchrun for all."""
     folder = tmp_path_factory.mktemp("two")
-    done = torchrun(2, folder, *SOUND)
+    done = torchrun(2, folder, *SOUND, "muon")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -64,6 +64,15 @@ def by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_train_what_one_does(case: str, by_two: Path, tmp_path: Path) -> None:
     run(tmp_path, case)
     assert_same_run(tmp_path, by_two / case)
+
+
+def test_under_muon_two_processes_have_the_losses_of_one(by_two: Path, tmp_path: Path) -> None:
+    run(tmp_path, "muon")
+    curves = [read_json(folder / REPORT_FILE)["curve"] for folder in (tmp_path, by_two / "muon")]
+    for one, other in zip(*curves, strict=True):
+        assert {name: one[name] for name in ("total", "raw", "latent")} == pytest.approx(
+            {name: other[name] for name in ("total", "raw", "latent")}, rel=5e-3
+        )
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ def home(tmp_path: Path) -> Home:
         domains=np.concatenate([part.domains for part in parts]),
         domain_names=parts[0].domain_names,
         first_error=np.concatenate([part.first_error for part in parts]),
-        problem_ids=parts[0].problem_ids + parts[1].problem_ids,
-        chain_ids=parts[0].chain_ids + parts[1].chain_ids,
-        splits=parts[0].splits + parts[1].splits,
+        problem_ids=[*parts[0].problem_ids, *parts[1].problem_ids],
+        chain_ids=[*parts[0].chain_ids, *parts[1].chain_ids],
+        splits=[*parts[0].splits, *parts[1].splits],
         prompts=Prompts.of(
             np.concatenate([part.prompts.sentences for part in parts]),
             np.concatenate([np.diff(part.prompts.offsets) for part in parts]),

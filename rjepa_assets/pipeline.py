@@ -15,7 +15,9 @@ from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionI
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from rjepa.errors import NotFoundError, RjepaError, StorageError
+from rjepa.files import sha256_json
 from rjepa.home import Home
+from rjepa.jepa.config import load_jepa_config
 from rjepa.students.catalog import load_record
 from rjepa.students.resolving import resolve_student
 from rjepa_assets.defs.partitions import DATASETS, LLMS, pair_key
@@ -39,6 +41,10 @@ _DEFAULTS: Final = {
     "variants_report": SizesConfig().model_dump(),
 }
 """Configuration of stages, as it is where a run leaves it out."""
+
+_RECIPES_TAG: Final = "rjepa/recipes"
+"""Of a training's run: a hash of what its recipes said. Dagster's configuration holds their names alone, and a file of
+configs/rjepa/ may be edited. A run without the tag, from the UI, is repeated, which finds the finished training."""
 
 VARIANTS: Final = ("rjepa_variants", "variants_report")
 """Assets beside the path to a release: made where someone names them."""
@@ -137,6 +143,8 @@ class Pipeline:
         name = key.to_user_string()
         if name == "student" and tags.get(_DATA_VERSION) != self._student_now():
             return False
+        if any(run.tags.get(tag) != value for tag, value in self._recipes(name).items()):
+            return False
         if _stage_config(run.run_config, name) != _stage_config(self._run_config(name), name):
             return False
         return output_of(self._home, name, self._target.dataset, self._target.llm_tag).exists()
@@ -149,7 +157,7 @@ class Pipeline:
                 instance=self._instance,
                 partition_key=self._partition(key),
                 asset_selection=[key],
-                tags={PROCESS_TAG: Process.current().tag()},
+                tags={PROCESS_TAG: Process.current().tag(), **self._recipes(name)},
             )
         except DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
@@ -176,6 +184,13 @@ class Pipeline:
         if name == "variants_report":
             config["sizes"] = self._target.sizes
         return {**_QUIET, "ops": {name: {"config": config}}} if config else dict(_QUIET)
+
+    def _recipes(self, name: str) -> dict[str, str]:
+        """The tag of a run that trains."""
+        names = {"rjepa_checkpoint": (self._target.recipe,), "rjepa_variants": self._target.recipes}.get(name)
+        if names is None:
+            return {}
+        return {_RECIPES_TAG: sha256_json([load_jepa_config(recipe).model_dump(mode="json") for recipe in names])}
 
     def _partition(self, key: dg.AssetKey) -> str:
         partitions = self._graph.get(key).partitions_def

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from rjepa.files import atomic_path, storage_errors
@@ -38,7 +37,8 @@ class TensorSpool:
             if kind != _NAMES[rows.dtype.name] or held[1:] != rows.shape[1:]:
                 raise ValueError(f"{name} holds {kind} {held}, got {rows.dtype} {rows.shape}")
             self._shapes[name] = (self._shapes[name][0] + len(rows), *rows.shape[1:])
-            np.ascontiguousarray(rows).tofile(self._spools[name])
+            # Not tofile: on a full disk it says how many items it wrote, and not that the disk is full.
+            self._spools[name].write(rows.tobytes())
 
     def rows(self, name: str) -> int:
         """How many rows a tensor has by now."""

@@ -1,6 +1,7 @@
 """What `rjepa demo` and `rjepa backfill` share: bring the graph up to date for one dataset and one LLM, with bars."""
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Collection, Iterator
@@ -101,6 +102,8 @@ def _bring_up(
     from rjepa_assets.pipeline import Pipeline
     from rjepa_assets.processes import fail_abandoned_runs
 
+    # Ctrl-C may land while SQLAlchemy closes a connection of Dagster's storage: it would log a traceback and go on.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     with open_instance(home) as instance, only_one(home, "materialise", _BUSY), _terminal() as terminal:
         if gone := fail_abandoned_runs(instance):
             print(f"{len(gone)} run(s) of a process that was killed: going on from there", file=sys.stderr)

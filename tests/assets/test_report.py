@@ -2,9 +2,17 @@
 
 import json
 
+import dagster as dg
+import pytest
+
 from rjepa.evaluation.variants import list_variants, read_variants_report, variants_report_folder
 from rjepa.home import Home
+from rjepa.jepa.config import load_jepa_config
 from rjepa.releases.pointer import require_current
+from rjepa_assets.definitions import build_defs
+from rjepa_assets.defs.resources import HomeResource
+from rjepa_assets.instance import open_instance
+from rjepa_assets.pipeline import Pipeline, Target
 
 from .running import rjepa
 
@@ -45,3 +53,15 @@ def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(
     assert doubts == sorted(doubts, reverse=True) and {row["split"] for row in listed["problems"]} == {"validation"}
     unknown = rjepa(demo_copy.root, "eval", "compare", "nobody", first, "--data", "smoke")
     assert unknown.code == 1 and "smoke-1" in unknown.stderr and "Traceback" not in unknown.stderr
+
+
+def test_a_recipe_that_was_edited_is_trained_again(demo_copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    defs = build_defs({"home": HomeResource(root=str(demo_copy.root))})
+    with open_instance(demo_copy) as instance:
+        pipeline = Pipeline(defs, instance, demo_copy, Target("smoke", "tiny-a", "smoke"))
+        trained = dg.AssetKey("rjepa_checkpoint")
+        assert pipeline.is_current(trained)
+        edited = load_jepa_config("smoke").model_copy(update={"seed": 7})
+        monkeypatch.setattr("rjepa_assets.pipeline.load_jepa_config", lambda name: edited)
+        assert not pipeline.is_current(trained)
+        assert pipeline.is_current(dg.AssetKey("latents"))

@@ -8,7 +8,7 @@ and read, is `rjepa.students.completions`.
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -16,6 +16,7 @@ import torch
 from rjepa.errors import RjepaError
 from rjepa.files import sha256_json
 from rjepa.latents.extraction import extract_latents
+from rjepa.latents.sampling import WholeChainSampler
 from rjepa.progress import Progress, silent
 from rjepa.students.completions import WAYS, Asked, Written, read_chains
 from rjepa.students.generation import count_prompt, encode_statements
@@ -41,7 +42,7 @@ class EndpointError(RjepaError):
     """The server that writes a student's chains cannot be used."""
 
 
-class EndpointSampler:
+class EndpointSampler(WholeChainSampler):
     """Samples a loaded student's chains at its record's endpoint. A `rjepa.latents.sampling.Sampler`."""
 
     def __init__(self, student: Student, *, retries: int = _MAX_RETRIES, timeout: float = _SECONDS) -> None:
@@ -100,27 +101,6 @@ class EndpointSampler:
         if not capture:
             return [[self._bare(one, ids) for one, ids in row] for row in chains]
         return self._captured(statements, prompts, chains)
-
-    def stream(
-        self,
-        statement: str,
-        *,
-        seed: int,
-        sample_index: int = 0,
-        temperature: float | None = None,
-        max_new_tokens: int | None = None,
-    ) -> Iterator[str | SampledChain]:
-        """One chain: its text, in one piece, then the chain itself."""
-        chain = self.sample(
-            [statement],
-            [sample_index],
-            seed=seed,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            capture=False,
-        )[0][0]
-        yield chain.text
-        yield chain
 
     def _asked(self, statement: str, max_tokens: int, temperature: float) -> Asked:
         prompt_format, tokenizer = self.record.prompt, self._student.tokenizer

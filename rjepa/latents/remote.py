@@ -12,12 +12,13 @@ import signal
 import subprocess
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from rjepa.errors import InvalidInputError, RjepaError
 from rjepa.home import Home
+from rjepa.latents.sampling import WholeChainSampler
 from rjepa.latents.server import LOOPBACK, MODULE, TOKEN
 from rjepa.latents.wire import unpack_chains
 from rjepa.progress import Progress, silent
@@ -34,7 +35,7 @@ class StudentProcessError(RjepaError):
     """The process that a student runs in has died, or cannot be reached."""
 
 
-class RemoteSampler:
+class RemoteSampler(WholeChainSampler):
     """A `rjepa.latents.sampling.Sampler` whose student is another process's."""
 
     def __init__(self, home: Home, record: StudentRecord, address: str | None = None) -> None:
@@ -95,27 +96,6 @@ class RemoteSampler:
         chains = unpack_chains(self._request("POST", "/sample", body))
         progress(len(statements), len(statements))
         return chains
-
-    def stream(
-        self,
-        statement: str,
-        *,
-        seed: int,
-        sample_index: int = 0,
-        temperature: float | None = None,
-        max_new_tokens: int | None = None,
-    ) -> Iterator[str | SampledChain]:
-        """One chain: its text, in one piece, then the chain itself."""
-        chain = self.sample(
-            [statement],
-            [sample_index],
-            seed=seed,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            capture=False,
-        )[0][0]
-        yield chain.text
-        yield chain
 
     def close(self) -> None:
         """End the process, if it was started here."""

@@ -3,7 +3,7 @@ student's process in its own environment. Rollouts and the engine ask a `Sampler
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -56,6 +56,16 @@ class Sampler(Protocol):
         """One chain's text in pieces, then the chain itself, without latents and log-probabilities."""
 
 
+class WholeChainSampler(Sampler, Protocol):
+    """Whoever hands a chain over when it is whole: its stream is one piece."""
+
+    def stream(self, statement: str, *, sample_index: int = 0, **how: Any) -> Iterator[str | SampledChain]:
+        """One chain: its text, in one piece, then the chain itself. Arguments as in `Sampler.stream`."""
+        chain = self.sample([statement], [sample_index], capture=False, **how)[0][0]
+        yield chain.text
+        yield chain
+
+
 class LocalSampler:
     """The student's own model."""
 
@@ -68,46 +78,14 @@ class LocalSampler:
     def count_prompt(self, statement: str) -> int:
         return count_prompt(self._student, statement)
 
-    def sample(
-        self,
-        statements: Sequence[str],
-        samples: Sequence[int],
-        *,
-        seed: int,
-        temperature: float | None = None,
-        max_new_tokens: int | None = None,
-        capture: bool = True,
-        progress: Progress = silent,
-    ) -> list[list[SampledChain]]:
-        return sample_indices(
-            self._student,
-            statements,
-            samples,
-            seed=seed,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            capture=capture,
-            progress=progress,
-        )
+    def sample(self, statements: Sequence[str], samples: Sequence[int], **how: Any) -> list[list[SampledChain]]:
+        return sample_indices(self._student, statements, samples, **how)
 
     def stream(
-        self,
-        statement: str,
-        *,
-        seed: int,
-        sample_index: int = 0,
-        temperature: float | None = None,
-        max_new_tokens: int | None = None,
+        self, statement: str, *, max_new_tokens: int | None = None, **how: Any
     ) -> Iterator[str | SampledChain]:
         pieces = []
-        for piece in stream_chain(
-            self._student,
-            statement,
-            seed=seed,
-            sample_index=sample_index,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-        ):
+        for piece in stream_chain(self._student, statement, max_new_tokens=max_new_tokens, **how):
             pieces.append(piece)
             yield piece
         text = "".join(pieces)

@@ -5,14 +5,19 @@ each. `peak` is the largest resident set of the process; `before` what it holds 
 """
 
 import json
-import resource
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
 from benchmarks.judged import write_dataset
-from benchmarks.subject import open_subject, report, temporary_folder
+from benchmarks.subject import (
+    in_fresh_process,
+    open_subject,
+    peak_megabytes,
+    peaks_by_size,
+    report,
+    temporary_folder,
+)
 from rjepa.home import Home
 
 SIZES: Final = (1_000, 20_000)
@@ -28,18 +33,8 @@ def main() -> None:
         for size in SIZES:
             root = Path(folder) / str(size)
             write_dataset(Home(root / "home"), DATASET, size)
-            command = [sys.executable, "-m", __spec__.name, str(root)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found[size] = json.loads(done.stdout.splitlines()[-1])
-    small, large = (found[size] for size in SIZES)
-    figures: dict[str, float | str] = {}
-    for size, figure in found.items():
-        figures |= {f"{name}_at_{size}": value for name, value in figure.items()}
-    figures |= {
-        "peak_ratio": large["peak_megabytes"] / small["peak_megabytes"],
-        "peak_of_small_over_large": small["peak_megabytes"] / large["peak_megabytes"],
-    }
-    report("extraction_memory", figures, TARGETS)
+            found[size] = in_fresh_process(__spec__.name, str(root))
+    report("extraction_memory", peaks_by_size(found), TARGETS)
 
 
 def _work(root: Path) -> None:
@@ -50,19 +45,15 @@ def _work(root: Path) -> None:
 
     torch.set_num_threads(1)
     student, _ = open_subject(root)
-    before = _peak()
+    before = peak_megabytes()
     made = build_latents(Home(root / "home"), student, DATASET)
     figures = {
         "before_megabytes": before,
-        "peak_megabytes": _peak(),
+        "peak_megabytes": peak_megabytes(),
         "chains": float(made.metadata["chains"]),
         "tokens_a_second": float(made.metadata["tokens_per_second"]),
     }
     print(json.dumps(figures))
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 if __name__ == "__main__":

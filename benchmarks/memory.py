@@ -7,14 +7,12 @@ a file. What a process holds before it opens any latents (the interpreter, torch
 """
 
 import json
-import resource
-import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Final
 
-from benchmarks.subject import report, temporary_folder
+from benchmarks.subject import in_fresh_process, peak_megabytes, peaks_by_size, report, temporary_folder
 from benchmarks.synthetic import write_shards
 from rjepa.home import Home
 
@@ -32,19 +30,12 @@ def main() -> None:
         for size in SIZES:
             home = Home(Path(folder) / str(size))
             write_shards(home, *PAIR, size, WIDTH)
-            command = [sys.executable, "-m", __spec__.name, str(home.root)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found[size] = json.loads(done.stdout.splitlines()[-1])
+            found[size] = in_fresh_process(__spec__.name, str(home.root))
     small, large = (found[size] for size in SIZES)
-    figures: dict[str, float | str] = {}
-    for size, figure in found.items():
-        figures |= {f"{name}_at_{size}": value for name, value in figure.items()}
     report(
         "memory",
         {
-            **figures,
-            "peak_ratio": large["peak_megabytes"] / small["peak_megabytes"],
-            "peak_of_small_over_large": small["peak_megabytes"] / large["peak_megabytes"],
+            **peaks_by_size(found),
             "bytes_a_chain": (large["peak_megabytes"] - small["peak_megabytes"]) * 1e6 / (SIZES[1] - SIZES[0]),
         },
         TARGETS,
@@ -59,16 +50,12 @@ def _work(home: Home) -> None:
 
     torch.set_num_threads(1)
     watch = _Anonymous()
-    figures = {"before_megabytes": _peak()}
+    figures = {"before_megabytes": peak_megabytes()}
     fit_pair_normalizer(home, *PAIR)
-    figures["fitted_megabytes"] = _peak()
+    figures["fitted_megabytes"] = peak_megabytes()
     train_pair(home, *PAIR, "smoke")
-    figures |= {"peak_megabytes": _peak(), "anonymous_megabytes": watch.stop()}
+    figures |= {"peak_megabytes": peak_megabytes(), "anonymous_megabytes": watch.stop()}
     print(json.dumps(figures))
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 class _Anonymous:

@@ -4,6 +4,9 @@ a clock that other processes do not disturb.
 
 import copy
 import json
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -90,6 +93,31 @@ def cpu_seconds(works: dict[str, Callable[[], object]], repeats: int) -> dict[st
             work()
             least[name] = min(least[name], time.process_time() - started)
     return least
+
+
+def in_fresh_process(module: str, argument: str) -> dict[str, float]:
+    """What `python -m MODULE ARGUMENT` prints as its last line: one JSON object of figures."""
+    done = subprocess.run([sys.executable, "-m", module, argument], check=True, stdout=subprocess.PIPE, text=True)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def peak_megabytes() -> float:
+    """The largest resident set of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def peaks_by_size(found: dict[int, dict[str, float]]) -> dict[str, float | str]:
+    """The figures of a small and a large run, in that order, under names with their size, and how their
+    `peak_megabytes` compare."""
+    small, large = found.values()
+    figures: dict[str, float | str] = {
+        f"{name}_at_{size}": value for size, figure in found.items() for name, value in figure.items()
+    }
+    return figures | {
+        "peak_ratio": large["peak_megabytes"] / small["peak_megabytes"],
+        "peak_of_small_over_large": small["peak_megabytes"] / large["peak_megabytes"],
+    }
 
 
 def report(name: str, figures: dict[str, float | str], targets: dict[str, float]) -> None:

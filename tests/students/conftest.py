@@ -1,5 +1,6 @@
 """One tiny student of each architecture for the whole run."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,14 @@ def qwen(qwen_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Student
 @pytest.fixture(scope="session")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Student:
     return open_tiny(Home(tmp_path_factory.mktemp("home")), taught_folder(tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def folder(qwen_folder: Path, tmp_path: Path) -> Path:
+    """A copy of a model folder that a test may damage."""
+    return Path(shutil.copytree(qwen_folder, tmp_path / "model"))

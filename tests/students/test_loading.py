@@ -1,7 +1,6 @@
 """Find, refuse, fingerprint and load model folders."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,6 @@ from rjepa.students.catalog import StudentRecord
 from rjepa.students.loading import Student, load_student, resolve_student
 from rjepa.students.prompts import PromptFormat
 from tests.students.tiny import STATEMENTS, open_tiny, record, write_student
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def folder(qwen_folder: Path, tmp_path: Path) -> Path:
-    """A copy of a model folder that a test may damage."""
-    return Path(shutil.copytree(qwen_folder, tmp_path / "model"))
 
 
 @pytest.mark.parametrize("layer_idx", [-1, -2, -3, 1])

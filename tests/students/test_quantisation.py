@@ -3,7 +3,6 @@ package is missing, and loaded where it is not."""
 
 import importlib.util
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +20,6 @@ from rjepa.students.quantisation import check_loadable, stored_quantisation
 from rjepa.students.weights import count_parameters
 from tests.students.architectures import write_model
 from tests.students.tiny import STATEMENTS, record
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def folder(qwen_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(qwen_folder, tmp_path / "model"))
 
 
 def say(folder: Path, **quantization: object) -> None:

@@ -1,21 +1,21 @@
 """Latents of chains, against the obvious loop and against the limit of the model's forward.
 
-`python -m benchmarks.extraction [--threads]`. Subjects: the bundled tiny-a, and a random Qwen3 of 12 layers and about
-30 M parameters; both again on the GPU where there is one. Two workloads, with their own figures: `one` chain a problem
-(the gold one), and `eight` as a build meets them: the gold chain, a corrupted one and six that tiny-a sampled.
+`python -m benchmarks.extraction [--threads | --gpu]`. Subjects: the bundled tiny-a, and a random Qwen3 of 12 layers and
+about 30 M parameters; with `--gpu` both on a CUDA device, alone. Two workloads, with their own figures: `one` chain a
+problem (the gold one), and `eight` as a build meets them: the gold chain, a corrupted one and six that tiny-a sampled.
 
 The obvious loop takes one chain at a time through the whole model with its head, keeping every layer's states. It and
 this project's way run in the same precision, float32; `_bfloat16` figures are this project's way with a student whose
 record says bfloat16, against the loop in float32. CPU seconds on one thread, so that only ratios matter; `--threads`
-adds wall-clock figures with torch's own number of threads, which want an idle machine.
+adds wall-clock figures with torch's own number of threads, and those of `--gpu` are wall-clock too: both want an idle
+machine.
 """
 
 import os
 import random
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +24,13 @@ import torch
 from benchmarks.subject import (
     cpu_seconds,
     in_bfloat16,
+    on_gpu,
     open_deep,
     open_subject,
     report,
     subject_problems,
     temporary_folder,
+    wall_seconds,
 )
 from rjepa.chains import render_chain
 from rjepa.latents.extraction import extract_latents
@@ -42,8 +44,11 @@ SAMPLED: Final = 6
 LOOP_CHAINS: Final = 24
 REPEATS: Final = 3
 PACKED_ROW: Final = 128
-PACKED_TOKENS: Final = 4096
+PACKED_BATCH: Final = {"cpu": 2048, "cuda": 32_768}
+"""Tokens a forward, as this project's way takes on such a device."""
+
 PROBLEMS_A_DOMAIN: Final = {"tiny_a": 40, "deep": 8}
+GPU_PROBLEMS_A_DOMAIN: Final = 200
 TARGETS: Final = {
     f"{subject}_{workload}_{figure}": least
     for subject in PROBLEMS_A_DOMAIN
@@ -71,6 +76,10 @@ def main() -> None:
     with temporary_folder() as folder:
         tiny, figures["weights"] = open_subject(Path(folder))
         deep = open_deep(Path(folder), tiny)
+        if "--gpu" in sys.argv:
+            targets = {f"gpu_{name}": least for name, least in TARGETS.items()}
+            report("extraction", figures | _on_gpu(tiny, deep), targets)
+            return
         works = _workloads(tiny, PROBLEMS_A_DOMAIN["tiny_a"])
         fewer = _workloads(tiny, PROBLEMS_A_DOMAIN["deep"])
         for name in works:
@@ -80,13 +89,19 @@ def main() -> None:
             torch.set_num_threads(threads := os.cpu_count() or 1)
             figures["threads"] = float(threads)
             for name in works:
-                figures |= _measured(f"threads_tiny_a_{name}", tiny, works[name], _wall_seconds)
-                figures |= _measured(f"threads_deep_{name}", deep, fewer[name], _wall_seconds)
-        if torch.cuda.is_available():
-            for name in works:
-                figures |= _measured(f"gpu_tiny_a_{name}", _on_gpu(tiny), works[name], _wall_seconds)
-                figures |= _measured(f"gpu_deep_{name}", _on_gpu(deep), works[name], _wall_seconds)
+                figures |= _measured(f"threads_tiny_a_{name}", tiny, works[name], wall_seconds)
+                figures |= _measured(f"threads_deep_{name}", deep, fewer[name], wall_seconds)
     report("extraction", figures, TARGETS)
+
+
+def _on_gpu(tiny: Student, deep: Student) -> dict[str, float | str]:
+    """Both students on the GPU, on the same texts."""
+    figures: dict[str, float | str] = {"gpu": torch.cuda.get_device_name()}
+    tiny, deep = on_gpu(tiny), on_gpu(deep)
+    for name, work in _workloads(tiny, GPU_PROBLEMS_A_DOMAIN).items():
+        figures |= _measured(f"gpu_tiny_a_{name}", tiny, work, wall_seconds)
+        figures |= _measured(f"gpu_deep_{name}", deep, work, wall_seconds)
+    return figures
 
 
 def _workloads(student: Student, problems_a_domain: int) -> dict[str, _Workload]:
@@ -131,7 +146,7 @@ def _measured(
         "own": tokens / seconds["own"],
         "coarse": tokens / seconds["coarse"],
         "loop": looped_tokens / seconds["loop"],
-        "packed": PACKED_TOKENS / seconds["packed"],
+        "packed": 2 * PACKED_BATCH[student.device.type] / seconds["packed"],
     }
     print(f"{name}: tokens a second {rates}", file=sys.stderr, flush=True)
     return {
@@ -162,27 +177,10 @@ def _obvious_loop(student: Student, statements: list[str], texts: list[str]) -> 
 
 @torch.inference_mode()
 def _packed_forward(student: Student) -> None:
-    """The forward alone, over PACKED_TOKENS tokens without any padding, in rows of about a chain's length."""
+    """The forward alone, over two batches of tokens without any padding, in rows of about a chain's length."""
     for _ in range(2):
-        ids = torch.randint(5, 200, (PACKED_TOKENS // PACKED_ROW // 2, PACKED_ROW))
+        ids = torch.randint(5, 200, (PACKED_BATCH[student.device.type] // PACKED_ROW, PACKED_ROW))
         student.encoder(input_ids=ids.to(student.device), use_cache=False).last_hidden_state.cpu()
-
-
-def _wall_seconds(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Least seconds of the clock on the wall for each work, taken in turn, after one turn to warm up."""
-    least = dict.fromkeys(works, float("inf"))
-    for turn in range(repeats + 1):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if turn:
-                least[name] = min(least[name], time.perf_counter() - started)
-    return least
-
-
-def _on_gpu(student: Student) -> Student:
-    device = torch.device("cuda")
-    return replace(student, model=student.model.to(device), device=device, _encoder=[])
 
 
 if __name__ == "__main__":

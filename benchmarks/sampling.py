@@ -1,16 +1,28 @@
 """Sampling K = 8 chains a problem: this project's loop against transformers' `generate`, and the price of capture.
 
-`python -m benchmarks.sampling`. Subjects: the bundled tiny-a, and a random Qwen3 of 12 layers and about 30 M parameters
-on few problems and tokens. CPU seconds on one thread, so that only ratios matter.
+`python -m benchmarks.sampling [--gpu]`. Subjects: the bundled tiny-a, and a random Qwen3 of 12 layers and about 30 M
+parameters on few problems and tokens. CPU seconds on one thread, so that only ratios matter; with `--gpu`, both on a
+CUDA device, alone, in seconds on the wall.
 """
 
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import torch
 
-from benchmarks.subject import cpu_seconds, open_deep, open_subject, report, subject_problems, temporary_folder
+from benchmarks.subject import (
+    cpu_seconds,
+    on_gpu,
+    open_deep,
+    open_subject,
+    report,
+    subject_problems,
+    temporary_folder,
+    wall_seconds,
+)
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student
 
@@ -20,6 +32,9 @@ SLOW_REPEATS: Final = 2
 SIZES: Final = {"tiny_a": (16, 200), "deep": (2, 24)}
 """Problems a domain, and tokens a chain at most: the random model never ends a chain by itself."""
 
+GPU_SIZE: Final = (4, 64)
+
+Clock = Callable[[dict[str, Callable[[], object]], int], dict[str, float]]
 UNTRAINED_LIMIT: Final = 80
 TARGETS: Final = {
     f"{subject}_{figure}": least
@@ -36,17 +51,20 @@ def main() -> None:
     """Measure and report."""
     torch.set_num_threads(1)
     figures: dict[str, float | str] = {}
+    gpu = "--gpu" in sys.argv
+    prefix, clock = ("gpu_", wall_seconds) if gpu else ("", cpu_seconds)
     with temporary_folder() as folder:
         tiny, figures["weights"] = open_subject(Path(folder))
         for name, student in (("tiny_a", tiny), ("deep", open_deep(Path(folder), tiny))):
-            problems, limit = SIZES[name]
+            problems, limit = GPU_SIZE if gpu else SIZES[name]
             limit = limit if figures["weights"] == "bundled" else min(limit, UNTRAINED_LIMIT)
-            found = _measured(student, [problem.statement for problem, _ in subject_problems(problems)], limit)
-            figures |= {f"{name}_{figure}": value for figure, value in found.items()}
-    report("sampling", figures, TARGETS)
+            statements = [problem.statement for problem, _ in subject_problems(problems)]
+            found = _measured(on_gpu(student) if gpu else student, statements, limit, clock)
+            figures |= {f"{prefix}{name}_{figure}": value for figure, value in found.items()}
+    report("sampling", figures, {f"{prefix}{name}": least for name, least in TARGETS.items()})
 
 
-def _measured(student: Student, statements: list[str], limit: int) -> dict[str, float]:
+def _measured(student: Student, statements: list[str], limit: int, clock: Clock) -> dict[str, float]:
     """Figures of one student by name."""
 
     def own(capture: bool, of: Student = student) -> int:
@@ -54,8 +72,8 @@ def _measured(student: Student, statements: list[str], limit: int) -> dict[str, 
         return sum(len(chain.token_ids) for row in rows for chain in row)
 
     tokens = own(capture=True)
-    seconds = cpu_seconds({"captured": lambda: own(capture=True), "plain": lambda: own(capture=False)}, REPEATS)
-    seconds |= cpu_seconds(
+    seconds = clock({"captured": lambda: own(capture=True), "plain": lambda: own(capture=False)}, REPEATS)
+    seconds |= clock(
         {
             "repeated": lambda: own(False, replace(student, shares_prefix=False)),
             "per_problem": lambda: _generate_each(student, statements, limit),
@@ -85,8 +103,8 @@ def _generate(student: Student, statements: list[str], limit: int) -> None:
     student.tokenizer.padding_side = "left"
     prompts = student.tokenizer([f"{statement}\n" for statement in statements], return_tensors="pt", padding=True)
     student.model.generate(
-        input_ids=prompts["input_ids"],
-        attention_mask=prompts["attention_mask"],
+        input_ids=prompts["input_ids"].to(student.device),
+        attention_mask=prompts["attention_mask"].to(student.device),
         do_sample=True,
         temperature=student.record.sampling.temperature,
         top_k=0,

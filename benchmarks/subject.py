@@ -76,6 +76,12 @@ def in_bfloat16(student: Student) -> Student:
     return replace(student, model=copy.deepcopy(student.model).bfloat16(), _encoder=[])
 
 
+def on_gpu(student: Student) -> Student:
+    """The same student on the first CUDA device."""
+    device = torch.device("cuda")
+    return replace(student, model=copy.deepcopy(student.model).to(device), device=device, _encoder=[])
+
+
 def subject_problems(count: int) -> list[tuple[Problem, ChainOfThought]]:
     """`count` problems of each curriculum domain with their gold chains."""
     return [pair for domain in CURRICULUM_DOMAINS for pair in generate_problems("validation", count, 0, domain)]
@@ -92,6 +98,18 @@ def cpu_seconds(works: dict[str, Callable[[], object]], repeats: int) -> dict[st
             started = time.process_time()
             work()
             least[name] = min(least[name], time.process_time() - started)
+    return least
+
+
+def wall_seconds(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Least seconds of the clock on the wall for each work, taken in turn, after one turn to warm up."""
+    least = dict.fromkeys(works, float("inf"))
+    for turn in range(repeats + 1):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if turn:
+                least[name] = min(least[name], time.perf_counter() - started)
     return least
 
 

@@ -4,9 +4,16 @@ The batch of an update depends on the seed and the update's number alone, so tha
 uninterrupted one would have read.
 """
 
+import itertools
+import multiprocessing
 import random
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -77,6 +84,56 @@ class Corpus:
             rows = gsm_symbolic.training_texts(_GSM_POOL, seed=self.recipe.seed)
             self._gsm = [Text(f"{statement}\n", render_chain(steps, answer)) for statement, steps, answer in rows]
         return self._gsm
+
+
+Batches = list[dict[str, torch.Tensor]]
+Int64 = npt.NDArray[np.int64]
+
+_worker: tuple[Corpus, PreTrainedTokenizerBase] | None = None
+"""What a process of `batches_from` works with: set once, when it starts."""
+
+
+def batches_from(
+    recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase, update: int, workers: int = 0
+) -> Iterator[dict[str, torch.Tensor]]:
+    """The batches of `update` and all after it, without end: the same whatever the number of processes that write
+    them. With 0 `workers` this process does, each group when it is asked for. Closing the iterator ends the others."""
+    first, skip = divmod(update, _GROUP)
+    if workers:
+        groups = _written_ahead(recipe, tokenizer, first, workers)
+    else:
+        corpus = Corpus(recipe)
+        groups = (corpus.batches(tokenizer, group) for group in itertools.count(first))
+    yield from itertools.islice(itertools.chain.from_iterable(groups), skip, None)
+
+
+def _written_ahead(
+    recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase, first: int, workers: int
+) -> Iterator[Batches]:
+    # Not forked: the caller may hold a GPU and threads, which a fork would break.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(recipe, tokenizer))
+    try:
+        ahead: deque[Future[list[dict[str, Int64]]]] = deque()
+        for group in itertools.count(first):
+            ahead.append(pool.submit(_batches_of, group))
+            if len(ahead) > 2 * workers:
+                yield [{name: torch.from_numpy(part) for name, part in one.items()} for one in ahead.popleft().result()]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = (Corpus(recipe), tokenizer)
+
+
+def _batches_of(group: int) -> list[dict[str, Int64]]:
+    """As arrays: torch would hand a tensor over as an open file, and there may be many."""
+    assert _worker is not None
+    corpus, tokenizer = _worker
+    return [{name: part.numpy() for name, part in batch.items()} for batch in corpus.batches(tokenizer, group)]
 
 
 def _collate(rows: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:

@@ -14,6 +14,8 @@ import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from rjepa.datasets.recipe import load_recipe
+from rjepa.datasets.stages import released_manifest
 from rjepa.errors import NotFoundError, RjepaError, StorageError
 from rjepa.files import sha256_json
 from rjepa.home import Home
@@ -129,7 +131,11 @@ class Pipeline:
             yield step
 
     def is_current(self, key: dg.AssetKey) -> bool:
-        """Made by a run that succeeded (its blocking checks with it), from today's inputs, and still on the disk."""
+        """Made by a run that succeeded (its blocking checks with it), from today's inputs, and still on the disk.
+
+        Raises:
+            InvalidInputError: the dataset was released from another recipe than the one that is here now.
+        """
         made = self._latest(key, self._partition(key))
         if made is None or made.asset_materialization is None:
             return False
@@ -141,6 +147,9 @@ class Pipeline:
             if tags.get(_INPUT_VERSION + parent.to_user_string()) != self._version_as_input(parent, key):
                 return False
         name = key.to_user_string()
+        if name == "problems":
+            # A released dataset never changes: refuses an edited recipe, whose data nobody should take this for.
+            released_manifest(self._home, load_recipe(self._home, self._target.dataset))
         if name == "student" and tags.get(_DATA_VERSION) != self._student_now():
             return False
         if any(run.tags.get(tag) != value for tag, value in self._recipes(name).items()):

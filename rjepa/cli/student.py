@@ -18,8 +18,9 @@ def train(
     name: Annotated[str, typer.Argument(help="A recipe: a file of configs/students/recipes/, without .yaml.")],
     out: Annotated[Path, typer.Option(help="Folder to write, in Hugging Face layout.")],
     updates: Annotated[int | None, typer.Option(min=1, help="Train for so many updates, not the recipe's.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that write texts ahead: 4 or more feed a GPU.")] = 0,
 ) -> None:
-    """Train a student. A run that was stopped goes on where it was.
+    """Train a student, on a GPU where there is one. A run that was stopped goes on where it was.
 
     Example: rjepa student train tiny-a --out students/mine && rjepa llm add mine --model students/mine
     """
@@ -32,7 +33,7 @@ def train(
     from rjepa.students.training import train_student
 
     with progress_bar(f"student {name}") as progress:
-        folder = train_student(recipe, out, progress)
+        folder = train_student(recipe, out, progress, workers)
     typer.echo(f"{folder}\nUse it with: rjepa llm add TAG --model {folder}")
 
 

@@ -29,6 +29,9 @@ class StudentRecipe(BaseModel):
     added_layers: int = Field(
         0, ge=0, description="decoder layers put into the middle of start_from's student; they start as the identity"
     )
+    removed_layers: tuple[int, ...] = Field(
+        (), description="decoder layers of start_from's student, counted from 0, that are left out before it goes on"
+    )
     vocab_size: int = Field(1536, ge=300, le=65536)
     mixture: dict[str, float]
     difficulty_weights: tuple[float, float, float] | dict[str, tuple[float, float, float]] = Field(
@@ -47,8 +50,12 @@ class StudentRecipe(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.added_layers and self.start_from is None:
-            raise ValueError("added_layers needs start_from: give a new model its depth in model.num_hidden_layers")
+        if (self.added_layers or self.removed_layers) and self.start_from is None:
+            raise ValueError(
+                "added_layers and removed_layers need start_from: give a new model its depth in model.num_hidden_layers"
+            )
+        if min(self.removed_layers, default=0) < 0 or len(set(self.removed_layers)) < len(self.removed_layers):
+            raise ValueError(f"removed_layers {self.removed_layers} must count from 0 and name each layer once")
         if isinstance(self.difficulty_weights, dict):
             missing = sorted(set(CURRICULUM_DOMAINS) & set(self.mixture) - set(self.difficulty_weights))
             if missing:

@@ -9,6 +9,7 @@ import itertools
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from rjepa.errors import InvalidInputError
 from rjepa.files import atomic_folder, read_json, sha256_json, write_json
 from rjepa.precision import multiplies_bf16
 from rjepa.progress import Progress, silent
@@ -47,6 +49,7 @@ def train_student(recipe: StudentRecipe, out: Path, progress: Progress = silent,
 
     Raises:
         NotFoundError: the recipe starts from one that does not exist.
+        InvalidInputError: it removes layers that are not there.
     """
     if (out / "model.safetensors").exists():
         return out
@@ -56,6 +59,7 @@ def train_student(recipe: StudentRecipe, out: Path, progress: Progress = silent,
     if recipe.start_from is not None:
         base = train_student(load_student_recipe(recipe.start_from), work / "base", progress, workers)
         model, tokenizer = load_trained(base)
+        remove_layers(model, recipe.removed_layers)
         add_layers(model, recipe.added_layers)
     else:
         tokenizer = _tokenizer(recipe, work)
@@ -107,6 +111,27 @@ def add_layers(model: torch.nn.Module, count: int) -> None:
         torch.nn.init.zeros_(added.self_attn.o_proj.weight)
         torch.nn.init.zeros_(added.mlp.down_proj.weight)
         layers.insert(middle + number, added)
+    _set_layers(model, layers)
+
+
+def remove_layers(model: torch.nn.Module, removed: Sequence[int]) -> None:
+    """Leave out decoder layers, counted from 0: in the middle of a trained model some can be spared, and a short
+    training mends what is lost (Gromov et al. 2024, https://arxiv.org/abs/2403.17887).
+
+    Raises:
+        InvalidInputError: the model has no such layer, or would keep none.
+    """
+    layers = list(model.model.layers)
+    kept = [layer for index, layer in enumerate(layers) if index not in removed]
+    if max(removed, default=0) >= len(layers) or not kept:
+        raise InvalidInputError(
+            f"removed_layers {tuple(removed)} do not fit a model of {len(layers)} layers",
+            cure=f"name layers from 0 to {len(layers) - 1}, and keep at least one",
+        )
+    _set_layers(model, kept)
+
+
+def _set_layers(model: torch.nn.Module, layers: list[torch.nn.Module]) -> None:
     for index, layer in enumerate(layers):
         layer.self_attn.layer_idx = index
     model.model.layers = torch.nn.ModuleList(layers)

@@ -5,6 +5,8 @@ import json
 import dagster as dg
 import pytest
 
+from rjepa.datasets.recipe import load_recipe
+from rjepa.errors import InvalidInputError
 from rjepa.evaluation.variants import list_variants, read_variants_report, variants_report_folder
 from rjepa.home import Home
 from rjepa.jepa.config import load_jepa_config
@@ -65,3 +67,17 @@ def test_a_recipe_that_was_edited_is_trained_again(demo_copy: Home, monkeypatch:
         monkeypatch.setattr("rjepa_assets.pipeline.load_jepa_config", lambda name: edited)
         assert not pipeline.is_current(trained)
         assert pipeline.is_current(dg.AssetKey("latents"))
+
+
+def test_a_released_dataset_whose_recipe_was_edited_is_refused_and_not_taken_for_the_new_one(
+    demo_copy: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defs = build_defs({"home": HomeResource(root=str(demo_copy.root))})
+    with open_instance(demo_copy) as instance:
+        pipeline = Pipeline(defs, instance, demo_copy, Target("smoke", "tiny-a", "smoke"))
+        problems = dg.AssetKey("problems")
+        assert pipeline.is_current(problems)
+        edited = load_recipe(demo_copy, "smoke").model_copy(update={"seed": 7})
+        monkeypatch.setattr("rjepa_assets.pipeline.load_recipe", lambda home, name: edited)
+        with pytest.raises(InvalidInputError, match="released from another recipe.*\n.*bump the version"):
+            pipeline.is_current(problems)

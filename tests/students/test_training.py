@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from rjepa.configs import CONFIGS, config_names
-from rjepa.errors import NotFoundError
+from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home
 from rjepa.students.catalog import StudentRecord, save_record
-from rjepa.students.corpus import IGNORED, Corpus
+from rjepa.students.corpus import IGNORED, Corpus, batches_from
 from rjepa.students.recipe import StudentRecipe, load_student_recipe
 from rjepa.students.resolving import resolve_student
 from rjepa.students.stage import resolve_and_record
 from rjepa.students.tokenizer import train_tokenizer
-from rjepa.students.training import add_layers, load_trained, train_student
+from rjepa.students.training import add_layers, load_trained, remove_layers, train_student
 
 RECIPE = StudentRecipe(
     name="tiny-test",
@@ -106,6 +106,15 @@ def test_a_killed_process_leaves_a_checkpoint_that_the_next_one_continues(traine
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_other_processes_write_the_same_batches_in_the_same_order() -> None:
+    words = train_tokenizer(["a b c"], 400)
+    alone, ahead = (batches_from(RECIPE, words, 11, workers) for workers in (0, 2))
+    for _ in range(12):
+        one, two = next(alone), next(ahead)
+        assert all(torch.equal(one[name], two[name]) for name in ("input_ids", "labels"))
+    ahead.close()
+
+
 def test_only_chain_tokens_are_learnt_and_each_batch_depends_on_its_number_alone() -> None:
     corpus = Corpus(RECIPE)
     tokenizer = train_tokenizer((text.prompt + text.chain for text in corpus.texts(200, "tokenizer")), 400)
@@ -172,11 +181,30 @@ def test_added_layers_change_nothing_until_they_are_trained_and_then_do(trained:
     assert all(layer.mlp.down_proj.weight.grad.abs().max() > 0 for layer in model.model.layers)
 
 
+def test_removed_layers_leave_the_model_that_never_had_them(trained: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_trained(trained)
+    ids = tokenizer("How many eggs does Tom have?\n", return_tensors="pt")["input_ids"]
+    before = model(ids).logits
+    add_layers(model, 2)
+    torch.nn.init.normal_(model.model.layers[1].mlp.down_proj.weight)
+    assert not torch.allclose(model(ids).logits, before)
+    remove_layers(model, (1, 2))
+    assert torch.equal(model(ids).logits, before)
+    model.save_pretrained(tmp_path / "cut")
+    tokenizer.save_pretrained(tmp_path / "cut")
+    reloaded, _ = load_trained(tmp_path / "cut")
+    assert reloaded.config.num_hidden_layers == 2 and torch.equal(reloaded(ids).logits, before)
+    with pytest.raises(InvalidInputError, match="do not fit a model of 2 layers"):
+        remove_layers(model, (2,))
+    with pytest.raises(InvalidInputError, match="keep at least one"):
+        remove_layers(model, (0, 1))
+
+
 def test_difficulties_may_differ_by_domain_and_none_may_be_forgotten() -> None:
     by_domain = RECIPE.model_dump() | {"difficulty_weights": {"math": (1, 0, 0), "logic": (0, 0, 1)}}
     recipe = StudentRecipe.model_validate(by_domain)
     assert (recipe.weights_of("math"), recipe.weights_of("logic")) == ((1, 0, 0), (0, 0, 1))
     with pytest.raises(ValueError, match="no entry for logic"):
         StudentRecipe.model_validate(RECIPE.model_dump() | {"difficulty_weights": {"math": (1, 0, 0)}})
-    with pytest.raises(ValueError, match="added_layers needs start_from"):
+    with pytest.raises(ValueError, match="removed_layers need start_from"):
         StudentRecipe.model_validate(RECIPE.model_dump() | {"added_layers": 1})

@@ -23,6 +23,7 @@ from rjepa.evaluation.stage import Benchmark, report_numbers
 from rjepa.files import read_json, sha256_file, sha256_json, write_json
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
+from rjepa.jepa.launching import train_side_by_side
 from rjepa.jepa.stage import open_variant, train_pair, variant_folder
 from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
@@ -60,19 +61,17 @@ def train_variants(
     """Train every recipe under `seeds` seeds (the textbook baseline under one). What is trained already is kept.
 
     Raises:
-        InvalidInputError: no recipe, or no seed.
+        InvalidInputError: no recipe, no seed, or a training that failed.
     """
     if not recipes or seeds < 1:
         raise InvalidInputError("nothing to train", cure="name at least one recipe of configs/rjepa/ and one seed")
     wanted = [(recipe, seed) for recipe in dict.fromkeys(recipes) for seed in range(1 if recipe == BASELINE else seeds)]
+    if len(wanted) > 1:
+        train_side_by_side(home, llm_tag, dataset, wanted, progress)
     versions, metadata = {}, dict[str, int | float | str]()
-    for number, (recipe, seed) in enumerate(wanted, start=1):
-        note = f"{recipe}, seed {seed} ({number} of {len(wanted)})"
-
-        def report(done: int, total: int, text: str = "", note: str = note) -> None:
-            progress(done, total, f"{note} {text}".rstrip())
-
-        done = train_pair(home, llm_tag, dataset, recipe, report, seed=seed).report
+    for recipe, seed in wanted:
+        # After a training of its own process this finds the finished run, and diagnoses it.
+        done = train_pair(home, llm_tag, dataset, recipe, progress, seed=seed).report
         versions[f"{recipe}-{seed}"] = done.data_version
         metadata |= {
             f"{recipe}_{seed}_{name}": done.metadata[name]

@@ -123,9 +123,11 @@ def _bring_up(
 
 
 def limit_threads() -> None:
-    """Hand RJEPA_THREADS to torch, before anything imports it."""
+    """Hand RJEPA_THREADS to torch, whether or not it is imported yet, and to the processes that this one starts."""
     if threads := load_settings().threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import typer
 if TYPE_CHECKING:
     from rjepa.evaluation.results import EvaluationResult
 
-_DATASETS = ["v1.0.0-large", "gsm_symbolic"]
+_DATASETS = ["v1.0.0-large", "gsm_symbolic-large"]
 _RECIPES = ["full", "rank", "textbook"]
 
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def report(
     llm: Annotated[str, typer.Option(help="Student: `rjepa llm list` names them.")] = "tiny-a",
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Dataset; repeat for more [default: v1.0.0-large and gsm_symbolic].")
+        list[str] | None, typer.Option(help="Dataset; repeat for more [default: v1.0.0-large and gsm_symbolic-large].")
     ] = None,
     recipe: Annotated[
         list[str] | None,

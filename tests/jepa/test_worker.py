@@ -1,16 +1,21 @@
-"""The stage with several processes: `processes: 2` gives a finished, diagnosed model, and its failures are told."""
+"""The stage with several processes: `processes: 2` gives a finished, diagnosed model, variants train side by side, and
+failures are told."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE
-from rjepa.jepa.stage import fit_pair_normalizer, model_folder, read_diagnostics, train_pair
+from rjepa.jepa.launching import train_side_by_side
+from rjepa.jepa.stage import fit_pair_normalizer, model_folder, read_diagnostics, train_pair, variant_folder
 from rjepa.latents.sets import LatentSet, Prompts
 from tests.jepa.synthetic import synthetic_set, write_shards
 
@@ -57,6 +62,33 @@ def test_processes_that_fail_say_why(home: Home) -> None:
     with pytest.raises(InvalidInputError, match="is damaged"):
         train_pair(home, *PAIR, "smoke", processes=2)
     assert not (model_folder(home, *PAIR) / MODEL_FILE).exists()
+
+
+def test_variants_train_side_by_side_each_as_it_would_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two at once with a thread each: how sums are rounded depends on the number of threads.
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    told: list[tuple[int, int]] = []
+    runs = [("smoke", 0), ("smoke", 1), ("smoke", 2)]
+    train_side_by_side(home, *PAIR, runs, lambda done, total, note="": told.append((done, total)))
+    assert told[-1] == (300, 300) and told == sorted(told)
+    models = [load_file(variant_folder(home, *PAIR, *run) / MODEL_FILE) for run in runs]
+    assert not any(torch.equal(models[0][name], models[1][name]) for name in models[0] if name.endswith("mask_token"))
+    shutil.rmtree(variant_folder(home, *PAIR, "smoke", 1))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = train_pair(home, *PAIR, "smoke", seed=1)
+    finally:
+        torch.set_num_threads(threads)
+    assert alone.report.metadata["updates"] == 60
+    for name, tensor in load_file(variant_folder(home, *PAIR, "smoke", 1) / MODEL_FILE).items():
+        torch.testing.assert_close(tensor, models[1][name])
+
+
+def test_a_variant_that_fails_is_named_and_the_others_are_not_waited_for(home: Home) -> None:
+    with pytest.raises(InvalidInputError, match="nobody"):
+        train_side_by_side(home, *PAIR, [("nobody", 0), ("full", 0)])
+    assert not (variant_folder(home, *PAIR, "full", 0) / MODEL_FILE).exists()
 
 
 def test_the_worker_says_how_it_is_called() -> None:

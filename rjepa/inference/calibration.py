@@ -19,7 +19,7 @@ from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.files import read_json, write_json
 from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES, Features, FloatArray
 from rjepa.inference.fitting import Pairs, fit_pairwise, fit_sharpness, make_pairs, pair_loss, win_rate
-from rjepa.inference.probability import ProbabilityModel, answer_inputs, fit_probability
+from rjepa.inference.probability import ProbabilityModel, answer_inputs, fit_probability, is_handed_out
 from rjepa.inference.rerank import (
     CompositeScore,
     FrozenValue,
@@ -63,6 +63,9 @@ class ScoreCalibration(FrozenValue):
     combined: CompositeScore
     selection: Literal["best_of", "vote"] = Field(description="better of the two for `combined`, on validation")
     probability: tuple[ProbabilityModel, ...] = Field(min_length=1, description="one a number of candidates, ascending")
+    probability_handed_out: tuple[ProbabilityModel, ...] = Field(
+        (), description="the same for the answer handed out; releases made before this was known have none"
+    )
     attribution: tuple[TermAttribution, ...]
     auroc: dict[ScoreName, float] = Field(description="within-problem AUROC on validation, in sample")
     loss: float = Field(description="pairwise loss of `combined` on validation, in nats")
@@ -99,12 +102,17 @@ class ScoreCalibration(FrozenValue):
     def p_correct(self, features: Features, ids: IntArray) -> FloatArray:
         """P(each candidate's final answer is right), float64 `[problems, candidates]`; 0 without an answer.
 
-        There is one model for each number of candidates up to 16; the nearest one below is used.
+        There is one model for each number of candidates up to 16; the nearest one below is used. The answer that the
+        fitted score and selection hand out has models of its own.
         """
-        model = next(
-            (part for part in reversed(self.probability) if part.num_candidates <= ids.shape[1]), self.probability[0]
-        )
-        return np.where(ids == NO_ANSWER, 0.0, model.probability(answer_inputs(self.combined, features, ids)))
+        inputs = answer_inputs(self.combined, features, ids)
+        chances = _nearest(self.probability, ids.shape[1]).probability(inputs)
+        if self.probability_handed_out:
+            chosen = is_handed_out(self.combined, features, ids, self.selection)
+            chances = np.where(
+                chosen, _nearest(self.probability_handed_out, ids.shape[1]).probability(inputs), chances
+            )
+        return np.where(ids == NO_ANSWER, 0.0, chances)
 
     def rank(
         self,
@@ -183,12 +191,14 @@ def fit_calibration(
         for score in (alone, baseline, combined)
     )
     pairs, signed = table.score_pairs(combined)
+    selection = _better_selection(combined, features, ids, correct)
     return ScoreCalibration(
         energy=alone,
         logprob_length=baseline,
         combined=combined,
-        selection=_better_selection(combined, features, ids, correct),
+        selection=selection,
         probability=fit_probability(combined, features, ids, correct),
+        probability_handed_out=fit_probability(combined, features, ids, correct, selection),
         attribution=_attribute(combined, table),
         auroc={
             "energy": win_rate(*table.score_pairs(alone)),
@@ -219,6 +229,11 @@ def fit_with_logprob(features: Features, correct: BoolArray, ids: IntArray, name
     choices = [(logprob, name, LENGTH_FEATURE) for logprob in LOGPROB_FEATURES]
     combined = _best_fit(table, ("logprob", "rival", "length"), choices)
     return combined.model_copy(update={"sharpness": fit_sharpness(combined.score(features), ids, correct)})
+
+
+def _nearest(models: Sequence[ProbabilityModel], candidates: int) -> ProbabilityModel:
+    """The model for so many candidates, or the next below."""
+    return next((model for model in reversed(models) if model.num_candidates <= candidates), models[0])
 
 
 class _Table:

@@ -1,7 +1,8 @@
 """P(correct) of an answer, from its score and its votes.
 
-Answers, not candidates, are right or wrong: candidates that agree share one probability. The score itself is fitted in
-`rjepa.inference.calibration`.
+Answers, not candidates, are right or wrong: candidates that agree share one probability. The answer that is handed out
+has a model of its own: an answer that came first of eight is right more often than one with the same score and votes
+that did not (docs/lab-book.md, entry 19). The score itself is fitted in `rjepa.inference.calibration`.
 """
 
 from typing import Final
@@ -12,7 +13,7 @@ from scipy.special import expit, logit
 
 from rjepa.inference.aggregate import Features, FloatArray
 from rjepa.inference.fitting import fit_logistic
-from rjepa.inference.rerank import CompositeScore, FrozenValue
+from rjepa.inference.rerank import CompositeScore, FrozenValue, Selection, choose
 from rjepa.inference.voting import NO_ANSWER, BoolArray, IntArray, vote_shares, vote_weights
 
 _FAINTEST: Final = 0.003
@@ -51,7 +52,7 @@ def answer_inputs(score: CompositeScore, features: Features, ids: IntArray) -> F
 
 
 def fit_probability(
-    score: CompositeScore, features: Features, ids: IntArray, correct: BoolArray
+    score: CompositeScore, features: Features, ids: IntArray, correct: BoolArray, selection: Selection | None = None
 ) -> tuple[ProbabilityModel, ...]:
     """One model for each number of candidates: the first 1, 2, 3, ... of each problem (powers of 2 above 16).
 
@@ -60,6 +61,7 @@ def fit_probability(
         features: float64 `[problems, candidates]` each.
         ids: answers, same shape.
         correct: bool, same shape.
+        selection: fit on the answers that are handed out by it; None for every distinct answer.
     """
     total = ids.shape[1]
     powers = {2**power for power in range(total.bit_length()) if 2**power <= total}
@@ -67,22 +69,38 @@ def fit_probability(
     used = {part.feature for part in score.terms}
     models = []
     for size in sizes:
-        head = ids[:, :size]
-        # One row for each distinct answer of a problem: candidates that agree are right or wrong together.
-        first = (head != NO_ANSWER) & ~np.tril(head[:, :, None] == head[:, None, :], k=-1).any(axis=-1)
-        inputs = answer_inputs(score, {name: features[name][:, :size] for name in used}, head)[first]
-        centers = inputs.mean(axis=0) if len(inputs) else np.zeros(3)
-        spread = inputs.std(axis=0) if len(inputs) else np.ones(3)
-        scales = np.where(spread > 1e-9, spread, 1.0)
-        weights, intercept = fit_logistic((inputs - centers) / scales, correct[:, :size][first])
-        models.append(
-            ProbabilityModel(
-                num_candidates=size,
-                weights=tuple(weights.tolist()),
-                centers=tuple(centers.tolist()),
-                scales=tuple(scales.tolist()),
-                intercept=intercept,
-                answers=len(inputs),
-            )
-        )
+        head, seen = ids[:, :size], {name: features[name][:, :size] for name in used}
+        rows = _distinct(head) if selection is None else _handed_out(score, seen, head, selection)
+        models.append(_fit_one(size, answer_inputs(score, seen, head)[rows], correct[:, :size][rows]))
     return tuple(models)
+
+
+def is_handed_out(score: CompositeScore, features: Features, ids: IntArray, selection: Selection) -> BoolArray:
+    """bool `[problems, candidates]`: the candidates that gave the answer which the selection hands out."""
+    chosen, _ = choose(ids, score.score(features), selection, sharpness=score.sharpness)
+    return (ids != NO_ANSWER) & (ids == np.take_along_axis(ids, chosen[:, None], axis=1))
+
+
+def _distinct(ids: IntArray) -> BoolArray:
+    """One candidate of each distinct answer of a problem: candidates that agree are right or wrong together."""
+    return (ids != NO_ANSWER) & ~np.tril(ids[:, :, None] == ids[:, None, :], k=-1).any(axis=-1)
+
+
+def _handed_out(score: CompositeScore, features: Features, ids: IntArray, selection: Selection) -> BoolArray:
+    """One candidate of the answer that is handed out, in each problem that has an answer."""
+    return is_handed_out(score, features, ids, selection) & _distinct(ids)
+
+
+def _fit_one(size: int, inputs: FloatArray, correct: BoolArray) -> ProbabilityModel:
+    centers = inputs.mean(axis=0) if len(inputs) else np.zeros(3)
+    spread = inputs.std(axis=0) if len(inputs) else np.ones(3)
+    scales = np.where(spread > 1e-9, spread, 1.0)
+    weights, intercept = fit_logistic((inputs - centers) / scales, correct)
+    return ProbabilityModel(
+        num_candidates=size,
+        weights=tuple(weights.tolist()),
+        centers=tuple(centers.tolist()),
+        scales=tuple(scales.tolist()),
+        intercept=intercept,
+        answers=len(inputs),
+    )

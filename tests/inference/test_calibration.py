@@ -72,6 +72,26 @@ def test_p_correct_of_the_chosen_answer_is_calibrated_on_new_problems(
     assert sum(gaps) < 0.04
 
 
+def test_the_answer_handed_out_has_a_model_of_its_own_and_is_nearer_to_the_truth_for_it() -> None:
+    def gap(found: ScoreCalibration) -> float:
+        features, correct, ids = _stubborn(4000, seed=1)
+        chosen, _ = choose(ids, found.combined.score(features), found.selection, sharpness=found.combined.sharpness)
+        rows = np.arange(len(ids))
+        return abs(found.p_correct(features, ids)[rows, chosen].mean() - correct[rows, chosen].mean())
+
+    found = fit_calibration(*_stubborn(2000, seed=0))
+    assert [model.num_candidates for model in found.probability_handed_out] == list(range(1, 9))
+    without = found.model_copy(update={"probability_handed_out": ()})
+    assert gap(found) < 0.02 < gap(without)
+
+
+def _stubborn(problems: int, seed: int) -> Data:
+    """As `_synthetic`, but wrong candidates often agree on one answer: some wrong answers have many votes."""
+    features, correct, ids = _synthetic(problems, seed=seed)
+    rng = np.random.default_rng(seed + 50)
+    return features, correct, np.where(~correct & (rng.random((problems, 1)) < 0.5), 1, ids)
+
+
 def test_candidates_that_agree_share_their_probability_and_no_answer_has_none(fitted: ScoreCalibration) -> None:
     candidates = [
         Candidate(
@@ -97,6 +117,15 @@ def test_candidates_that_agree_share_their_probability_and_no_answer_has_none(fi
 def test_a_saved_calibration_is_read_back_the_same(fitted: ScoreCalibration, tmp_path: Path) -> None:
     fitted.save(tmp_path / "calibration.json")
     assert ScoreCalibration.load(tmp_path / "calibration.json") == fitted
+
+
+def test_a_calibration_of_an_older_release_is_still_read(fitted: ScoreCalibration, tmp_path: Path) -> None:
+    older = fitted.model_dump(mode="json")
+    del older["probability_handed_out"]
+    (tmp_path / "calibration.json").write_text(json.dumps(older))
+    features, _, ids = _synthetic(20, seed=3)
+    chances = ScoreCalibration.load(tmp_path / "calibration.json").p_correct(features, ids)
+    assert ((chances > 0) & (chances < 1)).all()
 
 
 def test_a_damaged_or_missing_calibration_is_named_with_a_cure(fitted: ScoreCalibration, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ _TAIL: Final = 2000
 """Characters of the processes' errors that are shown when they fail."""
 
 _Told = tuple[int, int, int]
-"""Which run it is, updates done, updates in all."""
+"""Which run it is, updates done, updates in all. None in its place: a run has ended, and has told all it had to."""
 
 
 def train_with_processes(
@@ -83,10 +83,11 @@ def _follow_all(
     progress: Progress,
 ) -> None:
     """Pass on what the runs tell, in this thread, until all have ended or one has failed."""
-    shares = dict[int, float]()
-    while not all(future.done() for future in futures):
+    shares, ended = dict[int, float](), 0
+    while ended < len(runs):
         news = told.get()
         if news is None:
+            ended += 1
             for future in futures:
                 if future.done():
                     future.result()
@@ -128,7 +129,7 @@ class _Running:
                 self._errors.seek(0)
                 raise InvalidInputError(
                     f"{self._what} failed: {_reason(self._errors.read())}",
-                    cure="see the error above; one process (`processes: 1`) goes on from the last checkpoint",
+                    cure="see the error above; what was trained is kept, and the next run goes on from there",
                 )
 
     def stop(self) -> None:

@@ -14,7 +14,6 @@ machine.
 import os
 import random
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,7 @@ from typing import Final
 import torch
 
 from benchmarks.subject import (
+    Clock,
     cpu_seconds,
     in_bfloat16,
     on_gpu,
@@ -127,7 +127,7 @@ def _measured(
     name: str,
     student: Student,
     work: _Workload,
-    clock: Callable[[dict[str, Callable[[], object]], int], dict[str, float]],
+    clock: Clock,
 ) -> dict[str, float]:
     """Figures of one student and workload, by name."""
     looped = work.every(max(1, len(work.texts) // LOOP_CHAINS))

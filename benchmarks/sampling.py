@@ -6,7 +6,6 @@ CUDA device, alone, in seconds on the wall.
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from typing import Final
 import torch
 
 from benchmarks.subject import (
+    Clock,
     cpu_seconds,
     on_gpu,
     open_deep,
@@ -33,8 +33,8 @@ SIZES: Final = {"tiny_a": (16, 200), "deep": (2, 24)}
 """Problems a domain, and tokens a chain at most: the random model never ends a chain by itself."""
 
 GPU_SIZE: Final = (4, 64)
+"""The same on a GPU, for both: there `generate` waits for launches, whatever the model."""
 
-Clock = Callable[[dict[str, Callable[[], object]], int], dict[str, float]]
 UNTRAINED_LIMIT: Final = 80
 TARGETS: Final = {
     f"{subject}_{figure}": least

@@ -24,6 +24,9 @@ from rjepa.students.loading import Student, load_student
 from rjepa.students.recipe import StudentRecipe
 from rjepa.students.resolving import BUNDLED, resolve_student
 
+Clock = Callable[[dict[str, Callable[[], object]], int], dict[str, float]]
+"""Works by name, and how often each is repeated; the least seconds that each took."""
+
 
 def open_subject(folder: Path) -> tuple[Student, str]:
     """tiny-a and the words "bundled"; where its weights are not there, the same shape and "untrained"."""

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from rjepa.answer import Answer, Example, Mode, check_candidates, check_mode
 from rjepa.answering import explain, join_latents, make_candidates, make_reports
 from rjepa.chains import parse_chain, segment_spans
+from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
 from rjepa.examples import find_examples
 from rjepa.home import Home
@@ -105,7 +104,7 @@ class Engine:
             check_student(manifest, resolved.fingerprint)
             student = open_sampler(home, resolved, device, address)
         # Where the student is, if it is here: its latents need not be moved.
-        chosen = student.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        chosen = student.device or best_device()
         model = load_model(folder / MODEL_FOLDER, chosen)
         normalizer = load_normalizer(folder / NORMALIZER)
         return cls(home, manifest, student, model, normalizer, ScoreCalibration.load(folder / CALIBRATION))

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from rjepa.device import best_device
 from rjepa.errors import CorruptError
 from rjepa.files import read_json, write_json
 from rjepa.home import Home, check_tag
@@ -62,7 +63,7 @@ def open_world_model(home: Home, llm_tag: str, dataset: str) -> tuple[RJepa, Nor
         CorruptError: a file is not what it should be.
     """
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
-    return load_model(model_folder(home, llm_tag, dataset), _device()), normalizer
+    return load_model(model_folder(home, llm_tag, dataset), best_device()), normalizer
 
 
 def fit_pair_normalizer(home: Home, llm_tag: str, dataset: str) -> StageReport:
@@ -112,7 +113,7 @@ def train_pair(
     train_set, validation = latents.split("train"), latents.split("validation")
     tracking = _tracking(environment or {}, home, llm_tag, dataset)
     # After several processes this finds their finished run.
-    report = train(config, train_set, validation, normalizer, folder, progress, _device(), tracking=tracking)
+    report = train(config, train_set, validation, normalizer, folder, progress, best_device(), tracking=tracking)
     write_json(folder / "config.json", config.model_dump(mode="json"))
     found = _diagnose_once(folder, report.data_version, normalizer, train_set, validation)
     metadata: dict[str, int | float | str] = {
@@ -164,7 +165,7 @@ def variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: in
 def open_variant(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> tuple[RJepa, Normalizer]:
     """A trained variant, on the best device there is, with the pair's normaliser (errors as `open_world_model`)."""
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
-    return load_model(variant_folder(home, llm_tag, dataset, recipe, seed), _device()), normalizer
+    return load_model(variant_folder(home, llm_tag, dataset, recipe, seed), best_device()), normalizer
 
 
 def read_diagnostics(home: Home, llm_tag: str, dataset: str) -> Diagnostics:
@@ -193,7 +194,7 @@ def _diagnose_once(
         with contextlib.suppress(KeyError, TypeError):
             if known["model"] == model_version:
                 return Diagnostics.from_json(known["diagnostics"])
-    found = diagnose(load_model(folder, _device()), normalizer, validation, fit_on=train_set)
+    found = diagnose(load_model(folder, best_device()), normalizer, validation, fit_on=train_set)
     write_json(path, {"model": model_version, "diagnostics": asdict(found)})
     return found
 
@@ -212,7 +213,3 @@ def _folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int | Non
 def _tracking(environment: Mapping[str, str], home: Home, llm_tag: str, dataset: str) -> Tracking:
     version = read_json(home.latents(llm_tag, dataset) / MANIFEST)["data_version"]
     return Tracking(environment, {"llm_tag": llm_tag, "dataset": dataset, "latents": version})
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -86,7 +86,6 @@ class Corpus:
         return self._gsm
 
 
-Batches = list[dict[str, torch.Tensor]]
 Int64 = npt.NDArray[np.int64]
 
 _worker: tuple[Corpus, PreTrainedTokenizerBase] | None = None
@@ -109,7 +108,7 @@ def batches_from(
 
 def _written_ahead(
     recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase, first: int, workers: int
-) -> Iterator[Batches]:
+) -> Iterator[list[dict[str, torch.Tensor]]]:
     # Not forked: the caller may hold a GPU and threads, which a fork would break.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(recipe, tokenizer))

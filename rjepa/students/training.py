@@ -24,6 +24,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
 from rjepa.files import atomic_folder, read_json, sha256_json, write_json
 from rjepa.precision import multiplies_bf16
@@ -54,7 +55,7 @@ def train_student(recipe: StudentRecipe, out: Path, progress: Progress = silent,
     if (out / "model.safetensors").exists():
         return out
     work = out.parent / f".{out.name}-{_WORK}-{sha256_json(recipe.model_dump(mode='json'))[:12]}"
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     torch.manual_seed(recipe.seed)
     if recipe.start_from is not None:
         base = train_student(load_student_recipe(recipe.start_from), work / "base", progress, workers)

@@ -23,6 +23,7 @@ from rjepa.students.recipe import StudentRecipe
 from rjepa.students.resolving import resolve_student
 from rjepa.students.training import train_student
 from tests.jepa.synthetic import synthetic_set, tiny_config
+from tests.students.encoding import assert_encoded_alike
 from tests.students.tiny import record, write_student
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -32,8 +33,7 @@ CHAINS = ["Step 1: 3 + 4 = 7\nAnswer: 7", "Step 1: b = 2 * 5\nStep 2: b = 10\nAn
 
 
 def _open(folder: Path, home: Path, device: str, **changes: object) -> Student:
-    kept = Home(home)
-    return load_student(resolve_student(kept, record(folder, device=device, **changes)))
+    return load_student(resolve_student(Home(home), record(folder, device=device, **changes)))
 
 
 @pytest.fixture(params=["qwen3", "llama", "gpt2"])
@@ -56,16 +56,18 @@ def test_latents_are_those_of_the_cpu(both: tuple[Student, Student]) -> None:
         np.testing.assert_array_equal(left.boundaries, right.boundaries)
 
 
-def test_chains_are_those_of_the_cpu_and_captured_latents_those_of_reading_again(
-    both: tuple[Student, Student],
-) -> None:
+def test_chains_are_those_of_the_cpu(both: tuple[Student, Student]) -> None:
     here, there = (sample_chains(student, STATEMENTS, num_candidates=3, seed=2) for student in both)
-    for statement, row, other in zip(STATEMENTS, here, there, strict=True):
+    for row, other in zip(here, there, strict=True):
         # The noise is drawn on the CPU for both: only a draw within rounding of a boundary may differ.
         assert sum(a.text == b.text for a, b in zip(row, other, strict=True)) >= 2
-        [again] = extract_latents(both[1], [statement], [other[0].text])
-        if again is not None and other[0].latents is not None and len(again.latents) == len(other[0].latents):
-            np.testing.assert_allclose(other[0].latents[0], again.latents[0], atol=5e-3)
+
+
+def test_captured_latents_are_those_of_reading_the_same_tokens_again(both: tuple[Student, Student]) -> None:
+    _, gpu = both
+    for statement, row in zip(STATEMENTS, sample_chains(gpu, STATEMENTS, num_candidates=3, seed=2), strict=True):
+        for chain in row:
+            assert_encoded_alike(gpu, statement, chain)
 
 
 def test_bfloat16_latents_point_where_full_precision_does(tmp_path: Path) -> None:

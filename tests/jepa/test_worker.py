@@ -4,6 +4,7 @@ failures are told."""
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,16 @@ def test_variants_train_side_by_side_each_as_it_would_alone(home: Home, monkeypa
 def test_a_variant_that_fails_is_named(home: Home) -> None:
     with pytest.raises(InvalidInputError, match="training nobody, seed 0, failed: .*nobody"):
         train_side_by_side(home, *PAIR, [("smoke", 0), ("nobody", 0)])
+
+
+def test_where_a_variant_fails_the_others_are_stopped(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    commands = {"slow": ["-c", "import time; time.sleep(120)"], "broken": ["-c", "raise SystemExit(3)"]}
+    monkeypatch.setattr("rjepa.jepa.launching._worker", lambda llm_tag, dataset, recipe, seed: commands[recipe])
+    started = time.monotonic()
+    with pytest.raises(InvalidInputError, match="training broken, seed 0, failed"):
+        train_side_by_side(home, *PAIR, [("slow", 0), ("broken", 0)])
+    assert time.monotonic() - started < 60
 
 
 def test_the_worker_says_how_it_is_called() -> None:

@@ -10,18 +10,13 @@ import torch
 from rjepa.errors import InvalidInputError
 from rjepa.students.generation import sample_chains, sample_indices, stream_chain
 from rjepa.students.loading import Student
-from rjepa.students.pooling import pool_segments
 from rjepa.students.sampled import GREEDY, SampledChain, uniform_noise
-from rjepa.students.segmentation import segment_ids
+from tests.students.encoding import assert_encoded_alike, prompt_ids
 from tests.students.tiny import STATEMENTS, taught_pairs
 
 
 def ids(chains: list[list[SampledChain]]) -> list[list[list[int]]]:
     return [[chain.token_ids for chain in row] for row in chains]
-
-
-def prompt_ids(student: Student, statement: str) -> list[int]:
-    return student.tokenizer(f"{statement}\n")["input_ids"]
 
 
 def with_batches_of(student: Student, rows: int) -> Student:
@@ -97,17 +92,6 @@ def test_captured_latents_of_real_steps_equal_encoding_again(taught: Student) ->
             assert_encoded_alike(taught, statement, chain)
             segments.add(len(chain.latents))
     assert 4 in segments  # prompt, two steps, answer line
-
-
-def assert_encoded_alike(student: Student, statement: str, chain: SampledChain) -> None:
-    prompt = prompt_ids(student, statement)
-    whole = prompt + chain.token_ids
-    with torch.inference_mode():
-        states = student.model(input_ids=torch.tensor([whole]), output_hidden_states=True).hidden_states[-2][0]
-    boundaries = np.concatenate([[0], segment_ids(student.pieces, chain.token_ids) + len(prompt)])
-    content = student.pieces.has_content[whole]
-    expected = pool_segments(states[: boundaries[-1]], boundaries, content[: boundaries[-1]], ("mean", "last", "end"))
-    np.testing.assert_allclose(chain.latents, expected.numpy(), atol=2e-2, rtol=2e-3)
 
 
 def test_a_chain_stops_after_its_answer_line(taught: Student) -> None:

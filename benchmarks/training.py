@@ -2,7 +2,8 @@
 
 `python -m benchmarks.training`. The recipes `demo` (pure) and `rank` at their own size, on synthetic latents of the
 bundled students' width. Every matrix product of some updates, forward and backward, is written down with its shapes and
-strides, and then done again on its own. CPU seconds on one thread, so that only ratios matter.
+strides and dtype (bfloat16 where the CPU multiplies it natively), and then done again on its own. CPU seconds on one
+thread, so that only ratios matter.
 """
 
 import time
@@ -28,7 +29,7 @@ TARGETS: dict[str, float] = {}
 """None was set: the share says how much is left to gain."""
 
 _PRODUCTS: Final = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
-Layout = tuple[tuple[int, ...], tuple[int, ...]]
+Layout = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 
 
 def main() -> None:
@@ -86,7 +87,7 @@ class _Products(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if WARM <= self._done < WARM + UPDATES and function._schema.name in _PRODUCTS:
             factors = [value for value in args if isinstance(value, torch.Tensor)]
-            self._calls.append((function, [(tuple(value.shape), value.stride()) for value in factors]))
+            self._calls.append((function, [(tuple(value.shape), value.stride(), value.dtype) for value in factors]))
         return function(*args, **(kwargs or {}))
 
     def drop(self, done: int) -> None:
@@ -96,7 +97,10 @@ class _Products(TorchDispatchMode):
     def replay(self) -> float:
         """CPU seconds of all the products, on random factors that are made before."""
         layouts = {layout for _, factors in self._calls for layout in factors}
-        made = {layout: torch.empty_strided(*layout).uniform_(-1, 1) for layout in layouts}
+        made = {
+            (shape, strides, dtype): torch.empty_strided(shape, strides, dtype=dtype).uniform_(-1, 1)
+            for shape, strides, dtype in layouts
+        }
         work = [(function, [made[layout] for layout in factors]) for function, factors in self._calls]
         with torch.no_grad():
             started = time.process_time()

@@ -56,6 +56,10 @@ class Home:
         """Frozen candidates sampled by a student, with their latents."""
         return self._pair("rollouts", llm_tag, dataset)
 
+    def train_rollouts(self, llm_tag: str, dataset: str) -> Path:
+        """Chains sampled for training problems, judged, with their latents."""
+        return self._pair("train_rollouts", llm_tag, dataset)
+
     def latents(self, llm_tag: str, dataset: str) -> Path:
         """Latents of the validated chains: a cache that can be rebuilt."""
         return self._pair("latents", llm_tag, dataset)

@@ -23,6 +23,7 @@ def output_of(home: Home, asset: str, dataset: str, llm_tag: str) -> Path:
     return {
         "student": home.student(llm_tag) / "resolved.json",
         "rollouts": home.rollouts(llm_tag, dataset) / "manifest.json",
+        "train_rollouts": home.train_rollouts(llm_tag, dataset) / "manifest.json",
         "latents": home.latents(llm_tag, dataset) / "manifest.json",
         "latent_normalizer": models / "normalizer.safetensors",
         "rjepa_checkpoint": models / "rjepa" / "model.safetensors",

@@ -23,7 +23,7 @@ from rjepa.jepa.config import load_jepa_config
 from rjepa.students.catalog import load_record
 from rjepa.students.resolving import resolve_student
 from rjepa_assets.defs.partitions import DATASETS, LLMS, pair_key
-from rjepa_assets.defs.students import RolloutConfig
+from rjepa_assets.defs.students import RolloutConfig, TrainRolloutConfig
 from rjepa_assets.defs.variants import SizesConfig, VariantsConfig
 from rjepa_assets.defs.world_model import TrainingConfig
 from rjepa_assets.outputs import output_of
@@ -39,6 +39,7 @@ _INPUT_VERSION: Final = "dagster/input_data_version/"
 _DEFAULTS: Final = {
     "rjepa_checkpoint": TrainingConfig().model_dump(),
     "rollouts": RolloutConfig().model_dump(),
+    "train_rollouts": TrainRolloutConfig().model_dump(),
     "rjepa_variants": VariantsConfig().model_dump(),
     "variants_report": SizesConfig().model_dump(),
 }
@@ -50,6 +51,9 @@ configs/rjepa/ may be edited. A run without the tag, from the UI, is repeated, w
 
 VARIANTS: Final = ("rjepa_variants", "variants_report")
 """Assets beside the path to a release: made where someone names them."""
+
+TRAIN_ROLLOUTS: Final = "train_rollouts"
+"""On the path of recipes that learn from wrong chains, beside that of the others."""
 
 
 class StageFailedError(RjepaError):
@@ -90,7 +94,7 @@ class Step:
 
 
 class Pipeline:
-    """The assets in order, on one instance: those named in `only`, or all but `VARIANTS`."""
+    """The assets in order, on one instance: those named in `only`, or all that the target's recipe needs."""
 
     def __init__(
         self,
@@ -106,6 +110,8 @@ class Pipeline:
         keys = self._graph.toposorted_asset_keys
         self._order = [key for key in keys if target.release or key != dg.AssetKey("release")]
         wanted = {key.to_user_string() for key in keys} - {*VARIANTS} if only is None else {*only}
+        if only is None and not load_jepa_config(target.recipe).loss.uses_negatives:
+            wanted.discard(TRAIN_ROLLOUTS)
         self._order = [key for key in self._order if key.to_user_string() in wanted]
         self.names = [key.to_user_string() for key in self._order]
 
@@ -144,6 +150,8 @@ class Pipeline:
             return False
         tags = made.asset_materialization.tags or {}
         for parent in self._graph.get(key).parent_keys:
+            if parent.to_user_string() == TRAIN_ROLLOUTS and parent not in self._order:
+                continue
             if tags.get(_INPUT_VERSION + parent.to_user_string()) != self._version_as_input(parent, key):
                 return False
         name = key.to_user_string()

@@ -19,7 +19,7 @@ from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.latents.normalizer import Normalizer
-from rjepa.latents.rollouts import Rollouts, open_rollouts
+from rjepa.latents.rollouts import Rollouts, has_train_rollouts, open_rollouts
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.shards import open_latents
 from rjepa.progress import Progress, silent
@@ -64,7 +64,7 @@ class Frozen:
 
 
 def open_frozen(home: Home, llm_tag: str, dataset: str) -> Frozen:
-    """Every split that has rollouts.
+    """Every split that has rollouts; those of train may lie in `train_rollouts`.
 
     Raises:
         NotFoundError: there are no rollouts.
@@ -72,6 +72,8 @@ def open_frozen(home: Home, llm_tag: str, dataset: str) -> Frozen:
     """
     rollouts = open_rollouts(home, llm_tag, dataset)
     found = {split: rollouts.split(split) for split in ("train", "validation", "test")}
+    if not found["train"].problems and has_train_rollouts(home, llm_tag, dataset):
+        found["train"] = open_rollouts(home, llm_tag, dataset, room="train_rollouts")
     return Frozen({split: part for split, part in found.items() if part.problems})
 
 

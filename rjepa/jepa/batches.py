@@ -63,12 +63,29 @@ class Batch:
         """The batch with rows chosen, repeated or permuted. For rows of one chain."""
         return Batch(*(getattr(self, name)[indices] for name in self._tensors()))
 
+    def joined(self, other: "Batch") -> "Batch":
+        """The rows of both, padded to the longer chain and the longer problem. For rows of one chain."""
+        parts = {}
+        for name in self._tensors():
+            one, two = getattr(self, name), getattr(other, name)
+            if one.ndim > 1:
+                most = max(one.shape[1], two.shape[1])
+                one, two = (_lengthened(part, most) for part in (one, two))
+            parts[name] = torch.cat([one, two])
+        return Batch(**parts)
+
     def to(self, device: torch.device) -> "Batch":
         layout = None if self.layout is None else self.layout.to(device)
         return Batch(*(getattr(self, name).to(device) for name in self._tensors()), layout=layout)
 
     def _tensors(self) -> list[str]:
         return [name for name in self.__dataclass_fields__ if name != "layout"]
+
+
+def _lengthened(part: Tensor, length: int) -> Tensor:
+    """Padding (0, False) after what a batch holds [B, S, ...]."""
+    padding = part.new_zeros(len(part), length - part.shape[1], *part.shape[2:])
+    return torch.cat([part, padding], dim=1)
 
 
 def latent_columns(config: JepaConfig, width: int) -> np.ndarray | None:

@@ -17,11 +17,17 @@ _RECIPE: Final = 2
 """Raise when the objective or the loop changes, so that a checkpoint of the old one is not continued."""
 
 
-def fingerprint_of(config: JepaConfig, train: LatentSet, validation: LatentSet, normalizer: Normalizer) -> str:
+def fingerprint_of(
+    config: JepaConfig,
+    train: LatentSet,
+    validation: LatentSet,
+    normalizer: Normalizer,
+    sampled: LatentSet | None = None,
+) -> str:
     """Hex SHA-256. Latents enter through evenly spread rows: sets larger than memory are not read twice."""
     parts: list[object] = [_RECIPE, config.model_dump(mode="json")]
     parts += [_digest(normalizer.location), _digest(normalizer.scale)]
-    for latents in (train, validation):
+    for latents in (train, validation, *([] if sampled is None else [sampled])):
         rows = latents.latents.shape[0]
         spread = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, _ROWS)).astype(np.int64))
         parts += [list(latents.domain_names), latents.width, _digest(take_rows(latents.latents, spread))]

@@ -26,6 +26,7 @@ from rjepa.jepa.model import RJepa
 from rjepa.jepa.tracking import Tracking
 from rjepa.jepa.trainer import TrainReport, train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer, load_normalizer, save_normalizer
+from rjepa.latents.rollouts import has_train_rollouts, open_rollouts
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.shards import open_latents
 from rjepa.latents.store import MANIFEST
@@ -112,8 +113,11 @@ def train_pair(
     latents = open_latents(home, llm_tag, dataset)
     train_set, validation = latents.split("train"), latents.split("validation")
     tracking = _tracking(environment or {}, home, llm_tag, dataset)
+    sampled = _sampled(config, home, llm_tag, dataset)
     # After several processes this finds their finished run.
-    report = train(config, train_set, validation, normalizer, folder, progress, best_device(), tracking=tracking)
+    report = train(
+        config, train_set, validation, normalizer, folder, progress, best_device(), tracking=tracking, sampled=sampled
+    )
     write_json(folder / "config.json", config.model_dump(mode="json"))
     found = _diagnose_once(folder, report.data_version, normalizer, train_set, validation)
     metadata: dict[str, int | float | str] = {
@@ -154,7 +158,16 @@ def train_together(
         device,
         processes,
         _tracking(environment, home, llm_tag, dataset),
+        _sampled(_config(recipe, seed), home, llm_tag, dataset),
     )
+
+
+def _sampled(config: JepaConfig, home: Home, llm_tag: str, dataset: str) -> LatentSet | None:
+    """The student's own chains for training problems, for a config that learns from wrong ones; None if there are
+    none, and the dataset's own wrong chains have to do."""
+    if not config.loss.uses_negatives or not has_train_rollouts(home, llm_tag, dataset):
+        return None
+    return open_rollouts(home, llm_tag, dataset, room="train_rollouts", verify=False).latents
 
 
 def variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> Path:

@@ -59,6 +59,23 @@ class TrainReport:
 
 
 @dataclass(frozen=True)
+class _Sampled:
+    """Wrong chains that the student sampled itself, as negatives beside those of the training set."""
+
+    data: Assembler
+    wrong: np.ndarray
+    """int64, their indices"""
+
+    @classmethod
+    def of(cls, latents: LatentSet, normalizer: Normalizer, config: JepaConfig, names: tuple[str, ...]) -> "_Sampled":
+        wrong = np.flatnonzero((latents.lengths >= 2) & (latents.first_error >= 0))
+        return cls(Assembler(latents, normalizer, config, names), wrong)
+
+    def draw(self, amount: int, generator: torch.Generator) -> Batch:
+        return self.data.gather(self.wrong[torch.randint(len(self.wrong), (amount,), generator=generator).numpy()])
+
+
+@dataclass(frozen=True)
 class _Run:
     """What a loop works with."""
 
@@ -68,6 +85,7 @@ class _Run:
     data: Assembler
     held_out: Assembler
     sampler: Sampler
+    sampled: _Sampled | None
     folder: Path
     processes: Processes
 
@@ -82,10 +100,13 @@ def train(
     device: torch.device | str = "cpu",
     processes: Processes = ALONE,
     tracking: Tracking | None = None,
+    sampled: LatentSet | None = None,
 ) -> TrainReport:
     """Train, or go on training, the model of `folder`; the folder then holds model, last training state and report.
 
     Args:
+        sampled: chains that the student wrote for training problems. Where the config uses negatives, half of them are
+            wrong ones among these.
         processes: those that call this together, each with the same arguments and one folder; the first one writes.
         tracking: where curves go besides the report.
 
@@ -98,9 +119,13 @@ def train(
     data = Assembler(train, normalizer, config, names)
     held_out = Assembler(validation, normalizer, config, names)
     sampler = Sampler(train, data.problems, config.optim.batch_size, config.seed)
-    _check_data(config, sampler)
+    own = None
+    if sampled is not None and config.loss.uses_negatives:
+        own = _Sampled.of(sampled, normalizer, config, names)
+        own = own if len(own.wrong) else None
+    _check_data(config, sampler, own)
     config = config.model_copy(update={"optim": config.optim.for_chains(len(sampler.right))})
-    fingerprint = fingerprint_of(config, train, validation, normalizer)
+    fingerprint = fingerprint_of(config, train, validation, normalizer, sampled if own else None)
     finished = _finished_report(folder, fingerprint)
     processes.check_equal(fingerprint, finished.updates if finished else -1)
     if finished is not None:
@@ -116,7 +141,7 @@ def train(
     state = load_training(folder, fingerprint, model, optimizers, generator)
     state = state or TrainingState(fingerprint, 0, 0.0, [], [], [])
     processes.check_equal(fingerprint, state.update)
-    run = _Run(model, optimizers, generator, data, held_out, sampler, folder, processes)
+    run = _Run(model, optimizers, generator, data, held_out, sampler, own, folder, processes)
     tracker = (tracking or Tracking()).start(folder, fingerprint, config, enabled=processes.first)
     with tracker:
         with processes.sharing(model):
@@ -131,7 +156,7 @@ def train(
             seconds=state.seconds,
             parameters=model.parameters_trained,
             chains=len(sampler.right),
-            wrong_chains=len(sampler.wrong) if config.loss.uses_negatives else 0,
+            wrong_chains=_wrong_chains(config, sampler, own),
             curve=state.curve,
             validation=state.validation,
             unmoved=unmoved_parameters(model),
@@ -167,7 +192,7 @@ def _loop(run: _Run, state: TrainingState, progress: Progress, tracker: Tracker)
 def _update(run: _Run, update: int) -> dict[str, float]:
     """One step of the optimiser and of the target; the terms of the loss before it."""
     model, optim = run.model, run.model.config.optim
-    batch, negatives, owners = _draw(model.config, run.data, run.sampler, update, run.generator)
+    batch, negatives, owners = _draw(run, update)
     terms = objective(model, batch, negatives, owners, run.generator)
     entry = {name: float(value.detach()) for name, value in terms.items()}
     _check_finite(entry["total"], update)
@@ -182,15 +207,19 @@ def _update(run: _Run, update: int) -> dict[str, float]:
     return {**entry, "gradient_norm": float(norm)}
 
 
-def _draw(
-    config: JepaConfig, data: Assembler, sampler: Sampler, update: int, generator: torch.Generator
-) -> tuple[Batch, Batch | None, torch.Tensor]:
-    chains = sampler.chains(update)
+def _draw(run: _Run, update: int) -> tuple[Batch, Batch | None, torch.Tensor]:
+    """Right chains, wrong ones, and the rows of the former that the first of the latter share their problems with."""
+    config = run.model.config
+    chains = run.sampler.chains(update)
     if not config.loss.uses_negatives:
-        return data.gather(chains), None, torch.empty(0, dtype=torch.int64)
-    owners, wrong = sampler.negatives(chains, config.optim.negatives, generator)
-    negatives = data.gather(wrong) if len(wrong) else None
-    return data.gather(chains), negatives, torch.from_numpy(owners)
+        return run.data.gather(chains), None, torch.empty(0, dtype=torch.int64)
+    amount = config.optim.negatives
+    owners, wrong = run.sampler.negatives(chains, amount if run.sampled is None else amount // 2, run.generator)
+    negatives = run.data.gather(wrong) if len(wrong) else None
+    if run.sampled is not None:
+        own = run.sampled.draw(amount - len(wrong), run.generator)
+        negatives = own if negatives is None else negatives.joined(own)
+    return run.data.gather(chains), negatives, torch.from_numpy(owners)
 
 
 def _mean_energy(model: RJepa, held_out: Assembler, batch_size: int = 256) -> float:
@@ -210,15 +239,22 @@ def _means(window: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([entry[name] for entry in window if name in entry])) for name in names}
 
 
-def _check_data(config: JepaConfig, sampler: Sampler) -> None:
+def _wrong_chains(config: JepaConfig, sampler: Sampler, own: _Sampled | None) -> int:
+    if not config.loss.uses_negatives:
+        return 0
+    return len(sampler.wrong) + (0 if own is None else len(own.wrong))
+
+
+def _check_data(config: JepaConfig, sampler: Sampler, own: _Sampled | None) -> None:
     if len(sampler.right) < 2:
         raise InvalidInputError(
             f"{len(sampler.right)} right chains with a step to train on, expected at least 2",
             cure="use a dataset whose train split has validated chains",
         )
-    if config.loss.uses_negatives and sampler.paired == 0:
+    if config.loss.uses_negatives and sampler.paired == 0 and own is None:
         raise InvalidInputError(
-            f"config {config.name!r} uses wrong chains as negatives, and no right chain has one of its problem",
+            f"config {config.name!r} uses wrong chains as negatives, and neither does a right chain have one of its "
+            "problem, nor did the student write one",
             cure="use a dataset with wrong chains, or train configs/rjepa/demo.yaml",
         )
 

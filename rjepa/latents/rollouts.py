@@ -1,12 +1,13 @@
 """Frozen candidates: K chains a problem sampled by a student, the greedy one, verdicts and latents.
 
-Sampled once and shared by every method that chooses among them. How shards lie on disk is `rjepa.latents.store`.
+Sampled once and shared by every method that chooses among them. In a room of their own lie those of training problems,
+which labels are learnt from. How shards lie on disk is `rjepa.latents.store`.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from rjepa.home import Home
 from rjepa.latents.sampling import Sampler, make_sampler
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import first_error_segment
-from rjepa.latents.store import FORMAT, ShardStore, map_tensors
+from rjepa.latents.store import FORMAT, MANIFEST, ShardStore, map_tensors
 from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Candidate, Problem, Split
@@ -28,6 +29,12 @@ from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
 from rjepa.tables import read_records
 from rjepa.validation.judge import judge
+
+Room = Literal["rollouts", "train_rollouts"]
+"""Candidates to choose from (validation, test), or to learn labels from (train). Each asset has a folder of its own."""
+
+SPLITS: dict[Room, tuple[Split, ...]] = {"rollouts": ("validation", "test"), "train_rollouts": ("train",)}
+"""Whose problems are sampled for."""
 
 SHARD_PROBLEMS = 100
 """Problems a shard: with K = 8 about nine hundred chains, some seconds of a small student's time."""
@@ -101,7 +108,9 @@ def build_rollouts(
     *,
     num_candidates: int,
     seed: int,
-    splits: Sequence[Split] = ("validation", "test"),
+    room: Room = "rollouts",
+    splits: Sequence[Split] | None = None,
+    most: int | None = None,
     shard_size: int = SHARD_PROBLEMS,
     progress: Progress = silent,
 ) -> StageReport:
@@ -111,19 +120,24 @@ def build_rollouts(
 
     Shards that are whole already are left as they are: temperature, token limit, seed and problems are in their keys.
 
+    Args:
+        splits: None for those of the room.
+        most: of more problems than this, only so many are sampled for, evenly spread. None: all.
+
     Raises:
         InvalidInputError: there are no problems in these splits, or one has a prompt beyond the student's context.
         EndpointError: the student's endpoint does not answer.
     """
     if num_candidates < 1 or shard_size < 1:
         raise ValueError(f"expected at least one candidate and problem a shard, got {num_candidates}, {shard_size}")
-    problems = [problem for problem in load_problems(home, dataset) if problem.split in splits]
+    splits = splits or SPLITS[room]
+    problems = _spread([problem for problem in load_problems(home, dataset) if problem.split in splits], most)
     if not problems:
         raise InvalidInputError(
             f"dataset {dataset} has no problems in {', '.join(splits)}",
             cure="choose a dataset with problems in these splits, or give its recipe some",
         )
-    store = _store(home, student.record.llm_tag, dataset)
+    store = _store(home, student.record.llm_tag, dataset, room)
     store.clean()
     sampler = make_sampler(student)
     identity = _identity(student, dataset, num_candidates, seed)
@@ -157,7 +171,13 @@ def build_rollouts(
 
 
 def open_rollouts(
-    home: Home, llm_tag: str, dataset: str, *, fingerprint: str | None = None, verify: bool = True
+    home: Home,
+    llm_tag: str,
+    dataset: str,
+    *,
+    room: Room = "rollouts",
+    fingerprint: str | None = None,
+    verify: bool = True,
 ) -> Rollouts:
     """The frozen candidates of a student on a dataset.
 
@@ -166,7 +186,7 @@ def open_rollouts(
         CorruptError: a shard's bytes do not match its hash, or its problems are not in the dataset.
         InvalidInputError: another student than `fingerprint`'s made them.
     """
-    store = _store(home, llm_tag, dataset)
+    store = _store(home, llm_tag, dataset, room)
     manifest = store.manifest(fingerprint)
     if verify:
         store.verify(manifest)
@@ -200,12 +220,24 @@ def open_rollouts(
     )
 
 
-def _store(home: Home, llm_tag: str, dataset: str) -> ShardStore[Candidate]:
+def has_train_rollouts(home: Home, llm_tag: str, dataset: str) -> bool:
+    """Whether the student's chains for training problems are there."""
+    return (home.train_rollouts(llm_tag, dataset) / MANIFEST).exists()
+
+
+def _spread(problems: list[Problem], most: int | None) -> list[Problem]:
+    if most is None or len(problems) <= most:
+        return problems
+    return [problems[index * len(problems) // most] for index in range(most)]
+
+
+def _store(home: Home, llm_tag: str, dataset: str, room: Room) -> ShardStore[Candidate]:
+    folders = {"rollouts": home.rollouts, "train_rollouts": home.train_rollouts}
     return ShardStore(
-        home.rollouts(llm_tag, dataset),
+        folders[room](llm_tag, dataset),
         Candidate,
-        f"rollouts of {dataset} by {llm_tag}",
-        f"materialise the asset rollouts for {dataset}|{llm_tag}",
+        f"{room} of {dataset} by {llm_tag}",
+        f"materialise the asset {room} for {dataset}|{llm_tag}",
     )
 
 

@@ -1,4 +1,4 @@
-"""One stage of one pair, in a process of its own: the latents or the rollouts of a student on a dataset.
+"""One stage of one pair, in a process of its own: latents, rollouts or train_rollouts of a student on a dataset.
 
     python -m rjepa.latents.worker latents --llm qwen-awq --dataset v1.0.0
     python -m rjepa.latents.worker rollouts --llm qwen-awq --dataset v1.0.0 --num-candidates 8 --seed 0
@@ -38,20 +38,24 @@ _STARTED_BY_PIPES: Final = "DAGSTER_PIPES_CONTEXT"
 
 @dataclass(frozen=True)
 class PairTask:
-    """What to make: the latents or the rollouts of a student on a dataset. The last three are of rollouts alone."""
+    """What to make of a student on a dataset. What follows `dataset` is of the two kinds of rollouts alone: `splits` of
+    None are those of the stage, `most` limits the problems."""
 
-    stage: Literal["latents", "rollouts"]
+    stage: Literal["latents", "rollouts", "train_rollouts"]
     llm_tag: str
     dataset: str
     num_candidates: int = 8
     seed: int = 0
-    splits: tuple[Split, ...] = ("validation", "test")
+    splits: tuple[Split, ...] | None = None
+    most: int | None = None
 
     def arguments(self) -> list[str]:
         """The same, as this module's command line."""
         given = [self.stage, "--llm", self.llm_tag, "--dataset", self.dataset]
-        if self.stage == "rollouts":
-            given += ["--num-candidates", str(self.num_candidates), "--seed", str(self.seed), "--splits", *self.splits]
+        if self.stage != "latents":
+            given += ["--num-candidates", str(self.num_candidates), "--seed", str(self.seed)]
+            given += ["--splits", *self.splits] if self.splits else []
+            given += ["--most", str(self.most)] if self.most is not None else []
         return given
 
 
@@ -76,7 +80,9 @@ def run_task(home: Home, task: PairTask, progress: Progress = silent) -> StageRe
         task.dataset,
         num_candidates=task.num_candidates,
         seed=task.seed,
+        room=task.stage,
         splits=task.splits,
+        most=task.most,
         progress=progress,
     )
 
@@ -86,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = _parser().parse_args(arguments)
     if told.with_parent:
         end_with_parent()
-    task = PairTask(told.stage, told.llm, told.dataset, told.num_candidates, told.seed, tuple(told.splits))
+    splits = tuple(told.splits) if told.splits else None
+    task = PairTask(told.stage, told.llm, told.dataset, told.num_candidates, told.seed, splits, told.most)
     report = _ToDagster() if _STARTED_BY_PIPES in os.environ else _ToStdout()
     try:
         from rjepa.settings import load_settings
@@ -113,12 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description="Make one stage of one pair.")
-    parser.add_argument("stage", choices=["latents", "rollouts"])
+    parser.add_argument("stage", choices=["latents", "rollouts", "train_rollouts"])
     parser.add_argument("--llm", required=True, help="llm_tag of the student")
     parser.add_argument("--dataset", required=True, help="dataset version")
     parser.add_argument("--num-candidates", type=int, default=PairTask.num_candidates, help="of rollouts: chains each")
     parser.add_argument("--seed", type=int, default=PairTask.seed, help="of rollouts: of the sampling noise")
-    parser.add_argument("--splits", nargs="+", default=PairTask.splits, help="of rollouts: whose problems")
+    parser.add_argument("--splits", nargs="+", help="of rollouts: whose problems, if not the stage's own")
+    parser.add_argument("--most", type=int, help="of rollouts: most problems, evenly spread")
     parser.add_argument(
         "--judge-python",
         type=Path,

@@ -26,11 +26,17 @@ _LEAST_FILLED = 0.5
 @dataclass(frozen=True)
 class _Rows:
     """Sequences whose new tokens are of about one number. queries: int64 [R * Q], keys: int64 [R * S], both packed
-    places, padded by repeating one. mask: bool [R, 1, Q, S], which keys a query sees."""
+    places, padded by repeating one. mask: bool [R, 1, Q, S], which keys a query sees; None where no row shares
+    anything, so that Q = S and plain causality says it (only padding, at the end, would see padding)."""
 
+    count: int
     queries: Tensor
     keys: Tensor
-    mask: Tensor
+    mask: Tensor | None
+
+    def to(self, device: torch.device) -> "_Rows":
+        mask = None if self.mask is None else self.mask.to(device)
+        return _Rows(self.count, self.queries.to(device), self.keys.to(device), mask)
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> Packed:
         input_ids=torch.tensor([ids], device=device),
         positions=torch.from_numpy(positions)[None].to(device),
         paths=paths,
-        groups=[_Rows(*(part.to(device) for part in group)) for group in groups],
+        groups=[group.to(device) for group in groups],
         back=torch.from_numpy(back).to(device),
     )
 
@@ -83,18 +89,19 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, 
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     outputs = []
     for rows in packed.groups:
-        count = len(rows.mask)
         parts = [
-            states[places].unflatten(0, (count, -1)).transpose(1, 2)
+            states[places].unflatten(0, (rows.count, -1)).transpose(1, 2)
             for states, places in ((query, rows.queries), (key, rows.keys), (value, rows.keys))
         ]
-        found = F.scaled_dot_product_attention(*parts, attn_mask=rows.mask, scale=scaling, enable_gqa=True)
+        found = F.scaled_dot_product_attention(
+            *parts, attn_mask=rows.mask, is_causal=rows.mask is None, scale=scaling, enable_gqa=True
+        )
         outputs.append(found.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[packed.back][None]
 
 
-def _group(paths: list[Int64], known: list[int], positions: Int64) -> tuple[list[tuple[Tensor, Tensor, Tensor]], Int64]:
-    """Queries, keys and mask of each group of rows, and where each packed token's query is."""
+def _group(paths: list[Int64], known: list[int], positions: Int64) -> tuple[list[_Rows], Int64]:
+    """Groups of rows, and where in their queries end to end each packed token is."""
     new = np.array([len(path) - shared for path, shared in zip(paths, known, strict=True)])
     order = [int(row) for row in np.argsort(-new, kind="stable") if new[row]]
     groups, back, placed, first = [], np.empty(len(positions), dtype=np.int64), 0, 0
@@ -108,8 +115,9 @@ def _group(paths: list[Int64], known: list[int], positions: Int64) -> tuple[list
         for place, row in enumerate(members):
             back[paths[row][known[row] :]] = placed + place * most + np.arange(new[row])
         placed += queries.size
-        mask = np.arange(longest) <= positions[queries][:, None, :, None]
-        groups.append((torch.from_numpy(queries.ravel()), torch.from_numpy(keys.ravel()), torch.from_numpy(mask)))
+        shares = any(known[row] for row in members)
+        mask = torch.from_numpy(np.arange(longest) <= positions[queries][:, None, :, None]) if shares else None
+        groups.append(_Rows(len(members), torch.from_numpy(queries.ravel()), torch.from_numpy(keys.ravel()), mask))
     return groups, back
 
 

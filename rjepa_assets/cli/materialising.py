@@ -87,10 +87,10 @@ def materialise_variants(
     for recipe in recipes:
         load_jepa_config(check_tag(recipe, "name of a training run"))
 
-    from rjepa_assets.pipeline import VARIANTS, Target
+    from rjepa_assets.pipeline import TRAIN_ROLLOUTS, VARIANTS, Target
 
     target = Target(dataset, llm_tag, release=False, recipes=tuple(recipes), seeds=seeds, sizes=sizes)
-    _bring_up(home, target, only=(*_DATASET_ASSETS, *_SAMPLED_ASSETS, *VARIANTS))
+    _bring_up(home, target, only=(*_DATASET_ASSETS, *_SAMPLED_ASSETS, TRAIN_ROLLOUTS, *VARIANTS))
 
 
 def _bring_up(

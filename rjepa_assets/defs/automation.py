@@ -23,7 +23,7 @@ release_job = dg.define_asset_job(
 )
 variants_job = dg.define_asset_job(
     "variants_job",
-    selection=["rjepa_variants", "variants_report"],
+    selection=["train_rollouts", "rjepa_variants", "variants_report"],
     description="Train several R-JEPAs of one student and dataset, and judge them side by side.",
 )
 JOBS = [dataset_job, student_job, llm_job, release_job, variants_job]

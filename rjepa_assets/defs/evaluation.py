@@ -5,7 +5,7 @@ import dagster as dg
 from rjepa_assets.defs.partitions import PAIRS, SAME_KEY, split_pair
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import image, materialized, running
-from rjepa_assets.defs.students import rollouts
+from rjepa_assets.defs.students import rollouts, train_rollouts
 from rjepa_assets.defs.world_model import latent_normalizer, rjepa_checkpoint
 
 
@@ -35,6 +35,7 @@ def score_calibration(
     partitions_def=PAIRS,
     deps=[
         dg.AssetDep(rollouts, partition_mapping=SAME_KEY),
+        dg.AssetDep(train_rollouts, partition_mapping=SAME_KEY),
         dg.AssetDep(score_calibration, partition_mapping=SAME_KEY),
     ],
     group_name="evaluation",

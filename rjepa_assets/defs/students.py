@@ -58,6 +58,36 @@ def rollouts(
         return make_pair(context, home.open(), task, report_progress)
 
 
+class TrainRolloutConfig(RolloutConfig):
+    """The same, and for how many problems."""
+
+    most: int = Field(2500, ge=1, description="training problems, evenly spread; of a smaller dataset all")
+
+
+@dg.asset(
+    partitions_def=PAIRS,
+    deps=[
+        dg.AssetDep(dataset_release, partition_mapping=SAME_DATASET),
+        dg.AssetDep(student, partition_mapping=SAME_LLM),
+    ],
+    group_name="students",
+    owners=["team:students"],
+    kinds={"pytorch", "parquet", "safetensors"},
+    pool=GPU_POOL,
+)
+def train_rollouts(
+    context: dg.AssetExecutionContext, config: TrainRolloutConfig, home: HomeResource, progress: ProgressResource
+) -> dg.MaterializeResult:
+    """K chains for some training problems, judged: the student's own wrong steps, which `rank` and the supervised
+    baselines learn from. Made where someone asks for it."""
+    dataset, llm_tag = split_pair(context.partition_key)
+    task = PairTask(
+        "train_rollouts", llm_tag, dataset, num_candidates=config.num_candidates, seed=config.seed, most=config.most
+    )
+    with running(context, progress) as report_progress:
+        return make_pair(context, home.open(), task, report_progress)
+
+
 @partitioned_check(rollouts)
 def rollouts_are_in_the_target_regime(
     context: dg.AssetCheckExecutionContext, home: HomeResource

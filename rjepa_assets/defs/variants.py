@@ -10,7 +10,7 @@ from rjepa_assets.defs.latents import latents
 from rjepa_assets.defs.partitions import PAIRS, SAME_KEY, split_pair
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import GPU_POOL, image, materialized, running
-from rjepa_assets.defs.students import rollouts
+from rjepa_assets.defs.students import rollouts, train_rollouts
 from rjepa_assets.defs.world_model import latent_normalizer
 
 
@@ -34,6 +34,7 @@ class SizesConfig(dg.Config):
     deps=[
         dg.AssetDep(latents, partition_mapping=SAME_KEY),
         dg.AssetDep(latent_normalizer, partition_mapping=SAME_KEY),
+        dg.AssetDep(train_rollouts, partition_mapping=SAME_KEY),
     ],
     group_name="variants",
     owners=["team:world-model"],
@@ -57,6 +58,7 @@ def rjepa_variants(
     partitions_def=PAIRS,
     deps=[
         dg.AssetDep(rollouts, partition_mapping=SAME_KEY),
+        dg.AssetDep(train_rollouts, partition_mapping=SAME_KEY),
         dg.AssetDep(rjepa_variants, partition_mapping=SAME_KEY),
     ],
     group_name="variants",

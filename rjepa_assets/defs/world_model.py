@@ -9,6 +9,7 @@ from rjepa_assets.defs.latents import latents
 from rjepa_assets.defs.partitions import PAIRS, SAME_KEY, split_pair
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import GPU_POOL, image, materialized, partitioned_check, running
+from rjepa_assets.defs.students import train_rollouts
 
 
 class TrainingConfig(dg.Config):
@@ -41,6 +42,7 @@ def latent_normalizer(
     deps=[
         dg.AssetDep(latents, partition_mapping=SAME_KEY),
         dg.AssetDep(latent_normalizer, partition_mapping=SAME_KEY),
+        dg.AssetDep(train_rollouts, partition_mapping=SAME_KEY),
     ],
     group_name="world_model",
     owners=["team:world-model"],

@@ -25,7 +25,7 @@ PIPELINE = [
     "benchmark_report",
     "release",
 ]
-BESIDE = ["rjepa_variants", "variants_report"]
+BESIDE = ["train_rollouts", "rjepa_variants", "variants_report"]
 
 
 def upstream(graph: dg.Definitions, asset: str) -> set[str]:
@@ -42,11 +42,13 @@ def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     keys = {key.to_user_string() for key in graph.resolve_asset_graph().toposorted_asset_keys}
     assert keys == {*PIPELINE, *BESIDE}
     assert upstream(graph, "rollouts") == upstream(graph, "latents") == {"dataset_release", "student"}
-    assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer"}
+    assert upstream(graph, "train_rollouts") == {"dataset_release", "student"}
+    assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer", "train_rollouts"}
     assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint"}
     assert upstream(graph, "release") == {"benchmark_report"}
-    assert upstream(graph, "rjepa_variants") == {"latents", "latent_normalizer"}
-    assert upstream(graph, "variants_report") == {"rollouts", "rjepa_variants"}
+    assert upstream(graph, "benchmark_report") == {"rollouts", "train_rollouts", "score_calibration"}
+    assert upstream(graph, "rjepa_variants") == {"latents", "latent_normalizer", "train_rollouts"}
+    assert upstream(graph, "variants_report") == {"rollouts", "train_rollouts", "rjepa_variants"}
 
 
 def test_every_asset_names_the_file_it_leaves(tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:
         for definition in build_defs().assets or []
         if isinstance(definition, dg.AssetsDefinition)
     }
-    heavy = {"student", "rollouts", "latents", "rjepa_checkpoint", "rjepa_variants"}
+    heavy = {"student", "rollouts", "train_rollouts", "latents", "rjepa_checkpoint", "rjepa_variants"}
     assert {name for name, pool in pools.items() if pool == "gpu"} == heavy
 
 

@@ -26,7 +26,8 @@ def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(
     released = require_current(demo_copy, "tiny-a")
     ran = rjepa(demo_copy.root, *REPORT, "--json")
     assert ran.code == 0, ran.stderr
-    assert [asset for asset, fate in ran.fates.items() if fate == "done"] == ["rjepa_variants", "variants_report"]
+    made = ["train_rollouts", "rjepa_variants", "variants_report"]
+    assert [asset for asset, fate in ran.fates.items() if fate == "done"] == made
     found = json.loads(ran.stdout)["reports"]["smoke"]
     assert [(run["variant"], run["seed"]) for run in found["seeds"]] == [("smoke", 0), ("smoke", 1)]
     methods = {row["method"] for row in found["leaderboard"]}

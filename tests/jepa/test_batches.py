@@ -32,6 +32,15 @@ def test_an_epoch_shows_right_chains_once_and_no_wrong_one() -> None:
     assert not np.array_equal(seen, np.concatenate([sampler.chains(update) for update in range(7, 14)]))
 
 
+def test_two_batches_joined_are_their_rows_padded_to_the_longer_one() -> None:
+    assembler = Assembler(DATA, NORMALIZER, tiny_config(), DATA.domain_names)
+    short, long = np.argsort(DATA.lengths, kind="stable")[[0, -1]]
+    joined = assembler.gather(np.array([short])).joined(assembler.gather(np.array([long])))
+    together = assembler.gather(np.array([short, long]))
+    for name in ("latents", "valid", "domains", "problems", "first_error", "sentences", "said"):
+        assert torch.equal(getattr(joined, name), getattr(together, name)), name
+
+
 def test_negatives_are_wrong_chains_of_the_same_problem() -> None:
     problems = np.arange(len(DATA)) // 2
     sampler = Sampler(DATA, problems, batch_size=20, seed=0)

@@ -32,12 +32,22 @@ class Stop(Exception):
     """Raised by a progress callback to end a run in the middle."""
 
 
-def run(folder: Path, config: JepaConfig, data: LatentSet = TRAIN, stop_at: int | None = None) -> TrainReport:
+SAMPLED = synthetic_set(30, seed=3)
+"""What a student wrote: right and wrong chains, of problems that need not be in the training set."""
+
+
+def run(
+    folder: Path,
+    config: JepaConfig,
+    data: LatentSet = TRAIN,
+    stop_at: int | None = None,
+    sampled: LatentSet | None = None,
+) -> TrainReport:
     def watch(done: int, total: int, note: str = "") -> None:
         if done == stop_at:
             raise Stop
 
-    return train(config, data, VALIDATION, NORMALIZER, folder, watch)
+    return train(config, data, VALIDATION, NORMALIZER, folder, watch, sampled=sampled)
 
 
 @pytest.mark.parametrize("stop_at", [5, 7, 11])
@@ -51,6 +61,32 @@ def test_resumed_training_equals_uninterrupted(tmp_path: Path, loss: LossConfig,
     resumed = run(tmp_path / "cut", config)
     assert (tmp_path / "cut" / MODEL_FILE).read_bytes() == (tmp_path / "whole" / MODEL_FILE).read_bytes()
     assert dataclasses.replace(resumed, seconds=0) == dataclasses.replace(whole, seconds=0)
+
+
+def test_a_students_own_wrong_chains_are_negatives_and_a_resumed_run_draws_the_same(tmp_path: Path) -> None:
+    config = tiny_config(loss=RANK)
+    whole = run(tmp_path / "whole", config, sampled=SAMPLED)
+    assert whole.wrong_chains == 100 + 30
+    assert whole.fingerprint != run(tmp_path / "without", config).fingerprint
+    with pytest.raises(Stop):
+        run(tmp_path / "cut", config, stop_at=7, sampled=SAMPLED)
+    assert run(tmp_path / "cut", config, sampled=SAMPLED).data_version == whole.data_version
+
+
+def test_labels_can_come_from_the_students_own_chains_alone(tmp_path: Path) -> None:
+    right = TRAIN.select(TRAIN.first_error < 0)
+    config = tiny_config(loss=RANK)
+    with pytest.raises(InvalidInputError, match="nor did the student write one"):
+        run(tmp_path / "none", config, data=right)
+    with pytest.raises(InvalidInputError, match="nor did the student write one"):
+        run(tmp_path / "no-wrong-one", config, data=right, sampled=right)
+    report = run(tmp_path / "own", config, data=right, sampled=SAMPLED)
+    assert report.wrong_chains == 30 and "rank" in report.curve[-1] and report.unmoved == []
+
+
+def test_a_config_without_labels_does_not_look_at_them(tmp_path: Path) -> None:
+    alone = run(tmp_path / "alone", tiny_config())
+    assert run(tmp_path / "beside", tiny_config(), sampled=SAMPLED).data_version == alone.data_version
 
 
 def _train_slowly(folder: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from rjepa.chains import parse_chain, segment_spans
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
+from rjepa.evaluation.frozen import open_frozen
 from rjepa.home import Home
 from rjepa.latents.rollouts import build_rollouts, judged_candidate, open_rollouts
 from rjepa.latents.shards import first_error_segment
@@ -124,6 +125,27 @@ def test_killed_rollouts_go_on_after_the_last_whole_shard(home: Home, taught: St
     assert build_rollouts(home, taught, DATASET, num_candidates=3, seed=1, shard_size=5).data_version == (
         report.data_version
     )
+
+
+def test_training_problems_are_sampled_for_in_a_room_of_their_own(built: Home, taught: Student) -> None:
+    before = shards(built)
+    train = [problem for problem in sums()[0] if problem.split == "train"]
+    report = build_rollouts(built, taught, DATASET, num_candidates=2, seed=1, room="train_rollouts", most=7)
+    found = open_rollouts(built, TAG, DATASET, room="train_rollouts")
+    assert report.metadata["problems"] == len(found.problems) == 7 < len(train)
+    places = [train.index(problem) for problem in found.problems]
+    gaps = np.diff([*places, places[0] + len(train)])
+    assert gaps.min() >= 1 and gaps.max() - gaps.min() <= 1, "evenly spread"
+    assert shards(built) == before
+    assert {problem.split for problem in open_rollouts(built, TAG, DATASET).problems} == {"validation", "test"}
+    few = build_rollouts(built, taught, DATASET, num_candidates=2, seed=1, room="train_rollouts", most=10**6)
+    assert few.metadata["problems"] == len(train)
+
+
+def test_baselines_learn_from_the_training_problems_where_they_were_sampled_for(built: Home, taught: Student) -> None:
+    assert "train" not in open_frozen(built, TAG, DATASET).rollouts
+    build_rollouts(built, taught, DATASET, num_candidates=2, seed=1, room="train_rollouts", most=7)
+    assert len(open_frozen(built, TAG, DATASET).rollouts["train"].problems) == 7
 
 
 def test_a_damaged_rollout_shard_is_named(built: Home) -> None:

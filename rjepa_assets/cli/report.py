@@ -7,7 +7,10 @@ import typer
 if TYPE_CHECKING:
     from rjepa.evaluation.results import EvaluationResult
 
-_DATASETS = ["v1.0.0-large", "gsm_symbolic-large"]
+_STUDENTS = {"v1.0.0-large": "tiny-a", "gsm_symbolic-large": "tiny-gsm"}
+"""What is reported on where nothing is named: each dataset with the bundled student that was trained for its text."""
+
+_STUDENT = "tiny-a"
 _RECIPES = ["full", "rank", "textbook"]
 
 
@@ -17,7 +20,12 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    llm: Annotated[str, typer.Option(help="Student: `rjepa llm list` names them.")] = "tiny-a",
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            help="Student: `rjepa llm list` names them [default: tiny-a, and tiny-gsm on gsm_symbolic-large]."
+        ),
+    ] = None,
     dataset: Annotated[
         list[str] | None, typer.Option(help="Dataset; repeat for more [default: v1.0.0-large and gsm_symbolic-large].")
     ] = None,
@@ -46,16 +54,17 @@ def report(
 
     home, found = open_home(), {}
     where = str(Path(sizes).expanduser().resolve()) if sizes else ""
-    for name in dict.fromkeys(dataset or _DATASETS):
-        materialise_variants(home, name, llm, recipe or _RECIPES, seeds, where)
-        found[name] = read_variants_report(home, llm, name)
+    for name in dict.fromkeys(dataset or _STUDENTS):
+        student = llm or _STUDENTS.get(name, _STUDENT)
+        materialise_variants(home, name, student, recipe or _RECIPES, seeds, where)
+        found[name] = (student, read_variants_report(home, student, name))
     if as_json:
-        print_json({"llm": llm, "reports": {name: _summary(result) for name, result in found.items()}})
+        print_json({"reports": {name: {"llm": student, **_summary(it)} for name, (student, it) in found.items()}})
         return
-    for name, result in found.items():
+    for name, (student, result) in found.items():
         typer.echo(
-            f"\n{llm} on {name}: {result.problems} test problems, K = {result.num_candidates}, accuracy in % with 95 % "
-            "intervals\n"
+            f"\n{student} on {name}: {result.problems} test problems, K = {result.num_candidates}, accuracy in % "
+            "with 95 % intervals\n"
         )
         typer.echo(render_leaderboard(result.leaderboard, ""))
         typer.echo("\nTargets (the main run's first seed):")
@@ -70,7 +79,7 @@ def report(
         for row in result.spreads:
             spread = "" if row.deviation is None else f" +- {row.deviation:.3f}"
             typer.echo(f"  {row.variant:<10} {row.figure:<24} {row.mean:.3f}{spread}  ({row.seeds} seeds)")
-        typer.echo(f"\nThe whole report: {relative(variants_report_folder(home, llm, name) / 'report.html')}")
+        typer.echo(f"\nThe whole report: {relative(variants_report_folder(home, student, name) / 'report.html')}")
 
 
 def _summary(result: "EvaluationResult") -> dict[str, Any]:

@@ -43,9 +43,9 @@ from rjepa.students.segmentation import segment_tokens
 SAMPLED: Final = 6
 LOOP_CHAINS: Final = 24
 REPEATS: Final = 3
-PACKED_ROW: Final = 128
 PACKED_BATCH: Final = {"cpu": 2048, "cuda": 32_768}
-"""Tokens a forward, as this project's way takes on such a device."""
+"""Tokens a forward, as this project's way takes on such a device. They lie in rows as long as the workload's chains are
+on average, for what attention costs grows with the row."""
 
 PROBLEMS_A_DOMAIN: Final = {"tiny_a": 40, "deep": 8}
 GPU_PROBLEMS_A_DOMAIN: Final = 200
@@ -133,12 +133,14 @@ def _measured(
     looped = work.every(max(1, len(work.texts) // LOOP_CHAINS))
     coarse = in_bfloat16(student)
     tokens, looped_tokens = _tokens(student, work), _tokens(student, looped)
+    row = round(tokens / len(work.texts))
+    rows = PACKED_BATCH[student.device.type] // row
     seconds = clock(
         {
             "own": lambda: extract_latents(student, work.statements, work.texts),
             "coarse": lambda: extract_latents(coarse, work.statements, work.texts),
             "loop": lambda: _obvious_loop(student, looped.statements, looped.texts),
-            "packed": lambda: _packed_forward(student),
+            "packed": lambda: _packed_forward(student, rows, row),
         },
         REPEATS,
     )
@@ -146,7 +148,7 @@ def _measured(
         "own": tokens / seconds["own"],
         "coarse": tokens / seconds["coarse"],
         "loop": looped_tokens / seconds["loop"],
-        "packed": 2 * PACKED_BATCH[student.device.type] / seconds["packed"],
+        "packed": 2 * rows * row / seconds["packed"],
     }
     print(f"{name}: tokens a second {rates}", file=sys.stderr, flush=True)
     return {
@@ -176,10 +178,10 @@ def _obvious_loop(student: Student, statements: list[str], texts: list[str]) -> 
 
 
 @torch.inference_mode()
-def _packed_forward(student: Student) -> None:
-    """The forward alone, over two batches of tokens without any padding, in rows of about a chain's length."""
+def _packed_forward(student: Student, rows: int, row: int) -> None:
+    """The forward alone, over two batches of tokens without any padding."""
     for _ in range(2):
-        ids = torch.randint(5, 200, (PACKED_BATCH[student.device.type] // PACKED_ROW, PACKED_ROW))
+        ids = torch.randint(5, 200, (rows, row))
         student.encoder(input_ids=ids.to(student.device), use_cache=False).last_hidden_state.cpu()
 
 

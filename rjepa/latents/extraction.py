@@ -76,7 +76,9 @@ def extract_latents(
     results: list[ChainLatents | None] = [None] * len(chains)
     started, tokens, done = time.monotonic(), 0, len(chains) - len(texts)
     for batch in _packed_batches(texts, budget) if student.shares_prefix else _padded_batches(texts, budget):
-        states = _packed_states(student, batch) if student.shares_prefix else _padded_states(student, batch)
+        # What shares nothing, and is of about one length, costs less as it is than laid end to end and collected again.
+        packs = student.shares_prefix and _shares(batch)
+        states = _packed_states(student, batch) if packs else _padded_states(student, batch)
         for text, latents in zip(batch, _pool_batch(student, states, batch), strict=True):
             results[text.index] = latents
             tokens += latents.tokens
@@ -117,6 +119,11 @@ def _packed_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:
         held += new
     if batch:
         yield batch
+
+
+def _shares(batch: list[_Text]) -> bool:
+    """Whether a chain begins with a whole problem that another one begins with."""
+    return len({text.statement for text in batch}) < len(batch)
 
 
 def _padded_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:

@@ -11,7 +11,7 @@ from rjepa.students.catalog import StudentRecord, list_records, load_record, sav
 
 def test_shipped_students_are_known_without_anything_in_the_home(tmp_path: Path) -> None:
     assert load_record(Home(tmp_path), "tiny-a").model == "bundled:tiny-a"
-    assert {"tiny-a", "tiny-b"} <= {record.llm_tag for record in list_records(Home(tmp_path))}
+    assert {"tiny-a", "tiny-b", "tiny-gsm"} <= {record.llm_tag for record in list_records(Home(tmp_path))}
 
 
 def test_an_added_student_is_found_again_as_it_was(tmp_path: Path) -> None:

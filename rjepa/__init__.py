@@ -2,6 +2,6 @@
 
 import os
 
-# How long an idle OpenMP thread spins before it sleeps; read once, when torch is loaded. At libgomp's default two threads
-# beside any other work were seven times slower than one (docs/extraction.md). This is as fast on an idle machine.
+# How long an idle OpenMP thread spins before it sleeps; read once, when torch is loaded. At libgomp's default two
+# threads beside other work were seven times slower than one (docs/extraction.md). This is as fast on an idle machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")

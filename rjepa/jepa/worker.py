@@ -1,6 +1,6 @@
 """One of several processes that train a world model together; torchrun starts them.
 
-    torchrun --standalone --nproc-per-node 2 -m rjepa.jepa.worker --llm tiny-a --dataset v1.0.0 --recipe pure
+    torchrun --standalone --nproc-per-node 2 -m rjepa.jepa.worker --llm tiny-a --dataset v1.0.0 --recipe demo
 
 The asset rjepa_checkpoint does the same with `processes: 2` in its config. On several machines, start torchrun on each
 with one shared RJEPA_HOME, then materialise rjepa_checkpoint: it finds the finished run, judges and records it. The

@@ -64,7 +64,7 @@ class Frozen:
 
 
 def open_frozen(home: Home, llm_tag: str, dataset: str) -> Frozen:
-    """Every split that has rollouts; those of train may lie in `train_rollouts`.
+    """Every split that has rollouts.
 
     Raises:
         NotFoundError: there are no rollouts.
@@ -72,9 +72,15 @@ def open_frozen(home: Home, llm_tag: str, dataset: str) -> Frozen:
     """
     rollouts = open_rollouts(home, llm_tag, dataset)
     found = {split: rollouts.split(split) for split in ("train", "validation", "test")}
-    if not found["train"].problems and has_train_rollouts(home, llm_tag, dataset):
-        found["train"] = open_rollouts(home, llm_tag, dataset, room="train_rollouts")
     return Frozen({split: part for split, part in found.items() if part.problems})
+
+
+def train_candidates(frozen: Frozen, home: Home, llm_tag: str, dataset: str) -> Rollouts | None:
+    """Candidates of training problems, which labels may be learnt from: frozen with the others, or in a room of their
+    own; None where the student answered none."""
+    if "train" in frozen.rollouts or not has_train_rollouts(home, llm_tag, dataset):
+        return frozen.rollouts.get("train")
+    return open_rollouts(home, llm_tag, dataset, room="train_rollouts")
 
 
 def energies_of(
@@ -103,18 +109,15 @@ def with_rivals(
             cure="use a dataset that has them",
         )
     parts = [frozen.rollouts[split] for split in _UNFITTED]
-    labelled = {
-        split: _labelled(part, normalizer, _LEARNT if split == "train" else None)
-        for split, part in frozen.rollouts.items()
-    }
-    seen = [labelled[split] for split in _UNFITTED]
+    train = train_candidates(frozen, home, llm_tag, dataset)
+    seen = [_labelled(part, normalizer, None) for part in parts]
     scores: dict[str, list[FloatArray]] = {}
     if (right := _right_chains(home, llm_tag, dataset)) is not None:
         scores |= score_label_free(right, [part.steps for part in seen], normalizer)
     paths = [score_paths(part.latents, normalizer) for part in parts]
     scores |= {key: [path[key] for path in paths] for key in paths[0]}
     scores["untrained"] = [_untrained(part, normalizer, *untrained) for part in parts]
-    scores |= score_supervised(labelled.get("train"), *seen)
+    scores |= score_supervised(None if train is None else _labelled(train, normalizer, _LEARNT), *seen)
     extra = {
         split: as_extra({key: values[place] for key, values in scores.items()}, len(parts[place].problems))
         for place, split in enumerate(_UNFITTED)

@@ -10,7 +10,7 @@ import pytest
 
 from rjepa.chains import parse_chain, segment_spans
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
-from rjepa.evaluation.frozen import open_frozen
+from rjepa.evaluation.frozen import open_frozen, train_candidates
 from rjepa.home import Home
 from rjepa.latents.rollouts import build_rollouts, judged_candidate, open_rollouts
 from rjepa.latents.shards import first_error_segment
@@ -143,9 +143,11 @@ def test_training_problems_are_sampled_for_in_a_room_of_their_own(built: Home, t
 
 
 def test_baselines_learn_from_the_training_problems_where_they_were_sampled_for(built: Home, taught: Student) -> None:
-    assert "train" not in open_frozen(built, TAG, DATASET).rollouts
+    frozen = open_frozen(built, TAG, DATASET)
+    assert train_candidates(frozen, built, TAG, DATASET) is None
     build_rollouts(built, taught, DATASET, num_candidates=2, seed=1, room="train_rollouts", most=7)
-    assert len(open_frozen(built, TAG, DATASET).rollouts["train"].problems) == 7
+    found = train_candidates(frozen, built, TAG, DATASET)
+    assert found is not None and {problem.split for problem in found.problems} == {"train"}
 
 
 def test_a_damaged_rollout_shard_is_named(built: Home) -> None:

@@ -78,6 +78,8 @@ class Target:
     """Runs of configs/rjepa/ to compare as variants, the main one first."""
     seeds: int = 3
     """Of each variant."""
+    train_problems: int = TrainRolloutConfig().most
+    """Training problems that the student answers, where labels are learnt from its answers."""
     sizes: str = ""
     """File with runs at several sizes of training data, for the variants' report."""
 
@@ -194,6 +196,8 @@ class Pipeline:
         config: dict[str, Any] = {}
         if name == "release":
             config["dataset"] = self._target.dataset
+        if name == TRAIN_ROLLOUTS:
+            config["most"] = self._target.train_problems
         if name == "rjepa_checkpoint":
             config["recipe"] = self._target.recipe
         if name == "rjepa_variants":

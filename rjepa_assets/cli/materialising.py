@@ -68,7 +68,13 @@ def materialise_dataset(home: Home, dataset: str) -> None:
 
 
 def materialise_variants(
-    home: Home, dataset: str, llm_tag: str, recipes: Collection[str], seeds: int, sizes: str = ""
+    home: Home,
+    dataset: str,
+    llm_tag: str,
+    recipes: Collection[str],
+    seeds: int,
+    train_problems: int,
+    sizes: str = "",
 ) -> None:
     """Bring several R-JEPAs of a pair and the report that compares them up to date. Nothing is released.
 
@@ -89,7 +95,15 @@ def materialise_variants(
 
     from rjepa_assets.pipeline import TRAIN_ROLLOUTS, VARIANTS, Target
 
-    target = Target(dataset, llm_tag, release=False, recipes=tuple(recipes), seeds=seeds, sizes=sizes)
+    target = Target(
+        dataset,
+        llm_tag,
+        release=False,
+        recipes=tuple(recipes),
+        seeds=seeds,
+        train_problems=train_problems,
+        sizes=sizes,
+    )
     _bring_up(home, target, only=(*_DATASET_ASSETS, *_SAMPLED_ASSETS, TRAIN_ROLLOUTS, *VARIANTS))
 
 

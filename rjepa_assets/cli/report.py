@@ -36,6 +36,9 @@ def report(
         ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Training runs of each recipe (textbook: one).")] = 3,
+    train_problems: Annotated[
+        int, typer.Option(min=1, help="Training problems whose answers `rank` and the supervised baselines learn from.")
+    ] = 2500,
     sizes: Annotated[str, typer.Option(help="File with runs at several sizes of training data, for a curve.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -56,7 +59,7 @@ def report(
     where = str(Path(sizes).expanduser().resolve()) if sizes else ""
     for name in dict.fromkeys(dataset or _STUDENTS):
         student = llm or _STUDENTS.get(name, _STUDENT)
-        materialise_variants(home, name, student, recipe or _RECIPES, seeds, where)
+        materialise_variants(home, name, student, recipe or _RECIPES, seeds, train_problems, where)
         found[name] = (student, read_variants_report(home, student, name))
     if as_json:
         print_json({"reports": {name: {"llm": student, **_summary(it)} for name, (student, it) in found.items()}})

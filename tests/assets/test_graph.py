@@ -4,10 +4,12 @@ from pathlib import Path
 
 import dagster as dg
 
+from rjepa.home import Home
 from rjepa_assets.definitions import build_defs, defs
 from rjepa_assets.defs.partitions import DATASET, LLM, pair_key, split_pair
 from rjepa_assets.defs.resources import HomeResource
 from rjepa_assets.outputs import output_of
+from rjepa_assets.pipeline import Pipeline, Target
 
 _ADD = dg.AddDynamicPartitionsRequest
 
@@ -51,9 +53,17 @@ def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     assert upstream(graph, "variants_report") == {"rollouts", "train_rollouts", "rjepa_variants"}
 
 
-def test_every_asset_names_the_file_it_leaves(tmp_path: Path) -> None:
-    from rjepa.home import Home
+def test_only_recipes_that_learn_from_wrong_chains_have_the_student_answer_training_problems(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        names = {
+            recipe: Pipeline(build_defs(), instance, Home(tmp_path), Target("v1.0.0", "tiny-a", recipe)).names
+            for recipe in ("demo", "rank")
+        }
+    assert set(names["rank"]) - set(names["demo"]) == {"train_rollouts"}
+    assert names["rank"].index("train_rollouts") < names["rank"].index("rjepa_checkpoint")
 
+
+def test_every_asset_names_the_file_it_leaves(tmp_path: Path) -> None:
     paths = {output_of(Home(tmp_path), name, "v1.0.0", "tiny-a") for name in (*PIPELINE, *BESIDE)}
     assert len(paths) == len(PIPELINE) + len(BESIDE)
 

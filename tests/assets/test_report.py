@@ -10,6 +10,7 @@ from rjepa.errors import InvalidInputError
 from rjepa.evaluation.variants import list_variants, read_variants_report, variants_report_folder
 from rjepa.home import Home
 from rjepa.jepa.config import load_jepa_config
+from rjepa.latents.rollouts import open_rollouts
 from rjepa.releases.pointer import require_current
 from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.resources import HomeResource
@@ -19,7 +20,7 @@ from rjepa_assets.pipeline import Pipeline, Target
 from .running import rjepa
 
 PAIR = ("tiny-a", "smoke")
-REPORT = ("report", "--dataset", "smoke", "--recipe", "smoke", "--seeds", "2")
+REPORT = ("report", "--dataset", "smoke", "--recipe", "smoke", "--seeds", "2", "--train-problems", "40")
 
 
 def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(demo_copy: Home) -> None:
@@ -29,9 +30,12 @@ def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(
     made = ["train_rollouts", "rjepa_variants", "variants_report"]
     assert [asset for asset, fate in ran.fates.items() if fate == "done"] == made
     found = json.loads(ran.stdout)["reports"]["smoke"]
+    assert found["llm"] == "tiny-a"
     assert [(run["variant"], run["seed"]) for run in found["seeds"]] == [("smoke", 0), ("smoke", 1)]
     methods = {row["method"] for row in found["leaderboard"]}
     assert {"rjepa", "probe_logprob", "gated_vote", "text", "mahalanobis", "untrained", "logprob_sum_vote"} <= methods
+    answered = open_rollouts(demo_copy, *PAIR, room="train_rollouts").problems
+    assert len(answered) == 40 and {problem.split for problem in answered} == {"train"}
     result = read_variants_report(demo_copy, *PAIR)
     assert result.variant == "smoke" and {row.seeds for row in result.spreads if row.figure == "accuracy"} == {2}
     assert (variants_report_folder(demo_copy, *PAIR) / "report.html").exists()

@@ -28,6 +28,10 @@ _TOKENS_A_BATCH = 32_768
 """On every other device, which a batch of the size above would leave idle."""
 
 
+_PADDED = 1.1
+"""Tokens with padding over tokens without, up to which a batch that shares nothing is padded rather than packed."""
+
+
 @dataclass(frozen=True)
 class ChainLatents:
     """One encoded chain.
@@ -76,8 +80,7 @@ def extract_latents(
     results: list[ChainLatents | None] = [None] * len(chains)
     started, tokens, done = time.monotonic(), 0, len(chains) - len(texts)
     for batch in _packed_batches(texts, budget) if student.shares_prefix else _padded_batches(texts, budget):
-        # What shares nothing, and is of about one length, costs less as it is than laid end to end and collected again.
-        packs = student.shares_prefix and _shares(batch)
+        packs = student.shares_prefix and _gains_by_packing(batch)
         states = _packed_states(student, batch) if packs else _padded_states(student, batch)
         for text, latents in zip(batch, _pool_batch(student, states, batch), strict=True):
             results[text.index] = latents
@@ -121,9 +124,11 @@ def _packed_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:
         yield batch
 
 
-def _shares(batch: list[_Text]) -> bool:
-    """Whether a chain begins with a whole problem that another one begins with."""
-    return len({text.statement for text in batch}) < len(batch)
+def _gains_by_packing(batch: list[_Text]) -> bool:
+    """Whether chains share a problem, or padding would cost much. What shares nothing and is of about one length costs
+    less as it is than laid end to end and collected again."""
+    tokens, longest = sum(len(text.ids) for text in batch), max(len(text.ids) for text in batch)
+    return len({text.statement for text in batch}) < len(batch) or longest * len(batch) > _PADDED * tokens
 
 
 def _padded_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:

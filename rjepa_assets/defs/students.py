@@ -78,8 +78,7 @@ class TrainRolloutConfig(RolloutConfig):
 def train_rollouts(
     context: dg.AssetExecutionContext, config: TrainRolloutConfig, home: HomeResource, progress: ProgressResource
 ) -> dg.MaterializeResult:
-    """K chains for some training problems, judged: the student's own wrong steps, which `rank` and the supervised
-    baselines learn from. Made where someone asks for it."""
+    """The same for some training problems, made on request: what `rank` and supervised baselines learn labels from."""
     dataset, llm_tag = split_pair(context.partition_key)
     task = PairTask(
         "train_rollouts", llm_tag, dataset, num_candidates=config.num_candidates, seed=config.seed, most=config.most

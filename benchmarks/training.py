@@ -1,7 +1,7 @@
 """Training R-JEPA: samples a second, and what share of the time the same matrix products alone would take.
 
 `python -m benchmarks.training`. The recipes `demo` (pure) and `rank` at their own size, on synthetic latents of the
-bundled students' width. Every matrix product of some updates, forward and backward, is written down with its shapes and
+bundled students' width. Every matrix product of some updates, forward and backward, is written down with its shapes,
 strides and dtype (bfloat16 where the CPU multiplies it natively), and then done again on its own. CPU seconds on one
 thread, so that only ratios matter.
 """

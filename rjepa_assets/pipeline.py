@@ -152,7 +152,7 @@ class Pipeline:
             return False
         tags = made.asset_materialization.tags or {}
         for parent in self._graph.get(key).parent_keys:
-            if parent.to_user_string() == TRAIN_ROLLOUTS and parent not in self._order:
+            if parent not in self._order:  # of recipes that need it, and this target's does not
                 continue
             if tags.get(_INPUT_VERSION + parent.to_user_string()) != self._version_as_input(parent, key):
                 return False

@@ -19,7 +19,7 @@ from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.latents.normalizer import Normalizer
-from rjepa.latents.rollouts import Rollouts, has_train_rollouts, open_rollouts
+from rjepa.latents.rollouts import Rollouts, find_train_rollouts, open_rollouts
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.shards import open_latents
 from rjepa.progress import Progress, silent
@@ -78,9 +78,7 @@ def open_frozen(home: Home, llm_tag: str, dataset: str) -> Frozen:
 def train_candidates(frozen: Frozen, home: Home, llm_tag: str, dataset: str) -> Rollouts | None:
     """Candidates of training problems, which labels may be learnt from: frozen with the others, or in a room of their
     own; None where the student answered none."""
-    if "train" in frozen.rollouts or not has_train_rollouts(home, llm_tag, dataset):
-        return frozen.rollouts.get("train")
-    return open_rollouts(home, llm_tag, dataset, room="train_rollouts")
+    return frozen.rollouts.get("train") or find_train_rollouts(home, llm_tag, dataset)
 
 
 def energies_of(
@@ -110,7 +108,7 @@ def with_rivals(
         )
     parts = [frozen.rollouts[split] for split in _UNFITTED]
     train = train_candidates(frozen, home, llm_tag, dataset)
-    seen = [_labelled(part, normalizer, None) for part in parts]
+    seen = [_labelled(part, normalizer) for part in parts]
     scores: dict[str, list[FloatArray]] = {}
     if (right := _right_chains(home, llm_tag, dataset)) is not None:
         scores |= score_label_free(right, [part.steps for part in seen], normalizer)
@@ -125,7 +123,7 @@ def with_rivals(
     return Frozen(frozen.rollouts, extra)
 
 
-def _labelled(rollouts: Rollouts, normalizer: Normalizer, most: int | None) -> Labelled:
+def _labelled(rollouts: Rollouts, normalizer: Normalizer, most: int | None = None) -> Labelled:
     """Candidates of every problem, or of the first `most`."""
     problems, each = rollouts.problems[:most], rollouts.num_candidates
     latents = rollouts.latents

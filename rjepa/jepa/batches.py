@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rjepa.errors import InvalidInputError
 from rjepa.jepa.config import JepaConfig
@@ -70,7 +71,7 @@ class Batch:
             one, two = getattr(self, name), getattr(other, name)
             if one.ndim > 1:
                 most = max(one.shape[1], two.shape[1])
-                one, two = (_lengthened(part, most) for part in (one, two))
+                one, two = (F.pad(part, (0, 0) * (part.ndim - 2) + (0, most - part.shape[1])) for part in (one, two))
             parts[name] = torch.cat([one, two])
         return Batch(**parts)
 
@@ -80,12 +81,6 @@ class Batch:
 
     def _tensors(self) -> list[str]:
         return [name for name in self.__dataclass_fields__ if name != "layout"]
-
-
-def _lengthened(part: Tensor, length: int) -> Tensor:
-    """Padding (0, False) after what a batch holds [B, S, ...]."""
-    padding = part.new_zeros(len(part), length - part.shape[1], *part.shape[2:])
-    return torch.cat([part, padding], dim=1)
 
 
 def latent_columns(config: JepaConfig, width: int) -> np.ndarray | None:
@@ -141,6 +136,10 @@ class Assembler:
     def right_chains(self) -> np.ndarray:
         """int64: indices of the right chains that have a step at all."""
         return np.flatnonzero((self._set.lengths >= 2) & (self._set.first_error < 0))
+
+    def wrong_chains(self) -> np.ndarray:
+        """int64: indices of the wrong chains that have a step at all."""
+        return np.flatnonzero((self._set.lengths >= 2) & (self._set.first_error >= 0))
 
     def gather(self, indices: np.ndarray) -> Batch:
         """The chains at `indices` (int64 [B]), padded to the longest of them."""

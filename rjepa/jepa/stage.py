@@ -26,7 +26,7 @@ from rjepa.jepa.model import RJepa
 from rjepa.jepa.tracking import Tracking
 from rjepa.jepa.trainer import TrainReport, train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer, load_normalizer, save_normalizer
-from rjepa.latents.rollouts import has_train_rollouts, open_rollouts
+from rjepa.latents.rollouts import find_train_rollouts
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.shards import open_latents
 from rjepa.latents.store import MANIFEST
@@ -165,9 +165,8 @@ def train_together(
 def _sampled(config: JepaConfig, home: Home, llm_tag: str, dataset: str) -> LatentSet | None:
     """The student's own chains for training problems, for a config that learns from wrong ones; None if there are
     none, and the dataset's own wrong chains have to do."""
-    if not config.loss.uses_negatives or not has_train_rollouts(home, llm_tag, dataset):
-        return None
-    return open_rollouts(home, llm_tag, dataset, room="train_rollouts", verify=False).latents
+    found = find_train_rollouts(home, llm_tag, dataset) if config.loss.uses_negatives else None
+    return None if found is None else found.latents
 
 
 def variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> Path:

@@ -59,20 +59,27 @@ class TrainReport:
 
 
 @dataclass(frozen=True)
-class _Sampled:
+class _SampledWrong:
     """Wrong chains that the student sampled itself, as negatives beside those of the training set."""
 
     data: Assembler
-    wrong: np.ndarray
-    """int64, their indices"""
+    chains: np.ndarray
+    """int64, their indices: at least one"""
 
     @classmethod
-    def of(cls, latents: LatentSet, normalizer: Normalizer, config: JepaConfig, names: tuple[str, ...]) -> "_Sampled":
-        wrong = np.flatnonzero((latents.lengths >= 2) & (latents.first_error >= 0))
-        return cls(Assembler(latents, normalizer, config, names), wrong)
+    def find(
+        cls, sampled: LatentSet | None, normalizer: Normalizer, config: JepaConfig, names: tuple[str, ...]
+    ) -> "_SampledWrong | None":
+        """None where the config uses no negatives, or the student wrote no wrong chain."""
+        if sampled is None or not config.loss.uses_negatives:
+            return None
+        data = Assembler(sampled, normalizer, config, names)
+        chains = data.wrong_chains()
+        return cls(data, chains) if len(chains) else None
 
     def draw(self, amount: int, generator: torch.Generator) -> Batch:
-        return self.data.gather(self.wrong[torch.randint(len(self.wrong), (amount,), generator=generator).numpy()])
+        """So many of them at random, as a batch."""
+        return self.data.gather(self.chains[torch.randint(len(self.chains), (amount,), generator=generator).numpy()])
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class _Run:
     data: Assembler
     held_out: Assembler
     sampler: Sampler
-    sampled: _Sampled | None
+    sampled_wrong: _SampledWrong | None
     folder: Path
     processes: Processes
 
@@ -119,13 +126,10 @@ def train(
     data = Assembler(train, normalizer, config, names)
     held_out = Assembler(validation, normalizer, config, names)
     sampler = Sampler(train, data.problems, config.optim.batch_size, config.seed)
-    own = None
-    if sampled is not None and config.loss.uses_negatives:
-        own = _Sampled.of(sampled, normalizer, config, names)
-        own = own if len(own.wrong) else None
-    _check_data(config, sampler, own)
+    sampled_wrong = _SampledWrong.find(sampled, normalizer, config, names)
+    _check_data(config, sampler, sampled_wrong)
     config = config.model_copy(update={"optim": config.optim.for_chains(len(sampler.right))})
-    fingerprint = fingerprint_of(config, train, validation, normalizer, sampled if own else None)
+    fingerprint = fingerprint_of(config, train, validation, normalizer, sampled if sampled_wrong else None)
     finished = _finished_report(folder, fingerprint)
     processes.check_equal(fingerprint, finished.updates if finished else -1)
     if finished is not None:
@@ -141,7 +145,7 @@ def train(
     state = load_training(folder, fingerprint, model, optimizers, generator)
     state = state or TrainingState(fingerprint, 0, 0.0, [], [], [])
     processes.check_equal(fingerprint, state.update)
-    run = _Run(model, optimizers, generator, data, held_out, sampler, own, folder, processes)
+    run = _Run(model, optimizers, generator, data, held_out, sampler, sampled_wrong, folder, processes)
     tracker = (tracking or Tracking()).start(folder, fingerprint, config, enabled=processes.first)
     with tracker:
         with processes.sharing(model):
@@ -156,7 +160,7 @@ def train(
             seconds=state.seconds,
             parameters=model.parameters_trained,
             chains=len(sampler.right),
-            wrong_chains=_wrong_chains(config, sampler, own),
+            wrong_chains=_wrong_chains(config, sampler, sampled_wrong),
             curve=state.curve,
             validation=state.validation,
             unmoved=unmoved_parameters(model),
@@ -214,10 +218,10 @@ def _draw(run: _Run, update: int) -> tuple[Batch, Batch | None, torch.Tensor]:
     if not config.loss.uses_negatives:
         return run.data.gather(chains), None, torch.empty(0, dtype=torch.int64)
     amount = config.optim.negatives
-    owners, wrong = run.sampler.negatives(chains, amount if run.sampled is None else amount // 2, run.generator)
+    owners, wrong = run.sampler.negatives(chains, amount // 2 if run.sampled_wrong else amount, run.generator)
     negatives = run.data.gather(wrong) if len(wrong) else None
-    if run.sampled is not None:
-        own = run.sampled.draw(amount - len(wrong), run.generator)
+    if run.sampled_wrong is not None:
+        own = run.sampled_wrong.draw(amount - len(wrong), run.generator)
         negatives = own if negatives is None else negatives.joined(own)
     return run.data.gather(chains), negatives, torch.from_numpy(owners)
 
@@ -239,19 +243,19 @@ def _means(window: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([entry[name] for entry in window if name in entry])) for name in names}
 
 
-def _wrong_chains(config: JepaConfig, sampler: Sampler, own: _Sampled | None) -> int:
+def _wrong_chains(config: JepaConfig, sampler: Sampler, sampled_wrong: _SampledWrong | None) -> int:
     if not config.loss.uses_negatives:
         return 0
-    return len(sampler.wrong) + (0 if own is None else len(own.wrong))
+    return len(sampler.wrong) + (len(sampled_wrong.chains) if sampled_wrong else 0)
 
 
-def _check_data(config: JepaConfig, sampler: Sampler, own: _Sampled | None) -> None:
+def _check_data(config: JepaConfig, sampler: Sampler, sampled_wrong: _SampledWrong | None) -> None:
     if len(sampler.right) < 2:
         raise InvalidInputError(
             f"{len(sampler.right)} right chains with a step to train on, expected at least 2",
             cure="use a dataset whose train split has validated chains",
         )
-    if config.loss.uses_negatives and sampler.paired == 0 and own is None:
+    if config.loss.uses_negatives and sampler.paired == 0 and sampled_wrong is None:
         raise InvalidInputError(
             f"config {config.name!r} uses wrong chains as negatives, and neither does a right chain have one of its "
             "problem, nor did the student write one",

@@ -220,9 +220,11 @@ def open_rollouts(
     )
 
 
-def has_train_rollouts(home: Home, llm_tag: str, dataset: str) -> bool:
-    """Whether the student's chains for training problems are there."""
-    return (home.train_rollouts(llm_tag, dataset) / MANIFEST).exists()
+def find_train_rollouts(home: Home, llm_tag: str, dataset: str) -> Rollouts | None:
+    """The student's chains for training problems; None where it has answered none (errors as `open_rollouts`)."""
+    if not (home.train_rollouts(llm_tag, dataset) / MANIFEST).exists():
+        return None
+    return open_rollouts(home, llm_tag, dataset, room="train_rollouts")
 
 
 def _spread(problems: list[Problem], most: int | None) -> list[Problem]:

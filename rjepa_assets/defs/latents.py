@@ -3,21 +3,17 @@
 import dagster as dg
 
 from rjepa.latents.worker import PairTask
-from rjepa_assets.defs.chains import dataset_release
 from rjepa_assets.defs.lake import LakeResource
-from rjepa_assets.defs.partitions import PAIRS, SAME_DATASET, SAME_LLM, split_pair
+from rjepa_assets.defs.partitions import PAIRS, split_pair
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import GPU_POOL, WHEN_MISSING, partitioned_check, running
-from rjepa_assets.defs.students import student
+from rjepa_assets.defs.students import OF_A_STUDENT_ON_A_DATASET
 from rjepa_assets.environments import make_pair
 
 
 @dg.asset(
     partitions_def=PAIRS,
-    deps=[
-        dg.AssetDep(dataset_release, partition_mapping=SAME_DATASET),
-        dg.AssetDep(student, partition_mapping=SAME_LLM),
-    ],
+    deps=OF_A_STUDENT_ON_A_DATASET,
     group_name="latents",
     owners=["team:students"],
     kinds={"pytorch", "safetensors", "parquet"},

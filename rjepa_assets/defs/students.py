@@ -1,5 +1,7 @@
 """The LLM under study, and what it answers: resolved weights, and the frozen candidates sampled from them."""
 
+from typing import Final
+
 import dagster as dg
 from pydantic import Field
 
@@ -36,12 +38,16 @@ def student(
         return materialized(resolve_and_record(home.open(), context.partition_key, report_progress))
 
 
+OF_A_STUDENT_ON_A_DATASET: Final = (
+    dg.AssetDep(dataset_release, partition_mapping=SAME_DATASET),
+    dg.AssetDep(student, partition_mapping=SAME_LLM),
+)
+"""What a student makes of a released dataset depends on both."""
+
+
 @dg.asset(
     partitions_def=PAIRS,
-    deps=[
-        dg.AssetDep(dataset_release, partition_mapping=SAME_DATASET),
-        dg.AssetDep(student, partition_mapping=SAME_LLM),
-    ],
+    deps=OF_A_STUDENT_ON_A_DATASET,
     group_name="students",
     owners=["team:students"],
     kinds={"pytorch", "parquet", "safetensors"},
@@ -59,17 +65,14 @@ def rollouts(
 
 
 class TrainRolloutConfig(RolloutConfig):
-    """The same, and for how many problems."""
+    """How many chains a problem, from which seed, and for how many problems."""
 
     most: int = Field(2500, ge=1, description="training problems, evenly spread; of a smaller dataset all")
 
 
 @dg.asset(
     partitions_def=PAIRS,
-    deps=[
-        dg.AssetDep(dataset_release, partition_mapping=SAME_DATASET),
-        dg.AssetDep(student, partition_mapping=SAME_LLM),
-    ],
+    deps=OF_A_STUDENT_ON_A_DATASET,
     group_name="students",
     owners=["team:students"],
     kinds={"pytorch", "parquet", "safetensors"},
@@ -78,7 +81,7 @@ class TrainRolloutConfig(RolloutConfig):
 def train_rollouts(
     context: dg.AssetExecutionContext, config: TrainRolloutConfig, home: HomeResource, progress: ProgressResource
 ) -> dg.MaterializeResult:
-    """The same for some training problems, made on request: what `rank` and supervised baselines learn labels from."""
+    """K judged chains for each of some training problems: what `rank` and the supervised baselines learn from."""
     dataset, llm_tag = split_pair(context.partition_key)
     task = PairTask(
         "train_rollouts", llm_tag, dataset, num_candidates=config.num_candidates, seed=config.seed, most=config.most

@@ -67,7 +67,8 @@ def test_a_students_own_wrong_chains_are_negatives_and_a_resumed_run_draws_the_s
     config = tiny_config(loss=RANK)
     whole = run(tmp_path / "whole", config, sampled=SAMPLED)
     assert whole.wrong_chains == 100 + 30
-    assert whole.fingerprint != run(tmp_path / "without", config).fingerprint
+    without = run(tmp_path / "without", config)
+    assert whole.fingerprint != without.fingerprint and whole.data_version != without.data_version
     with pytest.raises(Stop):
         run(tmp_path / "cut", config, stop_at=7, sampled=SAMPLED)
     assert run(tmp_path / "cut", config, sampled=SAMPLED).data_version == whole.data_version

@@ -138,8 +138,8 @@ def test_training_problems_are_sampled_for_in_a_room_of_their_own(built: Home, t
     assert gaps.min() >= 1 and gaps.max() - gaps.min() <= 1, "evenly spread"
     assert shards(built) == before
     assert {problem.split for problem in open_rollouts(built, TAG, DATASET).problems} == {"validation", "test"}
-    few = build_rollouts(built, taught, DATASET, num_candidates=2, seed=1, room="train_rollouts", most=10**6)
-    assert few.metadata["problems"] == len(train)
+    everything = build_rollouts(built, taught, DATASET, num_candidates=2, seed=1, room="train_rollouts", most=10**6)
+    assert everything.metadata["problems"] == len(train)
 
 
 def test_baselines_learn_from_the_training_problems_where_they_were_sampled_for(built: Home, taught: Student) -> None:

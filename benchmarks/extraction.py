@@ -174,7 +174,7 @@ def _obvious_loop(student: Student, statements: list[str], texts: list[str]) -> 
         ids, boundaries = segment_tokens(student.tokenizer, prompt, text)
         output = student.model(input_ids=torch.tensor([ids]).to(student.device), output_hidden_states=True)
         states = output.hidden_states[student.depth][0]
-        to_float16(pool_segments(states, boundaries, student.pieces.has_content[ids], student.record.poolings))
+        to_float16(pool_segments(states, boundaries, student.pieces.marks[ids], student.record.poolings))
 
 
 @torch.inference_mode()

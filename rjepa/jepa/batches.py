@@ -92,9 +92,9 @@ def latent_columns(config: JepaConfig, width: int) -> np.ndarray | None:
     if width % len(config.poolings):
         raise InvalidInputError(
             f"latents of width {width} cannot hold the {len(config.poolings)} poolings {', '.join(config.poolings)}",
-            cure="set `poolings` in the run's config to those of the student's record",
+            cure="train on latents of the student's record as it is now: materialise latents again",
         )
-    if config.use == config.poolings:
+    if config.use is None or config.use == config.poolings:
         return None
     block = width // len(config.poolings)
     return np.concatenate([np.arange(block) + config.poolings.index(name) * block for name in config.use])

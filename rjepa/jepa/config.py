@@ -8,6 +8,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rjepa.configs import CONFIGS, load_config
+from rjepa.errors import InvalidInputError
+from rjepa.students.catalog import Pooling
 
 Energy = Literal["raw", "latent", "rank"]
 """Where an energy is read: error of the raw-latent head, error in the EMA target's space, or -log P(step is right)."""
@@ -103,12 +105,13 @@ class OptimConfig(_Part):
 
 
 class JepaConfig(_Part):
-    """A whole run. `poolings` says what the latents hold, in order; `use` which of these the model reads."""
+    """A whole run. `poolings` says what the latents hold, in order, and is the student's to say (`reading`); `use` which
+    of these the model reads, None for all."""
 
     name: str = Field(min_length=1)
     seed: int = 0
-    poolings: tuple[str, ...] = ("mean", "last", "end")
-    use: tuple[str, ...] = ("mean", "last", "end")
+    poolings: tuple[Pooling, ...] = ("mean", "last", "end")
+    use: tuple[Pooling, ...] | None = None
     energy: Energy = "raw"
     encoder: EncoderConfig = EncoderConfig()
     predictor: PredictorConfig = PredictorConfig()
@@ -123,8 +126,8 @@ class JepaConfig(_Part):
                 raise ValueError(f"width {part.width} must be even and a multiple of heads {part.heads}")
         if self.predictor.width >= self.encoder.width:
             raise ValueError(f"predictor.width {self.predictor.width} must be below encoder.width {self.encoder.width}")
-        if not self.use or not set(self.use) <= set(self.poolings) or len(set(self.poolings)) < len(self.poolings):
-            raise ValueError(f"use {self.use} must name some of poolings {self.poolings}, each once")
+        if self.use is not None and (not self.use or len(set(self.use)) < len(self.use)):
+            raise ValueError("use must name one or more poolings, each once")
         if sum(self.masks.weights()) <= 0 or self.masks.hidden_low > self.masks.hidden_high:
             raise ValueError("masks need a positive weight and hidden_low <= hidden_high")
         if not self.encoder.causal and self.masks.causal > 0:
@@ -136,6 +139,19 @@ class JepaConfig(_Part):
         if getattr(self.loss, self.energy) == 0:
             raise ValueError(f"energy {self.energy!r} needs loss.{self.energy} above 0")
         return self
+
+    def reading(self, poolings: tuple[Pooling, ...]) -> Self:
+        """This run over latents of these poolings, in their order.
+
+        Raises:
+            InvalidInputError: `use` names one that they do not hold.
+        """
+        if missing := sorted(set(self.use or ()) - set(poolings)):
+            raise InvalidInputError(
+                f"run {self.name!r} reads the pooling {', '.join(missing)}, the student's latents hold {', '.join(poolings)}",
+                cure="add the student under another tag with this --pooling too, or change `use` in the run's config",
+            )
+        return self.model_copy(update={"poolings": poolings})
 
 
 def load_jepa_config(name: str) -> JepaConfig:

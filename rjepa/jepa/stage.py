@@ -32,6 +32,7 @@ from rjepa.latents.shards import open_latents
 from rjepa.latents.store import MANIFEST
 from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
+from rjepa.students.catalog import load_record
 
 DIAGNOSTICS_FILE: Final = "diagnostics.json"
 _FITTED_CHAINS: Final = 50_000
@@ -106,7 +107,7 @@ def train_pair(
         processes: how many train together on this machine.
         environment: variables that may ask for W&B (`rjepa.jepa.tracking`).
     """
-    config, folder = _config(recipe, seed), _folder(home, llm_tag, dataset, recipe, seed)
+    config, folder = _config(home, llm_tag, recipe, seed), _folder(home, llm_tag, dataset, recipe, seed)
     if processes > 1:
         train_with_processes(home, llm_tag, dataset, recipe, seed, processes, progress)
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
@@ -148,8 +149,9 @@ def train_together(
     """The training of `train_pair`, by one of several processes: only the first one
     checks hashes, writes and reports. Nothing is diagnosed."""
     latents = open_latents(home, llm_tag, dataset, verify=processes.first)
+    config = _config(home, llm_tag, recipe, seed)
     return train(
-        _config(recipe, seed),
+        config,
         latents.split("train"),
         latents.split("validation"),
         load_normalizer(normalizer_file(home, llm_tag, dataset)),
@@ -158,7 +160,7 @@ def train_together(
         device,
         processes,
         _tracking(environment, home, llm_tag, dataset),
-        _sampled(_config(recipe, seed), home, llm_tag, dataset),
+        _sampled(config, home, llm_tag, dataset),
     )
 
 
@@ -211,8 +213,8 @@ def _diagnose_once(
     return found
 
 
-def _config(recipe: str, seed: int | None) -> JepaConfig:
-    config = load_jepa_config(recipe)
+def _config(home: Home, llm_tag: str, recipe: str, seed: int | None) -> JepaConfig:
+    config = load_jepa_config(recipe).reading(load_record(home, llm_tag).poolings)
     return config if seed is None else config.model_copy(update={"seed": seed})
 
 

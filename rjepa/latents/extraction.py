@@ -18,7 +18,7 @@ from rjepa.students.loading import Student
 from rjepa.students.packing import pack, shared_length
 from rjepa.students.pooling import pool_segments, to_float16
 from rjepa.students.prompts import encode_prompts, render_prompt
-from rjepa.students.segmentation import segment_many, sentence_ids
+from rjepa.students.segmentation import TokenMarks, segment_many, sentence_ids
 
 _TOKENS_A_BATCH_CPU = 2048
 """Tokens read in one forward. Larger batches leave the cache (8192: 0.8 times as fast with tiny-a), smaller ones cost
@@ -169,8 +169,8 @@ def _pool_batch(student: Student, states: torch.Tensor, batch: list[_Text]) -> l
     """Segments of every chain, and the sentences of every problem once, from the states of all chains end to end."""
     lengths = [len(text.ids) for text in batch]
     firsts = (np.cumsum(lengths) - lengths).tolist()
-    content = student.pieces.has_content[np.concatenate([text.ids for text in batch])]
-    segments = _pool(student, states, content, lengths, [text.boundaries[:-1] for text in batch])
+    marks = student.pieces.marks[np.concatenate([text.ids for text in batch])]
+    segments = _pool(student, states, marks, lengths, [text.boundaries[:-1] for text in batch])
     prompts = {text.statement: (first, int(text.boundaries[1])) for first, text in zip(firsts, batch, strict=True)}
     tokens = np.concatenate([first + np.arange(size) for first, size in prompts.values()])
     ids = {text.statement: text.ids[: text.boundaries[1]] for text in batch}
@@ -178,7 +178,7 @@ def _pool_batch(student: Student, states: torch.Tensor, batch: list[_Text]) -> l
     pooled = _pool(
         student,
         states[torch.from_numpy(tokens).to(states.device)],
-        content[tokens],
+        marks[tokens],
         [size for _, size in prompts.values()],
         starts,
     )
@@ -192,7 +192,7 @@ def _pool_batch(student: Student, states: torch.Tensor, batch: list[_Text]) -> l
 def _pool(
     student: Student,
     flat: torch.Tensor,
-    content: npt.NDArray[np.bool_],
+    marks: TokenMarks,
     lengths: list[int],
     starts: list[npt.NDArray[np.int64]],
 ) -> list[npt.NDArray[np.float16]]:
@@ -200,5 +200,5 @@ def _pool(
     firsts = np.cumsum(lengths) - lengths
     absolute = [part + first for part, first in zip(starts, firsts, strict=True)]
     boundaries = np.concatenate([*absolute, [sum(lengths)]]).astype(np.int64)
-    pooled = to_float16(pool_segments(flat, boundaries, content, student.record.poolings))
+    pooled = to_float16(pool_segments(flat, boundaries, marks, student.record.poolings))
     return np.split(pooled, np.cumsum([len(part) for part in starts])[:-1])

@@ -17,7 +17,7 @@ from rjepa.files import write_text
 from rjepa.home import Home, check_tag
 from rjepa.students.prompts import PromptFormat
 
-Pooling = Literal["mean", "last", "end"]
+Pooling = Literal["mean", "last", "end", "number"]
 DType = Literal["float32", "bfloat16", "float16"]
 Quantisation = Literal["none", "awq", "gptq", "bnb8", "bnb4", "gguf"]
 """awq, gptq and gguf are how weights are stored; bnb8 and bnb4 are made by bitsandbytes while loading."""
@@ -27,7 +27,7 @@ SHIPPED = CONFIGS / "students"
 
 def _distinct(poolings: tuple[Pooling, ...]) -> tuple[Pooling, ...]:
     if not poolings or len(set(poolings)) != len(poolings):
-        raise ValueError("poolings must name at least one of mean, last, end, each once")
+        raise ValueError("poolings must name at least one of mean, last, end, number, each once")
     return poolings
 
 

@@ -11,33 +11,38 @@ import torch
 from torch import Tensor
 
 from rjepa.students.catalog import Pooling
+from rjepa.students.segmentation import Bools, Int64, TokenMarks
 
 FLOAT16_LIMIT = 65504.0
 """Largest float16: the massive activations of some LLMs exceed it and must not become infinite in a shard."""
 
 
 def pool_segments(
-    states: Tensor, boundaries: npt.NDArray[np.int64], has_content: npt.NDArray[np.bool_], poolings: Sequence[Pooling]
+    states: Tensor, boundaries: Int64, marks: TokenMarks, poolings: Sequence[Pooling]
 ) -> Tensor:
     """float32 [S, P * H]: the poolings of each segment, concatenated in the order given.
 
     mean: of all its tokens. last: its last token that holds a letter or digit (its end where none does). end: its last
-    token. A segment without tokens (it lies inside the token before it) takes that token.
+    token. number: the mean over all tokens of its last number (as last where it has none): what a step comes to, where
+    the wording fills the other three. A segment without tokens (it lies inside the token before it) takes that token.
 
     states: [T, H], of one chain or of many end to end. boundaries: [S + 1], first token of each segment, then T.
-    has_content: bool [T].
+    marks: of the T tokens.
     """
     starts, stops = boundaries[:-1], boundaries[1:]
-    if len(states) != boundaries[-1] or len(has_content) != len(states) or (len(starts) and not len(states)):
-        raise ValueError(f"expected {boundaries[-1]} > 0 tokens, got {len(states)} states, {len(has_content)} flags")
+    if len(states) != boundaries[-1] or len(marks.content) != len(states) or (len(starts) and not len(states)):
+        raise ValueError(f"expected {boundaries[-1]} > 0 tokens, got {len(states)} states, {len(marks.content)} marks")
     ends = np.maximum(stops - 1, 0)
+    starts = np.minimum(starts, ends)
     states = states.float()
     parts = []
     for pooling in poolings:
         if pooling == "mean":
-            parts.append(_means(states, np.minimum(starts, ends), ends + 1))
+            parts.append(_means(states, starts, ends + 1))
+        elif pooling == "number":
+            parts.append(_means(states, *_last_number(starts, ends, marks)))
         else:
-            chosen = ends if pooling == "end" else _last_content(starts, ends, has_content)
+            chosen = ends if pooling == "end" else _last_marked(starts, ends, marks.content)
             parts.append(states[torch.from_numpy(chosen).to(states.device)])
     return torch.cat(parts, dim=1)
 
@@ -47,7 +52,7 @@ def to_float16(latents: Tensor) -> npt.NDArray[np.float16]:
     return latents.float().clamp(-FLOAT16_LIMIT, FLOAT16_LIMIT).half().cpu().numpy()
 
 
-def _means(states: Tensor, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> Tensor:
+def _means(states: Tensor, starts: Int64, stops: Int64) -> Tensor:
     lengths = torch.from_numpy(stops - starts).to(states.device)
     tokens = np.repeat(starts - np.concatenate([[0], np.cumsum(stops - starts)[:-1]]), stops - starts)
     rows = states[torch.from_numpy(tokens + np.arange(len(tokens))).to(states.device)]
@@ -56,9 +61,24 @@ def _means(states: Tensor, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.
     return sums / lengths[:, None]
 
 
-def _last_content(
-    starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], has_content: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int64]:
-    latest = np.maximum.accumulate(np.where(has_content, np.arange(len(has_content)), -1))
-    found = latest[ends]
-    return np.where(found >= np.minimum(starts, ends), found, ends)
+def _last_marked(starts: Int64, ends: Int64, marked: Bools) -> Int64:
+    """The last marked token of each segment, its end where none is."""
+    found = _latest(marked)[ends]
+    return np.where(found >= starts, found, ends)
+
+
+def _last_number(starts: Int64, ends: Int64, marks: TokenMarks) -> tuple[Int64, Int64]:
+    """First token of each segment's last number, and the one after it; of the token that `last` reads where it has none."""
+    number = marks.digit.copy()
+    number[1:-1] |= marks.point[1:-1] & marks.digit[:-2] & marks.digit[2:]
+    number[starts] &= marks.digit[starts]  # what the segment before ends with is no part of a number of this one
+    last = _latest(marks.digit)[ends]
+    before = _latest(~number)[np.maximum(last, 0)]
+    content = _last_marked(starts, ends, marks.content)
+    found = last >= starts
+    return np.where(found, np.maximum(before + 1, starts), content), np.where(found, last, content) + 1
+
+
+def _latest(marked: Bools) -> Int64:
+    """For each token, the last marked one up to and including it; -1 where there is none."""
+    return np.maximum.accumulate(np.where(marked, np.arange(len(marked)), -1))

@@ -129,12 +129,12 @@ class Recorder:
         """Pool the prompts' states [P, T, H] into each problem's segment 0, and into its sentences."""
         flat = states[self.mask]
         pieces, poolings = self._student.pieces, self._student.record.poolings
-        content = pieces.has_content[np.concatenate([np.asarray(prompt) for prompt in self._prompts])]
+        marks = pieces.marks[np.concatenate([np.asarray(prompt) for prompt in self._prompts])]
         whole = np.concatenate([[0], np.cumsum([len(prompt) for prompt in self._prompts])])
-        self._prompt_latents = to_float16(pool_segments(flat, whole, content, poolings))
+        self._prompt_latents = to_float16(pool_segments(flat, whole, marks, poolings))
         inner = [sentence_ids(pieces, prompt)[:-1] for prompt in self._prompts]
         bounds = np.concatenate([*(part + first for part, first in zip(inner, whole[:-1], strict=True)), whole[-1:]])
-        sentences = to_float16(pool_segments(flat, bounds, content, poolings))
+        sentences = to_float16(pool_segments(flat, bounds, marks, poolings))
         self._sentences = np.split(sentences, np.cumsum([len(part) for part in inner])[:-1])
 
     def record_tokens(self, chosen: list[int], tokens: Tensor, log_probabilities: Tensor, certainty: Tensor) -> None:
@@ -228,7 +228,7 @@ class Recorder:
         ids = np.concatenate([self._ids[row, :length] for row, length in zip(rows, lengths, strict=True)])
         states = torch.cat([self._states[row, :length] for row, length in zip(rows, lengths, strict=True)])
         pooled = to_float16(
-            pool_segments(states, flat.astype(np.int64), pieces.has_content[ids], self._student.record.poolings)
+            pool_segments(states, flat.astype(np.int64), pieces.marks[ids], self._student.record.poolings)
         )
         latents, taken = [], 0
         for row, bound in enumerate(bounds):

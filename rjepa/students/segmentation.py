@@ -23,18 +23,33 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class TokenMarks:
+    """What `rjepa.students.pooling` asks of tokens, each bool [tokens]."""
+
+    content: Bools
+    """it holds a letter or digit, or a fragment of a character"""
+    digit: Bools
+    point: Bools
+    """it is a decimal point or a comma, and nothing else"""
+
+    def __getitem__(self, ids: Sequence[int] | Int64) -> "TokenMarks":
+        """The marks of a text's tokens, from those of a vocabulary."""
+        return TokenMarks(self.content[ids], self.digit[ids], self.point[ids])
+
+
+@dataclass(frozen=True)
 class TokenPieces:
     """What every token id of a vocabulary stands for.
 
     pieces: the bytes of each id; empty for special tokens, which are no text.
     lengths: int64 [vocabulary], their number.
-    has_content: bool [vocabulary], the piece holds a letter or digit, or a fragment of a character.
+    marks: of the whole vocabulary.
     has_newline: bool [vocabulary].
     """
 
     pieces: tuple[bytes, ...]
     lengths: Int64
-    has_content: Bools
+    marks: TokenMarks
     has_newline: Bools
 
     def join(self, ids: Sequence[int]) -> bytes:
@@ -64,7 +79,11 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, vocabulary: int = 0) -> Tok
     return TokenPieces(
         pieces=tuple(pieces),
         lengths=np.array([len(piece) for piece in pieces], dtype=np.int64),
-        has_content=np.array([_has_content(piece) for piece in pieces], dtype=bool),
+        marks=TokenMarks(
+            content=np.array([_has_content(piece) for piece in pieces], dtype=bool),
+            digit=np.array([any(48 <= byte < 58 for byte in piece) for piece in pieces], dtype=bool),
+            point=np.array([piece in (b".", b",") for piece in pieces], dtype=bool),
+        ),
         has_newline=np.array([b"\n" in piece for piece in pieces], dtype=bool),
     )
 

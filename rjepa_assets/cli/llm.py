@@ -102,7 +102,7 @@ def add(
         int | None, typer.Option(help="The layer whose hidden states are read; -2 is before the last one.")
     ] = None,
     pooling: Annotated[
-        list[str] | None, typer.Option(help="mean, last or end; repeat it for several side by side.")
+        list[str] | None, typer.Option(help="mean, last, end or number; repeat it for several side by side.")
     ] = None,
     segmentation: Annotated[
         str | None, typer.Option(help="What begins a step: guided, punctuation, connectives or paragraph.")

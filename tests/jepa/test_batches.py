@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
-from rjepa.jepa.batches import Assembler, Sampler
+from rjepa.errors import InvalidInputError
+from rjepa.jepa.batches import Assembler, Sampler, latent_columns
 from rjepa.latents.normalizer import fit_normalizer
 from tests.jepa.synthetic import synthetic_set, tiny_config
 
@@ -21,6 +23,16 @@ def test_the_poolings_in_use_choose_the_columns() -> None:
     last = Assembler(DATA, NORMALIZER, tiny_config(use=("last",)), DATA.domain_names).gather(np.array([1]))
     whole = Assembler(DATA, NORMALIZER, tiny_config(), DATA.domain_names).gather(np.array([1]))
     assert torch.equal(last.latents, whole.latents[:, :, 8:16])
+
+
+def test_a_run_reads_the_poolings_of_its_student_in_their_order() -> None:
+    config = tiny_config(use=("last",)).reading(("number", "last"))
+    assert latent_columns(config, 24).tolist() == list(range(12, 24))
+    assert latent_columns(tiny_config().reading(("number", "last")), 24) is None
+    with pytest.raises(InvalidInputError, match="reads the pooling last"):
+        config.reading(("mean", "end"))
+    with pytest.raises(InvalidInputError, match="width 25"):
+        latent_columns(config, 25)
 
 
 def test_an_epoch_shows_right_chains_once_and_no_wrong_one() -> None:

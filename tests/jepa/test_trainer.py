@@ -242,8 +242,6 @@ def test_data_that_cannot_be_trained_on_is_refused_with_a_cure(tmp_path: Path) -
     narrow = Normalizer(NORMALIZER.location[:6], NORMALIZER.scale[:6])
     with pytest.raises(InvalidInputError, match="24 wide"):
         train(tiny_config(), TRAIN, VALIDATION, narrow, tmp_path)
-    with pytest.raises(InvalidInputError, match="poolings"):
-        run(tmp_path, tiny_config(poolings=tuple("abcde"), use=("a",)))
 
 
 @pytest.mark.parametrize(("name", "variant"), [("demo", "pure"), ("rank", "rank"), ("textbook", "textbook")])

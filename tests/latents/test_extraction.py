@@ -31,7 +31,7 @@ def test_batched_extraction_equals_one_chain_at_a_time_through_the_whole_model(k
             ids, boundaries = segment_tokens(student.tokenizer, prompt, chain)
             with torch.inference_mode():
                 states = student.model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[-2][0]
-            expected = pool_segments(states, boundaries, student.pieces.has_content[ids], student.record.poolings)
+            expected = pool_segments(states, boundaries, student.pieces.marks[ids], student.record.poolings)
             assert latents.boundaries.tolist() == boundaries.tolist()
             np.testing.assert_allclose(latents.latents, expected.numpy(), atol=1e-2, rtol=2e-3)
 
@@ -103,7 +103,7 @@ def test_sentences_of_a_prompt_are_the_same_read_alone_with_a_chain_or_while_sam
         bounds = sentence_ids(taught.pieces, ids)
         with torch.inference_mode():
             states = taught.encoder(input_ids=torch.tensor([ids])).last_hidden_state[0]
-        expected = pool_segments(states, bounds, taught.pieces.has_content[ids], taught.record.poolings).numpy()
+        expected = pool_segments(states, bounds, taught.pieces.marks[ids], taught.record.poolings).numpy()
         np.testing.assert_allclose(one.sentences, expected, atol=1e-2, rtol=2e-3)
         for candidate in candidates:
             np.testing.assert_allclose(candidate.sentences, expected, atol=1e-2, rtol=2e-3)

@@ -20,6 +20,6 @@ def assert_encoded_alike(student: Student, statement: str, chain: SampledChain) 
     with torch.inference_mode():
         states = student.model(input_ids=ids, output_hidden_states=True).hidden_states[-2][0]
     boundaries = np.concatenate([[0], segment_ids(student.pieces, chain.token_ids) + len(prompt)])
-    content = student.pieces.has_content[whole]
-    expected = pool_segments(states[: boundaries[-1]], boundaries, content[: boundaries[-1]], ("mean", "last", "end"))
+    marks = student.pieces.marks[whole[: boundaries[-1]]]
+    expected = pool_segments(states[: boundaries[-1]], boundaries, marks, student.record.poolings)
     np.testing.assert_allclose(chain.latents, expected.cpu().numpy(), atol=2e-2, rtol=2e-3)

@@ -84,6 +84,14 @@ def test_captured_latents_equal_encoding_the_same_tokens_again(student: Student)
             assert_encoded_alike(student, statement, chain)
 
 
+def test_captured_numbers_equal_encoding_the_same_tokens_again(student: Student) -> None:
+    reader = replace(student, record=student.record.model_copy(update={"poolings": ("number", "mean")}))
+    for row, statement in zip(sample_chains(reader, STATEMENTS[:3], num_candidates=3, seed=2), STATEMENTS, strict=False):
+        for chain in row:
+            assert chain.latents is not None and chain.latents.shape[1] == 2 * student.hidden_size
+            assert_encoded_alike(reader, statement, chain)
+
+
 def test_captured_latents_of_real_steps_equal_encoding_again(taught: Student) -> None:
     statements = [statement for statement, _, _ in taught_pairs()[:20]]
     segments = set()

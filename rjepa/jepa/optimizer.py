@@ -10,6 +10,7 @@ import torch
 
 from rjepa.jepa.config import OptimConfig
 from rjepa.jepa.model import RJepa
+from rjepa.jepa.muon import Muon
 from rjepa.jepa.schedules import schedule, weight_decay
 
 Optimizers = tuple[torch.optim.Optimizer, ...]
@@ -28,7 +29,7 @@ def make_optimizers(model: RJepa, config: OptimConfig) -> Optimizers:
     if config.matrix_rate is None:
         return (adamw,)
     groups = [{"params": matrices, "decays": True, "peak": config.matrix_rate}]
-    return torch.optim.Muon(groups, lr=config.matrix_rate, adjust_lr_fn="original"), adamw
+    return Muon(groups, lr=config.matrix_rate), adamw
 
 
 def set_rates(optimizers: Optimizers, config: OptimConfig, update: int) -> None:

@@ -118,7 +118,7 @@ class Recorder:
             self.mask[row, longest - len(prompt) :] = True
         self.input_ids, self.mask = self.input_ids.to(student.device), self.mask.to(student.device)
         if capture:
-            shape = (rows, self._limit, student.hidden_size)
+            shape = (self._limit, rows, student.hidden_size)  # a step's states lie together: few pages are touched
             self._states = torch.empty(shape, dtype=student.model.dtype, device=student.device)
 
     def noise_now(self) -> Tensor:
@@ -150,7 +150,7 @@ class Recorder:
 
     def record_states(self, states: Tensor) -> None:
         """The states [R, H] of the tokens drawn at the last step, now that they were fed."""
-        self._states[self._slots, self._step - 1] = states
+        self._states[self._step - 1, self._slots] = states
 
     def is_over(self) -> bool:
         """Whether no more tokens are wanted."""
@@ -226,7 +226,8 @@ class Recorder:
             [*(bounds[row][:-1] + first for row, first in zip(rows, firsts, strict=True)), [lengths.sum()]]
         )
         ids = np.concatenate([self._ids[row, :length] for row, length in zip(rows, lengths, strict=True)])
-        states = torch.cat([self._states[row, :length] for row, length in zip(rows, lengths, strict=True)])
+        places = [np.arange(length) * len(bounds) + row for row, length in zip(rows, lengths, strict=True)]
+        states = self._states.flatten(0, 1)[torch.from_numpy(np.concatenate(places)).to(self._states.device)]
         pooled = to_float16(
             pool_segments(states, flat.astype(np.int64), pieces.marks[ids], self._student.record.poolings)
         )

@@ -105,7 +105,7 @@ class OptimConfig(_Part):
 
 
 class JepaConfig(_Part):
-    """A whole run. `poolings` says what the latents hold, in order, and is the student's to say (`reading`); `use` which
+    """A whole run. `poolings` is what the latents hold, in order: the student's record decides (`reading`). `use` is which
     of these the model reads, None for all."""
 
     name: str = Field(min_length=1)
@@ -148,7 +148,8 @@ class JepaConfig(_Part):
         """
         if missing := sorted(set(self.use or ()) - set(poolings)):
             raise InvalidInputError(
-                f"run {self.name!r} reads the pooling {', '.join(missing)}, the student's latents hold {', '.join(poolings)}",
+                f"run {self.name!r} reads the pooling {', '.join(missing)}, and the student's latents hold "
+                f"{', '.join(poolings)}",
                 cure="add the student under another tag with this --pooling too, or change `use` in the run's config",
             )
         return self.model_copy(update={"poolings": poolings})

@@ -10,8 +10,8 @@ import torch
 
 from rjepa.jepa.config import OptimConfig
 from rjepa.jepa.model import RJepa
-from rjepa.jepa.muon import Muon
 from rjepa.jepa.schedules import schedule, weight_decay
+from rjepa.muon import Muon
 
 Optimizers = tuple[torch.optim.Optimizer, ...]
 

@@ -27,6 +27,7 @@ from transformers import (
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
 from rjepa.files import atomic_folder, read_json, sha256_json, write_json
+from rjepa.muon import Muon
 from rjepa.precision import multiplies_bf16
 from rjepa.progress import Progress, silent
 from rjepa.students.corpus import IGNORED, Corpus, batches_from
@@ -154,7 +155,7 @@ def _tokenizer(recipe: StudentRecipe, work: Path) -> PreTrainedTokenizerBase:
 def _optimizers(model: torch.nn.Module, recipe: StudentRecipe) -> list[torch.optim.Optimizer]:
     hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed_tokens" in n]
-    muon = torch.optim.Muon(hidden, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="original")
+    muon = Muon(hidden, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     adamw = torch.optim.AdamW(
         others, lr=recipe.embedding_learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )

@@ -100,7 +100,8 @@ def test_the_first_sentences_of_a_very_long_prompt_count_as_one() -> None:
 def test_special_tokens_are_no_text(qwen: Student) -> None:
     ids = [*qwen.tokenizer("a1")["input_ids"], qwen.tokenizer.eos_token_id]
     assert qwen.pieces.text(ids) == "a1"
-    for text, content, digit, point in (("7", True, True, False), ("\n", False, False, False), (".", False, False, True)):
+    expected = {"7": (True, True, False), "a": (True, False, False), ".": (False, False, True), "\n": (False,) * 3}
+    for text, (content, digit, point) in expected.items():
         marks = qwen.pieces.marks[qwen.tokenizer(text)["input_ids"][:1]]
         assert (marks.content[0], marks.digit[0], marks.point[0]) == (content, digit, point)
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rjepa.jepa import muon
-from rjepa.jepa.muon import Muon, orthogonalised
+from rjepa import muon
+from rjepa.muon import Muon, orthogonalised
 
 DEFAULTS = torch.optim.Muon([torch.zeros(2, 2)]).defaults
 NEWTON_SCHULZ = (DEFAULTS["ns_coefficients"], DEFAULTS["ns_steps"], DEFAULTS["eps"])

@@ -105,8 +105,8 @@ class OptimConfig(_Part):
 
 
 class JepaConfig(_Part):
-    """A whole run. `poolings` is what the latents hold, in order: the student's record decides (`reading`). `use` is which
-    of these the model reads, None for all."""
+    """A whole run. `poolings` is what the latents hold, in order: the student's record decides (`reading`). `use` is
+    which of these the model reads, None for all."""
 
     name: str = Field(min_length=1)
     seed: int = 0

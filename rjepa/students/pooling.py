@@ -68,7 +68,7 @@ def _last_marked(starts: Int64, ends: Int64, marked: Bools) -> Int64:
 
 
 def _last_number(starts: Int64, ends: Int64, marks: TokenMarks) -> tuple[Int64, Int64]:
-    """First token of each segment's last number, and the one after it; the token that `last` reads where it has none."""
+    """First token of each segment's last number, and the one after it; the token that `last` reads if it has none."""
     number = marks.digit.copy()
     number[1:-1] |= marks.point[1:-1] & marks.digit[:-2] & marks.digit[2:]
     number[starts] &= marks.digit[starts]  # what the segment before ends with is no part of a number of this one

@@ -59,7 +59,7 @@ def write_shards(home: Home, llm_tag: str, dataset: str, chains: int, width: int
         files = {path.name: sha256_file(path) for path in paths}
         receipts.append({"key": "", "files": files, "records": len(block), "rows": len(block.latents), "counts": {}})
         write_json(stem.with_suffix(".json"), receipts[-1])
-    store.publish({"width": width, "fingerprint": "synthetic"}, receipts)
+    store.publish({"width": width, "poolings": ["mean"], "fingerprint": "synthetic"}, receipts)
 
 
 def _table(block: LatentSet, llm_tag: str, first: int, chains: int) -> pa.Table:

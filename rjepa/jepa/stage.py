@@ -28,11 +28,10 @@ from rjepa.jepa.trainer import TrainReport, train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer, load_normalizer, save_normalizer
 from rjepa.latents.rollouts import find_train_rollouts
 from rjepa.latents.sets import LatentSet
-from rjepa.latents.shards import open_latents
+from rjepa.latents.shards import latent_poolings, open_latents
 from rjepa.latents.store import MANIFEST
 from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
-from rjepa.students.catalog import load_record
 
 DIAGNOSTICS_FILE: Final = "diagnostics.json"
 _FITTED_CHAINS: Final = 50_000
@@ -107,7 +106,7 @@ def train_pair(
         processes: how many train together on this machine.
         environment: variables that may ask for W&B (`rjepa.jepa.tracking`).
     """
-    config, folder = _config(home, llm_tag, recipe, seed), _folder(home, llm_tag, dataset, recipe, seed)
+    config, folder = _config(home, llm_tag, dataset, recipe, seed), _folder(home, llm_tag, dataset, recipe, seed)
     if processes > 1:
         train_with_processes(home, llm_tag, dataset, recipe, seed, processes, progress)
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
@@ -149,7 +148,7 @@ def train_together(
     """The training of `train_pair`, by one of several processes: only the first one
     checks hashes, writes and reports. Nothing is diagnosed."""
     latents = open_latents(home, llm_tag, dataset, verify=processes.first)
-    config = _config(home, llm_tag, recipe, seed)
+    config = _config(home, llm_tag, dataset, recipe, seed)
     return train(
         config,
         latents.split("train"),
@@ -213,8 +212,8 @@ def _diagnose_once(
     return found
 
 
-def _config(home: Home, llm_tag: str, recipe: str, seed: int | None) -> JepaConfig:
-    config = load_jepa_config(recipe).reading(load_record(home, llm_tag).poolings)
+def _config(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int | None) -> JepaConfig:
+    config = load_jepa_config(recipe).reading(latent_poolings(home, llm_tag, dataset))
     return config if seed is None else config.model_copy(update={"seed": seed})
 
 

@@ -28,6 +28,7 @@ from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent, time_left
 from rjepa.schemas import ChainOfThought, LatentSequence, Problem, Split
 from rjepa.stages import StageReport
+from rjepa.students.catalog import Pooling
 from rjepa.students.loading import Student
 from rjepa.tables import scan_columns
 
@@ -131,6 +132,11 @@ def open_latents(
         prompt_of=None if prompts is None else _prompt_of(store, manifest),
         **columns,
     )
+
+
+def latent_poolings(home: Home, llm_tag: str, dataset: str) -> tuple[Pooling, ...]:
+    """What stands side by side in each of these latents, in order (errors as `open_latents`)."""
+    return tuple(_store(home, llm_tag, dataset).manifest()["poolings"])
 
 
 def _read_columns(paths: list[Path]) -> dict[str, Any]:

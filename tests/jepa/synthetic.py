@@ -81,7 +81,7 @@ def write_shards(home: Home, llm_tag: str, dataset: str, chains: LatentSet, shar
             "prompt_of": part.prompt_of,
         }
         receipts.append(store.write(number, f"{number}", tensors, rows, {}))
-    store.publish({"width": chains.width, "fingerprint": "synthetic"}, receipts)
+    store.publish({"width": chains.width, "poolings": ["mean"], "fingerprint": "synthetic"}, receipts)
 
 
 def _row(chains: LatentSet, llm_tag: str, index: int) -> LatentRow:

@@ -16,7 +16,14 @@ from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE
 from rjepa.jepa.launching import train_side_by_side
-from rjepa.jepa.stage import fit_pair_normalizer, model_folder, read_diagnostics, train_pair, variant_folder
+from rjepa.jepa.stage import (
+    fit_pair_normalizer,
+    model_folder,
+    open_variant,
+    read_diagnostics,
+    train_pair,
+    variant_folder,
+)
 from rjepa.latents.sets import LatentSet, Prompts
 from tests.jepa.synthetic import synthetic_set, write_shards
 
@@ -55,6 +62,12 @@ def test_the_stage_trains_with_two_processes_and_records_their_model(home: Home)
     assert read_diagnostics(home, *PAIR).unmoved == 0
     again = train_pair(home, *PAIR, "smoke")
     assert again.report.data_version == trained.report.data_version, "a finished run is found, not repeated"
+
+
+def test_a_run_reads_the_latents_that_there_are(home: Home) -> None:
+    train_pair(home, *PAIR, "smoke", seed=3)
+    config = open_variant(home, *PAIR, "smoke", 3)[0].config
+    assert config.poolings == ("mean",), "what the latents hold, and not what most students have"
 
 
 def test_processes_that_fail_say_why(home: Home) -> None:

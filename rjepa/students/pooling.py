@@ -17,9 +17,7 @@ FLOAT16_LIMIT = 65504.0
 """Largest float16: the massive activations of some LLMs exceed it and must not become infinite in a shard."""
 
 
-def pool_segments(
-    states: Tensor, boundaries: Int64, marks: TokenMarks, poolings: Sequence[Pooling]
-) -> Tensor:
+def pool_segments(states: Tensor, boundaries: Int64, marks: TokenMarks, poolings: Sequence[Pooling]) -> Tensor:
     """float32 [S, P * H]: the poolings of each segment, concatenated in the order given.
 
     mean: of all its tokens. last: its last token that holds a letter or digit (its end where none does). end: its last

@@ -18,7 +18,6 @@ that opens with a connective, or each paragraph. The answer line is a segment of
 _STEP_LABEL = re.compile(r"^[ \t]*Step[ \t]+(\d+)[ \t]*[:.][ \t]*", re.MULTILINE)
 _ANSWER_LABEL = re.compile(r"^[ \t]*(?:Answer|The answer is)[ \t]*:?[ \t]*", re.MULTILINE)
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\s*\n\s*")
-_PART_END = re.compile(rf"{_SENTENCE_END.pattern}|(?<=\d)%?(?=[\s-]+\w)")
 
 MAX_SENTENCES = 64
 """Of a prompt; what comes before the last of them counts as one."""
@@ -84,11 +83,9 @@ def step_segment(steps: list[str], step: int | None, segmentation: Segmentation)
     return len(segment_spans(render_chain(steps[:step], None), segmentation))
 
 
-def sentence_spans(text: str, after_numbers: bool = False) -> list[tuple[int, int]]:
-    """Character spans `[start, end)` of the sentences and lines of a prompt; they cover it without gaps. With
-    `after_numbers`, one ends after each number too that words follow."""
-    ends = (_PART_END if after_numbers else _SENTENCE_END).finditer(text)
-    starts = [0, *(match.end() for match in ends)]
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Character spans `[start, end)` of the sentences and lines of a prompt; they cover it without gaps."""
+    starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
     starts = [start for start in starts if start < len(text)]
     starts = starts[:1] + starts[1:][-(MAX_SENTENCES - 1) :]
     return list(zip(starts, [*starts[1:], len(text)], strict=True))

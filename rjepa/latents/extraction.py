@@ -174,7 +174,7 @@ def _pool_batch(student: Student, states: torch.Tensor, batch: list[_Text]) -> l
     prompts = {text.statement: (first, int(text.boundaries[1])) for first, text in zip(firsts, batch, strict=True)}
     tokens = np.concatenate([first + np.arange(size) for first, size in prompts.values()])
     ids = {text.statement: text.ids[: text.boundaries[1]] for text in batch}
-    starts = [sentence_ids(student.pieces, ids[statement], student.record.poolings)[:-1] for statement in prompts]
+    starts = [sentence_ids(student.pieces, ids[statement])[:-1] for statement in prompts]
     pooled = _pool(
         student,
         states[torch.from_numpy(tokens).to(states.device)],

@@ -132,7 +132,7 @@ class Recorder:
         marks = pieces.marks[np.concatenate([np.asarray(prompt) for prompt in self._prompts])]
         whole = np.concatenate([[0], np.cumsum([len(prompt) for prompt in self._prompts])])
         self._prompt_latents = to_float16(pool_segments(flat, whole, marks, poolings))
-        inner = [sentence_ids(pieces, prompt, poolings)[:-1] for prompt in self._prompts]
+        inner = [sentence_ids(pieces, prompt)[:-1] for prompt in self._prompts]
         bounds = np.concatenate([*(part + first for part, first in zip(inner, whole[:-1], strict=True)), whole[-1:]])
         sentences = to_float16(pool_segments(flat, bounds, marks, poolings))
         self._sentences = np.split(sentences, np.cumsum([len(part) for part in inner])[:-1])

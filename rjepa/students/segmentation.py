@@ -17,7 +17,6 @@ from transformers import PreTrainedTokenizerBase
 
 from rjepa.chains import Segmentation, segment_spans, sentence_spans
 from rjepa.errors import InvalidInputError
-from rjepa.students.catalog import Pooling
 
 Int64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -133,14 +132,12 @@ def segment_ids(pieces: TokenPieces, ids: Sequence[int], segmentation: Segmentat
     return _bounds_in_ids(pieces, ids, functools.partial(segment_spans, segmentation=segmentation))
 
 
-def sentence_ids(pieces: TokenPieces, ids: Sequence[int], poolings: Sequence[Pooling]) -> Int64:
+def sentence_ids(pieces: TokenPieces, ids: Sequence[int]) -> Int64:
     """Boundaries of the sentences of a prompt's token ids: int64 [sentences + 1], counted from its first token.
 
-    Special tokens belong to the sentence that begins after them. A prompt without text is one sentence. Where numbers
-    are pooled, a sentence ends after each of them: the pooling reads the last one, and none may stand behind another.
+    Special tokens belong to the sentence that begins after them. A prompt without text is one sentence.
     """
-    spans = functools.partial(sentence_spans, after_numbers="number" in poolings)
-    bounds = np.unique(_bounds_in_ids(pieces, ids, spans))
+    bounds = np.unique(_bounds_in_ids(pieces, ids, sentence_spans))
     return bounds if len(bounds) > 1 else np.array([0, len(ids)], dtype=np.int64)
 
 

@@ -7,7 +7,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from rjepa.chains import MAX_SENTENCES, segment_spans, sentence_spans
-from rjepa.students.catalog import Pooling
 from rjepa.students.loading import Student
 from rjepa.students.segmentation import segment_ids, segment_tokens, sentence_ids, token_pieces
 
@@ -81,38 +80,16 @@ def test_any_sequence_of_ids_has_segments_that_join_back(qwen: Student, ids: lis
 
 
 @relaxed
-@given(
-    parts=st.lists(st.sampled_from(["Tom has 3 pens.", "Why?", "a = b + 2", "f.x", "Où", "e.g. 3.5"]), max_size=9),
-    poolings=st.sampled_from([("mean",), ("mean", "number")]),
-)
-def test_sentences_of_a_prompt_cover_it_and_begin_where_sentences_do(
-    qwen: Student, parts: list[str], poolings: tuple[Pooling, ...]
-) -> None:
+@given(parts=st.lists(st.sampled_from(["Tom has 3 pens.", "Why?", "a = b + 2", "f.x", "Où", "e.g. 3.5"]), max_size=9))
+def test_sentences_of_a_prompt_cover_it_and_begin_where_sentences_do(qwen: Student, parts: list[str]) -> None:
     text = "\n".join(" ".join(parts[start : start + 3]) for start in range(0, len(parts), 3)) + "\n"
-    spans = sentence_spans(text, after_numbers="number" in poolings)
+    spans = sentence_spans(text)
     assert "".join(text[start:end] for start, end in spans) == text
-    borders = [text[start - 1] for start, _ in spans[1:]]
-    assert all(border.isspace() or ("number" in poolings and border.isdigit()) for border in borders)
+    assert all(text[start - 1].isspace() for start, _ in spans[1:])
     ids = qwen.tokenizer(text, add_special_tokens=False)["input_ids"]
-    bounds = sentence_ids(qwen.pieces, ids, poolings)
+    bounds = sentence_ids(qwen.pieces, ids)
     assert bounds[0] == 0 and bounds[-1] == len(ids) and (np.diff(bounds) > 0).all()
     assert 1 <= len(bounds) - 1 <= len(spans)
-
-
-def test_where_numbers_are_pooled_none_stands_behind_another() -> None:
-    text = "He sold 22 boxes at $1.50 each, 5% off. Each 3-day week has 7 - 4 days.\nx = 3 + 4\nHow many?"
-    assert [text[start:end] for start, end in sentence_spans(text, after_numbers=True)] == [
-        "He sold 22",
-        " boxes at $1.50",
-        " each, 5%",
-        " off. ",
-        "Each 3",
-        "-day week has 7",
-        " - 4",
-        " days.\n",
-        "x = 3 + 4\n",
-        "How many?",
-    ]
 
 
 def test_the_first_sentences_of_a_very_long_prompt_count_as_one() -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import binom
 
 from rjepa.inference.aggregate import FloatArray
@@ -17,7 +16,10 @@ from rjepa.inference.voting import BoolArray
 RESAMPLES: Final = 2000
 CONFIDENCE: Final = 0.95
 _BLOCK: Final = 2_000_000
-"""Counts held at once: 8 MB, however many problems and resamples."""
+"""Counts held at once: 16 MB, however many problems and resamples."""
+_GRAIN: Final = 2.0**24
+"""Values are rounded to multiples of 1 / this, as fine as float32: sums of whole numbers are exact in float64, and so
+the same in whatever order, and on however many threads, a matrix product adds them."""
 
 
 class Resamples:
@@ -37,11 +39,11 @@ class Resamples:
     def _rows(self) -> int:
         return max(1, min(self.resamples, _BLOCK // self.problems))
 
-    def _counts(self, block: int) -> npt.NDArray[np.float32]:
+    def _counts(self, block: int) -> FloatArray:
         rows = min(self._rows(), self.resamples - block * self._rows())
         drawn = np.random.default_rng(self._seeds[block]).integers(0, self.problems, size=(rows, self.problems))
         drawn += np.arange(rows)[:, None] * self.problems
-        return np.bincount(drawn.ravel(), minlength=rows * self.problems).reshape(rows, -1).astype(np.float32)
+        return np.bincount(drawn.ravel(), minlength=rows * self.problems).reshape(rows, -1).astype(np.float64)
 
     def means(self, values: FloatArray) -> FloatArray:
         """Mean of each column in each resample: `[problems, columns]` -> float64 `[resamples, columns]`.
@@ -49,13 +51,13 @@ class Resamples:
         NaN leaves a problem out of its column (a problem that is not mixed has no within-problem AUROC).
         """
         known = np.isfinite(values)
-        filled = np.where(known, values, 0.0).astype(np.float32)
+        filled = np.rint(np.where(known, values, 0.0) * _GRAIN)
         sums, counts = [], []
         for block in range(len(self._seeds)):
             drawn = self._counts(block)
             sums.append(drawn @ filled)
-            counts.append(drawn @ known.astype(np.float32))
-        total, count = np.concatenate(sums).astype(np.float64), np.concatenate(counts).astype(np.float64)
+            counts.append(drawn @ known.astype(np.float64))
+        total, count = np.concatenate(sums) / _GRAIN, np.concatenate(counts)
         return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 

@@ -55,6 +55,16 @@ def test_two_columns_are_resampled_together() -> None:
     np.testing.assert_allclose(drawn[:, 1] - drawn[:, 0], 0.25, atol=1e-5)
 
 
+@given(st.integers(1, 40), st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_no_digit_depends_on_the_order_in_which_problems_are_added(others: int, seed: int) -> None:
+    """A matrix product adds in an order of its own, which its width, the processor and its threads change."""
+    values = np.random.default_rng(seed).random((333, 1 + others))
+    alone = _resamples(333, resamples=64).means(values[:, :1])
+    np.testing.assert_array_equal(_resamples(333, resamples=64).means(values)[:, :1], alone)
+    assert alone.mean() == pytest.approx(values[:, 0].mean(), abs=0.02)
+
+
 @given(st.integers(0, 30), st.integers(0, 30))
 @settings(max_examples=60, deadline=None)
 def test_mcnemar_agrees_with_the_binomial_test(only_first: int, only_second: int) -> None:

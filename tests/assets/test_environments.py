@@ -119,13 +119,21 @@ def test_what_a_user_can_mend_comes_back_from_the_environment_in_the_stages_own_
     assert "give an existing folder" in failure(failed)
 
 
+def is_worker(process: psutil.Process) -> bool:
+    """Whether it is the worker. Other children come and go while they are looked at."""
+    try:
+        return MODULE in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
 def kill_after(receipt: Path) -> None:
     """Kill the worker once it has finished this shard."""
     workers: list[psutil.Process] = []
     for _ in range(6000):
         if not workers:
             children = psutil.Process().children(recursive=True)
-            workers = [one for one in children if MODULE in one.cmdline()]
+            workers = [one for one in children if is_worker(one)]
         elif receipt.exists():
             workers[0].kill()
             return

@@ -29,9 +29,8 @@ from rjepa.students.loading import Student
 SAMPLES: Final = 8
 REPEATS: Final = 5
 SLOW_REPEATS: Final = 2
-SIZES: Final = {"tiny_a": (16, 200), "deep": (6, 48)}
-"""Problems a domain, and tokens a chain at most: the random model never ends a chain by itself, so that capture feeds
-one token more than the limit."""
+SIZES: Final = {"tiny_a": (16, 200), "deep": (2, 24)}
+"""Problems a domain, and tokens a chain at most: the random model never ends a chain by itself."""
 
 GPU_SIZE: Final = (4, 64)
 """The same on a GPU, for both: there `generate` waits for launches, whatever the model."""

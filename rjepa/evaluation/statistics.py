@@ -48,7 +48,8 @@ class Resamples:
     def means(self, values: FloatArray) -> FloatArray:
         """Mean of each column in each resample: `[problems, columns]` -> float64 `[resamples, columns]`.
 
-        NaN leaves a problem out of its column (a problem that is not mixed has no within-problem AUROC).
+        NaN leaves a problem out of its column (a problem that is not mixed has no within-problem AUROC). Values are
+        shares and their differences: sums stay exact as long as |value| times problems is below 2^29.
         """
         known = np.isfinite(values)
         filled = np.rint(np.where(known, values, 0.0) * _GRAIN)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rjepa.configs import CONFIGS, load_config
 from rjepa.errors import InvalidInputError
-from rjepa.students.catalog import Pooling
+from rjepa.students.catalog import Poolings
 
 Energy = Literal["raw", "latent", "rank"]
 """Where an energy is read: error of the raw-latent head, error in the EMA target's space, or -log P(step is right)."""
@@ -110,8 +110,8 @@ class JepaConfig(_Part):
 
     name: str = Field(min_length=1)
     seed: int = 0
-    poolings: tuple[Pooling, ...] = ("mean", "last", "end")
-    use: tuple[Pooling, ...] | None = None
+    poolings: Poolings = ("mean", "last", "end")
+    use: Poolings | None = None
     energy: Energy = "raw"
     encoder: EncoderConfig = EncoderConfig()
     predictor: PredictorConfig = PredictorConfig()
@@ -126,8 +126,6 @@ class JepaConfig(_Part):
                 raise ValueError(f"width {part.width} must be even and a multiple of heads {part.heads}")
         if self.predictor.width >= self.encoder.width:
             raise ValueError(f"predictor.width {self.predictor.width} must be below encoder.width {self.encoder.width}")
-        if self.use is not None and (not self.use or len(set(self.use)) < len(self.use)):
-            raise ValueError("use must name one or more poolings, each once")
         if sum(self.masks.weights()) <= 0 or self.masks.hidden_low > self.masks.hidden_high:
             raise ValueError("masks need a positive weight and hidden_low <= hidden_high")
         if not self.encoder.causal and self.masks.causal > 0:
@@ -140,7 +138,7 @@ class JepaConfig(_Part):
             raise ValueError(f"energy {self.energy!r} needs loss.{self.energy} above 0")
         return self
 
-    def reading(self, poolings: tuple[Pooling, ...]) -> Self:
+    def reading(self, poolings: Poolings) -> Self:
         """This run over latents of these poolings, in their order.
 
         Raises:

@@ -28,7 +28,7 @@ from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent, time_left
 from rjepa.schemas import ChainOfThought, LatentSequence, Problem, Split
 from rjepa.stages import StageReport
-from rjepa.students.catalog import Pooling
+from rjepa.students.catalog import Poolings
 from rjepa.students.loading import Student
 from rjepa.tables import scan_columns
 
@@ -134,7 +134,7 @@ def open_latents(
     )
 
 
-def latent_poolings(home: Home, llm_tag: str, dataset: str) -> tuple[Pooling, ...]:
+def latent_poolings(home: Home, llm_tag: str, dataset: str) -> Poolings:
     """What stands side by side in each of these latents, in order (errors as `open_latents`)."""
     return tuple(_store(home, llm_tag, dataset).manifest()["poolings"])
 

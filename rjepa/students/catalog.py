@@ -4,7 +4,7 @@ Values and their YAML files only; nothing here touches weights (see `rjepa.stude
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -27,8 +27,11 @@ SHIPPED = CONFIGS / "students"
 
 def _distinct(poolings: tuple[Pooling, ...]) -> tuple[Pooling, ...]:
     if not poolings or len(set(poolings)) != len(poolings):
-        raise ValueError("poolings must name at least one of mean, last, end, number, each once")
+        raise ValueError(f"poolings must name at least one of {', '.join(get_args(Pooling))}, each once")
     return poolings
+
+
+Poolings = Annotated[tuple[Pooling, ...], AfterValidator(_distinct)]
 
 
 class Sampling(BaseModel):
@@ -52,7 +55,7 @@ class StudentRecord(BaseModel):
     quantisation: Quantisation = "none"
     dtype: DType = "float32"
     layer_idx: int = Field(-2, description="index into Hugging Face's hidden_states; -2 is before the last layer")
-    poolings: Annotated[tuple[Pooling, ...], AfterValidator(_distinct)] = ("mean", "last", "end")
+    poolings: Poolings = ("mean", "last", "end")
     prompt: PromptFormat = PromptFormat()
     segmentation: Segmentation = Field("guided", description="what begins a step; see rjepa.chains")
     device: str = Field(

@@ -259,6 +259,9 @@ def test_shipped_configs_load(name: str, variant: str) -> None:
         {"encoder": {"width": 32, "heads": 2, "causal": False}},
         {"encoder": {"width": 33, "heads": 2}},
         {"use": ("middle",)},
+        {"use": ()},
+        {"use": ("mean", "mean")},
+        {"poolings": ("mean", "mean")},
     ],
 )
 def test_a_config_that_does_not_fit_together_is_refused(changes: dict[str, object]) -> None:

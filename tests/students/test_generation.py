@@ -86,8 +86,8 @@ def test_captured_latents_equal_encoding_the_same_tokens_again(student: Student)
 
 def test_captured_numbers_equal_encoding_the_same_tokens_again(student: Student) -> None:
     reader = replace(student, record=student.record.model_copy(update={"poolings": ("number", "mean")}))
-    rows = sample_chains(reader, STATEMENTS[:3], num_candidates=3, seed=2)
-    for row, statement in zip(rows, STATEMENTS, strict=False):
+    statements = STATEMENTS[:3]
+    for row, statement in zip(sample_chains(reader, statements, num_candidates=3, seed=2), statements, strict=True):
         for chain in row:
             assert chain.latents is not None and chain.latents.shape[1] == 2 * student.hidden_size
             assert_encoded_alike(reader, statement, chain)

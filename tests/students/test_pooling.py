@@ -76,13 +76,13 @@ def test_a_number_ends_where_its_segment_does() -> None:
 def test_pooling_many_chains_at_once_equals_pooling_each(chains: list[str], data: st.DataObject) -> None:
     bounds = [[0, *data.draw(st.lists(st.integers(1, len(chain)), max_size=3).map(sorted))] for chain in chains]
     states = torch.arange(2.0 * sum(map(len, chains))).reshape(-1, 2)
-    firsts = np.cumsum([0, *map(len, chains)])
-    inner = [first + np.array(part) for first, part in zip(firsts, bounds, strict=False)]
-    together = np.concatenate([*inner, firsts[-1:]])
+    *firsts, end = np.cumsum([0, *map(len, chains)])
+    inner = [first + np.array(part) for first, part in zip(firsts, bounds, strict=True)]
+    together = np.concatenate([*inner, [end]])
     both = pool_segments(states, together, marks_of("".join(chains)), ALL)
     each = [
         pool_segments(states[first : first + len(chain)], np.array([*part, len(chain)]), marks_of(chain), ALL)
-        for first, part, chain in zip(firsts, bounds, chains, strict=False)
+        for first, part, chain in zip(firsts, bounds, chains, strict=True)
     ]
     assert torch.equal(both, torch.cat(each))
 

@@ -1,10 +1,16 @@
-"""Which process works on a run, and what became of runs whose process died.
+"""Which process works on a run, what became of runs whose process died, and how a process is told to stop.
 
 Dagster leaves a run that was killed in the state STARTED, with its pool slot, for ever. Every stage therefore writes
 its process into the run's tags, and whoever starts next fails the runs whose process is gone.
 """
 
+import contextlib
+import os
+import signal
 import socket
+import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,3 +86,44 @@ def fail_abandoned_runs(instance: dg.DagsterInstance, *, unclaimed: bool = False
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             failed.append(run.run_id)
     return failed
+
+
+@contextlib.contextmanager
+def insistent_interrupt(every: float = 3.0) -> Iterator[None]:
+    """SIGINT comes again, `every` so many seconds, until what it is to stop has been left. For the main thread.
+
+    An interrupt can be lost: Python drops what is raised in a weak reference's callback (it collects garbage when a
+    stage begins: a third of all Ctrl-C in the first half second went there), SQLAlchemy's pool logs it, and Dagster
+    forgets it where a run is about to end.
+    """
+    heard, told = socket.socketpair()
+    left = threading.Event()
+    told.setblocking(False)  # a wakeup descriptor must be
+
+    def repeat() -> None:
+        while signal.SIGINT not in heard.recv(1):
+            if left.is_set():
+                return
+        while not left.wait(every):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    hook, sys.unraisablehook = sys.unraisablehook, _silent_of_interrupts
+    repeating = threading.Thread(target=repeat, daemon=True)
+    repeating.start()
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(before)
+        sys.unraisablehook = hook
+        told.send(b"\0")
+        repeating.join()
+        heard.close()
+        told.close()
+
+
+def _silent_of_interrupts(lost: "sys.UnraisableHookArgs") -> None:
+    """No traceback of an interrupt that was dropped: it comes again."""
+    if not issubclass(lost.exc_type, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
+        sys.__unraisablehook__(lost)

@@ -114,9 +114,9 @@ def _bring_up(
     from rjepa_assets.defs.resources import HomeResource, ProgressResource
     from rjepa_assets.instance import add_partitions, only_one, open_instance
     from rjepa_assets.pipeline import Pipeline
-    from rjepa_assets.processes import fail_abandoned_runs
+    from rjepa_assets.processes import fail_abandoned_runs, insistent_interrupt
 
-    # Ctrl-C may land while SQLAlchemy closes a connection of Dagster's storage: it would log a traceback and go on.
+    # Ctrl-C may land while SQLAlchemy closes a connection of Dagster's storage: it would log a traceback.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     with open_instance(home) as instance, only_one(home, "materialise", _BUSY), _terminal() as terminal:
         if gone := fail_abandoned_runs(instance):
@@ -129,8 +129,9 @@ def _bring_up(
             names = ", ".join(pipeline.names)
             raise InvalidInputError(f"there is no asset {redo_from!r}", cure=f"choose one of {names}")
         try:
-            for step in pipeline.run(lambda step: _begin(terminal, step), redo_from):
-                _say(terminal, step, "is up to date" if step.seconds is None else f"done in {step.seconds:.1f} s")
+            with insistent_interrupt():
+                for step in pipeline.run(lambda step: _begin(terminal, step), redo_from):
+                    _say(terminal, step, "is up to date" if step.seconds is None else f"done in {step.seconds:.1f} s")
         except (RjepaError, KeyboardInterrupt):
             print("What was finished is kept: run the same command again to go on.", file=sys.stderr)
             raise

@@ -54,12 +54,16 @@ def kill_in(home: Path, asset: str, delay: float, number: signal.Signals, *argum
             env=environment(home),
             preexec_fn=_take_interrupts,
         )
-        while f"] {asset} " not in log.read_text():
-            assert process.poll() is None and time.monotonic() - before < 300, log.read_text()
-            time.sleep(0.02)
-        time.sleep(delay)
-        process.send_signal(number)
-        code = process.wait(60)
+        try:
+            while f"] {asset} " not in log.read_text():
+                assert process.poll() is None and time.monotonic() - before < 300, log.read_text()
+                time.sleep(0.02)
+            time.sleep(delay)
+            process.send_signal(number)
+            code = process.wait(60)
+        finally:
+            process.kill()
+            process.wait()
     return Ran(code, "", log.read_text(), time.monotonic() - before)
 
 

@@ -23,7 +23,7 @@ from rjepa_assets.defs.resources import HomeResource
 from rjepa_assets.instance import open_instance
 from tests.latents.conftest import DATASET as SUMS
 from tests.latents.conftest import sums, write_sums
-from tests.students.environments import empty_environment, lean_environment
+from tests.students.environments import empty_environment, lean_environment, runs
 from tests.students.tiny import record, write_student
 
 from .running import rjepa
@@ -119,21 +119,13 @@ def test_what_a_user_can_mend_comes_back_from_the_environment_in_the_stages_own_
     assert "give an existing folder" in failure(failed)
 
 
-def is_worker(process: psutil.Process) -> bool:
-    """Whether it is the worker. Other children come and go while they are looked at."""
-    try:
-        return MODULE in process.cmdline()
-    except psutil.NoSuchProcess:
-        return False
-
-
 def kill_after(receipt: Path) -> None:
     """Kill the worker once it has finished this shard."""
     workers: list[psutil.Process] = []
     for _ in range(6000):
         if not workers:
             children = psutil.Process().children(recursive=True)
-            workers = [one for one in children if is_worker(one)]
+            workers = [one for one in children if runs(one, MODULE)]
         elif receipt.exists():
             workers[0].kill()
             return

@@ -1,8 +1,11 @@
 """Runs whose process died are failed and give their slot back; runs of a living process are left alone."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 
 from rjepa.home import Home
 from rjepa_assets.instance import open_instance
-from rjepa_assets.processes import PROCESS_TAG, Process, fail_abandoned_runs
+from rjepa_assets.processes import PROCESS_TAG, Process, fail_abandoned_runs, insistent_interrupt
 
 STARTED, FAILED = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
 
@@ -97,3 +100,25 @@ def test_the_slot_of_a_dead_run_can_be_taken_again(instance: dg.DagsterInstance)
     assert not storage.claim_concurrency_slot("gpu", "another run", "latents").is_claimed
     fail_abandoned_runs(instance)
     assert storage.claim_concurrency_slot("gpu", "another run", "latents").is_claimed
+
+
+def test_an_interrupt_that_is_dropped_comes_again_until_it_is_taken(capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+
+    class Collected: ...
+
+    collected = Collected()
+    watching = weakref.ref(collected, interrupted)
+    took = 0
+    with pytest.raises(KeyboardInterrupt), insistent_interrupt(0.05):
+        del collected  # Python drops what its callback raises
+        try:
+            time.sleep(10)
+        except KeyboardInterrupt:  # as SQLAlchemy's pool does
+            took = 1
+        time.sleep(10)
+    time.sleep(0.2)  # it does not come once more
+    assert took == 1 and watching() is None
+    assert capfd.readouterr().err == ""

@@ -26,7 +26,7 @@ from rjepa.students.catalog import load_record, save_record
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
-from tests.students.environments import lean_environment
+from tests.students.environments import lean_environment, runs
 from tests.students.tiny import taught_pairs
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
@@ -126,7 +126,7 @@ def test_the_engine_answers_with_a_student_in_its_own_environment_and_survives_i
     environment = str(lean_environment(tmp_path / "env"))
     save_record(home, load_record(home, TAG).model_copy(update={"environment": environment}))
     there = Engine.load(home, TAG, "cpu")
-    process = next(one for one in psutil.Process().children() if MODULE in one.cmdline())
+    process = next(one for one in psutil.Process().children() if runs(one, MODULE))
     for options in ({"mode": "off"}, {"mode": "rerank", "num_candidates": 4, "seed": 5}):
         mine, its = here.answer(STATEMENT, **options), there.answer(STATEMENT, **options)
         assert (its.text, its.prompt_tokens, its.completion_tokens) == (
@@ -140,7 +140,7 @@ def test_the_engine_answers_with_a_student_in_its_own_environment_and_survives_i
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     assert there.answer(STATEMENT, mode="off").text == here.answer(STATEMENT, mode="off").text  # it was started anew
-    process = next(one for one in psutil.Process().children() if MODULE in one.cmdline())
+    process = next(one for one in psutil.Process().children() if runs(one, MODULE))
     del there
     process.wait(10)  # nobody uses it any more
 

@@ -5,6 +5,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import psutil
 from packaging.requirements import Requirement
 
 from rjepa.students.environments import REQUIREMENTS
@@ -53,3 +54,11 @@ def _requirements(file: str) -> list[str]:
         elif line and not line.startswith("#"):
             names.append(Requirement(line).name)
     return names
+
+
+def runs(process: psutil.Process, module: str) -> bool:
+    """Whether the process runs that module. Other children of the tests come and go while they are looked at."""
+    try:
+        return module in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False

@@ -42,11 +42,14 @@ def main() -> None:
         config = _short(load_jepa_config(recipe))
         seconds, alone = float("inf"), float("inf")
         with temporary_folder() as folder:
+            trunk = None if config.trunk is None else Path(folder) / "trunk"
+            if trunk is not None:
+                train(_short(load_jepa_config(config.trunk)), data, data, normalizer, trunk)
             recorder = _Products()
             with recorder:
-                _train(config, data, normalizer, Path(folder) / "recorded", recorder.drop)
+                _train(config, data, normalizer, Path(folder) / "recorded", trunk, recorder.drop)
             for repeat in range(REPEATS):
-                seconds = min(seconds, _train(config, data, normalizer, Path(folder) / str(repeat)))
+                seconds = min(seconds, _train(config, data, normalizer, Path(folder) / str(repeat), trunk))
                 alone = min(alone, recorder.replay())
         samples = config.optim.batch_size * UPDATES
         figures |= {
@@ -63,7 +66,7 @@ def _short(config: JepaConfig) -> JepaConfig:
     return config.model_copy(update={"optim": config.optim.model_copy(update=changes)})
 
 
-def _train(config: JepaConfig, data: Any, normalizer: Any, folder: Path, mark: Any = None) -> float:
+def _train(config: JepaConfig, data: Any, normalizer: Any, folder: Path, trunk: Path | None, mark: Any = None) -> float:
     """CPU seconds of the timed updates."""
     at: dict[int, float] = {}
 
@@ -72,7 +75,7 @@ def _train(config: JepaConfig, data: Any, normalizer: Any, folder: Path, mark: A
         if mark is not None:
             mark(done)
 
-    train(config, data, data, normalizer, folder, watch)
+    train(config, data, data, normalizer, folder, watch, trunk=trunk)
     return at[WARM + UPDATES] - at[WARM]
 
 

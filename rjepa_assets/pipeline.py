@@ -162,7 +162,7 @@ class Pipeline:
             released_manifest(self._home, load_recipe(self._home, self._target.dataset))
         if name == "student" and tags.get(_DATA_VERSION) != self._student_now():
             return False
-        if any(run.tags.get(tag) != value for tag, value in self._recipes(name).items()):
+        if any(run.tags.get(tag) != value for tag, value in self.recipe_tags(name).items()):
             return False
         if _stage_config(run.run_config, name) != _stage_config(self._run_config(name), name):
             return False
@@ -176,7 +176,7 @@ class Pipeline:
                 instance=self._instance,
                 partition_key=self._partition(key),
                 asset_selection=[key],
-                tags={PROCESS_TAG: Process.current().tag(), **self._recipes(name)},
+                tags={PROCESS_TAG: Process.current().tag(), **self.recipe_tags(name)},
             )
         except DagsterExecutionInterruptedError:
             raise KeyboardInterrupt from None
@@ -206,12 +206,14 @@ class Pipeline:
             config["sizes"] = self._target.sizes
         return {**_QUIET, "ops": {name: {"config": config}}} if config else dict(_QUIET)
 
-    def _recipes(self, name: str) -> dict[str, str]:
+    def recipe_tags(self, name: str) -> dict[str, str]:
         """The tag of a run that trains."""
         names = {"rjepa_checkpoint": (self._target.recipe,), "rjepa_variants": self._target.recipes}.get(name)
         if names is None:
             return {}
-        return {_RECIPES_TAG: sha256_json([load_jepa_config(recipe).model_dump(mode="json") for recipe in names])}
+        configs = [load_jepa_config(recipe) for recipe in names]
+        configs += [load_jepa_config(config.trunk) for config in configs if config.trunk is not None]
+        return {_RECIPES_TAG: sha256_json([config.model_dump(mode="json") for config in configs])}
 
     def _partition(self, key: dg.AssetKey) -> str:
         partitions = self._graph.get(key).partitions_def
@@ -278,4 +280,3 @@ def _unforeseen(name: str, error: BaseException) -> RjepaError:
         f"{name} failed: {type(error).__name__}: {first_line}",
         cure="its run in the Dagster UI (rjepa up) shows where; what was finished is kept, run this again to go on",
     )
-

@@ -23,6 +23,7 @@ from rjepa.evaluation.stage import Benchmark, report_numbers
 from rjepa.files import read_json, sha256_file, sha256_json, write_json
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
+from rjepa.jepa.config import load_jepa_config
 from rjepa.jepa.launching import train_side_by_side
 from rjepa.jepa.stage import open_variant, train_pair, variant_folder
 from rjepa.progress import Progress, silent
@@ -66,8 +67,9 @@ def train_variants(
     if not recipes or seeds < 1:
         raise InvalidInputError("nothing to train", cure="name at least one recipe of configs/rjepa/ and one seed")
     wanted = [(recipe, seed) for recipe in dict.fromkeys(recipes) for seed in range(1 if recipe == BASELINE else seeds)]
-    if len(wanted) > 1:
-        train_side_by_side(home, llm_tag, dataset, wanted, progress)
+    for wave in _waves(wanted):
+        if len(wave) > 1:
+            train_side_by_side(home, llm_tag, dataset, wave, progress)
     versions, metadata = {}, dict[str, int | float | str]()
     for recipe, seed in wanted:
         # After a training of its own process this finds the finished run, and diagnoses it.
@@ -159,6 +161,14 @@ def variant_calibration(home: Home, llm_tag: str, dataset: str, run: Run) -> Sco
 def read_variants_report(home: Home, llm_tag: str, dataset: str) -> EvaluationResult:
     """What the last report of the variants found (errors as `EvaluationResult.load`)."""
     return EvaluationResult.load(variants_report_folder(home, llm_tag, dataset) / REPORT_FILE)
+
+
+def _waves(wanted: Sequence[tuple[str, int]]) -> list[list[tuple[str, int]]]:
+    """Runs (recipe, seed) that can be trained side by side: those that start from a trunk after all that do not."""
+    trunks = {recipe: load_jepa_config(recipe).trunk for recipe, _ in wanted}
+    needed = [(trunk, seed) for recipe, seed in wanted if (trunk := trunks[recipe]) is not None]
+    first = [run for run in wanted if trunks[run[0]] is None]
+    return [[*dict.fromkeys([*first, *needed])], [run for run in wanted if trunks[run[0]] is not None]]
 
 
 def _config_name(home: Home, llm_tag: str, dataset: str, recipe: str) -> str:

@@ -106,9 +106,11 @@ class OptimConfig(_Part):
 
 class JepaConfig(_Part):
     """A whole run. `poolings` is what the latents hold, in order: the student's record decides (`reading`). `use` is
-    which of these the model reads, None for all."""
+    which of these the model reads, None for all. `trunk` names another run of configs/rjepa/: its trained encoder and
+    predictor are taken as they are, and only the ranking head is trained."""
 
     name: str = Field(min_length=1)
+    trunk: str | None = None
     seed: int = 0
     poolings: Poolings = ("mean", "last", "end")
     use: Poolings | None = None
@@ -134,6 +136,8 @@ class JepaConfig(_Part):
             raise ValueError("loss.infonce and loss.rank need a causal encoder")
         if self.loss.rank > 0 and self.loss.raw == 0:
             raise ValueError("loss.rank reads the raw-latent head's error: loss.raw must be above 0")
+        if self.trunk is not None and (self.loss.rank == 0 or self.loss.infonce > 0 or self.loss.rank_into_trunk):
+            raise ValueError("with a trunk the ranking head alone is trained: loss.rank above 0, and no loss.infonce")
         if getattr(self.loss, self.energy) == 0:
             raise ValueError(f"energy {self.energy!r} needs loss.{self.energy} above 0")
         return self

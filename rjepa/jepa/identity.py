@@ -23,9 +23,12 @@ def fingerprint_of(
     validation: LatentSet,
     normalizer: Normalizer,
     sampled: LatentSet | None = None,
+    trunk: str | None = None,
 ) -> str:
-    """Hex SHA-256. Latents enter through evenly spread rows: sets larger than memory are not read twice."""
-    parts: list[object] = [_RECIPE, config.model_dump(mode="json")]
+    """Hex SHA-256. Latents enter through evenly spread rows: sets larger than memory are not read twice. `trunk` is the
+    SHA-256 of the weights that a run starts from."""
+    # A trunk is known by its weights, whatever run of whatever name they came from.
+    parts: list[object] = [_RECIPE, config.model_dump(mode="json", exclude={"trunk"})]
     parts += [_digest(normalizer.location), _digest(normalizer.scale)]
     for latents in (train, validation, *([] if sampled is None else [sampled])):
         rows = latents.latents.shape[0]
@@ -35,6 +38,8 @@ def fingerprint_of(
         parts += [_digest_texts(latents.chain_ids), _digest_texts(latents.problem_ids)]
         if config.encoder.sentences and latents.prompts is not None and latents.prompt_of is not None:
             parts += [_digest(latents.prompts.offsets), _digest(latents.prompt_of)]
+    if trunk is not None:
+        parts.append(trunk)
     return sha256_json(parts)
 
 

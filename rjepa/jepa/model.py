@@ -4,6 +4,7 @@ Legend: B chains, S segments, W latent columns, D encoder states, P predictor st
 """
 
 import copy
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -16,23 +17,29 @@ from rjepa.jepa.losses import latent_error, raw_error
 from rjepa.jepa.masks import View, causal_view, infill_view, side_by_side_view, steps_of
 from rjepa.jepa.predictor import Prediction, Predictor
 
-_RANK_HIDDEN = 64
+_FLOOR: Final = 0.01
+"""Added to an error before its logarithm, as to an energy's (`rjepa.inference.aggregate`)."""
 
 
 class RankHead(nn.Module):
-    """A small labelled head: the logit that the observed step is wrong, given what was predicted for it."""
+    """A labelled head: the logit that the observed step is wrong, from the error of its prediction.
 
-    def __init__(self, states: int, columns: int) -> None:
+    Linear in the error of each column and in the logarithm of their mean. Heads that read the predictor's states too
+    learnt their training problems by heart (docs/lab-book.md, entry 31).
+    """
+
+    def __init__(self, columns: int) -> None:
         super().__init__()
-        self.predicted = nn.Linear(states, _RANK_HIDDEN)
-        self.surprise = nn.Linear(2 * columns, _RANK_HIDDEN)
-        self.out = nn.Linear(_RANK_HIDDEN, 1)
+        self.columns = nn.Linear(columns, 1)
+        self.size = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(self.columns.weight)
+        nn.init.ones_(self.size.weight)
 
-    def forward(self, states: Tensor, raw: Tensor, observed: Tensor) -> Tensor:
-        """states [B, S, P], raw and observed [B, S, W]. Returns float32 logits [B, S]."""
-        difference = observed - raw
-        surprise = self.surprise(torch.cat([difference, difference.abs()], dim=-1))
-        return self.out(F.gelu(self.predicted(states) + surprise)).squeeze(-1).float()
+    def forward(self, raw: Tensor, observed: Tensor) -> Tensor:
+        """raw and observed float [B, S, W]. Returns float32 logits [B, S]."""
+        error = F.smooth_l1_loss(raw.float(), observed.float(), reduction="none")
+        size = (error.mean(-1, keepdim=True) + _FLOOR).log()
+        return (self.columns(error) + self.size(size)).squeeze(-1).float()
 
 
 class RJepa(nn.Module):
@@ -48,8 +55,18 @@ class RJepa(nn.Module):
         domains = len(domain_names) + 1
         self.context = Encoder(config.encoder, columns, domains)
         self.predictor = Predictor(config.predictor, config.encoder.width, columns, domains, config.loss.raw > 0)
-        self.rank_head = RankHead(config.predictor.width, columns) if config.loss.rank > 0 else None
+        self.rank_head = RankHead(columns) if config.loss.rank > 0 else None
         self.target = copy.deepcopy(self.context).requires_grad_(False)
+
+    def take_trunk(self, trained: "RJepa") -> None:
+        """Take over the encoders and the predictor of a trained model, and keep them: only the ranking head learns.
+
+        Raises:
+            RuntimeError: the models do not have the same shape.
+        """
+        for part in ("context", "target", "predictor"):
+            getattr(self, part).load_state_dict(getattr(trained, part).state_dict())
+            getattr(self, part).requires_grad_(False)
 
     @property
     def device(self) -> torch.device:
@@ -77,7 +94,7 @@ class RJepa(nn.Module):
         """float32 [B, S]: logit that each observed segment is wrong. Needs a ranking head."""
         if self.rank_head is None or prediction.raw is None:
             raise ValueError(f"config {self.config.name!r} has no ranking head: its loss.rank is 0")
-        return self.rank_head(prediction.states, prediction.raw, batch.latents)
+        return self.rank_head(prediction.raw, batch.latents)
 
     @torch.no_grad()
     def energies(self, batch: Batch, energy: Energy | None = None) -> Tensor:

@@ -29,12 +29,15 @@ def objective(
 
     Args:
         batch: right chains only; they alone are JEPA targets.
-        negatives: wrong chains [M, S'], used by InfoNCE (as keys) and by the ranking head.
+        negatives: wrong chains [M, S'], used by InfoNCE (as keys) and by the ranking head. With a trunk, right ones of
+            the student's own may be among them.
         owners: int64 [M], the row of `batch` that each wrong chain shares its problem with.
     """
     config, weights = model.config, model.config.loss
     device = model.device
     batch = _drop_domains(batch, config.optim.domain_dropout, generator)
+    if config.trunk is not None and negatives is not None:
+        return _rank_alone(model, batch.to(device), negatives.to(device))
     repeated = torch.arange(len(batch.valid)).repeat_interleave(config.masks.per_sample)
     view = draw_view(batch.valid[repeated], config.masks, generator)
     picked = _queries(view, weights.queries, generator) if weights.infonce > 0 else None
@@ -133,16 +136,27 @@ def _distances(left: Tensor, right: Tensor) -> Tensor:
     return (left.square().sum(1)[:, None] + right.square().sum(1) - 2 * inner) / left.shape[1]
 
 
+def _rank_alone(model: RJepa, batch: Batch, negatives: Batch) -> dict[str, Tensor]:
+    """Where the trunk is not trained, its own terms are not worth their forward passes."""
+    view = causal_view(batch.valid)
+    with _autocast(model), torch.no_grad():
+        prediction, _ = model.predict(batch, view)
+    rank = _rank(model, batch, prediction, view, negatives)
+    return {"total": model.config.loss.rank * rank, "rank": rank}
+
+
 def _rank(model: RJepa, batch: Batch, prediction: Prediction, view: View, negatives: Batch) -> Tensor:
-    """Steps of right chains, and the right prefix of wrong ones, against the wrong steps from the first error on."""
+    """Steps of right chains, and the right prefix of wrong ones, against first wrong steps. What follows a wrong step
+    may well follow from it, and is no example of either."""
     into_trunk = model.config.loss.rank_into_trunk
     with _autocast(model):
         with torch.set_grad_enabled(into_trunk):
             wrong_prediction, _ = model.predict(negatives, causal_view(negatives.valid))
         right_logits = model.wrong_logits(batch, prediction if into_trunk else prediction.detached())
         wrong_logits = model.wrong_logits(negatives, wrong_prediction)
-    right_mask, wrong_mask = view.targets & view.causal[:, None], steps_of(negatives.valid)
-    place = torch.arange(negatives.valid.shape[1], device=model.device)
-    is_wrong = (place >= negatives.first_error[:, None])[wrong_mask]
+    place, first = torch.arange(negatives.valid.shape[1], device=model.device), negatives.first_error[:, None]
+    right_mask = view.targets & view.causal[:, None]
+    wrong_mask = steps_of(negatives.valid) & ((first < 0) | (place <= first))
+    is_wrong = (place == first)[wrong_mask]
     labels = torch.cat([torch.zeros_like(right_logits[right_mask], dtype=torch.bool), is_wrong])
     return losses.rank_term(torch.cat([right_logits[right_mask], wrong_logits[wrong_mask]]), labels)

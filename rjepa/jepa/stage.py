@@ -98,7 +98,8 @@ def train_pair(
     processes: int = 1,
     environment: Mapping[str, str] | None = None,
 ) -> Trained:
-    """Train the run `recipe` of configs/rjepa/, or go on with it, and diagnose what came of it.
+    """Train the run `recipe` of configs/rjepa/, or go on with it, and diagnose what came of it. A trunk that it starts
+    from is trained first, as a variant of the same seed.
 
     Args:
         seed: None trains the model that may be released. A seed trains a variant beside it, with the recipe's own seed
@@ -107,6 +108,17 @@ def train_pair(
         environment: variables that may ask for W&B (`rjepa.jepa.tracking`).
     """
     config, folder = _config(home, llm_tag, dataset, recipe, seed), _folder(home, llm_tag, dataset, recipe, seed)
+    if config.trunk is not None:
+        train_pair(
+            home,
+            llm_tag,
+            dataset,
+            config.trunk,
+            progress,
+            seed=config.seed,
+            processes=processes,
+            environment=environment,
+        )
     if processes > 1:
         train_with_processes(home, llm_tag, dataset, recipe, seed, processes, progress)
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
@@ -116,7 +128,16 @@ def train_pair(
     sampled = _sampled(config, home, llm_tag, dataset)
     # After several processes this finds their finished run.
     report = train(
-        config, train_set, validation, normalizer, folder, progress, best_device(), tracking=tracking, sampled=sampled
+        config,
+        train_set,
+        validation,
+        normalizer,
+        folder,
+        progress,
+        best_device(),
+        tracking=tracking,
+        sampled=sampled,
+        trunk=_trunk_folder(config, home, llm_tag, dataset),
     )
     write_json(folder / "config.json", config.model_dump(mode="json"))
     found = _diagnose_once(folder, report.data_version, normalizer, train_set, validation)
@@ -160,6 +181,7 @@ def train_together(
         processes,
         _tracking(environment, home, llm_tag, dataset),
         _sampled(config, home, llm_tag, dataset),
+        _trunk_folder(config, home, llm_tag, dataset),
     )
 
 
@@ -168,6 +190,10 @@ def _sampled(config: JepaConfig, home: Home, llm_tag: str, dataset: str) -> Late
     none, and the dataset's own wrong chains have to do."""
     found = find_train_rollouts(home, llm_tag, dataset) if config.loss.uses_negatives else None
     return None if found is None else found.latents
+
+
+def _trunk_folder(config: JepaConfig, home: Home, llm_tag: str, dataset: str) -> Path | None:
+    return None if config.trunk is None else variant_folder(home, llm_tag, dataset, config.trunk, config.seed)
 
 
 def variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> Path:

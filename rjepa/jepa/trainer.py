@@ -17,7 +17,7 @@ import torch
 from rjepa.errors import InvalidInputError
 from rjepa.files import read_json, remove_temporary, sha256_file, write_json
 from rjepa.jepa.batches import Assembler, Batch, Sampler
-from rjepa.jepa.checkpoint import MODEL_FILE, TrainingState, load_training, save_model, save_training
+from rjepa.jepa.checkpoint import MODEL_FILE, TrainingState, load_model, load_training, save_model, save_training
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.diagnostics import unmoved_parameters
 from rjepa.jepa.distributed import ALONE, Processes
@@ -59,23 +59,27 @@ class TrainReport:
 
 
 @dataclass(frozen=True)
-class _SampledWrong:
-    """Wrong chains that the student sampled itself, as negatives beside those of the training set."""
+class _Sampled:
+    """Chains that the student sampled itself, beside the wrong ones of the training set: wrong ones as negatives; for a
+    ranking head on a trained trunk, which only needs labels, right ones too."""
 
     data: Assembler
     chains: np.ndarray
-    """int64, their indices: at least one"""
+    """int64, their indices"""
+    wrong: int
+    """how many of them are wrong: at least one"""
 
     @classmethod
     def find(
         cls, sampled: LatentSet | None, normalizer: Normalizer, config: JepaConfig, names: tuple[str, ...]
-    ) -> "_SampledWrong | None":
+    ) -> "_Sampled | None":
         """None where the config uses no negatives, or the student wrote no wrong chain."""
         if sampled is None or not config.loss.uses_negatives:
             return None
         data = Assembler(sampled, normalizer, config, names)
-        chains = data.wrong_chains()
-        return cls(data, chains) if len(chains) else None
+        wrong = data.wrong_chains()
+        chains = wrong if config.trunk is None else np.concatenate([data.right_chains(), wrong])
+        return cls(data, chains, len(wrong)) if len(wrong) else None
 
     def draw(self, amount: int, generator: torch.Generator) -> Batch:
         """So many of them at random, as a batch."""
@@ -92,7 +96,7 @@ class _Run:
     data: Assembler
     held_out: Assembler
     sampler: Sampler
-    sampled_wrong: _SampledWrong | None
+    sampled_chains: _Sampled | None
     folder: Path
     processes: Processes
 
@@ -108,6 +112,7 @@ def train(
     processes: Processes = ALONE,
     tracking: Tracking | None = None,
     sampled: LatentSet | None = None,
+    trunk: Path | None = None,
 ) -> TrainReport:
     """Train, or go on training, the model of `folder`; the folder then holds model, last training state and report.
 
@@ -116,20 +121,33 @@ def train(
             wrong ones among these.
         processes: those that call this together, each with the same arguments and one folder; the first one writes.
         tracking: where curves go besides the report.
+        trunk: folder of the trained model whose encoders and predictor are taken, where the config names one.
 
     Raises:
-        InvalidInputError: no right chains, no wrong ones where the config needs them, widths that do not fit, processes
-            that do not agree on what to train, or a loss that is not finite.
-        CorruptError: the folder's checkpoint cannot be read.
+        InvalidInputError: no right chains, no wrong ones where the config needs them, widths that do not fit, a trunk
+            of another shape, processes that do not agree on what to train, or a loss that is not finite.
+        NotFoundError: nothing was trained in the trunk's folder.
+        CorruptError: the folder's checkpoint, or the trunk's model, cannot be read.
+        ValueError: a trunk for a config without one, or the other way round.
     """
+    if (trunk is None) != (config.trunk is None):
+        raise ValueError(f"config {config.name!r} has trunk {config.trunk!r}, and {trunk} was given")
     names = train.domain_names
     data = Assembler(train, normalizer, config, names)
     held_out = Assembler(validation, normalizer, config, names)
     sampler = Sampler(train, data.problems, config.optim.batch_size, config.seed)
-    sampled_wrong = _SampledWrong.find(sampled, normalizer, config, names)
-    _check_data(config, sampler, sampled_wrong)
+    sampled_chains = _Sampled.find(sampled, normalizer, config, names)
+    _check_data(config, sampler, sampled_chains)
     config = config.model_copy(update={"optim": config.optim.for_chains(len(sampler.right))})
-    fingerprint = fingerprint_of(config, train, validation, normalizer, sampled if sampled_wrong else None)
+    start = None if trunk is None else load_model(trunk)
+    fingerprint = fingerprint_of(
+        config,
+        train,
+        validation,
+        normalizer,
+        sampled if sampled_chains else None,
+        None if trunk is None else sha256_file(trunk / MODEL_FILE),
+    )
     finished = _finished_report(folder, fingerprint)
     processes.check_equal(fingerprint, finished.updates if finished else -1)
     if finished is not None:
@@ -140,12 +158,14 @@ def train(
     if processes.first:
         remove_temporary(folder)
     model = build_model(config, train.width, names).to(device)
+    if start is not None:
+        _take_trunk(model, start)
     optimizers = make_optimizers(model, config.optim)
     generator = torch.Generator().manual_seed(config.seed)
     state = load_training(folder, fingerprint, model, optimizers, generator)
     state = state or TrainingState(fingerprint, 0, 0.0, [], [], [])
     processes.check_equal(fingerprint, state.update)
-    run = _Run(model, optimizers, generator, data, held_out, sampler, sampled_wrong, folder, processes)
+    run = _Run(model, optimizers, generator, data, held_out, sampler, sampled_chains, folder, processes)
     tracker = (tracking or Tracking()).start(folder, fingerprint, config, enabled=processes.first)
     with tracker:
         with processes.sharing(model):
@@ -160,7 +180,7 @@ def train(
             seconds=state.seconds,
             parameters=model.parameters_trained,
             chains=len(sampler.right),
-            wrong_chains=_wrong_chains(config, sampler, sampled_wrong),
+            wrong_chains=_wrong_chains(config, sampler, sampled_chains),
             curve=state.curve,
             validation=state.validation,
             unmoved=unmoved_parameters(model),
@@ -207,8 +227,19 @@ def _update(run: _Run, update: int) -> dict[str, float]:
     set_rates(run.optimizers, optim, update)
     for optimizer in run.optimizers:
         optimizer.step()
-    model.update_target(momentum(optim, update))
+    if model.config.trunk is None:
+        model.update_target(momentum(optim, update))
     return {**entry, "gradient_norm": float(norm)}
+
+
+def _take_trunk(model: RJepa, trained: RJepa) -> None:
+    try:
+        model.take_trunk(trained)
+    except RuntimeError as error:
+        raise InvalidInputError(
+            f"config {model.config.name!r} does not have the shape of its trunk {model.config.trunk!r}",
+            cure="give both runs the same encoder, predictor and `use`, and train both on the same latents",
+        ) from error
 
 
 def _draw(run: _Run, update: int) -> tuple[Batch, Batch | None, torch.Tensor]:
@@ -218,10 +249,10 @@ def _draw(run: _Run, update: int) -> tuple[Batch, Batch | None, torch.Tensor]:
     if not config.loss.uses_negatives:
         return run.data.gather(chains), None, torch.empty(0, dtype=torch.int64)
     amount = config.optim.negatives
-    owners, wrong = run.sampler.negatives(chains, amount // 2 if run.sampled_wrong else amount, run.generator)
+    owners, wrong = run.sampler.negatives(chains, amount // 2 if run.sampled_chains else amount, run.generator)
     negatives = run.data.gather(wrong) if len(wrong) else None
-    if run.sampled_wrong is not None:
-        own = run.sampled_wrong.draw(amount - len(wrong), run.generator)
+    if run.sampled_chains is not None:
+        own = run.sampled_chains.draw(amount - len(wrong), run.generator)
         negatives = own if negatives is None else negatives.joined(own)
     return run.data.gather(chains), negatives, torch.from_numpy(owners)
 
@@ -243,19 +274,19 @@ def _means(window: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([entry[name] for entry in window if name in entry])) for name in names}
 
 
-def _wrong_chains(config: JepaConfig, sampler: Sampler, sampled_wrong: _SampledWrong | None) -> int:
+def _wrong_chains(config: JepaConfig, sampler: Sampler, sampled_chains: _Sampled | None) -> int:
     if not config.loss.uses_negatives:
         return 0
-    return len(sampler.wrong) + (len(sampled_wrong.chains) if sampled_wrong else 0)
+    return len(sampler.wrong) + (sampled_chains.wrong if sampled_chains else 0)
 
 
-def _check_data(config: JepaConfig, sampler: Sampler, sampled_wrong: _SampledWrong | None) -> None:
+def _check_data(config: JepaConfig, sampler: Sampler, sampled_chains: _Sampled | None) -> None:
     if len(sampler.right) < 2:
         raise InvalidInputError(
             f"{len(sampler.right)} right chains with a step to train on, expected at least 2",
             cure="use a dataset whose train split has validated chains",
         )
-    if config.loss.uses_negatives and sampler.paired == 0 and sampled_wrong is None:
+    if config.loss.uses_negatives and sampler.paired == 0 and sampled_chains is None:
         raise InvalidInputError(
             f"config {config.name!r} uses wrong chains as negatives, and neither does a right chain have one of its "
             "problem, nor did the student write one",

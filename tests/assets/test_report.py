@@ -4,12 +4,14 @@ import json
 
 import dagster as dg
 import pytest
+import torch
 
 from rjepa.datasets.recipe import load_recipe
 from rjepa.errors import InvalidInputError
-from rjepa.evaluation.variants import list_variants, read_variants_report, variants_report_folder
+from rjepa.evaluation.variants import _waves, list_variants, read_variants_report, variants_report_folder
 from rjepa.home import Home
 from rjepa.jepa.config import load_jepa_config
+from rjepa.jepa.stage import open_variant, train_pair
 from rjepa.latents.rollouts import open_rollouts
 from rjepa.releases.pointer import require_current
 from rjepa_assets.definitions import build_defs
@@ -72,6 +74,31 @@ def test_a_recipe_that_was_edited_is_trained_again(demo_copy: Home, monkeypatch:
         monkeypatch.setattr("rjepa_assets.pipeline.load_jepa_config", lambda name: edited)
         assert not pipeline.is_current(trained)
         assert pipeline.is_current(dg.AssetKey("latents"))
+
+
+def test_a_trunk_is_trained_first_under_the_same_seed_and_an_edited_one_again(
+    demo_copy: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"smoke": load_jepa_config("smoke")}
+    changes = {"name": "head", "trunk": "smoke", "energy": "rank", "loss": {"rank": 1.0}}
+    known["head"] = type(known["smoke"]).model_validate(known["smoke"].model_dump() | changes)
+    for module in ("rjepa.jepa.stage", "rjepa.evaluation.variants", "rjepa_assets.pipeline"):
+        monkeypatch.setattr(f"{module}.load_jepa_config", known.__getitem__)
+    train_pair(demo_copy, *PAIR, "head", seed=3)
+    trunk, head = (open_variant(demo_copy, *PAIR, recipe, 3)[0] for recipe in ("smoke", "head"))
+    assert trunk.config.seed == 3 and trunk.rank_head is None and head.rank_head is not None
+    assert torch.equal(trunk.predictor.mask_token, head.predictor.mask_token)
+    assert _waves([("head", 0), ("head", 1), ("smoke", 0)]) == [
+        [("smoke", 0), ("smoke", 1)],
+        [("head", 0), ("head", 1)],
+    ]
+
+    defs = build_defs({"home": HomeResource(root=str(demo_copy.root))})
+    with open_instance(demo_copy) as instance:
+        pipeline = Pipeline(defs, instance, demo_copy, Target("smoke", "tiny-a", "head"))
+        before = pipeline.recipe_tags("rjepa_checkpoint")
+        known["smoke"] = known["smoke"].model_copy(update={"seed": 7})
+        assert pipeline.recipe_tags("rjepa_checkpoint") != before
 
 
 def test_a_released_dataset_whose_recipe_was_edited_is_refused_and_not_taken_for_the_new_one(

@@ -182,8 +182,25 @@ def test_wrong_chains_leave_the_trunk_alone_in_the_ranking_head() -> None:
     right, wrong = batch.rows(batch.first_error < 0), batch.rows(batch.first_error >= 0)
     owners = torch.arange(len(wrong.valid))
     objective(model, right, wrong, owners, torch.Generator().manual_seed(0))["total"].backward()
-    assert model.rank_head.out.weight.grad.abs().max() > 1e-4
+    assert model.rank_head.columns.weight.grad.abs().max() > 1e-4
     assert model.context.project.weight.grad.abs().max() < 1e-6
+
+
+def test_what_follows_a_wrong_step_teaches_the_ranking_head_nothing() -> None:
+    model = model_of(loss=LossConfig(rank=1.0), energy="rank")
+    batch = batch_of(model)
+    right, wrong = batch.rows(batch.first_error < 0), batch.rows(batch.first_error >= 0)
+    place = torch.arange(wrong.valid.shape[1])
+
+    def term(changed: torch.Tensor) -> float:
+        noisy = dataclasses.replace(wrong, latents=torch.where(changed[..., None], 5.0, wrong.latents))
+        terms = objective(model, right, noisy, torch.arange(len(noisy.valid)), torch.Generator().manual_seed(0))
+        return terms["rank"].item()
+
+    nothing = torch.zeros_like(wrong.valid)
+    after, at = place > wrong.first_error[:, None], place == wrong.first_error[:, None]
+    assert (after & wrong.valid).any() and term(after) == pytest.approx(term(nothing), rel=1e-5)
+    assert term(at) != pytest.approx(term(nothing), rel=1e-3)
 
 
 def test_negatives_of_infonce_reach_the_trunk_and_a_lone_batch_is_finite() -> None:

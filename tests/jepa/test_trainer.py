@@ -42,12 +42,13 @@ def run(
     data: LatentSet = TRAIN,
     stop_at: int | None = None,
     sampled: LatentSet | None = None,
+    trunk: Path | None = None,
 ) -> TrainReport:
     def watch(done: int, total: int, note: str = "") -> None:
         if done == stop_at:
             raise Stop
 
-    return train(config, data, VALIDATION, NORMALIZER, folder, watch, sampled=sampled)
+    return train(config, data, VALIDATION, NORMALIZER, folder, watch, sampled=sampled, trunk=trunk)
 
 
 @pytest.mark.parametrize("stop_at", [5, 7, 11])
@@ -83,6 +84,32 @@ def test_labels_can_come_from_the_students_own_chains_alone(tmp_path: Path) -> N
         run(tmp_path / "no-wrong-one", config, data=right, sampled=right)
     report = run(tmp_path / "own", config, data=right, sampled=SAMPLED)
     assert report.wrong_chains == 30 and "rank" in report.curve[-1] and report.unmoved == []
+
+
+def test_a_head_on_a_trained_trunk_leaves_the_trunk_as_it_was(tmp_path: Path) -> None:
+    run(tmp_path / "trunk", tiny_config())
+    config = tiny_config(name="head", trunk="trunk", loss=LossConfig(rank=1.0), energy="rank")
+    report = run(tmp_path / "whole", config, sampled=SAMPLED, trunk=tmp_path / "trunk")
+    assert report.unmoved == [] and set(report.curve[-1]) == {"update", "total", "rank", "gradient_norm"}
+    trunk, head = load_model(tmp_path / "trunk"), load_model(tmp_path / "whole")
+    learnt = head.state_dict()
+    assert all(torch.equal(tensor, learnt[name]) for name, tensor in trunk.state_dict().items())
+    assert {name.split(".")[0] for name in learnt} - {"rank_head"} == {"context", "predictor", "target"}
+    ours, theirs = (segment_energies(model, NORMALIZER, VALIDATION, energy="raw") for model in (head, trunk))
+    assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+    with pytest.raises(Stop):
+        run(tmp_path / "cut", config, stop_at=7, sampled=SAMPLED, trunk=tmp_path / "trunk")
+    assert run(tmp_path / "cut", config, sampled=SAMPLED, trunk=tmp_path / "trunk").data_version == report.data_version
+
+    run(tmp_path / "trunk", tiny_config(seed=5))
+    other = run(tmp_path / "cut", config, sampled=SAMPLED, trunk=tmp_path / "trunk")
+    assert other.data_version != report.data_version, "a trunk that was trained again makes another run"
+    wider = config.model_copy(update={"encoder": config.encoder.model_copy(update={"width": 48})})
+    with pytest.raises(InvalidInputError, match="shape of its trunk 'trunk'"):
+        run(tmp_path / "wider", wider, sampled=SAMPLED, trunk=tmp_path / "trunk")
+    with pytest.raises(NotFoundError):
+        run(tmp_path / "alone", config, sampled=SAMPLED, trunk=tmp_path / "nothing")
 
 
 def test_a_config_without_labels_does_not_look_at_them(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ class RankHead(nn.Module):
     """A labelled head: the logit that the observed step is wrong, from the error of its prediction.
 
     Linear in the error of each column and in the logarithm of their mean. Heads that read the predictor's states too
-    learnt their training problems by heart (docs/lab-book.md, entry 31).
+    learnt their training problems by heart (docs/lab-book.md, entry 30).
     """
 
     def __init__(self, columns: int) -> None:

@@ -28,6 +28,7 @@ dev: $(INSTALLED)  ## The Dagster UI, its daemon and the service; Ctrl-C stops a
 
 lint: $(INSTALLED)  ## Style, and that Dagster can load the graph
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
 	@$(BIN)/dagster definitions validate -w workspace.yaml
 
 clean:  ## Remove caches (never .rjepa, which holds your data, nor .venv)

@@ -134,8 +134,18 @@ def _write_base(home: Home, size: int) -> None:
     splits = [_SPLITS[number % 10] for number in range(size)]
     answers = [str(2 * number + 7) for number in range(size)]
     problems = _table(
-        Problem, size, problem_id=ids, domain="math", source="synthetic", difficulty="easy", statement=statements,
-        answer_gold=answers, licence="MIT", split=splits, meta="{}", subdomain="",
+        Problem,
+        size,
+        problem_id=ids,
+        domain="math",
+        source="synthetic",
+        difficulty="easy",
+        statement=statements,
+        answer_gold=answers,
+        licence="MIT",
+        split=splits,
+        meta="{}",
+        subdomain="",
     )
     worked = [number for number in range(size) if splits[number] != "test"]
     wrong = worked[::2]
@@ -197,11 +207,18 @@ def _problem(number: int, statement: str) -> Problem:
 def _chains(numbers: list[int], answers: list[str], right: bool) -> pa.Table:
     kind = "gold" if right else "wrong"
     return _table(
-        ChainOfThought, len(numbers), cot_id=[f"base-{n}-{kind}" for n in numbers],
-        problem_id=[f"base-{n}" for n in numbers], steps=[[f"{n} + {n + 7} = {answers[n]}"] for n in numbers],
-        final_answer=[answers[n] if right else "0" for n in numbers], is_valid=right,
-        validation_reason="ok" if right else "wrong_answer", teacher_model="synthetic", source="synthetic",
-        created_at=CREATED, meta="{}" if right else '{"corruption": {}}',
+        ChainOfThought,
+        len(numbers),
+        cot_id=[f"base-{n}-{kind}" for n in numbers],
+        problem_id=[f"base-{n}" for n in numbers],
+        steps=[[f"{n} + {n + 7} = {answers[n]}"] for n in numbers],
+        final_answer=[answers[n] if right else "0" for n in numbers],
+        is_valid=right,
+        validation_reason="ok" if right else "wrong_answer",
+        teacher_model="synthetic",
+        source="synthetic",
+        created_at=CREATED,
+        meta="{}" if right else '{"corruption": {}}',
     )
 
 
@@ -224,8 +241,11 @@ def _register_new(home: Home) -> None:
         for number in range(NEAR)
     ]
     new = [
-        {"statement": f"A baker has {n} loaves in the morning and bakes {n + 7} more. How many are there at noon?",
-         "answer": str(2 * n + 7), "steps": [_sum(n)]}
+        {
+            "statement": f"A baker has {n} loaves in the morning and bakes {n + 7} more. How many are there at noon?",
+            "answer": str(2 * n + 7),
+            "steps": [_sum(n)],
+        }
         for n in range(NEW - NEAR)
     ]
     file = home.root / "new.jsonl"

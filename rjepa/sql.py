@@ -112,7 +112,7 @@ def check_reads_only(query: str) -> None:
         found = ", ".join(kind.name for kind in kinds) or "nothing"
         raise InvalidInputError(
             f"only one SELECT can be asked, found: {found}",
-            cure="write one SELECT; to make a file of its rows: rjepa sql \"...\" --csv > rows.csv",
+            cure='write one SELECT; to make a file of its rows: rjepa sql "..." --csv > rows.csv',
         )
 
 
@@ -143,9 +143,7 @@ def add_views(connection: "DuckDBPyConnection", home: Home, only: str | None = N
                 paths = part_paths(home, name, stage.name)
                 files += paths
                 _view(connection, f"{_quoted(name)}.{view}", f"SELECT * FROM {_parquet(paths)}", model)
-                per_dataset[view].append(
-                    f"SELECT {_text(name)} AS dataset, * FROM {_quoted(name)}.{view}"
-                )
+                per_dataset[view].append(f"SELECT {_text(name)} AS dataset, * FROM {_quoted(name)}.{view}")
     _view(connection, "problems", " UNION ALL BY NAME ".join(per_dataset["problems"]), Problem, _DATASET_ONLY)
     _view(connection, "chains", " UNION ALL BY NAME ".join(per_dataset["chains"]), ChainOfThought, _DATASET_ONLY)
     for room, model, labels, extra in (

@@ -30,12 +30,29 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     create_version(home, "v0.2.0", parent="v0.1.0", adds=["more"])
     make(home, "v0.2.0")
     row = LatentRow(
-        problem_id="p", cot_id="c", llm_tag="tiny-a", layer_idx=-2, hidden_size=4, poolings=["mean"], num_steps=2,
-        step_boundaries=[0, 1, 2, 3], tokens=3, domain="math", split="train", segments=3, first_error_segment=-1,
+        problem_id="p",
+        cot_id="c",
+        llm_tag="tiny-a",
+        layer_idx=-2,
+        hidden_size=4,
+        poolings=["mean"],
+        num_steps=2,
+        step_boundaries=[0, 1, 2, 3],
+        tokens=3,
+        domain="math",
+        split="train",
+        segments=3,
+        first_error_segment=-1,
     )
     candidate = Candidate(
-        problem_id="p", sample_index=0, text="Answer: 1\n", steps=[], final_answer="1", finished=True,
-        token_logprobs=[-0.5], is_correct=True,
+        problem_id="p",
+        sample_index=0,
+        text="Answer: 1\n",
+        steps=[],
+        final_answer="1",
+        finished=True,
+        token_logprobs=[-0.5],
+        is_correct=True,
     )
     for folder, model, record in (
         (home.latents("tiny-a", "v0.1.0"), LatentRow, row),

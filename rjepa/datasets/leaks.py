@@ -86,8 +86,10 @@ def measure_seen_tests(home: Home, dataset: str, threshold: float = NEAR) -> See
             compared.append(other)
         for texts, fingerprints in probes:
             for path in own:
-                found += [(mine, other, theirs, alike) for mine, theirs, alike in
-                          _seen(home, path, texts, fingerprints, threshold)]
+                found += [
+                    (mine, other, theirs, alike)
+                    for mine, theirs, alike in _seen(home, path, texts, fingerprints, threshold)
+                ]
     return SeenTests(compared, sorted(found), unreadable)
 
 

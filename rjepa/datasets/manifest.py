@@ -69,8 +69,7 @@ def build_manifest(
         "validation_rate": round(worked["valid"] / worked["total"], 6) if worked["total"] else None,
         "duplicates_removed": own_duplicates + (parent or {}).get("duplicates_removed", 0),
         "stages": {
-            name: {"data_version": report.data_version, "metadata": report.metadata}
-            for name, report in reports.items()
+            name: {"data_version": report.data_version, "metadata": report.metadata} for name, report in reports.items()
         },
         "data_hash": sha256_json({name: report.data_version for name, report in reports.items()}),
     }

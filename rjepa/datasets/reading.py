@@ -27,9 +27,7 @@ class VerifiedDataset:
     valid_chains: int
 
 
-def load_problems(
-    home: Home, dataset: str, split: Split | None = None, limit: int | None = None
-) -> list[Problem]:
+def load_problems(home: Home, dataset: str, split: Split | None = None, limit: int | None = None) -> list[Problem]:
     """Problems of a dataset, of one split or of all. The first `limit` of a split are of every domain in turn.
 
     Raises:

@@ -49,9 +49,7 @@ class Imported:
     warnings: list[str]
 
 
-def import_file(
-    home: Home, file: Path, name: str, how: Import | None = None, progress: Progress = silent
-) -> Imported:
+def import_file(home: Home, file: Path, name: str, how: Import | None = None, progress: Progress = silent) -> Imported:
     """Copy a good file's problems, normalised, into the registry with their recipe.
 
     Rows pass one at a time: memory does not grow with the file. The recipe is written last: a killed import leaves no
@@ -64,9 +62,7 @@ def import_file(
     how = how or Import()
     _check_name(name)
     now = _now()
-    intake = import_rows(
-        file, name, now, how.split, columns=how.columns, kind=how.kind, licence=how.licence
-    )
+    intake = import_rows(file, name, now, how.split, columns=how.columns, kind=how.kind, licence=how.licence)
     return _register(home, name, intake, now, f"imported from {file.name}", file, progress)
 
 
@@ -120,9 +116,7 @@ def _register(
 def _check_name(name: str) -> None:
     check_tag(name, "dataset name")
     if (own_folder() / f"{name}.yaml").exists():
-        raise InvalidInputError(
-            f"{name!r} is one of the datasets that come with R-JEPA", cure="choose another --name"
-        )
+        raise InvalidInputError(f"{name!r} is one of the datasets that come with R-JEPA", cure="choose another --name")
 
 
 def _now() -> datetime:

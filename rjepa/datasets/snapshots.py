@@ -25,8 +25,6 @@ TOLERATED = 0.01
 """Share of a benchmark's rows that may not fit its own schema: published sets have a few broken rows."""
 
 
-
-
 def open_snapshot(home: Home, recipe: DatasetRecipe, progress: Progress) -> tuple[Path, list[str]]:
     """The normalised file of a benchmark recipe (made now, if it is not there), and what its owner should know.
 

@@ -65,9 +65,7 @@ class Fingerprints:
 
 def fingerprint(problems: Sequence[Problem]) -> Fingerprints:
     """Fingerprints of problems that have a split, in order."""
-    rows = [
-        (p.problem_id, p.statement, str(p.split), p.meta.get("structure") if p.meta else None) for p in problems
-    ]
+    rows = [(p.problem_id, p.statement, str(p.split), p.meta.get("structure") if p.meta else None) for p in problems]
     return _of_rows(rows)
 
 

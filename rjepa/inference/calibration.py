@@ -109,9 +109,7 @@ class ScoreCalibration(FrozenValue):
         chances = _nearest(self.probability, ids.shape[1]).probability(inputs)
         if self.probability_handed_out:
             chosen = is_handed_out(self.combined, features, ids, self.selection)
-            chances = np.where(
-                chosen, _nearest(self.probability_handed_out, ids.shape[1]).probability(inputs), chances
-            )
+            chances = np.where(chosen, _nearest(self.probability_handed_out, ids.shape[1]).probability(inputs), chances)
         return np.where(ids == NO_ANSWER, 0.0, chances)
 
     def rank(

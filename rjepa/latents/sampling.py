@@ -81,9 +81,7 @@ class LocalSampler:
     def sample(self, statements: Sequence[str], samples: Sequence[int], **how: Any) -> list[list[SampledChain]]:
         return sample_indices(self._student, statements, samples, **how)
 
-    def stream(
-        self, statement: str, *, max_new_tokens: int | None = None, **how: Any
-    ) -> Iterator[str | SampledChain]:
+    def stream(self, statement: str, *, max_new_tokens: int | None = None, **how: Any) -> Iterator[str | SampledChain]:
         pieces = []
         for piece in stream_chain(self._student, statement, max_new_tokens=max_new_tokens, **how):
             pieces.append(piece)
@@ -105,9 +103,7 @@ def make_sampler(student: Student) -> Sampler:
     return EndpointSampler(student)
 
 
-def open_sampler(
-    home: Home, resolved: ResolvedStudent, device: str = "auto", address: str | None = None
-) -> Sampler:
+def open_sampler(home: Home, resolved: ResolvedStudent, device: str = "auto", address: str | None = None) -> Sampler:
     """The student of a record, ready: loaded here, or in a process of its own environment, which is started unless one
     serves it at `address` already.
 

@@ -263,9 +263,7 @@ def _write_shard(
     return receipt
 
 
-def _encode(
-    student: Student, piece: list[Pair], pace: "_Pace"
-) -> list[tuple[Problem, ChainOfThought, ChainLatents]]:
+def _encode(student: Student, piece: list[Pair], pace: "_Pace") -> list[tuple[Problem, ChainOfThought, ChainLatents]]:
     """The chains of a piece that fit the student's context, each with its latents."""
     texts = [render_chain(chain.steps, chain.final_answer) for _, chain in piece]
     extracted = extract_latents(student, [problem.statement for problem, _ in piece], texts, progress=pace.working)

@@ -219,4 +219,3 @@ def map_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
             empty = 0 in shape
             tensors[name] = np.empty(shape, dtype) if empty else np.memmap(path, dtype, "r", offset, shape)
     return tensors
-

@@ -79,9 +79,7 @@ def _entries(seed: int) -> Iterator[tuple[int, dict]]:
         done, size = size, size * 4
 
 
-def _pair(
-    statement: str, key: str, template: int, entry: dict, created_at: datetime
-) -> tuple[Problem, ChainOfThought]:
+def _pair(statement: str, key: str, template: int, entry: dict, created_at: datetime) -> tuple[Problem, ChainOfThought]:
     worked, stated = entry["metadata"]["answer_cot"], entry["metadata"]["answer_cot"].partition("####")[2]
     steps = worked_steps(worked)
     problem = Problem(

@@ -150,9 +150,7 @@ def _open_dataset(task: str, size: int, seed: int, config: str) -> Any:
 
     known = task_names()
     if task not in known:
-        raise InvalidInputError(
-            f"reasoning-gym has no task {task!r}", cure=f"choose one of these: {', '.join(known)}"
-        )
+        raise InvalidInputError(f"reasoning-gym has no task {task!r}", cure=f"choose one of these: {', '.join(known)}")
     try:
         return create_dataset(task, size=size, seed=seed, **json.loads(config))
     except (TypeError, AssertionError, ValueError) as error:

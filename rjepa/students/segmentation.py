@@ -141,9 +141,7 @@ def sentence_ids(pieces: TokenPieces, ids: Sequence[int]) -> Int64:
     return bounds if len(bounds) > 1 else np.array([0, len(ids)], dtype=np.int64)
 
 
-def _bounds_in_ids(
-    pieces: TokenPieces, ids: Sequence[int], spans: Callable[[str], list[tuple[int, int]]]
-) -> Int64:
+def _bounds_in_ids(pieces: TokenPieces, ids: Sequence[int], spans: Callable[[str], list[tuple[int, int]]]) -> Int64:
     raw = pieces.join(ids)
     text = raw.decode("utf-8", "surrogateescape")
     firsts = [start for start, _ in spans(text)]

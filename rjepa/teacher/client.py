@@ -21,6 +21,7 @@ _SHORTEST_SECRET: Final = 6
 """A key shorter than that ("none", "x") is no secret, and may be a word of an ordinary answer."""
 _LONGEST_DETAIL: Final = 300
 
+
 class TeacherError(RjepaError):
     """An endpoint cannot be used: its address, its key or its model is refused."""
 

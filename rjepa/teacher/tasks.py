@@ -67,9 +67,7 @@ async def solve(caller: Caller, teacher: Teacher, problem: Problem, sample: int)
     if teacher.reply == "steps":
         messages: tuple[Message, ...] = ({"role": "user", "content": problem.statement},)
     else:
-        messages = load_prompts().messages(
-            "chain", domain=problem.domain, statement=problem.statement, sample=sample
-        )
+        messages = load_prompts().messages("chain", domain=problem.domain, statement=problem.statement, sample=sample)
     reply = await _structured(caller, "chain", teacher, messages, ChainReply, sample)
     if isinstance(reply, Failure):
         return reply
@@ -110,9 +108,7 @@ async def label(caller: Caller, teacher: Teacher, problem: Problem) -> LabelRepl
     return given if isinstance(given, Failure) else given[0]
 
 
-async def opinion(
-    caller: Caller, teacher: Teacher, problem: Problem, chain: ChainOfThought
-) -> JudgeReply | Failure:
+async def opinion(caller: Caller, teacher: Teacher, problem: Problem, chain: ChainOfThought) -> JudgeReply | Failure:
     """What a teacher thinks of a chain. A label: validators decide."""
     messages = load_prompts().messages(
         "judge", statement=problem.statement, steps=chain.steps, answer=chain.final_answer or ""

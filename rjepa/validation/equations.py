@@ -69,7 +69,7 @@ def _stands_alone(tokens: list[Token], first: int, start: int) -> bool:
         before = tokens[start - 2]
     if before.kind not in ("word", "mark", "open"):
         return False
-    if before.kind == "mark" and before.text not in ".:;,•\"“":
+    if before.kind == "mark" and before.text not in '.:;,•"“':
         return False
     near = [token for token in tokens[max(first, start - 3) : start] if token.kind == "word"]
     return not any(token.text.lower() in SCALES or token.text.lower() == "per" for token in near)

@@ -20,9 +20,7 @@ from rjepa_assets.environments import make_pair
     pool=GPU_POOL,
     automation_condition=WHEN_MISSING,
 )
-def latents(
-    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+def latents(context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource) -> dg.MaterializeResult:
     """One vector a step of every validated chain: content-addressed shards of safetensors, with Parquet beside them."""
     dataset, llm_tag = split_pair(context.partition_key)
     with running(context, progress) as report_progress:
@@ -30,9 +28,7 @@ def latents(
 
 
 @partitioned_check(latents, blocking=True)
-def latents_are_finite_and_spread(
-    context: dg.AssetCheckExecutionContext, home: HomeResource
-) -> dg.AssetCheckResult:
+def latents_are_finite_and_spread(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
     """No value is NaN or infinite, and the dimensions vary from step to step."""
     from rjepa.latents.shards import open_latents
     from rjepa.latents.spread import measure_spread

@@ -9,9 +9,7 @@ from rjepa_assets.defs.stage import materialized, partitioned_check, running
 
 
 @dg.asset(partitions_def=DATASETS, group_name="problems", owners=["team:data"], kinds={"python", "parquet"})
-def problems(
-    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+def problems(context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource) -> dg.MaterializeResult:
     """Statements and gold answers of one dataset version: normalised, deduplicated, split by structure."""
     from rjepa.datasets.building import build_problems
     from rjepa.datasets.recipe import load_recipe

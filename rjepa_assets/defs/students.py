@@ -28,9 +28,7 @@ class RolloutConfig(dg.Config):
     pool=GPU_POOL,
     automation_condition=WHEN_MISSING,
 )
-def student(
-    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+def student(context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource) -> dg.MaterializeResult:
     """The student's weights: bundled, a local folder or the hub. Its version hashes all that shapes latents."""
     from rjepa.students.stage import resolve_and_record
 

@@ -95,9 +95,7 @@ def rjepa_beats_ridge(context: dg.AssetCheckExecutionContext, home: HomeResource
 
 
 @partitioned_check(rjepa_checkpoint, blocking=True)
-def representation_has_not_collapsed(
-    context: dg.AssetCheckExecutionContext, home: HomeResource
-) -> dg.AssetCheckResult:
+def representation_has_not_collapsed(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
     """The encoder's states use many directions: their effective rank and spread are above a collapsed model's."""
     from rjepa.jepa.stage import read_diagnostics
 

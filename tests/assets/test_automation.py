@@ -24,9 +24,7 @@ class Daemon:
         )
         self._cursor = result.cursor
         keys = self._defs.resolve_asset_graph().toposorted_asset_keys
-        return {
-            (key.to_user_string(), partition) for key in keys for partition in result.get_requested_partitions(key)
-        }
+        return {(key.to_user_string(), partition) for key in keys for partition in result.get_requested_partitions(key)}
 
     def made(self, asset: str, partition: str) -> None:
         self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition))

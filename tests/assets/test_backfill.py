@@ -100,6 +100,7 @@ def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_bundled_student_and_an_unknown_quantisation_are_refused(tmp_path: Path) -> None:
     assert "choose bundled:NAME" in rjepa(tmp_path, "llm", "add", "x", "--model", "bundled:nobody").stderr
-    assert "choose one of none, awq" in rjepa(
-        tmp_path, "llm", "add", "x", "--model", "bundled:tiny-a", "--quantization", "int3"
-    ).stderr
+    assert (
+        "choose one of none, awq"
+        in rjepa(tmp_path, "llm", "add", "x", "--model", "bundled:tiny-a", "--quantization", "int3").stderr
+    )

@@ -87,7 +87,8 @@ def problems_with(home: Home, fault: str) -> list[Problem]:
     return {
         "a statement in two splits": [*good, train.model_copy(update={"problem_id": "x", "split": "test", "meta": {}})],
         "a structure in two splits": [
-            *good, train.model_copy(update={"problem_id": "x", "split": "validation", "statement": "Other?"})
+            *good,
+            train.model_copy(update={"problem_id": "x", "split": "validation", "statement": "Other?"}),
         ],
         "an id twice": [*good, train.model_copy(update={"problem_id": test.problem_id, "statement": "?", "meta": {}})],
         "no gold answer": [*good, train.model_copy(update={"problem_id": "x", "statement": "?", "answer_gold": " "})],
@@ -192,14 +193,10 @@ def test_the_floor_of_the_validation_rate_is_the_recipes(
         known.write_bytes(before)
 
 
-def test_a_manifest_that_counts_wrong_is_found(
-    made: Home, materialise: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_manifest_that_counts_wrong_is_found(made: Home, materialise: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     problems = load_problems(made, "v0.1.0")
     write_records(made.dataset("planted") / "problems.parquet", Problem, problems)
-    write_records(
-        made.dataset("planted") / "validated_chains.parquet", ChainOfThought, load_chains(made, "v0.1.0")
-    )
+    write_records(made.dataset("planted") / "validated_chains.parquet", ChainOfThought, load_chains(made, "v0.1.0"))
     manifest = read_json(made.dataset("v0.1.0") / "manifest.json")
     manifest.pop("parts")
     manifest["licences"] = {"MIT": len(problems)}
@@ -218,9 +215,18 @@ def test_latents_that_pass_a_wrong_chain_off_as_a_target_block(
     chosen = [chain for chain in chains if chain.is_valid][:6] + [c for c in chains if not c.is_valid][:1]
     rows = [
         LatentRow(
-            problem_id=chain.problem_id, cot_id=chain.cot_id, llm_tag="tiny-x", layer_idx=-2, hidden_size=4,
-            poolings=["mean"], num_steps=2, step_boundaries=[0, 1, 2, 3], tokens=3,
-            domain=splits[chain.problem_id].domain, split=splits[chain.problem_id].split or "train", segments=3,
+            problem_id=chain.problem_id,
+            cot_id=chain.cot_id,
+            llm_tag="tiny-x",
+            layer_idx=-2,
+            hidden_size=4,
+            poolings=["mean"],
+            num_steps=2,
+            step_boundaries=[0, 1, 2, 3],
+            tokens=3,
+            domain=splits[chain.problem_id].domain,
+            split=splits[chain.problem_id].split or "train",
+            segments=3,
             first_error_segment=-1 if chain.is_valid or wrong else 1,
         )
         for chain in chosen

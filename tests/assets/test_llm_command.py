@@ -33,9 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without accelerator and 24 GB free, whatever this one is."""
-    monkeypatch.setattr(
-        "rjepa.students.devices.present_devices", lambda: [DeviceMemory("cpu", 32 * GB, 24 * GB)]
-    )
+    monkeypatch.setattr("rjepa.students.devices.present_devices", lambda: [DeviceMemory("cpu", 32 * GB, 24 * GB)])
 
 
 def llm(*arguments: str) -> Result:

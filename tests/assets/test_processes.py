@@ -27,9 +27,7 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
         yield opened
 
 
-def started_run(
-    instance: dg.DagsterInstance, process: Process | None, status: dg.DagsterRunStatus = STARTED
-) -> str:
+def started_run(instance: dg.DagsterInstance, process: Process | None, status: dg.DagsterRunStatus = STARTED) -> str:
     tags = {} if process is None else {PROCESS_TAG: process.tag()}
     return instance.create_run_for_job(job, status=status, tags=tags).run_id
 

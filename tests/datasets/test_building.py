@@ -196,9 +196,7 @@ def test_a_leak_between_splits_is_refused(home: Home, recipe: DatasetRecipe, mon
     assert not (home.dataset("small") / PROBLEMS.file).exists()
 
 
-def test_duplicates_are_removed_and_counted(
-    home: Home, recipe: DatasetRecipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_duplicates_are_removed_and_counted(home: Home, recipe: DatasetRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = sources._curriculum
     monkeypatch.setattr(sources, "_curriculum", lambda *given: [*genuine(*given), *list(genuine(*given))[:5]])
     build(home, recipe)

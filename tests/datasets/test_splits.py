@@ -7,9 +7,7 @@ from rjepa.schemas import Problem
 
 def problem(number: int, statement: str, split: str, domain: str = "math", structure: str | None = None) -> Problem:
     meta = {} if structure is None else {"structure": structure}
-    return Problem(
-        problem_id=f"p{number}", domain=domain, source="test", statement=statement, split=split, meta=meta
-    )  # type: ignore[arg-type]
+    return Problem(problem_id=f"p{number}", domain=domain, source="test", statement=statement, split=split, meta=meta)  # type: ignore[arg-type]
 
 
 def test_of_equal_statements_the_one_kept_for_tests_stays() -> None:

@@ -121,9 +121,7 @@ def test_an_id_that_another_problem_of_the_parent_has_is_refused(tmp_path: Path)
         make(home, "v0.2.0")
 
 
-def test_a_structure_in_two_splits_across_versions_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_structure_in_two_splits_across_versions_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = Home(tmp_path)
     first_version(home)
     register_more(home)

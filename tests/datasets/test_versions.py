@@ -225,8 +225,15 @@ def test_sources_of_several_kinds_are_added_at_once(home_copy: Home) -> None:
     assert len(manifest["sources"]) == 2
 
 
-ROWS = [{"statement": f"Ann has {n} red pens and buys {n + 3} more pens. How many pens has Ann?", "answer": 2 * n + 3,
-         "steps": [f"{n} + {n + 3} = {2 * n + 3}"], "licence": "MIT"} for n in range(2, 62)]
+ROWS = [
+    {
+        "statement": f"Ann has {n} red pens and buys {n + 3} more pens. How many pens has Ann?",
+        "answer": 2 * n + 3,
+        "steps": [f"{n} + {n + 3} = {2 * n + 3}"],
+        "licence": "MIT",
+    }
+    for n in range(2, 62)
+]
 
 
 def splits(home: Home, dataset: str) -> dict[str, tuple[str, str | None]]:
@@ -239,9 +246,12 @@ def splits(home: Home, dataset: str) -> dict[str, tuple[str, str | None]]:
     growth=st.lists(
         st.lists(
             st.tuples(st.sampled_from(range(60)), st.sampled_from(["train", "validation", "test", None])),
-            min_size=1, max_size=8, unique_by=lambda pair: pair[0],
+            min_size=1,
+            max_size=8,
+            unique_by=lambda pair: pair[0],
         ),
-        min_size=1, max_size=3,
+        min_size=1,
+        max_size=3,
     ),
 )
 def test_a_problem_never_changes_id_or_split_however_a_version_grows(

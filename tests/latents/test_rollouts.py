@@ -69,9 +69,7 @@ def test_latents_belong_to_their_candidates(built: Home, taught: Student) -> Non
     found = open_rollouts(built, TAG, DATASET)
     flat = [candidate for row in found.candidates for candidate in row]
     assert found.latents.chain_ids == [f"{c.problem_id}#{c.sample_index}" for c in flat]
-    sampled = sample_chains(
-        taught, [problem.statement for problem in found.problems], num_candidates=3, seed=1
-    )
+    sampled = sample_chains(taught, [problem.statement for problem in found.problems], num_candidates=3, seed=1)
     for index, chain in enumerate(chain for row in sampled for chain in row):
         assert len(found.latents.chain(index)) == len(chain.latents) == len(segment_spans(chain.text)) + 1
         np.testing.assert_allclose(found.latents.chain(index), chain.latents, atol=1e-2)

@@ -85,9 +85,7 @@ def test_the_gold_code_of_our_own_fixtures_passes_its_tests_and_other_code_does_
             exec(compile(wrong, "fixture", "exec"), {})
 
 
-@pytest.mark.parametrize(
-    ("name", "letters"), [("mmlu", "CDA"), ("arc", "BCA"), ("hellaswag", "BA"), ("logiqa", "BD")]
-)
+@pytest.mark.parametrize(("name", "letters"), [("mmlu", "CDA"), ("arc", "BCA"), ("hellaswag", "BA"), ("logiqa", "BD")])
 def test_options_are_lettered_in_the_statement_and_the_gold_answer_is_a_letter(name: str, letters: str) -> None:
     pairs = read(name)
     assert "".join(str(problem.answer_gold) for problem, _ in pairs) == letters

@@ -23,9 +23,7 @@ SMALL_CARD = DeviceMemory("cuda:1", 8 * GB, 7 * GB)
 
 def qwen(**changes: object) -> StudentRecord:
     values = {"llm_tag": "q", "model": "Qwen/Qwen3-8B", "dtype": "bfloat16"}
-    return StudentRecord.model_validate(
-        values | {"sampling": Sampling(max_new_tokens=512, batch_size=64)} | changes
-    )
+    return StudentRecord.model_validate(values | {"sampling": Sampling(max_new_tokens=512, batch_size=64)} | changes)
 
 
 def test_a_real_students_weights_are_what_the_formula_says(student: Student) -> None:

@@ -1,5 +1,4 @@
-"""A dataset whose recipe names teachers: their chains join its own, are judged like them, and the asset shows the cost.
-"""
+"""A dataset whose recipe names teachers: their chains join its own, are judged like them; the asset shows the cost."""
 
 from datetime import UTC, datetime
 from pathlib import Path

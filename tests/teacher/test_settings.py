@@ -105,6 +105,8 @@ def test_addresses_that_are_never_called(url: str, caplog: pytest.LogCaptureFixt
     assert "secret" not in str(caught.value) + caplog.text
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/v1", "http://[::1]:1/v1", "http://10.0.0.7/v1", "http://gpu/v1"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8000/v1", "http://[::1]:1/v1", "http://10.0.0.7/v1", "http://gpu/v1"]
+)
 def test_a_model_at_home_may_be_a_teacher(url: str) -> None:
     assert load(TEACHER_ADA_BASE_URL=url).by_name["ada"].base_url == url

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 from pydantic import Field
+from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
 
 from rjepa.inference.aggregate import Features, FloatArray
@@ -19,6 +20,12 @@ from rjepa.inference.voting import NO_ANSWER, BoolArray, IntArray, vote_shares, 
 _FAINTEST: Final = 0.003
 """Shares are clipped here before their log-odds. With log-odds in place of the share itself, simulated candidates gave
 an ECE of 0.018 against 0.046 for the chosen answer at K = 8."""
+
+_BIN: Final = 100
+_MOST_BINS: Final = 15
+_FEWEST_BINS: Final = 3
+"""Answers a bin, and bins, of the curve over the logistic. Cross-validated, it took the ECE of answers handed out from
+0.035 to 0.012 on 3 000 problems and from 0.040 to 0.024 on 750 (docs/lab-book.md, entry 33)."""
 
 _EVERY_SIZE: Final = 16
 """A model for 4 candidates used with 6 is off by 0.06; above 16 one more candidate changes little."""
@@ -33,11 +40,15 @@ class ProbabilityModel(FrozenValue):
     centers: tuple[float, float, float]
     scales: tuple[float, float, float]
     intercept: float
+    curve: tuple[tuple[float, float], ...] = Field(
+        (), description="said and found probability, ascending: what the logistic says is read off here; none: as it is"
+    )
     answers: int = Field(description="distinct answers it was fitted on")
 
     def probability(self, inputs: FloatArray) -> FloatArray:
         """float64 `[..., 3]` -> `[...]`."""
-        return expit(((inputs - self.centers) / self.scales) @ np.array(self.weights) + self.intercept)
+        said = expit(((inputs - self.centers) / self.scales) @ np.array(self.weights) + self.intercept)
+        return np.interp(said, *np.array(self.curve).T) if self.curve else said
 
 
 def answer_inputs(score: CompositeScore, features: Features, ids: IntArray) -> FloatArray:
@@ -96,7 +107,7 @@ def _fit_one(size: int, inputs: FloatArray, correct: BoolArray) -> ProbabilityMo
     spread = inputs.std(axis=0) if len(inputs) else np.ones(3)
     scales = np.where(spread > 1e-9, spread, 1.0)
     weights, intercept = fit_logistic((inputs - centers) / scales, correct)
-    return ProbabilityModel(
+    model = ProbabilityModel(
         num_candidates=size,
         weights=tuple(weights.tolist()),
         centers=tuple(centers.tolist()),
@@ -104,3 +115,15 @@ def _fit_one(size: int, inputs: FloatArray, correct: BoolArray) -> ProbabilityMo
         intercept=intercept,
         answers=len(inputs),
     )
+    return model.model_copy(update={"curve": _fit_curve(model.probability(inputs), correct)})
+
+
+def _fit_curve(said: FloatArray, correct: BoolArray) -> tuple[tuple[float, float], ...]:
+    """Monotone, through the mean of what was said and found in bins of equal size, and through 0 and 1."""
+    bins = min(_MOST_BINS, len(said) // _BIN)
+    if bins < _FEWEST_BINS:
+        return ()
+    parts = np.array_split(np.argsort(said, kind="stable"), bins)
+    found = isotonic_regression([correct[part].mean() for part in parts]).x
+    middle = zip((float(said[part].mean()) for part in parts), found.tolist(), strict=True)
+    return ((0.0, 0.0), *middle, (1.0, 1.0))

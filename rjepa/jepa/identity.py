@@ -15,6 +15,8 @@ from rjepa.latents.sets import LatentSet
 _ROWS: Final = 4096
 _RECIPE: Final = 2
 """Raise when the objective or the loop changes, so that a checkpoint of the old one is not continued."""
+_RANK_HEAD: Final = 2
+"""The same for the ranking head and what it is taught, which most runs do not have."""
 
 
 def fingerprint_of(
@@ -38,6 +40,8 @@ def fingerprint_of(
         parts += [_digest_texts(latents.chain_ids), _digest_texts(latents.problem_ids)]
         if config.encoder.sentences and latents.prompts is not None and latents.prompt_of is not None:
             parts += [_digest(latents.prompts.offsets), _digest(latents.prompt_of)]
+    if config.loss.rank > 0:
+        parts.append(_RANK_HEAD)
     if trunk is not None:
         parts.append(trunk)
     return sha256_json(parts)

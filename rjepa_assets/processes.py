@@ -94,7 +94,7 @@ def insistent_interrupt(every: float = 3.0) -> Iterator[None]:
 
     An interrupt can be lost: Python drops what is raised in a weak reference's callback (it collects garbage when a
     stage begins: of 30 Ctrl-C in the first 1.5 seconds 11 went there), SQLAlchemy's pool logs it, and Dagster forgets
-    it where a run is about to end.
+    it where a run is about to end. No traceback is printed of one that Python dropped.
     """
     heard, told = socket.socketpair()
     left = threading.Event()
@@ -108,7 +108,13 @@ def insistent_interrupt(every: float = 3.0) -> Iterator[None]:
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-    hook, sys.unraisablehook = sys.unraisablehook, _silent_of_interrupts
+    hook = sys.unraisablehook
+
+    def silent_of_interrupts(lost: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(lost.exc_type, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
+            hook(lost)
+
+    sys.unraisablehook = silent_of_interrupts
     repeating = threading.Thread(target=repeat, daemon=True)
     repeating.start()
     try:
@@ -121,9 +127,3 @@ def insistent_interrupt(every: float = 3.0) -> Iterator[None]:
         repeating.join()
         heard.close()
         told.close()
-
-
-def _silent_of_interrupts(lost: "sys.UnraisableHookArgs") -> None:
-    """No traceback of an interrupt that was dropped: it comes again."""
-    if not issubclass(lost.exc_type, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
-        sys.__unraisablehook__(lost)

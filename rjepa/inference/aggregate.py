@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rjepa.jepa.config import ENERGY_FLOOR
 from rjepa.schemas import Candidate
 
 FloatArray = npt.NDArray[np.float64]
@@ -20,9 +21,6 @@ Features = Mapping[str, FloatArray]
 
 TAIL_SHARE: Final = 0.25
 """The last quarter of a chain: where the answer is put together. At least one token or segment."""
-
-ENERGY_FLOOR: Final = 0.01
-"""Added before a logarithm: a step predicted to within rounding must not outweigh all others."""
 
 ENERGY_FEATURES: Final = ("energy_sum", "energy_mean", "energy_max", "energy_tail", "energy_log")
 """`energy_log` is the mean of log energies: up to a constant, the negative log-likelihood of the steps where the size

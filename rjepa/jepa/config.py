@@ -3,7 +3,7 @@
 Shapes, losses and schedules read their numbers here; nothing else about a run is decided elsewhere.
 """
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,9 @@ from rjepa.students.catalog import Poolings
 
 Energy = Literal["raw", "latent", "rank"]
 """Where an energy is read: error of the raw-latent head, error in the EMA target's space, or -log P(step is right)."""
+
+ENERGY_FLOOR: Final = 0.01
+"""Added before a logarithm: a step predicted to within rounding must not outweigh all others."""
 
 
 class _Part(BaseModel):

@@ -4,21 +4,17 @@ Legend: B chains, S segments, W latent columns, D encoder states, P predictor st
 """
 
 import copy
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rjepa.jepa.batches import Batch, latent_columns
-from rjepa.jepa.config import Energy, JepaConfig
+from rjepa.jepa.config import ENERGY_FLOOR, Energy, JepaConfig
 from rjepa.jepa.encoder import Encoder
 from rjepa.jepa.losses import latent_error, raw_error
 from rjepa.jepa.masks import View, causal_view, infill_view, side_by_side_view, steps_of
 from rjepa.jepa.predictor import Prediction, Predictor
-
-_FLOOR: Final = 0.01
-"""Added to an error before its logarithm, as to an energy's (`rjepa.inference.aggregate`)."""
 
 
 class RankHead(nn.Module):
@@ -38,7 +34,7 @@ class RankHead(nn.Module):
     def forward(self, raw: Tensor, observed: Tensor) -> Tensor:
         """raw and observed float [B, S, W]. Returns float32 logits [B, S]."""
         error = F.smooth_l1_loss(raw.float(), observed.float(), reduction="none")
-        size = (error.mean(-1, keepdim=True) + _FLOOR).log()
+        size = (error.mean(-1, keepdim=True) + ENERGY_FLOOR).log()
         return (self.columns(error) + self.size(size)).squeeze(-1).float()
 
 

@@ -36,8 +36,8 @@ def objective(
     config, weights = model.config, model.config.loss
     device = model.device
     batch = _drop_domains(batch, config.optim.domain_dropout, generator)
-    if config.trunk is not None and negatives is not None:
-        return _rank_alone(model, batch.to(device), negatives.to(device))
+    if config.trunk is not None:
+        return _rank_alone(model, batch.to(device), None if negatives is None else negatives.to(device))
     repeated = torch.arange(len(batch.valid)).repeat_interleave(config.masks.per_sample)
     view = draw_view(batch.valid[repeated], config.masks, generator)
     picked = _queries(view, weights.queries, generator) if weights.infonce > 0 else None
@@ -136,7 +136,7 @@ def _distances(left: Tensor, right: Tensor) -> Tensor:
     return (left.square().sum(1)[:, None] + right.square().sum(1) - 2 * inner) / left.shape[1]
 
 
-def _rank_alone(model: RJepa, batch: Batch, negatives: Batch) -> dict[str, Tensor]:
+def _rank_alone(model: RJepa, batch: Batch, negatives: Batch | None) -> dict[str, Tensor]:
     """Where the trunk is not trained, its own terms are not worth their forward passes."""
     view = causal_view(batch.valid)
     with _autocast(model), torch.no_grad():
@@ -145,18 +145,21 @@ def _rank_alone(model: RJepa, batch: Batch, negatives: Batch) -> dict[str, Tenso
     return {"total": model.config.loss.rank * rank, "rank": rank}
 
 
-def _rank(model: RJepa, batch: Batch, prediction: Prediction, view: View, negatives: Batch) -> Tensor:
+def _rank(model: RJepa, batch: Batch, prediction: Prediction, view: View, negatives: Batch | None) -> Tensor:
     """Steps of right chains, and the right prefix of wrong ones, against first wrong steps. What follows a wrong step
     may well follow from it, and is no example of either."""
     into_trunk = model.config.loss.rank_into_trunk
     with _autocast(model):
-        with torch.set_grad_enabled(into_trunk):
-            wrong_prediction, _ = model.predict(negatives, causal_view(negatives.valid))
         right_logits = model.wrong_logits(batch, prediction if into_trunk else prediction.detached())
-        wrong_logits = model.wrong_logits(negatives, wrong_prediction)
+    right = right_logits[view.targets & view.causal[:, None]]
+    is_right = torch.zeros_like(right, dtype=torch.bool)
+    if negatives is None:
+        return losses.rank_term(right, is_right)
+    with _autocast(model):
+        with torch.set_grad_enabled(into_trunk):
+            prediction, _ = model.predict(negatives, causal_view(negatives.valid))
+        logits = model.wrong_logits(negatives, prediction)
     place, first = torch.arange(negatives.valid.shape[1], device=model.device), negatives.first_error[:, None]
-    right_mask = view.targets & view.causal[:, None]
-    wrong_mask = steps_of(negatives.valid) & ((first < 0) | (place <= first))
-    is_wrong = (place == first)[wrong_mask]
-    labels = torch.cat([torch.zeros_like(right_logits[right_mask], dtype=torch.bool), is_wrong])
-    return losses.rank_term(torch.cat([right_logits[right_mask], wrong_logits[wrong_mask]]), labels)
+    judged = steps_of(negatives.valid) & ((first < 0) | (place <= first))
+    labels = torch.cat([is_right, (place == first)[judged]])
+    return losses.rank_term(torch.cat([right, logits[judged]]), labels)

@@ -9,6 +9,7 @@ from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.inference.aggregate import FEATURES
 from rjepa.inference.calibration import ScoreCalibration, fit_calibration
 from rjepa.inference.fitting import fit_logistic, fit_pairwise, make_pairs, win_rate
+from rjepa.inference.probability import ProbabilityModel
 from rjepa.inference.rerank import choose
 from rjepa.schemas import Candidate
 
@@ -81,8 +82,19 @@ def test_the_answer_handed_out_has_a_model_of_its_own_and_is_nearer_to_the_truth
 
     found = fit_calibration(*_stubborn(2000, seed=0))
     assert [model.num_candidates for model in found.probability_handed_out] == list(range(1, 9))
-    without = found.model_copy(update={"probability_handed_out": ()})
-    assert gap(found) < 0.005 and 3 * gap(found) < gap(without)
+    logistic = found.model_copy(
+        update={
+            "probability": _straight(found.probability),
+            "probability_handed_out": _straight(found.probability_handed_out),
+        }
+    )
+    assert gap(logistic) < 0.02 < gap(logistic.model_copy(update={"probability_handed_out": ()}))
+    assert gap(found) < 0.005 and 3 * gap(found) < gap(found.model_copy(update={"probability_handed_out": ()}))
+
+
+def _straight(models: tuple[ProbabilityModel, ...]) -> tuple[ProbabilityModel, ...]:
+    """The same logistics, without a curve over them."""
+    return tuple(model.model_copy(update={"curve": ()}) for model in models)
 
 
 def _stubborn(problems: int, seed: int) -> Data:

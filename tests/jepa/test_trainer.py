@@ -112,6 +112,16 @@ def test_a_head_on_a_trained_trunk_leaves_the_trunk_as_it_was(tmp_path: Path) ->
         run(tmp_path / "alone", config, sampled=SAMPLED, trunk=tmp_path / "nothing")
 
 
+def test_a_head_is_trained_on_updates_that_draw_no_wrong_chain_too(tmp_path: Path) -> None:
+    few = TRAIN.select(
+        np.concatenate([np.flatnonzero(TRAIN.first_error < 0), np.flatnonzero(TRAIN.first_error >= 0)[:1]])
+    )
+    run(tmp_path / "trunk", tiny_config(), data=few)
+    config = tiny_config(name="head", trunk="trunk", loss=LossConfig(rank=1.0), energy="rank", optim={"batch_size": 8})
+    report = run(tmp_path / "head", config, data=few, trunk=tmp_path / "trunk")
+    assert report.wrong_chains == 1 and report.updates == 12 and report.unmoved == []
+
+
 def test_a_config_without_labels_does_not_look_at_them(tmp_path: Path) -> None:
     alone = run(tmp_path / "alone", tiny_config())
     assert run(tmp_path / "beside", tiny_config(), sampled=SAMPLED).data_version == alone.data_version

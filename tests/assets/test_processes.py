@@ -100,6 +100,15 @@ def test_the_slot_of_a_dead_run_can_be_taken_again(instance: dg.DagsterInstance)
     assert storage.claim_concurrency_slot("gpu", "another run", "latents").is_claimed
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """As on a terminal: where the tests run as a shell's background job, SIGINT is inherited as ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_is_dropped_comes_again_until_it_is_taken(capfd: pytest.CaptureFixture[str]) -> None:
     def interrupted(_: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)

@@ -15,6 +15,7 @@ from rjepa.schemas import Candidate
 from rjepa.sql import ask
 from rjepa.tables import write_records
 from tests.datasets.growing import first_version, make, register_more
+from tests.latents.rows import latent_row
 
 APP = typer.Typer()
 register(APP)
@@ -29,21 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     register_more(home)
     create_version(home, "v0.2.0", parent="v0.1.0", adds=["more"])
     make(home, "v0.2.0")
-    row = LatentRow(
-        problem_id="p",
-        cot_id="c",
-        llm_tag="tiny-a",
-        layer_idx=-2,
-        hidden_size=4,
-        poolings=["mean"],
-        num_steps=2,
-        step_boundaries=[0, 1, 2, 3],
-        tokens=3,
-        domain="math",
-        split="train",
-        segments=3,
-        first_error_segment=-1,
-    )
+    row = latent_row("p", "c", "tiny-a")
     candidate = Candidate(
         problem_id="p",
         sample_index=0,

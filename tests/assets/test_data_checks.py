@@ -12,7 +12,7 @@ from rjepa.datasets.recipe import DatasetRecipe
 from rjepa.datasets.versions import register_recipe
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
-from rjepa.latents.shards import LatentRow, _store
+from rjepa.latents.shards import _store
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.stages import StageReport
 from rjepa.students.catalog import StudentRecord, save_record
@@ -21,6 +21,7 @@ from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.partitions import DATASET, LLM
 from rjepa_assets.defs.resources import HomeResource
 from tests.datasets.growing import first_version
+from tests.latents.rows import latent_row
 
 Run = Callable[[str], dg.ExecuteInProcessResult]
 
@@ -214,19 +215,12 @@ def test_latents_that_pass_a_wrong_chain_off_as_a_target_block(
     chains = load_chains(made, "v0.1.0")
     chosen = [chain for chain in chains if chain.is_valid][:6] + [c for c in chains if not c.is_valid][:1]
     rows = [
-        LatentRow(
-            problem_id=chain.problem_id,
-            cot_id=chain.cot_id,
-            llm_tag="tiny-x",
-            layer_idx=-2,
-            hidden_size=4,
-            poolings=["mean"],
-            num_steps=2,
-            step_boundaries=[0, 1, 2, 3],
-            tokens=3,
+        latent_row(
+            chain.problem_id,
+            chain.cot_id,
+            "tiny-x",
             domain=splits[chain.problem_id].domain,
             split=splits[chain.problem_id].split or "train",
-            segments=3,
             first_error_segment=-1 if chain.is_valid or wrong else 1,
         )
         for chain in chosen

@@ -4,11 +4,11 @@
 about 30 M parameters; with `--gpu` both on a CUDA device, alone. Two workloads, with their own figures: `one` chain a
 problem (the gold one), and `eight` as a build meets them: the gold chain, a corrupted one and six that tiny-a sampled.
 
-The obvious loop takes one chain at a time through the whole model with its head, keeping every layer's states. It and
-this project's way run in the same precision, float32; `_bfloat16` figures are this project's way with a student whose
-record says bfloat16, against the loop in float32. CPU seconds on one thread, so that only ratios matter; `--threads`
-adds wall-clock figures with torch's own number of threads, and those of `--gpu` are wall-clock too: both want an idle
-machine.
+The obvious loop takes one chain at a time through the whole model with its head, as transformers loads it, keeping
+every layer's states. It and this project's way run in the same precision, float32; `_bfloat16` figures are this
+project's way with a student whose record says bfloat16, against the loop in float32. CPU seconds on one thread, so that
+only ratios matter; `--threads` adds wall-clock figures with torch's own number of threads, and those of `--gpu` are
+wall-clock too: both want an idle machine.
 """
 
 import os
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from transformers import PreTrainedModel
 
 from benchmarks.subject import (
     Clock,
@@ -28,6 +29,7 @@ from benchmarks.subject import (
     open_deep,
     open_subject,
     report,
+    stock_model,
     subject_problems,
     temporary_folder,
     wall_seconds,
@@ -131,7 +133,7 @@ def _measured(
 ) -> dict[str, float]:
     """Figures of one student and workload, by name."""
     looped = work.every(max(1, len(work.texts) // LOOP_CHAINS))
-    coarse = in_bfloat16(student)
+    coarse, stock = in_bfloat16(student), stock_model(student)
     tokens, looped_tokens = _tokens(student, work), _tokens(student, looped)
     row = round(tokens / len(work.texts))
     rows = PACKED_BATCH[student.device.type] // row
@@ -139,7 +141,7 @@ def _measured(
         {
             "own": lambda: extract_latents(student, work.statements, work.texts),
             "coarse": lambda: extract_latents(coarse, work.statements, work.texts),
-            "loop": lambda: _obvious_loop(student, looped.statements, looped.texts),
+            "loop": lambda: _obvious_loop(student, stock, looped.statements, looped.texts),
             "packed": lambda: _packed_forward(student, rows, row),
         },
         REPEATS,
@@ -167,12 +169,12 @@ def _tokens(student: Student, work: _Workload) -> int:
 
 
 @torch.inference_mode()
-def _obvious_loop(student: Student, statements: list[str], texts: list[str]) -> None:
+def _obvious_loop(student: Student, stock: PreTrainedModel, statements: list[str], texts: list[str]) -> None:
     """One chain at a time through the whole model with its head, keeping every layer's states."""
     for statement, text in zip(statements, texts, strict=True):
         prompt = student.tokenizer(f"{statement}\n")["input_ids"]
         ids, boundaries = segment_tokens(student.tokenizer, prompt, text)
-        output = student.model(input_ids=torch.tensor([ids]).to(student.device), output_hidden_states=True)
+        output = stock(input_ids=torch.tensor([ids]).to(student.device), output_hidden_states=True)
         states = output.hidden_states[student.depth][0]
         to_float16(pool_segments(states, boundaries, student.pieces.marks[ids], student.record.poolings))
 

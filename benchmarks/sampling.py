@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from transformers import PreTrainedModel
 
 from benchmarks.subject import (
     Clock,
@@ -19,6 +20,7 @@ from benchmarks.subject import (
     open_deep,
     open_subject,
     report,
+    stock_model,
     subject_problems,
     temporary_folder,
     wall_seconds,
@@ -29,8 +31,9 @@ from rjepa.students.loading import Student
 SAMPLES: Final = 8
 REPEATS: Final = 5
 SLOW_REPEATS: Final = 2
-SIZES: Final = {"tiny_a": (16, 200), "deep": (2, 24)}
-"""Problems a domain, and tokens a chain at most: the random model never ends a chain by itself."""
+SIZES: Final = {"tiny_a": (16, 200), "deep": (2, 96)}
+"""Problems a domain, and tokens a chain at most. The random model never ends a chain by itself; 96 is what tiny-a's
+chains have on average."""
 
 GPU_SIZE: Final = (4, 64)
 """The same on a GPU, for both: there `generate` waits for launches, whatever the model."""
@@ -71,13 +74,14 @@ def _measured(student: Student, statements: list[str], limit: int, clock: Clock)
         rows = sample_chains(of, statements, num_candidates=SAMPLES, seed=0, max_new_tokens=limit, capture=capture)
         return sum(len(chain.token_ids) for row in rows for chain in row)
 
+    stock = stock_model(student)
     tokens = own(capture=True)
     seconds = clock({"captured": lambda: own(capture=True), "plain": lambda: own(capture=False)}, REPEATS)
     seconds |= clock(
         {
             "repeated": lambda: own(False, replace(student, shares_prefix=False)),
-            "per_problem": lambda: _generate_each(student, statements, limit),
-            "batched": lambda: _generate(student, statements, limit),
+            "per_problem": lambda: _generate_each(student, stock, statements, limit),
+            "batched": lambda: _generate(student, stock, statements, limit),
         },
         SLOW_REPEATS,
     )
@@ -92,17 +96,17 @@ def _measured(student: Student, statements: list[str], limit: int, clock: Clock)
     }
 
 
-def _generate_each(student: Student, statements: list[str], limit: int) -> None:
+def _generate_each(student: Student, stock: PreTrainedModel, statements: list[str], limit: int) -> None:
     for statement in statements:
-        _generate(student, [statement], limit)
+        _generate(student, stock, [statement], limit)
 
 
-def _generate(student: Student, statements: list[str], limit: int) -> None:
-    """The obvious way: pad on the left, K return sequences, default cache."""
+def _generate(student: Student, stock: PreTrainedModel, statements: list[str], limit: int) -> None:
+    """The obvious way: transformers' own model, padded on the left, K return sequences, default cache."""
     torch.manual_seed(0)
     student.tokenizer.padding_side = "left"
     prompts = student.tokenizer([f"{statement}\n" for statement in statements], return_tensors="pt", padding=True)
-    student.model.generate(
+    stock.generate(
         input_ids=prompts["input_ids"].to(student.device),
         attention_mask=prompts["attention_mask"].to(student.device),
         do_sample=True,

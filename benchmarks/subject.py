@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rjepa.configs import CONFIGS, load_config
 from rjepa.home import Home
@@ -72,6 +73,14 @@ def open_deep(folder: Path, shallow: Student) -> Student:
     shallow.tokenizer.save_pretrained(folder / "deep")
     record = shallow.record.model_copy(update={"llm_tag": "deep", "model": str(folder / "deep"), "recipe": None})
     return load_student(resolve_student(Home(folder / "home"), record), device="cpu")
+
+
+def stock_model(student: Student) -> PreTrainedModel:
+    """The student's model as transformers alone loads it, where the student is: what the obvious way runs on."""
+    model = AutoModelForCausalLM.from_pretrained(
+        student.path, dtype=student.model.dtype, local_files_only=True, use_safetensors=True
+    )
+    return model.eval().requires_grad_(False).to(student.device)
 
 
 def in_bfloat16(student: Student) -> Student:

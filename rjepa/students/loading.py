@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 from rjepa.errors import InvalidInputError
 from rjepa.files import read_json
+from rjepa.onednn import use_onednn
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.decoding import FAST_ATTENTION, can_share_prefix
 from rjepa.students.devices import DeviceChoice, choose_device, present_devices
@@ -112,6 +113,7 @@ def load_student(resolved: ResolvedStudent, device: str = "auto") -> Student:
     if "device_map" not in arguments:
         model = model.to(choice.device)
     model = model.eval().requires_grad_(False)
+    use_onednn(model)
     return Student(
         record=record,
         path=resolved.path,

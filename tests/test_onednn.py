@@ -1,0 +1,86 @@
+"""oneDNN's products are `nn.Linear`'s, wherever they are used and wherever they are not."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from rjepa import onednn
+from rjepa.onednn import OneDnnLinear, use_onednn
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"),
+    reason="this PyTorch carries no oneDNN",
+)
+
+
+@pytest.fixture
+def slow_mkl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onednn, "mkl_is_slow", lambda: True)
+
+
+def _pair(columns: int, width: int, bias: bool) -> tuple[nn.Linear, nn.Linear]:
+    torch.manual_seed(columns + width)
+    plain = nn.Linear(columns, width, bias=bias)
+    fast = copy.deepcopy(plain)
+    fast.__class__ = OneDnnLinear
+    return plain, fast
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [(0,), (1,), (3,), (17,), (2, 5), (48, 1), (3, 4, 5)])
+@pytest.mark.parametrize(("columns", "width"), [(8, 3), (128, 512), (383, 1)])
+def test_the_products_are_those_of_a_plain_layer(rows: tuple[int, ...], columns: int, width: int, bias: bool) -> None:
+    plain, fast = _pair(columns, width, bias)
+    inputs = torch.randn(*rows, columns)
+    with torch.inference_mode():
+        assert torch.allclose(fast(inputs), plain(inputs), rtol=1e-5, atol=1e-5)
+        sliced = torch.randn(*rows, 2 * columns)[..., ::2]
+        assert torch.allclose(fast(sliced), plain(sliced), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_are_left_to_pytorch(dtype: torch.dtype) -> None:
+    plain, fast = _pair(64, 32, bias=True)
+    inputs = torch.randn(9, 64, dtype=dtype)
+    with torch.inference_mode():
+        assert torch.equal(fast.to(dtype)(inputs), plain.to(dtype)(inputs))
+
+
+def test_autocast_decides_as_ever() -> None:
+    plain, fast = _pair(64, 32, bias=True)
+    inputs = torch.randn(9, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert fast(inputs).dtype == torch.bfloat16
+        assert torch.equal(fast(inputs), plain(inputs))
+
+
+def test_gradients_are_those_of_a_plain_layer() -> None:
+    plain, fast = _pair(64, 32, bias=True)
+    inputs = torch.randn(9, 64)
+    for layer in (plain, fast):
+        layer(inputs).square().sum().backward()
+    assert plain.weight.grad is not None and fast.weight.grad is not None
+    assert torch.equal(plain.weight.grad, fast.weight.grad)
+
+
+def test_a_model_keeps_its_weights_and_says_the_same(slow_mkl: None) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 8))
+    before = copy.deepcopy(model)
+    use_onednn(model)
+    assert all(type(module) is OneDnnLinear for module in model if not isinstance(module, nn.GELU))
+    assert model.state_dict().keys() == before.state_dict().keys()
+    inputs = torch.randn(33, 64)
+    with torch.inference_mode():
+        assert torch.allclose(model(inputs), before(inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_layers_of_another_kind_stay(slow_mkl: None) -> None:
+    class Quantised(nn.Linear):
+        pass
+
+    model = nn.Sequential(Quantised(4, 4))
+    use_onednn(model)
+    assert type(model[0]) is Quantised

@@ -15,8 +15,12 @@ Segmentation = Literal["guided", "punctuation", "connectives", "paragraph"]
 """What begins a step. guided: a step label alone. Otherwise a label, and besides each sentence or line, each clause
 that opens with a connective, or each paragraph. The answer line is a segment of its own in every mode."""
 
-_STEP_LABEL = re.compile(r"^[ \t]*Step[ \t]+(\d+)[ \t]*[:.][ \t]*", re.MULTILINE)
-_ANSWER_LABEL = re.compile(r"^[ \t]*(?:Answer|The answer is)[ \t]*:?[ \t]*", re.MULTILINE)
+STEP_LABEL = re.compile(r"^[ \t]*Step[ \t]+(\d+)[ \t]*[:.][ \t]*", re.MULTILINE)
+"""How a numbered step begins."""
+
+ANSWER_LABEL = re.compile(r"^[ \t]*(?:Answer|The answer is)[ \t]*:?[ \t]*", re.MULTILINE)
+"""How an answer line begins."""
+
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\s*\n\s*")
 
 MAX_SENTENCES = 64
@@ -46,8 +50,8 @@ def segment_spans(text: str, segmentation: Segmentation = "guided") -> list[tupl
     follows that is left out. Guided: text before the first label belongs to the first step, and text without any label
     is one step. Text of nothing but white space is one span.
     """
-    labels = list(_STEP_LABEL.finditer(text))
-    answer = _ANSWER_LABEL.search(text, labels[-1].start() if labels else 0)
+    labels = list(STEP_LABEL.finditer(text))
+    answer = ANSWER_LABEL.search(text, labels[-1].start() if labels else 0)
     starts = [label.start() for label in labels]
     if segmentation != "guided":
         starts = _free_starts(text[: answer.start()] if answer else text, labels, segmentation)
@@ -98,10 +102,10 @@ def parse_chain(text: str, segmentation: Segmentation = "guided") -> ParsedChain
     spans = segment_spans(text, segmentation)
     for start, end in spans:
         piece = text[start:end]
-        answer = _ANSWER_LABEL.match(piece.lstrip())
+        answer = ANSWER_LABEL.match(piece.lstrip())
         if answer is not None and (start, end) == spans[-1]:
             final_answer = piece.lstrip()[answer.end() :].strip().rstrip(".") or None
         else:
-            label = _STEP_LABEL.search(piece)
+            label = STEP_LABEL.search(piece)
             steps.append(piece[label.end() if label else 0 :].strip())
     return ParsedChain([step for step in steps if step], final_answer)

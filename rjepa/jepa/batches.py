@@ -57,6 +57,8 @@ class Batch:
     """float32 [B, P, W], the problem's sentences, standardised; P is 0 for a model that does not read them"""
     said: Tensor
     """bool [B, P], False in the padding of `sentences`"""
+    types: Tensor
+    """int64 [B, S], indices into STEP_TYPES; 0 in the padding, and everywhere for a model that does not use them"""
     layout: Layout | None = None
     """None where every row is one chain"""
 
@@ -121,7 +123,13 @@ class Assembler:
                 f"config {config.name!r} reads the sentences of problems, and these latents hold none",
                 cure="materialise latents and rollouts again, or set encoder.sentences to false in the run's config",
             )
+        if config.uses_step_types and latents.types is None:
+            raise InvalidInputError(
+                f"config {config.name!r} uses the types of steps, and these latents hold none",
+                cure="materialise latents again, or turn encoder.step_types and loss.step_type off in the run's config",
+            )
         self._set = latents
+        self._types = latents.types if config.uses_step_types else None
         self._reads_sentences = config.encoder.sentences
         self._normalizer = normalizer
         self._columns = latent_columns(config, latents.width)
@@ -147,6 +155,7 @@ class Assembler:
         length = self._set.offsets[indices + 1] - start
         padded, valid = self._padded(self._set.latents, start, length)
         sentences, said = self._sentences(indices, padded.shape[2])
+        rows = (start[:, None] + np.arange(valid.shape[1]))[valid]
         return Batch(
             torch.from_numpy(padded),
             torch.from_numpy(valid),
@@ -155,6 +164,7 @@ class Assembler:
             torch.from_numpy(self._set.first_error[indices].astype(np.int64)),
             torch.from_numpy(sentences),
             torch.from_numpy(said),
+            torch.from_numpy(self._types_at(rows, valid)),
         )
 
     def gather_side_by_side(self, groups: Sequence[np.ndarray]) -> tuple[Batch, list[np.ndarray]]:
@@ -164,20 +174,20 @@ class Assembler:
         """
         paths, kept, sizes = [], [], []
         for group in groups:
-            own, rows = self._tree(group)
+            own, distinct = self._tree(group)
             paths.extend(own)
-            kept.append(rows)
-            sizes.append(len(rows))
+            kept.append(distinct)
+            sizes.append(len(distinct))
         shape = (len(groups), max(*sizes, 1))
-        valid = np.arange(shape[1]) < np.array(sizes)[:, None]
-        standard = self._standard(self._set.latents, np.concatenate(kept))
+        valid, rows = np.arange(shape[1]) < np.array(sizes)[:, None], np.concatenate(kept)
+        standard = self._standard(self._set.latents, rows)
         padded = np.zeros((*shape, standard.shape[1]), dtype=np.float32)
         padded[valid] = standard
         places, sees = np.zeros(shape, dtype=np.int64), np.zeros((*shape, shape[1]), dtype=bool)
         owners = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-        for row, path in zip(owners, paths, strict=True):
-            places[row, path] = np.arange(len(path))
-            sees[row, path[:, None], path] = np.tri(len(path), dtype=bool)
+        for owner, path in zip(owners, paths, strict=True):
+            places[owner, path] = np.arange(len(path))
+            sees[owner, path[:, None], path] = np.tri(len(path), dtype=bool)
         first = np.array([group[0] for group in groups])
         sentences, said = self._sentences(first, padded.shape[2])
         batch = Batch(
@@ -188,6 +198,7 @@ class Assembler:
             torch.from_numpy(self._set.first_error[first].astype(np.int64)),
             torch.from_numpy(sentences),
             torch.from_numpy(said),
+            torch.from_numpy(self._types_at(rows, valid)),
             Layout(torch.from_numpy(places), torch.from_numpy(sees)),
         )
         return batch, paths
@@ -209,6 +220,13 @@ class Assembler:
                 path.append(parent)
             paths.append(np.array(path, dtype=np.int64))
         return paths, np.array(rows, dtype=np.int64)
+
+    def _types_at(self, rows: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """int64 [B, S]: the types of these rows of latents where `valid` (bool [B, S]) is true."""
+        types = np.zeros(valid.shape, dtype=np.int64)
+        if self._types is not None:
+            types[valid] = self._types[rows]
+        return types
 
     def _sentences(self, indices: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
         prompts, prompt_of = self._set.prompts, self._set.prompt_of

@@ -30,6 +30,7 @@ class EncoderConfig(_Part):
     heads: int = Field(4, ge=1)
     causal: bool = Field(True, description="False only for the textbook baseline")
     sentences: bool = Field(False, description="read each sentence of the problem, not its pooled prompt alone")
+    step_types: bool = Field(False, description="be told what each segment does that is read (rjepa.step_types)")
 
 
 class PredictorConfig(_Part):
@@ -66,6 +67,8 @@ class LossConfig(_Part):
     covariance: float = Field(0.01, ge=0)
     infonce: float = Field(0.0, ge=0, description="uses wrong chains of the same problem as hard negatives")
     rank: float = Field(0.0, ge=0, description="labelled: is this step wrong, given the steps before it?")
+    delta: float = Field(0.0, ge=0, description="smooth-L1 to the change of the raw latent since the segment before")
+    step_type: float = Field(0.0, ge=0, description="cross-entropy of the type of the step that is predicted")
     temperature: float = Field(0.1, gt=0, description="of InfoNCE")
     queries: int = Field(512, ge=8, description="steps an update that InfoNCE looks at; its cost grows with the square")
     rank_into_trunk: bool = Field(False, description="let the ranking head's gradient reach encoder and predictor")
@@ -123,6 +126,10 @@ class JepaConfig(_Part):
     masks: MaskConfig = MaskConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
+
+    @property
+    def uses_step_types(self) -> bool:
+        return self.encoder.step_types or self.loss.step_type > 0
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

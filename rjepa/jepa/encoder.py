@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from rjepa.jepa.batches import Layout
 from rjepa.jepa.config import EncoderConfig
+from rjepa.step_types import STEP_TYPES
 
 
 @functools.lru_cache(maxsize=256)
@@ -87,6 +88,9 @@ class Encoder(nn.Module):
         scale = (2 * config.depth) ** -0.5
         self.blocks = nn.ModuleList(Block(config.width, config.heads, scale) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, elementwise_affine=False)
+        self.step_type = nn.Embedding(len(STEP_TYPES), config.width) if config.step_types else None
+        if self.step_type is not None:
+            nn.init.normal_(self.step_type.weight, std=0.1)
 
     def forward(
         self,
@@ -95,15 +99,18 @@ class Encoder(nn.Module):
         domains: Tensor,
         sentences: Tensor,
         said: Tensor,
+        types: Tensor,
         layout: Layout | None = None,
     ) -> tuple[Tensor, Tensor]:
         """States float32 [B, S, D] of the segments and [B, P, D] of the sentences.
 
         latents float [B, S, W] standardised, readable bool [B, S], domains int64 [B], sentences float [B, P, W]
-        standardised, said bool [B, P], layout where a row holds several chains (causal encoders only). The states of
-        what is not readable or not said mean nothing and are read by nothing else.
+        standardised, said bool [B, P], types int64 [B, S], layout where a row holds several chains (causal encoders
+        only). The states of what is not readable or not said mean nothing and are read by nothing else.
         """
         states = self.project(latents) + positions(latents, self.domain.embedding_dim, layout)
+        if self.step_type is not None:
+            states = states + self.step_type(types)
         before = sentences.shape[1] if self.project_sentences is not None else 0
         if self.project_sentences is not None:
             places = sinusoids(before, self.domain.embedding_dim, latents.device)

@@ -30,7 +30,7 @@ def fingerprint_of(
     """Hex SHA-256. Latents enter through evenly spread rows: sets larger than memory are not read twice. `trunk` is the
     SHA-256 of the weights that a run starts from."""
     # A trunk is known by its weights, whatever run of whatever name they came from.
-    parts: list[object] = [_RECIPE, config.model_dump(mode="json", exclude={"trunk"})]
+    parts: list[object] = [_RECIPE, config.model_dump(mode="json", exclude={"trunk": True, **_off(config)})]
     parts += [_digest(normalizer.location), _digest(normalizer.scale)]
     for latents in (train, validation, *([] if sampled is None else [sampled])):
         rows = latents.latents.shape[0]
@@ -38,6 +38,8 @@ def fingerprint_of(
         parts += [list(latents.domain_names), latents.width, _digest(take_rows(latents.latents, spread))]
         parts += [_digest(latents.offsets), _digest(latents.domains), _digest(latents.first_error)]
         parts += [_digest_texts(latents.chain_ids), _digest_texts(latents.problem_ids)]
+        if config.uses_step_types and latents.types is not None:
+            parts.append(_digest(latents.types))
         if config.encoder.sentences and latents.prompts is not None and latents.prompt_of is not None:
             parts += [_digest(latents.prompts.offsets), _digest(latents.prompt_of)]
     if config.loss.rank > 0:
@@ -45,6 +47,12 @@ def fingerprint_of(
     if trunk is not None:
         parts.append(trunk)
     return sha256_json(parts)
+
+
+def _off(config: JepaConfig) -> dict[str, set[str]]:
+    """Parts that this run does without, and that runs did not have once: unnamed, so that those keep their names."""
+    heads = {name for name in ("delta", "step_type") if getattr(config.loss, name) == 0}
+    return {"loss": heads, "encoder": set() if config.encoder.step_types else {"step_types"}}
 
 
 def _digest(values: np.ndarray) -> str:

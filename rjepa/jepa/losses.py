@@ -23,6 +23,11 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
+def step_type_term(logits: Tensor, types: Tensor) -> Tensor:
+    """Cross-entropy, nats, of the types (int64 [N]) of steps under logits [N, types]; 0 for no step."""
+    return F.cross_entropy(logits, types, reduction="sum") / max(len(types), 1)
+
+
 def variance_term(states: Tensor) -> Tensor:
     """How far the deviation of each dimension of [N, D] falls below 1, averaged: what a collapse would raise."""
     deviation = (states.var(dim=0, unbiased=False) + 1e-4).sqrt()

@@ -51,7 +51,7 @@ class RJepa(nn.Module):
         columns = width if chosen is None else len(chosen)
         domains = len(domain_names) + 1
         self.context = Encoder(config.encoder, columns, domains)
-        self.predictor = Predictor(config.predictor, config.encoder.width, columns, domains, config.loss.raw > 0)
+        self.predictor = Predictor(config.predictor, config.encoder.width, columns, domains, config.loss)
         self.rank_head = RankHead(columns) if config.loss.rank > 0 else None
         self.target = copy.deepcopy(self.context).requires_grad_(False)
 
@@ -140,7 +140,7 @@ class RJepa(nn.Module):
 
     @staticmethod
     def _read(encoder: Encoder, batch: Batch, readable: Tensor) -> tuple[Tensor, Tensor]:
-        return encoder(batch.latents, readable, batch.domains, batch.sentences, batch.said, batch.layout)
+        return encoder(batch.latents, readable, batch.domains, batch.sentences, batch.said, batch.types, batch.layout)
 
     def _energy(self, kind: Energy, batch: Batch, prediction: Prediction) -> Tensor:
         if kind == "rank":

@@ -56,6 +56,11 @@ def objective(
     }
     if prediction.raw is not None:
         terms["raw"] = losses.masked_mean(losses.raw_error(prediction.raw, batch.latents), view.targets)
+    if prediction.delta is not None:
+        change = batch.latents - batch.latents.roll(1, dims=1)  # no prompt is a target, so that none wraps around
+        terms["delta"] = losses.masked_mean(losses.raw_error(prediction.delta, change), view.targets)
+    if prediction.step_type is not None:
+        terms["step_type"] = losses.step_type_term(prediction.step_type[view.targets], batch.types[view.targets])
     if negatives is not None:
         negatives = negatives.to(device)
         if picked is not None:

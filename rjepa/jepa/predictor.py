@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from rjepa.jepa.batches import Layout
-from rjepa.jepa.config import PredictorConfig
+from rjepa.jepa.config import LossConfig, PredictorConfig
 from rjepa.jepa.encoder import Block, as_bias, positions
+from rjepa.step_types import STEP_TYPES
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,11 @@ class Prediction:
     latent: Tensor
     """float32 [B, S, D], in the space of the EMA target"""
     raw: Tensor | None
-    """float32 [B, S, W], the standardised raw latent; None where the raw head is not built"""
+    """float32 [B, S, W], the standardised raw latent; None where its head is not built, as for those below"""
+    delta: Tensor | None = None
+    """float32 [B, S, W], how the standardised raw latent differs from that of the segment before"""
+    step_type: Tensor | None = None
+    """float32 [B, S, types], logits of what the step does"""
 
     def detached(self) -> "Prediction":
         """The same values without a gradient."""
@@ -35,7 +40,9 @@ class Prediction:
 class Predictor(nn.Module):
     """A mask token with the target's position asks the visible context states."""
 
-    def __init__(self, config: PredictorConfig, encoder_width: int, columns: int, domains: int, raw: bool) -> None:
+    def __init__(
+        self, config: PredictorConfig, encoder_width: int, columns: int, domains: int, heads: LossConfig
+    ) -> None:
         super().__init__()
         self.project = nn.Linear(encoder_width, config.width)
         self.mask_token = nn.Parameter(torch.randn(config.width) * 0.1)
@@ -45,7 +52,9 @@ class Predictor(nn.Module):
         self.blocks = nn.ModuleList(Block(config.width, config.heads, scale) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.to_latent = nn.Linear(config.width, encoder_width)
-        self.to_raw = nn.Linear(config.width, columns) if raw else None
+        self.to_raw = nn.Linear(config.width, columns) if heads.raw > 0 else None
+        self.to_delta = nn.Linear(config.width, columns) if heads.delta > 0 else None
+        self.to_step_type = nn.Linear(config.width, len(STEP_TYPES)) if heads.step_type > 0 else None
 
     def forward(
         self,
@@ -66,5 +75,11 @@ class Predictor(nn.Module):
         for block in self.blocks:
             queries = block(queries, bias, memory)
         states = self.norm(queries)
-        raw = None if self.to_raw is None else self.to_raw(states).float()
-        return Prediction(states.float(), self.to_latent(states).float(), raw)
+        return Prediction(
+            states.float(),
+            self.to_latent(states).float(),
+            *(
+                None if head is None else head(states).float()
+                for head in (self.to_raw, self.to_delta, self.to_step_type)
+            ),
+        )

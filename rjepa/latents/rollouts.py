@@ -20,11 +20,12 @@ from rjepa.home import Home
 from rjepa.latents.sampling import Sampler, make_sampler
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import first_error_segment
-from rjepa.latents.store import FORMAT, MANIFEST, ShardStore, map_tensors
+from rjepa.latents.store import MANIFEST, ShardStore, map_tensors
 from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Candidate, Problem, Split
 from rjepa.stages import StageReport
+from rjepa.step_types import segment_types
 from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
 from rjepa.tables import read_records
@@ -35,6 +36,9 @@ Room = Literal["rollouts", "train_rollouts"]
 
 SPLITS: dict[Room, tuple[Split, ...]] = {"rollouts": ("validation", "test"), "train_rollouts": ("train",)}
 """Whose problems are sampled for."""
+
+_FORMAT = 2
+"""Version of what a shard holds: it enters every key, so that a change makes shards anew."""
 
 SHARD_PROBLEMS = 100
 """Problems a shard: with K = 8 about nine hundred chains, some seconds of a small student's time."""
@@ -144,7 +148,7 @@ def build_rollouts(
     receipts, reused, sampled, started = [], 0, 0, time.monotonic()
     for number, first in enumerate(range(0, len(problems), shard_size)):
         part = problems[first : first + shard_size]
-        key = sha256_json([FORMAT, identity, [[p.problem_id, p.statement, p.answer_gold, p.meta] for p in part]])
+        key = sha256_json([_FORMAT, identity, [[p.problem_id, p.statement, p.answer_gold, p.meta] for p in part]])
         receipt = store.finished(number, key)
         if receipt is None:
             receipt = _write_shard(store, sampler, number, key, part, num_candidates, seed)
@@ -341,6 +345,15 @@ def _latent_set(
         splits=Texts.of([problem.split or "test" for problem, _ in pairs]),
         prompts=prompts,
         prompt_of=None if prompts is None else np.repeat(np.arange(len(problems)), [len(row) for row in candidates]),
+        types=np.concatenate(
+            [
+                np.empty(0, dtype=np.uint8),
+                *(
+                    segment_types(candidate.text, int(count), segmentation)
+                    for (_, candidate), count in zip(pairs, segments, strict=True)
+                ),
+            ]
+        ),
     )
 
 

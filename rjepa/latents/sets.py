@@ -14,6 +14,7 @@ from rjepa.latents.texts import Texts
 
 Float16 = npt.NDArray[np.float16]
 Int64 = npt.NDArray[np.int64]
+UInt8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class LatentSet:
     problem_ids, chain_ids, splits: of each chain; lists that are handed in become `Texts`.
     prompts, prompt_of: the sentences of the problems, and int64 [chains] the prompt that each chain answers; both None
         where only the pooled prompt of row 0 is known.
+    types: uint8 [rows], indices into `rjepa.step_types.STEP_TYPES`; None where they were not kept.
     """
 
     latents: Float16
@@ -58,6 +60,7 @@ class LatentSet:
     splits: Texts
     prompts: Prompts | None = None
     prompt_of: Int64 | None = None
+    types: UInt8 | None = None
 
     def __post_init__(self) -> None:
         for name in ("problem_ids", "chain_ids", "splits"):
@@ -74,6 +77,8 @@ class LatentSet:
             raise ValueError("expected both prompts and prompt_of, or neither")
         if self.prompt_of is not None and len(self.prompt_of) != chains:
             raise ValueError(f"expected prompt_of for {chains} chains, got {len(self.prompt_of)}")
+        if self.types is not None and len(self.types) != len(self.latents):
+            raise ValueError(f"expected a type for each of {len(self.latents)} rows, got {len(self.types)}")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -125,6 +130,7 @@ class LatentSet:
             chain_ids=self.chain_ids.take(picked),
             splits=self.splits.take(picked),
             prompt_of=None if self.prompt_of is None else self.prompt_of[picked],
+            types=None if self.types is None else self.types[rows],
         )
 
     def _run(self, first: int, last: int) -> "LatentSet":
@@ -140,6 +146,7 @@ class LatentSet:
             chain_ids=self.chain_ids.run(first, last),
             splits=self.splits.run(first, last),
             prompt_of=None if self.prompt_of is None else self.prompt_of[first:last],
+            types=None if self.types is None else self.types[start : self.offsets[last]],
         )
 
     def without_domains(self) -> "LatentSet":

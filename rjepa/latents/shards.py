@@ -23,14 +23,18 @@ from rjepa.home import Home
 from rjepa.latents.extraction import ChainLatents, extract_latents
 from rjepa.latents.plan import Pair, ShardInput, plan_shards
 from rjepa.latents.sets import LatentSet
-from rjepa.latents.store import FORMAT, ShardStore, map_tensors
+from rjepa.latents.store import ShardStore, map_tensors
 from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent, time_left
 from rjepa.schemas import ChainOfThought, LatentSequence, Problem, Split
 from rjepa.stages import StageReport
+from rjepa.step_types import segment_types
 from rjepa.students.catalog import Poolings
 from rjepa.students.loading import Student
 from rjepa.tables import scan_columns
+
+_FORMAT = 3
+"""Version of what a shard holds: it enters every key, so that a change makes shards anew."""
 
 SHARD_CHAINS = 10_000
 """Chains a shard: what a killed build may lose."""
@@ -128,6 +132,7 @@ def open_latents(
     columns, prompts = _read_columns(store.paths(manifest, "parquet")), store.prompts(manifest)
     return LatentSet(
         latents=store.latents(manifest),
+        types=store.types(manifest),
         prompts=prompts,
         prompt_of=None if prompts is None else _prompt_of(store, manifest),
         **columns,
@@ -211,7 +216,7 @@ def _store(home: Home, llm_tag: str, dataset: str) -> ShardStore[LatentRow]:
 
 def _key(student: Student, shard: ShardInput) -> str:
     """A hash of all that a shard is made from."""
-    digest = sha256(sha256_json([FORMAT, student.fingerprint]).encode())
+    digest = sha256(sha256_json([_FORMAT, student.fingerprint]).encode())
     for piece in shard.pieces(_PIECE_CHAINS):
         inputs = [
             [c.cot_id, p.problem_id, p.statement, p.domain, p.subdomain, p.split, c.steps, c.final_answer, c.is_valid]
@@ -250,6 +255,9 @@ def _write_shard(
             prompts |= {problem_id: len(prompts) + place for place, problem_id in enumerate(new)}
             tensors = {
                 "latents": _join([found.latents for _, _, found in kept], student.width),
+                "types": np.concatenate(
+                    [np.empty(0, np.uint8), *(_types(student, chain, found) for _, chain, found in kept)]
+                ),
                 "sentences": _join(list(new.values()), student.width),
                 "sentence_counts": np.array([len(rows) for rows in new.values()], dtype=np.int64),
                 "prompt_of": np.array([prompts[problem.problem_id] for problem, _, _ in kept], dtype=np.int64),
@@ -269,6 +277,11 @@ def _encode(student: Student, piece: list[Pair], pace: "_Pace") -> list[tuple[Pr
     extracted = extract_latents(student, [problem.statement for problem, _ in piece], texts, progress=pace.working)
     pace.encoded(len(piece))
     return [(*pair, found) for pair, found in zip(piece, extracted, strict=True) if found is not None]
+
+
+def _types(student: Student, chain: ChainOfThought, found: ChainLatents) -> npt.NDArray[np.uint8]:
+    text = render_chain(chain.steps, chain.final_answer)
+    return segment_types(text, len(found.latents), student.record.segmentation)
 
 
 def _prompt_of(store: ShardStore[LatentRow], manifest: dict[str, Any]) -> np.ndarray:

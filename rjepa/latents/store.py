@@ -24,8 +24,6 @@ from rjepa.latents.writing import TensorSpool, tensor_spool
 from rjepa.tables import Record, arrow_schema, to_table, write_table
 
 MANIFEST = "manifest.json"
-FORMAT = 2
-"""Version of the layout: it enters every key, so that a change of layout makes shards anew."""
 
 _IN_MEMORY = 1 << 25
 """Bytes of joined latents that are held in memory; more are joined in an unnamed temporary file, and mapped."""
@@ -133,6 +131,13 @@ class ShardStore(Generic[Record]):
         counts = [shard["sentence_counts"] for shard in shards]
         return Prompts.of(self._joined(manifest, "sentences"), np.concatenate([np.empty(0, dtype=np.int64), *counts]))
 
+    def types(self, manifest: dict[str, Any]) -> npt.NDArray[np.uint8] | None:
+        """uint8 [rows], the types of all shards' segments; None where a shard was made before they were kept."""
+        shards = [map_tensors(path) for path in self.paths(manifest, "safetensors")]
+        if not all("types" in shard for shard in shards):
+            return None
+        return np.concatenate([np.empty(0, dtype=np.uint8), *(shard["types"] for shard in shards)])
+
     def _joined(self, manifest: dict[str, Any], name: str) -> npt.NDArray[np.float16]:
         parts = [map_tensors(path)[name] for path in self.paths(manifest, "safetensors")]
         if not parts:
@@ -207,7 +212,7 @@ def _copy_bytes(path: Path, offset: int, count: int, target: IO[bytes]) -> None:
 
 def map_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The tensors of a safetensors file as read-only memory maps. Only the types that shards hold."""
-    dtypes = {"F16": np.float16, "I64": np.int64}
+    dtypes = {"F16": np.float16, "I64": np.int64, "U8": np.uint8}
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))

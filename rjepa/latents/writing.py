@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from rjepa.files import atomic_path, storage_errors
 
-_NAMES = {"float16": "F16", "int64": "I64"}
+_NAMES = {"int64": "I64", "float16": "F16", "uint8": "U8"}
+"""By numpy's names, the widest first."""
 
 
 class TensorSpool:
-    """Tensors that are appended to along their first axis. Only the types that shards hold: float16 and int64."""
+    """Tensors that are appended to along their first axis. Only the types that shards hold, those of `_NAMES`."""
 
     def __init__(self, folder: Path, files: contextlib.ExitStack) -> None:
         self._folder, self._files = folder, files
@@ -46,8 +47,9 @@ class TensorSpool:
 
     def save(self, path: Path) -> None:
         """Atomically write all tensors as one safetensors file."""
-        # int64 first, so that everything is aligned.
-        names = sorted(self._spools, key=lambda name: (self._types[name] != "I64", name))
+        # The widest first, so that everything is aligned.
+        widest = list(_NAMES.values())
+        names = sorted(self._spools, key=lambda name: (widest.index(self._types[name]), name))
         header, offset = {}, 0
         for name in names:
             size = self._spools[name].tell()

@@ -1,7 +1,8 @@
 """Chains with a structure that can be learnt: a hidden state that each step moves on by the same non-linear rule.
 
 A wrong step jumps to a state that does not follow from the ones before it; later steps follow from the wrong one.
-Problems have one to three sentences, which say again what the pooled prompt says.
+Problems have one to three sentences, which say again what the pooled prompt says. A step's type is the sign of its
+state.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ def synthetic_set(problems: int, seed: int, wrong: bool = True, split: str = "tr
     rules, random = np.random.default_rng(7), np.random.default_rng(seed)
     move, ask, show = (rules.standard_normal(shape) for shape in ((6, 6), (6, 6), (6, WIDTH)))
     rows, lengths, errors, owners = [], [], [], []
-    sentences, counts, prompt_of = [], [], []
+    sentences, counts, prompt_of, types = [], [], [], []
     for problem in range(problems):
         question = random.standard_normal(6)
         counts.append(1 + problem % 3)
@@ -36,6 +37,7 @@ def synthetic_set(problems: int, seed: int, wrong: bool = True, split: str = "tr
                 states.append(state)
             rows.append(np.array(states) @ show + 0.05 * random.standard_normal((steps + 1, WIDTH)))
             lengths.append(steps + 1)
+            types += [0] + [1 + int(at[0] > 0) for at in states[1:]]
             errors.append(first_error)
             owners.append(f"{split}-{problem}")
             prompt_of.append(problem)
@@ -50,6 +52,7 @@ def synthetic_set(problems: int, seed: int, wrong: bool = True, split: str = "tr
         splits=[split] * len(lengths),
         prompts=Prompts.of(np.concatenate(sentences).astype(np.float16), counts),
         prompt_of=np.array(prompt_of, dtype=np.int64),
+        types=np.array(types, dtype=np.uint8),
     )
 
 

@@ -16,7 +16,7 @@ from rjepa.jepa.trainer import REPORT_FILE
 from tests.jepa import train_together
 from tests.jepa.train_together import run
 
-SOUND = ("pure", "rank", "textbook")
+SOUND = ("pure", "rank", "types", "textbook")
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -49,6 +49,13 @@ def test_rank_term_weighs_both_classes_alike() -> None:
     assert float(losses.rank_term(logits, wrong)) == pytest.approx(expected)
 
 
+def test_step_type_term_is_the_mean_cross_entropy_of_the_types() -> None:
+    logits, types = torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]), torch.tensor([1, 0])
+    expected = (math.log(3) + math.log(1 + 2 * math.exp(-2))) / 2
+    assert float(losses.step_type_term(logits, types)) == pytest.approx(expected)
+    assert float(losses.step_type_term(logits[:0], types[:0])) == 0.0
+
+
 def test_schedules_start_and_end_where_the_config_says() -> None:
     config = OptimConfig(updates=1000, warmup=0.1, final_rate=0.01, weight_decay=(0.02, 0.1))
     assert schedule(config, 0) == pytest.approx(0.01)

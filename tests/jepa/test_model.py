@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rjepa.errors import InvalidInputError
+from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.batches import UNKNOWN_DOMAIN, Assembler, Batch
 from rjepa.jepa.config import EncoderConfig, LossConfig, MaskConfig
 from rjepa.jepa.diagnostics import LEAK_TOLERANCE, measure_leak, rankme, target_has_gradient
@@ -27,6 +28,12 @@ def batch_of(model: RJepa, chains: slice = slice(0, 16)) -> Batch:
 
 def model_of(**changes: object) -> RJepa:
     return build_model(tiny_config(**changes), LATENTS.width, LATENTS.domain_names).eval()
+
+
+def typed() -> RJepa:
+    """A model that is told the types of steps, and asked for them and for changes."""
+    encoder = EncoderConfig(width=32, depth=2, heads=2, sentences=True, step_types=True)
+    return model_of(encoder=encoder, loss=LossConfig(delta=0.5, step_type=0.5))
 
 
 def textbook() -> RJepa:
@@ -55,7 +62,7 @@ def test_energy_of_a_step_ignores_later_steps(energy: str) -> None:
 def test_energy_of_a_step_ignores_how_many_steps_follow() -> None:
     model = model_of()
     batch = batch_of(model)
-    cut = dataclasses.replace(batch, latents=batch.latents[:, :3], valid=batch.valid[:, :3])
+    cut = dataclasses.replace(batch, **{name: getattr(batch, name)[:, :3] for name in ("latents", "valid", "types")})
     assert torch.allclose(model.energies(batch)[:, :3], model.energies(cut), atol=1e-5)
 
 
@@ -70,13 +77,47 @@ def test_energy_depends_on_every_sentence_of_the_problem() -> None:
         assert (moved[~batch.said[:, sentence]] < 1e-5).all()
 
 
+def test_a_step_is_expected_from_the_types_of_the_steps_before_it_alone() -> None:
+    model = typed()
+    batch = batch_of(model)
+    before = model.energies(batch)
+    for position in range(1, batch.valid.shape[1]):
+        after = model.energies(dataclasses.replace(batch, types=batch.types.index_fill(1, torch.tensor(position), 7)))
+        assert torch.allclose(before[:, : position + 1], after[:, : position + 1], atol=1e-5)
+        later = batch.valid[:, position + 1 :]
+        assert not torch.allclose(before[:, position + 1 :][later], after[:, position + 1 :][later]) or not later.any()
+
+
+def test_a_model_that_is_told_the_types_of_steps_refuses_latents_without_them() -> None:
+    untyped = dataclasses.replace(LATENTS, types=None)
+    for changes in ({"loss": {"step_type": 1.0}}, {"encoder": {"step_types": True, "width": 32}}):
+        with pytest.raises(InvalidInputError, match="types of steps"):
+            Assembler(untyped, fit_normalizer(LATENTS), tiny_config(**changes), LATENTS.domain_names)
+    Assembler(untyped, fit_normalizer(LATENTS), tiny_config(), LATENTS.domain_names)
+
+
+def test_a_model_that_is_not_told_the_types_of_steps_is_what_it_was_without_them() -> None:
+    model, batch = model_of(), batch_of(model_of())
+    assert not batch.types.any()
+    other = dataclasses.replace(batch, types=torch.full_like(batch.types, 5))
+    assert torch.equal(model.energies(batch), model.energies(other))
+
+
+def test_chains_with_types_side_by_side_have_the_energies_they_have_alone() -> None:
+    model = typed()
+    alone = [row[valid][1:] for row, valid in zip(model.energies(batch_of(model)), batch_of(model).valid, strict=True)]
+    together = segment_energies(model, fit_normalizer(LATENTS), LATENTS)[:16]
+    for one, other in zip(alone, together, strict=True):
+        assert torch.allclose(one, torch.from_numpy(other), atol=1e-5)
+
+
 def test_a_model_that_reads_sentences_refuses_latents_without_them() -> None:
     blind = dataclasses.replace(LATENTS, prompts=None, prompt_of=None)
     with pytest.raises(InvalidInputError, match="hold none"):
         Assembler(blind, fit_normalizer(LATENTS), tiny_config(), LATENTS.domain_names)
 
 
-@pytest.mark.parametrize("make", [model_of, textbook])
+@pytest.mark.parametrize("make", [model_of, typed, textbook])
 def test_permuting_a_batch_changes_nothing(make) -> None:
     model = make()
     batch = batch_of(model)
@@ -84,7 +125,7 @@ def test_permuting_a_batch_changes_nothing(make) -> None:
     assert torch.allclose(model.energies(batch)[order], model.energies(batch.rows(order)), atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [model_of, textbook])
+@pytest.mark.parametrize("make", [model_of, typed, textbook])
 def test_padding_changes_nothing(make) -> None:
     model = make()
     batch = batch_of(model)
@@ -93,13 +134,14 @@ def test_padding_changes_nothing(make) -> None:
         batch,
         latents=torch.nn.functional.pad(batch.latents, (0, 0, 0, 4), value=3.0),
         valid=torch.nn.functional.pad(batch.valid, (0, 4)),
+        types=torch.nn.functional.pad(batch.types, (0, 4), value=3),
     )
     after = model.energies(padded)
     assert torch.allclose(model.energies(batch), after[:, :size], atol=1e-5)
     assert not after[:, size:].any()
 
 
-@pytest.mark.parametrize("make", [model_of, textbook])
+@pytest.mark.parametrize("make", [model_of, typed, textbook])
 def test_a_batch_of_one_equals_a_batch_of_many(make) -> None:
     model = make()
     batch = batch_of(model)

@@ -14,9 +14,13 @@ import torch
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.inference.scoring import segment_energies
+from rjepa.jepa.batches import Assembler
 from rjepa.jepa.checkpoint import MODEL_FILE, TRAINING_FILE, load_model
-from rjepa.jepa.config import JepaConfig, LossConfig, load_jepa_config
+from rjepa.jepa.config import EncoderConfig, JepaConfig, LossConfig, load_jepa_config
 from rjepa.jepa.diagnostics import diagnose
+from rjepa.jepa.identity import fingerprint_of
+from rjepa.jepa.losses import raw_error
+from rjepa.jepa.masks import causal_view
 from rjepa.jepa.trainer import REPORT_FILE, TrainReport, train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer
 from rjepa.latents.sets import LatentSet
@@ -227,6 +231,40 @@ def test_a_wrong_step_is_more_surprising_than_a_right_one(trained, energy: str, 
     steps = held_out.first_error[wrong]
     pairs = [energies[w][at - 1] > energies[r][at - 1] for r, w, at in zip(right, wrong, steps, strict=True)]
     assert np.mean(pairs) > least
+
+
+def test_heads_learn_the_type_of_a_step_and_its_change(trained, tmp_path: Path) -> None:
+    _, _, normalizer, data, held_out = trained
+    optim = {"updates": 250, "batch_size": 64, "learning_rate": 4e-3}
+    encoder = EncoderConfig(width=32, depth=2, heads=2, sentences=True, step_types=True)
+    config = tiny_config(encoder=encoder, loss=LossConfig(delta=1.0, step_type=1.0), optim=optim)
+    report = train(config, data, held_out, normalizer, tmp_path)
+    assert report.unmoved == []
+    model = load_model(tmp_path)
+    assembler = Assembler(held_out, normalizer, config, model.domain_names)
+    batch = assembler.gather(assembler.right_chains())
+    found, steps = model.predict(batch, causal_view(batch.valid))[0], batch.valid[:, 1:]
+    assert found.delta is not None and found.step_type is not None
+    types = batch.types[:, 1:][steps]
+    most_frequent = max(float((types == kind).float().mean()) for kind in (1, 2))
+    named = float((found.step_type[:, 1:].argmax(-1)[steps] == types).float().mean())
+    assert named > 0.9 > most_frequent + 0.1
+    change = (batch.latents[:, 1:] - batch.latents[:, :-1])[steps]
+    assert (
+        raw_error(found.delta[:, 1:][steps], change).mean()
+        < 0.6 * raw_error(change.mean(0).expand_as(change), change).mean()
+    )
+
+
+def test_a_run_without_step_types_is_named_as_it_was_before_there_were_any() -> None:
+    untyped = [dataclasses.replace(chains, types=None) for chains in (TRAIN, VALIDATION)]
+    config = tiny_config()
+    plain = fingerprint_of(config, TRAIN, VALIDATION, NORMALIZER)
+    assert plain == fingerprint_of(config, *untyped, NORMALIZER)
+    told = tiny_config(encoder={**config.encoder.model_dump(), "step_types": True})
+    asked = tiny_config(loss={"step_type": 0.1})
+    changed = tiny_config(loss={"delta": 0.1})
+    assert len({plain, *(fingerprint_of(run, TRAIN, VALIDATION, NORMALIZER) for run in (told, asked, changed))}) == 4
 
 
 def test_an_untrained_model_has_no_skill_and_says_so(trained, tmp_path: Path) -> None:

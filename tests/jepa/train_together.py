@@ -24,6 +24,10 @@ CASES: dict[str, dict[str, object]] = {
         "masks": MaskConfig(per_sample=2),
         "energy": "rank",
     },
+    "types": {
+        "encoder": EncoderConfig(width=32, depth=2, heads=2, sentences=True, step_types=True),
+        "loss": LossConfig(delta=0.5, step_type=0.5),
+    },
     "muon": {"loss": LossConfig(variance=1.0, covariance=1.0)},
     "differ": {},
     "textbook": {

@@ -15,6 +15,7 @@ from rjepa.home import Home
 from rjepa.latents.rollouts import build_rollouts, judged_candidate, open_rollouts
 from rjepa.latents.shards import first_error_segment
 from rjepa.schemas import Problem
+from rjepa.step_types import segment_types
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student
 from rjepa.students.sampled import SampledChain
@@ -74,6 +75,8 @@ def test_latents_belong_to_their_candidates(built: Home, taught: Student) -> Non
         assert len(found.latents.chain(index)) == len(chain.latents) == len(segment_spans(chain.text)) + 1
         np.testing.assert_allclose(found.latents.chain(index), chain.latents, atol=1e-2)
         np.testing.assert_allclose(found.latents.sentences(index), chain.sentences, atol=1e-2)
+        types = found.latents.select([index]).types
+        assert types is not None and types.tolist() == segment_types(chain.text, len(chain.latents)).tolist()
     for candidate, error in zip(flat, found.latents.first_error, strict=True):
         assert (error == -1) == bool(candidate.is_valid)
 

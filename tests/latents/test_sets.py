@@ -16,6 +16,7 @@ def latent_set() -> LatentSet:
         problem_ids=["a", "b", "c"],
         chain_ids=["a1", "b1", "c1"],
         splits=["train", "validation", "train"],
+        types=np.array([0, 2, 8, 0, 0, 3, 8], dtype=np.uint8),
     )
 
 
@@ -24,6 +25,7 @@ def test_chains_are_selected_by_mask_or_index_in_the_order_asked_for() -> None:
     assert chosen.chain_ids == ["c1", "a1"] and chosen.first_error.tolist() == [2, -1]
     assert chosen.latents[:, 0].tolist() == [8, 10, 12, 0, 2, 4]
     assert chosen.offsets.tolist() == [0, 3, 6]
+    assert chosen.types is not None and chosen.types.tolist() == [0, 3, 8, 0, 2, 8]
     assert latent_set().select(np.array([False, True, False])).chain(0).tolist() == [[6, 7]]
 
 
@@ -38,6 +40,7 @@ def test_chains_that_lie_one_after_the_other_are_a_view_and_others_a_copy() -> N
         run = whole.select(chosen)
         assert np.shares_memory(run.latents, whole.latents)
         assert run.latents.tolist() == whole.latents[3:].tolist() and run.offsets.tolist() == [0, 1, 4]
+        assert run.types is not None and run.types.tolist() == [0, 0, 3, 8]
     assert not np.shares_memory(whole.select([0, 2]).latents, whole.latents)
     assert whole.select([]).latents.shape == (0, 2)
 
@@ -47,7 +50,13 @@ def test_shape_is_read_off_the_arrays() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"offsets": np.array([0, 3, 4, 6])}, {"offsets": np.array([0, 4, 3, 7])}, {"splits": ["train"]}]
+    "wrong",
+    [
+        {"offsets": np.array([0, 3, 4, 6])},
+        {"offsets": np.array([0, 4, 3, 7])},
+        {"splits": ["train"]},
+        {"types": np.zeros(6, np.uint8)},
+    ],
 )
 def test_columns_that_do_not_fit_each_other_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError):

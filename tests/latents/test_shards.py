@@ -13,6 +13,7 @@ from rjepa.home import Home
 from rjepa.latents.extraction import extract_latents
 from rjepa.latents.shards import build_latents, open_latents
 from rjepa.schemas import ChainOfThought
+from rjepa.step_types import segment_types
 from rjepa.students.loading import Student
 from rjepa.tables import read_records, write_records
 from tests.latents.conftest import DATASET, sums
@@ -64,6 +65,8 @@ def test_a_built_set_holds_the_latents_of_every_judged_chain_of_train_and_valida
     (alone,) = extract_latents(taught, [known[kept[7].problem_id].statement], [text])
     np.testing.assert_allclose(found.chain(7), alone.latents, atol=1e-2, rtol=2e-3)
     np.testing.assert_allclose(found.sentences(7), alone.sentences, atol=1e-2, rtol=2e-3)
+    assert found.types is not None
+    assert found.types[found.offsets[7] : found.offsets[8]].tolist() == segment_types(text, 4).tolist()
 
 
 def test_latents_do_not_depend_on_how_many_chains_are_held_at_once(

@@ -1,0 +1,57 @@
+"""What a segment of a chain does, read off its text by rule: which operation it computes, if it deduces or answers.
+
+R-JEPA may be told the types of the steps it reads, and asked for the type of the step it predicts (`step_types` and
+`loss.step_type` of its config). Where segments begin is decided in `rjepa.chains`.
+"""
+
+import re
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rjepa.chains import ANSWER_LABEL, STEP_LABEL, Segmentation, segment_spans
+
+STEP_TYPES: Final = (
+    *("prompt", "statement", "addition", "subtraction", "multiplication", "division", "calculation", "deduction"),
+    "answer",
+)
+"""`calculation` is any other: several operations, a remainder, a minimum. `statement` is what fits nowhere else."""
+
+_NUMBER: Final = re.compile(r"\d")
+_OPERATION: Final = re.compile(
+    r"\d[\s)}%]*(?P<operator>//|[-+*/×÷·−]|\\(?:times|cdot|div))(?=[\s({$]*\.?\d)"
+)  # the number on the right is left for the next operation
+_OPERATIONS: Final = {
+    **dict.fromkeys(("+",), "addition"),
+    **dict.fromkeys(("-", "−"), "subtraction"),
+    **dict.fromkeys(("*", "×", "·", "\\times", "\\cdot"), "multiplication"),
+    **dict.fromkeys(("/", "//", "÷", "\\div"), "division"),
+}
+_DEDUCTION: Final = re.compile(
+    r"\b(?:so|thus|hence|therefore|consequently|accordingly|because|since|implies|follows)\b", re.IGNORECASE
+)
+
+
+def step_type(text: str) -> str:
+    """The type of a step's text, one of `STEP_TYPES`."""
+    text = STEP_LABEL.sub("", text)  # its number is none that is computed with
+    if "=" in text and _NUMBER.search(text):
+        found = {_OPERATIONS[match["operator"]] for match in _OPERATION.finditer(text)}
+        return found.pop() if len(found) == 1 else "calculation"
+    return "deduction" if _DEDUCTION.search(text) else "statement"
+
+
+def segment_types(text: str, segments: int, segmentation: Segmentation = "guided") -> npt.NDArray[np.uint8]:
+    """uint8 [segments], indices into `STEP_TYPES`: the prompt, then each segment of a chain's text.
+
+    `segments` is how many the chain's latents have. Bytes that are no character may be cut otherwise as text than they
+    were as tokens: what is missing then is a statement.
+    """
+    spans = segment_spans(text, segmentation)
+    pieces = [text[start:end] for start, end in spans]
+    types = [step_type(piece) for piece in pieces]
+    if pieces and ANSWER_LABEL.match(pieces[-1].lstrip()):
+        types[-1] = "answer"
+    padded = ["prompt", *types, *["statement"] * segments][:segments]
+    return np.array([STEP_TYPES.index(name) for name in padded], dtype=np.uint8)

@@ -26,13 +26,12 @@ from rjepa.releases.bundle import (
     MODEL_FOLDER,
     NORMALIZER,
     Manifest,
-    check_student,
     release_folder,
     verify,
 )
 from rjepa.releases.pointer import require_current
 from rjepa.students.catalog import load_record
-from rjepa.students.resolving import resolve_student
+from rjepa.students.resolving import check_student, resolve_student
 from rjepa.students.sampled import GREEDY, SampledChain
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Engine:
             student = reuse._student
         else:
             resolved = resolve_student(home, load_record(home, llm_tag), progress)
-            check_student(manifest, resolved.fingerprint)
+            check_student(f"release {manifest.release_id}", manifest.student_fingerprint, resolved)
             student = open_sampler(home, resolved, device, address)
         # Where the student is, if it is here: its latents need not be moved.
         chosen = student.device or best_device()

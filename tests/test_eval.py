@@ -1,5 +1,6 @@
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ from typer.testing import CliRunner
 
 from rjepa.cli.eval import register
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
+from rjepa.evaluation.variants import CALIBRATION_FILE, variants_file
+from rjepa.files import read_json, write_json
 from rjepa.home import Home
+from rjepa.jepa.stage import normalizer_file, variant_folder
+from rjepa.releases.bundle import CALIBRATION, MODEL_FOLDER, NORMALIZER, release_folder
 from tests.datasets.importing import import_dataset
 from tests.tiny_release import TAG, addition, publish, register_student, taught_folder
 
@@ -26,6 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     file = root / "sums.jsonl"
     file.write_text("\n".join(lines) + "\n")
     import_dataset(home, file, "sums", "test")
+    import_dataset(home, file, "more-sums", "test")
     import_dataset(home, file, "only-train", "train")
     return home
 
@@ -60,6 +66,32 @@ def test_an_imported_dataset_is_sampled_once_and_judged_by_the_same_leaderboard(
     frozen = {path: path.stat().st_mtime_ns for path in home.rollouts(TAG, "sums").rglob("*") if path.is_file()}
     assert as_json(evaluate("--data", "sums", "--json")) == first
     assert frozen == {path: path.stat().st_mtime_ns for path in frozen}
+
+
+def test_a_dataset_can_be_given_more_candidates_a_problem_and_keeps_them(evaluate) -> None:
+    found = as_json(evaluate("--data", "more-sums", "--candidates", "16", "--json"))
+    assert found["num_candidates"] == 16
+    assert as_json(evaluate("--data", "more-sums", "--candidates", "16", "--json")) == found
+    assert as_json(evaluate("--data", "more-sums", "--json")) == found
+    with pytest.raises(InvalidInputError, match="16 candidates"):
+        evaluate("--data", "more-sums", "--candidates", "8")
+
+
+def test_another_r_jepa_than_the_served_one_can_be_judged_on_any_dataset(evaluate, home: Home) -> None:
+    released = as_json(evaluate("--data", "sums", "--json"))
+    folder = release_folder(home, TAG, released["release"])
+    variant = variant_folder(home, TAG, "additions", "full", 1)
+    shutil.copytree(folder / MODEL_FOLDER, variant)
+    shutil.copy(folder / CALIBRATION, variant / CALIBRATION_FILE)
+    shutil.copy(folder / NORMALIZER, normalizer_file(home, TAG, "additions"))
+    write_json(variants_file(home, TAG, "additions"), [{"recipe": "full", "seed": 1, "variant": "pure", "model": "x"}])
+    made_by = read_json(home.rollouts(TAG, "sums") / "manifest.json")["fingerprint"]
+    write_json(home.latents(TAG, "additions") / "manifest.json", {"fingerprint": made_by, "shards": []})
+    found = as_json(evaluate("--world", "full-1", "--trained-on", "additions", "--data", "sums", "--json"))
+    assert (found["release"], found["trained_on"], found["dataset"]) == ("full-1", "additions", "sums")
+    assert found["leaderboard"] == released["leaderboard"]
+    with pytest.raises(NotFoundError, match="full-1"):
+        evaluate("--world", "rank", "--trained-on", "additions", "--data", "sums")
 
 
 def test_mode_off_reports_the_student_s_greedy_chain(evaluate) -> None:

@@ -13,6 +13,9 @@ def compare(
     b: Annotated[str, typer.Argument(help="The one it is compared with, named likewise.")],
     llm: Annotated[str | None, typer.Option(help="LLM tag [default: RJEPA_LLM or tiny-a].")] = None,
     data: Annotated[str | None, typer.Option(help="Dataset whose test candidates are used [default: A's own].")] = None,
+    trained_on: Annotated[
+        str | None, typer.Option(help="Dataset of the checkpoints or variants [default: --data, or v1.0.0].")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first test problems.")] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -36,7 +39,7 @@ def compare(
         import torch
 
         torch.set_num_threads(settings.threads)
-    worlds = [open_world(home, tag, data or "v1.0.0", name) for name in (a, b)]
+    worlds = [open_world(home, tag, trained_on or data or "v1.0.0", name) for name in (a, b)]
     dataset = data or worlds[0].dataset
     frozen = open_frozen(home, tag, dataset)
     if "test" not in frozen.rollouts:

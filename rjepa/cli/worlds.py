@@ -21,10 +21,12 @@ _RELEASE = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class World:
-    """A world model with the calibration that was fitted for it. `dataset` is the one it was trained on."""
+    """A world model with the calibration that was fitted for it. `dataset` is the one it was trained on, `student` the
+    fingerprint of the student whose latents it reads."""
 
     name: str
     dataset: str
+    student: str
     world_model: tuple["RJepa", "Normalizer"]
     calibration: "ScoreCalibration"
 
@@ -41,10 +43,12 @@ def open_world(home: "Home", llm_tag: str, dataset: str, name: str) -> World:
     from rjepa.evaluation.stage import calibration_file
     from rjepa.inference.calibration import ScoreCalibration
     from rjepa.jepa.stage import open_variant, open_world_model
+    from rjepa.latents.shards import latent_student
 
     if name == CHECKPOINT:
         calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
-        return World(name, dataset, open_world_model(home, llm_tag, dataset), calibration)
+        world_model = open_world_model(home, llm_tag, dataset)
+        return World(name, dataset, latent_student(home, llm_tag, dataset), world_model, calibration)
     from rjepa.errors import NotFoundError
     from rjepa.evaluation.variants import list_variants, variant_calibration, variants_file
 
@@ -52,7 +56,8 @@ def open_world(home: "Home", llm_tag: str, dataset: str, name: str) -> World:
     for run in runs:
         if name in (f"{run.recipe}-{run.seed}", run.recipe):
             calibration = variant_calibration(home, llm_tag, dataset, run)
-            return World(name, dataset, open_variant(home, llm_tag, dataset, run.recipe, run.seed), calibration)
+            world_model = open_variant(home, llm_tag, dataset, run.recipe, run.seed)
+            return World(name, dataset, latent_student(home, llm_tag, dataset), world_model, calibration)
     known = ", ".join([CURRENT, CHECKPOINT, *(f"{run.recipe}-{run.seed}" for run in runs)])
     raise NotFoundError(
         f"{llm_tag} on {dataset} has no R-JEPA called {name!r}", cure=f"name one of {known} or a release id"
@@ -70,4 +75,4 @@ def _open_release(home: "Home", llm_tag: str, name: str) -> World:
     folder = release_folder(home, llm_tag, manifest.release_id)
     world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
     calibration = ScoreCalibration.load(folder / CALIBRATION)
-    return World(manifest.release_id, manifest.dataset, world_model, calibration)
+    return World(manifest.release_id, manifest.dataset, manifest.student_fingerprint, world_model, calibration)

@@ -144,6 +144,11 @@ def latent_poolings(home: Home, llm_tag: str, dataset: str) -> Poolings:
     return tuple(_store(home, llm_tag, dataset).manifest()["poolings"])
 
 
+def latent_student(home: Home, llm_tag: str, dataset: str) -> str:
+    """The fingerprint of the student that made these latents (errors as `open_latents`)."""
+    return str(_store(home, llm_tag, dataset).manifest()["fingerprint"])
+
+
 def _read_columns(paths: list[Path]) -> dict[str, Any]:
     """What the shards' tables say of each chain, under the names of `LatentSet`."""
     segments, errors, domains = [], [], _Codes()

@@ -233,20 +233,6 @@ def verify(home: Home, llm_tag: str, release_id: str) -> Manifest:
     return manifest
 
 
-def check_student(manifest: Manifest, fingerprint: str) -> None:
-    """Refuse a student whose latents the release knows nothing about.
-
-    Raises:
-        InvalidInputError: `fingerprint` is not that of the manifest.
-    """
-    if fingerprint != manifest.student_fingerprint:
-        raise InvalidInputError(
-            f"release {manifest.release_id} was made for student {manifest.student_fingerprint[:12]}, "
-            f"{manifest.llm_tag} is now {fingerprint[:12]}",
-            cure=f"rjepa backfill --llm {manifest.llm_tag}, or put back the weights and record of that student",
-        )
-
-
 def _source_files(sources: Sources) -> dict[str, Path]:
     files = {NORMALIZER: sources.normalizer, CALIBRATION: sources.calibration}
     return files | {f"{MODEL_FOLDER}/{name}": sources.model / name for name in MODEL_FILES}

@@ -72,6 +72,20 @@ def resolve_student(home: Home, record: StudentRecord, progress: Progress = sile
     return ResolvedStudent(record, path, sha256_json(_identity(record, hashes)), tuple(weights))
 
 
+def check_student(reader: str, fingerprint: str, student: ResolvedStudent) -> None:
+    """Refuse a student whose latents mean nothing to `reader`, which was made for the student with this fingerprint.
+
+    Raises:
+        InvalidInputError: it is another one.
+    """
+    if student.fingerprint != fingerprint:
+        tag = student.record.llm_tag
+        raise InvalidInputError(
+            f"{reader} was made for student {fingerprint[:12]}, {tag} is now {student.fingerprint[:12]}",
+            cure=f"rjepa backfill --llm {tag}, or put back the weights and record of that student",
+        )
+
+
 def _identity(record: StudentRecord, hashes: dict[str, str]) -> dict[str, Any]:
     """All that shapes latents. What came later is left out where it has its default: fingerprints stay as they were."""
     prompt = record.prompt.model_dump(mode="json")

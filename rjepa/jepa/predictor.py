@@ -75,11 +75,14 @@ class Predictor(nn.Module):
         for block in self.blocks:
             queries = block(queries, bias, memory)
         states = self.norm(queries)
+
+        def read(head: nn.Linear | None) -> Tensor | None:
+            return None if head is None else head(states).float()
+
         return Prediction(
             states.float(),
             self.to_latent(states).float(),
-            *(
-                None if head is None else head(states).float()
-                for head in (self.to_raw, self.to_delta, self.to_step_type)
-            ),
+            read(self.to_raw),
+            delta=read(self.to_delta),
+            step_type=read(self.to_step_type),
         )

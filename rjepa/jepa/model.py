@@ -15,7 +15,6 @@ from rjepa.jepa.encoder import Encoder
 from rjepa.jepa.losses import latent_error, raw_error
 from rjepa.jepa.masks import View, causal_view, infill_view, side_by_side_view, steps_of
 from rjepa.jepa.predictor import Prediction, Predictor
-from rjepa.onednn import use_onednn
 
 
 class RankHead(nn.Module):
@@ -155,6 +154,4 @@ def build_model(config: JepaConfig, width: int, domain_names: tuple[str, ...]) -
     """A model with the initial weights of the config's seed; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = RJepa(config, width, domain_names)
-    use_onednn(model)
-    return model
+        return RJepa(config, width, domain_names)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from rjepa import onednn
-from rjepa.onednn import OneDnnLinear, use_onednn
+from rjepa.students import onednn
+from rjepa.students.onednn import OneDnnLinear, use_onednn
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"),
@@ -29,7 +29,7 @@ def _pair(columns: int, width: int, bias: bool) -> tuple[nn.Linear, nn.Linear]:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rows", [(0,), (1,), (3,), (17,), (2, 5), (48, 1), (3, 4, 5)])
+@pytest.mark.parametrize("rows", [(0,), (1,), (15,), (16,), (2, 9), (48, 1), (3, 4, 5)])
 @pytest.mark.parametrize(("columns", "width"), [(8, 3), (128, 512), (383, 1)])
 def test_the_products_are_those_of_a_plain_layer(rows: tuple[int, ...], columns: int, width: int, bias: bool) -> None:
     plain, fast = _pair(columns, width, bias)
@@ -43,14 +43,14 @@ def test_the_products_are_those_of_a_plain_layer(rows: tuple[int, ...], columns:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions_are_left_to_pytorch(dtype: torch.dtype) -> None:
     plain, fast = _pair(64, 32, bias=True)
-    inputs = torch.randn(9, 64, dtype=dtype)
+    inputs = torch.randn(19, 64, dtype=dtype)
     with torch.inference_mode():
         assert torch.equal(fast.to(dtype)(inputs), plain.to(dtype)(inputs))
 
 
 def test_autocast_decides_as_ever() -> None:
     plain, fast = _pair(64, 32, bias=True)
-    inputs = torch.randn(9, 64)
+    inputs = torch.randn(19, 64)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert fast(inputs).dtype == torch.bfloat16
         assert torch.equal(fast(inputs), plain(inputs))
@@ -58,7 +58,7 @@ def test_autocast_decides_as_ever() -> None:
 
 def test_gradients_are_those_of_a_plain_layer() -> None:
     plain, fast = _pair(64, 32, bias=True)
-    inputs = torch.randn(9, 64)
+    inputs = torch.randn(19, 64)
     for layer in (plain, fast):
         layer(inputs).square().sum().backward()
     assert plain.weight.grad is not None and fast.weight.grad is not None

@@ -71,6 +71,7 @@ def test_an_imported_dataset_is_sampled_once_and_judged_by_the_same_leaderboard(
 def test_a_dataset_can_be_given_more_candidates_a_problem_and_keeps_them(evaluate) -> None:
     found = as_json(evaluate("--data", "more-sums", "--candidates", "16", "--json"))
     assert found["num_candidates"] == 16
+    assert {1, 4, 8, 16} <= {point["k"] for point in found["curve"]}
     assert as_json(evaluate("--data", "more-sums", "--candidates", "16", "--json")) == found
     assert as_json(evaluate("--data", "more-sums", "--json")) == found
     with pytest.raises(InvalidInputError, match="16 candidates"):

@@ -146,5 +146,6 @@ def _summary(method: str, result: "EvaluationResult") -> dict[str, Any]:
         "ci_high": row.ci_high,
         "tokens": row.tokens,
         "leaderboard": result.leaderboard.to_rows(),
+        "curve": [point.model_dump(mode="json") for point in result.curve],
         "probability": result.probability.model_dump(mode="json"),
     }

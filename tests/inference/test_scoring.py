@@ -62,13 +62,13 @@ def test_a_chain_cut_short_keeps_the_energies_of_what_is_left() -> None:
     whole = segment_energies(MODEL, NORMALIZER, CHAINS)
     for index in range(len(CHAINS)):
         one = CHAINS.select([index])
-        cut = dataclasses.replace(one, latents=one.latents[:-1], offsets=one.offsets - [0, 1])
+        cut = dataclasses.replace(one, latents=one.latents[:-1], types=one.types[:-1], offsets=one.offsets - [0, 1])
         assert np.allclose(segment_energies(MODEL, NORMALIZER, cut)[0], whole[index][:-1], atol=1e-5)
 
 
 def test_a_candidate_without_any_step_has_no_energy_and_none_to_score_is_none() -> None:
     one = CHAINS.select([0])
-    only_prompt = dataclasses.replace(one, latents=one.latents[:1], offsets=np.array([0, 1]))
+    only_prompt = dataclasses.replace(one, latents=one.latents[:1], types=one.types[:1], offsets=np.array([0, 1]))
     assert [len(each) for each in segment_energies(MODEL, NORMALIZER, only_prompt)] == [0]
     assert segment_energies(MODEL, NORMALIZER, CHAINS.select([])) == []
 

@@ -7,6 +7,7 @@ import queue
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
@@ -52,6 +53,7 @@ def train_side_by_side(
     at_once = min(len(runs), cores)
     told: queue.Queue[_Told | None] = queue.Queue()
     running: list[_Running] = []
+    is_over = threading.Event()
 
     def train(number: int) -> None:
         recipe, seed = runs[number]
@@ -62,6 +64,8 @@ def train_side_by_side(
             threads=cores // at_once,
         )
         running.append(process)
+        if is_over.is_set():  # while this one was being started: whoever stops the others may not have seen it
+            process.stop()
         process.follow(lambda done, total, note="": told.put((number, done, total)))
 
     with ThreadPoolExecutor(at_once) as pool:
@@ -72,6 +76,7 @@ def train_side_by_side(
             _follow_all(runs, futures, told, progress)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+            is_over.set()
             for process in running:
                 process.stop()
 

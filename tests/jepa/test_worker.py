@@ -104,10 +104,16 @@ def test_a_variant_that_fails_is_named(home: Home) -> None:
         train_side_by_side(home, *PAIR, [("smoke", 0), ("nobody", 0)])
 
 
-def test_where_a_variant_fails_the_others_are_stopped(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("late", [0, 2])
+def test_where_a_variant_fails_the_others_are_stopped(home: Home, monkeypatch: pytest.MonkeyPatch, late: int) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     commands = {"slow": ["-c", "import time; time.sleep(120)"], "broken": ["-c", "raise SystemExit(3)"]}
-    monkeypatch.setattr("rjepa.jepa.launching._worker", lambda llm_tag, dataset, recipe, seed: commands[recipe])
+
+    def worker(llm_tag: str, dataset: str, recipe: str, seed: int) -> list[str]:
+        time.sleep(late if recipe == "slow" else 0)  # it may be started when the other has failed already
+        return commands[recipe]
+
+    monkeypatch.setattr("rjepa.jepa.launching._worker", worker)
     started = time.monotonic()
     with pytest.raises(InvalidInputError, match="training broken, seed 0, failed"):
         train_side_by_side(home, *PAIR, [("slow", 0), ("broken", 0)])

@@ -107,7 +107,8 @@ def test_a_variant_that_fails_is_named(home: Home) -> None:
 @pytest.mark.parametrize("late", [0, 2])
 def test_where_a_variant_fails_the_others_are_stopped(home: Home, monkeypatch: pytest.MonkeyPatch, late: int) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    commands = {"slow": ["-c", "import time; time.sleep(120)"], "broken": ["-c", "raise SystemExit(3)"]}
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(120)"
+    commands = {"slow": ["-c", deaf], "broken": ["-c", "import time; time.sleep(1); raise SystemExit(3)"]}
 
     def worker(llm_tag: str, dataset: str, recipe: str, seed: int) -> list[str]:
         time.sleep(late if recipe == "slow" else 0)  # it may be started when the other has failed already

@@ -14,12 +14,10 @@ from typing import Final
 
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
+from rjepa.processes import end_process
 from rjepa.progress import Progress, silent
 
 _WORKER: Final = "rjepa.jepa.worker"
-_PATIENCE: Final = 5.0
-"""Seconds that a process which is told to end may take. It goes on from its last checkpoint, however it ended."""
-
 _TAIL: Final = 2000
 """Characters of the processes' errors that are shown when they fail."""
 
@@ -141,14 +139,8 @@ class _Running:
                 )
 
     def stop(self) -> None:
-        """End it, if it still runs. It may be deaf to SIGTERM: Dagster lets that follow SIGINT, which background jobs
-        ignore, and what a process ignores its children ignore too."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+        """End it, if it still runs: a training goes on from its last checkpoint, however it ended."""
+        end_process(self._process)
 
 
 def _relay(line: str, progress: Progress) -> None:

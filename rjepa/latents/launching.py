@@ -13,6 +13,7 @@ from typing import Any
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.latents.worker import MODULE, PairTask, run_task
+from rjepa.processes import end_process
 from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
 from rjepa.students.catalog import load_record
@@ -43,8 +44,7 @@ def run_where_it_lives(home: Home, task: PairTask, progress: Progress = silent) 
             code = process.wait()
         finally:
             # An interrupt of this process, or an error of the progress callback, ends the other too.
-            if process.poll() is None:
-                process.terminate()
+            end_process(process)
     if "problem" in last:
         raise InvalidInputError(last["problem"], cure=last["cure"])
     if code or "data_version" not in last:

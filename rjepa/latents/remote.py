@@ -21,6 +21,7 @@ from rjepa.home import Home
 from rjepa.latents.sampling import WholeChainSampler
 from rjepa.latents.server import LOOPBACK, MODULE, TOKEN
 from rjepa.latents.wire import unpack_chains
+from rjepa.processes import end_process
 from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.environments import check_environment, module_command, module_variables
@@ -180,12 +181,6 @@ def _how(code: int) -> str:
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """End it and leave no zombie."""
-    process.terminate()
-    try:
-        process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    end_process(process)
     if process.stdout is not None:
         process.stdout.close()

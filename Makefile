@@ -17,7 +17,7 @@ setup: $(INSTALLED)  ## Create .venv and install everything, with the versions o
 demo: $(INSTALLED)  ## The whole path: problems to a served release, then a leaderboard
 	@$(BIN)/rjepa demo
 
-report: $(INSTALLED)  ## The variants of R-JEPA over three seeds against every baseline, on two datasets (under two hours on two cores)
+report: $(INSTALLED)  ## The variants of R-JEPA over three seeds against every baseline, on two datasets (1 h 41 min on two cores)
 	@$(BIN)/rjepa report
 
 test: $(INSTALLED)  ## Run the tests

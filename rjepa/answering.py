@@ -11,7 +11,7 @@ from rjepa.inference.rerank import Ranking
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.texts import Texts
 from rjepa.schemas import Candidate
-from rjepa.step_types import segment_types
+from rjepa.step_types import chain_types
 from rjepa.students.sampled import SampledChain
 
 _QUESTION = "question"
@@ -51,12 +51,7 @@ def join_latents(chains: list[SampledChain]) -> LatentSet:
         splits=Texts.of(["test"] * count),
         prompts=None if sentences is None else Prompts.of(sentences, [len(sentences)]),
         prompt_of=None if sentences is None else np.zeros(count, dtype=np.int64),
-        types=np.concatenate(
-            [
-                segment_types(chain.text, len(rows), chain.segmentation)
-                for chain, rows in zip(chains, latents, strict=True)
-            ]
-        ),
+        types=chain_types((chain.text for chain in chains), map(len, latents), chains[0].segmentation),
     )
 
 

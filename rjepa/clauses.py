@@ -18,9 +18,13 @@ _ABBREVIATION: Final = re.compile(
 )
 """Stops that end no sentence: after an abbreviation, or after the number or letter of a list's item."""
 
+INFERENCES: Final = ("so", "thus", "hence", "therefore", "consequently", "accordingly", "because", "since")
+"""Connectives that say that something follows."""
+
+_SEQUENCES: Final = ("then", "next", "after that", "finally", "lastly", "now")
 _CONNECTIVE: Final = re.compile(
     r"(?:^|(?<=[.?!;:,]))[ \t]*(?:(?:and|but)[ \t]+)?"
-    r"(?:so|then|thus|hence|therefore|consequently|accordingly|because|since|next|after that|finally|lastly|now)"
+    rf"(?:{'|'.join([*INFERENCES, *_SEQUENCES])})"
     r"(?![-\w])",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -5,32 +5,39 @@ R-JEPA may be told the types of the steps it reads, and asked for the type of th
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from rjepa.chains import ANSWER_LABEL, STEP_LABEL, Segmentation, segment_spans
+from rjepa.clauses import INFERENCES
 
 STEP_TYPES: Final = (
-    *("prompt", "statement", "addition", "subtraction", "multiplication", "division", "calculation", "deduction"),
+    "prompt",
+    "statement",
+    "addition",
+    "subtraction",
+    "multiplication",
+    "division",
+    "calculation",
+    "deduction",
     "answer",
 )
 """`calculation` is any other: several operations, a remainder, a minimum. `statement` is what fits nowhere else."""
 
 _NUMBER: Final = re.compile(r"\d")
-_OPERATION: Final = re.compile(
-    r"\d[\s)}%]*(?P<operator>//|[-+*/×÷·−]|\\(?:times|cdot|div))(?=[\s({$]*\.?\d)"
-)  # the number on the right is left for the next operation
+_OPERATION: Final = re.compile(r"\d[\s)}%]*(?P<operator>//|[-+*/×÷·−]|\\(?:times|cdot|div))(?=[\s({$]*\.?\d)")
+"""The number on its right is looked at and left, for the operation that follows."""
+
 _OPERATIONS: Final = {
-    **dict.fromkeys(("+",), "addition"),
+    "+": "addition",
     **dict.fromkeys(("-", "−"), "subtraction"),
     **dict.fromkeys(("*", "×", "·", "\\times", "\\cdot"), "multiplication"),
     **dict.fromkeys(("/", "//", "÷", "\\div"), "division"),
 }
-_DEDUCTION: Final = re.compile(
-    r"\b(?:so|thus|hence|therefore|consequently|accordingly|because|since|implies|follows)\b", re.IGNORECASE
-)
+_DEDUCTION: Final = re.compile(rf"\b(?:{'|'.join(INFERENCES)}|implies|follows)\b", re.IGNORECASE)
 
 
 def step_type(text: str) -> str:
@@ -55,3 +62,11 @@ def segment_types(text: str, segments: int, segmentation: Segmentation = "guided
         types[-1] = "answer"
     padded = ["prompt", *types, *["statement"] * segments][:segments]
     return np.array([STEP_TYPES.index(name) for name in padded], dtype=np.uint8)
+
+
+def chain_types(
+    texts: Iterable[str], segments: Iterable[int], segmentation: Segmentation = "guided"
+) -> npt.NDArray[np.uint8]:
+    """`segment_types` of many chains, end to end."""
+    types = [segment_types(text, int(count), segmentation) for text, count in zip(texts, segments, strict=True)]
+    return np.concatenate([np.empty(0, dtype=np.uint8), *types])

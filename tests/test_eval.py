@@ -89,7 +89,8 @@ def test_another_r_jepa_than_the_served_one_can_be_judged_on_any_dataset(evaluat
     made_by = read_json(home.rollouts(TAG, "sums") / "manifest.json")["fingerprint"]
     write_json(home.latents(TAG, "additions") / "manifest.json", {"fingerprint": made_by, "shards": []})
     found = as_json(evaluate("--world", "full-1", "--trained-on", "additions", "--data", "sums", "--json"))
-    assert (found["release"], found["trained_on"], found["dataset"]) == ("full-1", "additions", "sums")
+    assert (found["world"], found["release"], found["trained_on"]) == ("full-1", None, "additions")
+    assert (released["world"], found["dataset"]) == (released["release"], "sums")
     assert found["leaderboard"] == released["leaderboard"]
     with pytest.raises(NotFoundError, match="full-1"):
         evaluate("--world", "rank", "--trained-on", "additions", "--data", "sums")

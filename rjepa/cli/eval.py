@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rjepa.cli.worlds import CURRENT
+from rjepa.cli.worlds import CURRENT, is_release
 
 if TYPE_CHECKING:
     from rjepa.cli.worlds import World
@@ -68,7 +68,14 @@ def evaluate_world(
     result = _measure(home, tag, judged, dataset, limit, candidates)
     method = _method(mode, result)
     if as_json:
-        about = {"llm": tag, "release": judged.name, "trained_on": judged.dataset, "dataset": dataset, "mode": mode}
+        about = {
+            "llm": tag,
+            "world": judged.name,
+            "release": judged.name if is_release(judged.name) else None,
+            "trained_on": judged.dataset,
+            "dataset": dataset,
+            "mode": mode,
+        }
         typer.echo(json.dumps(about | _summary(method, result), indent=2, ensure_ascii=False))
         return
     for domain in result.leaderboard.domains:
@@ -76,7 +83,8 @@ def evaluate_world(
     row = result.leaderboard.row(method)
     typer.echo(
         f"mode {mode} ({row.label}): {row.accuracy:.1%} of {result.problems} test problems of {dataset} "
-        f"[{row.ci_low:.1%}, {row.ci_high:.1%}], {tag}, {judged.name} of {judged.dataset}"
+        f"[{row.ci_low:.1%}, {row.ci_high:.1%}], {tag}, "
+        f"{'release ' if is_release(judged.name) else ''}{judged.name}, trained on {judged.dataset}"
     )
 
 
@@ -107,7 +115,7 @@ def _ensure_rollouts(
     from rjepa.latents.worker import PairTask
 
     try:
-        frozen = open_rollouts(home, tag, dataset, fingerprint=world.student).num_candidates
+        frozen = open_rollouts(home, tag, dataset, fingerprint=world.student_fingerprint).num_candidates
         if candidates not in (None, frozen):
             raise InvalidInputError(
                 f"{frozen} candidates a problem of {dataset} are frozen for {tag}, not {candidates}",
@@ -123,7 +131,7 @@ def _ensure_rollouts(
     from rjepa.students.catalog import load_record
     from rjepa.students.resolving import check_student, resolve_student
 
-    check_student(world.name, world.student, resolve_student(home, load_record(home, tag), progress))
+    check_student(world.name, world.student_fingerprint, resolve_student(home, load_record(home, tag), progress))
     task = PairTask("rollouts", tag, dataset, num_candidates=candidates or _CANDIDATES, seed=0, splits=("test",))
     run_where_it_lives(home, task, progress)
 

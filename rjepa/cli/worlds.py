@@ -21,14 +21,18 @@ _RELEASE = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class World:
-    """A world model with the calibration that was fitted for it. `dataset` is the one it was trained on, `student` the
-    fingerprint of the student whose latents it reads."""
+    """A world model with the calibration that was fitted for it. `dataset` is the one it was trained on."""
 
     name: str
     dataset: str
-    student: str
+    student_fingerprint: str
     world_model: tuple["RJepa", "Normalizer"]
     calibration: "ScoreCalibration"
+
+
+def is_release(name: str) -> bool:
+    """Whether a name is a release's id."""
+    return _RELEASE.fullmatch(name) is not None
 
 
 def open_world(home: "Home", llm_tag: str, dataset: str, name: str) -> World:
@@ -38,17 +42,17 @@ def open_world(home: "Home", llm_tag: str, dataset: str, name: str) -> World:
         NotFoundError: there is no such release, checkpoint or variant.
         CorruptError: a file of it is not what it should be.
     """
-    if name == CURRENT or _RELEASE.fullmatch(name):
+    if name == CURRENT or is_release(name):
         return _open_release(home, llm_tag, name)
     from rjepa.evaluation.stage import calibration_file
     from rjepa.inference.calibration import ScoreCalibration
     from rjepa.jepa.stage import open_variant, open_world_model
-    from rjepa.latents.shards import latent_student
+    from rjepa.latents.shards import latent_fingerprint
 
     if name == CHECKPOINT:
         calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
         world_model = open_world_model(home, llm_tag, dataset)
-        return World(name, dataset, latent_student(home, llm_tag, dataset), world_model, calibration)
+        return World(name, dataset, latent_fingerprint(home, llm_tag, dataset), world_model, calibration)
     from rjepa.errors import NotFoundError
     from rjepa.evaluation.variants import list_variants, variant_calibration, variants_file
 
@@ -57,7 +61,7 @@ def open_world(home: "Home", llm_tag: str, dataset: str, name: str) -> World:
         if name in (f"{run.recipe}-{run.seed}", run.recipe):
             calibration = variant_calibration(home, llm_tag, dataset, run)
             world_model = open_variant(home, llm_tag, dataset, run.recipe, run.seed)
-            return World(name, dataset, latent_student(home, llm_tag, dataset), world_model, calibration)
+            return World(name, dataset, latent_fingerprint(home, llm_tag, dataset), world_model, calibration)
     known = ", ".join([CURRENT, CHECKPOINT, *(f"{run.recipe}-{run.seed}" for run in runs)])
     raise NotFoundError(
         f"{llm_tag} on {dataset} has no R-JEPA called {name!r}", cure=f"name one of {known} or a release id"

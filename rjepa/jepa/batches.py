@@ -151,21 +151,8 @@ class Assembler:
 
     def gather(self, indices: np.ndarray) -> Batch:
         """The chains at `indices` (int64 [B]), padded to the longest of them."""
-        start = self._set.offsets[indices]
-        length = self._set.offsets[indices + 1] - start
-        padded, valid = self._padded(self._set.latents, start, length)
-        sentences, said = self._sentences(indices, padded.shape[2])
-        rows = (start[:, None] + np.arange(valid.shape[1]))[valid]
-        return Batch(
-            torch.from_numpy(padded),
-            torch.from_numpy(valid),
-            torch.from_numpy(self._domain_rows[self._set.domains[indices]]),
-            torch.from_numpy(self._problems[indices].astype(np.int64)),
-            torch.from_numpy(self._set.first_error[indices].astype(np.int64)),
-            torch.from_numpy(sentences),
-            torch.from_numpy(said),
-            torch.from_numpy(self._types_at(rows, valid)),
-        )
+        rows, valid = _runs(self._set.offsets, indices)
+        return self._batch(rows, valid, indices)
 
     def gather_side_by_side(self, groups: Sequence[np.ndarray]) -> tuple[Batch, list[np.ndarray]]:
         """A row for each group of chains (int64 indices) of one problem, and where in it each chain's segments are.
@@ -179,29 +166,14 @@ class Assembler:
             kept.append(distinct)
             sizes.append(len(distinct))
         shape = (len(groups), max(*sizes, 1))
-        valid, rows = np.arange(shape[1]) < np.array(sizes)[:, None], np.concatenate(kept)
-        standard = self._standard(self._set.latents, rows)
-        padded = np.zeros((*shape, standard.shape[1]), dtype=np.float32)
-        padded[valid] = standard
+        valid = np.arange(shape[1]) < np.array(sizes)[:, None]
         places, sees = np.zeros(shape, dtype=np.int64), np.zeros((*shape, shape[1]), dtype=bool)
         owners = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
         for owner, path in zip(owners, paths, strict=True):
             places[owner, path] = np.arange(len(path))
             sees[owner, path[:, None], path] = np.tri(len(path), dtype=bool)
-        first = np.array([group[0] for group in groups])
-        sentences, said = self._sentences(first, padded.shape[2])
-        batch = Batch(
-            torch.from_numpy(padded),
-            torch.from_numpy(valid),
-            torch.from_numpy(self._domain_rows[self._set.domains[first]]),
-            torch.from_numpy(self._problems[first].astype(np.int64)),
-            torch.from_numpy(self._set.first_error[first].astype(np.int64)),
-            torch.from_numpy(sentences),
-            torch.from_numpy(said),
-            torch.from_numpy(self._types_at(rows, valid)),
-            Layout(torch.from_numpy(places), torch.from_numpy(sees)),
-        )
-        return batch, paths
+        layout = Layout(torch.from_numpy(places), torch.from_numpy(sees))
+        return self._batch(np.concatenate(kept), valid, np.array([group[0] for group in groups]), layout), paths
 
     def _tree(self, group: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         """Places of each chain's segments among the distinct ones of a group, and the rows of latents of those."""
@@ -221,34 +193,51 @@ class Assembler:
             paths.append(np.array(path, dtype=np.int64))
         return paths, np.array(rows, dtype=np.int64)
 
-    def _types_at(self, rows: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """int64 [B, S]: the types of these rows of latents where `valid` (bool [B, S]) is true."""
+    def _batch(self, rows: np.ndarray, valid: np.ndarray, chains: np.ndarray, layout: Layout | None = None) -> Batch:
+        """These rows of latents where `valid` (bool [B, S]) is true, of the problems of `chains` (int64 [B])."""
+        padded = self._padded(self._set.latents, rows, valid)
         types = np.zeros(valid.shape, dtype=np.int64)
         if self._types is not None:
             types[valid] = self._types[rows]
-        return types
+        sentences, said = self._sentences(chains, padded.shape[2])
+        return Batch(
+            torch.from_numpy(padded),
+            torch.from_numpy(valid),
+            torch.from_numpy(self._domain_rows[self._set.domains[chains]]),
+            torch.from_numpy(self._problems[chains].astype(np.int64)),
+            torch.from_numpy(self._set.first_error[chains].astype(np.int64)),
+            torch.from_numpy(sentences),
+            torch.from_numpy(said),
+            torch.from_numpy(types),
+            layout,
+        )
 
-    def _sentences(self, indices: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    def _sentences(self, chains: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
         prompts, prompt_of = self._set.prompts, self._set.prompt_of
         if not self._reads_sentences or prompts is None or prompt_of is None:
-            return np.zeros((len(indices), 0, columns), np.float32), np.zeros((len(indices), 0), dtype=bool)
-        chosen = prompt_of[indices]
-        start = prompts.offsets[chosen]
-        return self._padded(prompts.sentences, start, prompts.offsets[chosen + 1] - start)
+            return np.zeros((len(chains), 0, columns), np.float32), np.zeros((len(chains), 0), dtype=bool)
+        rows, said = _runs(prompts.offsets, prompt_of[chains])
+        return self._padded(prompts.sentences, rows, said), said
 
-    def _padded(self, source: np.ndarray, start: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Standardised runs of rows, float32 [B, longest, W], and which of it is no padding, bool [B, longest]."""
-        place = np.arange(max(int(length.max(initial=1)), 1))
-        valid = place < length[:, None]
-        standard = self._standard(source, (start[:, None] + place)[valid])
+    def _padded(self, source: np.ndarray, rows: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """float32 [B, S, W]: these rows, standardised, where `valid` (bool [B, S]) is true."""
+        standard = self._standard(source, rows)
         padded = np.zeros((*valid.shape, standard.shape[1]), dtype=np.float32)
         padded[valid] = standard
-        return padded, valid
+        return padded
 
     def _standard(self, source: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The columns that are read of these rows, standardised, float32 [rows, W]."""
         standard = self._normalizer.apply(take_rows(source, rows))
         return standard if self._columns is None else standard[:, self._columns]
+
+
+def _runs(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the runs `offsets[c]:offsets[c + 1]` (int64), end to end, and which of [B, longest] they fill (bool)."""
+    start, end = offsets[chosen], offsets[chosen + 1]
+    place = np.arange(max(int((end - start).max(initial=1)), 1))
+    valid = place < (end - start)[:, None]
+    return (start[:, None] + place)[valid], valid
 
 
 class Sampler:

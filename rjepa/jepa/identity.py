@@ -15,6 +15,9 @@ from rjepa.latents.sets import LatentSet
 _ROWS: Final = 4096
 _RECIPE: Final = 2
 """Raise when the objective or the loop changes, so that a checkpoint of the old one is not continued."""
+_ADDED_LATER: Final = (("encoder", ("step_types",)), ("loss", ("delta", "step_type")))
+"""Fields of the config that enter the hash only where they are on: runs from before them keep their names."""
+
 _RANK_HEAD: Final = 2
 """The same for the ranking head and what it is taught, which most runs do not have."""
 
@@ -30,7 +33,7 @@ def fingerprint_of(
     """Hex SHA-256. Latents enter through evenly spread rows: sets larger than memory are not read twice. `trunk` is the
     SHA-256 of the weights that a run starts from."""
     # A trunk is known by its weights, whatever run of whatever name they came from.
-    parts: list[object] = [_RECIPE, config.model_dump(mode="json", exclude={"trunk": True, **_off(config)})]
+    parts: list[object] = [_RECIPE, config.model_dump(mode="json", exclude={"trunk": True, **_unused(config)})]
     parts += [_digest(normalizer.location), _digest(normalizer.scale)]
     for latents in (train, validation, *([] if sampled is None else [sampled])):
         rows = latents.latents.shape[0]
@@ -49,10 +52,8 @@ def fingerprint_of(
     return sha256_json(parts)
 
 
-def _off(config: JepaConfig) -> dict[str, set[str]]:
-    """Parts that this run does without, and that runs did not have once: unnamed, so that those keep their names."""
-    heads = {name for name in ("delta", "step_type") if getattr(config.loss, name) == 0}
-    return {"loss": heads, "encoder": set() if config.encoder.step_types else {"step_types"}}
+def _unused(config: JepaConfig) -> dict[str, set[str]]:
+    return {part: {name for name in names if not getattr(getattr(config, part), name)} for part, names in _ADDED_LATER}
 
 
 def _digest(values: np.ndarray) -> str:

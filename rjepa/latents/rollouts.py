@@ -25,7 +25,7 @@ from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Candidate, Problem, Split
 from rjepa.stages import StageReport
-from rjepa.step_types import segment_types
+from rjepa.step_types import chain_types
 from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
 from rjepa.tables import read_records
@@ -345,15 +345,7 @@ def _latent_set(
         splits=Texts.of([problem.split or "test" for problem, _ in pairs]),
         prompts=prompts,
         prompt_of=None if prompts is None else np.repeat(np.arange(len(problems)), [len(row) for row in candidates]),
-        types=np.concatenate(
-            [
-                np.empty(0, dtype=np.uint8),
-                *(
-                    segment_types(candidate.text, int(count), segmentation)
-                    for (_, candidate), count in zip(pairs, segments, strict=True)
-                ),
-            ]
-        ),
+        types=chain_types((candidate.text for _, candidate in pairs), segments, segmentation),
     )
 
 

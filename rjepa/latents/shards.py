@@ -28,7 +28,7 @@ from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent, time_left
 from rjepa.schemas import ChainOfThought, LatentSequence, Problem, Split
 from rjepa.stages import StageReport
-from rjepa.step_types import segment_types
+from rjepa.step_types import chain_types
 from rjepa.students.catalog import Poolings
 from rjepa.students.loading import Student
 from rjepa.tables import scan_columns
@@ -144,7 +144,7 @@ def latent_poolings(home: Home, llm_tag: str, dataset: str) -> Poolings:
     return tuple(_store(home, llm_tag, dataset).manifest()["poolings"])
 
 
-def latent_student(home: Home, llm_tag: str, dataset: str) -> str:
+def latent_fingerprint(home: Home, llm_tag: str, dataset: str) -> str:
     """The fingerprint of the student that made these latents (errors as `open_latents`)."""
     return str(_store(home, llm_tag, dataset).manifest()["fingerprint"])
 
@@ -260,8 +260,10 @@ def _write_shard(
             prompts |= {problem_id: len(prompts) + place for place, problem_id in enumerate(new)}
             tensors = {
                 "latents": _join([found.latents for _, _, found in kept], student.width),
-                "types": np.concatenate(
-                    [np.empty(0, np.uint8), *(_types(student, chain, found) for _, chain, found in kept)]
+                "types": chain_types(
+                    (render_chain(chain.steps, chain.final_answer) for _, chain, _ in kept),
+                    (len(found.latents) for _, _, found in kept),
+                    student.record.segmentation,
                 ),
                 "sentences": _join(list(new.values()), student.width),
                 "sentence_counts": np.array([len(rows) for rows in new.values()], dtype=np.int64),
@@ -282,11 +284,6 @@ def _encode(student: Student, piece: list[Pair], pace: "_Pace") -> list[tuple[Pr
     extracted = extract_latents(student, [problem.statement for problem, _ in piece], texts, progress=pace.working)
     pace.encoded(len(piece))
     return [(*pair, found) for pair, found in zip(piece, extracted, strict=True) if found is not None]
-
-
-def _types(student: Student, chain: ChainOfThought, found: ChainLatents) -> npt.NDArray[np.uint8]:
-    text = render_chain(chain.steps, chain.final_answer)
-    return segment_types(text, len(found.latents), student.record.segmentation)
 
 
 def _prompt_of(store: ShardStore[LatentRow], manifest: dict[str, Any]) -> np.ndarray:

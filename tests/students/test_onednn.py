@@ -77,6 +77,27 @@ def test_a_model_keeps_its_weights_and_says_the_same(slow_mkl: None) -> None:
         assert torch.allclose(model(inputs), before(inputs), rtol=1e-5, atol=1e-5)
 
 
+def test_many_rows_are_onednn_s_and_few_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, fast = _pair(64, 32, bias=True)
+    rows: list[int] = []
+
+    def watched(layer: nn.Linear, inputs: torch.Tensor) -> torch.Tensor:
+        rows.append(len(inputs))
+        return torch.zeros(len(inputs), 32)
+
+    monkeypatch.setattr(nn.Linear, "forward", watched)
+    with torch.inference_mode():
+        fast(torch.randn(16, 64))
+        fast(torch.randn(15, 64))
+    assert rows == [15]
+
+
+@pytest.mark.parametrize(("maker", "slow"), [("vendor_id : AuthenticAMD", True), ("vendor_id : GenuineIntel", False)])
+def test_mkl_is_slow_on_one_maker_s_cpus(monkeypatch: pytest.MonkeyPatch, maker: str, slow: bool) -> None:
+    monkeypatch.setattr(onednn, "_cpu_maker", lambda: maker)
+    assert onednn.mkl_is_slow.__wrapped__() == (slow and torch.backends.mkl.is_available())
+
+
 def test_layers_of_another_kind_stay(slow_mkl: None) -> None:
     class Quantised(nn.Linear):
         pass

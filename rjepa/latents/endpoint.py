@@ -18,7 +18,7 @@ from rjepa.files import sha256_json
 from rjepa.latents.extraction import extract_latents
 from rjepa.latents.sampling import WholeChainSampler
 from rjepa.progress import Progress, silent
-from rjepa.students.completions import WAYS, Asked, Written, read_chains
+from rjepa.students.completions import WAYS, Asked, Written, next_way, read_chains
 from rjepa.students.generation import count_prompt, encode_statements
 from rjepa.students.loading import Student
 from rjepa.students.prompts import render_prompt
@@ -34,8 +34,6 @@ _SECONDS: Final = 600.0
 """Of one attempt: K long chains from a busy server."""
 _MAX_RETRIES: Final = 4
 """By the openai client, which waits longer each time and honours Retry-After."""
-_NOT_KNOWN: Final = ("http_400", "http_404", "http_405", "http_422", "http_501")
-"""Answers of a server that does not know this way of asking; it may know another."""
 
 
 class EndpointError(RjepaError):
@@ -52,7 +50,7 @@ class EndpointSampler(WholeChainSampler):
         self.device: torch.device | None = student.device
         self.device_reason = student.device_reason
         self._student = student
-        self._way = 0
+        self._way = WAYS[0]
         self._server = Teacher(
             name=student.record.llm_tag,
             base_url=student.record.endpoint,
@@ -131,7 +129,7 @@ class EndpointSampler(WholeChainSampler):
 
         try:
             model = await self._model(server)
-            if len(asked) > 1 and self._way == 0:
+            if len(asked) > 1 and self._way is WAYS[0]:
                 first = [await one(asked[0])]  # alone: it finds out how this server is to be asked
             else:
                 first = []
@@ -163,15 +161,16 @@ class EndpointSampler(WholeChainSampler):
         chains: list[Written] = []
         turn = 0
         while len(chains) < count:
-            way = WAYS[self._way]
+            way = self._way
             body = way.body(model, asked, count - len(chains), _request_seed(seed, turn, asked))
             try:
                 reply = await server.ask(body, sha256_json([body, turn, len(chains)]), Turn(asked.max_tokens), way.path)
                 chains += read_chains(reply)
             except CallError as error:
-                if error.reason not in _NOT_KNOWN or way is WAYS[-1]:
+                following = next_way(way, error.reason)
+                if following is None:
                     raise self._failed(error) from None
-                self._way = max(self._way, WAYS.index(way) + 1)
+                self._way = max(self._way, following, key=WAYS.index)
             turn += 1
         return chains[:count]
 

@@ -1,7 +1,8 @@
 """The bodies that ask an OpenAI-compatible server for chains, and what its replies say. Nothing is sent here.
 
 Ways of asking, best first: a completion, whose prompt is ours to the last token; a chat, which the server wraps in its
-own template; a chat without what a simple server might refuse, one chain at a time.
+own template. Each is asked for all at once first, and then without what a server may refuse: several chains a request
+(llama.cpp gives no more than it has slots), log-probabilities, a seed.
 """
 
 import json
@@ -48,12 +49,21 @@ class Way:
 
 
 _CHAT: Final = "/chat/completions"
-WAYS: Final = (
-    Way("/completions"),
-    Way(_CHAT),
-    Way(_CHAT, without=("n", "logprobs")),
-    Way(_CHAT, without=("n", "logprobs", "seed")),
-)
+_LESS: Final[tuple[tuple[str, ...], ...]] = ((), ("n",), ("n", "logprobs"), ("n", "logprobs", "seed"))
+WAYS: Final = tuple(Way(path, without) for path in ("/completions", _CHAT) for without in _LESS)
+_NOT_THESE_FIELDS: Final = ("http_400", "http_422")
+_NOT_THIS_PATH: Final = ("http_404", "http_405", "http_501")
+
+
+def next_way(way: Way, reason: str) -> Way | None:
+    """The way to try where a server refused this one with `reason` (as of `CallError`); None where none is left, or
+    where the reason is another."""
+    rest = WAYS[WAYS.index(way) + 1 :]
+    if reason in _NOT_THIS_PATH:
+        rest = tuple(other for other in rest if other.path != way.path)
+    elif reason not in _NOT_THESE_FIELDS:
+        return None
+    return rest[0] if rest else None
 
 
 def read_chains(reply: str) -> list[Written]:

@@ -91,6 +91,17 @@ def test_chains_are_whole_whatever_the_server_can_do(taught: Student, behaviour:
         assert body["temperature"] in (0.0, 0.9)
 
 
+@pytest.mark.parametrize("refused", [("n",), ("n", "logprobs"), ("n", "logprobs", "seed")])
+def test_a_server_that_refuses_a_field_is_still_asked_with_our_own_prompt(
+    taught: Student, refused: tuple[str, ...]
+) -> None:
+    with serving(Served(taught, refuses=refused)) as served:
+        rows = EndpointSampler(at(taught, served.url)).sample(STATEMENTS, [0, 1, 2], seed=1)
+    assert {body["path"] for body in served.asked} == {"/v1/completions"}
+    assert all(chain.finished and chain.latents is not None for row in rows for chain in row)
+    assert sum(bool({*refused} & body.keys()) for body in served.asked) == len(refused)  # it is found out once
+
+
 def test_a_chain_longer_than_the_context_is_cut_and_has_not_finished(taught: Student) -> None:
     with serving(Served(taught, tail=" and é on" * 300)) as served:
         row = EndpointSampler(at(taught, served.url)).sample(STATEMENTS[:1], [GREEDY, 0], seed=1, max_new_tokens=6)[0]

@@ -1,11 +1,11 @@
-"""Write a tiny Llama as GGUF, as llama.cpp's converter would: its names, its metadata, its order of rotary rows."""
+"""Write a tiny Llama or Qwen3 as GGUF, as llama.cpp's converter would: names, metadata, the order of rotary rows."""
 
 import json
 from pathlib import Path
 
 import gguf
 import numpy as np
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 _NAMES = {
     "model.embed_tokens": "token_embd",
@@ -15,6 +15,8 @@ _NAMES = {
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
@@ -23,15 +25,17 @@ _NAMES = {
 }
 
 
-def write_gguf(file: Path, model: LlamaForCausalLM, words: PreTrainedTokenizerFast, kind: str = "F32") -> Path:
+def write_gguf(file: Path, model: PreTrainedModel, words: PreTrainedTokenizerFast, kind: str = "F32") -> Path:
     """`kind` is the type that matrices are stored in: F32, or a quantised one such as Q8_0."""
-    config, writer = model.config, gguf.GGUFWriter(file, "llama")
+    config, writer = model.config, gguf.GGUFWriter(file, model.config.model_type)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
     writer.add_rope_dimension_count(config.head_dim)
     writer.add_rope_freq_base(float(config.rope_parameters["rope_theta"]))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -39,10 +43,12 @@ def write_gguf(file: Path, model: LlamaForCausalLM, words: PreTrainedTokenizerFa
     _add_tokenizer(writer, words)
     stored = gguf.GGMLQuantizationType[kind]
     for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
         values = tensor.float().numpy()
-        if name.endswith("q_proj.weight"):
+        if config.model_type == "llama" and name.endswith("q_proj.weight"):
             values = _rotary_order(values, config.num_attention_heads)
-        if name.endswith("k_proj.weight"):
+        if config.model_type == "llama" and name.endswith("k_proj.weight"):
             values = _rotary_order(values, config.num_key_value_heads)
         if values.ndim == 1 or kind == "F32" or values.shape[-1] % gguf.GGML_QUANT_SIZES[stored][0]:
             writer.add_tensor(_gguf_name(name), np.ascontiguousarray(values))
@@ -58,7 +64,8 @@ def write_gguf(file: Path, model: LlamaForCausalLM, words: PreTrainedTokenizerFa
 def _add_tokenizer(writer: gguf.GGUFWriter, words: PreTrainedTokenizerFast) -> None:
     special = set(words.all_special_ids)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre("smollm")  # single digits, then GPT-2's words: as `tests.students.tiny.tokenizer`
+    writer.add_add_bos_token(False)
     writer.add_token_list(words.convert_ids_to_tokens(list(range(len(words)))))
     kinds = [gguf.TokenType.CONTROL if index in special else gguf.TokenType.NORMAL for index in range(len(words))]
     writer.add_token_types(kinds)
@@ -76,6 +83,6 @@ def _gguf_name(name: str) -> str:
 
 
 def _rotary_order(values: np.ndarray, heads: int) -> np.ndarray:
-    """llama.cpp pairs neighbouring rows where transformers pairs halves."""
+    """llama.cpp pairs neighbouring rows of a Llama where transformers pairs halves."""
     rows, columns = values.shape
     return values.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)

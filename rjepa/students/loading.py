@@ -20,11 +20,11 @@ from transformers.utils import logging
 
 from rjepa.errors import InvalidInputError
 from rjepa.files import read_json
+from rjepa.onednn import use_onednn
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.decoding import FAST_ATTENTION, can_share_prefix
 from rjepa.students.devices import DeviceChoice, choose_device, present_devices
 from rjepa.students.memory import MemoryNeed, memory_need, shape_from_config, workload_of
-from rjepa.students.onednn import use_onednn
 from rjepa.students.quantisation import GGUF, check_loadable, check_widths, loading_arguments
 from rjepa.students.resolving import ResolvedStudent, resolve_student
 from rjepa.students.segmentation import TokenPieces, token_pieces

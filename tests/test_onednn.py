@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from rjepa.students import onednn
-from rjepa.students.onednn import OneDnnLinear, use_onednn
+from rjepa import onednn
+from rjepa.onednn import OneDnnLinear, use_onednn
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"),
@@ -77,8 +77,10 @@ def test_a_model_keeps_its_weights_and_says_the_same(slow_mkl: None) -> None:
         assert torch.allclose(model(inputs), before(inputs), rtol=1e-5, atol=1e-5)
 
 
-def test_many_rows_are_onednn_s_and_few_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, fast = _pair(64, 32, bias=True)
+@pytest.mark.parametrize("least", [16, 40])
+def test_many_rows_are_onednn_s_and_few_are_not(monkeypatch: pytest.MonkeyPatch, slow_mkl: None, least: int) -> None:
+    fast = _pair(64, 32, bias=True)[0]
+    use_onednn(fast, least)
     rows: list[int] = []
 
     def watched(layer: nn.Linear, inputs: torch.Tensor) -> torch.Tensor:
@@ -87,9 +89,9 @@ def test_many_rows_are_onednn_s_and_few_are_not(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(nn.Linear, "forward", watched)
     with torch.inference_mode():
-        fast(torch.randn(16, 64))
-        fast(torch.randn(15, 64))
-    assert rows == [15]
+        fast(torch.randn(least, 64))
+        fast(torch.randn(least - 1, 64))
+    assert rows == [least - 1]
 
 
 @pytest.mark.parametrize(("maker", "slow"), [("vendor_id : AuthenticAMD", True), ("vendor_id : GenuineIntel", False)])

@@ -1,11 +1,12 @@
-"""A student's float32 layers by oneDNN on AMD's CPUs, where PyTorch's own choice takes half of what they can do.
+"""Float32 layers by oneDNN on AMD's CPUs, where PyTorch's own choice takes half of what they can do.
 
 PyTorch hands float32 products to MKL, which on a CPU of another maker than Intel stays with AVX2. oneDNN, which PyTorch
 carries too and keeps for lower precisions, asks what the CPU can do: 250 billion operations a second and thread instead
 of 105 on an EPYC with AVX-512, and about as many as MKL where there is AVX2 alone. Results agree within rounding.
 
-The first product of a new shape costs half a millisecond more. Students meet few shapes, over and over, or large ones;
-R-JEPA, which scores a question at a time, meets small new ones, so that it stays with MKL.
+The first product of a new shape costs half a millisecond more. Students meet few shapes, over and over, or large ones.
+R-JEPA meets small new ones where it scores a question at a time, and large ones where it scores many together: it
+leaves the small ones with MKL.
 """
 
 import platform
@@ -16,17 +17,20 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-_FEW_ROWS: Final = 16
+LEAST_ROWS: Final = 16
 """Below these the call itself costs as much as the product, and MKL's is cheaper."""
 
 
 class OneDnnLinear(nn.Linear):
-    """`nn.Linear` whose products without gradient, in float32 on the CPU, are oneDNN's. All else is `nn.Linear`'s."""
+    """`nn.Linear` whose products without gradient, in float32 on the CPU, are oneDNN's from `least_rows` rows on. All
+    else is `nn.Linear`'s."""
+
+    least_rows: int = LEAST_ROWS
 
     def forward(self, input: Tensor) -> Tensor:
         if (
             torch.is_grad_enabled()
-            or input.numel() < _FEW_ROWS * self.in_features
+            or input.numel() < self.least_rows * self.in_features
             or not (input.dtype == self.weight.dtype == torch.float32)
             or not (input.device.type == self.weight.device.type == "cpu")
             or torch.is_autocast_enabled("cpu")
@@ -36,12 +40,13 @@ class OneDnnLinear(nn.Linear):
         return product
 
 
-def use_onednn(model: nn.Module) -> None:
+def use_onednn(model: nn.Module, least_rows: int = LEAST_ROWS) -> None:
     """Give a model's plain `nn.Linear` layers oneDNN's products, where MKL's are slow. Weights stay as they are."""
     if mkl_is_slow():
         for module in model.modules():
             if type(module) is nn.Linear:
                 module.__class__ = OneDnnLinear
+                module.least_rows = least_rows
 
 
 @cache

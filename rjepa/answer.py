@@ -47,6 +47,7 @@ class Explanation(_Record):
     runner_up: int | None = Field(description="best candidate with another answer")
     margin: float | None
     margin_terms: dict[str, float] = Field(description="chosen minus runner-up, by term of the score")
+    familiar: bool = Field(True, description="False where R-JEPA was left out, as it does not know such problems")
     text: str
 
 
@@ -59,7 +60,7 @@ class Answer(_Record):
     final_answer: str | None
     finished: bool
     candidates: list[CandidateReport] = Field(default_factory=list)
-    p_correct: float | None = None
+    p_correct: float | None = Field(None, description="None with mode `off`, and where R-JEPA knows no such problems")
     explanation: Explanation | None = None
     prompt_tokens: int
     completion_tokens: int = Field(description="generated in all, every candidate included")

@@ -111,5 +111,6 @@ def explain(ranking: Ranking) -> Explanation:
         runner_up=ranking.runner_up,
         margin=ranking.margin,
         margin_terms=ranking.margin_terms,
+        familiar=ranking.familiar,
         text=ranking.describe(),
     )

@@ -4,6 +4,9 @@ PyTorch hands float32 products to MKL, which on a CPU of another maker than Inte
 carries too and keeps for lower precisions, asks what the CPU can do: 250 billion operations a second and thread instead
 of 105 on an EPYC with AVX-512, and about as many as MKL where there is AVX2 alone. Results agree within rounding.
 
+Where few rows are multiplied, as in writing chains, bringing the weights into the order that oneDNN wants costs up to
+half of it: a second copy of them is kept in that order.
+
 The first product of a new shape costs half a millisecond more. Students meet few shapes, over and over, or large ones.
 R-JEPA meets small new ones where it scores a question at a time, and large ones where it scores many together: it
 leaves the small ones with MKL.
@@ -17,36 +20,62 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-LEAST_ROWS: Final = 16
-"""Below these the call itself costs as much as the product, and MKL's is cheaper."""
+LEAST_WORK: Final = 500_000
+"""Multiplications of one product, below which the call itself costs as much, and MKL's is cheaper."""
+
+_MOST_COPIED: Final = 256 << 20
+"""Bytes of a model's layers, above which no second copy is kept: a student's need of memory is told without it."""
+
+
+class _Packed:
+    """A layer's weights in oneDNN's order, made when first needed and again when they changed. A copy of a layer begins
+    with none."""
+
+    def __init__(self) -> None:
+        self._of: tuple[int, int] | None = None
+        self._weight: Tensor | None = None
+
+    def of(self, weight: Tensor) -> Tensor:
+        now = weight.data_ptr(), 0 if weight.is_inference() else weight._version
+        if self._weight is None or self._of != now:
+            self._of, self._weight = now, torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+        return self._weight
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "_Packed":
+        return _Packed()
 
 
 class OneDnnLinear(nn.Linear):
-    """`nn.Linear` whose products without gradient, in float32 on the CPU, are oneDNN's from `least_rows` rows on. All
-    else is `nn.Linear`'s."""
+    """`nn.Linear` whose products without gradient, in float32 on the CPU, are oneDNN's from `least_work` on. All else
+    is `nn.Linear`'s."""
 
-    least_rows: int = LEAST_ROWS
+    least_work: int = LEAST_WORK
+    packed: _Packed | None = None
+    """None where no second copy of the weights is kept."""
 
     def forward(self, input: Tensor) -> Tensor:
         if (
             torch.is_grad_enabled()
-            or input.numel() < self.least_rows * self.in_features
+            or input.numel() * self.out_features < max(self.least_work, 1)
             or not (input.dtype == self.weight.dtype == torch.float32)
             or not (input.device.type == self.weight.device.type == "cpu")
             or torch.is_autocast_enabled("cpu")
         ):
             return super().forward(input)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(input, self.weight, self.bias, "none", [], "")
+        weight = self.weight if self.packed is None else self.packed.of(self.weight)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, self.bias, "none", [], "")
         return product
 
 
-def use_onednn(model: nn.Module, least_rows: int = LEAST_ROWS) -> None:
+def use_onednn(model: nn.Module, least_work: int = LEAST_WORK) -> None:
     """Give a model's plain `nn.Linear` layers oneDNN's products, where MKL's are slow. Weights stay as they are."""
-    if mkl_is_slow():
-        for module in model.modules():
-            if type(module) is nn.Linear:
-                module.__class__ = OneDnnLinear
-                module.least_rows = least_rows
+    if not mkl_is_slow():
+        return
+    layers = [module for module in model.modules() if type(module) is nn.Linear]
+    small = sum(layer.weight.nbytes for layer in layers) <= _MOST_COPIED
+    for layer in layers:
+        layer.__class__ = OneDnnLinear
+        layer.least_work, layer.packed = least_work, _Packed() if small else None
 
 
 @cache

@@ -44,6 +44,22 @@ def test_rerank_answers_with_steps_energies_and_a_reason(engine: Engine) -> None
     assert answer.release_id == engine.release_id and answer.prompt_tokens > 5
 
 
+def test_a_problem_that_rjepa_does_not_know_is_answered_without_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = engine.answer(STATEMENT, mode="rerank", num_candidates=6, seed=3)
+    assert usual.explanation is not None and usual.explanation.familiar
+    strict = engine._calibration.model_copy(update={"familiar_energy": -99.0})
+    monkeypatch.setattr(engine, "_calibration", strict)
+    answer = engine.answer(STATEMENT, mode="rerank", num_candidates=6, seed=3)
+    assert answer.explanation is not None and not answer.explanation.familiar
+    assert "R-JEPA knows no problems like this one" in answer.explanation.text
+    assert answer.p_correct is None and all(candidate.p_correct is None for candidate in answer.candidates)
+    for before, after in zip(usual.candidates, answer.candidates, strict=True):
+        assert (after.text, after.step_energies) == (before.text, before.step_energies)
+        assert set(after.contributions) == {"logprob", "length"}
+
+
 def test_the_taught_student_gives_steps_and_an_answer(engine: Engine) -> None:
     answer = engine.answer(STATEMENT, mode="off")
     assert answer.steps and answer.final_answer and answer.finished

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rjepa import onednn
-from rjepa.onednn import OneDnnLinear, use_onednn
+from rjepa.onednn import OneDnnLinear, mkl_is_slow, use_onednn
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"),
@@ -15,16 +15,18 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def slow_mkl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onednn, "mkl_is_slow", lambda: True)
 
 
-def _pair(columns: int, width: int, bias: bool) -> tuple[nn.Linear, nn.Linear]:
+def _pair(columns: int, width: int, bias: bool) -> tuple[nn.Linear, OneDnnLinear]:
+    """A layer, and the same one by oneDNN whatever the work."""
     torch.manual_seed(columns + width)
     plain = nn.Linear(columns, width, bias=bias)
     fast = copy.deepcopy(plain)
-    fast.__class__ = OneDnnLinear
+    use_onednn(fast, least_work=0)
+    assert isinstance(fast, OneDnnLinear)
     return plain, fast
 
 
@@ -65,7 +67,7 @@ def test_gradients_are_those_of_a_plain_layer() -> None:
     assert torch.equal(plain.weight.grad, fast.weight.grad)
 
 
-def test_a_model_keeps_its_weights_and_says_the_same(slow_mkl: None) -> None:
+def test_a_model_keeps_its_weights_and_says_the_same() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 8))
     before = copy.deepcopy(model)
@@ -77,10 +79,13 @@ def test_a_model_keeps_its_weights_and_says_the_same(slow_mkl: None) -> None:
         assert torch.allclose(model(inputs), before(inputs), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("least", [16, 40])
-def test_many_rows_are_onednn_s_and_few_are_not(monkeypatch: pytest.MonkeyPatch, slow_mkl: None, least: int) -> None:
-    fast = _pair(64, 32, bias=True)[0]
-    use_onednn(fast, least)
+@pytest.mark.parametrize("copied", [True, False])
+def test_much_work_is_onednn_s_and_little_is_not(monkeypatch: pytest.MonkeyPatch, copied: bool) -> None:
+    if not copied:
+        monkeypatch.setattr(onednn, "_MOST_COPIED", 0)
+    fast = nn.Linear(64, 32)
+    use_onednn(fast, least_work=40 * 64 * 32)
+    assert (fast.packed is not None) == copied
     rows: list[int] = []
 
     def watched(layer: nn.Linear, inputs: torch.Tensor) -> torch.Tensor:
@@ -89,18 +94,49 @@ def test_many_rows_are_onednn_s_and_few_are_not(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(nn.Linear, "forward", watched)
     with torch.inference_mode():
-        fast(torch.randn(least, 64))
-        fast(torch.randn(least - 1, 64))
-    assert rows == [least - 1]
+        assert fast(torch.randn(40, 64)).any()
+        fast(torch.randn(39, 64))
+    assert rows == [39]
+
+
+def test_weights_that_change_are_read_anew() -> None:
+    plain, fast = _pair(64, 32, bias=True)
+    inputs = torch.randn(9, 64)
+    for change in (
+        lambda layer: layer.weight.mul_(3.0),
+        lambda layer: layer.load_state_dict(nn.Linear(64, 32).state_dict()),
+    ):
+        with torch.inference_mode():
+            fast(inputs)
+        with torch.no_grad():
+            torch.manual_seed(0)
+            change(plain)
+            torch.manual_seed(0)
+            change(fast)
+        with torch.inference_mode():
+            assert torch.allclose(fast(inputs), plain(inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_a_copy_of_a_layer_that_was_used_is_a_layer_of_its_own() -> None:
+    plain, fast = _pair(64, 32, bias=True)
+    inputs = torch.randn(9, 64)
+    with torch.inference_mode():
+        fast(inputs)
+        other = copy.deepcopy(fast)
+        other.weight.data.zero_()
+        assert torch.allclose(other(inputs), other.bias.expand(9, -1))
+        assert torch.allclose(fast(inputs), plain(inputs), rtol=1e-5, atol=1e-5)
+        half = copy.deepcopy(fast).bfloat16()
+        assert half(inputs.bfloat16()).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("maker", "slow"), [("vendor_id : AuthenticAMD", True), ("vendor_id : GenuineIntel", False)])
 def test_mkl_is_slow_on_one_maker_s_cpus(monkeypatch: pytest.MonkeyPatch, maker: str, slow: bool) -> None:
     monkeypatch.setattr(onednn, "_cpu_maker", lambda: maker)
-    assert onednn.mkl_is_slow.__wrapped__() == (slow and torch.backends.mkl.is_available())
+    assert mkl_is_slow.__wrapped__() == (slow and torch.backends.mkl.is_available())
 
 
-def test_layers_of_another_kind_stay(slow_mkl: None) -> None:
+def test_layers_of_another_kind_stay() -> None:
     class Quantised(nn.Linear):
         pass
 

@@ -86,6 +86,10 @@ def evaluate_world(
         f"[{row.ci_low:.1%}, {row.ci_high:.1%}], {tag}, "
         f"{'release ' if is_release(judged.name) else ''}{judged.name}, trained on {judged.dataset}"
     )
+    if result.unfamiliar_problems:
+        typer.echo(
+            f"{result.unfamiliar_problems} of these problems are of a kind that R-JEPA does not know: served without it"
+        )
 
 
 def _measure(
@@ -148,6 +152,7 @@ def _summary(method: str, result: "EvaluationResult") -> dict[str, Any]:
     return {
         "method": method,
         "problems": result.problems,
+        "unfamiliar_problems": result.unfamiliar_problems,
         "num_candidates": result.num_candidates,
         "accuracy": row.accuracy,
         "ci_low": row.ci_low,

@@ -20,9 +20,9 @@ def uncertain(
 ) -> None:
     """List the problems whose answers R-JEPA doubts most and whose candidates disagree most, for teachers or people.
 
-    Uncertainty is the mean of two numbers from 0 to 1: the entropy of P(correct) of the answer handed out, and the
-    entropy of the candidates' votes. It reads frozen candidates; nothing is sampled. Labels on test problems make
-    them useless as test problems: mind the split.
+    Uncertainty is the mean of two numbers from 0 to 1: the entropy of P(correct) of the answer handed out (1 where
+    R-JEPA knows no such problems), and the entropy of the candidates' votes. It reads frozen candidates; nothing is
+    sampled. Labels on test problems make them useless as test problems: mind the split.
 
     Example: rjepa uncertain --limit 20 --dataset v1.0.0 --split validation
     """
@@ -62,6 +62,10 @@ def uncertain(
     for row in rows:
         text = " ".join(row.statement.split())
         typer.echo(
-            f"{row.uncertainty:11.3f}  {row.p_correct:10.2f}  {row.answers:3} of {row.num_candidates:<2}"
+            f"{row.uncertainty:11.3f}  {_chance(row.p_correct):>10}  {row.answers:3} of {row.num_candidates:<2}"
             f" {row.split or '-':<11} {row.domain:<11} {row.problem_id}: {text[:60]}{'...' if len(text) > 60 else ''}"
         )
+
+
+def _chance(p_correct: float | None) -> str:
+    return "unknown" if p_correct is None else f"{p_correct:.2f}"

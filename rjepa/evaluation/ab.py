@@ -69,7 +69,7 @@ def duel(
         table = CandidateTable.of(pool.with_energies(found).judged())
         run = Variant(METHOD["rjepa"], table, calibration)
         made = choose_by_rjepa(run)
-        served, alone = made[run.served], made["rjepa"]
+        served, selected, alone = made[run.served.key], made[run.selected], made["rjepa"]
         choices[side] = Choice(Method(side, name, "rjepa"), served.correct, served.chosen, served.scores, served.tokens)
         choices[f"{side}_energy"] = Choice(
             Method(f"{side}_energy", f"{name}, energy alone", "rjepa"),
@@ -79,13 +79,13 @@ def duel(
             alone.tokens,
         )
         p_correct = calibration.p_correct(table.features, table.ids)
-        given = np.take_along_axis(p_correct, served.chosen[:, None], axis=1)[:, 0]
+        given = np.take_along_axis(p_correct, selected.chosen[:, None], axis=1)[:, 0]
         sides.append(
             Side(
                 name=name,
                 selection=calibration.selection,
                 accuracy={domain: float(served.correct[mask].mean()) for domain, mask in masks.items()},
-                ece=expected_calibration_error(given, served.correct > 0.5),
+                ece=expected_calibration_error(given, selected.correct > 0.5),
             )
         )
     rng = np.random.default_rng(seed)

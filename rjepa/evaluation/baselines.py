@@ -53,12 +53,15 @@ METHODS: Final = (
     Method("rjepa_vote", "R-JEPA, weighted vote", "rjepa"),
     Method("rjepa_logprob", "R-JEPA + log-probability", "rjepa"),
     Method("rjepa_logprob_vote", "R-JEPA + log-probability, weighted vote", "rjepa"),
+    Method("rjepa_logprob_served", "R-JEPA + log-probability, as served", "rjepa"),
     Method("oracle", "Oracle (pass@K)", "ceiling"),
 )
 METHOD: Final = {method.key: method for method in METHODS}
 
 VOTE: Final = ("vote", ", weighted vote")
 WITH_LOGPROB: Final = ("logprob", " + log-probability")
+SERVED: Final = ("served", ", as served")
+"""By the selection that did better on validation, and without R-JEPA where it knows no such problems."""
 
 SINGLE_LOGPROB: Final = ("logprob_sum", "logprob_mean", "logprob_min", "logprob_tail")
 """The unfitted log-probability scores: R-JEPA is tested against whichever does best on the test problems themselves."""
@@ -140,8 +143,13 @@ class Variant:
         return self.method.variant(*WITH_LOGPROB)
 
     @property
-    def served(self) -> str:
-        """Key of the method that its calibration hands out."""
+    def served(self) -> Method:
+        """What a release of it hands out."""
+        return self.combined.variant(*SERVED)
+
+    @property
+    def selected(self) -> str:
+        """Key of best of K or weighted vote, whichever did better on validation."""
         return self.combined.key if self.calibration.selection == "best_of" else f"{self.combined.key}_{VOTE[0]}"
 
 
@@ -181,9 +189,13 @@ def choose_by_each(
 
 
 def choose_by_rjepa(variant: Variant) -> dict[str, Choice]:
-    """The choices of one R-JEPA: its energy alone and with log-probability and length, best of K and weighted vote."""
-    alone = _best_and_vote(variant.table, variant.method, variant.calibration.energy)
-    return alone | _best_and_vote(variant.table, variant.combined, variant.calibration.combined)
+    """The choices of one R-JEPA: its energy alone and with log-probability and length, best of K and weighted vote, and
+    as served."""
+    table, calibration = variant.table, variant.calibration
+    choices = _best_and_vote(table, variant.method, calibration.energy)
+    choices |= _best_and_vote(table, variant.combined, calibration.combined)
+    served = _choice(table, variant.served, *calibration.hand_out(table.features, table.ids))
+    return choices | {variant.served.key: served}
 
 
 def in_order(choices: Mapping[str, Choice]) -> dict[str, Choice]:

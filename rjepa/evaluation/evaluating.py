@@ -120,9 +120,9 @@ def evaluate(
     best_logprob = max(SINGLE_LOGPROB, key=lambda key: leaderboard.row(key).accuracy)
     variants = [main.method.key, *(other.method.key for other in others)]
     comparisons = compare(choices, variants, best_logprob, main.table.correct, masks, rng, resamples)
-    handed_out = choices[main.served]
+    handed_out = choices[main.served.key]
     p_correct = calibration.p_correct(main.table.features, main.table.ids)
-    probability = probability_of(p_correct, handed_out, rng)
+    probability = probability_of(p_correct, choices[main.selected], rng)
     seeds = []
     if variant is not None:
         seeds = [seed_figures(judged, calibration, *variant)]
@@ -145,6 +145,7 @@ def evaluate(
         problems=len(judged),
         mixed_problems=int((main.table.correct.any(axis=1) & ~main.table.correct.all(axis=1)).sum()),
         unjudged_problems=len(pool) - len(judged),
+        unfamiliar_problems=int((~calibration.is_familiar(main.table.features)).sum()),
         num_candidates=judged.num_candidates,
         seed=seed,
         variant=None if variant is None else variant[0],
@@ -157,7 +158,7 @@ def evaluate(
             comparisons,
             first_error,
             probability,
-            {each.method.key: each.served for each in (main, *others)},
+            {each.method.key: each.selected for each in (main, *others)},
         ),
     )
 

@@ -20,4 +20,8 @@ def read_report(home: Home, llm_tag: str, dataset: str) -> EvaluationResult:
 
 def served_method(result: EvaluationResult) -> str:
     """The leaderboard's key of what mode `rerank` hands out."""
+    served = "rjepa_logprob_served"
+    if any(row.method == served for row in result.leaderboard.rows):
+        return served
+    # Reports from before there was such a row.
     return "rjepa_logprob" if result.selection == "best_of" else "rjepa_logprob_vote"

@@ -47,7 +47,7 @@ class Bin(FrozenValue):
 
 
 class ProbabilityReport(FrozenValue):
-    """P(correct) of the answer handed out, one a problem."""
+    """P(correct) of the answer chosen with R-JEPA, one a problem; unfamiliar ones, where it is not told, included."""
 
     ece: float = Field(description="10 bins of equal width")
     ece_debiased: float | None = Field(
@@ -214,6 +214,7 @@ class EvaluationResult(FrozenValue):
     problems: int
     mixed_problems: int
     unjudged_problems: int = Field(description="left out: no gold answer")
+    unfamiliar_problems: int = Field(0, description="of a kind that R-JEPA does not know: served without it")
     num_candidates: int
     seed: int
     variant: str | None = Field(None, description="name of the run behind the rows called R-JEPA")

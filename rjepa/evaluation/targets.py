@@ -39,10 +39,10 @@ def seed_figures(pool: CandidatePool, calibration: ScoreCalibration, variant: st
     table = CandidateTable.of(pool)
     run = Variant(METHOD["rjepa"], table, calibration)
     choices = choose_by_rjepa(run)
-    alone, served = choices["rjepa"], choices[run.served]
+    alone, combined = choices["rjepa"], choices[run.selected]
     floor, ceiling = float(table.correct.mean()), float(table.correct.any(axis=1).mean())
     p_correct = calibration.p_correct(table.features, table.ids)
-    chosen = np.take_along_axis(p_correct, served.chosen[:, None], axis=1)[:, 0]
+    chosen = np.take_along_axis(p_correct, combined.chosen[:, None], axis=1)[:, 0]
     return SeedFigures(
         variant=variant,
         seed=seed,
@@ -50,10 +50,10 @@ def seed_figures(pool: CandidatePool, calibration: ScoreCalibration, variant: st
         within_auroc_combined=mean_if_any(within_problem_auroc(choices["rjepa_logprob"].scores, table.correct)),
         accuracy=float(alone.correct.mean()),
         gap_closed=none_if_undefined(float(gap_closed(alone.correct.mean(), floor, np.array(ceiling)))),
-        accuracy_combined=float(served.correct.mean()),
-        gap_closed_combined=none_if_undefined(float(gap_closed(served.correct.mean(), floor, np.array(ceiling)))),
+        accuracy_combined=float(combined.correct.mean()),
+        gap_closed_combined=none_if_undefined(float(gap_closed(combined.correct.mean(), floor, np.array(ceiling)))),
         first_error_auroc=none_if_undefined(first_error_steps(*judged_steps(pool)).auroc()),
-        ece=expected_calibration_error(chosen, served.correct > 0.5),
+        ece=expected_calibration_error(chosen, combined.correct > 0.5),
     )
 
 
@@ -84,12 +84,12 @@ def judge_targets(
     comparisons: Sequence[Comparison],
     first_error: Sequence[FirstErrorReport],
     probability: ProbabilityReport,
-    served: Mapping[str, str],
+    selected: Mapping[str, str],
 ) -> tuple[Target, ...]:
     """The targets of science.md. Those of the `rank` variant are there where the report holds it.
 
     Args:
-        served: by key of a variant, key of the method that its calibration (fitted on validation) hands out.
+        selected: by key of a variant, key of best of K or weighted vote, whichever did better on validation.
     """
     rows = {row.method: row for row in board.domain(ALL)}
     tests = {(test.method, test.against, test.metric): test for test in comparisons if test.domain == ALL}
@@ -98,9 +98,9 @@ def judge_targets(
     labelled = [row.method for row in rows.values() if row.group == "supervised"]
     found = [_ranking(rows[pure], free, tests, rows)]
     without = ["logprob_length", "logprob_length_vote"]
-    found.append(_gap("pure + log-probability", served[pure], PURE_GAP, without, rows, tests))
+    found.append(_gap("pure + log-probability", selected[pure], PURE_GAP, without, rows, tests))
     if rank in rows:
-        found.append(_gap("rank + log-probability", served[rank], RANK_GAP, labelled, rows, tests))
+        found.append(_gap("rank + log-probability", selected[rank], RANK_GAP, labelled, rows, tests))
     for report in first_error:
         if report.domain == ALL:
             reached = report.auroc is not None and report.auroc >= FIRST_ERROR
@@ -143,7 +143,7 @@ def _gap(
     rows: Mapping[str, LeaderboardRow],
     tests: Mapping[tuple[str, str, str], Comparison],
 ) -> Target:
-    """A variant with log-probability, as its calibration hands out answers, against the rivals it is tested with."""
+    """A variant with log-probability, by the selection of its calibration, against the rivals it is tested with."""
     beaten, hardest = _against(ours, rivals, "accuracy", tests, rows)
     row = rows[ours]
     return Target(

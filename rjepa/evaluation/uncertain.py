@@ -7,7 +7,7 @@ from rjepa.errors import NotFoundError
 from rjepa.evaluation.frozen import open_frozen
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.inference.rerank import FrozenValue, choose
+from rjepa.inference.rerank import FrozenValue
 from rjepa.inference.uncertainty import measure_uncertainty
 from rjepa.jepa.model import RJepa
 from rjepa.latents.normalizer import Normalizer
@@ -24,7 +24,7 @@ class UncertainProblem(FrozenValue):
     statement: str
     answer: str | None = Field(description="what would be handed out")
     answer_gold: str | None
-    p_correct: float = Field(description="of that answer")
+    p_correct: float | None = Field(description="of that answer; None where R-JEPA knows no such problems")
     doubt: float
     disagreement: float
     uncertainty: float = Field(description="mean of doubt and disagreement, 0 to 1")
@@ -58,10 +58,10 @@ def most_uncertain(
     found = []
     for name in splits:
         pool = frozen.pool(name, world_model, progress)
-        p_correct = calibration.p_correct(pool.features, pool.ids)
-        scores = calibration.combined.score(pool.features)
-        chosen, _ = choose(pool.ids, scores, calibration.selection, sharpness=calibration.combined.sharpness)
-        measured = measure_uncertainty(p_correct, chosen, pool.ids)
+        chosen, _ = calibration.hand_out(pool.features, pool.ids)
+        given = np.take_along_axis(calibration.p_correct(pool.features, pool.ids), chosen[:, None], axis=1)[:, 0]
+        given = np.where(calibration.is_familiar(pool.features), given, np.nan)
+        measured = measure_uncertainty(given, pool.ids)
         score = measured.score
         for place in np.argsort(-score, kind="stable")[:limit]:
             problem, winner = pool.problems[place], pool.candidates[place][chosen[place]]
@@ -73,7 +73,7 @@ def most_uncertain(
                     statement=problem.statement,
                     answer=winner.final_answer,
                     answer_gold=problem.answer_gold,
-                    p_correct=float(p_correct[place, chosen[place]]),
+                    p_correct=float(given[place]) if np.isfinite(given[place]) else None,
                     doubt=float(measured.doubt[place]),
                     disagreement=float(measured.disagreement[place]),
                     uncertainty=float(score[place]),

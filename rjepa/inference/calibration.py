@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.files import read_json, write_json
 from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES, Features, FloatArray
+from rjepa.inference.familiarity import FEATURE, fit_familiar_energy, is_familiar
 from rjepa.inference.fitting import Pairs, fit_pairwise, fit_sharpness, make_pairs, pair_loss, win_rate
 from rjepa.inference.probability import ProbabilityModel, answer_inputs, fit_probability, is_handed_out
 from rjepa.inference.rerank import (
@@ -62,6 +63,10 @@ class ScoreCalibration(FrozenValue):
     logprob_length: CompositeScore
     combined: CompositeScore
     selection: Literal["best_of", "vote"] = Field(description="better of the two for `combined`, on validation")
+    fallback: Literal["best_of", "vote"] = Field("best_of", description="the same for `logprob_length`")
+    familiar_energy: float | None = Field(
+        None, description="problems with more are handed out by `logprob_length`; None (older releases): none are"
+    )
     probability: tuple[ProbabilityModel, ...] = Field(min_length=1, description="one a number of candidates, ascending")
     probability_handed_out: tuple[ProbabilityModel, ...] = Field(
         (), description="the same for the answer handed out; releases made before this was known have none"
@@ -99,9 +104,26 @@ class ScoreCalibration(FrozenValue):
     def score(self, name: ScoreName) -> CompositeScore:
         return {"energy": self.energy, "logprob_length": self.logprob_length, "combined": self.combined}[name]
 
+    def is_familiar(self, features: Features) -> BoolArray:
+        """Which problems are of a kind that R-JEPA was calibrated on, bool `[problems]`."""
+        return is_familiar(features, self.familiar_energy)
+
+    def hand_out(self, features: Features, ids: IntArray) -> tuple[IntArray, FloatArray]:
+        """What is served: by `combined` for familiar problems, without R-JEPA for the others.
+
+        Returns:
+            Indices of the chosen candidates, int64 `[problems]`, and the scores they were chosen by, float64
+            `[problems, candidates]`.
+        """
+        chosen, scores = _choose(self.combined, self.selection, features, ids)
+        plain, plain_scores = _choose(self.logprob_length, self.fallback, features, ids)
+        familiar = self.is_familiar(features)
+        return np.where(familiar, chosen, plain), np.where(familiar[:, None], scores, plain_scores)
+
     def p_correct(self, features: Features, ids: IntArray) -> FloatArray:
         """P(each candidate's final answer is right), float64 `[problems, candidates]`; 0 without an answer.
 
+        It was fitted to familiar problems, and is wrong elsewhere: `rank` withholds it there.
         There is one model for each number of candidates up to 16; the nearest one below is used. The answer that the
         fitted score and selection hand out has models of its own.
         """
@@ -124,6 +146,9 @@ class ScoreCalibration(FrozenValue):
     ) -> Ranking:
         """Rank the candidates of one problem, choose one, with P(correct) of each.
 
+        A problem of a kind that R-JEPA does not know is ranked without it, and P(correct) is None: nobody has measured
+        it there. That holds for the fitted `combined` only; a caller who names another score or weights gets those.
+
         Args:
             candidates: at least one.
             energies: of each candidate's segments 1..
@@ -140,6 +165,11 @@ class ScoreCalibration(FrozenValue):
             selection=selection or self.selection,
             top_k=top_k,
         )
+        if score == "combined" and not weights and not self._knows(ranking):
+            plain = rank_candidates(
+                candidates, energies, self.logprob_length, selection=selection or self.fallback, top_k=top_k
+            )
+            return plain.model_copy(update={"familiar": False})
         columns = {part.feature for part in self.combined.terms}
         features = {
             name: np.array([[item.features.get(name, np.nan) for item in ranking.candidates]]) for name in columns
@@ -151,6 +181,10 @@ class ScoreCalibration(FrozenValue):
             for item, chance in zip(ranking.candidates, chances, strict=True)
         )
         return ranking.model_copy(update={"candidates": ranked})
+
+    def _knows(self, ranking: Ranking) -> bool:
+        energy = np.array([[item.features.get(FEATURE, np.nan) for item in ranking.candidates]])
+        return bool(self.is_familiar({FEATURE: energy})[0])
 
 
 def fit_calibration(
@@ -195,6 +229,8 @@ def fit_calibration(
         logprob_length=baseline,
         combined=combined,
         selection=selection,
+        fallback=_better_selection(baseline, features, ids, correct),
+        familiar_energy=fit_familiar_energy(features),
         probability=fit_probability(combined, features, ids, correct),
         probability_handed_out=fit_probability(combined, features, ids, correct, selection),
         attribution=_attribute(combined, table),
@@ -278,13 +314,20 @@ def _best_fit(table: _Table, terms: tuple[TermName, ...], choices: list[tuple[st
     )
 
 
+def _choose(
+    score: CompositeScore, selection: Selection, features: Features, ids: IntArray
+) -> tuple[IntArray, FloatArray]:
+    """Chosen candidates `[problems]`, and the score of each `[problems, candidates]`."""
+    scores = score.score(features)
+    return choose(ids, scores, selection, sharpness=score.sharpness)[0], scores
+
+
 def _better_selection(
     score: CompositeScore, features: Features, ids: IntArray, correct: BoolArray
 ) -> Literal["best_of", "vote"]:
-    rows, scores = np.arange(len(ids)), score.score(features)
+    rows = np.arange(len(ids))
     best, vote = (
-        correct[rows, choose(ids, scores, selection, sharpness=score.sharpness)[0]].mean()
-        for selection in ("best_of", "vote")
+        correct[rows, _choose(score, selection, features, ids)[0]].mean() for selection in ("best_of", "vote")
     )
     return "best_of" if best > vote else "vote"
 

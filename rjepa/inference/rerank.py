@@ -4,7 +4,7 @@ The weights arrive from `rjepa.inference.calibration`; the voting rules live in 
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,12 @@ TermName = Literal["logprob", "energy", "length", "rival"]
 """`rival` is a baseline's own score, higher is better; no release has one."""
 
 Reason = Literal["only_candidate", "no_answer", "unanimous", "best_score", "most_votes", "most_weight"]
+
+
+UNFAMILIAR: Final = (
+    "R-JEPA knows no problems like this one: it was left out of the choice, "
+    "and how likely the answer is right is unknown."
+)
 
 
 class FrozenValue(BaseModel):
@@ -108,6 +114,7 @@ class Ranking(FrozenValue):
     margin: float | None = Field(description="score (best_of) or share of the vote by which the runner-up lost")
     margin_terms: dict[str, float] = Field(description="chosen minus runner-up, by term of the score")
     candidates: tuple[RankedCandidate, ...]
+    familiar: bool = Field(True, description="False where R-JEPA was left out, as it does not know such problems")
 
     @property
     def order(self) -> list[int]:
@@ -126,12 +133,13 @@ class Ranking(FrozenValue):
             "most_votes": f"most votes, {winner.votes} of {len(self.candidates)} ({answer})",
             "most_weight": f"{winner.weighted_share:.0%} of the weighted vote ({answer})",
         }[self.reason]
+        stranger = "" if self.familiar else f" {UNFAMILIAR}"
         if self.runner_up is None or self.margin is None:
-            return f"Candidate {self.chosen + 1}: {sentence}."
+            return f"Candidate {self.chosen + 1}: {sentence}.{stranger}"
         terms = ", ".join(f"{name} {value:+.2f}" for name, value in self.margin_terms.items())
         return (
             f"Candidate {self.chosen + 1}: {sentence}, {self.margin:.2f} ahead of candidate {self.runner_up + 1}"
-            f"{f' ({terms})' if terms else ''}."
+            f"{f' ({terms})' if terms else ''}.{stranger}"
         )
 
 

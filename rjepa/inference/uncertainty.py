@@ -16,7 +16,8 @@ from rjepa.inference.voting import NO_ANSWER, IntArray, vote_shares
 class Uncertainty:
     """Per problem, float64 `[problems]` each, from 0 to 1.
 
-    doubt: entropy in bits of P(correct) of the answer handed out: 1 at one half, 0 where it is surely right or wrong.
+    doubt: entropy in bits of P(correct) of the answer handed out: 1 at one half, 0 where it is surely right or wrong;
+        1 too where P(correct) is unknown.
     disagreement: entropy of the candidates' votes over their answers, as a share of its largest value, log K. A
         candidate without an answer is a vote of its own.
     score: the mean of the two. What R-JEPA doubts and what the student is divided on are different things: a
@@ -31,15 +32,14 @@ class Uncertainty:
         return (self.doubt + self.disagreement) / 2.0
 
 
-def measure_uncertainty(p_correct: FloatArray, chosen: IntArray, ids: IntArray) -> Uncertainty:
+def measure_uncertainty(p_correct: FloatArray, ids: IntArray) -> Uncertainty:
     """Uncertainty of each problem.
 
     Args:
-        p_correct: P(each candidate's answer is right), `[problems, candidates]`.
-        chosen: index of the candidate whose answer is handed out, `[problems]`.
+        p_correct: P(the answer handed out is right), `[problems]`; NaN where nobody knows.
         ids: which candidates agree, `[problems, candidates]`, as from `rjepa.inference.voting.answer_ids`.
     """
-    given = np.take_along_axis(p_correct, chosen[:, None], axis=1)[:, 0]
+    given = np.where(np.isnan(p_correct), 0.5, p_correct)
     doubt = (entr(given) + entr(1.0 - given)) / np.log(2.0)
     total = ids.shape[1]
     alone = np.arange(total) + total  # beyond every answer's number

@@ -19,6 +19,7 @@ const words = {
     only_candidate: "it is the only candidate.", no_answer: "no candidate gave an answer; the chain with the best score is shown.",
     unanimous: "every candidate that answered gave the same answer.", best_score: "it has the best score.",
     most_votes: "its answer has the most votes ({votes} of {count}).", most_weight: "its answer has {share} of the weighted vote.",
+    unfamiliar: "R-JEPA knows no problems like this one: it was left out of the choice, and how likely the answer is right is unknown.",
     ahead: "It is {margin} ahead of candidate {runner}, the best with another answer{terms}.", term_logprob: "log-probability", term_energy: "energy", term_length: "length",
     domain_math: "maths", domain_code: "code", domain_logic: "logic", problem: "Something went wrong", 
   },
@@ -40,6 +41,7 @@ const words = {
     only_candidate: "c'est le seul candidat.", no_answer: "aucun candidat n'a donné de réponse ; la chaîne au meilleur score est montrée.",
     unanimous: "tous les candidats qui ont répondu donnent la même réponse.", best_score: "il a le meilleur score.",
     most_votes: "sa réponse a le plus de voix ({votes} sur {count}).", most_weight: "sa réponse a {share} du vote pondéré.",
+    unfamiliar: "R-JEPA ne connaît pas de problèmes comme celui-ci : le choix s'est fait sans lui, et on ne sait pas à quel point la réponse est probable.",
     ahead: "Il devance de {margin} le candidat {runner}, le meilleur avec une autre réponse{terms}.", term_logprob: "log-probabilité", term_energy: "énergie", term_length: "longueur",
     domain_math: "maths", domain_code: "code", domain_logic: "logique", problem: "Quelque chose n'a pas marché",
   },
@@ -74,9 +76,10 @@ export function explain(explanation, candidates) {
   const winner = candidates.find((candidate) => candidate.chosen);
   const figures = { votes: winner.votes, count: candidates.length, share: percent(winner.weighted_share) };
   const first = explanation.reason in words[language] ? say(explanation.reason, figures) : explanation.text;
-  if (explanation.runner_up === null || explanation.margin === null) return first;
+  const stranger = explanation.familiar ? "" : ` ${say("unfamiliar")}`;
+  if (explanation.runner_up === null || explanation.margin === null) return first + stranger;
   const parts = Object.entries(explanation.margin_terms).map(
     ([name, value]) => `${say(`term_${name}`)} ${value < 0 ? "−" : "+"}${number(Math.abs(value))}`);
   const terms = parts.length ? ` (${parts.join(", ")})` : "";
-  return `${first} ${say("ahead", { margin: number(explanation.margin), runner: explanation.runner_up + 1, terms })}`;
+  return `${first} ${say("ahead", { margin: number(explanation.margin), runner: explanation.runner_up + 1, terms })}${stranger}`;
 }

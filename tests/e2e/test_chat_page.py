@@ -89,6 +89,17 @@ def test_an_example_is_answered_with_steps_energies_and_candidates(page: Page, a
     expect(reply.locator(".candidate").nth(1)).to_contain_text("log-probability -4.50")
 
 
+def test_an_answer_to_a_foreign_problem_says_so_and_tells_no_probability(page: Page, address: str) -> None:
+    page.goto(address)
+    page.locator("#question").fill("a foreign problem")
+    page.keyboard.press("Enter")
+    reply = page.locator(".reply")
+    expect(reply.locator(".why")).to_contain_text("R-JEPA knows no problems like this one: it was left out")
+    expect(reply.locator(".p-correct")).to_have_count(0)
+    reply.get_by_text("The 8 candidates").click()
+    expect(reply.locator(".candidate").first).to_contain_text("P(correct) –")
+
+
 def test_the_page_is_used_with_the_keyboard_alone(page: Page, address: str) -> None:
     page.goto(address)
     page.locator("#question").focus()

@@ -23,8 +23,7 @@ def test_the_better_world_model_wins_and_figures_are_those_of_its_leaderboard(po
     noise = [rng.random(len(energy)) for energy in flat(pool)]
     found = duel(pool, (flat(pool), noise), (calibration, calibration), ("good", "noise"), resamples=300)
     board = evaluate(pool, calibration, resamples=50).leaderboard
-    served = "rjepa_logprob" if calibration.selection == "best_of" else "rjepa_logprob_vote"
-    assert found.a.accuracy == {domain: board.row(served, domain).accuracy for domain in board.domains}
+    assert found.a.accuracy == {domain: board.row("rjepa_logprob_served", domain).accuracy for domain in board.domains}
     overall = found.handed_out[0]
     assert overall.domain == ALL and overall.label == "good" and overall.against_label == "noise"
     assert overall.difference == pytest.approx(found.a.accuracy[ALL] - found.b.accuracy[ALL])

@@ -69,7 +69,17 @@ def test_every_baseline_chooses_as_computed_by_hand(toy: CandidatePool) -> None:
         "rjepa_vote": 2,
         "rjepa_logprob": 3,  # -15.4 against -20.5, -40, -28.8
         "rjepa_logprob_vote": 3,
+        "rjepa_logprob_served": 3,
     }
+
+
+def test_what_is_served_leaves_rjepa_out_where_it_knows_no_such_problems(toy: CandidatePool) -> None:
+    heavy = CALIBRATION.combined.reweighted(energy=9.0)  # R-JEPA decides: the third; without it the fourth
+    for most, chosen in ((None, 2), (0.0, 2), (-1.0, 3)):  # this problem's energy lies between -1 and 0
+        calibration = CALIBRATION.model_copy(update={"combined": heavy, "familiar_energy": most})
+        choices = choose_by_each(CandidateTable.of(toy), calibration)
+        assert choices["rjepa_logprob"].chosen.tolist() == [2]
+        assert choices["rjepa_logprob_served"].chosen.tolist() == [chosen]
 
 
 def test_accuracies_and_tokens_of_the_baselines_by_hand(toy: CandidatePool) -> None:

@@ -7,8 +7,7 @@ from rjepa.inference.voting import NO_ANSWER
 
 def test_uncertainty_by_hand() -> None:
     ids = np.array([[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 2, NO_ANSWER], [0, 0, 0, 1]])
-    p_correct = np.array([[1.0] * 4, [0.5] * 4, [0.0, 0.25, 0.0, 0.0], [0.9, 0.9, 0.9, 0.1]])
-    found = measure_uncertainty(p_correct, np.array([0, 0, 1, 0]), ids)
+    found = measure_uncertainty(np.array([1.0, 0.5, 0.25, 0.9]), ids)
     quarter = -(0.25 * np.log2(0.25) + 0.75 * np.log2(0.75))
     tenth = -(0.1 * np.log2(0.1) + 0.9 * np.log2(0.9))
     assert found.doubt.tolist() == pytest.approx([0.0, 1.0, quarter, tenth])
@@ -18,5 +17,10 @@ def test_uncertainty_by_hand() -> None:
 
 
 def test_one_candidate_cannot_disagree_with_itself() -> None:
-    found = measure_uncertainty(np.array([[0.5], [0.0]]), np.array([0, 0]), np.array([[0], [NO_ANSWER]]))
+    found = measure_uncertainty(np.array([0.5, 0.0]), np.array([[0], [NO_ANSWER]]))
     assert found.disagreement.tolist() == [0.0, 0.0] and found.score.tolist() == [0.5, 0.0]
+
+
+def test_where_nobody_knows_how_likely_an_answer_is_doubt_is_whole() -> None:
+    found = measure_uncertainty(np.array([np.nan, 0.9]), np.array([[0, 0], [0, 0]]))
+    assert found.doubt[0] == 1.0 > found.doubt[1]

@@ -51,7 +51,8 @@ class FakeEngine:
         for done in range(200 if "endless" in statement else 20 if "slow" in statement else 0):
             time.sleep(0.05)
             progress(done, 200)
-        candidates = [_candidate(index) for index in range(num_candidates)] if mode == "rerank" else []
+        familiar = "foreign" not in statement
+        candidates = [_candidate(index, familiar) for index in range(num_candidates)] if mode == "rerank" else []
         return Answer(
             mode=check_mode(mode),
             text="Step 1: Mia has 14 + 5 = 19\nStep 2: Tom has 19 - 2 = 17\nAnswer: 17\n",
@@ -59,8 +60,8 @@ class FakeEngine:
             final_answer="17",
             finished=True,
             candidates=candidates,
-            p_correct=0.75 if candidates else None,
-            explanation=_explanation(candidates) if candidates else None,
+            p_correct=candidates[0].p_correct if candidates else None,
+            explanation=_explanation(candidates, familiar) if candidates else None,
             prompt_tokens=12,
             completion_tokens=20 * max(1, len(candidates)),
             seed=seed,
@@ -92,7 +93,7 @@ class FakeEngine:
         self.warm = True
 
 
-def _candidate(index: int) -> CandidateReport:
+def _candidate(index: int, familiar: bool) -> CandidateReport:
     return CandidateReport(
         index=index,
         text="",
@@ -108,12 +109,12 @@ def _candidate(index: int) -> CandidateReport:
         contributions={"logprob": 0.5, "energy": 0.5 - index},
         votes=1,
         weighted_share=0.5,
-        p_correct=0.75,
+        p_correct=0.75 if familiar else None,
         chosen=index == 0,
     )
 
 
-def _explanation(candidates: list[CandidateReport]) -> Explanation:
+def _explanation(candidates: list[CandidateReport], familiar: bool) -> Explanation:
     several = len(candidates) > 1
     return Explanation(
         selection="best_of",
@@ -121,6 +122,7 @@ def _explanation(candidates: list[CandidateReport]) -> Explanation:
         runner_up=1 if several else None,
         margin=1.0 if several else None,
         margin_terms={"energy": 1.0} if several else {},
+        familiar=familiar,
         text="Candidate 1: best score.",
     )
 

@@ -20,7 +20,13 @@ from rjepa.files import read_json, write_json
 from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES, Features, FloatArray
 from rjepa.inference.familiarity import FEATURE, fit_familiar_energy, is_familiar
 from rjepa.inference.fitting import Pairs, fit_pairwise, fit_sharpness, make_pairs, pair_loss, win_rate
-from rjepa.inference.probability import ProbabilityModel, answer_inputs, fit_probability, is_handed_out
+from rjepa.inference.probability import (
+    PROBLEM_FEATURES,
+    ProbabilityModel,
+    answer_inputs,
+    fit_probability,
+    is_handed_out,
+)
 from rjepa.inference.rerank import (
     CompositeScore,
     FrozenValue,
@@ -170,7 +176,7 @@ class ScoreCalibration(FrozenValue):
                 candidates, energies, self.logprob_length, selection=selection or self.fallback, top_k=top_k
             )
             return plain.model_copy(update={"familiar": False})
-        columns = {part.feature for part in self.combined.terms}
+        columns = {part.feature for part in self.combined.terms} | {*PROBLEM_FEATURES}
         features = {
             name: np.array([[item.features.get(name, np.nan) for item in ranking.candidates]]) for name in columns
         }

@@ -1,4 +1,4 @@
-"""P(correct) of an answer, from its score and its votes.
+"""P(correct) of an answer, from its score, its votes, and how hard its problem looks.
 
 Answers, not candidates, are right or wrong: candidates that agree share one probability. The answer that is handed out
 has a model of its own: an answer that came first of eight is right more often than one with the same score and votes
@@ -17,6 +17,10 @@ from rjepa.inference.fitting import fit_logistic
 from rjepa.inference.rerank import CompositeScore, FrozenValue, Selection, choose
 from rjepa.inference.voting import NO_ANSWER, BoolArray, IntArray, vote_shares, vote_weights
 
+PROBLEM_FEATURES: Final = ("steps", "logprob_mean")
+"""Their means over a problem's candidates say how hard it is, which no score does that is made to compare candidates of
+one problem: cross-validated, they took 6 to 8 % off the Brier score (docs/lab-book.md, entry 37)."""
+
 _FAINTEST: Final = 0.003
 """Shares are clipped here before their log-odds. With log-odds in place of the share itself, simulated candidates gave
 an ECE of 0.018 against 0.046 for the chosen answer at K = 8."""
@@ -32,13 +36,12 @@ _EVERY_SIZE: Final = 16
 
 
 class ProbabilityModel(FrozenValue):
-    """P(an answer is right) at one number of candidates: logistic in the best score among those who gave the answer,
-    its share of the votes and the log-odds of its share of the weighted votes."""
+    """P(an answer is right) at one number of candidates: logistic in what `answer_inputs` tells."""
 
     num_candidates: int
-    weights: tuple[float, float, float]
-    centers: tuple[float, float, float]
-    scales: tuple[float, float, float]
+    weights: tuple[float, ...] = Field(description="of the inputs in their order; older releases have the first three")
+    centers: tuple[float, ...]
+    scales: tuple[float, ...]
     intercept: float
     curve: tuple[tuple[float, float], ...] = Field(
         (), description="said and found probability, ascending: what the logistic says is read off here; none: as it is"
@@ -46,20 +49,24 @@ class ProbabilityModel(FrozenValue):
     answers: int = Field(description="distinct answers it was fitted on")
 
     def probability(self, inputs: FloatArray) -> FloatArray:
-        """float64 `[..., 3]` -> `[...]`."""
-        said = expit(((inputs - self.centers) / self.scales) @ np.array(self.weights) + self.intercept)
+        """float64 `[..., inputs]` -> `[...]`."""
+        known = inputs[..., : len(self.weights)]
+        said = expit(((known - self.centers) / self.scales) @ np.array(self.weights) + self.intercept)
         return np.interp(said, *np.array(self.curve).T) if self.curve else said
 
 
 def answer_inputs(score: CompositeScore, features: Features, ids: IntArray) -> FloatArray:
-    """float64 `[problems, candidates, 3]`: best score of the answer, share of heads, log-odds of the weighted share."""
+    """float64 `[problems, candidates, 5]`: the best score among those who gave the answer, its share of heads, the
+    log-odds of its share of the weighted votes, and the problem's mean of each of `PROBLEM_FEATURES`."""
     scores = score.score(features)
     same = ids[:, :, None] == ids[:, None, :]
     best = np.where(same, scores[:, None, :], -np.inf).max(axis=-1)
     # A chain without a score is as bad as the worst one seen; a finite stand-in keeps the logistic finite.
     best = np.where(np.isfinite(best), best, -10.0)
     weighted = vote_shares(ids, vote_weights(scores, score.sharpness))
-    return np.stack([best, vote_shares(ids), logit(np.clip(weighted, _FAINTEST, 1.0 - _FAINTEST))], axis=-1)
+    votes = [vote_shares(ids), logit(np.clip(weighted, _FAINTEST, 1.0 - _FAINTEST))]
+    problem = [np.broadcast_to(_mean(features[name])[:, None], ids.shape) for name in PROBLEM_FEATURES]
+    return np.stack([best, *votes, *problem], axis=-1)
 
 
 def fit_probability(
@@ -77,7 +84,7 @@ def fit_probability(
     total = ids.shape[1]
     powers = {2**power for power in range(total.bit_length()) if 2**power <= total}
     sizes = sorted({*range(1, min(total, _EVERY_SIZE) + 1), *powers, total})
-    used = {part.feature for part in score.terms}
+    used = {part.feature for part in score.terms} | {*PROBLEM_FEATURES}
     models = []
     for size in sizes:
         head, seen = ids[:, :size], {name: features[name][:, :size] for name in used}
@@ -92,6 +99,12 @@ def is_handed_out(score: CompositeScore, features: Features, ids: IntArray, sele
     return (ids != NO_ANSWER) & (ids == np.take_along_axis(ids, chosen[:, None], axis=1))
 
 
+def _mean(values: FloatArray) -> FloatArray:
+    """Over the candidates that have a value, `[problems]`; 0 where none has: none of them gave an answer then."""
+    known = np.isfinite(values)
+    return np.where(known, values, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+
+
 def _distinct(ids: IntArray) -> BoolArray:
     """One candidate of each distinct answer of a problem: candidates that agree are right or wrong together."""
     return (ids != NO_ANSWER) & ~np.tril(ids[:, :, None] == ids[:, None, :], k=-1).any(axis=-1)
@@ -103,8 +116,8 @@ def _handed_out(score: CompositeScore, features: Features, ids: IntArray, select
 
 
 def _fit_one(size: int, inputs: FloatArray, correct: BoolArray) -> ProbabilityModel:
-    centers = inputs.mean(axis=0) if len(inputs) else np.zeros(3)
-    spread = inputs.std(axis=0) if len(inputs) else np.ones(3)
+    centers = inputs.mean(axis=0) if len(inputs) else np.zeros(inputs.shape[-1])
+    spread = inputs.std(axis=0) if len(inputs) else np.ones(inputs.shape[-1])
     scales = np.where(spread > 1e-9, spread, 1.0)
     weights, intercept = fit_logistic((inputs - centers) / scales, correct)
     model = ProbabilityModel(

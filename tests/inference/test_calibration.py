@@ -92,6 +92,37 @@ def test_the_answer_handed_out_has_a_model_of_its_own_and_is_nearer_to_the_truth
     assert gap(found) < 0.005 and 3 * gap(found) < gap(found.model_copy(update={"probability_handed_out": ()}))
 
 
+def test_hard_problems_are_told_from_easy_ones_though_their_candidates_score_alike() -> None:
+    def made(seed: int) -> Data:
+        features, _, _ = _synthetic(2000, seed=seed)
+        rng = np.random.default_rng(seed + 70)
+        steps = rng.integers(3, 12, size=(2000, 1))
+        features["steps"] = steps + rng.integers(0, 2, size=(2000, 8)).astype(float)
+        logit = ALPHA * features["logprob_mean"] - BETA * features["energy_max"] - 0.6 * (steps - 7)
+        correct = rng.random((2000, 8)) < expit(logit)
+        return features, correct, np.where(correct, 0, rng.integers(1, 6, size=correct.shape))
+
+    def gap(found: ScoreCalibration, most: bool) -> float:
+        features, correct, ids = made(1)
+        chosen, _ = choose(ids, found.combined.score(features), found.selection, sharpness=found.combined.sharpness)
+        rows = np.flatnonzero((features["steps"].mean(axis=1) > 8) == most)
+        return abs((found.p_correct(features, ids)[rows, chosen[rows]] - correct[rows, chosen[rows]]).mean())
+
+    found = fit_calibration(*made(0))
+    blind = found.model_copy(
+        update={
+            name: tuple(_blind(model) for model in getattr(found, name))
+            for name in ("probability", "probability_handed_out")
+        }
+    )
+    assert max(gap(found, True), gap(found, False)) < 0.04 < gap(blind, True)
+
+
+def _blind(model: ProbabilityModel) -> ProbabilityModel:
+    """The same, to whom every problem is as hard as the average."""
+    return model.model_copy(update={"weights": (*model.weights[:3], 0.0, 0.0)})
+
+
 def _straight(models: tuple[ProbabilityModel, ...]) -> tuple[ProbabilityModel, ...]:
     """The same logistics, without a curve over them."""
     return tuple(model.model_copy(update={"curve": ()}) for model in models)

@@ -1,7 +1,7 @@
 """Whether a problem is one of a kind that R-JEPA knows.
 
 On a family of problems that it has never seen, R-JEPA's energy measures how foreign a step is and not how wrong, and
-choosing by it does harm (docs/lab-book.md, entry 36). What gives such a family away is the energy itself: all
+choosing by it does harm (docs/lab-book.md, entries 36 and 38). What gives such a family away is the energy itself: all
 candidates together have more than those of nearly every validation problem. The rule that follows from it lives in
 `rjepa.inference.calibration`.
 """

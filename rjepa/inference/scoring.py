@@ -15,6 +15,9 @@ from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.progress import Progress, silent
 
+BATCH_CHAINS: Final = 128
+"""Chains read together: twice as many leave a CPU's nearest caches, and took 1.4 times as long a chain."""
+
 _ROW_CHAINS: Final = 8
 """Chains of a problem in one row: what more have in common is read once too, but attention grows with the square."""
 
@@ -23,7 +26,7 @@ def segment_energies(
     model: RJepa,
     normalizer: Normalizer,
     latents: LatentSet,
-    batch_size: int = 256,
+    batch_size: int = BATCH_CHAINS,
     energy: Energy | None = None,
     progress: Progress = silent,
 ) -> list[np.ndarray]:

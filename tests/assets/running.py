@@ -43,7 +43,10 @@ def rjepa(home: Path, *arguments: str) -> Ran:
 
 
 def kill_in(home: Path, asset: str, delay: float, number: signal.Signals, *arguments: str) -> Ran:
-    """Start the command and send it a signal so many seconds after it has begun `asset`."""
+    """Start the command and send it a signal so many seconds after it has begun `asset`.
+
+    A file that a library was just opening then stays unclosed: Python tells nobody by default, and not here.
+    """
     log = home.parent / f"{home.name}-{asset}.log"
     before = time.monotonic()
     with log.open("w") as stream:
@@ -51,7 +54,7 @@ def kill_in(home: Path, asset: str, delay: float, number: signal.Signals, *argum
             command(*arguments),
             stdout=subprocess.DEVNULL,
             stderr=stream,
-            env=environment(home),
+            env=environment(home) | {"PYTHONWARNINGS": "error,ignore::ResourceWarning"},
             preexec_fn=_take_interrupts,
         )
         try:

@@ -78,7 +78,7 @@ def _show(answer: "Answer") -> None:
     typer.echo(f"  =  {answer.final_answer if answer.final_answer is not None else 'no answer'}")
     if answer.explanation is not None:
         typer.echo(f"\n{answer.explanation.text}")
-        chance = "-" if answer.p_correct is None else f"{answer.p_correct:.0%}"
+        chance = "unknown" if answer.p_correct is None else f"{answer.p_correct:.0%}"
         typer.echo(f"P(correct) {chance}; bars show each step's energy (how surprising it is)")
         for candidate in sorted(answer.candidates, key=lambda each: each.rank):
             score = "-" if candidate.score is None else f"{candidate.score:+.2f}"

@@ -28,7 +28,7 @@ PROBLEMS_A_DOMAIN: Final = 12
 SAMPLES: Final = 8
 REPEATS: Final = 5
 WAYS: Final = ("together", "one_by_one")
-ALONE: Final = 3
+ALONE_STRIDE: Final = 3
 """One question in so many is generated alone too: it takes three times as long a question."""
 
 TARGETS: Final = {"generating_over_scoring_together": 50.0, "generating_over_scoring_one_by_one": 50.0}
@@ -56,11 +56,11 @@ def main() -> None:
         seconds = cpu_seconds(
             {
                 "generating_together": lambda: generate(statements),
-                "generating_one_by_one": lambda: [generate([statement]) for statement in statements[::ALONE]],
+                "generating_one_by_one": lambda: [generate([statement]) for statement in statements[::ALONE_STRIDE]],
             },
             2,
         )
-        seconds["generating_one_by_one"] *= len(statements) / len(statements[::ALONE])
+        seconds["generating_one_by_one"] *= len(statements) / len(statements[::ALONE_STRIDE])
         seconds |= cpu_seconds(
             {
                 "together": lambda: segment_energies(model, normalizer, together),

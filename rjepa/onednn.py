@@ -82,7 +82,8 @@ def use_onednn(model: nn.Module, least_work: int = LEAST_WORK) -> None:
 def mkl_is_slow() -> bool:
     """Whether PyTorch's float32 products are MKL's, and the CPU is one that MKL holds back."""
     has_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-    return has_both and hasattr(torch.ops.mkldnn, "_linear_pointwise") and "AuthenticAMD" in _cpu_maker()
+    has_products = all(hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight"))
+    return has_both and has_products and "AuthenticAMD" in _cpu_maker()
 
 
 def _cpu_maker() -> str:

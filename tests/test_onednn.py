@@ -1,12 +1,16 @@
 """oneDNN's products are `nn.Linear`'s, wherever they are used and wherever they are not."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from rjepa import onednn
+from rjepa.jepa.checkpoint import load_model, save_model
+from rjepa.jepa.config import EncoderConfig, JepaConfig, PredictorConfig
+from rjepa.jepa.model import build_model
 from rjepa.onednn import OneDnnLinear, mkl_is_slow, use_onednn
 
 pytestmark = pytest.mark.skipif(
@@ -71,7 +75,7 @@ def test_a_model_keeps_its_weights_and_says_the_same() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 8))
     before = copy.deepcopy(model)
-    use_onednn(model)
+    use_onednn(model, least_work=0)
     assert all(type(module) is OneDnnLinear for module in model if not isinstance(module, nn.GELU))
     assert model.state_dict().keys() == before.state_dict().keys()
     inputs = torch.randn(33, 64)
@@ -143,3 +147,17 @@ def test_layers_of_another_kind_stay() -> None:
     model = nn.Sequential(Quantised(4, 4))
     use_onednn(model)
     assert type(model[0]) is Quantised
+
+
+def test_a_loaded_rjepa_leaves_little_work_to_mkl_and_much_to_onednn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = JepaConfig(
+        name="tiny", encoder=EncoderConfig(width=16, depth=1), predictor=PredictorConfig(width=8, depth=1)
+    )
+    save_model(tmp_path, build_model(config, 12, ("math",)))
+    layers = [layer for layer in load_model(tmp_path).modules() if isinstance(layer, nn.Linear)]
+    assert layers and all(isinstance(layer, OneDnnLinear) for layer in layers)
+    assert all(layer.least_work > onednn.LEAST_WORK for layer in layers if isinstance(layer, OneDnnLinear))
+    monkeypatch.setattr(onednn, "mkl_is_slow", lambda: False)
+    assert not any(isinstance(layer, OneDnnLinear) for layer in load_model(tmp_path).modules())

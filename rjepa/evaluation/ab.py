@@ -17,6 +17,7 @@ from rjepa.evaluation.results import Comparison
 from rjepa.evaluation.statistics import RESAMPLES, holm
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.rerank import FrozenValue
+from rjepa.inference.voting import of_chosen
 
 _SIDES: Final = ("a", "b")
 
@@ -78,14 +79,13 @@ def duel(
             alone.scores,
             alone.tokens,
         )
-        p_correct = calibration.p_correct(table.features, table.ids)
-        given = np.take_along_axis(p_correct, selected.chosen[:, None], axis=1)[:, 0]
+        p_correct = of_chosen(calibration.p_correct(table.features, table.ids), selected.chosen)
         sides.append(
             Side(
                 name=name,
                 selection=calibration.selection,
                 accuracy={domain: float(served.correct[mask].mean()) for domain, mask in masks.items()},
-                ece=expected_calibration_error(given, selected.correct > 0.5),
+                ece=expected_calibration_error(p_correct, selected.correct > 0.5),
             )
         )
     rng = np.random.default_rng(seed)

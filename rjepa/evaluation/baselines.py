@@ -14,7 +14,7 @@ from rjepa.evaluation.pool import CandidatePool
 from rjepa.inference.aggregate import Features, FloatArray
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.rerank import CompositeScore, choose
-from rjepa.inference.voting import BoolArray, IntArray, vote_shares
+from rjepa.inference.voting import BoolArray, IntArray, of_chosen, vote_shares
 
 Group = Literal["free", "fitted", "label_free", "supervised", "rjepa", "ceiling"]
 """free: nothing is fitted but how sharply a score weighs votes; fitted: weights of log-probability and length;
@@ -225,7 +225,7 @@ def _best_and_vote(table: CandidateTable, method: Method, score: CompositeScore)
 
 
 def _choice(table: CandidateTable, method: Method, chosen: IntArray, scores: FloatArray) -> Choice:
-    correct = np.take_along_axis(table.correct, chosen[:, None], axis=1)[:, 0]
+    correct = of_chosen(table.correct, chosen)
     return Choice(method, correct.astype(np.float64), chosen, scores, _tokens(table))
 
 

@@ -37,7 +37,7 @@ from rjepa.evaluation.statistics import Resamples, interval
 from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES, FloatArray
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.rerank import choose
-from rjepa.inference.voting import BoolArray
+from rjepa.inference.voting import BoolArray, of_chosen
 
 CURVE_METHODS: Final = (
     "mean_at_1",
@@ -53,7 +53,7 @@ _HISTOGRAM_BINS: Final = 30
 
 def probability_of(p_correct: FloatArray, handed_out: Choice, rng: np.random.Generator) -> ProbabilityReport:
     """P(correct) of the answers handed out. `p_correct` is `[problems, candidates]`."""
-    chosen = np.take_along_axis(p_correct, handed_out.chosen[:, None], axis=1)[:, 0]
+    chosen = of_chosen(p_correct, handed_out.chosen)
     right = handed_out.correct > 0.5
     return ProbabilityReport(
         ece=expected_calibration_error(chosen, right),
@@ -169,7 +169,7 @@ def judged_steps(pool: CandidatePool) -> tuple[Sequence[FloatArray], list[int | 
 def best_of(table: CandidateTable, scores: FloatArray) -> float:
     """Accuracy of the best scored candidate of each problem."""
     chosen, _ = choose(table.ids, scores, "best_of")
-    return float(np.take_along_axis(table.correct, chosen[:, None], axis=1).mean())
+    return float(of_chosen(table.correct, chosen).mean())
 
 
 def _choices_of_run(main: Variant, others: Sequence[Variant], start: int, stop: int) -> dict[str, Choice]:

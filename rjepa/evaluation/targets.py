@@ -23,6 +23,7 @@ from rjepa.evaluation.metrics import (
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import Comparison, FirstErrorReport, ProbabilityReport, SeedFigures, Spread, Target
 from rjepa.inference.calibration import ScoreCalibration
+from rjepa.inference.voting import of_chosen
 
 LEVEL: Final = 0.05
 WITHIN_AUROC: Final = 0.80
@@ -41,8 +42,7 @@ def seed_figures(pool: CandidatePool, calibration: ScoreCalibration, variant: st
     choices = choose_by_rjepa(run)
     alone, combined = choices["rjepa"], choices[run.selected]
     floor, ceiling = float(table.correct.mean()), float(table.correct.any(axis=1).mean())
-    p_correct = calibration.p_correct(table.features, table.ids)
-    chosen = np.take_along_axis(p_correct, combined.chosen[:, None], axis=1)[:, 0]
+    p_correct = of_chosen(calibration.p_correct(table.features, table.ids), combined.chosen)
     return SeedFigures(
         variant=variant,
         seed=seed,
@@ -53,7 +53,7 @@ def seed_figures(pool: CandidatePool, calibration: ScoreCalibration, variant: st
         accuracy_combined=float(combined.correct.mean()),
         gap_closed_combined=none_if_undefined(float(gap_closed(combined.correct.mean(), floor, np.array(ceiling)))),
         first_error_auroc=none_if_undefined(first_error_steps(*judged_steps(pool)).auroc()),
-        ece=expected_calibration_error(chosen, combined.correct > 0.5),
+        ece=expected_calibration_error(p_correct, combined.correct > 0.5),
     )
 
 

@@ -9,6 +9,7 @@ from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.rerank import FrozenValue
 from rjepa.inference.uncertainty import measure_uncertainty
+from rjepa.inference.voting import of_chosen
 from rjepa.jepa.model import RJepa
 from rjepa.latents.normalizer import Normalizer
 from rjepa.progress import Progress, silent
@@ -59,7 +60,7 @@ def most_uncertain(
     for name in splits:
         pool = frozen.pool(name, world_model, progress)
         chosen, _ = calibration.hand_out(pool.features, pool.ids)
-        given = np.take_along_axis(calibration.p_correct(pool.features, pool.ids), chosen[:, None], axis=1)[:, 0]
+        given = of_chosen(calibration.p_correct(pool.features, pool.ids), chosen)
         given = np.where(calibration.is_familiar(pool.features), given, np.nan)
         measured = measure_uncertainty(given, pool.ids)
         score = measured.score

@@ -64,6 +64,13 @@ def chain_features(candidates: Sequence[Candidate], energies: Sequence[npt.Array
     }
 
 
+def problem_means(values: FloatArray) -> FloatArray:
+    """A feature's mean over a problem's candidates that have it, `[problems, candidates]` -> `[problems]`; else NaN."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(axis=1)
+    return np.divide(total, known.sum(axis=1), out=np.full(len(values), np.nan), where=known.any(axis=1))
+
+
 class _Ragged:
     """Rows of different lengths, laid end to end so that each reduction is one numpy call."""
 

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.files import read_json, write_json
 from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES, Features, FloatArray
-from rjepa.inference.familiarity import FEATURE, fit_familiar_energy, is_familiar
+from rjepa.inference.familiarity import FAMILIAR_FEATURE, fit_familiar_energy, is_familiar
 from rjepa.inference.fitting import Pairs, fit_pairwise, fit_sharpness, make_pairs, pair_loss, win_rate
 from rjepa.inference.probability import (
     PROBLEM_FEATURES,
@@ -37,7 +37,7 @@ from rjepa.inference.rerank import (
     choose,
     rank_candidates,
 )
-from rjepa.inference.voting import NO_ANSWER, BoolArray, IntArray, answer_ids
+from rjepa.inference.voting import NO_ANSWER, BoolArray, IntArray, answer_ids, of_chosen
 from rjepa.schemas import Candidate
 
 ScoreName = Literal["energy", "logprob_length", "combined"]
@@ -69,7 +69,7 @@ class ScoreCalibration(FrozenValue):
     logprob_length: CompositeScore
     combined: CompositeScore
     selection: Literal["best_of", "vote"] = Field(description="better of the two for `combined`, on validation")
-    fallback: Literal["best_of", "vote"] = Field("best_of", description="the same for `logprob_length`")
+    fallback_selection: Literal["best_of", "vote"] = Field("best_of", description="the same for `logprob_length`")
     familiar_energy: float | None = Field(
         None, description="problems with more are handed out by `logprob_length`; None (older releases): none are"
     )
@@ -122,7 +122,7 @@ class ScoreCalibration(FrozenValue):
             `[problems, candidates]`.
         """
         chosen, scores = _choose(self.combined, self.selection, features, ids)
-        plain, plain_scores = _choose(self.logprob_length, self.fallback, features, ids)
+        plain, plain_scores = _choose(self.logprob_length, self.fallback_selection, features, ids)
         familiar = self.is_familiar(features)
         return np.where(familiar, chosen, plain), np.where(familiar[:, None], scores, plain_scores)
 
@@ -171,15 +171,15 @@ class ScoreCalibration(FrozenValue):
             selection=selection or self.selection,
             top_k=top_k,
         )
-        if score == "combined" and not weights and not self._knows(ranking):
+        names = {FAMILIAR_FEATURE, *PROBLEM_FEATURES, *(part.feature for part in self.combined.terms)}
+        features = {
+            name: np.array([[item.features.get(name, np.nan) for item in ranking.candidates]]) for name in names
+        }
+        if score == "combined" and not weights and not self.is_familiar(features)[0]:
             plain = rank_candidates(
-                candidates, energies, self.logprob_length, selection=selection or self.fallback, top_k=top_k
+                candidates, energies, self.logprob_length, selection=selection or self.fallback_selection, top_k=top_k
             )
             return plain.model_copy(update={"familiar": False})
-        columns = {part.feature for part in self.combined.terms} | {*PROBLEM_FEATURES}
-        features = {
-            name: np.array([[item.features.get(name, np.nan) for item in ranking.candidates]]) for name in columns
-        }
         ids = answer_ids([[candidate.final_answer for candidate in candidates]])
         chances = self.p_correct(features, ids)[0]
         ranked = tuple(
@@ -187,10 +187,6 @@ class ScoreCalibration(FrozenValue):
             for item, chance in zip(ranking.candidates, chances, strict=True)
         )
         return ranking.model_copy(update={"candidates": ranked})
-
-    def _knows(self, ranking: Ranking) -> bool:
-        energy = np.array([[item.features.get(FEATURE, np.nan) for item in ranking.candidates]])
-        return bool(self.is_familiar({FEATURE: energy})[0])
 
 
 def fit_calibration(
@@ -235,7 +231,7 @@ def fit_calibration(
         logprob_length=baseline,
         combined=combined,
         selection=selection,
-        fallback=_better_selection(baseline, features, ids, correct),
+        fallback_selection=_better_selection(baseline, features, ids, correct),
         familiar_energy=fit_familiar_energy(features),
         probability=fit_probability(combined, features, ids, correct),
         probability_handed_out=fit_probability(combined, features, ids, correct, selection),
@@ -331,9 +327,8 @@ def _choose(
 def _better_selection(
     score: CompositeScore, features: Features, ids: IntArray, correct: BoolArray
 ) -> Literal["best_of", "vote"]:
-    rows = np.arange(len(ids))
     best, vote = (
-        correct[rows, _choose(score, selection, features, ids)[0]].mean() for selection in ("best_of", "vote")
+        of_chosen(correct, _choose(score, selection, features, ids)[0]).mean() for selection in ("best_of", "vote")
     )
     return "best_of" if best > vote else "vote"
 

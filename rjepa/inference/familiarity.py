@@ -10,31 +10,23 @@ from typing import Final
 
 import numpy as np
 
-from rjepa.inference.aggregate import Features, FloatArray
+from rjepa.inference.aggregate import Features, problem_means
 from rjepa.inference.voting import BoolArray
 
-FEATURE: Final = "energy_log"
+FAMILIAR_FEATURE: Final = "energy_log"
 """Of a chain. Wrong steps hardly move a mean of logarithms over all candidates, while a foreign family moves each."""
 
 FAMILIAR_SHARE: Final = 0.99
 """Share of validation problems that are called familiar: what the rule may cost where it is not needed."""
 
 
-def problem_energy(features: Features) -> FloatArray:
-    """Mean over a problem's candidates, float64 `[problems]`; NaN where no candidate has an energy."""
-    values = features[FEATURE]
-    known = np.isfinite(values)
-    total = np.where(known, values, 0.0).sum(axis=1)
-    return np.divide(total, known.sum(axis=1), out=np.full(len(values), np.nan), where=known.any(axis=1))
-
-
 def fit_familiar_energy(features: Features) -> float | None:
     """The energy that `FAMILIAR_SHARE` of validation problems stay below; None where none has an energy.
 
     Args:
-        features: at least `FEATURE`, float64 `[problems, candidates]`.
+        features: at least `FAMILIAR_FEATURE`, float64 `[problems, candidates]`.
     """
-    energy = problem_energy(features)
+    energy = problem_means(features[FAMILIAR_FEATURE])
     known = energy[np.isfinite(energy)]
     return float(np.quantile(known, FAMILIAR_SHARE)) if known.size else None
 
@@ -42,5 +34,5 @@ def fit_familiar_energy(features: Features) -> float | None:
 def is_familiar(features: Features, most: float | None) -> BoolArray:
     """bool `[problems]`: at most so much energy. A problem without energies, or without a limit, counts as familiar."""
     if most is None:
-        return np.ones(len(features[FEATURE]), dtype=bool)
-    return ~(problem_energy(features) > most)
+        return np.ones(len(features[FAMILIAR_FEATURE]), dtype=bool)
+    return ~(problem_means(features[FAMILIAR_FEATURE]) > most)

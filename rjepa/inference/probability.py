@@ -12,7 +12,7 @@ from pydantic import Field
 from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
 
-from rjepa.inference.aggregate import Features, FloatArray
+from rjepa.inference.aggregate import Features, FloatArray, problem_means
 from rjepa.inference.fitting import fit_logistic
 from rjepa.inference.rerank import CompositeScore, FrozenValue, Selection, choose
 from rjepa.inference.voting import NO_ANSWER, BoolArray, IntArray, vote_shares, vote_weights
@@ -65,7 +65,9 @@ def answer_inputs(score: CompositeScore, features: Features, ids: IntArray) -> F
     best = np.where(np.isfinite(best), best, -10.0)
     weighted = vote_shares(ids, vote_weights(scores, score.sharpness))
     votes = [vote_shares(ids), logit(np.clip(weighted, _FAINTEST, 1.0 - _FAINTEST))]
-    problem = [np.broadcast_to(_mean(features[name])[:, None], ids.shape) for name in PROBLEM_FEATURES]
+    # A problem without a value has no answer either: any finite stand-in will do.
+    means = [np.nan_to_num(problem_means(features[name])) for name in PROBLEM_FEATURES]
+    problem = [np.broadcast_to(mean[:, None], ids.shape) for mean in means]
     return np.stack([best, *votes, *problem], axis=-1)
 
 
@@ -97,12 +99,6 @@ def is_handed_out(score: CompositeScore, features: Features, ids: IntArray, sele
     """bool `[problems, candidates]`: the candidates that gave the answer which the selection hands out."""
     chosen, _ = choose(ids, score.score(features), selection, sharpness=score.sharpness)
     return (ids != NO_ANSWER) & (ids == np.take_along_axis(ids, chosen[:, None], axis=1))
-
-
-def _mean(values: FloatArray) -> FloatArray:
-    """Over the candidates that have a value, `[problems]`; 0 where none has: none of them gave an answer then."""
-    known = np.isfinite(values)
-    return np.where(known, values, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
 
 
 def _distinct(ids: IntArray) -> BoolArray:

@@ -122,7 +122,7 @@ class Ranking(FrozenValue):
         return [item.index for item in sorted(self.candidates, key=lambda item: item.rank)]
 
     def describe(self) -> str:
-        """The reason as one English sentence."""
+        """The reason as an English sentence, and one more where R-JEPA was left out."""
         winner = self.candidates[self.chosen]
         answer = "no answer" if winner.final_answer is None else f"answer {winner.final_answer}"
         sentence = {
@@ -133,14 +133,11 @@ class Ranking(FrozenValue):
             "most_votes": f"most votes, {winner.votes} of {len(self.candidates)} ({answer})",
             "most_weight": f"{winner.weighted_share:.0%} of the weighted vote ({answer})",
         }[self.reason]
-        stranger = "" if self.familiar else f" {UNFAMILIAR}"
-        if self.runner_up is None or self.margin is None:
-            return f"Candidate {self.chosen + 1}: {sentence}.{stranger}"
-        terms = ", ".join(f"{name} {value:+.2f}" for name, value in self.margin_terms.items())
-        return (
-            f"Candidate {self.chosen + 1}: {sentence}, {self.margin:.2f} ahead of candidate {self.runner_up + 1}"
-            f"{f' ({terms})' if terms else ''}.{stranger}"
-        )
+        told = f"Candidate {self.chosen + 1}: {sentence}"
+        if self.runner_up is not None and self.margin is not None:
+            terms = ", ".join(f"{name} {value:+.2f}" for name, value in self.margin_terms.items())
+            told += f", {self.margin:.2f} ahead of candidate {self.runner_up + 1}{f' ({terms})' if terms else ''}"
+        return f"{told}." if self.familiar else f"{told}. {UNFAMILIAR}"
 
 
 def choose(

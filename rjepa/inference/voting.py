@@ -5,6 +5,7 @@ Every choice is deterministic: ties go to the higher score, then to the candidat
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from rjepa.validation.answers import answer_key
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+_Value = TypeVar("_Value", bound=np.generic)
 
 NO_ANSWER = -1
 
@@ -82,6 +84,11 @@ def top_k_mask(ids: IntArray, scores: FloatArray, top_k: int) -> BoolArray:
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     return ranks(ids, scores) < top_k
+
+
+def of_chosen(values: npt.NDArray[_Value], chosen: IntArray) -> npt.NDArray[_Value]:
+    """What each problem's chosen candidate has: `[problems, candidates]` and indices `[problems]` -> `[problems]`."""
+    return np.take_along_axis(values, chosen[:, None], axis=1)[:, 0]
 
 
 def ranks(ids: IntArray, scores: FloatArray) -> IntArray:

@@ -6,29 +6,16 @@ import pytest
 from scipy.special import expit
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
-from rjepa.inference.aggregate import FEATURES
 from rjepa.inference.calibration import ScoreCalibration, fit_calibration
 from rjepa.inference.fitting import fit_logistic, fit_pairwise, make_pairs, win_rate
 from rjepa.inference.probability import ProbabilityModel
 from rjepa.inference.rerank import choose
-from rjepa.schemas import Candidate
-
-ALPHA, BETA, GAMMA = 1.0, 1.5, -0.5
-Data = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
-
-
-def _synthetic(problems: int, candidates: int = 8, seed: int = 0) -> Data:
-    """Unit-variance features; P(right) is logistic in three of them and in the problem's own difficulty."""
-    rng = np.random.default_rng(seed)
-    features = {name: rng.normal(size=(problems, candidates)) for name in FEATURES}
-    logit = ALPHA * features["logprob_mean"] - BETA * features["energy_max"] + GAMMA * features["tokens"]
-    correct = rng.random((problems, candidates)) < expit(logit + 1.5 * rng.normal(size=(problems, 1)) - 1.0)
-    return features, correct, np.where(correct, 0, rng.integers(1, 6, size=correct.shape))
+from tests.inference.making import ALPHA, BETA, GAMMA, Data, candidates_with, synthetic
 
 
 @pytest.fixture(scope="module")
 def fitted() -> ScoreCalibration:
-    return fit_calibration(*_synthetic(1500))
+    return fit_calibration(*synthetic(1500))
 
 
 def test_the_fit_finds_the_weights_and_the_features_that_made_the_data(fitted: ScoreCalibration) -> None:
@@ -49,7 +36,7 @@ def test_the_attribution_ranks_the_terms_by_what_they_are_worth(fitted: ScoreCal
 
 
 def test_the_difficulty_of_a_problem_does_not_bend_the_weights() -> None:
-    features, correct, ids = _synthetic(1500)
+    features, correct, ids = synthetic(1500)
     shift = np.random.default_rng(9).normal(scale=3.0, size=(1500, 1))
     shifted = features | {"tokens": features["tokens"] + shift}
     combined = fit_calibration(shifted, correct, ids).combined
@@ -62,7 +49,7 @@ def test_the_difficulty_of_a_problem_does_not_bend_the_weights() -> None:
 def test_p_correct_of_the_chosen_answer_is_calibrated_on_new_problems(
     fitted: ScoreCalibration, candidates: int, selection: str
 ) -> None:
-    features, correct, ids = _synthetic(3000, seed=1)
+    features, correct, ids = synthetic(3000, seed=1)
     features = {name: values[:, :candidates] for name, values in features.items()}
     correct, ids = correct[:, :candidates], ids[:, :candidates]
     chosen, _ = choose(ids, fitted.combined.score(features), selection, sharpness=fitted.combined.sharpness)
@@ -94,7 +81,7 @@ def test_the_answer_handed_out_has_a_model_of_its_own_and_is_nearer_to_the_truth
 
 def test_hard_problems_are_told_from_easy_ones_though_their_candidates_score_alike() -> None:
     def made(seed: int) -> Data:
-        features, _, _ = _synthetic(2000, seed=seed)
+        features, _, _ = synthetic(2000, seed=seed)
         rng = np.random.default_rng(seed + 70)
         steps = rng.integers(3, 12, size=(2000, 1))
         features["steps"] = steps + rng.integers(0, 2, size=(2000, 8)).astype(float)
@@ -129,25 +116,14 @@ def _straight(models: tuple[ProbabilityModel, ...]) -> tuple[ProbabilityModel, .
 
 
 def _stubborn(problems: int, seed: int) -> Data:
-    """As `_synthetic`, but wrong candidates often agree on one answer: some wrong answers have many votes."""
-    features, correct, ids = _synthetic(problems, seed=seed)
+    """As `synthetic`, but wrong candidates often agree on one answer: some wrong answers have many votes."""
+    features, correct, ids = synthetic(problems, seed=seed)
     rng = np.random.default_rng(seed + 50)
     return features, correct, np.where(~correct & (rng.random((problems, 1)) < 0.5), 1, ids)
 
 
 def test_candidates_that_agree_share_their_probability_and_no_answer_has_none(fitted: ScoreCalibration) -> None:
-    candidates = [
-        Candidate(
-            problem_id="p",
-            sample_index=index,
-            text="",
-            steps=["s"],
-            final_answer=answer,
-            finished=True,
-            token_logprobs=[-1.0 - index],
-        )
-        for index, answer in enumerate(["7", "8", "7.0", None])
-    ]
+    candidates = candidates_with("7", "8", "7.0", None, logprobs=[[-1.0], [-2.0], [-3.0], [-4.0]])
     ranking = fitted.rank(candidates, [[1.0], [1.2], [0.9], [0.1]])
     chances = [item.p_correct for item in ranking.candidates]
     assert chances[0] == chances[2] and chances[3] == 0.0
@@ -166,7 +142,7 @@ def test_a_calibration_of_an_older_release_is_still_read(fitted: ScoreCalibratio
     older = fitted.model_dump(mode="json")
     del older["probability_handed_out"]
     (tmp_path / "calibration.json").write_text(json.dumps(older))
-    features, _, ids = _synthetic(20, seed=3)
+    features, _, ids = synthetic(20, seed=3)
     chances = ScoreCalibration.load(tmp_path / "calibration.json").p_correct(features, ids)
     assert ((chances > 0) & (chances < 1)).all()
 
@@ -184,20 +160,20 @@ def test_a_damaged_or_missing_calibration_is_named_with_a_cure(fitted: ScoreCali
 
 @pytest.mark.parametrize("problems", [0, 5])
 def test_too_few_problems_are_refused_with_the_number_found(problems: int) -> None:
-    features, correct, ids = _synthetic(5)
+    features, correct, ids = synthetic(5)
     part = {name: values[:problems] for name, values in features.items()}
     with pytest.raises(InvalidInputError, match=f"found [0-5] of {problems}"):
         fit_calibration(part, correct[:problems], ids[:problems])
 
 
 def test_problems_that_are_all_right_or_all_wrong_do_not_count() -> None:
-    features, correct, ids = _synthetic(100)
+    features, correct, ids = synthetic(100)
     with pytest.raises(InvalidInputError, match="found 0 of 100"):
         fit_calibration(features, np.ones_like(correct), ids)
 
 
 def test_a_perfect_feature_and_a_constant_one_still_give_finite_weights() -> None:
-    features, correct, ids = _synthetic(100)
+    features, correct, ids = synthetic(100)
     features |= {"energy_max": np.where(correct, 0.0, 1.0), "tokens": np.full(correct.shape, 12.0)}
     calibration = fit_calibration(features, correct, ids)
     assert calibration.auroc["combined"] == pytest.approx(1.0)
@@ -206,7 +182,7 @@ def test_a_perfect_feature_and_a_constant_one_still_give_finite_weights() -> Non
 
 
 def test_candidates_without_a_value_are_left_out_of_the_fit() -> None:
-    features, correct, ids = _synthetic(300)
+    features, correct, ids = synthetic(300)
     holes = np.random.default_rng(0).random(correct.shape) < 0.1
     features = {name: np.where(holes, np.nan, values) for name, values in features.items()}
     calibration = fit_calibration(features, correct, np.where(holes, -1, ids))

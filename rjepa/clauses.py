@@ -62,7 +62,8 @@ STARTS: Final[dict[str, Callable[[str], list[int]]]] = {
 
 def _cuts(text: str, start: int, end: int) -> list[int]:
     """The start of a paragraph and of its parts: as many whole sentences as fit, failing which, words, failing which,
-    characters."""
+    characters.
+    """
     cuts = [start]
     sentences = [start + offset for offset in sentence_starts(text[start:end])]
     while (limit := _first_word(text, cuts[-1], end) + MAX_PARAGRAPH) < end:

@@ -16,7 +16,8 @@ from rjepa.precision import multiplies_bf16
 
 class Muon(torch.optim.Muon):
     """As `torch.optim.Muon` with the original learning rate, but in float32 where bfloat16 is not native. Its
-    hyperparameters, groups and state are that one's."""
+    hyperparameters, groups and state are that one's.
+    """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:

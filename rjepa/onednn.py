@@ -29,7 +29,8 @@ _MOST_COPIED: Final = 256 << 20
 
 class _Packed:
     """A layer's weights in oneDNN's order, made when first needed and again when they changed. A copy of a layer begins
-    with none."""
+    with none.
+    """
 
     def __init__(self) -> None:
         self._of: tuple[int, int] | None = None
@@ -47,7 +48,8 @@ class _Packed:
 
 class OneDnnLinear(nn.Linear):
     """`nn.Linear` whose products without gradient, in float32 on the CPU, are oneDNN's from `least_work` on. All else
-    is `nn.Linear`'s."""
+    is `nn.Linear`'s.
+    """
 
     least_work: int = LEAST_WORK
     packed: _Packed | None = None

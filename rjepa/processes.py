@@ -14,13 +14,15 @@ _PATIENCE: Final = 5.0
 
 def end_with_parent() -> None:
     """Begin to watch, in a thread, and end this process within a second or two of its parent's end, killed or not:
-    nobody would read what it makes."""
+    nobody would read what it makes.
+    """
     threading.Thread(target=_watch, args=(os.getppid(),), name="parent-watch", daemon=True).start()
 
 
 def end_process(process: "subprocess.Popen[str]") -> None:
     """End it, if it still runs, and leave no zombie. It may be deaf to SIGTERM: Dagster lets that follow SIGINT, which
-    background jobs ignore, and what a process ignores its children ignore too."""
+    background jobs ignore, and what a process ignores its children ignore too.
+    """
     if process.poll() is not None:
         return
     process.terminate()

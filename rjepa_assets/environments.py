@@ -68,7 +68,8 @@ def _in_environment(
 
 class _ProgressReader(dg.PipesTempFileMessageReader):
     """Dagster's own reader, which also hands the worker's progress on while it comes. `told` is its last words of what
-    went wrong."""
+    went wrong.
+    """
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()

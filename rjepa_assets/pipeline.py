@@ -262,7 +262,8 @@ class Pipeline:
 
 def _stage_config(run_config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What a run asked of a stage, as far as it shapes what is made. Which dataset is released last is not: an older
-    one asked for again must not take the place of a newer one."""
+    one asked for again must not take the place of a newer one.
+    """
     if name not in _DEFAULTS:
         return {}
     return {**_DEFAULTS[name], **run_config.get("ops", {}).get(name, {}).get("config", {})}

@@ -1,5 +1,6 @@
 """`rjepa data`: list, look at and verify datasets. `import` lives in `data_import`, `diff` in `data_diff`; `create`
-materialises, and so comes from `rjepa_assets`."""
+materialises, and so comes from `rjepa_assets`.
+"""
 
 from typing import Annotated, Any
 

@@ -65,7 +65,8 @@ def main() -> None:
 
 def _leave(code: int) -> None:
     """End here, with everything that waits for the end done. DuckDB 2.0 prints thirty lines about objects it thinks
-    leaked where an interpreter that used it is taken apart, and nothing turns them off."""
+    leaked where an interpreter that used it is taken apart, and nothing turns them off.
+    """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -40,7 +40,8 @@ def agreements(
 
 def judged_by_agreement(problem: Problem, chain: ChainOfThought, agreement: Agreement) -> ChainOfThought:
     """A copy of the chain with its verdict: against the agreed answer, or invalid because there is none
-    (`no_agreement_tie`, `no_agreement_below_threshold`, `no_agreement_too_few_answers`)."""
+    (`no_agreement_tie`, `no_agreement_below_threshold`, `no_agreement_too_few_answers`).
+    """
     noted = chain.model_copy(
         update={"meta": {**chain.meta, "agreement": {"reason": agreement.reason, "share": round(agreement.share, 4)}}}
     )

@@ -34,7 +34,8 @@ class Change:
 @dataclass(frozen=True)
 class DatasetDiff:
     """From dataset `old` to `new`. `moved`: problems of both whose split differs. `verdicts`: chains of both whose
-    verdict differs, as (chain, old reason, new reason). `licences`: problems of each licence in both, (old, new)."""
+    verdict differs, as (chain, old reason, new reason). `licences`: problems of each licence in both, (old, new).
+    """
 
     old: str
     new: str

@@ -60,7 +60,8 @@ def measure_leaks(home: Home, dataset: str) -> Leaks:
 @dataclass(frozen=True)
 class SeenTests:
     """Train and validation problems of a dataset that are test problems of another: (problem, other dataset, its test
-    problem, similarity). 1.0: equal after normalisation. `unreadable`: datasets that are damaged, and why."""
+    problem, similarity). 1.0: equal after normalisation. `unreadable`: datasets that are damaged, and why.
+    """
 
     compared_with: list[str]
     found: list[tuple[str, str, str, float]]

@@ -33,7 +33,8 @@ class Part:
 @dataclass(frozen=True)
 class Base:
     """What a version takes over from its parent. `parts` is keyed by stage name; `identity` says from what it was
-    worked out, so that a recipe that changed before the release gets a new one."""
+    worked out, so that a recipe that changed before the release gets a new one.
+    """
 
     identity: str
     parent: str

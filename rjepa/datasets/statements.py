@@ -46,7 +46,8 @@ U32 = npt.NDArray[np.uint32]
 @dataclass(frozen=True)
 class Fingerprints:
     """n statements. ids, statements, structures (0: none): uint64 [n]. splits: uint8 [n], index into train, validation,
-    test. bands: uint32 [BANDS, n], each mixed with the statement's numbers."""
+    test. bands: uint32 [BANDS, n], each mixed with the statement's numbers.
+    """
 
     ids: U64
     statements: U64
@@ -110,7 +111,8 @@ def matches(base: npt.NDArray[Any], new: npt.NDArray[Any]) -> tuple[npt.NDArray[
 
 def near_candidates(base: Fingerprints, new: Fingerprints) -> list[tuple[int, int]]:
     """Distinct pairs (base row, new row) that share a band, sorted by new row. Of statements with themselves (`base is
-    new`), each pair once, the earlier row first."""
+    new`), each pair once, the earlier row first.
+    """
     pairs: set[tuple[int, int]] = set()
     for base_band, new_band in zip(base.bands, new.bands, strict=True):
         base_rows, new_rows = matches(base_band, new_band)

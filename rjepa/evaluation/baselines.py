@@ -69,7 +69,8 @@ SINGLE_LOGPROB: Final = ("logprob_sum", "logprob_mean", "logprob_min", "logprob_
 
 def is_headline(key: str, group: Group) -> bool:
     """Whether a row is shown where there is little room: all but the votes made of a baseline's score, unless in
-    `METHODS`. A baseline with log-probability is shown: R-JEPA with log-probability stands beside it."""
+    `METHODS`. A baseline with log-probability is shown: R-JEPA with log-probability stands beside it.
+    """
     return key in METHOD or group == "rjepa" or not key.endswith(f"_{VOTE[0]}")
 
 
@@ -117,7 +118,8 @@ class CandidateTable:
 @dataclass(frozen=True)
 class RivalFit:
     """A score beside R-JEPA's, as fitted on validation: alone and, where it is given that too, with log-probability and
-    length. `is_new` is False for a score that is in `METHODS` already: then only its vote is added."""
+    length. `is_new` is False for a score that is in `METHODS` already: then only its vote is added.
+    """
 
     method: Method
     alone: CompositeScore
@@ -190,7 +192,8 @@ def choose_by_each(
 
 def choose_by_rjepa(variant: Variant) -> dict[str, Choice]:
     """The choices of one R-JEPA: its energy alone and with log-probability and length, best of K and weighted vote, and
-    as served."""
+    as served.
+    """
     table, calibration = variant.table, variant.calibration
     choices = _best_and_vote(table, variant.method, calibration.energy)
     choices |= _best_and_vote(table, variant.combined, calibration.combined)
@@ -200,7 +203,8 @@ def choose_by_rjepa(variant: Variant) -> dict[str, Choice]:
 
 def in_order(choices: Mapping[str, Choice]) -> dict[str, Choice]:
     """By group, as `GROUPS`; inside a group those of `METHODS` in their order, then the others as they came, and each
-    weighted vote right behind its score."""
+    weighted vote right behind its score.
+    """
     known = {method.key: place for place, method in enumerate(METHODS)}
     came = {key: place for place, key in enumerate(choices)}
 

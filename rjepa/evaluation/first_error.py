@@ -81,7 +81,8 @@ def first_error_steps(
 @dataclass(frozen=True)
 class FirstErrorF1:
     """Harmonic mean of `found` (share of wrong chains whose first wrong step was named exactly) and `spared` (share of
-    right chains in which no step was flagged), as ProcessBench (arXiv:2412.06559) counts it. NaN without both kinds."""
+    right chains in which no step was flagged), as ProcessBench (arXiv:2412.06559) counts it. NaN without both kinds.
+    """
 
     found: float
     spared: float
@@ -97,7 +98,8 @@ def first_error_f1(
     energies: Sequence[FloatArray], first_errors: Sequence[int | None], all_right: Sequence[bool], threshold: float
 ) -> FirstErrorF1:
     """F1 of "the first step whose energy is above the threshold is the first wrong one". Arguments as
-    `first_error_steps`; chains that are neither located nor known to be right do not count."""
+    `first_error_steps`; chains that are neither located nor known to be right do not count.
+    """
     table, first, right = _padded(energies, first_errors, all_right)
     return _f1(table, first, right, threshold)
 

@@ -77,7 +77,8 @@ def open_frozen(home: Home, llm_tag: str, dataset: str) -> Frozen:
 
 def train_candidates(frozen: Frozen, home: Home, llm_tag: str, dataset: str) -> Rollouts | None:
     """Candidates of training problems, which labels may be learnt from: frozen with the others, or in a room of their
-    own; None where the student answered none."""
+    own; None where the student answered none.
+    """
     return frozen.rollouts.get("train") or find_train_rollouts(home, llm_tag, dataset)
 
 

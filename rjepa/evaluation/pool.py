@@ -107,7 +107,7 @@ class CandidatePool:
 
     @cached_property
     def greedy_correct(self) -> BoolArray:
-        """bool `[P]`."""
+        """Bool `[P]`."""
         return np.array([bool(c.is_correct) for c in self.greedy], dtype=bool)
 
     @cached_property

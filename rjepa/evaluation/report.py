@@ -86,7 +86,8 @@ def _curve_rows(result: EvaluationResult) -> list[tuple[str, list[CurvePoint]]]:
 
 def _steps(candidate: GalleryCandidate) -> list[tuple[str, float | None, bool, float]]:
     """Text, energy, whether it is the first error, and energy as a share of the chain's highest, for each step and then
-    the answer line."""
+    the answer line.
+    """
     texts = [*candidate.steps]
     if candidate.final_answer is not None:
         texts.append(f"Answer: {candidate.final_answer}")

@@ -82,7 +82,8 @@ class FeatureRow(FrozenValue):
 
 class TermEffect(FrozenValue):
     """One term of the combination: its worth on validation, and what its removal costs on the test problems (the other
-    weights as they were; refitted on validation where there is a refit)."""
+    weights as they were; refitted on validation where there is a refit).
+    """
 
     validation: TermAttribution
     accuracy_without: float
@@ -145,7 +146,8 @@ class GalleryItem(FrozenValue):
 
 class SeedFigures(FrozenValue):
     """One training run of R-JEPA on the same candidates. `combined` is with log-probability and length, handed out as
-    its own calibration says."""
+    its own calibration says.
+    """
 
     variant: str
     seed: int

@@ -58,7 +58,8 @@ def fit_probe(chains: Float32Array, right: BoolArray, ridge: float) -> Probe:
 class GatedReward:
     """SWIFT's form (arXiv:2505.12225) on step latents: a linear gate and a linear reward a step; the chain's reward is
     the mean of the rewards weighted by the gates. The paper reads every token of every layer; here, as R-JEPA does, the
-    poolings of one layer."""
+    poolings of one layer.
+    """
 
     gate: Float32Array
     gate_bias: float

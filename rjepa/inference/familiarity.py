@@ -32,7 +32,7 @@ def fit_familiar_energy(features: Features) -> float | None:
 
 
 def is_familiar(features: Features, most: float | None) -> BoolArray:
-    """bool `[problems]`: at most so much energy. A problem without energies, or without a limit, counts as familiar."""
+    """Bool `[problems]`: at most so much energy. A problem without energies, or without a limit, counts as familiar."""
     if most is None:
         return np.ones(len(features[FAMILIAR_FEATURE]), dtype=bool)
     return ~(problem_means(features[FAMILIAR_FEATURE]) > most)

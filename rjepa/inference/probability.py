@@ -57,7 +57,8 @@ class ProbabilityModel(FrozenValue):
 
 def answer_inputs(score: CompositeScore, features: Features, ids: IntArray) -> FloatArray:
     """float64 `[problems, candidates, 5]`: the best score among those who gave the answer, its share of heads, the
-    log-odds of its share of the weighted votes, and the problem's mean of each of `PROBLEM_FEATURES`."""
+    log-odds of its share of the weighted votes, and the problem's mean of each of `PROBLEM_FEATURES`.
+    """
     scores = score.score(features)
     same = ids[:, :, None] == ids[:, None, :]
     best = np.where(same, scores[:, None, :], -np.inf).max(axis=-1)
@@ -96,7 +97,7 @@ def fit_probability(
 
 
 def is_handed_out(score: CompositeScore, features: Features, ids: IntArray, selection: Selection) -> BoolArray:
-    """bool `[problems, candidates]`: the candidates that gave the answer which the selection hands out."""
+    """Bool `[problems, candidates]`: the candidates that gave the answer which the selection hands out."""
     chosen, _ = choose(ids, score.score(features), selection, sharpness=score.sharpness)
     return (ids != NO_ANSWER) & (ids == np.take_along_axis(ids, chosen[:, None], axis=1))
 

@@ -77,7 +77,8 @@ def _shares(model: RJepa, latents: LatentSet) -> bool:
 
 def _batches(model: RJepa, latents: LatentSet, batch_size: int) -> Iterator[list[np.ndarray]]:
     """Groups of chains (int64 indices), about `batch_size` chains at a time, rows of about one length together: chains
-    of one problem and domain, or single chains."""
+    of one problem and domain, or single chains.
+    """
     lengths = latents.lengths
     if not _shares(model, latents) or latents.prompt_of is None:
         order = np.argsort(lengths, kind="stable")

@@ -113,7 +113,8 @@ class OptimConfig(_Part):
 class JepaConfig(_Part):
     """A whole run. `poolings` is what the latents hold, in order: the student's record decides (`reading`). `use` is
     which of these the model reads, None for all. `trunk` names another run of configs/rjepa/: its trained encoder and
-    predictor are taken as they are, and only the ranking head is trained."""
+    predictor are taken as they are, and only the ranking head is trained.
+    """
 
     name: str = Field(min_length=1)
     trunk: str | None = None

@@ -59,7 +59,7 @@ class Block(nn.Module):
                 last.weight.mul_(residual_scale)
 
     def forward(self, inputs: Tensor, bias: Tensor, memory: Tensor | None = None) -> Tensor:
-        """inputs [B, Q, width], bias [B, 1, Q, K], memory [B, K, width]. Returns [B, Q, width]."""
+        """Inputs [B, Q, width], bias [B, 1, Q, K], memory [B, K, width]. Returns [B, Q, width]."""
         normed = self.norm_queries(inputs)
         keys, values = self._split(self.keys_values(normed if memory is None else memory)).chunk(2, dim=1)
         mixed = attend(self._split(self.queries(normed)), keys, values, bias)
@@ -140,5 +140,5 @@ class Encoder(nn.Module):
 
 
 def as_bias(allowed: Tensor) -> Tensor:
-    """bool [B, Q, K] to float32 [B, 1, Q, K] of 0 and -inf."""
+    """Bool [B, Q, K] to float32 [B, 1, Q, K] of 0 and -inf."""
     return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, -torch.inf)[:, None]

@@ -31,7 +31,8 @@ def fingerprint_of(
     trunk: str | None = None,
 ) -> str:
     """Hex SHA-256. Latents enter through evenly spread rows: sets larger than memory are not read twice. `trunk` is the
-    SHA-256 of the weights that a run starts from."""
+    SHA-256 of the weights that a run starts from.
+    """
     # A trunk is known by its weights, whatever run of whatever name they came from.
     parts: list[object] = [_RECIPE, config.model_dump(mode="json", exclude={"trunk": True, **_unused(config)})]
     parts += [_digest(normalizer.location), _digest(normalizer.scale)]

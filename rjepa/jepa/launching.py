@@ -1,5 +1,6 @@
 """Start the processes of one training, or several trainings side by side, on this machine, and wait for them. What each
-process does is `rjepa.jepa.worker`. One whose parent is killed ends when it next tells of its progress."""
+process does is `rjepa.jepa.worker`. One whose parent is killed ends when it next tells of its progress.
+"""
 
 import json
 import os

@@ -34,7 +34,7 @@ class View:
 
 
 def steps_of(valid: Tensor) -> Tensor:
-    """bool [B, S]: real segments after the prompt, from `valid` bool [B, S]."""
+    """Bool [B, S]: real segments after the prompt, from `valid` bool [B, S]."""
     steps = valid.clone()
     steps[:, 0] = False
     return steps
@@ -65,14 +65,14 @@ def infill_view(valid: Tensor, hidden: Tensor) -> View:
 
 
 def suffix_hidden(valid: Tensor, generator: torch.Generator) -> Tensor:
-    """bool [B, S]: all steps from a cut on, the cut uniform over the steps."""
+    """Bool [B, S]: all steps from a cut on, the cut uniform over the steps."""
     counts = steps_of(valid).sum(1)
     cut = 1 + (torch.rand(len(valid), generator=generator) * counts).long()
     return steps_of(valid) & (torch.arange(valid.shape[1]) >= cut[:, None])
 
 
 def random_hidden(valid: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """bool [B, S]: a share in [low, high] of the steps, at least one, anywhere."""
+    """Bool [B, S]: a share in [low, high] of the steps, at least one, anywhere."""
     steps = steps_of(valid)
     amount = _amount(steps, low, high, generator)
     keys = torch.rand(valid.shape, generator=generator).masked_fill(~steps, 2.0)
@@ -80,7 +80,7 @@ def random_hidden(valid: Tensor, low: float, high: float, generator: torch.Gener
 
 
 def contiguous_hidden(valid: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """bool [B, S]: one run of steps, a share in [low, high] of them, at least one."""
+    """Bool [B, S]: one run of steps, a share in [low, high] of them, at least one."""
     steps = steps_of(valid)
     amount = _amount(steps, low, high, generator)
     room = steps.sum(1) - amount + 1
@@ -90,7 +90,7 @@ def contiguous_hidden(valid: Tensor, low: float, high: float, generator: torch.G
 
 
 def hierarchical_hidden(valid: Tensor) -> Tensor:
-    """bool [B, S]: all steps but the first and the last; of a chain of one or two steps, the last."""
+    """Bool [B, S]: all steps but the first and the last; of a chain of one or two steps, the last."""
     counts = steps_of(valid).sum(1)
     place = torch.arange(valid.shape[1])
     inner = (place > 1) & (place < counts[:, None])

@@ -32,7 +32,7 @@ class RankHead(nn.Module):
         nn.init.ones_(self.size.weight)
 
     def forward(self, raw: Tensor, observed: Tensor) -> Tensor:
-        """raw and observed float [B, S, W]. Returns float32 logits [B, S]."""
+        """Raw and observed float [B, S, W]. Returns float32 logits [B, S]."""
         error = F.smooth_l1_loss(raw.float(), observed.float(), reduction="none")
         size = (error.mean(-1, keepdim=True) + ENERGY_FLOOR).log()
         return (self.columns(error) + self.size(size)).squeeze(-1).float()
@@ -133,7 +133,7 @@ class RJepa(nn.Module):
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
-        """target = momentum * target + (1 - momentum) * context."""
+        """Target = momentum * target + (1 - momentum) * context."""
         target, context = list(self.target.parameters()), list(self.context.parameters())
         torch._foreach_lerp_(target, [parameter.detach() for parameter in context], 1 - momentum)
 

@@ -152,7 +152,8 @@ def _rank_alone(model: RJepa, batch: Batch, negatives: Batch | None) -> dict[str
 
 def _rank(model: RJepa, batch: Batch, prediction: Prediction, view: View, negatives: Batch | None) -> Tensor:
     """Steps of right chains, and the right prefix of wrong ones, against first wrong steps. What follows a wrong step
-    may well follow from it, and is no example of either."""
+    may well follow from it, and is no example of either.
+    """
     into_trunk = model.config.loss.rank_into_trunk
     with _autocast(model):
         right_logits = model.wrong_logits(batch, prediction if into_trunk else prediction.detached())

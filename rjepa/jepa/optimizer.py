@@ -18,7 +18,8 @@ Optimizers = tuple[torch.optim.Optimizer, ...]
 
 def make_optimizers(model: RJepa, config: OptimConfig) -> Optimizers:
     """One optimiser, AdamW, or Muon before it where the config has a rate for it. Only matrices decay: biases, norms,
-    embeddings and the mask token do not."""
+    embeddings and the mask token do not.
+    """
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     matrices = [parameter for name, parameter in named if parameter.ndim >= 2 and "domain" not in name]
     others = [parameter for name, parameter in named if parameter.ndim < 2 or "domain" in name]

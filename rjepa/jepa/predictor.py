@@ -65,8 +65,9 @@ class Predictor(nn.Module):
         said: Tensor,
         layout: Layout | None = None,
     ) -> Prediction:
-        """context float32 [B, S, D], visible bool [B, S, S] (target, segment), domains int64 [B], sentences float32
-        [B, Q, D] as the encoder left them, said bool [B, Q], layout where a row holds several chains."""
+        """Context float32 [B, S, D], visible bool [B, S, S] (target, segment), domains int64 [B], sentences float32
+        [B, Q, D] as the encoder left them, said bool [B, Q], layout where a row holds several chains.
+        """
         places = positions(context, self.mask_token.shape[0], layout)
         before = sentences.shape[1]
         memory = torch.cat([self.project(sentences), self.project(context) + places], dim=1)

@@ -167,7 +167,8 @@ def train_together(
     device: torch.device | str,
 ) -> TrainReport:
     """The training of `train_pair`, by one of several processes: only the first one
-    checks hashes, writes and reports. Nothing is diagnosed."""
+    checks hashes, writes and reports. Nothing is diagnosed.
+    """
     latents = open_latents(home, llm_tag, dataset, verify=processes.first)
     config = _config(home, llm_tag, dataset, recipe, seed)
     return train(
@@ -187,7 +188,8 @@ def train_together(
 
 def _sampled(config: JepaConfig, home: Home, llm_tag: str, dataset: str) -> LatentSet | None:
     """The student's own chains for training problems, for a config that learns from wrong ones; None if there are
-    none, and the dataset's own wrong chains have to do."""
+    none, and the dataset's own wrong chains have to do.
+    """
     found = find_train_rollouts(home, llm_tag, dataset) if config.loss.uses_negatives else None
     return None if found is None else found.latents
 

@@ -61,7 +61,8 @@ class TrainReport:
 @dataclass(frozen=True)
 class _Sampled:
     """Chains that the student sampled itself, beside the wrong ones of the training set: wrong ones as negatives; for a
-    ranking head on a trained trunk, which only needs labels, right ones too."""
+    ranking head on a trained trunk, which only needs labels, right ones too.
+    """
 
     data: Assembler
     chains: np.ndarray

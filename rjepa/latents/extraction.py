@@ -107,7 +107,8 @@ def _encode(student: Student, statements: Sequence[str], chains: Sequence[str]) 
 
 def _packed_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:
     """Chains of a problem together, sorted so that neighbours share most; problems of about one length together.
-    `budget` counts tokens that are read, not those that are shared."""
+    `budget` counts tokens that are read, not those that are shared.
+    """
     longest: dict[str, int] = {}
     for text in texts:
         longest[text.statement] = max(longest.get(text.statement, 0), len(text.ids))
@@ -126,7 +127,8 @@ def _packed_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:
 
 def _gains_by_packing(batch: list[_Text]) -> bool:
     """Whether chains share a problem, or padding would cost much. What shares nothing and is of about one length costs
-    less as it is than laid end to end and collected again."""
+    less as it is than laid end to end and collected again.
+    """
     tokens, longest = sum(len(text.ids) for text in batch), max(len(text.ids) for text in batch)
     return len({text.statement for text in batch}) < len(batch) or longest * len(batch) > _PADDED * tokens
 
@@ -156,7 +158,8 @@ def _packed_states(student: Student, batch: list[_Text]) -> torch.Tensor:
 
 def _padded_states(student: Student, batch: list[_Text]) -> torch.Tensor:
     """[tokens, hidden size]: as `_packed_states`, for any causal model. Padding stands on the right, where nothing
-    reads it."""
+    reads it.
+    """
     longest = max(len(text.ids) for text in batch)
     input_ids = torch.full((len(batch), longest), student.pad_id)
     for row, text in enumerate(batch):

@@ -121,7 +121,8 @@ class RemoteSampler(WholeChainSampler):
 
     def _first_words(self, process: "subprocess.Popen[str]") -> dict[str, Any]:
         """The line in which it says where it serves, or what went wrong; empty where it ended without. A thread goes
-        on reading, so that nothing that it prints later fills the pipe."""
+        on reading, so that nothing that it prints later fills the pipe.
+        """
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("{"):

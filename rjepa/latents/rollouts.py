@@ -47,7 +47,8 @@ SHARD_PROBLEMS = 100
 @dataclass(frozen=True)
 class Rollouts:
     """P problems, K candidates each. Chain `i` of `latents` is sample `i % K` of problem `i // K`; its chain id is
-    `problem_id#sample_index`. Chains without any text have the prompt's row alone."""
+    `problem_id#sample_index`. Chains without any text have the prompt's row alone.
+    """
 
     problems: list[Problem]
     candidates: list[list[Candidate]]

@@ -20,7 +20,8 @@ from rjepa.students.sampled import SampledChain
 
 class Sampler(Protocol):
     """Chains of one student. `context_length` is of prompt and chain together, in tokens; `device` is where the student
-    is loaded, None where that is another process, `device_reason` why there."""
+    is loaded, None where that is another process, `device_reason` why there.
+    """
 
     record: StudentRecord
     fingerprint: str

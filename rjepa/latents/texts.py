@@ -16,7 +16,8 @@ _CHUNK = 65_536
 
 class Texts(Sequence[str]):
     """Row i is `names[codes[i]]`, or `names[i]` where there are no codes. `distinct` says that no two names are equal.
-    Equal to any sequence of the same texts."""
+    Equal to any sequence of the same texts.
+    """
 
     def __init__(self, names: pa.Array, codes: npt.NDArray[np.int32] | None = None, distinct: bool = False) -> None:
         self._names, self._codes, self._distinct = names, codes, distinct
@@ -82,6 +83,6 @@ class Texts(Sequence[str]):
         return numbered if self._codes is None else numbered[self._codes]
 
     def equal(self, text: str) -> npt.NDArray[np.bool_]:
-        """bool [rows]: which rows hold a text."""
+        """Bool [rows]: which rows hold a text."""
         same = pc.equal(self._names, text).to_numpy(zero_copy_only=False).astype(bool)
         return same if self._codes is None else same[self._codes]

@@ -39,7 +39,8 @@ _STARTED_BY_PIPES: Final = "DAGSTER_PIPES_CONTEXT"
 @dataclass(frozen=True)
 class PairTask:
     """What to make of a student on a dataset. What follows `dataset` is of the two kinds of rollouts alone: `splits` of
-    None are those of the stage, `most` limits the problems."""
+    None are those of the stage, `most` limits the problems.
+    """
 
     stage: Literal["latents", "rollouts", "train_rollouts"]
     llm_tag: str

@@ -68,7 +68,8 @@ def _distinct_problems(seed: int, created_at: datetime) -> Iterator[tuple[Proble
 
 def _entries(seed: int) -> Iterator[tuple[int, dict]]:
     """(template, entry) in order. The generator draws its templates up front for a given size, and a larger size
-    begins with the same draws: so it is asked for more whenever it runs out."""
+    begins with the same draws: so it is asked for more whenever it runs out.
+    """
     from reasoning_gym import create_dataset  # slow to import
 
     size, done = _FIRST_DRAW, 0

@@ -57,7 +57,8 @@ _NOT_THIS_PATH: Final = ("http_404", "http_405", "http_501")
 
 def next_way(way: Way, reason: str) -> Way | None:
     """The way to try where a server refused this one with `reason` (as of `CallError`); None where none is left, or
-    where the reason is another."""
+    where the reason is another.
+    """
     rest = WAYS[WAYS.index(way) + 1 :]
     if reason in _NOT_THIS_PATH:
         rest = tuple(other for other in rest if other.path != way.path)
@@ -122,7 +123,8 @@ def _tokens(logprobs: Any) -> list[tuple[str, float]]:
 
 def _logprobs_of(text: str, said: str, tokens: list[tuple[str, float]]) -> list[float] | None:
     """Of the tokens that begin inside `text`; None where the tokens do not spell out what was said (bytes of a split
-    character, say), as nobody could tell then which belong to it."""
+    character, say), as nobody could tell then which belong to it.
+    """
     if not tokens or not "".join(token for token, _ in tokens).startswith(said):
         return None
     values, start = [], 0

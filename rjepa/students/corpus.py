@@ -96,7 +96,8 @@ def batches_from(
     recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase, update: int, workers: int = 0
 ) -> Iterator[dict[str, torch.Tensor]]:
     """The batches of `update` and all after it, without end: the same whatever the number of processes that write
-    them. With 0 `workers` this process does, each group when it is asked for. Closing the iterator ends the others."""
+    them. With 0 `workers` this process does, each group when it is asked for. Closing the iterator ends the others.
+    """
     first, skip = divmod(update, _GROUP)
     if workers:
         groups = _written_ahead(recipe, tokenizer, first, workers)

@@ -53,7 +53,8 @@ def make_decoder(model: PreTrainedModel, samples: int, shares_prefix: bool) -> D
 
 class _SharedPrefixLayer(CacheLayerMixin):
     """One layer's keys [P, M, D, T] and values [P, M, T, D] of the prompts, once, and [R, M, D, slots] and
-    [R, M, slots, D] of the samples' own tokens: a product of few rows reads keys faster the way they lie here."""
+    [R, M, slots, D] of the samples' own tokens: a product of few rows reads keys faster the way they lie here.
+    """
 
     def __init__(self, keys: Tensor, values: Tensor, samples: int) -> None:
         super().__init__()
@@ -196,7 +197,8 @@ def _shared_prefix_attention(
 ) -> tuple[Tensor, None]:
     """Attention of one new token a row over its problem's prompt and its own tokens. query [R, N, 1, D]; key
     [R, M, D, own] and value [R, M, own, D] are the cache's; attention_mask [P, 1, 1, T] is added to the prompt's
-    scores. Without a shared prefix: that of packed sequences, or SDPA, with keys [R, M, tokens, D]."""
+    scores. Without a shared prefix: that of packed sequences, or SDPA, with keys [R, M, tokens, D].
+    """
     if packed is not None:
         return packed_attention(query, key, value, packed, scaling), None
     if shared_prefix is None:

@@ -69,7 +69,8 @@ def sample_indices(
     progress: Progress = silent,
 ) -> list[list[SampledChain]]:
     """The chains with these sample indices for each statement, in order; `GREEDY` is the greedy chain. The prompt is
-    read once for all of them. Arguments as in `sample_chains`."""
+    read once for all of them. Arguments as in `sample_chains`.
+    """
     temperature = student.record.sampling.temperature if temperature is None else temperature
     limit = student.record.sampling.max_new_tokens if max_new_tokens is None else max_new_tokens
     if not samples or temperature <= 0 or limit < 1:

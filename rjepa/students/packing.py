@@ -27,7 +27,8 @@ _LEAST_FILLED = 0.5
 class _Rows:
     """Sequences whose new tokens are of about one number. queries: int64 [R * Q], keys: int64 [R * S], both packed
     places, padded by repeating one. mask: bool [R, 1, Q, S], which keys a query sees; None where no row shares
-    anything, so that Q = S and plain causality says it (only padding, at the end, would see padding)."""
+    anything, so that Q = S and plain causality says it (only padding, at the end, would see padding).
+    """
 
     count: int
     queries: Tensor
@@ -42,7 +43,8 @@ class _Rows:
 @dataclass(frozen=True)
 class Packed:
     """Sequences as one row. input_ids, positions: int64 [1, N]. paths: int64 [length] for each sequence, the packed
-    place of each of its tokens. back: int64 [N], where in the groups' queries end to end a packed token is."""
+    place of each of its tokens. back: int64 [N], where in the groups' queries end to end a packed token is.
+    """
 
     input_ids: Tensor
     positions: Tensor
@@ -85,7 +87,8 @@ def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> Packed:
 
 def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scaling: float | None) -> Tensor:
     """Causal attention [1, N, A, D] of every packed token over its sequence. query [1, A, N, D], key and value
-    [1, M, N, D]."""
+    [1, M, N, D].
+    """
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     outputs = []
     for rows in packed.groups:

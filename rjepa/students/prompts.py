@@ -65,7 +65,8 @@ def encode_prompts(
     tokenizer: "PreTrainedTokenizerBase", prompt_format: PromptFormat, prompts: list[str]
 ) -> list[list[int]]:
     """Token ids of rendered prompts. A chat template writes its own special tokens; a plain prompt gets those that the
-    tokenizer puts first, such as a beginning-of-sequence token."""
+    tokenizer puts first, such as a beginning-of-sequence token.
+    """
     if not prompts:
         return []
     special = not prompt_format.use_chat_template

@@ -124,7 +124,8 @@ def quantize_awq(home: Home, source: str, out: Path, dataset: str, most_blocks: 
 def _careful_quantizer() -> type:
     """AutoAWQ's quantizer, mended for the CPU. While it tries scales it keeps the weights aside with `.cpu()`, which
     copies what lies on a card and nothing that lies here: the first scale it tries then stays in the weights for good
-    (tiny-a: mean cosine of layer -2's latents 0.888 instead of 0.997)."""
+    (tiny-a: mean cosine of layer -2's latents 0.888 instead of 0.997).
+    """
     base = import_module("awq.quantize.quantizer").AwqQuantizer
 
     def copy_all(module: Any, state: dict[str, Any], prefix: str, local_metadata: Any) -> None:

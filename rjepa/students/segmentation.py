@@ -157,7 +157,8 @@ def _bounds_in_ids(pieces: TokenPieces, ids: Sequence[int], spans: Callable[[str
 
 def _token_starts(text: str, offsets: list[tuple[int, int]]) -> Int64:
     """Character that each token begins in or at. SentencePiece's unigram gives all bytes of a run of characters that it
-    does not know the offsets of the whole run: there, each byte is told its own character."""
+    does not know the offsets of the whole run: there, each byte is told its own character.
+    """
     starts = np.array([start for start, _ in offsets], dtype=np.int64)
     first = 0
     for (start, end), group in itertools.groupby(offsets):
@@ -172,7 +173,8 @@ def _token_starts(text: str, offsets: list[tuple[int, int]]) -> Int64:
 
 def _boundaries(token_starts: Int64, segment_starts: list[int]) -> Int64:
     """First token of each segment, then the number of tokens. A token belongs to the segment it starts in; a segment
-    inside a single token is empty."""
+    inside a single token is empty.
+    """
     ordered = np.maximum.accumulate(token_starts) if len(token_starts) else token_starts
     found = np.searchsorted(ordered, np.asarray(segment_starts, dtype=np.int64), side="left")
     if len(found):
@@ -224,7 +226,8 @@ def _sentencepiece(token: str) -> bytes:
 @functools.cache
 def _byte_of_character() -> dict[str, int]:
     """The printable stand-ins that byte-level BPE uses (GPT-2): each byte that is no visible Latin-1 character is
-    moved past 255."""
+    moved past 255.
+    """
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     table = {chr(byte): byte for byte in visible}
     hidden = [byte for byte in range(256) if byte not in set(visible)]

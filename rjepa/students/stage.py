@@ -1,5 +1,6 @@
 """The student stage: find a registered student's weights, or train them from its recipe, fingerprint them, and say what
-it is. Loading is `loading`'s."""
+it is. Loading is `loading`'s.
+"""
 
 from rjepa.home import Home
 from rjepa.progress import Progress, silent

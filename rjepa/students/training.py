@@ -106,7 +106,8 @@ def build_model(recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase) -> to
 
 def add_layers(model: torch.nn.Module, count: int) -> None:
     """Put `count` decoder layers into the middle of a model. They change nothing until they are trained: what each adds
-    to the residual stream starts at 0 (as in Wu et al. 2024, https://arxiv.org/abs/2401.02415)."""
+    to the residual stream starts at 0 (as in Wu et al. 2024, https://arxiv.org/abs/2401.02415).
+    """
     layers, middle = list(model.model.layers), len(model.model.layers) // 2
     for number in range(count):
         added = copy.deepcopy(layers[middle - 1])

@@ -46,7 +46,8 @@ def has_wrong_equation(step: str) -> bool:
 
 def _left_side(tokens: list[Token], first: int, stop: int, *, in_chain: bool) -> Value | None:
     """The longest expression that ends at `stop`. A bare number is one only as the middle of a chain `a = b = c`:
-    before the first sign it may be a word's (`Day 5 = ...`)."""
+    before the first sign it may be a word's (`Day 5 = ...`).
+    """
     for start in range(max(first, stop - MAX_TOKENS), stop):
         try:
             value, end = parse(tokens, start, stop)

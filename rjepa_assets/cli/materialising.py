@@ -147,7 +147,7 @@ def limit_threads() -> None:
 
 @contextlib.contextmanager
 def _terminal() -> Iterator[TextIO]:
-    """stderr as it is now: Dagster redirects descriptor 2 into a run's compute log while the run lasts."""
+    """Stderr as it is now: Dagster redirects descriptor 2 into a run's compute log while the run lasts."""
     with os.fdopen(os.dup(2), "w", buffering=1) as terminal:
         yield terminal
 

@@ -52,7 +52,8 @@ def print_next_steps(home: Home, llm_tag: str, dataset: str) -> None:
 
 def render_leaderboard(board: "Leaderboard", served: str) -> str:
     """One line a method, one column a domain: accuracy and its interval in per cent. Baselines' weighted votes are in
-    the report alone."""
+    the report alone.
+    """
     from rjepa.evaluation.baselines import is_headline
 
     lines = [["", *board.domains]]

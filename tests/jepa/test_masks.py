@@ -56,7 +56,7 @@ def test_drawn_masks_hide_real_steps_only_and_at_least_one(lengths: list[int], s
 def test_a_contiguous_mask_is_one_run_of_the_asked_share() -> None:
     hidden = contiguous_hidden(valid_of([11] * 50), 0.3, 0.7, torch.Generator().manual_seed(0))
     assert (hidden.int().diff(dim=1) == 1).sum(1).eq(1).all()
-    assert 3 <= int(hidden.sum(1).min()) and int(hidden.sum(1).max()) <= 7
+    assert int(hidden.sum(1).min()) >= 3 and int(hidden.sum(1).max()) <= 7
 
 
 def test_a_random_mask_hides_the_asked_share() -> None:

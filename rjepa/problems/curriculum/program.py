@@ -118,7 +118,8 @@ def structure(program: Program) -> str:
 @dataclass(frozen=True)
 class Shape:
     """How large a program is: `steps` needed lines, `distractors` lines that nothing needed reads, values up to
-    `largest`."""
+    `largest`.
+    """
 
     steps: int
     distractors: int

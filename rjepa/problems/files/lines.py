@@ -45,7 +45,8 @@ def check_is_text(path: Path) -> None:
 
 def bounded_lines(path: Path, limit: int = MAX_LINE) -> Iterator[tuple[int, bytes | None]]:
     """Numbered lines, None for one that is too long: it is passed over in pieces and never held in memory. After one
-    that is far too long nothing is read: what it is part of is no file of lines."""
+    that is far too long nothing is read: what it is part of is no file of lines.
+    """
     with path.open("rb") as file:
         number = 0
         while raw := file.readline(limit + 1):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.subject import cpu_seconds, open_subject, report, subject_problems, temporary_folder
-from rjepa.answering import join_latents
+from rjepa.reasoning.candidates import join_latents
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import load_model, save_model
 from rjepa.jepa.config import load_jepa_config

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from rjepa.answer import Example
+from rjepa.reasoning.answer import Example
 from rjepa.datasets.reading import load_problems
 from rjepa.errors import NotFoundError
 from rjepa.home import Home

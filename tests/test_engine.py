@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rjepa.answer import Answer
+from rjepa.reasoning.answer import Answer
 from rjepa.engine import Engine
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.home import Home
@@ -90,7 +90,7 @@ def test_candidates_of_a_smaller_request_are_the_first_of_a_larger_one(engine: E
 
 
 def test_energies_are_those_that_the_pipeline_scores(engine: Engine, made: tuple[Home, Student]) -> None:
-    from rjepa.answering import join_latents
+    from rjepa.reasoning.candidates import join_latents
     from rjepa.inference.scoring import segment_energies
     from rjepa.jepa.checkpoint import load_model
     from rjepa.latents.normalizer import load_normalizer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rjepa.answering import join_latents, make_candidates
+from rjepa.reasoning.candidates import join_latents, make_candidates
 from rjepa.chains import render_chain
 from rjepa.files import write_json
 from rjepa.home import Home

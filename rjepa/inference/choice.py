@@ -15,6 +15,9 @@ from rjepa.inference.voting import NO_ANSWER, IntArray, pick, top_k_mask, vote_s
 
 Selection = Literal["best_of", "vote", "top_k", "majority"]
 
+Reason = Literal["only_candidate", "no_answer", "unanimous", "best_score", "most_votes", "most_weight"]
+"""Why a candidate was chosen, in one word; the sentence is made in `rjepa.inference.ranking`."""
+
 
 @dataclass(frozen=True)
 class Rule:

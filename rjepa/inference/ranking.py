@@ -1,19 +1,17 @@
-"""Say how each candidate of one problem did, which was chosen, and why: reads a table and a decision, decides nothing."""
+"""Say how each candidate of one problem did, which was chosen, and why: reads a table and a decision, decides none."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from pydantic import Field
 
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import Decision
-from rjepa.inference.choice import Selection
+from rjepa.inference.choice import Reason, Selection
 from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import NO_ANSWER, IntArray, pick, ranks, vote_shares, vote_weights
 from rjepa.values import FrozenValue
-
-Reason = Literal["only_candidate", "no_answer", "unanimous", "best_score", "most_votes", "most_weight"]
 
 UNFAMILIAR: Final = (
     "R-JEPA knows no problems like this one: it was left out of the choice, "

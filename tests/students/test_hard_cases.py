@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from rjepa.answering import join_latents, make_candidates
+from rjepa.reasoning.candidates import join_latents, make_candidates
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.latents.extraction import extract_latents

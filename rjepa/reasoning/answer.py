@@ -1,24 +1,13 @@
-"""What an answer is: its steps, the candidates it was chosen from, and why. Values only; `rjepa.engine` makes them."""
+"""What an answer is: its steps, the candidates it was chosen from, and why. Values only; modes make them."""
 
-from typing import Final, Literal
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from rjepa.errors import InvalidInputError
-
-Mode = Literal["off", "rerank"]
-MODES: Final[tuple[Mode, ...]] = ("off", "rerank")
-MAX_CANDIDATES: Final = 64
-"""Beyond it the vote hardly moves, while time and memory still grow with every candidate."""
-
-DEFAULT_CANDIDATES: Final = 8
+from rjepa.inference.choice import Reason, Selection
+from rjepa.reasoning.costs import Cost
+from rjepa.values import FrozenValue
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CandidateReport(_Record):
+class CandidateReport(FrozenValue):
     """One sampled chain and how it did. Log-probabilities are natural logarithms at temperature 1."""
 
     index: int
@@ -39,11 +28,11 @@ class CandidateReport(_Record):
     chosen: bool
 
 
-class Explanation(_Record):
+class Explanation(FrozenValue):
     """Why the chosen candidate won. `text` is one English sentence saying the same as the other fields."""
 
-    selection: str
-    reason: str
+    selection: Selection
+    reason: Reason
     runner_up: int | None = Field(description="best candidate with another answer")
     margin: float | None
     margin_terms: dict[str, float] = Field(description="chosen minus runner-up, by term of the score")
@@ -51,10 +40,10 @@ class Explanation(_Record):
     text: str
 
 
-class Answer(_Record):
+class Answer(FrozenValue):
     """One answer. With mode `off` there are no candidates, no P(correct) and no explanation."""
 
-    mode: Mode
+    mode: str
     text: str
     steps: list[str]
     final_answer: str | None
@@ -63,40 +52,15 @@ class Answer(_Record):
     p_correct: float | None = Field(None, description="None with mode `off`, and where R-JEPA knows no such problems")
     explanation: Explanation | None = None
     prompt_tokens: int
-    completion_tokens: int = Field(description="generated in all, every candidate included")
+    cost: Cost
+    ignored: tuple[str, ...] = Field((), description="what of the question the student cannot read, in words")
     seed: int
-    seconds: float
     llm_tag: str
     release_id: str
 
 
-class Example(_Record):
+class Example(FrozenValue):
     """A problem that the student can attempt."""
 
     domain: str
     statement: str
-
-
-def check_mode(mode: str) -> Mode:
-    """Return `mode` if this version knows it.
-
-    Raises:
-        InvalidInputError: it does not.
-    """
-    for known in MODES:
-        if mode == known:
-            return known
-    raise InvalidInputError(f"unknown mode {mode!r}", cure=f"choose one of {', '.join(MODES)}")
-
-
-def check_candidates(num_candidates: int) -> int:
-    """Return `num_candidates` if it lies in 1 .. MAX_CANDIDATES.
-
-    Raises:
-        InvalidInputError: it does not.
-    """
-    if not 1 <= num_candidates <= MAX_CANDIDATES:
-        raise InvalidInputError(
-            f"{num_candidates} candidates cannot be sampled", cure=f"ask for 1 to {MAX_CANDIDATES} candidates"
-        )
-    return num_candidates

@@ -1,0 +1,37 @@
+"""The student alone: one chain, as it is written."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from rjepa.reasoning.events import Done, Event, Text, Wait, Working
+from rjepa.reasoning.mode import Mode
+from rjepa.reasoning.question import ModeOptions, Question
+from rjepa.reasoning.tools import Tools
+from rjepa.sampling.protocol import Capability
+from rjepa.students.sampled import GREEDY
+
+
+class OffOptions(ModeOptions):
+    """Nothing to choose."""
+
+
+def run(question: Question, tools: Tools) -> Iterator[Event | Wait]:
+    """Greedy unless the question names a temperature."""
+    greedy = not question.temperature
+    (row,) = tools.start([GREEDY if greedy else 0], question.temperature or tools.parts.sampling_temperature)
+    while not tools.has_ended(row):
+        yield Wait((row,), "token")
+        piece = tools.new_text(row)
+        yield Text(piece) if piece else Working(tools.tokens_generated)
+    chain = tools.chain(row)
+    yield Done(tools.answer(chain.text, finished=chain.finished))
+
+
+MODE: Final = Mode(
+    name="off",
+    summary="the student alone, one chain",
+    options=OffOptions,
+    needs=frozenset({Capability.CHAINS}),
+    reads_latents=False,
+    run=run,
+)

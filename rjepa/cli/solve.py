@@ -130,7 +130,8 @@ def _show(answer: "Answer") -> None:
                 f"  {mark} candidate {candidate.index + 1:>2}  {figures}  {candidate.final_answer or 'no answer'}"
             )
     typer.echo(
-        f"\n{answer.cost.tokens_generated} tokens, {answer.cost.seconds:.1f} s, release {answer.release_id}, seed {answer.seed}",
+        f"\n{answer.cost.tokens_generated} tokens, {answer.cost.seconds:.1f} s, release {answer.release_id}, "
+        f"seed {answer.seed}",
         err=True,
     )
 

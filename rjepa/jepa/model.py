@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rjepa.jepa.batches import Batch, latent_columns
+from rjepa.jepa.batches import Batch
 from rjepa.jepa.config import ENERGY_FLOOR, Energy, JepaConfig
 from rjepa.jepa.encoder import Encoder
 from rjepa.jepa.losses import latent_error, raw_error
 from rjepa.jepa.masks import View, causal_view, infill_view, side_by_side_view, steps_of
 from rjepa.jepa.predictor import Prediction, Predictor
+from rjepa.jepa.reader import latent_columns
 
 
 class RankHead(nn.Module):
@@ -84,7 +85,9 @@ class RJepa(nn.Module):
     def predict(self, batch: Batch, view: View) -> tuple[Prediction, Tensor]:
         """Predictions of a view's targets, and the context states [B, S, D] they were made from."""
         context, sentences = self._read(self.context, batch, view.readable)
-        return self.predictor(context, view.visible, batch.domains, sentences, batch.said, batch.layout), context
+        return self.predictor(
+            context, view.visible, batch.domains, sentences, batch.sentences_valid, batch.layout
+        ), context
 
     def wrong_logits(self, batch: Batch, prediction: Prediction) -> Tensor:
         """float32 [B, S]: logit that each observed segment is wrong. Needs a ranking head."""
@@ -139,7 +142,9 @@ class RJepa(nn.Module):
 
     @staticmethod
     def _read(encoder: Encoder, batch: Batch, readable: Tensor) -> tuple[Tensor, Tensor]:
-        return encoder(batch.latents, readable, batch.domains, batch.sentences, batch.said, batch.types, batch.layout)
+        return encoder(
+            batch.latents, readable, batch.domains, batch.sentences, batch.sentences_valid, batch.types, batch.layout
+        )
 
     def _energy(self, kind: Energy, batch: Batch, prediction: Prediction) -> Tensor:
         if kind == "rank":

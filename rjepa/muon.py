@@ -1,7 +1,7 @@
 """Muon in the precision that the machine multiplies natively.
 
 `torch.optim.Muon` orthogonalises in bfloat16 wherever it runs. A CPU without instructions for that emulates every
-product: an update of R-JEPA then takes 2.5 s instead of 0.45 (docs/lab-book.md, entry 28).
+product: an update of R-JEPA then takes 2.5 s instead of 0.45 (docs/lab-book/28-optimiser-without-bfloat16.md).
 """
 
 import math

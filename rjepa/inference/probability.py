@@ -2,7 +2,7 @@
 
 Answers, not candidates, are right or wrong: candidates that agree share one probability. The chosen answer has a model
 of its own: an answer that came first of eight is right more often than one with the same score and votes that did not
-(docs/lab-book.md, entry 19). The score itself is fitted in `rjepa.inference.calibrating`.
+(docs/lab-book/19-p-correct-of-the-chosen-answer.md). The score itself is fitted in `rjepa.inference.calibrating`.
 """
 
 from typing import Final
@@ -22,7 +22,8 @@ from rjepa.values import FrozenValue
 
 PROBLEM_FEATURES: Final = ("steps", "logprob_mean")
 """Their means over a problem's candidates say how hard it is, which no score does that is made to compare candidates of
-one problem: cross-validated, they took 6 to 8 % off the Brier score (docs/lab-book.md, entry 37)."""
+one problem: cross-validated, they took 6 to 8 % off the Brier score
+(docs/lab-book/37-p-correct-knows-difficulty.md)."""
 
 _SMALLEST_SHARE: Final = 0.003
 """Shares are clipped here before their log-odds. With log-odds in place of the share itself, simulated candidates gave
@@ -32,7 +33,7 @@ _ANSWERS_A_BIN: Final = 100
 _MAX_BINS: Final = 15
 _MIN_BINS: Final = 3
 """Answers a bin, and bins, of the curve over the logistic. Cross-validated, it took the ECE of chosen answers from
-0.035 to 0.012 on 3 000 problems and from 0.040 to 0.024 on 750 (docs/lab-book.md, entry 33)."""
+0.035 to 0.012 on 3 000 problems and from 0.040 to 0.024 on 750 (docs/lab-book/33-curve-of-p-correct.md)."""
 
 _ALL_SIZES_UP_TO: Final = 16
 """A model for 4 candidates used with 6 is off by 0.06; above 16 one more candidate changes little."""

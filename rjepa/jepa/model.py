@@ -22,7 +22,7 @@ class RankHead(nn.Module):
     """A labelled head: the logit that the observed step is wrong, from the error of its prediction.
 
     Linear in the error of each column and in the logarithm of their mean. Heads that read the predictor's states too
-    learnt their training problems by heart (docs/lab-book.md, entry 30).
+    learnt their training problems by heart (docs/lab-book/30-rank-on-a-trained-trunk.md).
     """
 
     def __init__(self, columns: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
-from rjepa.examples import find_examples
+from rjepa.reasoning.examples import find_examples
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.checkpoint import load_model

@@ -4,12 +4,12 @@ The service, `rjepa solve` and the evaluation share it. Only what the release po
 it was verified. How an answer comes about lives in `rjepa.reasoning`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any, Final
 
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
-from rjepa.reasoning.examples import find_examples
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.checkpoint import load_model
@@ -18,6 +18,7 @@ from rjepa.progress import Progress, silent
 from rjepa.reasoning.answer import Answer, Example
 from rjepa.reasoning.driving import Running, drive
 from rjepa.reasoning.events import Done, Event
+from rjepa.reasoning.examples import find_examples
 from rjepa.reasoning.modes import find_mode
 from rjepa.reasoning.question import Question, ask
 from rjepa.reasoning.tools import Limits, Parts, Tools
@@ -99,10 +100,11 @@ class Engine:
         Raises:
             InvalidInputError: the mode needs what the student cannot do, or the problem is too long.
         """
-        require(self._student, find_mode(question.mode).needs, f"mode {question.mode}")
+        for capability in sorted(find_mode(question.mode).needs):
+            require(self._student, capability, question.mode)
         self._limits(question)
 
-    def run(self, question: Question) -> Iterator[Event]:
+    def run(self, question: Question) -> Generator[Event, None, None]:
         """Answer a question, event by event; `Done` with the answer comes last.
 
         Closing the iterator stops the work between two tokens.
@@ -110,8 +112,9 @@ class Engine:
         Raises:
             InvalidInputError: as `check`.
         """
-        for _, event in self._run_many([question]):
-            yield event
+        with closing(self._run_many([question])) as events:
+            for _, event in events:
+                yield event
 
     def answer(self, question: Question) -> Answer:
         """Answer a question. Equal questions give equal answers.
@@ -168,7 +171,7 @@ class Engine:
         """One short answer, so that the first person who asks does not wait for what is done once."""
         self.answer(ask("1 + 1", options={"num_candidates": 2}, max_tokens=8))
 
-    def _run_many(self, questions: Sequence[Question]) -> Iterator[tuple[int, Event]]:
+    def _run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
         for question in questions:
             self.check(question)
         captures = any(find_mode(question.mode).reads_latents for question in questions)

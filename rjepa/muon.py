@@ -20,21 +20,21 @@ class Muon(torch.optim.Muon):
     """
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override] # no closure here
         """Move every matrix that has a gradient."""
         if closure is not None:
             raise ValueError("Muon takes no closure: backward first, then step")
         for group in self.param_groups:
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    self._move(matrix, group)
+                    self._move(matrix, matrix.grad, group)
 
-    def _move(self, matrix: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[matrix]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(matrix.grad)
-        momentum = state["momentum_buffer"].lerp_(matrix.grad, 1 - group["momentum"])
-        direction = matrix.grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        direction = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
         rows, columns = matrix.shape
         matrix.mul_(1 - group["lr"] * group["weight_decay"])
         matrix.add_(

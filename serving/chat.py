@@ -42,7 +42,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     question = await asyncio.to_thread(_question, body, request.app.state.settings)
     await asyncio.to_thread(engine.check, question)
     events = host.events(lambda: engine.run(question))
-    ident = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
+    ident: dict[str, Any] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
     if body.stream:
         chunks = _chunks(events, engine, ident, _wants_usage(body))
         return StreamingResponse(chunks, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
@@ -50,7 +50,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     if answer is None:
         return Response(status_code=_CLIENT_LEFT)
     _log_answer(answer)
-    return JSONResponse(completion(answer, completion_id=str(ident["id"]), created=int(ident["created"])))
+    return JSONResponse(completion(answer, completion_id=ident["id"], created=ident["created"]))
 
 
 def _question(body: ChatRequest, settings: ServiceSettings) -> Question:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -36,7 +36,7 @@ class AnswersQuestions(Protocol):
     def check(self, question: Question) -> None:
         """Raise if the question cannot be answered."""
 
-    def run(self, question: Question) -> Iterator[Event]:
+    def run(self, question: Question) -> Generator[Event, None, None]:
         """Answer it, event by event; closing the iterator stops the work."""
 
     def examples(self, limit: int) -> list[Example]:
@@ -114,7 +114,7 @@ class EngineHost:
         with self._place():
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
-    async def events(self, work: Callable[[], Iterator[Event]]) -> AsyncGenerator[Event, None]:
+    async def events(self, work: Callable[[], Generator[Event, None, None]]) -> AsyncGenerator[Event, None]:
         """Run the events that `work` makes in the engine's thread, and yield them; `Working` is left out.
 
         Closing this generator stops the work at its next event, between two tokens.
@@ -134,7 +134,7 @@ class EngineHost:
         def produce() -> None:
             try:
                 if not abandoned.is_set() and not self._stopping.is_set():
-                    with contextlib.closing(work()) as events:  # type: ignore[type-var]
+                    with contextlib.closing(work()) as events:
                         for event in events:
                             if abandoned.is_set() or self._stopping.is_set():
                                 break

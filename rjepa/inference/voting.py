@@ -47,7 +47,7 @@ def vote_shares(ids: IntArray, weights: FloatArray | None = None) -> FloatArray:
     total = cast.sum(axis=-1, keepdims=True)
     same = (ids[..., :, None] == ids[..., None, :]) & voting[..., :, None]
     votes = np.where(same, cast[..., None, :], 0.0).sum(axis=-1)
-    shares = np.zeros_like(votes)
+    shares: FloatArray = np.zeros(votes.shape)
     np.divide(votes, total, out=shares, where=total > 0)
     return shares
 

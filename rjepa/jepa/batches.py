@@ -5,7 +5,7 @@ Legend: B chains, S segments of the longest chain in the batch, P sentences of i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -69,18 +69,19 @@ class Batch:
 
     def joined(self, other: "Batch") -> "Batch":
         """The rows of both, padded to the longer chain and the longer problem. For rows of one chain."""
-        parts = {}
+        parts: list[Tensor] = []
         for name in self._tensors():
             one, two = getattr(self, name), getattr(other, name)
             if one.ndim > 1:
                 longest = max(one.shape[1], two.shape[1])
                 one, two = (F.pad(part, (0, 0) * (part.ndim - 2) + (0, longest - part.shape[1])) for part in (one, two))
-            parts[name] = torch.cat([one, two])
-        return Batch(**parts)
+            parts.append(torch.cat([one, two]))
+        return Batch(*parts)
 
     def to(self, device: torch.device) -> "Batch":
         layout = None if self.layout is None else self.layout.to(device)
-        return Batch(*(getattr(self, name).to(device) for name in self._tensors()), layout=layout)
+        moved = Batch(*(getattr(self, name).to(device) for name in self._tensors()))
+        return replace(moved, layout=layout)
 
     def _tensors(self) -> list[str]:
         return [name for name in self.__dataclass_fields__ if name != "layout"]
@@ -250,7 +251,8 @@ class Sampler:
         epoch, position = divmod(update, per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, self._shuffled(epoch, per_epoch))
-        return self._order[1][position]
+        chosen: np.ndarray = self._order[1][position]
+        return chosen
 
     def negatives(self, chains: np.ndarray, amount: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Up to `amount` wrong chains for a batch: the batch rows they belong to, and their indices, both int64 [M]."""

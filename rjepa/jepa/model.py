@@ -36,7 +36,8 @@ class RankHead(nn.Module):
         """Raw and observed float [B, S, W]. Returns float32 logits [B, S]."""
         error = F.smooth_l1_loss(raw.float(), observed.float(), reduction="none")
         size = (error.mean(-1, keepdim=True) + ENERGY_FLOOR).log()
-        return (self.columns(error) + self.size(size)).squeeze(-1).float()
+        logits: Tensor = (self.columns(error) + self.size(size)).squeeze(-1).float()
+        return logits
 
 
 class RJepa(nn.Module):
@@ -93,7 +94,8 @@ class RJepa(nn.Module):
         """float32 [B, S]: logit that each observed segment is wrong. Needs a ranking head."""
         if self.rank_head is None or prediction.raw is None:
             raise ValueError(f"config {self.config.name!r} has no ranking head: its loss.rank is 0")
-        return self.rank_head(prediction.raw, batch.latents)
+        logits: Tensor = self.rank_head(prediction.raw, batch.latents)
+        return logits
 
     @torch.no_grad()
     def energies(self, batch: Batch, energy: Energy | None = None) -> Tensor:
@@ -137,14 +139,16 @@ class RJepa(nn.Module):
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
         """Target = momentum * target + (1 - momentum) * context."""
-        target, context = list(self.target.parameters()), list(self.context.parameters())
-        torch._foreach_lerp_(target, [parameter.detach() for parameter in context], 1 - momentum)
+        target: list[Tensor] = list(self.target.parameters())
+        context = [parameter.detach() for parameter in self.context.parameters()]
+        torch._foreach_lerp_(target, context, 1 - momentum)
 
     @staticmethod
     def _read(encoder: Encoder, batch: Batch, readable: Tensor) -> tuple[Tensor, Tensor]:
-        return encoder(
+        states: tuple[Tensor, Tensor] = encoder(
             batch.latents, readable, batch.domains, batch.sentences, batch.sentences_valid, batch.types, batch.layout
         )
+        return states
 
     def _energy(self, kind: Energy, batch: Batch, prediction: Prediction) -> Tensor:
         if kind == "rank":

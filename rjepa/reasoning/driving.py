@@ -1,42 +1,45 @@
-"""Drive the modes of one or many questions over one decoding session: who waits is decoded for, all in one batch.
+"""Drive the modes of one or many questions over one decoding session: all that wait are decoded for in one batch.
 
-A mode says what it waits for; which rows go a token further, and when a mode goes on, is decided here and nowhere else.
+A mode says what it waits for; how far rows are run, and when a mode goes on, is decided here and nowhere else. While a
+mode thinks nothing is decoded, so that what it forks, drops or biases takes effect with the next token.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
-from rjepa.reasoning.events import Event, Wait
+from rjepa.reasoning.events import Event, Wait, Working
 from rjepa.reasoning.tools import Tools
-from rjepa.sampling.protocol import ChainEnded, DecodingSession, RowEvent, StepEnded
+from rjepa.sampling.protocol import DecodingSession
+from rjepa.students.sampled import ChainEnd, Pass, StepEnd, Token, Until
 
 
 @dataclass
 class Running:
     """One question that is being answered: its mode's events, its tools, and the rows that it waits for."""
 
-    events: Iterator[Event | Wait]
+    events: Generator[Event | Wait, None, None]
     tools: Tools
     wait: Wait | None = None
     pending: set[int] = field(default_factory=set)
     over: bool = False
 
-    def take(self, event: RowEvent) -> None:
-        """Take in what happened to one of the rows it waits for."""
+    def take(self, event: Token | StepEnd | ChainEnd) -> None:
+        """Take in what happened to one of the rows that the question waits for."""
         self.tools.note(event)
-        if self.wait is not None and _satisfies(event, self.wait):
-            self.pending.discard(event.row)
+        if self.wait is not None and _reaches(event, self.wait):
+            self.pending = set() if self.wait.any_row else self.pending - {event.row}
 
     def go_on(self) -> Iterator[Event]:
         """The mode's events up to its next wait, or its end."""
         for item in self.events:
-            if isinstance(item, Wait):
-                self.wait = item
-                self.pending = {row for row in item.rows if not self.tools.has_ended(row)}
-                if self.pending:
-                    return
-            else:
+            if not isinstance(item, Wait):
                 yield item
+                continue
+            self.wait = item
+            self.pending = {row for row in item.rows if not self.tools.is_over(row)}
+            if self.pending:
+                return
         self.over = True
         self.tools.release()
 
@@ -51,28 +54,48 @@ def drive(questions: Sequence[Running], session: DecodingSession) -> Iterator[tu
     """
     running = dict(enumerate(questions))
     try:
+        yield from _resume(running)
         while running:
-            for index, question in list(running.items()):
-                if not question.pending:
-                    for event in question.go_on():
-                        yield index, event
-                    if question.over:
-                        del running[index]
-            owners = {row: question for question in running.values() for row in question.pending}
-            if not owners:
-                continue
-            for question in running.values():
-                question.tools.count_pass()
-            for row_event in session.advance(owners):
-                owners[row_event.row].take(row_event)
+            target = _target(running)
+            until, tokens = target
+            with closing(session.run(until, tokens=tokens, steps=until is Until.STEP)) as events:
+                for event in events:
+                    if isinstance(event, Pass):
+                        for index, question in running.items():
+                            question.tools.count_pass()
+                            yield index, Working()
+                        continue
+                    _owner(event.row, running).take(event)
+                    yield from _resume(running)
+                    if not running or _target(running) != target:
+                        break
     finally:
         for question in questions:
-            close = getattr(question.events, "close", None)
-            if close is not None:
-                close()
+            question.events.close()
 
 
-def _satisfies(event: RowEvent, wait: Wait) -> bool:
-    if wait.until == "token" or isinstance(event, ChainEnded):
+def _resume(running: dict[int, Running]) -> Iterator[tuple[int, Event]]:
+    """Let the questions that wait for nothing go on; those that are over leave."""
+    for index, question in list(running.items()):
+        if question.pending:
+            continue
+        for event in question.go_on():
+            yield index, event
+        if question.over:
+            del running[index]
+
+
+def _target(running: dict[int, Running]) -> tuple[Until, bool]:
+    """How far the session has to run its rows, and whether anybody wants to see single tokens."""
+    waits = {question.wait.until for question in running.values() if question.wait is not None}
+    return Until.STEP if "step" in waits else Until.CHAIN, "token" in waits
+
+
+def _owner(row: int, running: dict[int, Running]) -> Running:
+    return next(question for question in running.values() if row in question.tools.rows)
+
+
+def _reaches(event: Token | StepEnd | ChainEnd, wait: Wait) -> bool:
+    if wait.until == "token" or isinstance(event, ChainEnd):
         return True
-    return wait.until == "step" and isinstance(event, StepEnded)
+    return wait.until == "step" and isinstance(event, StepEnd)

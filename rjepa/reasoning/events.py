@@ -1,7 +1,7 @@
 """What happens while a question is answered, in the order in which it happens. Values only.
 
-A mode is a generator of these. Between two of them it can be closed, and then all work for the question stops: a mode
-yields at least once for each token that is decoded.
+A mode is a generator of these and of waits. Whoever reads the events can stop between two of them, and then all work for
+the question stops: there is at least one for each token that is decoded.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,7 @@ from rjepa.reasoning.answer import Answer
 
 @dataclass(frozen=True)
 class Working:
-    """The student went one token further; `tokens` are those generated for this question so far."""
-
-    tokens: int
+    """The student went one token further: a good moment to stop."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,12 @@ Event = Working | Text | StepWritten | CandidateWritten | Done
 
 @dataclass(frozen=True)
 class Wait:
-    """Not told to anybody: the mode goes on once each of these rows has ended a token, a step or its chain.
+    """The mode goes on once these rows, or any of them, have another token, have ended a step, or are over.
 
-    It lets many questions share one decoding session: whoever drives the modes decodes for all that wait.
+    It reaches nobody but who drives the modes, and lets many questions share one decoding session. A row that is over
+    has reached all three.
     """
 
     rows: tuple[int, ...]
     until: Literal["token", "step", "chain"]
+    any_row: bool = False

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from rjepa.reasoning.answer import Example
 from rjepa.datasets.reading import load_problems
 from rjepa.errors import NotFoundError
 from rjepa.home import Home
 from rjepa.problems.curriculum import CURRICULUM_DOMAINS, generate_problems
+from rjepa.reasoning.answer import Example
 from rjepa.schemas import Problem
 
 _POOL: Final = 300

@@ -1,6 +1,6 @@
 """What a mode is. The modes themselves stand in `rjepa.reasoning.modes`, one file each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from rjepa.sampling.protocol import Capability
 class Run(Protocol):
     """A mode's function: answers one question. Closing the iterator stops it."""
 
-    def __call__(self, question: Question, tools: Tools) -> Iterator[Event | Wait]: ...
+    def __call__(self, question: Question, tools: Tools) -> Generator[Event | Wait, None, None]: ...
 
 
 def _accept(question: Question) -> None:

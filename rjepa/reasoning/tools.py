@@ -18,8 +18,8 @@ from rjepa.reasoning.answer import Answer, CandidateReport, Explanation
 from rjepa.reasoning.candidates import join_latents
 from rjepa.reasoning.costs import Cost
 from rjepa.reasoning.question import Question
-from rjepa.sampling.protocol import ChainEnded, DecodingSession, RowEvent, RowRequest, TokenWritten
-from rjepa.students.sampled import SampledChain
+from rjepa.sampling.protocol import DecodingSession
+from rjepa.students.sampled import ChainEnd, RowRequest, SampledChain, StepEnd, Token
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,9 @@ class Tools:
         self._question = question
         self._session = session
         self._limits = limits
-        self._rows: list[int] = []
+        self.rows: list[int] = []
         self._started = time.perf_counter()
         self._text: dict[int, str] = {}
-        self._ended: set[int] = set()
         self._passes = 0
         self._world_model_passes = 0
 
@@ -63,7 +62,7 @@ class Tools:
 
         Args:
             samples: `GREEDY`, or an index that with the question's seed determines the chain's noise.
-            temperature: above 0; of no matter to the greedy chain.
+            temperature: of no matter to the greedy chain.
         """
         rows = self._session.add(
             [
@@ -77,47 +76,40 @@ class Tools:
                 for sample in samples
             ]
         )
-        self._rows += rows
+        self.rows += rows
         return tuple(rows)
 
-    def note(self, event: RowEvent) -> None:
+    def note(self, event: Token | StepEnd | ChainEnd) -> None:
         """Take in what happened to one of the question's rows."""
-        if isinstance(event, TokenWritten):
+        if isinstance(event, Token | ChainEnd) and event.text:
             self._text[event.row] = self._text.get(event.row, "") + event.text
-        elif isinstance(event, ChainEnded):
-            self._ended.add(event.row)
+
+    def count_pass(self) -> None:
+        """Note that the student made a forward pass in which the question took part."""
+        self._passes += 1
 
     def new_text(self, row: int) -> str:
         """What a row has written since the last call."""
         return self._text.pop(row, "")
 
-    def has_ended(self, row: int) -> bool:
+    def is_over(self, row: int) -> bool:
         """Whether a row's chain is whole: by itself, or at its limit of tokens."""
-        return row in self._ended
+        return self._session.is_over(row)
 
-    def chain(self, row: int) -> SampledChain:
-        """What a row has written, with its latents where the session captures them."""
-        return self._session.chain(row)
+    def chains(self, rows: Sequence[int]) -> list[SampledChain]:
+        """What rows have written, with their latents where the session captures them."""
+        return self._session.chains(rows)
 
     def energies(self, chains: Sequence[SampledChain]) -> list[FloatArray]:
         """How surprising each segment after the prompt is, float32 `[segments - 1]` a chain."""
         self._world_model_passes += 1
         return segment_energies(self.parts.model, self.parts.normalizer, join_latents(chains))
 
-    def count_pass(self) -> None:
-        """Note that the student went one token further for this question."""
-        self._passes += 1
-
-    @property
-    def tokens_generated(self) -> int:
-        """Tokens of all chains of the question so far."""
-        return sum(self._session.tokens(row) for row in self._rows)
-
     def cost(self) -> Cost:
         """What the question has cost so far."""
         return Cost(
-            tokens_generated=self.tokens_generated,
-            tokens_read=self._limits.prompt_tokens if self._rows else 0,
+            tokens_generated=sum(len(self._session.tokens(row)) for row in self.rows),
+            tokens_read=self._limits.prompt_tokens if self.rows else 0,
             forward_passes=self._passes,
             world_model_passes=self._world_model_passes,
             seconds=time.perf_counter() - self._started,
@@ -152,4 +144,5 @@ class Tools:
 
     def release(self) -> None:
         """Free what the question's rows hold."""
-        self._session.drop(self._rows)
+        for row in self.rows:
+            self._session.drop(row)

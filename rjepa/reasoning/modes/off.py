@@ -1,9 +1,9 @@
 """The student alone: one chain, as it is written."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
-from rjepa.reasoning.events import Done, Event, Text, Wait, Working
+from rjepa.reasoning.events import Done, Event, Text, Wait
 from rjepa.reasoning.mode import Mode
 from rjepa.reasoning.question import ModeOptions, Question
 from rjepa.reasoning.tools import Tools
@@ -15,15 +15,15 @@ class OffOptions(ModeOptions):
     """Nothing to choose."""
 
 
-def run(question: Question, tools: Tools) -> Iterator[Event | Wait]:
+def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]:
     """Greedy unless the question names a temperature."""
     greedy = not question.temperature
     (row,) = tools.start([GREEDY if greedy else 0], question.temperature or tools.parts.sampling_temperature)
-    while not tools.has_ended(row):
+    while not tools.is_over(row):
         yield Wait((row,), "token")
-        piece = tools.new_text(row)
-        yield Text(piece) if piece else Working(tools.tokens_generated)
-    chain = tools.chain(row)
+        if piece := tools.new_text(row):
+            yield Text(piece)
+    (chain,) = tools.chains([row])
     yield Done(tools.answer(chain.text, finished=chain.finished))
 
 

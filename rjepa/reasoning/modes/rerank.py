@@ -1,6 +1,6 @@
 """Sample several candidates, let R-JEPA and the student's log-probabilities choose one, and say why."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
 from pydantic import Field
@@ -10,7 +10,7 @@ from rjepa.inference.ranking import explain
 from rjepa.inference.table import CandidateTable
 from rjepa.reasoning.answer import Explanation
 from rjepa.reasoning.candidates import make_candidates, report_candidates
-from rjepa.reasoning.events import CandidateWritten, Done, Event, StepWritten, Wait, Working
+from rjepa.reasoning.events import CandidateWritten, Done, Event, StepWritten, Wait
 from rjepa.reasoning.mode import Mode
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
 from rjepa.reasoning.tools import Tools
@@ -38,7 +38,7 @@ def check(question: Question) -> None:
         )
 
 
-def run(question: Question, tools: Tools) -> Iterator[Event | Wait]:
+def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]:
     """Sample to the end, score each chain as a whole, choose; then the chosen chain's steps with their energies."""
     assert isinstance(question.options, RerankOptions)
     greedy, count = question.temperature == 0, question.options.num_candidates
@@ -46,12 +46,11 @@ def run(question: Question, tools: Tools) -> Iterator[Event | Wait]:
     rows = tools.start([GREEDY] if greedy else range(count), temperature)
     running = list(rows)
     while running:
-        yield Wait(tuple(running), "token")
-        yield Working(tools.tokens_generated)
-        for row in [row for row in running if tools.has_ended(row)]:
+        yield Wait(tuple(running), "chain", any_row=True)
+        for row in [row for row in running if tools.is_over(row)]:
             running.remove(row)
             yield CandidateWritten(rows.index(row), len(rows) - len(running), len(rows))
-    chains = [tools.chain(row) for row in rows]
+    chains = tools.chains(rows)
     candidates, energies = make_candidates(chains), tools.energies(chains)
     table = CandidateTable.of_question(candidates, energies)
     ranking = explain(

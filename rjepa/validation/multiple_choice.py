@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 from rjepa.validation.answers import answers_match
-from rjepa.validation.maths import plain
+from rjepa.validation.spelling import plain
 
 _MAX_ANSWER = 2000
 _LEAD = re.compile(

@@ -41,7 +41,7 @@ _NUMBER = re.compile(
     rf"|(?P<plain>{_DECIMAL}))"
     r"(?P<rest>(?![\d,]).*)$"
 )
-_PERCENT = re.compile(r"^\s*(?:%|(?:percent|per cent|pct)\b(?!\s*age))\s*")
+_PERCENT = re.compile(r"^\s*(?:%|(?:percent|per cent|pct)\b|percentage$)\s*")
 _CLOCK = re.compile(
     r"^(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?\s*(?:(?P<half>[ap])\.?\s?m\b\.?|o'clock)?$", re.IGNORECASE
 )

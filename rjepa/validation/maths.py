@@ -25,6 +25,7 @@ MAX_ANSWER: Final = 2000
 """Characters; the longest gold answer of MATH has a few hundred. Longer ones are not parsed."""
 
 _WORKER = "rjepa.validation.maths_worker"
+_PROSE = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?(?:[\s,]+[^\W\d_]+(?:['’][^\W\d_]+)?){2}[^$\\=<>^]*")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[\s,.;:!?'’-]+[^\W\d_]+)*[.!?]?")
 _MATHS = re.compile(r"[\d\\^=<>+*/|{}\[\]()π∞√≤≥≠∪∩∈×·÷±−–²³°θαβ∅ℝ]|\b[A-Za-z]\b|\bpi\b")
 
@@ -122,7 +123,7 @@ def _without_a_worker(gold: str, answer: str) -> Comparison | None:
         return Comparison("equal")
     if are_settled(expected, found) or not (_MATHS.search(gold) or _MATHS.search(answer)):
         return Comparison("different")
-    if are_numbers(expected, expected) and _WORDS.fullmatch(found):
+    if are_numbers(expected, expected) and (_WORDS.fullmatch(found) or _PROSE.fullmatch(answer.strip())):
         return Comparison("different")
     return None
 

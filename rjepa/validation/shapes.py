@@ -25,7 +25,7 @@ _MAX_PARTS: Final = 200
 _OPEN, _CLOSE = "([{", ")]}"
 _AND_OR = re.compile(
     r"\s*[,;]?\s*\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?P<set>and|or)\s*\}\s*[,;]?\s*"
-    r"|(?:\s*[,;]\s*|\s+)(?P<word>and|or)\s+|\s*\\(?P<sign>lor|vee|land|wedge)(?![a-zA-Z])\s*",
+    r"|(?:\s*[,;]\s*|\s+|(?<=[\d)\]}]))(?P<word>and|or)(?:\s+|(?=[(\[{\d\\]))|\s*\\(?P<sign>lor|vee|land|wedge)(?![a-zA-Z])\s*",
     re.IGNORECASE,
 )
 _THOUSANDS = re.compile(r"(?<![\w,.])([1-9]\d{0,2}(?:,\d{3})+)(?![\d,]*,\S)(?!\d)")
@@ -37,6 +37,9 @@ _RELATIONS = {
     r"\neq": "!=", r"\ne": "!=", "==": "=", "&lt;": "<", "&gt;": ">",
 }  # fmt: skip
 _SET_SIGNS = re.compile(r"\\(?:cup|cap|setminus|bigcup)(?![a-zA-Z])")
+_ABOUT = re.compile(r"\\(?:approx|simeq|doteq|thickapprox)(?![a-zA-Z])|≈|≃|~=")
+_SEMICOLON = re.compile(";")
+_COLON = re.compile(r":|\\colon(?![a-zA-Z])")
 _IN = re.compile(r"\\in(?![a-zA-Z])")
 _PLUS_MINUS = re.compile(r"\\(pm|mp)(?![a-zA-Z])|\+/-")
 _BEGIN = re.compile(r"\\begin\s*\{(?P<name>[a-zA-Z]+)\*?\}\s*(?:\[[a-z]\]\s*)?")
@@ -47,6 +50,11 @@ _FRENCH = re.compile(r"^(?P<open>[\[\]])(?P<inner>[^\[\]]+[,;][^\[\]]+)(?P<close
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s'’.-]+[^\W\d_]+)*[.!]?")
 _NAME = re.compile(r"(?:[Tt]he\s+)?[^\W\d_]{2,}(?:\s+[^\W\d_]+){0,5}")
 _UNIT_START = re.compile(r"\s+(?=[^\s\\])|(?=\\(?:text|mathrm|textrm|mbox|textbf|operatorname)\s*\{)|(?=°)|(?=\^\s*\{?\s*\\circ)")
+_NAMES = re.compile(
+    r"[A-Z]{2,4}|\|[A-Z]{2}\||m?\\(?:angle|triangle)[A-Z]{1,3}|\[[A-Z]{3,6}\]"
+    r"|(?P<one>[a-zA-Z](?:_(?:\w|\{\w+\}))?)(?::[a-zA-Z](?:_(?:\w|\{\w+\}))?)+|\([a-zA-Z](?:_\w|_\{\w+\})?(?:,[a-zA-Z](?:_\w|_\{\w+\})?)+\)"
+)
+"""Names of segments, angles, areas, ratios and tuples."""
 _NO_NAME = frozenset("not no never isn neither nor if or and false wrong".split())
 
 
@@ -173,9 +181,11 @@ class _Reader:
         return (
             self._several(text, depth)
             or self._region(text, depth)
+            or self._approximate(text, depth)
             or self._relation(text, depth)
             or self._enclosed(text, depth)
             or self._matrix(text, depth)
+            or self._ratio(text, depth)
             or self._plus_minus(text, depth)
             or self._single(text)
         )
@@ -183,6 +193,9 @@ class _Reader:
     def _several(self, text: str, depth: int) -> Shape | None:
         joined = "".join(_joiner(match) for match in _AND_OR.finditer(text))
         text = _AND_OR.sub(", ", text) if _AND_OR.search(text) and not _is_prose(text) else text
+        groups = split(text, _SEMICOLON)
+        if len(groups) > 1 and any(len(split(group)) > 1 for group in groups):
+            return Items(tuple(self.shape(group, depth + 1) for group in groups))
         parts = split(text)
         if len(parts) == 1:
             return None
@@ -224,6 +237,31 @@ class _Reader:
             return Region(sympy.Complement(numbers[0], sympy.Union(*numbers[1:])))
         return Region(sympy.Union(*numbers))
 
+    def _approximate(self, text: str, depth: int) -> Shape | None:
+        """`x = 1/3 ≈ 0.33` says 1/3 where its decimal says so too; `x ≈ 0.33` says 0.33."""
+        sides = split(text, _ABOUT)
+        if len(sides) == 1:
+            return None
+        first, *others = sides
+        if not first.strip() or _symbol(first) is not None:
+            if len(others) != 1:
+                raise UnreadableError("several approximations")
+            return self.shape(f"{first}={others[0]}" if first.strip() else others[0], depth + 1)
+        exact = self.shape(first, depth + 1)
+        value = exact.value if isinstance(exact, Named) else exact
+        for other in others:
+            rounded = self.shape(other, depth + 1)
+            if not (isinstance(value, Scalar) and isinstance(rounded, Scalar) and rounded.quantity is not None and value.value.is_number):
+                raise UnreadableError("an approximation of what?")
+            place = rounded.quantity.written.place or 1
+            if not bool(abs(value.value - rounded.value) <= sympy.Rational(place.numerator, place.denominator)):
+                raise UnreadableError("an approximation of something else")
+        return exact
+
+    def _ratio(self, text: str, depth: int) -> Shape | None:
+        parts = split(text, _COLON)
+        return None if len(parts) == 1 else Sequence("::", tuple(self.shape(part, depth + 1) for part in parts))
+
     def _relation(self, text: str, depth: int) -> Shape | None:
         sides = split(text, _RELATION)
         if len(sides) == 1:
@@ -250,6 +288,8 @@ class _Reader:
             value = self._agreeing(sides[:-1], depth)
             if not (isinstance(value, Scalar) and value.value.has(last)):
                 return Named(str(last), last, value)
+        if (name := _name(sides[0])) is not None:
+            return Named(name, None, self._agreeing(sides[1:], depth))
         formulas = [read_formula(latex(side)) for side in sides]
         if not any(formula.free_symbols for formula in formulas):
             return self._agreeing(sides, depth)
@@ -275,7 +315,7 @@ class _Reader:
         if not is_set and not (text[0] in _OPEN and text[-1] in _CLOSE and len(text) > 2):
             return None
         inner = text[2:-2] if is_set else text[1:-1]
-        if _depth_at(text, len(text) - 1) != (1 if not is_set else 0) or _dips(inner):
+        if _depth_at(text, len(text) - 1) != 1 or _dips(inner):
             return None
         inner = _with_thousands(inner) if re.search(r",\s", inner) else inner
         parts = split(inner.replace(";", ","))
@@ -449,6 +489,12 @@ def _symbol(text: str) -> Expr | None:
     return formula if isinstance(formula, sympy.Symbol | sympy.core.function.AppliedUndef) else None
 
 
+def _name(text: str) -> str | None:
+    """What stands for one quantity without being a symbol: `AB`, `|AB|`, `\\angle A`, `A:B`, `(p, q)`."""
+    bare = re.sub(r"\s+", "", text)
+    return bare if _NAMES.fullmatch(bare) else None
+
+
 def _is_formula(text: str) -> bool:
     try:
         read_formula(latex(text))
@@ -458,6 +504,9 @@ def _is_formula(text: str) -> bool:
 
 
 def _inequality(sides: list[Expr], signs: list[str]) -> Shape:
+    applied = set().union(*(side.atoms(sympy.core.function.AppliedUndef) for side in sides))
+    names = {one: sympy.Symbol(str(one), real=True) for one in applied}
+    sides = [side.subs(names) for side in sides]
     symbols = sorted(set().union(*(side.free_symbols for side in sides)), key=str)
     pairs = list(zip(sides, signs, sides[1:], strict=False))
     if len(symbols) != 1:

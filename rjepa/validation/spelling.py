@@ -23,6 +23,19 @@ _BOX = re.compile(rf"^\\(?:{'|'.join(_BOXES)})\s*\{{")
 _LAYERS: Final = 6
 """`$\\boxed{\\text{(B)}}$` within Markdown has five."""
 
+_MATHS_IN_PROSE = re.compile(
+    r"\$\$(?P<display>[^$]+)\$\$|(?<!\\)\$(?P<inline>[^$]*[^$\\])\$|\\\((?P<round>(?:(?!\\\)).)+)\\\)|\\\[(?P<square>(?:(?!\\\]).)+)\\\]",
+    re.DOTALL,
+)
+_FRAME = frozenset(
+    "so thus therefore hence then and the a final correct right best answer answers result value solution solutions is are be must "
+    "equals equal to of we find that have get obtain our it its this in conclusion total which gives finally now".split()
+)
+"""Words that only frame an answer: `We find that $x < 3$.` Any other (`not`, `twice`, `between`) may change what it says."""
+_LEAD = re.compile(
+    r"^(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:the\s+|my\s+)?(?:(?:final|correct|right)\s+)?answer\s*(?:is|:|=|would be)\s*:?\s*(?=\S)",
+    re.IGNORECASE,
+)
 _CALCULATION = re.compile(r"<<[^<>]*>>")
 _SETTING = (
     (re.compile(r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|strut|mathstrut)(?![a-zA-Z])"), " "),
@@ -71,7 +84,7 @@ def undressed(answer: str) -> str:
             match = wrapper.match(text)
             if match is not None and match["inner"].strip():
                 text = match["inner"].strip()
-        text = _out_of_its_box(text)
+        text = _out_of_prose(_out_of_its_box(_LEAD.sub("", text)))
         if text == before:
             break
     for pattern, replacement in _SETTING:
@@ -120,6 +133,23 @@ def matching(text: str, start: int) -> int:
             return index
         index += 1
     return -1
+
+
+def _out_of_prose(text: str) -> str:
+    """The one formula in a sentence that only frames it; the text itself where there are more, or other words."""
+    found = list(_MATHS_IN_PROSE.finditer(text))
+    if len(found) == 1 and (found[0].start(), found[0].end()) != (0, len(text)):
+        inner, outside = next(filter(None, found[0].groups())), text[: found[0].start()] + " " + text[found[0].end() :]
+    else:
+        boxes = list(re.finditer(r"\\(?:boxed|fbox)\s*\{", text))
+        end = matching(text, boxes[0].end() - 1) if len(boxes) == 1 else -1
+        if end < 0:
+            return text
+        inner, outside = text[boxes[0].end() : end], (text[: boxes[0].start()] + " " + text[end + 1 :]).replace("$", " ")
+        if re.fullmatch(r"\s*(?:\\?%|percent|pct)\s*", outside):
+            return inner + outside.strip()
+    words = re.sub(r"[\s.,:;!*_]+", " ", outside).lower().split()
+    return inner.strip() or text if all(word in _FRAME for word in words) else text
 
 
 def _out_of_its_box(text: str) -> str:

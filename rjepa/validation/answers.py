@@ -13,13 +13,16 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
-from rjepa.validation.spelling import is_malformed
+from rjepa.validation.spelling import is_malformed, plain
 from rjepa.validation.units import CURRENCIES, MONEY_SCALES, SCALES, Unit, read_unit
 
 _MAX_NUMBER: Final = 200
 """Characters; longer texts are no final number and are compared as text."""
 _MAX_EXPONENT: Final = 400
-_MAX_DIGITS: Final = 100
+_MAX_DIGITS: Final = 160
+_LARGEST: Final = 10**90
+"""Numerators and denominators beyond are not plain numbers; written out they would be longer than what is read."""
+_MAX_PLACES: Final = 60
 _DOUBLE_DIGITS: Final = 16
 """A decimal with as many significant digits is how a program prints a float: 0.30000000000000004."""
 _SHORT_DIGITS: Final = 12
@@ -150,7 +153,7 @@ def answer_key(answer: str | None) -> str | None:
     text = "" if answer is None else tidy(answer)
     if not text.strip(". ") or is_malformed(text):
         return None
-    found = read_quantity(text)
+    found = read_quantity(text) or read_quantity(tidy(plain(text)))
     return found.key if found is not None else _time_of_day(text) or _folded(text)
 
 
@@ -174,7 +177,7 @@ def read_quantity(text: str, *, is_gold: bool = True) -> Quantity | None:
     if match is None or (match["sign"] and match["sign2"]) or (is_gold and (match["comma"] or match["lakhs"])):
         return None
     written = _written(match)
-    if written is None:
+    if written is None or max(abs(written.number.numerator), written.number.denominator) > _LARGEST:
         return None
     negative = "-" in (match["sign"], match["sign2"])
     rest, currency = match["rest"], CURRENCIES.get(match["currency"].lower().rstrip(".")) if match["currency"] else None
@@ -312,7 +315,7 @@ def _terms(denominator: int) -> int | None:
 def _decimal_text(number: Fraction) -> str | None:
     """`number` written out in full, None where its decimals do not end (or go on past any sensible length)."""
     places = _terms(number.denominator)
-    if places is None or places > _MAX_NUMBER:
+    if places is None or places > _MAX_PLACES:
         return None
     digits = str(abs(number.numerator) * 10**places // number.denominator).zfill(places + 1)
     whole, part = (digits[:-places], digits[-places:]) if places else (digits, "")

@@ -48,7 +48,7 @@ _REALS = re.compile(r"\\(?:mathbb|Bbb|mathbf|mathrm)\s*\{?\s*R\s*\}?|\\R(?:eals)
 _EMPTY = re.compile(r"\\(?:emptyset|varnothing|O)(?![a-zA-Z])|\\\{\s*\\\}|\{\s*\}")
 _FRENCH = re.compile(r"^(?P<open>[\[\]])(?P<inner>[^\[\]]+[,;][^\[\]]+)(?P<close>[\[\]])$")
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s'’.-]+[^\W\d_]+)*[.!]?")
-_NAME = re.compile(r"(?:[Tt]he\s+)?[^\W\d_]{2,}(?:\s+[^\W\d_]+){0,5}")
+_NAME = re.compile(r"(?=.*[^\W\d_]{4})[^\W\d_]+(?:\s+[^\W\d_]+){0,5}")
 _UNIT_START = re.compile(r"\s+(?=[^\s\\])|(?=\\(?:text|mathrm|textrm|mbox|textbf|operatorname)\s*\{)|(?=°)|(?=\^\s*\{?\s*\\circ)")
 _NAMES = re.compile(
     r"[A-Z]{2,4}|\|[A-Z]{2}\||m?\\(?:angle|triangle)[A-Z]{1,3}|\[[A-Z]{3,6}\]"

@@ -54,6 +54,7 @@ _SETTING = (
 _PLAINER = (
     (re.compile(r"\\([$%&#])"), r"\1"),
     (re.compile(r"\s*\^\s*\{?\s*\\circ(?![a-zA-Z])\s*\}?|\\(?:degree|textdegree)(?![a-zA-Z])"), "°"),
+    (re.compile(r"\\frac\s*\{\s*(\\(?:text|mathrm)\s*\{[^{}]*\}(?:\s*\^\s*\d)?)\s*\}\s*\{\s*(\\(?:text|mathrm)\s*\{[^{}]*\}(?:\s*\^\s*\d)?)\s*\}"), r" \1/\2"),
     (re.compile(r"(\d)?\s*\\frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}"), r"\1 \2/\3"),
     (re.compile(r"(\d)?\s*\\frac\s*(\d)\s*(\d)(?!\d)"), r"\1 \2/\3"),
     (re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|mathbf|operatorname)\s*\{([^{}]*)\}"), r" \1"),

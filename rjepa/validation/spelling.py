@@ -71,6 +71,7 @@ _PLAINER = (
 )
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _POWER_OF_TEN = re.compile(r"(10)([⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+)")
+_CUT_OFF = re.compile(r"\\(?:[dtc]?frac|sqrt|[dt]?binom)\s*(?:\{[^{}]*\}\s*)?(?<!\})\s*\$*$|\\[dtc]?frac\s*\{[^{}]*\}\s*\$*$|(?<!\\)\\$")
 _BEGIN, _END = re.compile(r"\\begin\s*\{(\w+\*?)\}"), re.compile(r"\\end\s*\{(\w+\*?)\}")
 
 
@@ -104,7 +105,7 @@ def plain(answer: str) -> str:
 
 
 def is_malformed(answer: str) -> bool:
-    """Whether LaTeX in the text breaks off: braces or environments that do not close."""
+    r"""Whether LaTeX in the text breaks off: braces, environments or `\left` that do not close, a fraction without its parts."""
     if not any(mark in answer for mark in "\\{}"):
         return False
     depth = 0
@@ -112,9 +113,9 @@ def is_malformed(answer: str) -> bool:
         depth += (brace == "{") - (brace == "}")
         if depth < 0:
             return True
-    return depth != 0 or _BEGIN.findall(answer) != _END.findall(answer)[::-1] and sorted(_BEGIN.findall(answer)) != sorted(
-        _END.findall(answer)
-    )
+    if depth or sorted(_BEGIN.findall(answer)) != sorted(_END.findall(answer)) or _CUT_OFF.search(answer):
+        return True
+    return len(re.findall(r"\\left(?![a-zA-Z])", answer)) != len(re.findall(r"\\right(?![a-zA-Z])", answer))
 
 
 def ascii_digits(text: str) -> str:

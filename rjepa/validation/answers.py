@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Final
 
 from rjepa.validation.spelling import is_malformed, plain
-from rjepa.validation.units import CURRENCIES, MONEY_SCALES, SCALES, Unit, read_unit
+from rjepa.validation.unit_names import CURRENCIES, MONEY_SCALES, SCALES
+from rjepa.validation.units import Unit, read_unit
 
 _MAX_NUMBER: Final = 200
 """Characters; longer texts are no final number and are compared as text."""
@@ -46,7 +47,8 @@ _NUMBER = re.compile(
 )
 _PERCENT = re.compile(r"^\s*(?:%|(?:percent|per cent|pct)\b|percentage$)\s*")
 _CLOCK = re.compile(
-    r"^(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?\s*(?:(?P<half>[ap])\.?\s?m\b\.?|o'clock)?$", re.IGNORECASE
+    r"^(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?\s*(?:(?P<half>[ap])\.?\s?m\b\.?|o'clock)?$",
+    re.IGNORECASE,
 )
 _WHOLE_HOUR = re.compile(r"^(?P<hour>\d{1,2})\s*(?P<half>[ap])\.?\s?m\b\.?$", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s.,;:!?'’\"-]+[^\W\d_]+)*[\s.!?'’\"]*")
@@ -69,7 +71,12 @@ class Written:
         """Whether both say the same number: exactly, or a decimal says what the other comes to in its written digits."""
         if self.number == other.number:
             return True
-        return _is_noise_of(self, other) or _is_noise_of(other, self) or self._approximates(other) or other._approximates(self)
+        return (
+            _is_noise_of(self, other)
+            or _is_noise_of(other, self)
+            or self._approximates(other)
+            or other._approximates(self)
+        )
 
     def _approximates(self, exact: "Written") -> bool:
         return not exact.digits and _terms(exact.number.denominator) is None and self.stands_for(exact.number)
@@ -103,7 +110,9 @@ class Quantity:
         return percent.written.agrees_with(share.written) or _hundredth(percent.written).agrees_with(share.written)
 
     def _unit_is_certain(self) -> bool:
-        return self.unit is not None and (self.unit.certain or (bool(self.unit.words) and abs(self.written.number) == 1))
+        return self.unit is not None and (
+            self.unit.certain or (bool(self.unit.words) and abs(self.written.number) == 1)
+        )
 
     @property
     def key(self) -> str:
@@ -232,7 +241,11 @@ def _time_of_day(text: str) -> str | None:
     if hour > 24 or (half and not 1 <= hour <= 12):
         return None
     seconds = parts.get("second") or "00"
-    return f"{hour}:{parts.get('minute') or '00'}" + (f":{seconds}" if seconds != "00" else "") + (f" {half}m" if half else "")
+    return (
+        f"{hour}:{parts.get('minute') or '00'}"
+        + (f":{seconds}" if seconds != "00" else "")
+        + (f" {half}m" if half else "")
+    )
 
 
 def _scale(rest: str, is_money: bool) -> tuple[int, str, bool]:
@@ -298,7 +311,10 @@ def _is_noise_of(noisy: Written, short: Written) -> bool:
     if noisy.digits < _DOUBLE_DIGITS or short.number.numerator == 0:
         return False
     terms = _terms(short.number.denominator)
-    if terms is not None and len(str(abs(short.number.numerator) * 10**terms // short.number.denominator).rstrip("0")) > _SHORT_DIGITS:
+    if (
+        terms is not None
+        and len(str(abs(short.number.numerator) * 10**terms // short.number.denominator).rstrip("0")) > _SHORT_DIGITS
+    ):
         return False
     return abs(noisy.number - short.number) <= abs(short.number) * _DOUBLE_NOISE
 

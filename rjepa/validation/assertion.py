@@ -14,7 +14,10 @@ _SUPPOSED = re.compile(
     r"guess(?:ed|ing)?|try(?:ing)?|test(?:ing)?|check(?:ing)?|verify(?:ing)?|were\s+to|what\s+about|how\s+about|maybe|perhaps|possibly|might)\b",
     re.IGNORECASE,
 )
-_ASKED = re.compile(r"^\W*(?:but\s+|and\s+|so\s+|wait,?\s+|hmm,?\s+)?(?:is|are|does|do|did|can|could|should|would|why|how\s+come)\b", re.IGNORECASE)
+_ASKED = re.compile(
+    r"^\W*(?:but\s+|and\s+|so\s+|wait,?\s+|hmm,?\s+)?(?:is|are|does|do|did|can|could|should|would|why|how\s+come)\b",
+    re.IGNORECASE,
+)
 _REPORTED = re.compile(
     r"\b(?:claim(?:s|ed)?|sa(?:ys|id)|th(?:inks|ought)|believe[sd]?|wr(?:ites|ote|itten)|mistakenly|wrongly|incorrectly|erroneously|falsely|"
     r"at\s+first|initially|previously|earlier|originally|mistake|misread|wrong|incorrect|false|instead\s+of|rather\s+than|would\s+(?:be|give|"
@@ -62,7 +65,11 @@ def is_stated(text: str, sign: int, end: int) -> bool:
     clause = _last_clause(before)
     if _SUPPOSED.search(clause) or _REPORTED.search(clause) or _DENIED_BEFORE.search(clause):
         return False
-    if _HYPOTHESIS.match(before) or _REPORTED.search(before[: len(before) - len(clause)]) or _DENIED_AFTER.search(after):
+    if (
+        _HYPOTHESIS.match(before)
+        or _REPORTED.search(before[: len(before) - len(clause)])
+        or _DENIED_AFTER.search(after)
+    ):
         return False
     if _TAKEN_BACK.match(text[after_end : after_end + 200]):
         return False

@@ -17,7 +17,6 @@ from rjepa.validation.shapes import (
     Items,
     Matrix,
     Named,
-    Region,
     Scalar,
     Sequence,
     Shape,
@@ -31,7 +30,12 @@ _LOOK_AGAIN: Final = 400
 """Digits in which two numbers have to agree where sympy can show neither that they are equal nor that they are not."""
 _POINTS: Final = tuple(
     tuple(Fraction(number, 7919) for number in row)
-    for row in ((5003, 11003, 3001, 17011), (-9001, 4001, 13007, -2003), (30011, -20011, 1009, 7001), (-1013, -6007, 40009, 25013))
+    for row in (
+        (5003, 11003, 3001, 17011),
+        (-9001, 4001, 13007, -2003),
+        (30011, -20011, 1009, 7001),
+        (-1013, -6007, 40009, 25013),
+    )
 )
 """Where formulas with symbols are compared first: fractions of both signs that solve nothing by accident."""
 _SHORT_DIGITS: Final = 15
@@ -60,13 +64,16 @@ def same(gold: Shape, answer: Shape) -> bool:
             return _is_column(answer, gold)
         case Sequence(), Sequence():
             return gold.brackets == answer.brackets and _same_in_order(gold.parts, answer.parts)
-        case (Items(), Sequence()) | (Sequence(), Items()):
-            items, sequence = (gold, answer) if isinstance(gold, Items) else (answer, gold)
-            return _items_are_sequence(items, sequence)
+        case Items(), Sequence():
+            return _items_are_sequence(gold, answer)
+        case Sequence(), Items():
+            return _items_are_sequence(answer, gold)
         case Items(), Items():
             names_agree = None in (gold.name, answer.name) or gold.name == answer.name
             return names_agree and _same_in_any_order(gold.parts, answer.parts)
-        case (Items(), Collection()) | (Collection(), Items()):
+        case Items(), Collection():
+            return _same_in_any_order(_distinct(gold.parts), answer.parts)
+        case Collection(), Items():
             return _same_in_any_order(_distinct(gold.parts), answer.parts)
         case Collection(), Collection():
             return _same_in_any_order(_distinct(gold.parts), _distinct(answer.parts))
@@ -89,7 +96,9 @@ def _same_named(gold: Shape, answer: Shape) -> bool:
         return equation is not None and _same_equation(equation, other.difference)
     if isinstance(named, Named) and isinstance(other, Items) and other.name is not None and other.name != named.name:
         return False
-    return same(gold.value, answer) if isinstance(gold, Named) else isinstance(answer, Named) and same(gold, answer.value)
+    return (
+        same(gold.value, answer) if isinstance(gold, Named) else isinstance(answer, Named) and same(gold, answer.value)
+    )
 
 
 def _as_equation(named: Named) -> Expr | None:
@@ -106,16 +115,16 @@ def _same_scalar(gold: Scalar, answer: Scalar) -> bool:
             return False
     elif any(unit is not None and not unit.certain for unit in (gold.unit, answer.unit)):
         return False
-    return (
-        is_equal(gold.value, answer.value)
-        or _approximates(gold, answer.value)
-        or _approximates(answer, gold.value)
-    )
+    return is_equal(gold.value, answer.value) or _approximates(gold, answer.value) or _approximates(answer, gold.value)
 
 
 def _approximates(decimal: Scalar, exact: Expr) -> bool:
     """Whether a decimal says, in its written digits, a number that has no end."""
-    if decimal.quantity is None or decimal.quantity.percent or not (exact.is_number and exact.is_extended_real and exact.is_finite):
+    if (
+        decimal.quantity is None
+        or decimal.quantity.percent
+        or not (exact.is_number and exact.is_extended_real and exact.is_finite)
+    ):
         return False
     if exact.is_Rational:
         places = Written(Fraction(int(exact.p), int(exact.q)))
@@ -212,12 +221,19 @@ def _same_region(gold: Shape, answer: Shape) -> bool:
 
 def _is_column(matrix: Matrix, sequence: Sequence) -> bool:
     column = [row[0] for row in matrix.rows if len(row) == 1]
-    return len(column) == len(matrix.rows) and sequence.brackets in ("()", "[]") and _same_in_order(column, sequence.parts)
+    return (
+        len(column) == len(matrix.rows) and sequence.brackets in ("()", "[]") and _same_in_order(column, sequence.parts)
+    )
 
 
 def _items_are_sequence(items: Items, sequence: Sequence) -> bool:
     """`1, 2` beside `(1, 2)`; also `x = 1, y = 2` with names in the order of the alphabet."""
-    if not items.ordered or sequence.brackets == "[]" and len(sequence.parts) == 2 or sequence.brackets not in ("()", "[]"):
+    if (
+        not items.ordered
+        or sequence.brackets == "[]"
+        and len(sequence.parts) == 2
+        or sequence.brackets not in ("()", "[]")
+    ):
         return False
     parts = list(items.parts)
     if all(isinstance(part, Named) for part in parts):

@@ -33,9 +33,51 @@ _OPERATORS = {"×": "*", "·": "*", "−": "-"}
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!)(?=\d{3}(?!\d))")
 
 SCALES = frozenset(
-    "dozen dozens hundred hundreds thousand thousands million millions billion billions half halves third thirds "
-    "quarter quarters fourth fourths fifth fifths sixth eighth tenth tenths pair pairs score squared cubed percent "
-    "percentage times plus minus by less remainder twice double triple thrice k factorial".split()
+    [
+        "dozen",
+        "dozens",
+        "hundred",
+        "hundreds",
+        "thousand",
+        "thousands",
+        "million",
+        "millions",
+        "billion",
+        "billions",
+        "half",
+        "halves",
+        "third",
+        "thirds",
+        "quarter",
+        "quarters",
+        "fourth",
+        "fourths",
+        "fifth",
+        "fifths",
+        "sixth",
+        "eighth",
+        "tenth",
+        "tenths",
+        "pair",
+        "pairs",
+        "score",
+        "squared",
+        "cubed",
+        "percent",
+        "percentage",
+        "times",
+        "plus",
+        "minus",
+        "by",
+        "less",
+        "remainder",
+        "twice",
+        "double",
+        "triple",
+        "thrice",
+        "k",
+        "factorial",
+    ]
 )
 """Words that change the value of the number beside them."""
 
@@ -43,13 +85,65 @@ _MEASURES = {
     **{word: "money" for word in ("dollar", "dollars", "euro", "euros", "pound", "pounds")},
     **{
         f"{word}{plural}": word
-        for word in (
-            "cent second minute hour day week month year decade century inch yard mile meter metre centimeter "
-            "millimeter kilometer gram kilogram milligram ounce ton liter litre milliliter gallon quart pint cup"
-        ).split()
+        for word in [
+            "cent",
+            "second",
+            "minute",
+            "hour",
+            "day",
+            "week",
+            "month",
+            "year",
+            "decade",
+            "century",
+            "inch",
+            "yard",
+            "mile",
+            "meter",
+            "metre",
+            "centimeter",
+            "millimeter",
+            "kilometer",
+            "gram",
+            "kilogram",
+            "milligram",
+            "ounce",
+            "ton",
+            "liter",
+            "litre",
+            "milliliter",
+            "gallon",
+            "quart",
+            "pint",
+            "cup",
+        ]
         for plural in ("", "s")
     },
-    **{w: w for w in "feet foot inches pennies mm cm km kg mg lb lbs oz ml mph min mins sec secs hr hrs".split()},
+    **{
+        w: w
+        for w in [
+            "feet",
+            "foot",
+            "inches",
+            "pennies",
+            "mm",
+            "cm",
+            "km",
+            "kg",
+            "mg",
+            "lb",
+            "lbs",
+            "oz",
+            "ml",
+            "mph",
+            "min",
+            "mins",
+            "sec",
+            "secs",
+            "hr",
+            "hrs",
+        ]
+    },
 }
 """Words for measures, which may convert into each other: sums of different ones are not judged."""
 

@@ -2,93 +2,37 @@ r"""Read one formula, in LaTeX or as programs write it, into sympy. A small stri
 
 Reads numbers, letters, `\pi`, `e`, `i`, sums, products (implied ones too), fractions, powers, roots, factorials, binomials,
 absolute values, the usual functions, symbols with an index. Whatever is not surely understood raises `UnreadableError`:
-a long word, `1/2x`, `2^3^4`, sums with bounds, integrals. Lists, sets and equations are read in `rjepa.validation.shapes`.
+a long word, `1/2x`, `2^3^4`, sums with bounds, integrals. Lists, sets and equations are read in `rjepa.validation.reading`.
 
 Decimals become exact fractions. The base of a `\log` without one is a symbol, for some mean 10 and some e.
 Imported by worker processes only: sympy takes a second to load.
 """
 
-import re
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final
 
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
 from rjepa.validation.answers import read_decimal
-from rjepa.validation.spelling import matching
+from rjepa.validation.formula_tokens import Token, UnreadableError, tokenise
+from rjepa.validation.formula_values import (
+    APPLIED,
+    DEGREE,
+    FUNCTIONS,
+    GREEK,
+    INVERSES,
+    LOG_BASE,
+    MARKS,
+    WORDS,
+    binomial,
+    factorial,
+    letter,
+    raised,
+    rational,
+    repeating,
+)
 
-_MAX_TOKENS: Final = 400
 _MAX_DEPTH: Final = 40
-_MAX_POWER_BITS: Final = 200_000
-"""Bits of the largest power that is worked out: 2^100000 is, 9^9^9 is not."""
-_MAX_FACTORIAL: Final = 3000
-
-LOG_BASE: Final = Symbol("base of log", positive=True)
-DEGREE: Final = sympy.pi / 180
-
-_SYMBOLS: Final = {
-    "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ", "⩽": r"\leq ",
-    "∩": r"\cap ", "∈": r"\in ", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ", "±": r"\pm ", "∓": r"\mp ",
-    "−": "-", "－": "-", "²": "^{2}", "³": "^{3}", "°": r"^{\circ}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
-    "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ", "ω": r"\omega ", "μ": r"\mu ", "σ": r"\sigma ", "∅": r"\emptyset ",
-    "⁄": "/", "∕": "/", "＋": "+", "＝": "=", "（": "(", "）": ")", "，": ",", "⩾": r"\geq ", "ℝ": r"\mathbb{R}", "ⅈ": "i",
-}  # fmt: skip
-_SUPERSCRIPTS = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
-_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_SUBSCRIPTS = re.compile(r"[₀₁₂₃₄₅₆₇₈₉]+")
-_SUBSCRIPT = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-
-_FUNCTIONS: Final = {
-    "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
-    "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "asin": sympy.asin, "acos": sympy.acos,
-    "atan": sympy.atan, "arccot": sympy.acot, "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh, "exp": sympy.exp,
-    "ln": sympy.log, "abs": sympy.Abs, "floor": sympy.floor, "ceil": sympy.ceiling, "cbrt": sympy.cbrt, "sqrt": sympy.sqrt,
-    "lg": lambda x: sympy.log(x, 10), "Re": sympy.re, "Im": sympy.im,
-}  # fmt: skip
-_INVERSES = {
-    "sin": sympy.asin,
-    "cos": sympy.acos,
-    "tan": sympy.atan,
-    "sinh": sympy.asinh,
-    "cosh": sympy.acosh,
-    "tanh": sympy.atanh,
-}
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon phi "
-    "varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar".split()
-)
-_MARKS = frozenset("bar hat vec overline tilde dot mathbf boldsymbol mathcal mathbb overrightarrow underline".split())
-_WORDS = {"pi": sympy.pi, "Pi": sympy.pi, "oo": sympy.oo, "inf": sympy.oo, "infinity": sympy.oo, "Infinity": sympy.oo}
-_LETTERS = {"e": sympy.E, "i": sympy.I, "I": sympy.I}
-_APPLIED = frozenset("fghFGHP")
-"""Letters that name functions where a parenthesis follows: `f(x)` is no product."""
-
-_TOKEN = re.compile(
-    r"(?P<repeating>\d*\.\d*\\(?:overline|bar|dot)\s*\{\d+\})"
-    r"|(?P<number>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+(?![\d.]))?)"
-    r"|(?P<command>\\[a-zA-Z]+|\\[{}|%$])|(?P<word>[a-zA-Z]+)|(?P<power>\*\*|\^)|(?P<space>\s+)"
-    r"|(?P<sign>[-+*/!()\[\]{}|_'%,])"
-)
-
-
-class UnreadableError(ValueError):
-    """The text cannot surely be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-    spaced: bool
-
-
-def latex(text: str) -> str:
-    """Unicode symbols and indices as LaTeX writes them."""
-    text = _SUPERSCRIPTS.sub(lambda match: "^{" + match[0].translate(_SUPERSCRIPT) + "}", text)
-    text = _SUBSCRIPTS.sub(lambda match: "_{" + match[0].translate(_SUBSCRIPT) + "}", text)
-    return "".join(_SYMBOLS.get(character, character) for character in text)
 
 
 def read_formula(text: str) -> Expr:
@@ -98,7 +42,7 @@ def read_formula(text: str) -> Expr:
         UnreadableError: it is none, or can be read in two ways.
         OverflowError: a number in it is too large to be worked out.
     """
-    tokens = _tokens(text)
+    tokens = tokenise(text)
     if not tokens:
         raise UnreadableError("nothing to read")
     parser = _Parser(tokens)
@@ -110,37 +54,10 @@ def read_formula(text: str) -> Expr:
     return value
 
 
-def _tokens(text: str) -> list[_Token]:
-    found: list[_Token] = []
-    at, spaced = 0, False
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise UnreadableError(f"cannot read {text[at]!r}")
-        at, kind = match.end(), match.lastgroup or ""
-        if kind == "space":
-            spaced = True
-            continue
-        if match[0] in (r"\text", r"\mathrm", r"\operatorname", r"\textrm", r"\mathit", r"\mbox"):
-            inner = re.compile(r"\s*\{\s*([a-zA-Z]+)\s*\}").match(text, at)
-            if inner is None:
-                raise UnreadableError("words in a formula")
-            if len(inner[1]) > 1 and inner[1] not in _FUNCTIONS and inner[1] not in ("log", "pi"):
-                raise UnreadableError(f"{inner[1]!r} is a word")
-            at = inner.end()
-            found.append(_Token("word", inner[1], True))
-        else:
-            found.append(_Token(kind, match[0], spaced))
-        spaced = False
-        if len(found) > _MAX_TOKENS:
-            raise UnreadableError("too long")
-    return found
-
-
 class _Parser:
     """Recursive descent over the tokens of one formula."""
 
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, tokens: list[Token]) -> None:
         self._tokens, self._at, self._depth = tokens, 0, 0
         self._in_bars = 0
 
@@ -203,8 +120,22 @@ class _Parser:
         if token.kind in ("number", "repeating", "word"):
             return True
         if token.kind == "command":
-            return token.text[1:] not in ("cdot", "times", "div", "ast", "}", "%", "rfloor", "rceil", "rvert", "|", "pm", "mp", "$")
-        return token.text in ("(", "{", "[") and not (token.text == "[")
+            return token.text[1:] not in (
+                "cdot",
+                "times",
+                "div",
+                "ast",
+                "}",
+                "%",
+                "rfloor",
+                "rceil",
+                "rvert",
+                "|",
+                "pm",
+                "mp",
+                "$",
+            )
+        return token.text in ("(", "{")
 
     def _power(self, *, leading: bool = False) -> Expr:
         """One factor with its powers, factorials and per cent signs."""
@@ -221,12 +152,12 @@ class _Parser:
                     raise UnreadableError("a power of a power without parentheses")
                 self._at += 1
                 exponent = self._tower() if following == "**" else self._exponent()
-                base, powered = _raised(base, exponent), True
+                base, powered = raised(base, exponent), True
             elif following == "!":
                 if self.peek(1) == "!" or powered:
                     raise UnreadableError("which factorial?")
                 self._at += 1
-                base = _factorial(base)
+                base = factorial(base)
             elif following in ("%", r"\%"):
                 self._at += 1
                 base = base / 100
@@ -269,13 +200,13 @@ class _Parser:
         if token.kind == "number" and token.text.isdigit():
             value: Expr = Integer(int(token.text[0]))
         elif token.kind == "word":
-            value = _letter(token.text[0])
+            value = letter(token.text[0])
         elif token.kind == "command":
             return self._atom()
         else:
             raise UnreadableError("an argument without braces")
         if len(token.text) > 1:
-            self._tokens[self._at] = _Token(token.kind, token.text[1:], False)
+            self._tokens[self._at] = Token(token.kind, token.text[1:], False)
         else:
             self._at += 1
         return value
@@ -307,7 +238,7 @@ class _Parser:
             case "number":
                 return self._number(token.text, leading=leading)
             case "repeating":
-                return _repeating(token.text)
+                return repeating(token.text)
             case "word":
                 return self._word(token.text)
             case "command":
@@ -328,7 +259,7 @@ class _Parser:
         written = read_decimal(text)
         if written is None:
             raise OverflowError(text)
-        number = _rational(written.number)
+        number = rational(written.number)
         if self.peek() == "_":
             return self._in_base(text)
         part = self._proper_fraction() if text.isdigit() else None
@@ -382,27 +313,27 @@ class _Parser:
         return "".join(parts)
 
     def _word(self, text: str) -> Expr:
-        if text in _FUNCTIONS or text == "log":
+        if text in FUNCTIONS or text == "log":
             return self._function(text)
-        if text in _WORDS:
-            return _WORDS[text]
-        if text in _GREEK and len(text) > 2:
+        if text in WORDS:
+            return WORDS[text]
+        if text in GREEK and len(text) > 2:
             return self._indexed(Symbol(text, real=True))
         for name in ("sqrt", "pi", "ln", "sin", "cos", "tan", "log", "exp"):
             if text.endswith(name) and 0 < len(text) - len(name) <= 2:
-                self._tokens.insert(self._at, _Token("word", name, False))
+                self._tokens.insert(self._at, Token("word", name, False))
                 return self._word(text[: -len(name)])
             if text.startswith(name) and name in ("pi", "sqrt") and 0 < len(text) - len(name) <= 2:
-                self._tokens.insert(self._at, _Token("word", text[len(name) :], False))
+                self._tokens.insert(self._at, Token("word", text[len(name) :], False))
                 return self._word(name)
         if len(text) > 3:
             raise UnreadableError(f"{text!r} is a word")
         if len(text) > 1:  # `xy` is a product
-            self._tokens.insert(self._at, _Token("word", text[1:], False))
-            return _letter(text[0])
-        if text in _APPLIED and self.peek() == "(":
+            self._tokens.insert(self._at, Token("word", text[1:], False))
+            return letter(text[0])
+        if text in APPLIED and self.peek() == "(":
             return self._applied(text)
-        return self._indexed(_letter(text))
+        return self._indexed(letter(text))
 
     def _applied(self, name: str) -> Expr:
         arguments = [self._argument_in("(", (")", ","))]
@@ -437,16 +368,16 @@ class _Parser:
         if name == "sqrt":
             return self._root()
         if name in ("binom", "dbinom", "tbinom"):
-            return _binomial(self._braced(), self._braced())
-        if name in _FUNCTIONS or name == "log":
+            return binomial(self._braced(), self._braced())
+        if name in FUNCTIONS or name == "log":
             return self._function(name)
         if name in ("pi", "infty"):
             return sympy.pi if name == "pi" else sympy.oo
         if name in ("imath", "jmath"):
             return sympy.I
-        if name in _GREEK:
+        if name in GREEK:
             return self._indexed(Symbol(name, real=True))
-        if name in _MARKS:
+        if name in MARKS:
             return self._indexed(self._marked(name))
         if name in ("lfloor", "lceil", "lvert"):
             value = self._argument_in("", ("\\r" + name[1:],))
@@ -483,7 +414,7 @@ class _Parser:
         self._at += 1
         if written is None:
             raise OverflowError("a number that is too large")
-        return _rational(written.number)
+        return rational(written.number)
 
     def _function(self, name: str) -> Expr:
         base: Expr | None = None
@@ -501,13 +432,13 @@ class _Parser:
                 power = self._exponent()
         argument = self._argument()
         if power == -1:
-            if name not in _INVERSES:
+            if name not in INVERSES:
                 raise UnreadableError("an inverse or a power?")
-            return _INVERSES[name](argument)
+            return INVERSES[name](argument)
         if name == "log":
             value = sympy.log(argument) / sympy.log(LOG_BASE if base is None else base)
         else:
-            value = _FUNCTIONS[name](argument)
+            value = FUNCTIONS[name](argument)
         return value if power is None else value**power
 
     def _argument(self) -> Expr:
@@ -536,48 +467,4 @@ class _Parser:
 
     def _is_function(self) -> bool:
         text = (self.peek() or "").lstrip("\\")
-        return (text in _FUNCTIONS and text != "sqrt") or text == "log"
-
-
-def _letter(text: str) -> Expr:
-    return _LETTERS.get(text) or Symbol(text, real=True)
-
-
-def _rational(number: Fraction) -> Expr:
-    return Rational(number.numerator, number.denominator)
-
-
-def _repeating(text: str) -> Expr:
-    r"""`0.1\overline{6}` as the fraction that it is."""
-    start = text.index("\\")
-    brace = text.index("{")
-    period = text[brace + 1 : matching(text, brace)]
-    whole, _, part = text[:start].partition(".")
-    fixed = Rational(int((whole + part) or "0"), 10 ** len(part))
-    return fixed + Rational(int(period), (10 ** len(period) - 1) * 10 ** len(part))
-
-
-def _raised(base: Expr, exponent: Expr) -> Expr:
-    if base.is_zero and exponent.is_negative:
-        raise UnreadableError("a division by zero")
-    if base.is_Rational and exponent.is_Rational and base not in (0, 1, -1):
-        bits = max(abs(int(base.p)), int(base.q)).bit_length() * abs(exponent)
-        if bits > _MAX_POWER_BITS:
-            raise OverflowError("a power that is too large")
-    elif base.is_number and exponent.is_number and exponent.is_extended_real and abs(exponent) > _MAX_POWER_BITS and exponent.is_finite:
-        raise OverflowError("a power that is too large")
-    return base**exponent
-
-
-def _factorial(base: Expr) -> Expr:
-    if base.is_number and not (base.is_Integer and base >= 0):
-        raise UnreadableError("a factorial of no whole number")
-    if base.is_Integer and base > _MAX_FACTORIAL:
-        raise OverflowError("a factorial that is too large")
-    return sympy.factorial(base)
-
-
-def _binomial(top: Expr, bottom: Expr) -> Expr:
-    if top.is_Integer and abs(top) > _MAX_FACTORIAL:
-        raise OverflowError("a binomial that is too large")
-    return sympy.binomial(top, bottom)
+        return (text in FUNCTIONS and text != "sqrt") or text == "log"

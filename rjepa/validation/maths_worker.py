@@ -11,7 +11,8 @@ from typing import Any
 
 from rjepa.validation.equivalence import same
 from rjepa.validation.pool import Bounds, serve
-from rjepa.validation.shapes import Shape, read
+from rjepa.validation.reading import read
+from rjepa.validation.shapes import Shape
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, LookupError)
 """What sympy raises where it cannot go on; `RuntimeError` covers what it has not implemented and too deep a recursion."""

@@ -25,7 +25,9 @@ _LEAD = re.compile(
     r"(?:\s+(?:here\s+)?(?:is|would\s+be|must\s+be))?(?:\s+(?:the\s+)?(?:option|choice|letter))?\b)?\s*[:=]*\s*",
     re.IGNORECASE,
 )
-_FOREIGN_LEAD = re.compile(r"^(?:所以|因此|故)?(?:本题)?(?:正确|最终)?(?:答案|选项|故选|选择|应选|选|정답|답)(?:应该|应)?(?:是|为|은|는)?\s*[:：]?\s*")
+_FOREIGN_LEAD = re.compile(
+    r"^(?:所以|因此|故)?(?:本题)?(?:正确|最终)?(?:答案|选项|故选|选择|应选|选|정답|답)(?:应该|应)?(?:是|为|은|는)?\s*[:：]?\s*"
+)
 _FOREIGN_END = re.compile(r"\s*(?:입니다|이다|。|선택)+\s*$")
 _LABEL = re.compile(
     r"^(?P<open>[(\[{<«]\s*)?(?:option\s+)?(?P<letter>[A-Za-z])(?P<close>\s*[)\]}>»])?"
@@ -51,10 +53,15 @@ _RETRACTION = re.compile(
     r"incorrect|false)|(?:correct|right|final|real)?\s*answer\s+(?:is|should\s+be|must\s+be)\s+(?!correct|right)|change\s+my|on\s+second\s+thought)",
     re.IGNORECASE,
 )
-_OTHER_LABEL = re.compile(r"(?:^|(?<=[\s(\[\"'*,;:/]))(?:\(\s*([A-Za-z])\s*\)|\[\s*([A-Za-z])\s*\]|([B-HJ-Z]|A(?=\s*(?:[.,:;)?!]|$|\b(?:is|or|and)\b)))(?=$|[\s.,:;)\]?!'’\"]))")
+_OTHER_LABEL = re.compile(
+    r"(?:^|(?<=[\s(\[\"'*,;:/]))(?:\(\s*([A-Za-z])\s*\)|\[\s*([A-Za-z])\s*\]|([B-HJ-Z]|A(?=\s*(?:[.,:;)?!]|$|\b(?:is|or|and)\b)))(?=$|[\s.,:;)\]?!'’\"]))"
+)
 _ANOTHER = re.compile(r"\b(?:option|choice|answer|letter)\s+\(?([A-Za-z])\b")
 _PUNCTUATION = re.compile(r"[^\w%$.,/+-]+|[.,](?=\s|$)")
-_JOINED = re.compile(r"^[(\[]?[A-Za-z][)\].:]{0,2}\s*(?:,|/|or\b|and\b|&|\+)\s*[(\[]?[A-Za-z][)\].:]{0,2}(?=$|\s*(?:,|/|or\b|and\b|&|\.))", re.IGNORECASE)
+_JOINED = re.compile(
+    r"^[(\[]?[A-Za-z][)\].:]{0,2}\s*(?:,|/|or\b|and\b|&|\+)\s*[(\[]?[A-Za-z][)\].:]{0,2}(?=$|\s*(?:,|/|or\b|and\b|&|\.))",
+    re.IGNORECASE,
+)
 
 
 def read_choice(answer: str, choices: Sequence[str]) -> str | None:
@@ -125,8 +132,13 @@ def _one_line(text: str) -> str:
 
 def _undressed(answer: str) -> str:
     """Without the sentence, the emphasis and the LaTeX around it; full-width and circled letters plain."""
-    text = "".join(unicodedata.normalize("NFKC", one) if "\u2460" <= one <= "\u24ff" or "\uff00" <= one <= "\uffef" else one for one in answer)
-    text = _LINE_BREAK.sub(_NEXT_LINE, text.replace("**", " ").replace("__", " ").replace("`", " ").replace("\ue000", " ").strip())
+    text = "".join(
+        unicodedata.normalize("NFKC", one) if "\u2460" <= one <= "\u24ff" or "\uff00" <= one <= "\uffef" else one
+        for one in answer
+    )
+    text = _LINE_BREAK.sub(
+        _NEXT_LINE, text.replace("**", " ").replace("__", " ").replace("`", " ").replace("\ue000", " ").strip()
+    )
     text = plain(re.sub(r"\s+", " ", text).strip())
     for _ in range(2):
         text = _LEAD.sub("", _FOREIGN_LEAD.sub("", text, count=1), count=1).strip()

@@ -8,7 +8,21 @@ import re
 import unicodedata
 from typing import Final
 
-_BOXES = ("boxed", "fbox", "text", "textbf", "textit", "textrm", "textnormal", "mathrm", "mathbf", "mathit", "mbox", "bf", "ensuremath")
+_BOXES = (
+    "boxed",
+    "fbox",
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "textnormal",
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mbox",
+    "bf",
+    "ensuremath",
+)
 _WRAPPERS = (
     re.compile(r"^\$\$(?P<inner>[^$]*)\$\$$", re.DOTALL),
     re.compile(r"^\$(?P<inner>[^$]*[^$\\])\$$", re.DOTALL),
@@ -28,8 +42,51 @@ _MATHS_IN_PROSE = re.compile(
     re.DOTALL,
 )
 _FRAME = frozenset(
-    "so thus therefore hence then and the a final correct right best answer answers result value solution solutions is are be must "
-    "equals equal to of we find that have get obtain our it its this in conclusion total which gives finally now".split()
+    [
+        "so",
+        "thus",
+        "therefore",
+        "hence",
+        "then",
+        "and",
+        "the",
+        "a",
+        "final",
+        "correct",
+        "right",
+        "best",
+        "answer",
+        "answers",
+        "result",
+        "value",
+        "solution",
+        "solutions",
+        "is",
+        "are",
+        "be",
+        "must",
+        "equals",
+        "equal",
+        "to",
+        "of",
+        "we",
+        "find",
+        "that",
+        "have",
+        "get",
+        "obtain",
+        "our",
+        "it",
+        "its",
+        "this",
+        "in",
+        "conclusion",
+        "total",
+        "which",
+        "gives",
+        "finally",
+        "now",
+    ]
 )
 """Words that only frame an answer: `We find that $x < 3$.` Any other (`not`, `twice`, `between`) may change what it says."""
 _LEAD = re.compile(
@@ -54,7 +111,12 @@ _SETTING = (
 _PLAINER = (
     (re.compile(r"\\([$%&#])"), r"\1"),
     (re.compile(r"\s*\^\s*\{?\s*\\circ(?![a-zA-Z])\s*\}?|\\(?:degree|textdegree)(?![a-zA-Z])"), "°"),
-    (re.compile(r"\\frac\s*\{\s*(\\(?:text|mathrm)\s*\{[^{}]*\}(?:\s*\^\s*\d)?)\s*\}\s*\{\s*(\\(?:text|mathrm)\s*\{[^{}]*\}(?:\s*\^\s*\d)?)\s*\}"), r" \1/\2"),
+    (
+        re.compile(
+            r"\\frac\s*\{\s*(\\(?:text|mathrm)\s*\{[^{}]*\}(?:\s*\^\s*\d)?)\s*\}\s*\{\s*(\\(?:text|mathrm)\s*\{[^{}]*\}(?:\s*\^\s*\d)?)\s*\}"
+        ),
+        r" \1/\2",
+    ),
     (re.compile(r"(\d)?\s*\\frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}"), r"\1 \2/\3"),
     (re.compile(r"(\d)?\s*\\frac\s*(\d)\s*(\d)(?!\d)"), r"\1 \2/\3"),
     (re.compile(r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mbox|mathbf|operatorname)\s*\{([^{}]*)\}"), r" \1"),
@@ -71,7 +133,9 @@ _PLAINER = (
 )
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _POWER_OF_TEN = re.compile(r"(10)([⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+)")
-_CUT_OFF = re.compile(r"\\(?:[dtc]?frac|sqrt|[dt]?binom)\s*(?:\{[^{}]*\}\s*)?(?<!\})\s*\$*$|\\[dtc]?frac\s*\{[^{}]*\}\s*\$*$|(?<!\\)\\$")
+_CUT_OFF = re.compile(
+    r"\\(?:[dtc]?frac|sqrt|[dt]?binom)\s*(?:\{[^{}]*\}\s*)?(?<!\})\s*\$*$|\\[dtc]?frac\s*\{[^{}]*\}\s*\$*$|(?<!\\)\\$"
+)
 _BEGIN, _END = re.compile(r"\\begin\s*\{(\w+\*?)\}"), re.compile(r"\\end\s*\{(\w+\*?)\}")
 
 
@@ -147,7 +211,10 @@ def _out_of_prose(text: str) -> str:
         end = matching(text, boxes[0].end() - 1) if len(boxes) == 1 else -1
         if end < 0:
             return text
-        inner, outside = text[boxes[0].end() : end], (text[: boxes[0].start()] + " " + text[end + 1 :]).replace("$", " ")
+        inner, outside = (
+            text[boxes[0].end() : end],
+            (text[: boxes[0].start()] + " " + text[end + 1 :]).replace("$", " "),
+        )
         if re.fullmatch(r"\s*(?:\\?%|percent|pct)\s*", outside):
             return inner + outside.strip()
     words = re.sub(r"[\s.,:;!*_]+", " ", outside).lower().split()

@@ -267,10 +267,46 @@ OTHER: dict[str, Pairs] = {
     "what stands behind a number": [
         ("5", after)
         for after in (
-            "5 thousand", "5 billion", "5k", "5M", "5x", "5e", "5π", "5 pi", r"5\sqrt{2}", "5²", "5!", "5 hundred", "5 pairs",
-            "5 halves", "5 tenths", "5 squared", "5 score", "5 and a half", "5 or 6", "5 to 6", "5–6", "5 minus 1", "5 times x",
-            r"5\text{ million}", r"5 \text{ dozen}", "5a", "5j", "5m", "5 quux", "5 less than x", "at least 5", "< 5", "not 5",
-            "5 is wrong", "it is not 5", "5 lakh", "5 fifths", "5 percent of 3", "5 hours and 3 minutes", "5:1",
+            "5 thousand",
+            "5 billion",
+            "5k",
+            "5M",
+            "5x",
+            "5e",
+            "5π",
+            "5 pi",
+            r"5\sqrt{2}",
+            "5²",
+            "5!",
+            "5 hundred",
+            "5 pairs",
+            "5 halves",
+            "5 tenths",
+            "5 squared",
+            "5 score",
+            "5 and a half",
+            "5 or 6",
+            "5 to 6",
+            "5–6",
+            "5 minus 1",
+            "5 times x",
+            r"5\text{ million}",
+            r"5 \text{ dozen}",
+            "5a",
+            "5j",
+            "5m",
+            "5 quux",
+            "5 less than x",
+            "at least 5",
+            "< 5",
+            "not 5",
+            "5 is wrong",
+            "it is not 5",
+            "5 lakh",
+            "5 fifths",
+            "5 percent of 3",
+            "5 hours and 3 minutes",
+            "5:1",
         )
     ],
     "complex numbers": [("5i", "-5i"), ("5i", "5"), ("3+4i", "3-4i"), ("5", "5i")],
@@ -368,7 +404,18 @@ OTHER: dict[str, Pairs] = {
 }
 
 UNREADABLE_GOLD = [
-    r"\frac{3x}{", r"\frac{1}{", r"\frac{1}", r"\frac", r"\sqrt{2", r"\sqrt", r"\begin{pmatrix}1\\2", "{1,2", r"\left(1,2", "1}", "", "  ",
+    r"\frac{3x}{",
+    r"\frac{1}{",
+    r"\frac{1}",
+    r"\frac",
+    r"\sqrt{2",
+    r"\sqrt",
+    r"\begin{pmatrix}1\\2",
+    "{1,2",
+    r"\left(1,2",
+    "1}",
+    "",
+    "  ",
 ]
 
 
@@ -419,7 +466,24 @@ NUMBERS = st.one_of(
     st.tuples(st.integers(-99, 99), st.integers(1, 99)).map(lambda parts: f"{parts[0]}/{parts[1]}"),
 )
 BEHIND = st.sampled_from(
-    ["", " cm", "cm", " m", "m", " cm^2", "²", " km/h", " million", " apples", " apple", "%", " dollars", " Apples", " °C", "i"]
+    [
+        "",
+        " cm",
+        "cm",
+        " m",
+        "m",
+        " cm^2",
+        "²",
+        " km/h",
+        " million",
+        " apples",
+        " apple",
+        "%",
+        " dollars",
+        " Apples",
+        " °C",
+        "i",
+    ]
 )
 BEFORE = st.sampled_from(["", "$", "€", "-", "**", "\\boxed{"])
 ANSWERS = st.one_of(

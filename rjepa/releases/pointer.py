@@ -6,10 +6,8 @@ so that a kill between the two never leaves a move that nobody can explain.
 
 import contextlib
 import fcntl
-import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -17,13 +15,14 @@ from typing import Literal
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, StorageError
 from rjepa.files import write_text
 from rjepa.home import Home
+from rjepa.inference.rerank import FrozenValue
 from rjepa.releases.bundle import release_folder, verify
+from rjepa.releases.gate import Decision
 
 Action = Literal["promote", "rollback", "refuse"]
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(FrozenValue):
     """One line of the history. A `refuse` leaves the pointer where it was; `source` is what was current before."""
 
     at: str
@@ -31,7 +30,8 @@ class Move:
     source: str | None
     target: str
     reason: str
-    numbers: dict[str, float]
+    decision: Decision | None = None
+    """What the gate found; None where a person moved the pointer."""
 
 
 def current_release(home: Home, llm_tag: str) -> str | None:
@@ -72,7 +72,7 @@ def require_current(home: Home, llm_tag: str) -> str:
 
 
 def promote(
-    home: Home, llm_tag: str, release_id: str, *, reason: str = "by hand", numbers: dict[str, float] | None = None
+    home: Home, llm_tag: str, release_id: str, *, reason: str = "by hand", decision: Decision | None = None
 ) -> None:
     """Point `CURRENT` at a verified release. Nothing happens if it is there already.
 
@@ -80,7 +80,7 @@ def promote(
         NotFoundError, InvalidInputError, CorruptError: the release cannot be served; the pointer stays.
     """
     with exclusive(home, llm_tag):
-        move(home, llm_tag, "promote", release_id, reason=reason, numbers=numbers)
+        move(home, llm_tag, "promote", release_id, reason=reason, decision=decision)
 
 
 def rollback(home: Home, llm_tag: str, to: str | None = None, *, reason: str = "by hand") -> str:
@@ -104,7 +104,7 @@ def history(home: Home, llm_tag: str) -> list[Move]:
     moves = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         with contextlib.suppress(ValueError, TypeError):
-            moves.append(Move(**json.loads(line)))
+            moves.append(Move.model_validate_json(line))
     return moves
 
 
@@ -118,7 +118,7 @@ def record(home: Home, llm_tag: str, entry: Move) -> None:
             cut_short = file.read(1) != b"\n"
         else:
             cut_short = False
-        line = json.dumps(asdict(entry), sort_keys=True, ensure_ascii=False)
+        line = entry.model_dump_json()
         file.write((("\n" if cut_short else "") + line + "\n").encode())
         file.flush()
         os.fsync(file.fileno())
@@ -131,7 +131,7 @@ def move(
     release_id: str,
     *,
     reason: str,
-    numbers: dict[str, float] | None = None,
+    decision: Decision | None = None,
 ) -> None:
     """Verify, write the history, move the pointer (unless `refuse`). The caller holds `exclusive`."""
     verify(home, llm_tag, release_id)
@@ -142,7 +142,8 @@ def move(
     if action != "refuse" and source == release_id:
         return
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    record(home, llm_tag, Move(at, action, source, release_id, reason, numbers or {}))
+    entry = Move(at=at, action=action, source=source, target=release_id, reason=reason, decision=decision)
+    record(home, llm_tag, entry)
     if action != "refuse":
         write_text(_current_path(home, llm_tag), release_id + "\n")
 

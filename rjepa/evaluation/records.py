@@ -182,7 +182,7 @@ def make_record(
     )
 
 
-def save_record(home: Home, record: EvaluationRecord) -> Path:
+def write_record(home: Home, record: EvaluationRecord) -> Path:
     """Write a record beside the others of what it judged, once: an equal one that is there already stays."""
     path = _folder(home, record.llm_tag, record.content) / f"{record.sha256[:_NAME_DIGITS]}.json"
     if not path.exists():
@@ -199,6 +199,12 @@ def list_records(home: Home, llm_tag: str, content: str) -> list[EvaluationRecor
     folder = _folder(home, llm_tag, content)
     found = [_read(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
     return sorted((record for record in found if record.content == content), key=lambda record: record.created_at)
+
+
+def newest_record(home: Home, llm_tag: str, content: str, dataset: str) -> EvaluationRecord | None:
+    """The newest record of a release or checkpoint on a dataset (any candidates); None where there is none."""
+    found = [record for record in list_records(home, llm_tag, content) if record.candidates.dataset == dataset]
+    return found[-1] if found else None
 
 
 def find_record(home: Home, llm_tag: str, content: str, candidates: CandidateSet) -> EvaluationRecord | None:

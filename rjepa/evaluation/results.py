@@ -67,6 +67,7 @@ class CurvePoint(FrozenValue):
     accuracy: float
     ci_low: float
     ci_high: float
+    tokens: float | None = Field(None, description="generated a problem, mean; None in reports from before")
 
 
 class FeatureRow(FrozenValue):

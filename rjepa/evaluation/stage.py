@@ -19,14 +19,14 @@ from rjepa.evaluation.frozen import energies_of, open_frozen, with_rivals
 from rjepa.evaluation.gallery import gallery_markdown
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.pool import CandidatePool
-from rjepa.evaluation.reading import served_method
+from rjepa.evaluation.reading import SERVED_METHOD
 from rjepa.evaluation.records import (
     CandidateSet,
     EvaluationRecord,
     describe_candidates,
     find_record,
     make_record,
-    save_record,
+    write_record,
 )
 from rjepa.evaluation.report import write_report
 from rjepa.evaluation.results import EvaluationResult
@@ -159,7 +159,7 @@ def judge_on(
     world_model, calibration = parts()
     pool = CandidatePool.from_rollouts(rollouts, energies_of(world_model, rollouts.latents, progress))
     record = make_record(content, candidates, pool, calibration)
-    save_record(home, record)
+    write_record(home, record)
     return record
 
 
@@ -191,7 +191,7 @@ def benchmark_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = 
     rollouts = frozen.rollouts["test"]
     candidates = name_candidates(rollouts, pool, dataset)
     content = pair_content(home, llm_tag, dataset, rollouts.fingerprint)
-    save_record(home, make_record(content, candidates, pool, calibration))
+    write_record(home, make_record(content, candidates, pool, calibration))
     folder = home.reports(llm_tag, dataset)
     write_json(folder / INPUTS_FILE, judged_files(home, llm_tag, dataset, candidates))
     files = write_report(folder, result, title=f"{llm_tag} on {dataset}")
@@ -214,7 +214,7 @@ def report_numbers(result: EvaluationResult) -> dict[str, int | float | str]:
     figures |= {"first_error_f1": result.first_error[0].f1, "ece_debiased": result.probability.ece_debiased}
     metadata |= {name: value for name, value in figures.items() if value is not None}
     for domain in board.domains:
-        served = board.row(served_method(result), domain)
+        served = board.row(SERVED_METHOD, domain)
         values = {"accuracy": served.accuracy, "gap_closed": served.gap_closed, "within_auroc": served.within_auroc}
         metadata |= {f"rerank_{name}_{domain}": value for name, value in values.items() if value is not None}
     metadata |= {"ece": result.probability.ece, "num_candidates": result.num_candidates}

@@ -226,7 +226,9 @@ def _needs(findings: list[Finding]) -> str:
 
 def _more(finding: Finding) -> str:
     """Where there are enough problems for an equal challenger, this one is too close to its margin."""
-    return "" if finding.problems_needed > finding.problems else " for an equal challenger; this one did worse than that"
+    return (
+        "" if finding.problems_needed > finding.problems else " for an equal challenger; this one did worse than that"
+    )
 
 
 def _discordance(finding: Finding) -> float:

@@ -13,6 +13,7 @@ from rjepa.releases.bundle import Facts, Manifest, build_bundle, load_manifest, 
 from rjepa.releases.gate import Decision, Rule, Unmeasurable, decide
 from rjepa.releases.pointer import current_release, exclusive, move
 
+
 @dataclass(frozen=True)
 class ReleaseReport:
     """What was built and what became of it. `current` is the release that is served afterwards."""

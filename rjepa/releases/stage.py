@@ -63,9 +63,7 @@ def release_pair(
     rollouts = open_split(home, llm_tag, dataset, "test", fingerprint=fingerprint)
     _check_unchanged(home, llm_tag, dataset, rollouts)
     content = pair_content(home, llm_tag, dataset, fingerprint)
-    challenger = judge_on(
-        home, content, lambda: _open_pair(home, llm_tag, dataset), rollouts, dataset, progress
-    )
+    challenger = judge_on(home, content, lambda: _open_pair(home, llm_tag, dataset), rollouts, dataset, progress)
     facts = Facts(
         dataset_hash=content.dataset_hash,
         student_fingerprint=fingerprint,

@@ -112,10 +112,10 @@ def roll_back(
 
     Example: rjepa release rollback --reason "worse on long problems"
     """
-    from rjepa.releases.pointer import current_release, rollback
+    from rjepa.releases.pointer import rollback
 
     home, tag = _where(llm)
-    before = _current_if_any(home, tag, current_release)
+    before = _current_if_any(home, tag)
     now = rollback(home, tag, to, reason=reason)
     if as_json:
         _print_json({"llm": tag, "before": before, "current": now})
@@ -123,12 +123,13 @@ def roll_back(
     typer.echo(f"{tag} now serves {now} (before: {before or 'nothing'})")
 
 
-def _current_if_any(home: "Home", tag: str, current: Any) -> str | None:
+def _current_if_any(home: "Home", tag: str) -> str | None:
     """A broken pointer is what a rollback mends, so it must not stop one."""
     from rjepa.errors import CorruptError
+    from rjepa.releases.pointer import current_release
 
     try:
-        return current(home, tag)
+        return current_release(home, tag)
     except CorruptError:
         return None
 

@@ -22,7 +22,7 @@ def uncertain(
 ) -> None:
     """List the problems whose answers R-JEPA doubts most and whose candidates disagree most, for teachers or people.
 
-    Uncertainty is the mean of two numbers from 0 to 1: the entropy of P(correct) of the answer handed out (1 where
+    Uncertainty is the mean of two numbers from 0 to 1: the entropy of P(correct) of the answer served (1 where
     R-JEPA knows no such problems), and the entropy of the candidates' votes. It reads frozen candidates; nothing is
     sampled. Labels on test problems make them useless as test problems: mind the split.
 

@@ -1,4 +1,4 @@
-"""The leaderboard: each method in each domain, with intervals. Plain values and Markdown; tables for a terminal are in `summary`.
+"""The leaderboard: each method in each domain, with intervals. Values and Markdown; tables for a terminal: `summary`.
 
 Which methods there are is decided in `rjepa.evaluation.baselines`.
 """
@@ -56,7 +56,7 @@ class Leaderboard(FrozenValue):
 
     @property
     def domains(self) -> list[str]:
-        """ "all" first."""
+        """The domains there are, "all" first."""
         return list(dict.fromkeys(row.domain for row in self.rows))
 
     def domain(self, domain: str) -> list[LeaderboardRow]:

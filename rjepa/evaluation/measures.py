@@ -51,10 +51,10 @@ CURVE_METHODS: Final = (
 _HISTOGRAM_BINS: Final = 30
 
 
-def probability_of(p_correct: FloatArray, handed_out: Choice, rng: np.random.Generator) -> ProbabilityReport:
-    """P(correct) of the answers handed out. `p_correct` is `[problems, candidates]`."""
-    chosen = of_chosen(p_correct, handed_out.chosen)
-    right = handed_out.correct > 0.5
+def probability_of(p_correct: FloatArray, served: Choice, rng: np.random.Generator) -> ProbabilityReport:
+    """P(correct) of the answers that are served. `p_correct` is `[problems, candidates]`."""
+    chosen = of_chosen(p_correct, served.indices)
+    right = served.correct > 0.5
     return ProbabilityReport(
         ece=expected_calibration_error(chosen, right),
         ece_debiased=none_if_undefined(debiased_calibration_error(chosen, right)),

@@ -45,7 +45,8 @@ class PairedCounts:
     @property
     def difference(self) -> FloatArray:
         """Accuracy of the first minus that of the second, a share."""
-        return (np.asarray(self.only_first) - np.asarray(self.only_second)) / np.asarray(self.problems)
+        ahead = np.asarray(self.only_first) - np.asarray(self.only_second)
+        return np.asarray(ahead / np.asarray(self.problems), dtype=np.float64)
 
     def z_against(self, difference: FloatArray | float) -> FloatArray:
         """Score statistic of "the true difference is `difference`": positive where the first did better than that."""
@@ -77,7 +78,7 @@ class PairedCounts:
     def discordance(self) -> FloatArray:
         """Share of problems on which the two differ, with one made-up problem more: 0 of 30 is no proof of never."""
         differing = np.asarray(self.only_first) + np.asarray(self.only_second)
-        return (differing + 1.0) / (np.asarray(self.problems) + 1.0)
+        return np.asarray((differing + 1.0) / (np.asarray(self.problems) + 1.0), dtype=np.float64)
 
     def _bound(self, z: float) -> FloatArray:
         """The difference at which the score statistic is `z`, which falls as the difference rises."""
@@ -87,7 +88,7 @@ class PairedCounts:
             middle = (low + high) / 2.0
             above = self.z_against(middle) > z
             low, high = np.where(above, middle, low), np.where(above, high, middle)
-        return (low + high) / 2.0
+        return np.asarray((low + high) / 2.0, dtype=np.float64)
 
 
 def problems_to_show(discordance: float, distance: float, level: float, power: float = 0.9) -> int:

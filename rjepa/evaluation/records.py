@@ -175,7 +175,7 @@ def make_record(
         baselines={name: _as_text(choices[name]) for name in BASELINES},
         right_candidates=tuple(int(count) for count in variant.table.correct.sum(axis=1)),
         tokens={name: float(choice.tokens.mean()) for name, choice in tokens.items()},
-        ece=expected_calibration_error(of_chosen(chances, selected.chosen), selected.correct > 0.5),
+        ece=expected_calibration_error(of_chosen(chances, selected.indices), selected.correct > 0.5),
         unjudged_problems=len(pool) - len(judged),
         unfamiliar_problems=int((~calibration.is_familiar(variant.table.features)).sum()),
         created_at=datetime.now(UTC),
@@ -235,4 +235,4 @@ def _as_text(choice: Choice) -> str:
 
 
 def _as_array(outcomes: str) -> BoolArray:
-    return np.frombuffer(outcomes.encode(), dtype=np.uint8) == ord("1")
+    return np.asarray(np.frombuffer(outcomes.encode(), dtype=np.uint8) == ord("1"), dtype=bool)

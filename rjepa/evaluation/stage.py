@@ -64,7 +64,7 @@ def calibration_file(home: Home, llm_tag: str, dataset: str) -> Path:
 
 def judged_files(home: Home, llm_tag: str, dataset: str, candidates: CandidateSet) -> dict[str, str]:
     """Hex SHA-256 of all that a benchmark's figures follow from: the parts that a release holds, and the candidates."""
-    parts = {part.name: part.sha256 for part in describe_parts(pair_sources(home, llm_tag, dataset))}
+    parts: dict[str, str] = {part.name: part.sha256 for part in describe_parts(pair_sources(home, llm_tag, dataset))}
     return {**parts, "candidates": candidates.sha256}
 
 
@@ -201,7 +201,7 @@ def benchmark_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = 
 
 def reported_files(home: Home, llm_tag: str, dataset: str) -> dict[str, str]:
     """Hex SHA-256 of what the last benchmark judged, as `judged_files`."""
-    return read_json(home.reports(llm_tag, dataset) / INPUTS_FILE)
+    return {str(name): str(value) for name, value in read_json(home.reports(llm_tag, dataset) / INPUTS_FILE).items()}
 
 
 def report_numbers(result: EvaluationResult) -> dict[str, int | float | str]:

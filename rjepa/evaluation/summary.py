@@ -96,7 +96,7 @@ def cost_table(result: EvaluationResult) -> Table:
 def duel_table(found: "Duel") -> Table:
     """Two R-JEPAs on the same candidates, by domain."""
     table = new_table("domain", "A", "B", "A - B, 95 % interval", "only A / B right", "p (McNemar)")
-    for test in found.handed_out:
+    for test in found.served:
         add_row(
             table,
             test.domain,

@@ -11,7 +11,7 @@ from rjepa.home import Home
 from rjepa.parts import PartSource
 from rjepa.releases.bundle import Facts, Manifest, build_bundle, load_manifest, verify
 from rjepa.releases.gate import Decision, Rule, Unmeasurable, decide
-from rjepa.releases.pointer import current_release, exclusive, move
+from rjepa.releases.pointer import Action, current_release, exclusive, move
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def release(
             diagnostics_passed=facts.diagnosis.passed,
             unmeasurable=unmeasurable,
         )
-        action = "promote" if decision.promote else "refuse"
+        action: Action = "promote" if decision.promote else "refuse"
         move(home, llm_tag, action, release_id, reason=decision.reason, decision=decision)
         return ReleaseReport(manifest, decision, release_id if decision.promote else replaces)
 

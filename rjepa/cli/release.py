@@ -61,7 +61,8 @@ def show(
     """
     from rjepa.releases.bundle import verify
     from rjepa.releases.figures import read_figures
-    from rjepa.releases.pointer import current_release, history, require_current
+    from rjepa.releases.history import history
+    from rjepa.releases.pointer import current_release, require_current
 
     home, tag = _where(llm)
     manifest = verify(home, tag, release_id or require_current(home, tag))

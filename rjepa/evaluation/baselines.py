@@ -201,7 +201,9 @@ def choose_by_each(
             np.asarray(features["tokens"].mean(axis=1)),
         ),
         "majority": _choice(table, METHOD["majority"], choose(table.ids, heads, "majority")[0], heads),
-        "oracle": Choice(METHOD["oracle"], table.correct.any(axis=1).astype(np.float64), None, None, _tokens(table)),
+        "oracle": Choice(
+            METHOD["oracle"], np.asarray(table.correct.any(axis=1), dtype=np.float64), None, None, _tokens(table)
+        ),
     }
     for name, scores in single.items():
         clean = np.where(np.isfinite(scores), scores, -np.inf)

@@ -163,7 +163,7 @@ def _gap(
 def _against(
     ours: str,
     rivals: Sequence[str],
-    metric: str,
+    metric: Literal["accuracy", "within_auroc"],
     tests: Mapping[_Test, Comparison],
     rows: Mapping[str, LeaderboardRow],
 ) -> tuple[bool, dict[str, Any]]:

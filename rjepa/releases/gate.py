@@ -1,7 +1,7 @@
 """Decide whether a challenger may replace the release that is served. Pure: two evaluation records in, a decision out.
 
-Measuring what is missing lives in `rjepa.releases.stage`, bundles in `bundle`, the pointer in `pointer`; docs/releases.md
-explains the rules, `python -m benchmarks.gate` shows by simulation what they let through.
+Measuring what is missing lives in `rjepa.releases.stage`, bundles in `bundle`, the pointer in `pointer`;
+docs/releases.md explains the rules, `python -m benchmarks.gate` shows by simulation what they let through.
 """
 
 from typing import Final, Literal

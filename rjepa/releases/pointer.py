@@ -1,37 +1,20 @@
-"""Which release is served: the `CURRENT` file and the history of its moves.
+"""Which release is served: the `CURRENT` file, which holds one id and is replaced atomically.
 
-`CURRENT` holds one id and is replaced atomically. `history.jsonl` is append-only and written before the pointer moves,
-so that a kill between the two never leaves a move that nobody can explain.
+Every move is written into the history (`rjepa.releases.history`) before the pointer moves, so that a kill between the
+two never leaves a move that nobody can explain.
 """
 
 import contextlib
 import fcntl
-import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, StorageError
 from rjepa.files import write_text
 from rjepa.home import Home
-from rjepa.inference.rerank import FrozenValue
 from rjepa.releases.bundle import release_folder, verify
 from rjepa.releases.gate import Decision
-
-Action = Literal["promote", "rollback", "refuse"]
-
-
-class Move(FrozenValue):
-    """One line of the history. A `refuse` leaves the pointer where it was; `source` is what was current before."""
-
-    at: str
-    action: Action
-    source: str | None
-    target: str
-    reason: str
-    decision: Decision | None = None
-    """What the gate found; None where a person moved the pointer."""
+from rjepa.releases.history import Action, add_move, history
 
 
 def current_release(home: Home, llm_tag: str) -> str | None:
@@ -98,32 +81,6 @@ def rollback(home: Home, llm_tag: str, to: str | None = None, *, reason: str = "
     return target
 
 
-def history(home: Home, llm_tag: str) -> list[Move]:
-    """Every move, oldest first. A line cut short by a kill is left out."""
-    path = home.releases(llm_tag) / "history.jsonl"
-    moves = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        with contextlib.suppress(ValueError, TypeError):
-            moves.append(Move.model_validate_json(line))
-    return moves
-
-
-def record(home: Home, llm_tag: str, entry: Move) -> None:
-    """Append one line, flushed to the disk."""
-    path = home.releases(llm_tag) / "history.jsonl"
-    with path.open("ab+") as file:
-        file.seek(0, os.SEEK_END)
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            cut_short = file.read(1) != b"\n"
-        else:
-            cut_short = False
-        line = entry.model_dump_json()
-        file.write((("\n" if cut_short else "") + line + "\n").encode())
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def move(
     home: Home,
     llm_tag: str,
@@ -141,9 +98,7 @@ def move(
         source = None
     if action != "refuse" and source == release_id:
         return
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = Move(at=at, action=action, source=source, target=release_id, reason=reason, decision=decision)
-    record(home, llm_tag, entry)
+    add_move(home, llm_tag, action, source, release_id, reason=reason, decision=decision)
     if action != "refuse":
         write_text(_current_path(home, llm_tag), release_id + "\n")
 

@@ -11,7 +11,8 @@ from rjepa.home import Home
 from rjepa.parts import PartSource
 from rjepa.releases.bundle import Facts, Manifest, build_bundle, load_manifest, verify
 from rjepa.releases.gate import Decision, Rule, Unmeasurable, decide
-from rjepa.releases.pointer import Action, current_release, exclusive, move
+from rjepa.releases.history import Action
+from rjepa.releases.pointer import current_release, exclusive, move
 
 
 @dataclass(frozen=True)

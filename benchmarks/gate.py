@@ -3,8 +3,8 @@
 `python -m benchmarks.gate`, seconds. A challenger and the current release answer the same problems; on a share of them
 (4, 8 or 16 %) only one of the two is right, and how that share is split makes the challenger equal, worse by three
 points or better by three. Data sets have three domains of one size, or one. Shares are over 10 000 challengers, so that
-luck moves them by little. The rules are those of `rjepa.releases.gate`, computed for all challengers at once; on a sample
-of them `decide` itself is asked, and has to agree.
+luck moves them by little. The rules are those of `rjepa.releases.gate`, computed for all challengers at once; on a
+sample of them `decide` itself is asked, and has to agree.
 """
 
 from dataclasses import dataclass

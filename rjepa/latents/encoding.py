@@ -106,9 +106,7 @@ class Encoder:
 
     def _add_sentences(self, found: Sequence[tuple[ChainText, ChainLatents]]) -> list[npt.NDArray[np.float16]]:
         """Sentences of the problems that are new to the shard: chains of one problem share them."""
-        new = {
-            chain.statement: latents.sentences for chain, latents in found if chain.statement not in self._sentences
-        }
+        new = {chain.statement: latents.sentences for chain, latents in found if chain.statement not in self._sentences}
         first = self._writer.tensor_rows("sentences")
         for statement, rows in new.items():
             self._sentences[statement] = first, len(rows)

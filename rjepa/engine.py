@@ -14,6 +14,7 @@ from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.checkpoint import load_model
 from rjepa.latents.normalizer import load_normalizer
+from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.answer import Answer, Example
 from rjepa.reasoning.driving import Running, drive
@@ -22,14 +23,8 @@ from rjepa.reasoning.examples import find_examples
 from rjepa.reasoning.modes import find_mode
 from rjepa.reasoning.question import Question, ask
 from rjepa.reasoning.tools import Limits, Parts, Tools
-from rjepa.releases.bundle import (
-    CALIBRATION,
-    MODEL_FOLDER,
-    NORMALIZER,
-    Manifest,
-    release_folder,
-    verify,
-)
+from rjepa.releases.bundle import Manifest, release_folder, verify
+from rjepa.releases.figures import read_figures
 from rjepa.releases.pointer import require_current
 from rjepa.sampling.opening import open_source
 from rjepa.sampling.protocol import ChainSource, require
@@ -161,7 +156,7 @@ class Engine:
             "code_version": manifest.code_version,
             "reason": manifest.reason,
             "replaces": manifest.replaces,
-            "figures": manifest.figures.model_dump(mode="json"),
+            "figures": None if (found := read_figures(self._home, manifest)) is None else found.model_dump(mode="json"),
             "selection": self._parts.calibration.selection,
             "device": str(self._parts.model.device),
             "device_reason": self._student.device_reason,

@@ -146,7 +146,7 @@ def add_views(connection: "DuckDBPyConnection", home: Home, only: str | None = N
                 per_dataset[view].append(f"SELECT {_text(name)} AS dataset, * FROM {_quoted(name)}.{view}")
     _view(connection, "problems", " UNION ALL BY NAME ".join(per_dataset["problems"]), Problem, _DATASET_ONLY)
     _view(connection, "chains", " UNION ALL BY NAME ".join(per_dataset["chains"]), ChainOfThought, _DATASET_ONLY)
-    for name, model, extra, select in (
+    for name, contract, extra, select in (
         ("latents", LatentSequence, _LATENT_COLUMNS, _select_latents),
         ("rollouts", Candidate, _STUDENT_AND_DATASET, _select_rollouts),
     ):
@@ -156,7 +156,7 @@ def add_views(connection: "DuckDBPyConnection", home: Home, only: str | None = N
                 text, paths = select(home, llm_tag, dataset)
                 files += paths
                 selects.append(text)
-        _view(connection, name, " UNION ALL BY NAME ".join(selects), model, extra)
+        _view(connection, name, " UNION ALL BY NAME ".join(selects), contract, extra)
     _table(connection, "datasets", _DATASETS, [_dataset_row(home, name) for name in names])
     _table(connection, "reports", _REPORTS, list(_report_rows(home, only)))
     _lock(connection, files)

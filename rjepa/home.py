@@ -36,6 +36,11 @@ class Home:
         return self.root / "registry"
 
     @property
+    def database(self) -> Path:
+        """The SQLite file of records that change, where no other database is named."""
+        return self.root / "rjepa.db"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME: run and event storage."""
         return self.root / "dagster"

@@ -2,16 +2,17 @@
 
 One form for every student and teacher, so that a step is the same thing wherever it is read; for LLMs that will not
 write it, modes that cut free text into steps (where, is `rjepa.clauses`' matter). How labels and answer lines look is
-decided in `rjepa.labels`. How a problem is put to a student (the prompt) lives in `rjepa.students.prompts`; token
-boundaries in `rjepa.students.segmentation`.
+decided in `rjepa.labels` and `rjepa.answer_lines`. How a problem is put to a student (the prompt) lives in
+`rjepa.students.prompts`; token boundaries in `rjepa.students.segmentation`.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from rjepa.answer_lines import AnswerLine, answer_in_step, find_answer
 from rjepa.clauses import STARTS
-from rjepa.labels import AnswerLine, StepLabel, answer_in_step, find_answer, step_labels
+from rjepa.labels import StepLabel, step_labels
 
 Segmentation = Literal["guided", "punctuation", "connectives", "paragraph"]
 """What begins a step. guided: a step label alone. Otherwise a label, and besides each sentence or line, each clause

@@ -39,7 +39,8 @@ ITEM: Final = re.compile(
     r"^(?P<dress>[ \t]*(?:\*\*)?)(?P<number>\d{1,3})(?P<end>[.)](?:\*\*)?)[ \t]+(?=\S)", re.MULTILINE
 )
 FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-_THINKING: Final = re.compile(r"<(?P<end>/?)(?:think|thinking|thought)>", re.IGNORECASE)
+_THINKING: Final = re.compile(r"(?<![\"'`])<(?P<end>/?)(?:think|thinking|thought)>(?![\"'`])", re.IGNORECASE)
+"""A thinking block's marks; between quotes they are spoken of."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from rjepa.releases.bundle import Manifest, release_folder, verify
 from rjepa.releases.figures import read_figures
 from rjepa.releases.pointer import require_current
 from rjepa.sampling.opening import open_source
-from rjepa.sampling.protocol import ChainSource, require
+from rjepa.sampling.protocol import Capability, ChainSource, require
 from rjepa.students.catalog import load_record
 from rjepa.students.resolving import check_student, resolve_student
 
@@ -95,7 +95,9 @@ class Engine:
         Raises:
             InvalidInputError: the mode needs what the student cannot do, or the problem is too long.
         """
-        for capability in sorted(find_mode(question.mode).needs):
+        mode = find_mode(question.mode)
+        self.manifest.require(mode.parts, f"mode {mode.name}")
+        for capability in sorted(mode.needs):
             require(self._student, capability, question.mode)
         self._limits(question)
 
@@ -169,7 +171,7 @@ class Engine:
     def _run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
         for question in questions:
             self.check(question)
-        captures = any(find_mode(question.mode).reads_latents for question in questions)
+        captures = any(Capability.STATES in find_mode(question.mode).needs for question in questions)
         with self._student.session(capture=captures) as session:
             running = []
             for question in questions:

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rjepa.reasoning.answer import Answer
 from rjepa.engine import Engine
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.home import Home
+from rjepa.reasoning.answer import Answer
 from rjepa.releases.bundle import release_folder
 from rjepa.releases.pointer import rollback
 from rjepa.students.loading import Student
@@ -90,10 +90,10 @@ def test_candidates_of_a_smaller_request_are_the_first_of_a_larger_one(engine: E
 
 
 def test_energies_are_those_that_the_pipeline_scores(engine: Engine, made: tuple[Home, Student]) -> None:
-    from rjepa.reasoning.candidates import join_latents
     from rjepa.inference.scoring import segment_energies
     from rjepa.jepa.checkpoint import load_model
     from rjepa.latents.normalizer import load_normalizer
+    from rjepa.reasoning.candidates import join_latents
     from rjepa.students.generation import sample_chains
 
     answer = engine.answer(STATEMENT, num_candidates=3, seed=9)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from rjepa.reasoning.candidates import join_latents, make_candidates
 from rjepa.chains import render_chain
 from rjepa.evaluation.records import EvaluationRecord, write_record
 from rjepa.files import write_json
@@ -22,6 +21,7 @@ from rjepa.jepa.config import EncoderConfig, JepaConfig, PredictorConfig
 from rjepa.jepa.model import build_model
 from rjepa.latents.normalizer import fit_normalizer, save_normalizer
 from rjepa.parts import PartSource, reranking_parts
+from rjepa.reasoning.candidates import join_latents, make_candidates
 from rjepa.releases.bundle import Diagnosis, Facts, Manifest, describe_content
 from rjepa.releases.publish import release
 from rjepa.students.catalog import save_record

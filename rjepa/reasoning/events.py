@@ -1,7 +1,7 @@
 """What happens while a question is answered, in the order in which it happens. Values only.
 
-A mode is a generator of these and of waits. Whoever reads the events can stop between two of them, and then all work for
-the question stops: there is at least one for each token that is decoded.
+A mode is a generator of these and of waits. Whoever reads the events can stop between two of them, and then all work
+for the question stops: there is at least one for each token that is decoded.
 """
 
 from dataclasses import dataclass

@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
+from rjepa.parts import PartName
 from rjepa.reasoning.events import Event, Wait
 from rjepa.reasoning.question import ModeOptions, Question
 from rjepa.reasoning.tools import Tools
@@ -29,7 +30,7 @@ class Mode:
         summary: half a sentence for help pages.
         options: what it may be told.
         needs: what the student's source of chains has to be capable of.
-        reads_latents: whether it needs latents and a trained R-JEPA.
+        parts: which parts of a release it needs beside the student.
         run: the mode's function.
         check: what no single option's range can say; raises InvalidInputError.
     """
@@ -38,6 +39,6 @@ class Mode:
     summary: str
     options: type[ModeOptions]
     needs: frozenset[Capability]
-    reads_latents: bool
+    parts: frozenset[PartName]
     run: Run
     check: Callable[[Question], None] = _accept

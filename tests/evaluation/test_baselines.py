@@ -7,7 +7,7 @@ from rjepa.evaluation.baselines import METHODS, JudgedTable, choose_by_each, cho
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.probability import ProbabilityModel
-from rjepa.inference.rerank import CompositeScore, ScoreTerm
+from rjepa.inference.score import CompositeScore, ScoreTerm
 from rjepa.schemas import Candidate, Problem
 
 LOGPROB = ScoreTerm(term="logprob", feature="logprob_sum", weight=1.0)

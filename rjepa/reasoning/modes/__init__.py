@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from typing import Final
 
+from rjepa.parts import Content
 from rjepa.reasoning.mode import Mode
 from rjepa.reasoning.question import InvalidQuestionError
 
@@ -16,6 +17,11 @@ MODES: Final[dict[str, Mode]] = {
     for mode in [importlib.import_module(f"{__name__}.{module.name}").MODE]
 }
 """By name. Each module of this package has a `MODE`."""
+
+
+def modes_offered(content: Content) -> tuple[str, ...]:
+    """Names of the modes that a release has the parts for."""
+    return tuple(name for name, mode in MODES.items() if content.has(mode.parts))
 
 
 def find_mode(name: str) -> Mode:

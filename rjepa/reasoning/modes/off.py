@@ -32,6 +32,6 @@ MODE: Final = Mode(
     summary="the student alone, one chain",
     options=OffOptions,
     needs=frozenset({Capability.CHAINS}),
-    reads_latents=False,
+    parts=frozenset(),
     run=run,
 )

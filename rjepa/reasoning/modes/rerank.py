@@ -77,7 +77,7 @@ MODE: Final = Mode(
     summary="R-JEPA chooses among candidates",
     options=RerankOptions,
     needs=frozenset({Capability.CHAINS, Capability.LOGPROBS, Capability.STATES}),
-    reads_latents=True,
+    parts=frozenset({"reader", "world_model", "calibration"}),
     run=run,
     check=check,
 )

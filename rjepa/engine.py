@@ -19,7 +19,7 @@ from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import load_model
 from rjepa.latents.normalizer import Normalizer, load_normalizer
-from rjepa.latents.sampling import Sampler, open_sampler
+from rjepa.sampling.local import Sampler, open_sampler
 from rjepa.progress import Progress, silent
 from rjepa.releases.bundle import (
     CALIBRATION,

@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     dagster_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
     api_key: SecretStr | None = Field(None, description="needed to bind the service off loopback")
     student_url: str | None = Field(
-        None, description="where a running rjepa.latents.server serves the student; unset: one is started where needed"
+        None, description="where a running rjepa.sampling.server serves the student; unset: one is started where needed"
     )
     threads: int = Field(0, ge=0, description="CPU threads for torch; 0 leaves torch's own choice")
 

@@ -17,7 +17,7 @@ from rjepa.datasets.reading import load_problems
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.files import sha256_json
 from rjepa.home import Home
-from rjepa.latents.sampling import Sampler, make_sampler
+from rjepa.sampling.local import Sampler, make_sampler
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import first_error_segment
 from rjepa.latents.store import MANIFEST, ShardStore, map_tensors

@@ -12,7 +12,8 @@ from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
-from rjepa.students.generation import count_prompt, sample_indices, stream_chain
+from rjepa.students.generation import sample_indices, stream_chain
+from rjepa.students.prompting import count_prompt
 from rjepa.students.loading import Student, load_student
 from rjepa.students.resolving import ResolvedStudent
 from rjepa.students.sampled import SampledChain
@@ -99,7 +100,7 @@ def make_sampler(student: Student) -> Sampler:
     """Who writes the chains of a loaded student."""
     if student.record.endpoint is None:
         return LocalSampler(student)
-    from rjepa.latents.endpoint import EndpointSampler
+    from rjepa.sampling.endpoint import EndpointSampler
 
     return EndpointSampler(student)
 
@@ -114,7 +115,7 @@ def open_sampler(home: Home, resolved: ResolvedStudent, device: str = "auto", ad
     """
     if resolved.record.environment is None and address is None:
         return make_sampler(load_student(resolved, device))
-    from rjepa.latents.remote import RemoteSampler
+    from rjepa.sampling.process import RemoteSampler
 
     remote = RemoteSampler(home, resolved.record, address)
     if remote.fingerprint != resolved.fingerprint:

@@ -1,9 +1,9 @@
 """A student in its own environment, asked over HTTP: what the service uses where it cannot load the student itself.
 
-    python -m rjepa.latents.server --llm qwen-awq --port 9100
+    python -m rjepa.sampling.server --llm qwen-awq --port 9100
 
 GET /health says which student it is; POST /count takes {"statement"} and gives the tokens of its prompt; POST /sample
-takes what `Sampler.sample` takes and gives chains with their latents (see `rjepa.latents.wire`), one request at a time.
+takes what `Sampler.sample` takes and gives chains with their latents (see `rjepa.sampling.wire`), one request at a time.
 It binds to loopback only and, if RJEPA_STUDENT_TOKEN is set, wants that as a bearer token.
 """
 
@@ -22,7 +22,7 @@ from rjepa.home import Home
 from rjepa.processes import claim_stdout, end_with_parent
 from rjepa.students.catalog import load_record
 
-MODULE: Final = "rjepa.latents.server"
+MODULE: Final = "rjepa.sampling.server"
 TOKEN: Final = "RJEPA_STUDENT_TOKEN"
 LOOPBACK: Final = "127.0.0.1"
 _MOST_BYTES: Final = 16 << 20
@@ -31,7 +31,7 @@ _ARGUMENTS: Final = ("samples", "seed", "temperature", "max_new_tokens", "captur
 
 
 def make_server(sampler: Any, port: int = 0, token: str | None = None) -> ThreadingHTTPServer:
-    """A server for a `rjepa.latents.sampling.Sampler` on a port of loopback, 0 for a free one. Call `serve_forever`."""
+    """A server for a `rjepa.sampling.local.Sampler` on a port of loopback, 0 for a free one. Call `serve_forever`."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -64,7 +64,7 @@ def make_server(sampler: Any, port: int = 0, token: str | None = None) -> Thread
             except RjepaError as error:
                 self._refuse(422, error.problem, error.cure)
             except (ValueError, KeyError, TypeError) as error:
-                self._refuse(400, f"{type(error).__name__}: {error}", "send what rjepa.latents.sampling.Sampler takes")
+                self._refuse(400, f"{type(error).__name__}: {error}", "send what rjepa.sampling.local.Sampler takes")
             except Exception as error:
                 self._refuse(500, f"{type(error).__name__}: {error}", "see what the student's process printed")
                 raise
@@ -106,7 +106,7 @@ def _health(sampler: Any) -> dict[str, Any]:
 
 
 def _sample(sampler: Any, body: dict[str, Any]) -> bytes:
-    from rjepa.latents.wire import pack_chains
+    from rjepa.sampling.wire import pack_chains
 
     options = {name: body[name] for name in _ARGUMENTS if name in body}
     return pack_chains(sampler.sample(body["statements"], options.pop("samples"), **options))
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     home, stdout = Home(load_settings().home), claim_stdout()
     try:
         load_record(home, told.llm)  # an unknown student is told at once: torch takes seconds to import
-        from rjepa.latents.sampling import make_sampler
+        from rjepa.sampling.local import make_sampler
         from rjepa.students.stage import open_student
 
         sampler = make_sampler(open_student(home, told.llm))

@@ -12,10 +12,10 @@ from rjepa.chains import segment_spans
 from rjepa.engine import Engine
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
-from rjepa.latents.endpoint import EndpointError, EndpointSampler, key_variable
+from rjepa.sampling.endpoint import EndpointError, EndpointSampler, key_variable
 from rjepa.latents.extraction import extract_latents
 from rjepa.latents.rollouts import build_rollouts, open_rollouts
-from rjepa.latents.sampling import LocalSampler, make_sampler
+from rjepa.sampling.local import LocalSampler, make_sampler
 from rjepa.students.catalog import save_record
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
@@ -23,7 +23,7 @@ from rjepa.students.prompts import PromptFormat
 from rjepa.students.rescoring import score_chains
 from rjepa.students.sampled import GREEDY
 from tests.latents.conftest import DATASET
-from tests.latents.servers import Served, serving
+from tests.sampling.servers import Served, serving
 from tests.students.tiny import EOS, taught_pairs, tokenizer
 from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
 

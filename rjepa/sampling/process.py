@@ -1,7 +1,7 @@
 """A student that runs in a process of its own environment, asked over HTTP as if it were here.
 
 The process is started, watched and ended here, or found at an address that somebody else keeps. What it serves is
-`rjepa.latents.server`.
+`rjepa.sampling.server`.
 """
 
 import http.client
@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from rjepa.errors import InvalidInputError, RjepaError
 from rjepa.home import Home
-from rjepa.latents.sampling import WholeChainSampler
-from rjepa.latents.server import LOOPBACK, MODULE, TOKEN
-from rjepa.latents.wire import unpack_chains
+from rjepa.sampling.local import WholeChainSampler
+from rjepa.sampling.server import LOOPBACK, MODULE, TOKEN
+from rjepa.sampling.wire import unpack_chains
 from rjepa.processes import end_process
 from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
@@ -37,7 +37,7 @@ class StudentProcessError(RjepaError):
 
 
 class RemoteSampler(WholeChainSampler):
-    """A `rjepa.latents.sampling.Sampler` whose student is another process's."""
+    """A `rjepa.sampling.local.Sampler` whose student is another process's."""
 
     def __init__(self, home: Home, record: StudentRecord, address: str | None = None) -> None:
         """Start the student's process, or ask the one at `address` (http://127.0.0.1:PORT).

@@ -2,7 +2,7 @@
 
 What comes back is text, with log-probabilities where the server gives them. Latents are taken here, by encoding that
 text; so are log-probabilities that were not given, and self-certainty, which no server gives. How servers are asked,
-and read, is `rjepa.students.completions`.
+and read, is `rjepa.sampling.completions`.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ import torch
 from rjepa.errors import RjepaError
 from rjepa.files import sha256_json
 from rjepa.latents.extraction import extract_latents
-from rjepa.latents.sampling import WholeChainSampler
+from rjepa.sampling.local import WholeChainSampler
 from rjepa.progress import Progress, silent
-from rjepa.students.completions import WAYS, Asked, Written, next_way, read_chains
-from rjepa.students.generation import count_prompt, encode_statements
+from rjepa.sampling.completions import WAYS, Asked, Written, next_way, read_chains
+from rjepa.students.prompting import count_prompt, encode_statements
 from rjepa.students.loading import Student
 from rjepa.students.prompts import render_prompt
 from rjepa.students.rescoring import score_chains
@@ -41,7 +41,7 @@ class EndpointError(RjepaError):
 
 
 class EndpointSampler(WholeChainSampler):
-    """Samples a loaded student's chains at its record's endpoint. A `rjepa.latents.sampling.Sampler`."""
+    """Samples a loaded student's chains at its record's endpoint. A `rjepa.sampling.local.Sampler`."""
 
     def __init__(self, student: Student, *, retries: int = _MAX_RETRIES, timeout: float = _SECONDS) -> None:
         if student.record.endpoint is None:

@@ -18,10 +18,10 @@ import pytest
 from rjepa.engine import Engine
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.home import Home
-from rjepa.latents.remote import RemoteSampler, StudentProcessError
-from rjepa.latents.sampling import LocalSampler
-from rjepa.latents.server import MODULE, TOKEN, make_server
-from rjepa.latents.wire import pack_chains, unpack_chains
+from rjepa.sampling.process import RemoteSampler, StudentProcessError
+from rjepa.sampling.local import LocalSampler
+from rjepa.sampling.server import MODULE, TOKEN, make_server
+from rjepa.sampling.wire import pack_chains, unpack_chains
 from rjepa.students.catalog import load_record, save_record
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rjepa.home import Home
-from rjepa.latents.endpoint import EndpointSampler
+from rjepa.sampling.endpoint import EndpointSampler
 from rjepa.latents.extraction import extract_latents
 from rjepa.latents.rollouts import build_rollouts, open_rollouts
 from rjepa.students.generation import sample_indices
@@ -26,7 +26,7 @@ STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
 @pytest.fixture(scope="module")
 def served(taught: Student, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Student]:
     """The taught student, whose chains llama.cpp writes."""
-    from tests.latents.llama_cpp import llama_cpp
+    from tests.sampling.llama_cpp import llama_cpp
     from tests.students.gguf_files import write_gguf
 
     file = write_gguf(tmp_path_factory.mktemp("llama") / "taught.gguf", taught.model, taught.tokenizer)

@@ -3,6 +3,8 @@
 One batch of P problems, K samples each, from the prompt to the end; nothing can be forked, edited or cancelled.
 """
 
+from __future__ import annotations
+
 import copy
 import math
 import threading
@@ -22,11 +24,11 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from rjepa.chains import parse_chain
 from rjepa.progress import Progress, silent
-from rjepa.students.prompting import encode_statements
 from rjepa.students.loading import Student
 from rjepa.students.noise import uniform_noise
 from rjepa.students.packing import Packed, packed_attention
 from rjepa.students.pooling import pool_segments, to_float16
+from rjepa.students.prompting import encode_statements
 from rjepa.students.sampled import GREEDY, SampledChain
 from rjepa.students.segmentation import segment_ids, sentence_ids
 
@@ -88,7 +90,7 @@ def old_sample_indices(
     return chains
 
 
-def _make_decoder(student: Student, samples: int) -> "SharedPrefixDecoder | RepeatedCacheDecoder":
+def _make_decoder(student: Student, samples: int) -> SharedPrefixDecoder | RepeatedCacheDecoder:
     return (SharedPrefixDecoder if student.shares_prefix else RepeatedCacheDecoder)(student.model, samples)
 
 
@@ -323,7 +325,7 @@ class _Capture:
         self._module = module
         self.state: Tensor | None = None
 
-    def __enter__(self) -> "_Capture":
+    def __enter__(self) -> _Capture:
         if self._module is not None:
             self._thread = threading.get_ident()
             self._handle = self._module.register_forward_hook(self._keep)

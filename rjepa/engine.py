@@ -19,7 +19,6 @@ from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import load_model
 from rjepa.latents.normalizer import Normalizer, load_normalizer
-from rjepa.sampling.local import Sampler, open_sampler
 from rjepa.progress import Progress, silent
 from rjepa.releases.bundle import (
     CALIBRATION,
@@ -30,6 +29,8 @@ from rjepa.releases.bundle import (
     verify,
 )
 from rjepa.releases.pointer import require_current
+from rjepa.sampling.opening import open_source
+from rjepa.sampling.protocol import ChainSource
 from rjepa.students.catalog import load_record
 from rjepa.students.resolving import check_student, resolve_student
 from rjepa.students.sampled import GREEDY, SampledChain
@@ -57,7 +58,7 @@ class Engine:
         self,
         home: Home,
         manifest: Manifest,
-        student: Sampler,
+        student: ChainSource,
         model: "RJepa",
         normalizer: Normalizer,
         calibration: ScoreCalibration,
@@ -101,7 +102,7 @@ class Engine:
         else:
             resolved = resolve_student(home, load_record(home, llm_tag), progress)
             check_student(f"release {manifest.release_id}", manifest.student_fingerprint, resolved)
-            student = open_sampler(home, resolved, device, address)
+            student = open_source(home, resolved, device, address)
         # Where the student is, if it is here: its latents need not be moved.
         chosen = student.device or best_device()
         model = load_model(folder / MODEL_FOLDER, chosen)

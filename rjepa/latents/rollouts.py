@@ -17,12 +17,13 @@ from rjepa.datasets.reading import load_problems
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.files import sha256_json
 from rjepa.home import Home
-from rjepa.sampling.local import Sampler, make_sampler
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import first_error_segment
 from rjepa.latents.store import MANIFEST, ShardStore, map_tensors
 from rjepa.latents.texts import Texts
 from rjepa.progress import Progress, silent
+from rjepa.sampling.opening import source_of
+from rjepa.sampling.protocol import ChainSource
 from rjepa.schemas import Candidate, Problem, Split
 from rjepa.stages import StageReport
 from rjepa.step_types import chain_types
@@ -144,7 +145,7 @@ def build_rollouts(
         )
     store = _store(home, student.record.llm_tag, dataset, room)
     store.clean()
-    sampler = make_sampler(student)
+    sampler = source_of(student)
     identity = _identity(student, dataset, num_candidates, seed)
     receipts, reused, sampled, started = [], 0, 0, time.monotonic()
     for number, first in enumerate(range(0, len(problems), shard_size)):
@@ -268,7 +269,7 @@ def _identity(student: Student, dataset: str, num_candidates: int, seed: int) ->
 
 def _write_shard(
     store: ShardStore[Candidate],
-    sampler: Sampler,
+    sampler: ChainSource,
     number: int,
     key: str,
     problems: list[Problem],

@@ -8,22 +8,22 @@ and read, is `rjepa.sampling.completions`.
 import asyncio
 import hashlib
 import os
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any, Final, NoReturn, TypeVar
 
 import torch
 
 from rjepa.errors import RjepaError
 from rjepa.files import sha256_json
-from rjepa.latents.extraction import extract_latents
-from rjepa.sampling.local import WholeChainSampler
 from rjepa.progress import Progress, silent
-from rjepa.sampling.completions import WAYS, Asked, Written, next_way, read_chains
-from rjepa.students.prompting import count_prompt, encode_statements
+from rjepa.sampling.completions import CHAT, FORMS, ChainQuery, ServedChain, next_form, read_chains
+from rjepa.sampling.endpoint_session import EndpointSession
+from rjepa.sampling.protocol import Capability
+from rjepa.students.generation import stream_rows
 from rjepa.students.loading import Student
+from rjepa.students.prompting import count_prompt
 from rjepa.students.prompts import render_prompt
-from rjepa.students.rescoring import score_chains
-from rjepa.students.sampled import GREEDY, SampledChain
+from rjepa.students.sampled import RowRequest, SampledChain
 from rjepa.teacher.client import CallError, Endpoint
 from rjepa.teacher.limits import Turn
 from rjepa.teacher.settings import Teacher
@@ -34,14 +34,27 @@ _SECONDS: Final = 600.0
 """Of one attempt: K long chains from a busy server."""
 _MAX_RETRIES: Final = 4
 """By the openai client, which waits longer each time and honours Retry-After."""
+_LOOK_SECONDS: Final = 0.05
+"""How often whoever waits for a server may change their mind."""
+
+_CAPABILITIES: Final = frozenset(
+    {Capability.CHAINS, Capability.LOGPROBS, Capability.STATES, Capability.PREFIX, Capability.CANCEL}
+)
+
+Result = TypeVar("Result")
 
 
 class EndpointError(RjepaError):
     """The server that writes a student's chains cannot be used."""
 
 
-class EndpointSampler(WholeChainSampler):
-    """Samples a loaded student's chains at its record's endpoint. A `rjepa.sampling.local.Sampler`."""
+class EndpointSource:
+    """A `rjepa.sampling.protocol.ChainSource` that asks the endpoint of a loaded student's record.
+
+    The server writes the samples of a problem together, so that a chain is no function of its index alone; how far
+    equal seeds give equal chains is the server's doing too. A chain comes when it is whole; requests that nobody waits
+    for any more are aborted.
+    """
 
     def __init__(self, student: Student, *, retries: int = _MAX_RETRIES, timeout: float = _SECONDS) -> None:
         if student.record.endpoint is None:
@@ -49,8 +62,9 @@ class EndpointSampler(WholeChainSampler):
         self.record, self.fingerprint, self.context_length = student.record, student.fingerprint, student.context_length
         self.device: torch.device | None = student.device
         self.device_reason = student.device_reason
+        self.capabilities = _CAPABILITIES
         self._student = student
-        self._way = WAYS[0]
+        self._form = FORMS[0]
         self._server = Teacher(
             name=student.record.llm_tag,
             base_url=student.record.endpoint,
@@ -65,6 +79,10 @@ class EndpointSampler(WholeChainSampler):
         """Tokens of a statement's prompt."""
         return count_prompt(self._student, statement)
 
+    def session(self, *, capture: bool = True, keep_finished: bool = False) -> EndpointSession:
+        """A session of whole chains: `rjepa.sampling.endpoint_session`. Nothing is cached here to be kept."""
+        return EndpointSession(self._student, self.ask_all, self.capabilities, capture)
+
     def sample(
         self,
         statements: Sequence[str],
@@ -78,64 +96,99 @@ class EndpointSampler(WholeChainSampler):
     ) -> list[list[SampledChain]]:
         """Chains of each statement, one for each of `samples`, in order; `GREEDY` is the greedy chain.
 
-        The server writes the samples of a problem together, so that a chain is no function of its index alone; how far
-        equal seeds give equal chains is the server's doing too. Without `capture` there are no latents, and only the
-        log-probabilities that the server gave.
+        Without `capture` there are no latents, and only the log-probabilities that the server gave.
 
         Raises:
             EndpointError: the server does not answer, or not with chains.
             InvalidInputError: a prompt that leaves no room in the context.
         """
-        prompts = encode_statements(self._student, statements)
-        heat = self.record.sampling.temperature if temperature is None else temperature
-        limit = self.record.sampling.max_new_tokens if max_new_tokens is None else max_new_tokens
-        asked = [
-            self._asked(statement, min(limit, self.context_length - len(prompt)), heat)
-            for statement, prompt in zip(statements, prompts, strict=True)
+        requests = [
+            RowRequest(statement, seed, sample, temperature, max_new_tokens)
+            for statement in statements
+            for sample in samples
         ]
-        written = asyncio.run(self._ask_all(asked, samples, seed, progress))
-        rooms = [self.context_length - len(prompt) for prompt in prompts]
-        chains = [[self._tokenised(one, room) for one in row] for row, room in zip(written, rooms, strict=True)]
-        if not capture:
-            return [[self._bare(one, ids) for one, ids in row] for row in chains]
-        return self._captured(statements, prompts, chains)
+        with self.session(capture=capture) as session:
+            rows = session.add(requests)
+            for _ in session.run(tokens=False, steps=False):
+                done = sum(session.is_over(row) for row in rows) // len(samples)
+                progress(done, len(statements), "from the endpoint")
+            found = iter(session.chains(rows))
+        return [[next(found) for _ in samples] for _ in statements]
 
-    def _asked(self, statement: str, max_tokens: int, temperature: float) -> Asked:
+    def stream(
+        self,
+        statement: str,
+        *,
+        seed: int,
+        sample_index: int = 0,
+        temperature: float | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Iterator[str | SampledChain]:
+        """One chain, whose text comes when it is whole, then the chain itself."""
+        with self.session(capture=False) as session:
+            (row,) = session.add([RowRequest(statement, seed, sample_index, temperature, max_new_tokens)])
+            yield from stream_rows(session, row)
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+    def ask_all(
+        self, groups: Sequence[Sequence[RowRequest]], rooms: Sequence[int]
+    ) -> Iterator[tuple[int, list[ServedChain]] | None]:
+        """Ask for the chains of groups of rows that differ in their sample index alone; `rooms` are their limits.
+
+        Yields the number of a group and its chains as they come, in any order, and None now and then while it waits.
+        Closing the iterator aborts the requests.
+
+        Raises:
+            EndpointError: the server does not answer, or not with chains.
+        """
+        ready: list[tuple[int, list[ServedChain]]] = []
+        queries = [self._query(group[0], room) for group, room in zip(groups, rooms, strict=True)]
+        for _ in _driven(self._ask_each(groups, queries, ready)):
+            while ready:
+                yield ready.pop(0)
+            yield None
+        yield from ready
+
+    def _query(self, request: RowRequest, max_tokens: int) -> ChainQuery:
         prompt_format, tokenizer = self.record.prompt, self._student.tokenizer
-        prompt = render_prompt(tokenizer, prompt_format, statement)
+        own = render_prompt(tokenizer, prompt_format, request.statement)
         start = tokenizer.bos_token
         if prompt_format.use_chat_template and start and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
-            prompt = prompt.removeprefix(start)  # the server puts it there too
+            own = own.removeprefix(start)  # the server puts it there too
+        temperature = 0.0 if request.is_greedy else request.temperature or 0.0
+        if request.prompt_ids is not None:
+            own = tokenizer.decode(list(request.prompt_ids), skip_special_tokens=False)
+        if request.prompt_ids is not None or request.prefix:
+            whole = own + self._student.pieces.text(request.prefix)
+            return ChainQuery(whole, None, max_tokens, temperature)
         messages = [{"role": "system", "content": prompt_format.system}] if prompt_format.system else []
-        messages.append({"role": "user", "content": prompt_format.template.replace("{statement}", statement)})
-        return Asked(prompt, messages, max_tokens, temperature)
+        messages.append({"role": "user", "content": prompt_format.template.replace("{statement}", request.statement)})
+        return ChainQuery(own, messages, max_tokens, temperature)
 
-    async def _ask_all(
-        self, asked: list[Asked], samples: Sequence[int], seed: int, progress: Progress
-    ) -> list[list[Written]]:
-        server, slots, done = Endpoint(self._server), asyncio.Semaphore(_CONCURRENCY), 0
+    async def _ask_each(
+        self,
+        groups: Sequence[Sequence[RowRequest]],
+        queries: Sequence[ChainQuery],
+        ready: list[tuple[int, list[ServedChain]]],
+    ) -> None:
+        server, slots = Endpoint(self._server), asyncio.Semaphore(_CONCURRENCY)
 
-        async def one(problem: Asked) -> list[Written]:
-            nonlocal done
+        async def one(number: int) -> None:
             async with slots:
-                found = iter(await self._ask(server, model, problem, sum(one != GREEDY for one in samples), seed))
-                greedy = None
-                if GREEDY in samples:
-                    cold = Asked(problem.prompt, problem.messages, problem.max_tokens, 0.0)
-                    greedy = (await self._ask(server, model, cold, 1, seed))[0]
-            done += 1
-            progress(done, len(asked), "from the endpoint")
-            return [greedy if index == GREEDY and greedy is not None else next(found) for index in samples]
+                group = groups[number]
+                chains = await self._ask(server, model, queries[number], len(group), group[0].seed)
+            ready.append((number, chains))
 
         try:
             model = await self._model(server)
-            if len(asked) > 1 and self._way is WAYS[0]:
-                first = [await one(asked[0])]  # alone: it finds out how this server is to be asked
-            else:
-                first = []
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(problem)) for problem in asked[len(first) :]]
-            return [*first, *(task.result() for task in tasks)]
+            first = int(len(groups) > 1 and self._form is FORMS[0])
+            for number in range(first):  # alone: it finds out how this server is to be asked
+                await one(number)
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(first, len(groups)):
+                    tasks.create_task(one(number))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
@@ -147,7 +200,7 @@ class EndpointSampler(WholeChainSampler):
         try:
             served = await server.models()
         except CallError as error:
-            raise self._failed(error) from None
+            self._refuse(error)
         if served is None or len(served) != 1:
             found = "does not say what it serves" if served is None else f"serves {', '.join(served) or 'nothing'}"
             raise EndpointError(
@@ -156,75 +209,56 @@ class EndpointSampler(WholeChainSampler):
             )
         return served[0]
 
-    async def _ask(self, server: Endpoint, model: str, asked: Asked, count: int, seed: int) -> list[Written]:
+    async def _ask(self, server: Endpoint, model: str, query: ChainQuery, count: int, seed: int) -> list[ServedChain]:
         """`count` chains, in as many requests as it takes: some servers give fewer than they are asked for."""
-        chains: list[Written] = []
-        turn = 0
+        chains: list[ServedChain] = []
+        attempt = 0
         while len(chains) < count:
-            way = self._way
-            body = way.body(model, asked, count - len(chains), _request_seed(seed, turn, asked))
+            form = self._form
+            if query.messages is None and form.path == CHAT:
+                raise EndpointError(
+                    f"the endpoint {self.record.endpoint} of {self.record.llm_tag} has no /completions, so that no "
+                    f"chain can go on from a beginning",
+                    cure="use a server that offers /v1/completions (vLLM, SGLang, llama.cpp), or another mode",
+                )
+            body = form.body(model, query, count - len(chains), _request_seed(seed, attempt, query))
+            key = sha256_json([body, attempt, len(chains)])
             try:
-                reply = await server.ask(body, sha256_json([body, turn, len(chains)]), Turn(asked.max_tokens), way.path)
-                chains += read_chains(reply)
+                chains += read_chains(await server.ask(body, key, Turn(query.max_tokens), form.path))
             except CallError as error:
-                following = next_way(way, error.reason)
+                following = next_form(form, error.reason)
                 if following is None:
-                    raise self._failed(error) from None
-                self._way = max(self._way, following, key=WAYS.index)
-            turn += 1
+                    self._refuse(error)
+                self._form = max(self._form, following, key=FORMS.index)
+            attempt += 1
         return chains[:count]
 
-    def _failed(self, error: CallError) -> EndpointError:
+    def _refuse(self, error: CallError) -> NoReturn:
         cure = f"start the server, or give its address again: rjepa llm add {self.record.llm_tag} ... --endpoint URL"
         if error.reason in ("http_401", "http_403"):
             cure = f"set {key_variable(self.record.llm_tag)} to the key that it wants"
-        return EndpointError(
+        raise EndpointError(
             f"the endpoint {self.record.endpoint} of {self.record.llm_tag} writes no chains ({error})", cure=cure
-        )
+        ) from None
 
-    def _tokenised(self, written: Written, room: int) -> tuple[Written, list[int]]:
-        """A chain with its token ids; its end is cut where it is longer here than the server counted."""
-        text, ids, kept = written.text, self._ids(written.text), room
-        while len(ids) > room:
-            text, kept = self._student.pieces.text(ids[:kept]), kept - 1
-            ids = self._ids(text)
-        return (written if text == written.text else Written(text, False, None)), ids
 
-    def _ids(self, text: str) -> list[int]:
-        return list(self._student.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _bare(self, written: Written, ids: list[int]) -> SampledChain:
-        segmentation = self.record.segmentation
-        return SampledChain(
-            written.text, ids, written.logprobs or [], 0.0, written.finished, None, segmentation=segmentation
-        )
-
-    def _captured(
-        self, statements: Sequence[str], prompts: list[list[int]], chains: list[list[tuple[Written, list[int]]]]
-    ) -> list[list[SampledChain]]:
-        flat = [(problem, one, ids) for problem, row in enumerate(chains) for one, ids in row]
-        scores = score_chains(self._student, [prompts[problem] for problem, _, _ in flat], [ids for _, _, ids in flat])
-        found = extract_latents(
-            self._student, [statements[problem] for problem, _, _ in flat], [one.text for _, one, _ in flat]
-        )
-        whole = []
-        for (_, one, ids), score, encoded in zip(flat, scores, found, strict=True):
-            assert encoded is not None  # it was cut to the context
-            logprobs = score.logprobs if one.logprobs is None else one.logprobs
-            whole.append(
-                SampledChain(
-                    one.text,
-                    ids,
-                    logprobs,
-                    score.self_certainty,
-                    one.finished,
-                    encoded.latents,
-                    encoded.sentences,
-                    self.record.segmentation,
-                )
-            )
-        each = len(chains[0]) if chains else 1
-        return [whole[first : first + each] for first in range(0, len(whole), each)]
+def _driven(work: Coroutine[Any, Any, Result]) -> Iterator[None]:
+    """Run a coroutine in a loop of its own, and yield every few milliseconds meanwhile. Closing the iterator cancels it."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(work)
+    try:
+        while not task.done():
+            loop.run_until_complete(asyncio.wait({task}, timeout=_LOOK_SECONDS))
+            yield
+        task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            loop.run_until_complete(asyncio.wait({task}))
+        if not task.cancelled():
+            task.exception()  # it may have failed after nobody cared any more
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 def key_variable(llm_tag: str) -> str:
@@ -232,6 +266,6 @@ def key_variable(llm_tag: str) -> str:
     return f"STUDENT_{llm_tag.upper().replace('-', '_').replace('.', '_')}_API_KEY"
 
 
-def _request_seed(seed: int, turn: int, asked: Asked) -> int:
-    digest = hashlib.sha256(f"{seed}/{turn}/{asked.temperature}/{asked.prompt}".encode()).digest()
+def _request_seed(seed: int, attempt: int, query: ChainQuery) -> int:
+    digest = hashlib.sha256(f"{seed}/{attempt}/{query.temperature}/{query.prompt}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1

@@ -202,9 +202,7 @@ def _moved(batch: Batch, moves: list[_Move], requests: Sequence[RowRequest]) -> 
     return Batch(batch.rows.rearranged(at, cut), places, logits, requests, pending, junk)
 
 
-def _pending(
-    batch: Batch, tables: RowTables, requests: Sequence[RowRequest], child: int, at: int, cached: int
-) -> int:
+def _pending(batch: Batch, tables: RowTables, requests: Sequence[RowRequest], child: int, at: int, cached: int) -> int:
     """What a fork is fed first: the last token that it kept, or the last of its prompt, if the cache lacks that."""
     if cached < 0:
         return int((requests[child].prompt_ids or ())[-1])

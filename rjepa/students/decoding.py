@@ -70,7 +70,9 @@ class _SharedPrefixLayer(CacheLayerMixin):
     [R, M, slots, D] of the rows' own tokens: a product of few rows reads keys faster the way they lie here.
     """
 
-    def __init__(self, prefix_keys: Tensor, prefix_values: Tensor, own_keys: Tensor, own_values: Tensor, used: int) -> None:
+    def __init__(
+        self, prefix_keys: Tensor, prefix_values: Tensor, own_keys: Tensor, own_values: Tensor, used: int
+    ) -> None:
         super().__init__()
         self.prefix_keys, self.prefix_values = prefix_keys, prefix_values
         self.own_keys, self.own_values, self.used = own_keys, own_values, used

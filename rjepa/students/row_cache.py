@@ -159,11 +159,6 @@ def join_rows(batches: Sequence[CachedRows]) -> CachedRows:
     return RepeatedRows.joined([batch for batch in batches if isinstance(batch, RepeatedRows)])
 
 
-def can_take_back(model: PreTrainedModel, shares_prefix: bool) -> bool:
-    """Whether rows of this model can be forked from any kept token without reading it again."""
-    return shares_prefix or _can_cut(DynamicCache(config=model.config))
-
-
 def _can_cut(cache: Cache) -> bool:
     return all(type(layer) is DynamicLayer for layer in cache.layers)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError
 from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home
-from rjepa.reasoning.modes import MODES, modes_offered
 from rjepa.parts import Content, PartSource, describe_parts
+from rjepa.reasoning.modes import MODES, modes_offered
 from rjepa.releases.bundle import build_bundle, list_releases, load_manifest, release_folder, verify
 
 from .conftest import Publisher

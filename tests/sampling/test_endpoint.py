@@ -9,14 +9,13 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from rjepa.chains import segment_spans
-from rjepa.engine import Engine
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
-from rjepa.latents.endpoint import EndpointError, EndpointSampler, key_variable
 from rjepa.latents.extraction import extract_latents
-from rjepa.latents.freezing import build_rollouts
 from rjepa.latents.rollouts import open_rollouts
-from rjepa.latents.sampling import LocalSampler, make_sampler
+from rjepa.sampling.endpoint import EndpointError, EndpointSource, key_variable
+from rjepa.sampling.local import LocalSource
+from rjepa.sampling.opening import source_of
 from rjepa.students.catalog import save_record
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
@@ -24,9 +23,8 @@ from rjepa.students.prompts import PromptFormat
 from rjepa.students.rescoring import score_chains
 from rjepa.students.sampled import GREEDY
 from tests.latents.conftest import DATASET
-from tests.latents.servers import Served, serving
+from tests.sampling.servers import Served, serving
 from tests.students.tiny import EOS, taught_pairs, tokenizer
-from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
 
 TAG = "tiny-test"
 STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
@@ -39,8 +37,8 @@ def at(student: Student, url: str, **changes: Any) -> Student:
 
 
 def test_a_student_without_an_endpoint_samples_itself(taught: Student) -> None:
-    sampler = make_sampler(taught)
-    assert isinstance(sampler, LocalSampler)
+    sampler = source_of(taught)
+    assert isinstance(sampler, LocalSource)
     here = sampler.sample(STATEMENTS, SAMPLES, seed=1)
     assert [[c.text for c in row] for row in here] == [
         [c.text for c in row] for row in sample_indices(taught, STATEMENTS, SAMPLES, seed=1)
@@ -71,7 +69,7 @@ def test_scores_of_chains_that_are_read_are_those_of_chains_that_are_sampled(tau
 )
 def test_chains_are_whole_whatever_the_server_can_do(taught: Student, behaviour: dict[str, Any]) -> None:
     with serving(Served(taught, tail="Step 9: and on and on", **behaviour)) as served:
-        rows = EndpointSampler(at(taught, served.url)).sample(STATEMENTS, SAMPLES, seed=1, temperature=0.9)
+        rows = EndpointSource(at(taught, served.url)).sample(STATEMENTS, SAMPLES, seed=1, temperature=0.9)
     own_greedy = sample_indices(taught, STATEMENTS, [GREEDY], seed=1)
     for statement, row, (greedy,) in zip(STATEMENTS, rows, own_greedy, strict=True):
         assert len(row) == len(SAMPLES) and row[0].text == greedy.text
@@ -97,7 +95,7 @@ def test_a_server_that_refuses_a_field_is_still_asked_with_our_own_prompt(
     taught: Student, refused: tuple[str, ...]
 ) -> None:
     with serving(Served(taught, refuses=refused)) as served:
-        rows = EndpointSampler(at(taught, served.url)).sample(STATEMENTS, [0, 1, 2], seed=1)
+        rows = EndpointSource(at(taught, served.url)).sample(STATEMENTS, [0, 1, 2], seed=1)
     assert {body["path"] for body in served.asked} == {"/v1/completions"}
     assert all(chain.finished and chain.latents is not None for row in rows for chain in row)
     assert sum(bool({*refused} & body.keys()) for body in served.asked) == len(refused)  # it is found out once
@@ -105,7 +103,7 @@ def test_a_server_that_refuses_a_field_is_still_asked_with_our_own_prompt(
 
 def test_a_chain_longer_than_the_context_is_cut_and_has_not_finished(taught: Student) -> None:
     with serving(Served(taught, tail=" and é on" * 300)) as served:
-        row = EndpointSampler(at(taught, served.url)).sample(STATEMENTS[:1], [GREEDY, 0], seed=1, max_new_tokens=6)[0]
+        row = EndpointSource(at(taught, served.url)).sample(STATEMENTS[:1], [GREEDY, 0], seed=1, max_new_tokens=6)[0]
     prompt = len(taught.tokenizer(f"{STATEMENTS[0]}\n")["input_ids"])
     for chain in row:
         assert not chain.finished and 0 <= taught.context_length - prompt - len(chain.token_ids) < 3
@@ -118,13 +116,13 @@ def test_a_beginning_of_sequence_that_the_server_adds_is_not_sent_twice(taught: 
     words.backend_tokenizer.post_processor = TemplateProcessing(single=f"{EOS} $A", special_tokens=[(EOS, 0)])
     with serving(Served(taught)) as served:
         student = replace(at(taught, served.url, prompt=PromptFormat(use_chat_template=True)), tokenizer=words)
-        EndpointSampler(student).sample(STATEMENTS[:1], [0], seed=1)
+        EndpointSource(student).sample(STATEMENTS[:1], [0], seed=1)
     assert served.asked[0]["prompt"] == f"{STATEMENTS[0]}\n"
 
 
 def test_equal_seeds_ask_for_the_same_and_other_seeds_for_something_else(taught: Student) -> None:
     with serving(Served(taught)) as served:
-        sampler = EndpointSampler(at(taught, served.url))
+        sampler = EndpointSource(at(taught, served.url))
         first, again, other = (
             [[c.text for c in row] for row in sampler.sample(STATEMENTS, [0, 1, 2], seed=seed, capture=False)]
             for seed in (1, 1, 2)
@@ -134,23 +132,23 @@ def test_equal_seeds_ask_for_the_same_and_other_seeds_for_something_else(taught:
 
 def test_a_server_that_stumbles_is_asked_again(taught: Student) -> None:
     with serving(Served(taught, failures=2)) as served:
-        rows = EndpointSampler(at(taught, served.url)).sample(STATEMENTS[:1], [0, 1], seed=1)
+        rows = EndpointSource(at(taught, served.url)).sample(STATEMENTS[:1], [0, 1], seed=1)
     assert len(rows[0]) == 2 and len(served.asked) == 3
 
 
 def test_a_server_that_goes_on_failing_or_is_not_there_is_told_with_its_address(taught: Student) -> None:
     with serving(Served(taught, failures=100)) as served:
         with pytest.raises(EndpointError, match="http_500(.|\n)*start the server"):
-            EndpointSampler(at(taught, served.url, served_model="tiny"), retries=0).sample(STATEMENTS, [0], seed=1)
+            EndpointSource(at(taught, served.url, served_model="tiny"), retries=0).sample(STATEMENTS, [0], seed=1)
     with pytest.raises(EndpointError, match=f"{served.url} of {TAG} writes no chains .connection"):
-        EndpointSampler(at(taught, served.url), retries=0).sample(STATEMENTS, [0], seed=1)
+        EndpointSource(at(taught, served.url), retries=0).sample(STATEMENTS, [0], seed=1)
 
 
 def test_a_server_of_several_models_wants_to_hear_which(taught: Student) -> None:
     with serving(Served(taught, models=("a", "b"))) as served:
         with pytest.raises(EndpointError, match="serves a, b(.|\n)*--served-model"):
-            EndpointSampler(at(taught, served.url)).sample(STATEMENTS[:1], [0], seed=1)
-        EndpointSampler(at(taught, served.url, served_model="b")).sample(STATEMENTS[:1], [0], seed=1)
+            EndpointSource(at(taught, served.url)).sample(STATEMENTS[:1], [0], seed=1)
+        EndpointSource(at(taught, served.url, served_model="b")).sample(STATEMENTS[:1], [0], seed=1)
     assert served.asked[0]["model"] == "b"
 
 
@@ -158,25 +156,27 @@ def test_a_key_comes_from_the_environment_alone(taught: Student, monkeypatch: py
     with serving(Served(taught, key="secret-key")) as served:
         student = at(taught, served.url, served_model="tiny")
         with pytest.raises(EndpointError, match=r"http_401(.|\n)*STUDENT_TINY_TEST_API_KEY"):
-            EndpointSampler(student).sample(STATEMENTS[:1], [0], seed=1)
+            EndpointSource(student).sample(STATEMENTS[:1], [0], seed=1)
         monkeypatch.setenv(key_variable(TAG), "secret-key")
-        assert EndpointSampler(student).sample(STATEMENTS[:1], [0], seed=1)
+        assert EndpointSource(student).sample(STATEMENTS[:1], [0], seed=1)
 
 
 def test_a_prompt_beyond_the_context_is_refused_before_anything_is_sent(taught: Student) -> None:
     with serving(Served(taught)) as served:
         with pytest.raises(InvalidInputError, match="tokens"):
-            EndpointSampler(at(taught, served.url)).sample(["word " * 400], [0], seed=1)
+            EndpointSource(at(taught, served.url)).sample(["word " * 400], [0], seed=1)
     assert served.asked == []
 
 
 def test_a_stream_gives_the_text_and_then_the_chain(taught: Student) -> None:
     with serving(Served(taught)) as served:
-        *pieces, chain = EndpointSampler(at(taught, served.url)).stream(STATEMENTS[0], seed=1, sample_index=GREEDY)
+        *pieces, chain = EndpointSource(at(taught, served.url)).stream(STATEMENTS[0], seed=1, sample_index=GREEDY)
     assert "".join(map(str, pieces)) == chain.text and chain.finished
 
 
 def test_rollouts_of_a_served_student_are_frozen_like_any_other(home: Home, taught: Student) -> None:
+    from rjepa.latents.rollouts import build_rollouts
+
     with serving(Served(taught)) as served:
         student = at(taught, served.url)
         report = build_rollouts(home, student, DATASET, num_candidates=3, seed=1, splits=("test",))
@@ -193,6 +193,9 @@ def test_rollouts_of_a_served_student_are_frozen_like_any_other(home: Home, taug
 def test_the_engine_answers_with_chains_that_the_endpoint_wrote(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    from rjepa.engine import Engine
+    from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
+
     home = Home(tmp_path / "home")
     student = register_student(home, taught_folder(tmp_path_factory))
     publish(home, student, tmp_path / "sources")

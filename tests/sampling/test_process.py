@@ -15,20 +15,19 @@ import numpy as np
 import psutil
 import pytest
 
-from rjepa.engine import Engine
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.home import Home
-from rjepa.latents.remote import RemoteSampler, StudentProcessError
-from rjepa.latents.sampling import LocalSampler
-from rjepa.latents.server import MODULE, TOKEN, make_server
-from rjepa.latents.wire import pack_chains, unpack_chains
+from rjepa.sampling.local import LocalSource
+from rjepa.sampling.loopback import SERVER, TOKEN
+from rjepa.sampling.process import ProcessSource, StudentProcessError
+from rjepa.sampling.server import make_server
+from rjepa.sampling.wire import pack_chains, unpack_chains
 from rjepa.students.catalog import load_record, save_record
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
 from tests.students.environments import lean_environment, runs
 from tests.students.tiny import taught_pairs
-from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
 STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
 
@@ -48,7 +47,7 @@ def same(one: list[list[SampledChain]], other: list[list[SampledChain]]) -> bool
 @pytest.fixture
 def address(taught: Student) -> Iterator[str]:
     """A server of the taught student, in a thread, that wants a token."""
-    with make_server(LocalSampler(taught), token="a-token") as server:
+    with make_server(LocalSource(taught), token="a-token") as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -68,7 +67,7 @@ def test_a_student_at_an_address_samples_and_streams_as_if_it_were_here(
     taught: Student, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(TOKEN, "a-token")
-    remote, local = RemoteSampler(Home(tmp_path), taught.record, address), LocalSampler(taught)
+    remote, local = ProcessSource(Home(tmp_path), taught.record, address), LocalSource(taught)
     assert (remote.fingerprint, remote.context_length) == (taught.fingerprint, taught.context_length)
     assert remote.count_prompt(STATEMENTS[0]) == local.count_prompt(STATEMENTS[0])
     options = {"seed": 3, "temperature": 0.7, "max_new_tokens": 20}
@@ -84,15 +83,15 @@ def test_the_token_the_student_and_the_address_have_to_be_right(
     taught: Student, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(StudentProcessError, match="token is missing or wrong"):
-        RemoteSampler(Home(tmp_path), taught.record, address)
+        ProcessSource(Home(tmp_path), taught.record, address)
     monkeypatch.setenv(TOKEN, "a-token")
     with pytest.raises(InvalidInputError, match="is tiny-test, not other"):
-        RemoteSampler(Home(tmp_path), taught.record.model_copy(update={"llm_tag": "other"}), address)
+        ProcessSource(Home(tmp_path), taught.record.model_copy(update={"llm_tag": "other"}), address)
     for elsewhere in ("http://example.org:80", "https://127.0.0.1:1", "http://127.0.0.1:1/x"):
         with pytest.raises(InvalidInputError, match="no address of a student"):
-            RemoteSampler(Home(tmp_path), taught.record, elsewhere)
+            ProcessSource(Home(tmp_path), taught.record, elsewhere)
     with pytest.raises(StudentProcessError, match="no student answers"):
-        RemoteSampler(Home(tmp_path), taught.record, "http://127.0.0.1:9")
+        ProcessSource(Home(tmp_path), taught.record, "http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize(
@@ -120,13 +119,16 @@ def test_a_bad_request_is_refused_and_the_server_goes_on(
 def test_the_engine_answers_with_a_student_in_its_own_environment_and_survives_its_death(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    from rjepa.engine import Engine
+    from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
+
     home = Home(tmp_path / "home")
     publish(home, register_student(home, taught_folder(tmp_path_factory)), tmp_path / "sources")
     here = Engine.load(home, TAG, "cpu")
     environment = str(lean_environment(tmp_path / "env"))
     save_record(home, load_record(home, TAG).model_copy(update={"environment": environment}))
     there = Engine.load(home, TAG, "cpu")
-    process = next(one for one in psutil.Process().children() if runs(one, MODULE))
+    process = next(one for one in psutil.Process().children() if runs(one, SERVER))
     for options in ({"mode": "off"}, {"mode": "rerank", "num_candidates": 4, "seed": 5}):
         mine, its = here.answer(STATEMENT, **options), there.answer(STATEMENT, **options)
         assert (its.text, its.prompt_tokens, its.completion_tokens) == (
@@ -140,7 +142,7 @@ def test_the_engine_answers_with_a_student_in_its_own_environment_and_survives_i
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     assert there.answer(STATEMENT, mode="off").text == here.answer(STATEMENT, mode="off").text  # it was started anew
-    process = next(one for one in psutil.Process().children() if runs(one, MODULE))
+    process = next(one for one in psutil.Process().children() if runs(one, SERVER))
     del there
     process.wait(10)  # nobody uses it any more
 
@@ -150,7 +152,7 @@ def test_a_student_that_cannot_be_loaded_there_says_why(tmp_path: Path, taught: 
     environment = str(lean_environment(tmp_path / "env"))
     broken = taught.record.model_copy(update={"environment": environment})
     with pytest.raises(StudentProcessError, match="no student is called 'tiny-test'"):
-        RemoteSampler(home, broken)
+        ProcessSource(home, broken)
 
 
 def test_a_helper_ends_when_the_process_that_started_it_is_killed() -> None:

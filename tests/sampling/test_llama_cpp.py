@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from rjepa.home import Home
-from rjepa.latents.endpoint import EndpointSampler
 from rjepa.latents.extraction import extract_latents
 from rjepa.latents.freezing import build_rollouts
 from rjepa.latents.rollouts import open_rollouts
+from rjepa.sampling.endpoint import EndpointSource
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.rescoring import score_chains
@@ -27,7 +27,7 @@ STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
 @pytest.fixture(scope="module")
 def served(taught: Student, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Student]:
     """The taught student, whose chains llama.cpp writes."""
-    from tests.latents.llama_cpp import llama_cpp
+    from tests.sampling.llama_cpp import llama_cpp
     from tests.students.gguf_files import write_gguf
 
     file = write_gguf(tmp_path_factory.mktemp("llama") / "taught.gguf", taught.model, taught.tokenizer)
@@ -37,7 +37,7 @@ def served(taught: Student, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def test_its_chains_are_the_students_with_the_students_log_probabilities(taught: Student, served: Student) -> None:
     samples = [GREEDY, 0, 1, 2, 3, 4, 5]
-    rows = EndpointSampler(served).sample(STATEMENTS, samples, seed=1, temperature=0.9)
+    rows = EndpointSource(served).sample(STATEMENTS, samples, seed=1, temperature=0.9)
     own = sample_indices(taught, STATEMENTS, [GREEDY], seed=1)
     for statement, row, (greedy,) in zip(STATEMENTS, rows, own, strict=True):
         assert len(row) == len(samples) and row[0].text == greedy.text
@@ -52,7 +52,7 @@ def test_its_chains_are_the_students_with_the_students_log_probabilities(taught:
 
 
 def test_a_limit_cuts_its_chains_as_it_would_the_students(served: Student) -> None:
-    for chain in EndpointSampler(served).sample(STATEMENTS[:1], [GREEDY, 0], seed=1, max_new_tokens=6)[0]:
+    for chain in EndpointSource(served).sample(STATEMENTS[:1], [GREEDY, 0], seed=1, max_new_tokens=6)[0]:
         assert not chain.finished and 0 < len(chain.token_ids) <= 6
 
 
@@ -64,5 +64,5 @@ def test_rollouts_are_made_from_its_chains(home: Home, served: Student) -> None:
 
 
 def test_an_answer_is_streamed_from_it(served: Student) -> None:
-    *pieces, chain = EndpointSampler(served).stream(STATEMENTS[0], seed=1, sample_index=GREEDY)
+    *pieces, chain = EndpointSource(served).stream(STATEMENTS[0], seed=1, sample_index=GREEDY)
     assert "".join(map(str, pieces)) == chain.text and chain.finished

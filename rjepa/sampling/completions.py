@@ -1,7 +1,7 @@
 """The bodies that ask an OpenAI-compatible server for chains, and what its replies say. Nothing is sent here.
 
-Ways of asking, best first: a completion, whose prompt is ours to the last token; a chat, which the server wraps in its
-own template. Each is asked for all at once first, and then without what a server may refuse: several chains a request
+Forms of a request, best first: a completion, whose prompt is ours to the last token; a chat, which the server wraps in
+its own template. Each is sent with everything first, and then without what a server may refuse: several chains a request
 (llama.cpp gives no more than it has slots), log-probabilities, a seed.
 """
 
@@ -14,17 +14,19 @@ from rjepa.teacher.errors import CallError
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is asked for one statement: its prompt as text and as messages. `temperature` 0 is greedy."""
+class ChainQuery:
+    """What a server is to go on from: the prompt as text, and as messages, which are None where a chain has begun already.
+    `temperature` 0 is greedy.
+    """
 
     prompt: str
-    messages: list[dict[str, str]]
+    messages: list[dict[str, str]] | None
     max_tokens: int
     temperature: float
 
 
 @dataclass(frozen=True)
-class Written:
+class ServedChain:
     """One chain as the server wrote it. `logprobs` are of the tokens of `text`; None where it gave none that fit."""
 
     text: str
@@ -33,42 +35,42 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way of asking; `without` are the fields that it leaves out."""
+class RequestForm:
+    """One form of a request; `without` are the fields that it leaves out."""
 
     path: str
     without: tuple[str, ...] = ()
 
-    def body(self, model: str, asked: Asked, count: int, seed: int) -> dict[str, Any]:
+    def body(self, model: str, query: ChainQuery, count: int, seed: int) -> dict[str, Any]:
         """The request for `count` chains."""
-        is_chat = self.path == _CHAT
-        body: dict[str, Any] = {"model": model, "max_tokens": asked.max_tokens, "temperature": asked.temperature}
-        body |= {"messages": asked.messages} if is_chat else {"prompt": asked.prompt}
+        is_chat = self.path == CHAT
+        body: dict[str, Any] = {"model": model, "max_tokens": query.max_tokens, "temperature": query.temperature}
+        body |= {"messages": query.messages} if is_chat else {"prompt": query.prompt}
         body |= {"n": count, "seed": seed, "logprobs": True if is_chat else 1}
         return {name: value for name, value in body.items() if name not in self.without}
 
 
-_CHAT: Final = "/chat/completions"
+CHAT: Final = "/chat/completions"
 _LESS: Final[tuple[tuple[str, ...], ...]] = ((), ("n",), ("n", "logprobs"), ("n", "logprobs", "seed"))
-WAYS: Final = tuple(Way(path, without) for path in ("/completions", _CHAT) for without in _LESS)
+FORMS: Final = tuple(RequestForm(path, without) for path in ("/completions", CHAT) for without in _LESS)
 _NOT_THESE_FIELDS: Final = ("http_400", "http_422")
 _NOT_THIS_PATH: Final = ("http_404", "http_405", "http_501")
 
 
-def next_way(way: Way, reason: str) -> Way | None:
-    """The way to try where a server refused this one with `reason` (as of `CallError`); None where none is left, or
+def next_form(form: RequestForm, reason: str) -> RequestForm | None:
+    """The form to try where a server refused this one with `reason` (as of `CallError`); None where none is left, or
     where the reason is another.
     """
-    rest = WAYS[WAYS.index(way) + 1 :]
+    rest = FORMS[FORMS.index(form) + 1 :]
     if reason in _NOT_THIS_PATH:
-        rest = tuple(other for other in rest if other.path != way.path)
+        rest = tuple(other for other in rest if other.path != form.path)
     elif reason not in _NOT_THESE_FIELDS:
         return None
     return rest[0] if rest else None
 
 
-def read_chains(reply: str) -> list[Written]:
-    """The chains of a reply to either way, each cut where its answer line ends.
+def read_chains(reply: str) -> list[ServedChain]:
+    """The chains of a reply to either form, each cut where its answer line ends.
 
     Raises:
         CallError: it holds no chain.
@@ -83,16 +85,16 @@ def read_chains(reply: str) -> list[Written]:
     return chains
 
 
-def _read(choice: dict[str, Any]) -> Written:
+def _read(choice: dict[str, Any]) -> ServedChain:
     message = choice.get("message")
-    said = choice["text"] if message is None else message["content"]
-    if not isinstance(said, str):
+    reply_text = choice["text"] if message is None else message["content"]
+    if not isinstance(reply_text, str):
         raise TypeError("a choice without text")
     # Half a surrogate pair can be neither encoded nor stored.
-    said = said.encode("utf-8", "replace").decode()
-    text = _up_to_the_answer(said)
-    finished = len(text) < len(said) or choice.get("finish_reason") == "stop" or _answers(text)
-    return Written(text, finished, _logprobs_of(text, said, _tokens(choice.get("logprobs"))))
+    reply_text = reply_text.encode("utf-8", "replace").decode()
+    text = _up_to_the_answer(reply_text)
+    finished = len(text) < len(reply_text) or choice.get("finish_reason") == "stop" or _answers(text)
+    return ServedChain(text, finished, _logprobs_of(text, reply_text, _tokens(choice.get("logprobs"))))
 
 
 def _up_to_the_answer(text: str) -> str:
@@ -121,11 +123,11 @@ def _tokens(logprobs: Any) -> list[tuple[str, float]]:
     return [(str(token), float(value)) for token, value in zip(tokens, values, strict=True) if value is not None]
 
 
-def _logprobs_of(text: str, said: str, tokens: list[tuple[str, float]]) -> list[float] | None:
-    """Of the tokens that begin inside `text`; None where the tokens do not spell out what was said (bytes of a split
+def _logprobs_of(text: str, reply_text: str, tokens: list[tuple[str, float]]) -> list[float] | None:
+    """Of the tokens that begin inside `text`; None where the tokens do not spell out what was reply_text (bytes of a split
     character, say), as nobody could tell then which belong to it.
     """
-    if not tokens or not "".join(token for token, _ in tokens).startswith(said):
+    if not tokens or not "".join(token for token, _ in tokens).startswith(reply_text):
         return None
     values, start = [], 0
     for token, value in tokens:

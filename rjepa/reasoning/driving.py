@@ -60,14 +60,15 @@ def drive(questions: Sequence[Running], session: DecodingSession) -> Iterator[tu
             until, tokens = target
             with closing(session.run(until, tokens=tokens, steps=until is Until.STEP)) as events:
                 for event in events:
-                    if isinstance(event, Pass):
-                        for index, question in running.items():
-                            question.tools.count_pass()
-                            yield index, Working()
+                    if not isinstance(event, Pass):
+                        _owner(event.row, running).take(event)
+                        yield from _resume(running)
                         continue
-                    _owner(event.row, running).take(event)
-                    yield from _resume(running)
-                    if not running or _target(running) != target:
+                    for index, question in running.items():
+                        question.tools.count_pass()
+                        yield index, Working()
+                    # Only here: what is left of a pass would be lost with the run.
+                    if running and _target(running) != target:
                         break
     finally:
         for question in questions:

@@ -54,6 +54,7 @@ class Tools:
         self.rows: list[int] = []
         self._started = time.perf_counter()
         self._text: dict[int, str] = {}
+        self._ended: set[int] = set()
         self._passes = 0
         self._world_model_passes = 0
 
@@ -83,6 +84,8 @@ class Tools:
         """Take in what happened to one of the question's rows."""
         if isinstance(event, Token | ChainEnd) and event.text:
             self._text[event.row] = self._text.get(event.row, "") + event.text
+        if isinstance(event, ChainEnd):
+            self._ended.add(event.row)
 
     def count_pass(self) -> None:
         """Note that the student made a forward pass in which the question took part."""
@@ -93,8 +96,8 @@ class Tools:
         return self._text.pop(row, "")
 
     def is_over(self, row: int) -> bool:
-        """Whether a row's chain is whole: by itself, or at its limit of tokens."""
-        return self._session.is_over(row)
+        """Whether a row's chain is whole, by itself or at its limit of tokens, and the mode has seen all of it."""
+        return row in self._ended
 
     def chains(self, rows: Sequence[int]) -> list[SampledChain]:
         """What rows have written, with their latents where the session captures them."""

@@ -19,8 +19,9 @@ from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.home import Home
 from rjepa.sampling.local import LocalSource
 from rjepa.sampling.loopback import SERVER, TOKEN
-from rjepa.sampling.process import ProcessSource, StudentProcessError
+from rjepa.sampling.process import ProcessSource
 from rjepa.sampling.server import make_server
+from rjepa.sampling.student_process import StudentProcessError
 from rjepa.sampling.wire import pack_chains, unpack_chains
 from rjepa.students.catalog import load_record, save_record
 from rjepa.students.generation import sample_indices

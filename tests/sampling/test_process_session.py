@@ -13,9 +13,10 @@ from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.sampling.local import LocalSource
 from rjepa.sampling.loopback import TOKEN
-from rjepa.sampling.process import ProcessSource, StudentProcessError
+from rjepa.sampling.process import ProcessSource
 from rjepa.sampling.protocol import Capability, DecodingSession, require
 from rjepa.sampling.server import make_server
+from rjepa.sampling.student_process import StudentProcessError
 from rjepa.students.loading import Student
 from rjepa.students.sampled import ChainEnd, Event, Pass, RowRequest, StepEnd, Tokens, Until
 from rjepa.students.session import Session

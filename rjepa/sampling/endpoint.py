@@ -23,8 +23,9 @@ from rjepa.students.loading import Student
 from rjepa.students.prompting import count_prompt
 from rjepa.students.prompts import render_prompt
 from rjepa.students.sampled import RowRequest, SampledChain
-from rjepa.teacher.client import CallError, Endpoint
-from rjepa.teacher.limits import Turn
+from rjepa.teacher.client import Endpoint
+from rjepa.teacher.errors import CallError
+from rjepa.teacher.limits import CallUsage
 from rjepa.teacher.settings import Teacher
 
 _CONCURRENCY: Final = 16
@@ -223,7 +224,7 @@ class EndpointSource:
             body = form.body(model, query, count - len(chains), _request_seed(seed, attempt, query))
             key = sha256_json([body, attempt, len(chains)])
             try:
-                chains += read_chains(await server.ask(body, key, Turn(query.max_tokens), form.path))
+                chains += read_chains(await server.ask(body, key, CallUsage(query.max_tokens), form.path))
             except CallError as error:
                 following = next_form(form, error.reason)
                 if following is None:

@@ -9,9 +9,12 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from rjepa.chains import segment_spans
+from rjepa.engine import Engine
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.latents.extraction import extract_latents
+from rjepa.latents.freezing import build_rollouts
+from rjepa.latents.rollouts import open_rollouts
 from rjepa.sampling.endpoint import EndpointError, EndpointSource, key_variable
 from rjepa.sampling.local import LocalSource
 from rjepa.sampling.opening import source_of
@@ -25,6 +28,7 @@ from rjepa.students.sampled import GREEDY, Pass, RowRequest, Token, Until
 from tests.latents.conftest import DATASET
 from tests.sampling.servers import Served, serving
 from tests.students.tiny import EOS, taught_pairs, tokenizer
+from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
 
 TAG = "tiny-test"
 STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
@@ -175,8 +179,6 @@ def test_a_stream_gives_the_text_and_then_the_chain(taught: Student) -> None:
 
 
 def test_rollouts_of_a_served_student_are_frozen_like_any_other(home: Home, taught: Student) -> None:
-    from rjepa.latents.rollouts import build_rollouts, open_rollouts
-
     with serving(Served(taught)) as served:
         student = at(taught, served.url)
         report = build_rollouts(home, student, DATASET, num_candidates=3, seed=1, splits=("test",))
@@ -187,15 +189,12 @@ def test_rollouts_of_a_served_student_are_frozen_like_any_other(home: Home, taug
     found = open_rollouts(home, TAG, DATASET, fingerprint=taught.fingerprint)
     assert found.num_candidates == 3 and len(found.latents) == 3 * len(found.problems)
     own = build_rollouts(home, taught, DATASET, num_candidates=3, seed=1, splits=("test",))
-    assert own.metadata["shards_reused"] == 0  # the student's own chains are others
+    assert own.metadata["chains_found"] == 0  # the student's own chains are others
 
 
 def test_the_engine_answers_with_chains_that_the_endpoint_wrote(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from rjepa.engine import Engine
-    from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
-
     home = Home(tmp_path / "home")
     student = register_student(home, taught_folder(tmp_path_factory))
     publish(home, student, tmp_path / "sources")

@@ -8,7 +8,8 @@ import pytest
 
 from rjepa.home import Home
 from rjepa.latents.extraction import extract_latents
-from rjepa.latents.rollouts import build_rollouts, open_rollouts
+from rjepa.latents.freezing import build_rollouts
+from rjepa.latents.rollouts import open_rollouts
 from rjepa.sampling.endpoint import EndpointSource
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student

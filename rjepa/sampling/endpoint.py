@@ -243,7 +243,7 @@ class EndpointSource:
 
 
 def _driven(work: Coroutine[Any, Any, Result]) -> Iterator[None]:
-    """Run a coroutine in a loop of its own, and yield every few milliseconds meanwhile. Closing the iterator cancels it."""
+    """Run a coroutine in a loop of its own, and yield now and then meanwhile. Closing the iterator cancels it."""
     loop = asyncio.new_event_loop()
     task = loop.create_task(work)
     try:

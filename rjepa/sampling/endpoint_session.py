@@ -1,7 +1,7 @@
 """A session of whole chains that a server writes: rows are asked for together, and none can be touched in between.
 
-What is asked of the server, and how, is `rjepa.sampling.endpoint`'s matter. Tokens, log-probabilities and latents of what
-it wrote are taken here, with the student's own tokenizer and weights.
+What is asked of the server, and how, is `rjepa.sampling.endpoint`'s matter. Tokens, log-probabilities and latents of
+what it wrote are taken here, with the student's own tokenizer and weights.
 """
 
 import codecs
@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rjepa.errors import InvalidInputError
-from rjepa.latents.extraction import extract_latents
 from rjepa.sampling.completions import ServedChain
 from rjepa.sampling.protocol import Capability
+from rjepa.students.extraction import extract_latents
 from rjepa.students.loading import Student
 from rjepa.students.prompting import encode_statements, require_room
 from rjepa.students.rescoring import score_chains

@@ -1,9 +1,9 @@
 """Caches of many rows that are decoded together, over one copy of each prompt where samples share one.
 
-`K` samples of a problem read the same prompt. Its keys and values are kept once and attended to by all K in one
-matrix product; only what each row wrote itself is kept per row. With tiny-a on the CPU that is about twice as fast as repeating
-the cache, which then also holds the prompt K times (benchmarks/sampling.py). Architectures whose attention is more than
-a plain softmax over the whole context take transformers' own cache instead: `rjepa.students.row_cache`.
+`K` samples of a problem read the same prompt. Its keys and values are kept once and attended to by all K in one matrix
+product; only what each row wrote itself is kept per row. With tiny-a on the CPU that is about twice as fast as to
+repeat the cache, which then also holds the prompt K times (benchmarks/sampling.py). Architectures whose attention is
+more than a plain softmax over the whole context take transformers' own cache instead: `rjepa.students.row_cache`.
 
 Rows may begin at different times: what a row wrote lies at the right of its slots, and what is free at their left is
 masked. Keys carry their positions, so that their place in a cache says nothing. Which token is fed, and when, is

@@ -12,7 +12,6 @@ from rjepa.chains import segment_spans
 from rjepa.engine import Engine
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
-from rjepa.latents.extraction import extract_latents
 from rjepa.latents.freezing import build_rollouts
 from rjepa.latents.rollouts import open_rollouts
 from rjepa.sampling.endpoint import EndpointError, EndpointSource, key_variable
@@ -20,6 +19,7 @@ from rjepa.sampling.local import LocalSource
 from rjepa.sampling.opening import source_of
 from rjepa.sampling.protocol import Capability, require
 from rjepa.students.catalog import save_record
+from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.prompts import PromptFormat

@@ -1,4 +1,4 @@
-"""The sampling loop that decoding sessions replaced, kept word for word as what `benchmarks.sampling` compares them with.
+"""The sampling loop that decoding sessions replaced, kept word for word: `benchmarks.sampling` compares the two.
 
 One batch of P problems, K samples each, from the prompt to the end; nothing can be forked, edited or cancelled.
 """

@@ -1,8 +1,8 @@
 """The bodies that ask an OpenAI-compatible server for chains, and what its replies say. Nothing is sent here.
 
-Forms of a request, best first: a completion, whose prompt is ours to the last token; a chat, which the server wraps in
-its own template. Each is sent with everything first, and then without what a server may refuse: several chains a request
-(llama.cpp gives no more than it has slots), log-probabilities, a seed.
+Forms of a request, best first: a completion, whose prompt is ours to the last token; a chat, which the server wraps
+in its own template. Each is sent with everything first, and then without what a server may refuse: several chains a
+request (llama.cpp gives no more than it has slots), log-probabilities, a seed.
 """
 
 import json
@@ -15,7 +15,7 @@ from rjepa.teacher.errors import CallError
 
 @dataclass(frozen=True)
 class ChainQuery:
-    """What a server is to go on from: the prompt as text, and as messages, which are None where a chain has begun already.
+    """What a server is to go on from: the prompt as text, and as messages, which are None where a chain has begun.
     `temperature` 0 is greedy.
     """
 
@@ -124,7 +124,7 @@ def _tokens(logprobs: Any) -> list[tuple[str, float]]:
 
 
 def _logprobs_of(text: str, reply_text: str, tokens: list[tuple[str, float]]) -> list[float] | None:
-    """Of the tokens that begin inside `text`; None where the tokens do not spell out what was reply_text (bytes of a split
+    """Of the tokens that begin inside `text`; None where the tokens do not spell out the reply's text (bytes of a split
     character, say), as nobody could tell then which belong to it.
     """
     if not tokens or not "".join(token for token, _ in tokens).startswith(reply_text):

@@ -18,8 +18,7 @@ from rjepa.files import sha256_json
 from rjepa.progress import Progress, silent
 from rjepa.sampling.completions import CHAT, FORMS, ChainQuery, ServedChain, next_form, read_chains
 from rjepa.sampling.endpoint_session import EndpointSession
-from rjepa.sampling.protocol import Capability
-from rjepa.students.generation import stream_rows
+from rjepa.sampling.protocol import Capability, stream_row
 from rjepa.students.loading import Student
 from rjepa.students.prompting import count_prompt
 from rjepa.students.prompts import render_prompt
@@ -128,7 +127,7 @@ class EndpointSource:
         """One chain, whose text comes when it is whole, then the chain itself."""
         with self.session(capture=False) as session:
             (row,) = session.add([RowRequest(statement, seed, sample_index, temperature, max_new_tokens)])
-            yield from stream_rows(session, row)
+            yield from stream_row(session, row)
 
     def close(self) -> None:
         """Nothing runs."""
@@ -160,7 +159,7 @@ class EndpointSource:
             own = own.removeprefix(start)  # the server puts it there too
         temperature = 0.0 if request.is_greedy else request.temperature or 0.0
         if request.prompt_ids is not None:
-            own = tokenizer.decode(list(request.prompt_ids), skip_special_tokens=False)
+            own = str(tokenizer.decode(list(request.prompt_ids), skip_special_tokens=False))
         if request.prompt_ids is not None or request.prefix:
             whole = own + self._student.pieces.text(request.prefix)
             return ChainQuery(whole, None, max_tokens, temperature)
@@ -244,7 +243,7 @@ class EndpointSource:
 
 
 def _driven(work: Coroutine[Any, Any, Result]) -> Iterator[None]:
-    """Run a coroutine in a loop of its own, and yield every few milliseconds meanwhile. Closing the iterator cancels it."""
+    """Run a coroutine in a loop of its own, and yield now and then meanwhile. Closing the iterator cancels it."""
     loop = asyncio.new_event_loop()
     task = loop.create_task(work)
     try:

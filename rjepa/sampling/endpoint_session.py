@@ -1,7 +1,7 @@
 """A session of whole chains that a server writes: rows are asked for together, and none can be touched in between.
 
-What is asked of the server, and how, is `rjepa.sampling.endpoint`'s matter. Tokens, log-probabilities and latents of what
-it wrote are taken here, with the student's own tokenizer and weights.
+What is asked of the server, and how, is `rjepa.sampling.endpoint`'s matter. Tokens, log-probabilities and latents of
+what it wrote are taken here, with the student's own tokenizer and weights.
 """
 
 import codecs
@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rjepa.errors import InvalidInputError
-from rjepa.latents.extraction import extract_latents
 from rjepa.sampling.completions import ServedChain
 from rjepa.sampling.protocol import Capability
+from rjepa.students.extraction import extract_latents
 from rjepa.students.loading import Student
 from rjepa.students.prompting import encode_statements, require_room
 from rjepa.students.rescoring import score_chains
@@ -123,10 +123,11 @@ class EndpointSession:
         if self._running:
             raise ValueError("expected a session that does not run; close the iterator of the run before")
         groups: dict[RowRequest, list[int]] = {}
-        for number, row in enumerate(self._rows):
-            if row.written is None and not row.dropped:
-                greedy = {"temperature": 0.0, "sample_index": 0} if row.request.is_greedy else {"sample_index": 0}
-                groups.setdefault(replace(row.request, **greedy, branches=()), []).append(number)
+        for number, wanted in enumerate(self._rows):
+            if wanted.written is None and not wanted.dropped:
+                temperature = 0.0 if wanted.request.is_greedy else wanted.request.temperature
+                alike = replace(wanted.request, temperature=temperature, sample_index=0, branches=())
+                groups.setdefault(alike, []).append(number)
         members = list(groups.values())
         requests = [[self._rows[row].request for row in group] for group in members]
         rooms = [self._rows[group[0]].limit - len(self._rows[group[0]].request.prefix) for group in members]
@@ -270,7 +271,8 @@ class EndpointSession:
     def _lacks(
         self, capability: Capability, cure: str = "use the student's own weights: a record without endpoint"
     ) -> NoReturn:
+        record = self._student.record
         raise InvalidInputError(
-            f"the endpoint {self._student.record.endpoint} of {self._student.record.llm_tag} cannot do {capability.value}",
+            f"the endpoint {record.endpoint} of {record.llm_tag} cannot do {capability.value}",
             cure=cure,
         )

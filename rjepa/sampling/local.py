@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from rjepa.progress import Progress, silent
-from rjepa.sampling.protocol import Capability, DecodingSession
-from rjepa.students.generation import sample_indices, stream_rows
+from rjepa.sampling.protocol import Capability, DecodingSession, stream_row
+from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.prompting import count_prompt
 from rjepa.students.sampled import RowRequest, SampledChain
@@ -68,7 +68,7 @@ class LocalSource:
         """As `rjepa.sampling.protocol.ChainSource.stream`."""
         with Session(self._student, capture=False) as session:
             (row,) = session.add([RowRequest(statement, seed, sample_index, temperature, max_new_tokens)])
-            yield from stream_rows(session, row)
+            yield from stream_row(session, row)
 
     def close(self) -> None:
         """Nothing runs."""

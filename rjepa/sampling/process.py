@@ -1,31 +1,21 @@
 """A student that runs in a process of its own environment, asked over HTTP as if it were here.
 
-The process is started, watched and ended here, or found at an address that somebody else keeps. What it serves is
-`rjepa.sampling.server`; how things are put into bytes, `wire`.
+How that process is started and reached is `student_process`' matter; what it serves, `server`'s; bytes, `wire`'s.
 """
 
-import http.client
 import json
-import os
-import secrets
-import signal
-import subprocess
-import threading
-import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NoReturn
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from rjepa.errors import InvalidInputError, RjepaError
+from rjepa.errors import InvalidInputError
 from rjepa.home import Home
-from rjepa.processes import end_process
 from rjepa.progress import Progress, silent
-from rjepa.sampling.loopback import SERVER, TOKEN, host_at
-from rjepa.sampling.protocol import Capability
+from rjepa.sampling.protocol import Capability, stream_row
+from rjepa.sampling.student_process import JSON, StudentProcess, StudentProcessError
 from rjepa.sampling.wire import (
     pack_array,
     pack_condition,
@@ -35,8 +25,6 @@ from rjepa.sampling.wire import (
     unpack_event,
 )
 from rjepa.students.catalog import StudentRecord
-from rjepa.students.environments import check_environment, module_command, module_variables
-from rjepa.students.generation import stream_rows
 from rjepa.students.sampled import (
     Bias,
     Condition,
@@ -48,16 +36,7 @@ from rjepa.students.sampled import (
     Until,
 )
 
-_SECONDS: Final = 3600.0
-"""Of one answer: a forward pass of a large student on a slow machine, which may have others to serve first. A process
-that died is noticed at once."""
-_END_SECONDS: Final = 10.0
-_JSON: Final = "application/json"
 _BYTES: Final = "application/octet-stream"
-
-
-class StudentProcessError(RjepaError):
-    """The process that a student runs in has died, or cannot be reached."""
 
 
 class ProcessSource:
@@ -73,15 +52,8 @@ class ProcessSource:
         self.record = record
         self.device: torch.device | None = None
         self.device_reason = "in a process of its own environment, which chooses"
-        self._home, self._given = home, address
-        self._process: subprocess.Popen[str] | None = None
-        self._starting = threading.Lock()
-        self._token = os.environ.get(TOKEN) or ""
-        if address is None:
-            self._token = secrets.token_urlsafe(32)
-        else:
-            self._host = host_at(address)
-        health = json.loads(self._request("GET", "/health"))
+        self._process = StudentProcess(home, record, address)
+        health = json.loads(self._process.ask("GET", "/health"))
         if health["llm_tag"] != record.llm_tag:
             raise InvalidInputError(
                 f"the student at {address} is {health['llm_tag']}, not {record.llm_tag}",
@@ -94,11 +66,11 @@ class ProcessSource:
 
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
-        return int(json.loads(self._request("POST", "/count", {"statement": statement}))["tokens"])
+        return int(json.loads(self._process.ask("POST", "/count", {"statement": statement}))["tokens"])
 
     def session(self, *, capture: bool = True, keep_finished: bool = False) -> "ProcessSession":
         """As `rjepa.sampling.protocol.ChainSource.session`. It has a connection of its own and ends with it."""
-        return ProcessSession(self, capture, keep_finished)
+        return ProcessSession(self._process, capture, keep_finished)
 
     def sample(
         self,
@@ -125,14 +97,15 @@ class ProcessSource:
             "max_new_tokens": max_new_tokens,
             "capture": capture,
         }
-        connection = self.connect()
+        process = self._process
+        connection = process.connect()
         try:
-            response = self.send(connection, "POST", "/sample", json.dumps(body).encode())
-            while "bytes" not in (line := self._line(response)):
+            response = process.send(connection, "POST", "/sample", json.dumps(body).encode())
+            while "bytes" not in (line := process.read_line(response)):
                 if "problem" in line:
                     raise InvalidInputError(line["problem"], cure=line["cure"])
                 progress(line["done"], line["total"], line["note"])
-            return unpack_chains(self._rest(response, int(line["bytes"])))
+            return unpack_chains(process.read_rest(response, int(line["bytes"])))
         finally:
             connection.close()
 
@@ -148,123 +121,11 @@ class ProcessSource:
         """As `rjepa.sampling.protocol.ChainSource.stream`."""
         with self.session(capture=False) as session:
             (row,) = session.add([RowRequest(statement, seed, sample_index, temperature, max_new_tokens)])
-            yield from stream_rows(session, row)
+            yield from stream_row(session, row)
 
     def close(self) -> None:
         """End the process, if it was started here."""
-        if self._process is not None:
-            _end(self._process)
-            self._process = None
-
-    def _start(self) -> None:
-        python = check_environment(self.record)
-        command = module_command(python, SERVER, ["--llm", self.record.llm_tag, "--with-parent"])
-        variables = {**os.environ, **module_variables(self._home), TOKEN: self._token}
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables)
-        weakref.finalize(self, _end, self._process)
-        first = self._first_line(self._process)
-        if "url" not in first:
-            code = self._process.wait()
-            raise StudentProcessError(
-                first.get("problem", f"the process of {self.record.llm_tag} ended {_manner(code)} before it served"),
-                cure=first.get("cure", f"see what it printed: {' '.join(command)}"),
-            )
-        self._host = urlsplit(first["url"]).netloc
-
-    def _first_line(self, process: "subprocess.Popen[str]") -> dict[str, Any]:
-        """The line in which it says where it serves, or what went wrong; empty where it ended without. A thread goes
-        on reading, so that nothing that it prints later fills the pipe.
-        """
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("{"):
-                threading.Thread(target=process.stdout.read, daemon=True).start()
-                first: dict[str, Any] = json.loads(line)
-                return first
-        return {}
-
-    def connect(self) -> http.client.HTTPConnection:
-        """A connection to the process, which is started if it does not run."""
-        if self._given is None:
-            with self._starting:
-                if self._process is None or self._process.poll() is not None:
-                    self._start()
-        return http.client.HTTPConnection(self._host, timeout=_SECONDS)
-
-    def send(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        kind: str = _JSON,
-    ) -> http.client.HTTPResponse:
-        """A request over a connection, and its answer, whose body is not read yet.
-
-        Raises:
-            ValueError: an argument that the session there refuses.
-            InvalidInputError: what it was asked for cannot be.
-            StudentProcessError: it does not answer, or not us.
-        """
-        try:
-            headers = {"authorization": f"Bearer {self._token}", "content-type": kind}
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            if response.status == 200:
-                return response
-            data = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise self._lost(error) from error
-        self._refused(response.status, json.loads(data))
-
-    def read(self, response: http.client.HTTPResponse) -> bytes:
-        """The body of an answer (StudentProcessError where it breaks off)."""
-        try:
-            return response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise self._lost(error) from error
-
-    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
-        connection = self.connect()
-        try:
-            data = None if body is None else json.dumps(body).encode()
-            return self.read(self.send(connection, method, path, data))
-        finally:
-            connection.close()
-
-    def _line(self, response: http.client.HTTPResponse) -> dict[str, Any]:
-        try:
-            line: dict[str, Any] = json.loads(response.readline())
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise self._lost(error) from error
-        return line
-
-    def _rest(self, response: http.client.HTTPResponse, size: int) -> bytes:
-        data = self.read(response)
-        if len(data) != size:
-            raise self._lost(EOFError(f"{len(data)} of {size} bytes came"))
-        return data
-
-    def _refused(self, status: int, answer: dict[str, Any]) -> NoReturn:
-        if status == 400:
-            raise ValueError(answer["problem"])
-        kind = InvalidInputError if status == 422 else StudentProcessError
-        raise kind(answer["problem"], cure=answer["cure"])
-
-    def _lost(self, error: Exception) -> StudentProcessError:
-        if self._process is None:
-            return StudentProcessError(
-                f"no student answers at http://{self._host} ({error})",
-                cure=f"start it: PYTHON -m {SERVER} --llm {self.record.llm_tag} --port PORT",
-            )
-        try:
-            code = self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            return StudentProcessError(f"the process of {self.record.llm_tag} does not answer", cure="try again")
-        return StudentProcessError(
-            f"the process of {self.record.llm_tag} ended {_manner(code)}",
-            cure="ask again: it is started anew; if memory ran out, lower sampling.batch_size of the student",
-        )
+        self._process.close()
 
 
 class ProcessSession:
@@ -272,9 +133,9 @@ class ProcessSession:
     process computes nothing that nobody waits for, and closing the session, or losing it, ends it there.
     """
 
-    def __init__(self, source: ProcessSource, capture: bool, keep_finished: bool) -> None:
-        self._source = source
-        self._connection = source.connect()
+    def __init__(self, process: StudentProcess, capture: bool, keep_finished: bool) -> None:
+        self._process = process
+        self._connection = process.connect()
         self._counts = DecodingCounts()
         self._closed = self._running = False
         self._call("", {"capture": capture, "keep_finished": keep_finished})
@@ -368,7 +229,7 @@ class ProcessSession:
     def _set(self, name: str, row: int, value: Bias | Edit | None) -> None:
         if value is not None and not isinstance(value, torch.Tensor):
             raise InvalidInputError(
-                f"a function for the {name} of a row cannot be sent to the process of {self._source.record.llm_tag}",
+                f"a function for the {name} of a row cannot be sent to the process of {self._process.record.llm_tag}",
                 cure="give a tensor, or use a student that is loaded here",
             )
         array = np.empty(0, dtype=np.float32) if value is None else value.detach().float().cpu().numpy()
@@ -382,21 +243,11 @@ class ProcessSession:
             self._counts = DecodingCounts(*answer["counts"])
         return answer
 
-    def _ask(self, path: str, body: bytes, kind: str = _JSON) -> bytes:
+    def _ask(self, path: str, body: bytes, kind: str = JSON) -> bytes:
         if self._closed:
             raise ValueError("expected an open session")
         try:
-            return self._source.read(self._source.send(self._connection, "POST", f"/session{path}", body, kind))
+            return self._process.read(self._process.send(self._connection, "POST", f"/session{path}", body, kind))
         except StudentProcessError:
             self.close()  # its rows are gone with the process
             raise
-
-
-def _manner(code: int) -> str:
-    return f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    end_process(process)
-    if process.stdout is not None:
-        process.stdout.close()

@@ -1,7 +1,7 @@
 """What whoever writes a student's chains offers: a source, its sessions, and which of their powers it has.
 
-Sources are the student's own model here (`local`), its process in another environment (`process`), and the server behind
-its endpoint (`endpoint`). They import this module and `wire`, never each other; `opening` alone knows them all.
+Sources are the student's own model here (`local`), its process in another environment (`process`), and the server
+behind its endpoint (`endpoint`). They import this module and `wire`, never each other; `opening` alone knows them all.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,14 @@ from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.sampled import (
     Bias,
+    ChainEnd,
     Condition,
     DecodingCounts,
     Edit,
     Event,
     RowRequest,
     SampledChain,
+    Token,
     Until,
 )
 
@@ -102,8 +104,8 @@ class DecodingSession(Protocol):
 class ChainSource(Protocol):
     """Whoever writes the chains of one student.
 
-    `context_length` is of prompt and chain together, in tokens; `device` is where the student is loaded, None where that
-    is another process, `device_reason` why there.
+    `context_length` is of prompt and chain together, in tokens; `device` is where the student is loaded, None where
+    that is another process, `device_reason` why there.
     """
 
     record: StudentRecord
@@ -148,6 +150,14 @@ class ChainSource(Protocol):
 
     def close(self) -> None:
         """End what the source keeps running for itself."""
+
+
+def stream_row(session: DecodingSession, row: int) -> Iterator[str | SampledChain]:
+    """Run a session and yield one row's text in pieces, then its chain. Closing the iterator stops the run."""
+    for event in session.run(steps=False):
+        if isinstance(event, Token | ChainEnd) and event.row == row and event.text:
+            yield event.text
+    yield session.chain(row)
 
 
 _GIVEN_BY: Final = {

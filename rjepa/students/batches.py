@@ -172,7 +172,7 @@ def rebuild_batch(
         if needed.mean() > RUNNING_SHARE:
             return [batch]  # the few that were dropped go when there are more of them
     kept = np.flatnonzero(needed)
-    moves = [_Move(int(batch.places[at]), at, int(batch.junk[at]), int(batch.pending[at])) for at in kept]
+    moves = [_Move(int(batch.places[at]), at, int(batch.junk[at]), int(batch.pending[at])) for at in kept.tolist()]
     moves = [move if not running[move.at] else _Move(move.place, move.at, 0, move.pending, move.junk) for move in moves]
     for child, at, cached in children:
         cut = int(batch.junk[at] + standings.fed[batch.places[at]]) - cached
@@ -185,11 +185,38 @@ def rebuild_batch(
     return [_moved(batch, side, requests) for side in sides if side]
 
 
+def find_cached(
+    batches: Sequence[Batch],
+    forks: Mapping[int, tuple[int, int]],
+    standings: RowStandings,
+    tables: RowTables,
+    row: int,
+    kept: int,
+) -> tuple[int, int] | None:
+    """The row in whose cache the first `kept` tokens of this one lie, and how many of them stay there for a fork: all
+    where logits are ready after the last, else all but that; -1 where the prompt's last token has to be fed again. None
+    where no cache has them. `forks` are those that are in no batch yet: their parents' caches have what they keep.
+    """
+    if row in forks:
+        origin, there = forks[row]
+        cached = there if kept == tables.drawn[row] else min(there, kept - 1)
+    else:
+        origin, there = row, int(standings.fed[row])
+        cached = kept if kept == there else min(there, kept - 1)
+    for batch in batches:
+        for at in np.flatnonzero(batch.places == origin):
+            if origin == row and batch.pending[at] != NOTHING:
+                cached = min(cached, kept - 1)
+            cut = int(batch.junk[at] + standings.fed[origin]) - cached
+            return (origin, cached) if batch.rows.can_cut or not cut else None
+    return None
+
+
 class _Move:
     """A row of a new batch: its place in the tables, its position in the old one, and what is taken back of it."""
 
     def __init__(self, place: int, at: int, junk: int, pending: int, cut: int = 0) -> None:
-        self.place, self.at, self.junk, self.pending, self.cut = place, int(at), junk, pending, cut
+        self.place, self.at, self.junk, self.pending, self.cut = place, at, junk, pending, cut
 
 
 def _moved(batch: Batch, moves: list[_Move], requests: Sequence[RowRequest]) -> Batch:

@@ -1,9 +1,9 @@
 """Caches of many rows that are decoded together, over one copy of each prompt where samples share one.
 
 `K` samples of a problem read the same prompt. Its keys and values are kept once and attended to by all K in one matrix
-product; only what each row wrote itself is kept per row. With tiny-a on the CPU that is about twice as fast as repeating
-the cache, which then also holds the prompt K times (benchmarks/sampling.py). Architectures whose attention is more than
-a plain softmax over the whole context take transformers' own cache instead: `rjepa.students.row_cache`.
+product; only what each row wrote itself is kept per row. With tiny-a on the CPU that is about twice as fast as to
+repeat the cache, which then also holds the prompt K times (benchmarks/sampling.py). Architectures whose attention is
+more than a plain softmax over the whole context take transformers' own cache instead: `rjepa.students.row_cache`.
 
 Rows may begin at different times: what a row wrote lies at the right of its slots, and what is free at their left is
 masked. Keys carry their positions, so that their place in a cache says nothing. Which token is fed, and when, is
@@ -65,7 +65,7 @@ def can_share_prefix(config: Any) -> bool:
     return config.model_type in _PLAIN_SOFTMAX and set(layer_types) == {"full_attention"} and sliding is None
 
 
-class _SharedPrefixLayer(CacheLayerMixin):
+class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """One layer's keys [P, M, D, T] and values [P, M, T, D] of the prompts, once, and [R, M, D, slots] and
     [R, M, slots, D] of the rows' own tokens: a product of few rows reads keys faster the way they lie here.
     """
@@ -73,7 +73,7 @@ class _SharedPrefixLayer(CacheLayerMixin):
     def __init__(
         self, prefix_keys: Tensor, prefix_values: Tensor, own_keys: Tensor, own_values: Tensor, used: int
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.prefix_keys, self.prefix_values = prefix_keys, prefix_values
         self.own_keys, self.own_values, self.used = own_keys, own_values, used
 
@@ -148,7 +148,7 @@ class SharedPrefixRows:
         self._arrange()
 
     def _arrange(self) -> None:
-        self._cache = Cache(layers=self._layers)
+        self._cache = Cache(layers=list(self._layers))
         prompts, rows = len(self._bias), len(self.prompt_of)
         counts = np.bincount(self.prompt_of, minlength=prompts)
         regular = rows == prompts * counts[0] and np.array_equal(self.prompt_of, np.arange(rows) // counts[0])
@@ -175,7 +175,7 @@ class SharedPrefixRows:
             past_key_values=cache,
             logits_to_keep=logits_to_keep,
         )
-        layers = [_SharedPrefixLayer.after(la.keys, la.values, len(prompt_of)) for la in cache.layers]
+        layers = [_SharedPrefixLayer.after(*keys_and_values(layer), len(prompt_of)) for layer in cache.layers]
         masked = torch.zeros(mask.shape, dtype=output.logits.dtype, device=mask.device)
         bias = masked.masked_fill_(~mask, torch.finfo(masked.dtype).min)[:, None, None]
         following = (positions[:, -1:] + 1)[torch.from_numpy(prompt_of).to(mask.device)]
@@ -289,6 +289,11 @@ class SharedPrefixRows:
         return torch.from_numpy(places).to(self._bias.device)
 
 
+def keys_and_values(layer: Any) -> tuple[Tensor, Tensor]:
+    """What a layer of transformers' cache for attention holds, each [rows, M, tokens, D]."""
+    return layer.keys, layer.values
+
+
 def positions_of(mask: Bool[Tensor, "prompts tokens"]) -> Int[Tensor, "prompts tokens"]:
     """The position of every token of left-padded prompts."""
     return (mask.long().cumsum(-1) - 1).clamp_(min=0)
@@ -336,6 +341,7 @@ def _shared_prefix_attention(
     heads, size, prompt = layer.prefix_keys.shape[1:]
     rows, all_heads = query.shape[:2]
     group = all_heads // heads
+    assert scaling is not None and attention_mask is not None
     query = (query * scaling).view(rows, heads, group, size)
     prompt_scores = torch.matmul(shared_prefix.by_prompt(query), layer.prefix_keys)
     prompt_scores += attention_mask

@@ -102,14 +102,6 @@ def sample_indices(
     return chains
 
 
-def stream_rows(session: Session, row: int) -> Iterator[str | SampledChain]:
-    """One row's text in pieces as it is written, then its chain. Closing the iterator stops between two tokens."""
-    for event in session.run(steps=False):
-        if isinstance(event, Token | ChainEnd) and event.row == row and event.text:
-            yield event.text
-    yield session.chain(row)
-
-
 def stream_chain(
     student: Student,
     statement: str,
@@ -126,4 +118,6 @@ def stream_chain(
     """
     with Session(student, capture=False) as session:
         (row,) = session.add([RowRequest(statement, seed, sample_index, temperature, max_new_tokens)])
-        yield from (piece for piece in stream_rows(session, row) if isinstance(piece, str))
+        for event in session.run(steps=False):
+            if isinstance(event, Token | ChainEnd) and event.text:
+                yield event.text

@@ -147,7 +147,7 @@ class RowTables:
         """All rows are pooled at once."""
         pieces, record = self._student.pieces, self._student.record
         ids = [self.ids[place, :length] for place, length in zip(places, lengths, strict=True)]
-        bounds = [segment_ids(pieces, row, record.segmentation) for row in ids]
+        bounds = [segment_ids(pieces, row.tolist(), record.segmentation) for row in ids]
         prompts = [self._prompt(place).whole[None] for place in places]
         rows = [row for row, bound in enumerate(bounds) if len(bound) > 1]
         if not rows:

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
-from rjepa.students.decoding import CachedRows, Int64, SharedPrefixRows, positions_of
+from rjepa.students.decoding import CachedRows, Int64, SharedPrefixRows, keys_and_values, positions_of
 
 
 class RepeatedRows:
@@ -99,7 +99,7 @@ class RepeatedRows:
         layers = [
             tuple(
                 states[chosen].gather(2, places[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3]))
-                for states in (layer.keys, layer.values)
+                for states in keys_and_values(layer)
             )
             for layer in self._cache.layers
         ]
@@ -118,7 +118,7 @@ class RepeatedRows:
         layers = [
             tuple(
                 torch.cat([_with_slots(states, slots) for states in kind])
-                for kind in zip(*((layer.keys, layer.values) for layer in parts), strict=True)
+                for kind in zip(*map(keys_and_values, parts), strict=True)
             )
             for parts in zip(*(batch._cache.layers for batch in batches), strict=True)
         ]

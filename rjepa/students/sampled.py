@@ -133,7 +133,7 @@ class ChainEnd:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward pass is done, its events were given before it: a good moment to stop. `generated` counts its tokens."""
+    """One forward pass is done; its events came before this. A good moment to stop. `generated` counts its tokens."""
 
     generated: int
 

@@ -9,21 +9,21 @@ A row that waits for the others (its step is over, theirs are not) goes on being
 the batch copies the caches of all. Junk is not recorded, and is taken back before the row goes on.
 """
 
-import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from rjepa.errors import InvalidInputError
 from rjepa.students.batches import (
     NOTHING,
     RUNNING_SHARE,
     Batch,
+    find_cached,
     join_batches,
     read_batch,
     rebuild_batch,
@@ -49,10 +49,12 @@ from rjepa.students.sampled import (
     Tokens,
     Until,
 )
-from rjepa.students.standing import Bools, RowStandings
-from rjepa.students.tap import LayerTap, check_edit
+from rjepa.students.standing import Bools, RowStandings, RowTexts
+from rjepa.students.steering import Steering
+from rjepa.students.tap import LayerTap
 
-Value = TypeVar("Value")
+_NEVER: Final = np.iinfo(np.int64).max
+"""More tokens than any row draws."""
 
 
 class Session:
@@ -72,9 +74,9 @@ class Session:
         self._batches: list[Batch] = []
         self._unread: list[int] = []
         self._forks: dict[int, tuple[int, int]] = {}  # child: its parent, and how many tokens of it stay in the cache
-        self._biases: dict[int, Bias] = {}
-        self._edits: dict[int, Edit] = {}
-        self._texts: dict[int, codecs.IncrementalDecoder] = {}
+        head: nn.Module = student.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self._steering = Steering(len(head.weight), student.hidden_size)  # type: ignore[arg-type]
+        self._texts = RowTexts(student)
         self._tap = LayerTap(student.captured, keep=capture)
         self._changed = self._closed = self._running = False
         self._generated = self._read = self._passes = 0
@@ -144,7 +146,7 @@ class Session:
         child = self._tables.fork(row, request)
         self._requests.append(request)
         self._standings.grow(len(self._requests))
-        origin = self._origin(row, kept)
+        origin = find_cached(self._batches, self._forks, self._standings, self._tables, row, kept)
         if origin is None:
             self._unread.append(child)
         else:
@@ -156,8 +158,8 @@ class Session:
         """Stop a row and let its cache go. Its chain so far can still be read. The others do not notice."""
         self._require(row)
         self._standings.dropped[row] = True
-        for known in (self._biases, self._edits, self._texts):
-            known.pop(row, None)
+        self._steering.forget(row)
+        self._texts.end(row)
         self._changed = True
 
     def set_bias(self, row: int, bias: Bias | None) -> None:
@@ -167,9 +169,7 @@ class Session:
             ValueError: a tensor that is not one number for each id of the vocabulary.
         """
         self._require(row)
-        if isinstance(bias, Tensor):
-            self._check_bias(bias)
-        _set(self._biases, row, bias)
+        self._steering.set_bias(row, bias)
 
     def set_edit(self, row: int, edit: Edit | None) -> None:
         """Change the states of the tokens that the row is fed from now on; None takes it away.
@@ -178,7 +178,7 @@ class Session:
             ValueError: a tensor that is not one finite number for each dimension of a state.
         """
         self._require(row)
-        _set(self._edits, row, None if edit is None else check_edit(edit, self._student.hidden_size))
+        self._steering.set_edit(row, edit)
 
     @torch.inference_mode()
     def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Iterator[Event]:
@@ -201,16 +201,17 @@ class Session:
         quota = until.count if isinstance(until, Tokens) else 0
         try:
             while not self._closed:
-                count = len(self._requests)
-                standings.stop_at[known:] = self._tables.drawn[known:count] + quota if quota else np.iinfo(np.int64).max
-                known = count
                 if self._changed:
+                    count = len(self._requests)
+                    standings.stop_at[known:] = self._tables.drawn[known:count] + quota if quota else _NEVER
+                    known = count
                     self._changed = False
                     self._arrange()
                 batch = next((one for one in self._batches if standings.running(one.places).any()), None)
                 if batch is None:
                     return
-                self._batches = [*(one for one in self._batches if one is not batch), batch]  # each in its turn
+                if batch is not self._batches[-1]:  # each in its turn
+                    self._batches = [*(one for one in self._batches if one is not batch), batch]
                 yield from self._advance(batch, tokens, steps, until is Until.STEP)
         finally:
             self._running = False
@@ -285,9 +286,8 @@ class Session:
         at = np.minimum(np.where(held, tables.waste, tables.drawn[places]), tables.waste)
         column = int(at[0]) if (at == at[0]).all() else torch.from_numpy(at).to(batch.index.device)
         noise = tables.noise_at(batch.index, column)
-        drawn, logprobs, certainty = draw_tokens(
-            batch.logits, noise, batch.greedy, batch.temperature, self._biased(batch) if self._biases else None
-        )
+        biased = self._steering.biased(places, batch.logits, self.tokens)
+        drawn, logprobs, certainty = draw_tokens(batch.logits, noise, batch.greedy, batch.temperature, biased)
         if batch.waits:
             pending = torch.from_numpy(batch.pending).to(drawn.device)
             drawn = torch.where(pending == NOTHING, drawn, pending)
@@ -300,7 +300,10 @@ class Session:
         self._generated += generated
         events: list[Event] = []
         if tokens:
-            events += [self._token(int(places[index]), int(ids[index])) for index in np.flatnonzero(written)]
+            events += [
+                Token(int(row), int(token), self._texts.add(int(row), int(token)))
+                for row, token in zip(places[written], ids[written], strict=True)
+            ]
         events += self._ends(places, ids, written, steps or by_step, by_step)
         self._feed(batch, drawn, held, was_over, column)
         return [*events, Pass(generated)]
@@ -318,11 +321,11 @@ class Session:
             if ending.chain:
                 length = count - 1 if standings.is_end_of_sequence(int(ids[index])) else count
                 standings.finish(row, finished=True, tokens=length)
-                events.append(self._chain_end(row, True))
+                events.append(ChainEnd(row, True, self._texts.end(row)))
         now = tables.drawn[places]
         for row in places[written & ~standings.over[places] & (now >= tables.limits[places])].tolist():
             standings.finish(row, finished=False, tokens=int(tables.limits[row]))
-            events.append(self._chain_end(row, False))
+            events.append(ChainEnd(row, False, self._texts.end(row)))
         standings.paused[places[written & (now >= standings.stop_at[places])]] = True
         return events
 
@@ -349,7 +352,7 @@ class Session:
         again = batch.pending != NOTHING
         idle = (held & ~again) | was_over
         with self._tap as tap:
-            tap.edits = self._edits_of(batch) if self._edits else {}
+            tap.edits = self._steering.edits(places, again.tolist())
             batch.feed(tokens, idle, self._needs(places))
         self._passes += 1
         self._read += int((again & ~idle).sum())
@@ -369,36 +372,6 @@ class Session:
         running = ~done if samples is None else np.repeat(~done.reshape(-1, samples).all(axis=1), samples)
         return None if not running.any() or running.mean() > RUNNING_SHARE else np.flatnonzero(running)
 
-    def _biased(self, batch: Batch) -> Float[Tensor, "rows vocab"] | None:
-        """The logits with their rows' biases; None where no row has one."""
-        found = [(index, row) for index, row in enumerate(batch.places.tolist()) if row in self._biases]
-        if not found:
-            return None
-        logits = batch.logits.float().clone()
-        for index, row in found:
-            bias = self._biases[row]
-            added = bias if isinstance(bias, Tensor) else bias(self.tokens(row))
-            if added is not None:
-                self._check_bias(added)
-                logits[index] += added.to(logits)
-        return logits
-
-    def _edits_of(self, batch: Batch) -> dict[int, Edit]:
-        """Edits by position; a token that is read again keeps the state that it had."""
-        found = enumerate(zip(batch.places.tolist(), batch.pending.tolist(), strict=True))
-        return {index: self._edits[row] for index, (row, again) in found if row in self._edits and again == NOTHING}
-
-    def _token(self, row: int, token: int) -> Token:
-        decoder = self._texts.get(row)
-        if decoder is None:
-            decoder = self._texts[row] = codecs.getincrementaldecoder("utf-8")("replace")
-        piece = b"" if token in self._student.eos_ids else self._student.pieces.pieces[token]
-        return Token(row, token, decoder.decode(piece))
-
-    def _chain_end(self, row: int, finished: bool) -> ChainEnd:
-        decoder = self._texts.pop(row, None)
-        return ChainEnd(row, finished, "" if decoder is None else decoder.decode(b"", final=True))
-
     # Which rows there are, and what may be asked of them.
 
     def _needs(self, rows: Int64) -> Bools:
@@ -416,30 +389,6 @@ class Session:
         if not 0 <= kept <= written or kept >= self._tables.limits[row]:
             raise ValueError(f"expected to keep 0 to {written} tokens, below the limit; got {kept}")
         return kept
-
-    def _origin(self, row: int, kept: int) -> tuple[int, int] | None:
-        """The row in whose cache the first `kept` tokens of this one lie, and how many of them stay there: all where
-        logits are ready after the last, else all but that; -1 where the prompt's last token has to be fed again. None
-        where no cache has them.
-        """
-        if row in self._forks:  # not in a batch yet: its own parent's cache has them
-            origin, there = self._forks[row]
-            cached = there if kept == self._tables.drawn[row] else min(there, kept - 1)
-        else:
-            origin, there = row, int(self._standings.fed[row])
-            cached = kept if kept == there else min(there, kept - 1)
-        for batch in self._batches:
-            for at in np.flatnonzero(batch.places == origin):
-                if origin == row and batch.pending[at] != NOTHING:
-                    cached = min(cached, kept - 1)
-                cut = int(batch.junk[at] + self._standings.fed[origin]) - cached
-                return (origin, cached) if batch.rows.can_cut or not cut else None
-        return None
-
-    def _check_bias(self, bias: Tensor) -> None:
-        head = int(self._student.model.get_output_embeddings().weight.shape[0])
-        if bias.shape != (head,) or not bool((bias < torch.inf).all()) or not bool((bias > -torch.inf).any()):
-            raise ValueError(f"expected a bias of shape ({head},) that allows a token, got {tuple(bias.shape)}")
 
     def _check(self, row: int) -> None:
         if not 0 <= row < len(self._requests):
@@ -466,10 +415,3 @@ def _completed(student: Student, request: RowRequest, prompt: tuple[int, ...]) -
         )
     temperature = sampling.temperature if request.temperature is None else request.temperature
     return replace(request, prompt_ids=prompt, max_new_tokens=limit, temperature=temperature)
-
-
-def _set(known: dict[int, Value], row: int, value: Value | None) -> None:
-    if value is None:
-        known.pop(row, None)
-    else:
-        known[row] = value

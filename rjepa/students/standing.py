@@ -3,6 +3,7 @@
 What a row's tokens are is kept in `rjepa.students.recording`; what follows from an end, `rjepa.students.session`.
 """
 
+import codecs
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,10 +110,29 @@ class RowStandings:
         Raises:
             ValueError: it has fewer steps.
         """
-        bounds = segment_ids(self._pieces, self._tables.ids[row, : self.written(row)], self._mode)
+        bounds = segment_ids(self._pieces, self._tables.ids[row, : self.written(row)].tolist(), self._mode)
         if not 0 <= steps < len(bounds):
             raise ValueError(f"expected to keep 0 to {len(bounds) - 1} steps, got {steps}")
         return int(bounds[steps])
 
     def _text(self, row: int, tokens: int) -> str:
         return self._pieces.text(self._tables.ids[row, :tokens].tolist())
+
+
+class RowTexts:
+    """The text that each token adds to its row's, where a character may take several tokens."""
+
+    def __init__(self, student: Student) -> None:
+        self._pieces, self._eos_ids = student.pieces.pieces, student.eos_ids
+        self._decoders: dict[int, codecs.IncrementalDecoder] = {}
+
+    def add(self, row: int, token: int) -> str:
+        """What the row's text gains by a token."""
+        if row not in self._decoders:
+            self._decoders[row] = codecs.getincrementaldecoder("utf-8")("replace")
+        return self._decoders[row].decode(b"" if token in self._eos_ids else self._pieces[token])
+
+    def end(self, row: int) -> str:
+        """What is shown for a character that stayed incomplete."""
+        decoder = self._decoders.pop(row, None)
+        return "" if decoder is None else decoder.decode(b"", final=True)

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rjepa.students.sampled import Edit
@@ -56,10 +55,3 @@ def _edited(states: Tensor, edits: Mapping[int, Edit]) -> Tensor:
             raise ValueError(f"expected an edit to give a state of shape {tuple(before.shape)}, got {found}")
         states[row, -1] = after
     return states
-
-
-def check_edit(edit: Edit, hidden_size: int) -> Edit:
-    """The edit, if a state can be edited with it (ValueError where not)."""
-    if isinstance(edit, Tensor) and (edit.shape != (hidden_size,) or not torch.isfinite(edit).all()):
-        raise ValueError(f"expected a finite edit of shape ({hidden_size},), got {tuple(edit.shape)}")
-    return edit

@@ -1,7 +1,7 @@
 """What sampling gave before there were decoding sessions: small facts of a few chains of each kind of student.
 
-`python -m tests.sampling.golden` writes the file again; it was recorded with the loop that sessions replaced. Tokens are
-kept whole, log-probabilities and latents rounded, so that another CPU's last bits do not matter.
+`python -m tests.sampling.golden` writes the file again; it was recorded with the loop that sessions replaced. Tokens
+are kept whole, log-probabilities and latents rounded, so that another CPU's last bits do not matter.
 """
 
 import json

@@ -15,7 +15,8 @@ from rjepa.students.loading import Student
 @dataclass
 class Served:
     """How the server behaves, and what it was asked: `failures` answers of 500 first; at most `most` choices; whether
-    it gives log-probabilities, and knows completions; which fields it refuses."""
+    it gives log-probabilities, and knows completions; which fields it refuses; whether it never answers, and `aborted`
+    once whoever asked hung up."""
 
     student: Student
     failures: int = 0
@@ -24,6 +25,8 @@ class Served:
     completions: bool = True
     refuses: tuple[str, ...] = ()
     tail: str = ""
+    stalls: bool = False
+    aborted: threading.Event = field(default_factory=threading.Event)
     models: tuple[str, ...] = ("tiny",)
     key: str = ""
     url: str = ""
@@ -81,7 +84,12 @@ def serving(served: Served) -> Iterator[Served]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if served.key and self.headers["authorization"] != f"Bearer {served.key}":
+            if served.stalls:
+                served.asked.append(body)
+                if not self.connection.recv(1):
+                    served.aborted.set()
+                self.close_connection = True
+            elif served.key and self.headers["authorization"] != f"Bearer {served.key}":
                 self._send(401, {"error": "who are you?"})
             else:
                 self._send(*served.answer(self.path, body))

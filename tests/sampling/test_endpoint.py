@@ -9,22 +9,26 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from rjepa.chains import segment_spans
+from rjepa.engine import Engine
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
-from rjepa.latents.extraction import extract_latents
+from rjepa.latents.freezing import build_rollouts
 from rjepa.latents.rollouts import open_rollouts
 from rjepa.sampling.endpoint import EndpointError, EndpointSource, key_variable
 from rjepa.sampling.local import LocalSource
 from rjepa.sampling.opening import source_of
+from rjepa.sampling.protocol import Capability, require
 from rjepa.students.catalog import save_record
+from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.prompts import PromptFormat
 from rjepa.students.rescoring import score_chains
-from rjepa.students.sampled import GREEDY
+from rjepa.students.sampled import GREEDY, Pass, RowRequest, Token, Until
 from tests.latents.conftest import DATASET
 from tests.sampling.servers import Served, serving
 from tests.students.tiny import EOS, taught_pairs, tokenizer
+from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
 
 TAG = "tiny-test"
 STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
@@ -175,8 +179,6 @@ def test_a_stream_gives_the_text_and_then_the_chain(taught: Student) -> None:
 
 
 def test_rollouts_of_a_served_student_are_frozen_like_any_other(home: Home, taught: Student) -> None:
-    from rjepa.latents.rollouts import build_rollouts
-
     with serving(Served(taught)) as served:
         student = at(taught, served.url)
         report = build_rollouts(home, student, DATASET, num_candidates=3, seed=1, splits=("test",))
@@ -193,9 +195,6 @@ def test_rollouts_of_a_served_student_are_frozen_like_any_other(home: Home, taug
 def test_the_engine_answers_with_chains_that_the_endpoint_wrote(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from rjepa.engine import Engine
-    from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
-
     home = Home(tmp_path / "home")
     student = register_student(home, taught_folder(tmp_path_factory))
     publish(home, student, tmp_path / "sources")
@@ -210,3 +209,71 @@ def test_the_engine_answers_with_chains_that_the_endpoint_wrote(
         *pieces, last = engine.stream(STATEMENT, mode="off")
         assert "".join(map(str, pieces)) == last.text
     assert served.asked
+
+
+def test_a_session_at_an_endpoint_goes_on_from_the_steps_it_is_given(taught: Student) -> None:
+    (whole,) = sample_indices(taught, STATEMENTS[:1], [GREEDY], seed=1)[0]
+    count = len(taught.tokenizer(whole.text.split("\n")[0] + "\n", add_special_tokens=False)["input_ids"])
+    with serving(Served(taught)) as served, EndpointSource(at(taught, served.url)).session() as session:
+        kept = tuple(whole.token_ids[:count])
+        rows = session.add([RowRequest(STATEMENTS[0], 1, GREEDY, prefix=kept), RowRequest(STATEMENTS[1], 1, 0)])
+        events = list(session.run())
+        chain, other = session.chains(rows)
+    assert served.asked[0]["prompt"] == f"{STATEMENTS[0]}\n{taught.pieces.text(kept)}"
+    assert chain.text == whole.text and chain.token_ids == whole.token_ids and chain.finished
+    np.testing.assert_allclose(chain.token_logprobs, whole.token_logprobs, atol=1e-4)
+    assert chain.latents is not None and whole.latents is not None
+    np.testing.assert_allclose(chain.latents.astype(float), whole.latents.astype(float), atol=8e-3)
+    assert "".join(e.text for e in events if isinstance(e, Token) and e.row == rows[1]) == other.text
+    assert session.counts.generated == len(chain.token_ids) - count + len(other.token_ids)
+
+
+def test_a_server_without_completions_cannot_go_on_from_a_beginning(taught: Student) -> None:
+    with serving(Served(taught, completions=False)) as served:
+        with EndpointSource(at(taught, served.url)).session(capture=False) as session:
+            session.add([RowRequest(STATEMENTS[0], 1, prefix=(5, 6))])
+            with pytest.raises(EndpointError, match="has no /completions(.|\n)*vLLM"):
+                list(session.run())
+
+
+def test_a_session_at_an_endpoint_refuses_what_the_protocol_lacks(taught: Student) -> None:
+    with serving(Served(taught)) as served:
+        source = EndpointSource(at(taught, served.url))
+        with source.session() as session:
+            (row,) = session.add([RowRequest(STATEMENTS[0], 1)])
+            for refused in (
+                lambda: session.fork(row, sample_index=0),
+                lambda: session.set_bias(row, None),
+                lambda: session.set_edit(row, None),
+                lambda: session.latents(row),
+                lambda: next(session.run(Until.STEP)),
+            ):
+                with pytest.raises(InvalidInputError, match="cannot do"):
+                    refused()
+        with pytest.raises(InvalidInputError, match="mode plan wants steps(.|\n)*record without endpoint"):
+            require(source, Capability.STEPS, "plan")
+    assert served.asked == []
+
+
+def test_leaving_aborts_the_requests(taught: Student) -> None:
+    class LeftError(Exception):
+        pass
+
+    def leave(done: int, total: int, note: str = "") -> None:
+        if served.asked:
+            raise LeftError
+
+    for how in ("iterator", "progress"):
+        with serving(Served(taught, stalls=True)) as served:
+            source = EndpointSource(at(taught, served.url, served_model="tiny"))
+            if how == "progress":
+                with pytest.raises(LeftError):
+                    source.sample(STATEMENTS[:1], [0], seed=1, progress=leave)
+            else:
+                with source.session() as session:
+                    session.add([RowRequest(STATEMENTS[0], 1)])
+                    run = session.run()
+                    while not served.asked:
+                        assert isinstance(next(run), Pass)
+                    run.close()
+            assert served.aborted.wait(10)

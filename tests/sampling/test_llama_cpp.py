@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from rjepa.home import Home
-from rjepa.latents.extraction import extract_latents
 from rjepa.latents.freezing import build_rollouts
 from rjepa.latents.rollouts import open_rollouts
 from rjepa.sampling.endpoint import EndpointSource
+from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.rescoring import score_chains

@@ -15,12 +15,14 @@ import numpy as np
 import psutil
 import pytest
 
+from rjepa.engine import Engine
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.home import Home
 from rjepa.sampling.local import LocalSource
 from rjepa.sampling.loopback import SERVER, TOKEN
-from rjepa.sampling.process import ProcessSource, StudentProcessError
+from rjepa.sampling.process import ProcessSource
 from rjepa.sampling.server import make_server
+from rjepa.sampling.student_process import StudentProcessError
 from rjepa.sampling.wire import pack_chains, unpack_chains
 from rjepa.students.catalog import load_record, save_record
 from rjepa.students.generation import sample_indices
@@ -28,6 +30,7 @@ from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
 from tests.students.environments import lean_environment, runs
 from tests.students.tiny import taught_pairs
+from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
 STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
 
@@ -119,9 +122,6 @@ def test_a_bad_request_is_refused_and_the_server_goes_on(
 def test_the_engine_answers_with_a_student_in_its_own_environment_and_survives_its_death(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from rjepa.engine import Engine
-    from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
-
     home = Home(tmp_path / "home")
     publish(home, register_student(home, taught_folder(tmp_path_factory)), tmp_path / "sources")
     here = Engine.load(home, TAG, "cpu")

@@ -33,10 +33,10 @@ _APPROXIMATE_DIGITS: Final = 6
 
 _DIGITS = r"(?:[1-9]\d{0,2}(?:(?:,\d{3})+|(?:_\d{3})+|(?:['’]\d{3})+)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{{1,4}}(?!\d))?"
-_MONEY_SIGN = r"(?:US\$|[$€£¥₹₩₽]|Rs\.?)"
+_MONEY_SIGN = r"(?:US\$|[$€£¥₹₩₽]|Rs\.?|(?:USD|EUR|GBP|INR|JPY|CHF)(?=\s))"
 _NUMBER = re.compile(
     rf"^(?P<sign>[+-]?)\s*(?P<currency>{_MONEY_SIGN}?)\s*(?P<sign2>[+-]?)\s?"
-    rf"(?:(?P<whole>\d+)(?:\s+|-)(?P<top>\d+)\s*/\s*(?P<bottom>\d+)"
+    rf"(?:(?P<whole>\d+)\s+(?P<top>\d+)\s*/\s*(?P<bottom>\d+)"
     rf"|(?P<over>{_DECIMAL})\s*/\s*(?P<sign3>-?)(?P<under>{_DECIMAL})"
     r"|(?P<spaced>[1-9]\d{0,2}(?: \d{3})+(?:[.,]\d+)?)(?!\d)"
     r"|(?P<dotted>[1-9]\d{0,2}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,}))(?![\d.])"
@@ -52,7 +52,7 @@ _CLOCK = re.compile(
 )
 _WHOLE_HOUR = re.compile(r"^(?P<hour>\d{1,2})\s*(?P<half>[ap])\.?\s?m\b\.?$", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s.,;:!?'’\"-]+[^\W\d_]+)*[\s.!?'’\"]*")
-_SIGNS = str.maketrans(dict(zip("−–﹣－＋⁄∕，．％", "----+//,.%", strict=True)))
+_SIGNS = str.maketrans(dict(zip("−–‒﹣－＋⁄∕，．％", "-----+//,.%", strict=True)))
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def read_quantity(text: str, *, is_gold: bool = True) -> Quantity | None:
     if match is None or (match["sign"] and match["sign2"]) or (is_gold and (match["comma"] or match["lakhs"])):
         return None
     written = _written(match)
-    if written is None or max(abs(written.number.numerator), written.number.denominator) > _LARGEST:
+    if written is None:
         return None
     negative = "-" in (match["sign"], match["sign2"])
     rest, currency = match["rest"], CURRENCIES.get(match["currency"].lower().rstrip(".")) if match["currency"] else None
@@ -197,6 +197,8 @@ def read_quantity(text: str, *, is_gold: bool = True) -> Quantity | None:
     else:
         scale, rest, glued = _scale(rest, currency is not None)
         written = _scaled(written, scale)
+    if max(abs(written.number.numerator), written.number.denominator) > _LARGEST:
+        return None
     if negative:
         written = Written(-written.number, written.digits, written.place)
     if not rest.strip():

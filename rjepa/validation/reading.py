@@ -193,6 +193,8 @@ class _Reader:
             return None
         found = [match[0] for match in _RELATION.finditer(text) if depth_at(text, match.start()) == 0]
         signs = [_RELATIONS.get(sign, "!=" if sign.startswith(r"\not") else sign) for sign in found]
+        if signs == ["="] and not sides[0].strip():
+            return self.shape(sides[1], depth + 1)  # `= 73`
         if any(not side.strip() for side in sides):
             raise UnreadableError("a side is missing")
         if set(signs) == {"="}:
@@ -333,6 +335,7 @@ def _without_thin_dress(text: str) -> str:
 def _with_round_brackets(text: str) -> str:
     text = re.sub(r"\\langle(?![a-zA-Z])|⟨", "(", re.sub(r"\\rangle(?![a-zA-Z])|⟩", ")", text))
     text = re.sub(r"^<([^<>=]+,[^<>=]+)>$", r"(\1)", text)
+    text = re.sub(r"(?<=[)\]])\s*U\s*(?=[(\[])", r"\\cup ", text)
     french = _FRENCH.match(text)
     if french is not None and (french["open"] == "]" or french["close"] == "["):
         return ("(" if french["open"] == "]" else "[") + french["inner"] + (")" if french["close"] == "[" else "]")

@@ -38,7 +38,7 @@ _LAYERS: Final = 6
 """`$\\boxed{\\text{(B)}}$` within Markdown has five."""
 
 _MATHS_IN_PROSE = re.compile(
-    r"\$\$(?P<display>[^$]+)\$\$|(?<!\\)\$(?P<inline>[^$]*[^$\\])\$|\\\((?P<round>(?:(?!\\\)).)+)\\\)|\\\[(?P<square>(?:(?!\\\]).)+)\\\]",
+    r"\$\$(?P<display>[^$]+)\$\$|(?<!\\)\$(?P<inline>[^$\n]*[^$\\\n])\$|\\\((?P<round>(?:(?!\\\))[^\n])+)\\\)|\\\[(?P<square>(?:(?!\\\]).)+)\\\]",
     re.DOTALL,
 )
 _FRAME = frozenset(
@@ -162,7 +162,7 @@ def plain(answer: str) -> str:
     r"""`undressed`, and numbers and words as plain text has them: `\frac{3}{4}` is `3/4`, `5\text{ cm}^2` is `5 cm^2`."""
     text = undressed(answer)
     text = _POWER_OF_TEN.sub(lambda match: f"{match[1]}^{match[2].translate(_SUPERSCRIPTS)}", text)
-    text = text.replace("−", "-").replace("\u2013", "-")
+    text = text.replace("−", "-").replace("\u2013", "-").replace("\u2012", "-")
     for pattern, replacement in _PLAINER:
         text = pattern.sub(replacement, text)
     return text.strip()

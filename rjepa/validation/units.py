@@ -67,7 +67,7 @@ def read_unit(text: str, *, glued: bool = False) -> Unit | None:
 def _measure(text: str, glued: bool) -> Unit | None:
     """A unit of measure: names with powers, joined by `per`, `/` or a product sign."""
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: "^" + match[0].translate(_SUPERSCRIPTS), text)
-    text = re.sub(r"°\s+([CF])\b", r"°\1", text)
+    text = re.sub(r"°\s+([CF])\b", r"°\1", text.replace("**", "^"))
     text = re.sub(r"\b(?:degrees?|deg)\s+(celsius|centigrade|fahrenheit)\b", r"\1", text, flags=re.IGNORECASE)
     text = re.sub(r"\b(?:degrees?|deg)\s+([CF])\b", r"°\1", text)
     for speed, meaning in SPEEDS.items():

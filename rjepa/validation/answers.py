@@ -162,7 +162,7 @@ def answer_key(answer: str | None) -> str | None:
     text = "" if answer is None else tidy(answer)
     if not text.strip(". ") or is_malformed(text):
         return None
-    found = read_quantity(text) or read_quantity(tidy(plain(text)))
+    found = read_quantity(text) or (read_quantity(tidy(plain(text))) if len(text) <= _MAX_NUMBER else None)
     return found.key if found is not None else _time_of_day(text) or _folded(text)
 
 

@@ -93,6 +93,9 @@ _LEAD = re.compile(
     r"^(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:the\s+|my\s+)?(?:(?:final|correct|right)\s+)?answer\s*(?:is|:|=|would be)\s*:?\s*(?=\S)",
     re.IGNORECASE,
 )
+_MAX_DRESSED: Final = 2000
+"""Characters; what is longer is no final answer and stays as it is."""
+
 _CALCULATION = re.compile(r"<<[^<>]*>>")
 _SETTING = (
     (re.compile(r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|strut|mathstrut)(?![a-zA-Z])"), " "),
@@ -141,6 +144,8 @@ _BEGIN, _END = re.compile(r"\\begin\s*\{(\w+\*?)\}"), re.compile(r"\\end\s*\{(\w
 
 def undressed(answer: str) -> str:
     r"""An answer without what only sets it: `$\boxed{\left(1,\,2\right)}$` is `(1, 2)`, `**7**` is `7`. Formulas stay LaTeX."""
+    if len(answer) > _MAX_DRESSED:
+        return answer.strip()
     text = _CALCULATION.sub("", answer).strip()
     for _ in range(_LAYERS):
         before = text
@@ -161,6 +166,8 @@ def undressed(answer: str) -> str:
 def plain(answer: str) -> str:
     r"""`undressed`, and numbers and words as plain text has them: `\frac{3}{4}` is `3/4`, `5\text{ cm}^2` is `5 cm^2`."""
     text = undressed(answer)
+    if len(text) > _MAX_DRESSED:
+        return text
     text = _POWER_OF_TEN.sub(lambda match: f"{match[1]}^{match[2].translate(_SUPERSCRIPTS)}", text)
     text = text.replace("−", "-").replace("\u2013", "-").replace("\u2012", "-")
     for pattern, replacement in _PLAINER:

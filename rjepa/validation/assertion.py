@@ -46,7 +46,9 @@ _TAKEN_BACK = re.compile(
     rf"untrue|invalid|mistaken|an?\s+(?:error|mistake))\b))|^[^.!?\n]*\b(?:contradict\w*|impossible|absurd)\b",
     re.IGNORECASE,
 )
-_HYPOTHESIS = re.compile(r"^\W*(?:if|suppose|assume|imagine|let['’]s\s+say)\b[^.!?\n=]*\d\s*[-+*/×÷]\s*\d[^.!?\n=]*=", re.IGNORECASE)
+_HYPOTHESIS = re.compile(
+    r"^\W*(?:if|suppose|assume|imagine|let['’]s\s+say)\b[^.!?\n=]*\d\s*[-+*/×÷]\s*\d[^.!?\n=]*=", re.IGNORECASE
+)
 _CONSEQUENCE = re.compile(r"^\W*(?:then|so|this\s+would|that\s+would|in\s+that\s+case|but\s+then)\b", re.IGNORECASE)
 
 

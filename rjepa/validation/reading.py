@@ -1,4 +1,4 @@
-r"""Read an answer as what it is: a formula, a list, a set, a tuple or interval, a matrix, an equation, an inequality, words.
+r"""Read an answer as what it is: a formula, a list, a set, a tuple or interval, a matrix, an equation, words.
 
     read("x = 1, 2", is_gold=True)      # Items of 1 and 2, named x
     read(r"[0,1) \cup (2,3]", ...)      # a Region
@@ -46,7 +46,8 @@ _RELATION = re.compile(
     r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![a-zA-Z])|\\not\s*=|<=|>=|!=|==|=|<|>|&lt;|&gt;"
 )
 _RELATIONS = {
-    r"\leqslant": "<=", r"\leq": "<=", r"\le": "<=", r"\geqslant": ">=", r"\geq": ">=", r"\ge": ">=", r"\lt": "<", r"\gt": ">",
+    r"\leqslant": "<=", r"\leq": "<=", r"\le": "<=", r"\geqslant": ">=", r"\geq": ">=",
+    r"\ge": ">=", r"\lt": "<", r"\gt": ">",
     r"\neq": "!=", r"\ne": "!=", "==": "=", "&lt;": "<", "&gt;": ">",
 }  # fmt: skip
 _SET_SIGNS = re.compile(r"\\(?:cup|cap|setminus|bigcup)(?![a-zA-Z])")
@@ -353,7 +354,7 @@ def _is_prose(text: str) -> bool:
 
 
 def _items(shapes: list[Shape]) -> Shape:
-    """Several answers; a name at the first one (`x = 1, 2`) or the same at each (`x = 1, x = 2`) is all the answers' name."""
+    """Several answers; a name at the first (`x = 1, 2`) or the same at each (`x = 1, x = 2`) is the name of all."""
     ordered = not any(isinstance(shape, Items) for shape in shapes)
     first, name = shapes[0], None
     if isinstance(first, Named) and not any(isinstance(shape, Named | Equation) for shape in shapes[1:]):

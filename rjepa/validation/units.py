@@ -1,8 +1,9 @@
 """What may stand behind a number without changing it: units of measure, currencies, things that are counted.
 
-`read_unit("square centimetres")` and `read_unit("cm²")` are the same unit; `read_unit("million")` is none, and neither is
-`read_unit("n")`: what is not known is not taken for a unit. The names stand in `rjepa.validation.unit_names`, numbers are
-read in `rjepa.validation.answers`. Units are not converted into each other: 5 km is not 5000 m here.
+`read_unit("square centimetres")` and `read_unit("cm²")` are the same unit; `read_unit("million")` is none, and
+neither is `read_unit("n")`: what is not known is not taken for a unit. The names stand in
+`rjepa.validation.unit_names`, numbers are read in `rjepa.validation.answers`. Units are not
+converted into each other: 5 km is not 5000 m here.
 """
 
 import re
@@ -27,8 +28,8 @@ _WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*$")
 class Unit:
     """A unit: `factors` are signs with their powers, in order; `words` instead where things are counted.
 
-    `certain` is False for a lone letter right behind a number (`5m`), which may be a variable, and for a word that is not
-    known to be a thing (`5 apple`): such a unit says something only beside the same one.
+    `certain` is False for a lone letter right behind a number (`5m`), which may be a variable, and for a word that
+    is not known to be a thing (`5 apple`): such a unit says something only beside the same one.
     """
 
     factors: tuple[tuple[str, int], ...] = ()

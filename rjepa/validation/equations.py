@@ -126,7 +126,7 @@ def _close(number: Fraction, left: Value, right: Value, rounded: bool) -> bool:
         return True
     if right.decimals is None:
         return False
-    if right.decimals >= _FLOAT_DECIMALS and gap <= max(1, abs(number)) * Fraction(1, 10**_FLOAT_DECIMALS):
+    if right.decimals >= _FLOAT_DECIMALS and gap <= max(Fraction(1), abs(number)) * Fraction(1, 10**_FLOAT_DECIMALS):
         return True
     place = Fraction(1, 10**right.decimals) * (Fraction(1, 100) if right.percent else 1)
     if right.decimals == 0:

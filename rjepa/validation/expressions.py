@@ -192,7 +192,7 @@ def spelled(text: str) -> str:
 
 
 def tokenise(text: str) -> list[Token]:
-    """The tokens of a step that `spelled` returned. `x` between numbers, `of` after a percent or fraction become `*`."""
+    """The tokens of a step that `spelled` returned. `x` between numbers and `of` after a fraction become `*`."""
     tokens: list[Token] = []
     end = 0
     for match in _TOKEN.finditer(text):

@@ -144,7 +144,7 @@ _BEGIN, _END = re.compile(r"\\begin\s*\{(\w+\*?)\}"), re.compile(r"\\end\s*\{(\w
 
 
 def undressed(answer: str) -> str:
-    r"""An answer without its setting: `$\boxed{\left(1,\,2\right)}$` is `(1, 2)`, `**7**` is `7`. Formulas stay LaTeX."""
+    r"""An answer without its setting: `$\boxed{\left(1,\,2\right)}$` is `(1, 2)`, `**7**` is `7`. Formulas stay."""
     if len(answer) > _MAX_DRESSED:
         return answer.strip()
     text = _CALCULATION.sub("", answer).strip()

@@ -1,4 +1,4 @@
-"""Encode chains into shards, and say how far it is. Which chains have to be encoded is `rjepa.latents.building`'s matter."""
+"""Encode chains into shards, and say how far it is. Which chains have to be encoded: `rjepa.latents.building`."""
 
 import hashlib
 import time
@@ -33,8 +33,8 @@ class ChainText:
 
 
 class Encoder:
-    """Encodes chains and writes them to shards, which `index` learns of. `placed` says where each key lies: shard number
-    and place, as `ShardIndex.find` does.
+    """Encodes chains and writes them to shards, which `index` learns of. `placed` says where each key lies: the number
+    of its shard and its place, as `ShardIndex.find` does.
     """
 
     def __init__(
@@ -106,9 +106,7 @@ class Encoder:
 
     def _add_sentences(self, found: Sequence[tuple[ChainText, ChainLatents]]) -> list[npt.NDArray[np.float16]]:
         """Sentences of the problems that are new to the shard: chains of one problem share them."""
-        new = {
-            chain.statement: latents.sentences for chain, latents in found if chain.statement not in self._sentences
-        }
+        new = {chain.statement: latents.sentences for chain, latents in found if chain.statement not in self._sentences}
         first = self._writer.tensor_rows("sentences")
         for statement, rows in new.items():
             self._sentences[statement] = first, len(rows)

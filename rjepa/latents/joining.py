@@ -66,8 +66,10 @@ def join_rows(
     Raises:
         CorruptError: a file is shorter than its receipt says.
     """
-    parts = [(store.path(receipts[shard], "safetensors"), receipts[shard].tensors[name], first, last)
-             for shard, first, last in runs.runs]
+    parts = [
+        (store.path(receipts[shard], "safetensors"), receipts[shard].tensors[name], first, last)
+        for shard, first, last in runs.runs
+    ]
     if not parts:
         return empty
     if len(parts) == 1:

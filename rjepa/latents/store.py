@@ -128,7 +128,9 @@ class ShardStore(Generic[Row]):
         sizes = np.array([receipts[number].records for number in used], dtype=np.int64)
         starts = np.cumsum(sizes) - sizes
         paths = [self.path(receipts[number], "parquet") for number in used]
-        return read_rows(paths, self.model, starts[of_used] + places) if paths else arrow_schema(self.model).empty_table()
+        return (
+            read_rows(paths, self.model, starts[of_used] + places) if paths else arrow_schema(self.model).empty_table()
+        )
 
 
 class ShardIndex(Generic[Row]):
@@ -154,7 +156,11 @@ class ShardIndex(Generic[Row]):
         whole = np.concatenate(keys)
         # Stable, so that of two shards with one key the first always counts.
         order = np.argsort(whole, kind="stable")
-        self._keys, self._shards, self._places = whole[order], np.concatenate(shards)[order], np.concatenate(places)[order]
+        self._keys, self._shards, self._places = (
+            whole[order],
+            np.concatenate(shards)[order],
+            np.concatenate(places)[order],
+        )
 
     def find(self, keys: Sequence[str]) -> tuple[Int64, Int64]:
         """Shard number and place of each key, both int64 [keys]; -1 where it is in no whole shard. The bytes of a

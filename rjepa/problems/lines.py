@@ -168,12 +168,13 @@ def _short(detail: Any) -> str:
         return "missing"
     if detail["type"] in ("string_too_short", "too_short"):
         return "empty"
-    said = str(detail["msg"]).removeprefix("Value error, ")
+    message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] != "string_type":
-        return said
+        return message
     found = detail["input"]
     if isinstance(found, dict):
-        return f"{said}, and is an object with {', '.join(map(repr, list(found)[:3]))}; name one with --map FIELD=COLUMN.KEY"
+        keys = ", ".join(map(repr, list(found)[:3]))
+        return f"{message}, and is an object with {keys}; name one with --map FIELD=COLUMN.KEY"
     if isinstance(found, list):
-        return f"{said}, and is a list of {len(found)}; name one with --map FIELD=COLUMN.0"
-    return f"{said}, and is {json.dumps(found, default=str)[:_MAX_SHOWN]}"
+        return f"{message}, and is a list of {len(found)}; name one with --map FIELD=COLUMN.0"
+    return f"{message}, and is {json.dumps(found, default=str)[:_MAX_SHOWN]}"

@@ -24,8 +24,8 @@ UNKNOWN_LICENCE = "unknown"
 _MAX_SHOWN = 40
 """Characters of a value that is refused."""
 
-Pair = tuple[Problem, ChainOfThought | None]
-"""A problem and its worked solution, if it has one."""
+WorkedProblem = tuple[Problem, ChainOfThought | None]
+"""A problem and its worked solution; None where it has none."""
 
 SplitChoice = Split | Literal["by-hash"]
 """Where an import's problems go: all into one split, or each where the hash of its statement says (80, 10, 10 %)."""
@@ -80,7 +80,7 @@ def _without_label(step: str) -> str:
 
 def read_row(
     row: dict[str, Any], name: str, created_at: datetime, split: SplitChoice | None = None, licence: str | None = None
-) -> Pair:
+) -> WorkedProblem:
     """A stranger's row as a problem of the data set `name`.
 
     Args:
@@ -124,7 +124,7 @@ def _split_of(line: Line, choice: SplitChoice | None) -> Split:
     return choice or line.split or "test"
 
 
-def normalised(pair: Pair) -> str:
+def normalised(pair: WorkedProblem) -> str:
     """A pair as one line of JSON that `read_normalised` reads back."""
     problem, chain = pair
     row: dict[str, Any] = {
@@ -143,7 +143,7 @@ def normalised(pair: Pair) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def read_normalised(row: dict[str, Any], name: str, created_at: datetime) -> Pair:
+def read_normalised(row: dict[str, Any], name: str, created_at: datetime) -> WorkedProblem:
     """A row that `normalised` wrote, as its problem and chain."""
     problem, chain = read_row(row, name, created_at)
     if "meta" not in row:

@@ -54,7 +54,7 @@ def check_backslashes(text: str) -> None:
     Raises:
         ValueError: it did.
     """
-    found = _LOST_BACKSLASH.search(text)
+    found = None if text.isprintable() else _LOST_BACKSLASH.search(text)
     if found is not None:
         raise ValueError(
             f"LaTeX with single backslashes in JSON ({found.group()!r}): write each backslash of a formula twice"

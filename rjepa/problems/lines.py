@@ -74,7 +74,7 @@ class Line(BaseModel):
 
 def _without_label(step: str) -> str:
     """A step on one line, without its label; a label alone stays."""
-    label = STEP_LABEL.match(step)
+    label = STEP_LABEL.match(step) if "step" in step.casefold() else None
     return " ".join(step[label.end() if label else 0 :].split()) or step
 
 

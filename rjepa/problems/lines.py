@@ -64,7 +64,9 @@ class Line(BaseModel):
     subdomain: _Text = ""
     licence: Annotated[_Text, Field(min_length=1)] = UNKNOWN_LICENCE
     split: Split | None = None
-    problem_id: Annotated[_Text, Field(min_length=1, max_length=150, pattern=r"^\S+$")] | None = None
+    problem_id: (
+        Annotated[str, BeforeValidator(_answer_text), Field(min_length=1, max_length=150, pattern=r"^\S+$")] | None
+    ) = None
 
     @field_validator("steps")
     @classmethod

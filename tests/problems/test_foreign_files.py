@@ -166,6 +166,7 @@ def test_a_list_that_a_library_wrote_into_a_cell_is_its_texts(tmp_path: Path, ce
         ("{'steps': ['a']}", "an object"),
         ("['a\\qb']", "cannot be read"),
         ("[b'a', b'b']", "cannot be read"),
+        ("{'a', 'b'}", "no order"),
     ],
 )
 def test_a_list_in_a_cell_that_cannot_be_understood_is_refused(tmp_path: Path, cell: str, said: str) -> None:

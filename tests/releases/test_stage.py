@@ -43,8 +43,8 @@ class Pair:
         rng = random.Random(5)
         statements = {statement: answer for statement, _, answer in (addition(rng) for _ in range(200))}
         lines = [json.dumps({"statement": s, "answer": a, "domain": "sums"}) for s, a in statements.items()]
-        (root / "sums.jsonl").write_text("\n".join(lines) + "\n")
-        recipe = import_dataset(self.home, root / "sums.jsonl", DATASET, "test")
+        (self.root / "sums.jsonl").write_text("\n".join(lines) + "\n")
+        recipe = import_dataset(self.home, self.root / "sums.jsonl", DATASET, "test")
         build_problems(self.home, recipe)
         build_teacher_chains(self.home, recipe)
         validate_chains(self.home, recipe)

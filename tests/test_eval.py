@@ -19,6 +19,7 @@ from rjepa.jepa.stage import normalizer_file, variant_folder
 from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
 from rjepa.releases.bundle import load_manifest, release_folder
 from tests.datasets.importing import import_dataset
+from tests.latents.rows import write_latents
 from tests.tiny_release import TAG, addition, publish, register_student, taught_folder
 
 
@@ -99,7 +100,7 @@ def test_another_r_jepa_than_the_served_one_can_be_judged_on_any_dataset(evaluat
     shutil.copy(folder / NORMALIZER, normalizer_file(home, TAG, "additions"))
     write_json(variants_file(home, TAG, "additions"), [{"recipe": "full", "seed": 1, "variant": "pure", "model": "x"}])
     made_by = read_json(home.rollouts(TAG, "sums") / "manifest.json")["fingerprint"]
-    write_json(home.latents(TAG, "additions") / "manifest.json", {"fingerprint": made_by, "shards": []})
+    write_latents(home, TAG, "additions", [], fingerprint=made_by)
     found = as_json(evaluate("--model", "full-1", "--trained-on", "additions", "--dataset", "sums", "--json"))
     assert (found["model"], found["release"], found["trained_on"]) == ("full-1", None, "additions")
     assert (released["model"], found["dataset"]) == (released["release"], "sums")
@@ -162,7 +163,7 @@ def test_bad_input_is_refused_with_a_cure(evaluate) -> None:
 
 def test_a_corrupted_shard_is_refused(evaluate, home: Home) -> None:
     evaluate("--dataset", "sums")
-    shard = next(home.rollouts(TAG, "sums").glob("*.safetensors"))
+    shard = min(home.shards("rollouts", TAG).rglob("*.safetensors"))
     data = bytearray(shard.read_bytes())
     data[-1] ^= 1
     shard.write_bytes(data)

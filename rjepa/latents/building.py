@@ -25,7 +25,7 @@ from rjepa.latents.shards import (
     latent_store,
     latent_version,
 )
-from rjepa.latents.store import ShardIndex, ShardReceipt, make_key, store_in_use
+from rjepa.latents.store import ShardIndex, make_key, store_in_use
 from rjepa.latents.versions import VersionWriter
 from rjepa.locks import stage_lock
 from rjepa.progress import Progress, silent
@@ -192,10 +192,9 @@ class _Rows:
             "quantisation": record.quantisation,
             "layer_idx": record.layer_idx,
             "poolings": list(record.poolings),
-            "shard_folder": latent_folder(self._student.fingerprint),
         }
-        shards: list[ShardReceipt] = [self._index.receipts[number] for number in self._shards]
-        return self._table.publish(common, shards)
+        shards = [self._index.receipts[number] for number in self._shards]
+        return self._table.publish(common, {"shards": shards, "shard_folder": latent_folder(self._student.fingerprint)})
 
     def _numbered(self, problem_ids: list[str]) -> list[int]:
         """The number of each chain's problem; chains of a problem come one after the other."""

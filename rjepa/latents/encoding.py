@@ -1,4 +1,4 @@
-"""Encode chains into shards, and say how far it is. Which chains have to be encoded is `rjepa.latents.building`'s matter."""
+"""Encode chains into shards, and say how far it is. Which chains have to be encoded: `rjepa.latents.building`."""
 
 import hashlib
 import time
@@ -33,8 +33,8 @@ class ChainText:
 
 
 class Encoder:
-    """Encodes chains and writes them to shards, which `index` learns of. `placed` says where each key lies: shard number
-    and place, as `ShardIndex.find` does.
+    """Encodes chains and writes them to shards, which `index` learns of. `placed` says where each key lies: the number
+    of its shard and its place, as `ShardIndex.find` does.
     """
 
     def __init__(

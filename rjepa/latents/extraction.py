@@ -174,7 +174,8 @@ def _packed_states(student: Student, batch: list[_Text]) -> torch.Tensor:
         packed=packed,
         use_cache=False,
     )
-    return output.last_hidden_state[0, torch.from_numpy(np.concatenate(packed.paths)).to(student.device)]
+    states: torch.Tensor = output.last_hidden_state[0]
+    return states[torch.from_numpy(np.concatenate(packed.paths)).to(student.device)]
 
 
 def _padded_states(student: Student, batch: list[_Text]) -> torch.Tensor:

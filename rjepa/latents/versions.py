@@ -1,7 +1,7 @@
 """One dataset version of one student: a manifest over shards, and a table that names a row of them for each chain.
 
-The folder of a version holds these two files and nothing else: making a version of what is kept already writes a table.
-The manifest is written last and names its table, so that a reader finds an old version or a new one. What shards hold is
+The folder of a version holds these two files and nothing else: a version of what is kept already costs a table. The
+manifest is written last and names its table, so that a reader finds an old version or a new one. What shards hold is
 `rjepa.latents.store`; what the rows of a table say is decided by who makes the version.
 """
 
@@ -129,20 +129,20 @@ class VersionWriter(Generic[AnyManifest]):
         self._content = hashlib.sha256()
 
     def append(self, rows: pa.Table, content: list[list[Any]]) -> None:
-        """Add rows. `content` holds what they say apart from where it lies, as JSON values: it makes the data version."""
+        """Add rows. `content` is what they say apart from where it lies, as JSON values: it makes the data version."""
         self._table.write_table(rows)
         for values in content:
             self._content.update(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
 
-    def publish(self, common: dict[str, Any], shards: list[ShardReceipt]) -> AnyManifest:
+    def publish(self, common: dict[str, Any], where: dict[str, Any]) -> AnyManifest:
         """Name the table, then write the manifest, then remove whatever else is in the folder. Returns the manifest.
 
         Args:
-            common: fields of the manifest beside those of the table and the shards; they are hashed too, but for the
-                names `llm_tag`, `dataset` and `shard_folder`.
+            common: fields of the manifest that say what the version is. But for its names they enter its data version.
+            where: fields that say where it lies: shards and their folder.
         """
         self._table.close()
-        named = {name: value for name, value in common.items() if name not in ("llm_tag", "dataset", "shard_folder")}
+        named = {name: value for name, value in common.items() if name not in ("llm_tag", "dataset")}
         self._content.update(json.dumps(named, sort_keys=True, ensure_ascii=False).encode())
         table_sha256 = sha256_file(self._path)
         fsync(self._path)
@@ -152,10 +152,10 @@ class VersionWriter(Generic[AnyManifest]):
         manifest = self._version.manifest_model.model_validate(
             {
                 **common,
+                **where,
                 "data_version": self._content.hexdigest(),
                 "table": target.name,
                 "table_sha256": table_sha256,
-                "shards": shards,
             }
         )
         write_json(self._version.folder / MANIFEST, manifest.model_dump(mode="json"))

@@ -51,7 +51,8 @@ class TensorSpool:
         """
         for name, rows in tensors.items():
             if name not in self._spools:
-                self._spools[name] = self._files.enter_context(tempfile.TemporaryFile(dir=self._folder))
+                spool = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 the stack closes it
+                self._spools[name] = self._files.enter_context(spool)
                 self._shapes[name], self._types[name] = (0, *rows.shape[1:]), rows.dtype.name
             held, kind = self._shapes[name], self._types[name]
             if kind != rows.dtype.name or kind not in _NAMES or held[1:] != rows.shape[1:]:

@@ -36,7 +36,7 @@ def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(
     assert [(run["variant"], run["seed"]) for run in found["seeds"]] == [("smoke", 0), ("smoke", 1)]
     methods = {row["method"] for row in found["leaderboard"]}
     assert {"rjepa", "probe_logprob", "gated_vote", "text", "mahalanobis", "untrained", "logprob_sum_vote"} <= methods
-    answered = open_rollouts(demo_copy, *PAIR, room="train_rollouts").problems
+    answered = open_rollouts(demo_copy, *PAIR, asset="train_rollouts").problems
     assert len(answered) == 40 and {problem.split for problem in answered} == {"train"}
     result = read_variants_report(demo_copy, *PAIR)
     assert result.variant == "smoke" and {row.seeds for row in result.spreads if row.figure == "accuracy"} == {2}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from rjepa.evaluation.views import Float32Array, StepRows
 from rjepa.inference.aggregate import FloatArray
@@ -74,7 +75,7 @@ def nearest_neighbours(chains: Float32Array, right: Float32Array, k: int = NEIGH
     return np.where(np.isfinite(chains).all(axis=1), found, np.nan)
 
 
-def chain_of_embedding(points: FloatArray) -> tuple[float, float]:
+def chain_of_embedding(points: npt.NDArray[np.floating]) -> tuple[float, float]:
     """CoE-R and CoE-C of one path of hidden states `[points, width]` (Wang et al., arXiv:2410.13640, eq. 5 and 7).
 
     M is the length of each move and A its angle, both relative to those between the first and the last state. R is

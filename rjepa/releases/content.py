@@ -1,4 +1,4 @@
-"""Which bytes may be in a release: JSON and safetensors, recognised by their content. Hashes and folders live in `bundle`."""
+"""Which bytes may be in a release: JSON and safetensors, by their content. Hashes and folders live in `bundle`."""
 
 import json
 from pathlib import Path

@@ -95,7 +95,7 @@ def chain_of_embedding(points: npt.NDArray[np.floating]) -> tuple[float, float]:
     return float(moves.mean() - angles.mean()), float(np.abs(np.mean(moves * np.exp(1j * angles))))
 
 
-def _angle(first: FloatArray, second: FloatArray) -> FloatArray:
+def _angle(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> FloatArray:
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     cosine = np.divide((first * second).sum(axis=1), norms, out=np.ones(len(norms)), where=norms > 0)
     return np.asarray(np.arccos(np.clip(cosine, -1.0, 1.0)), dtype=np.float64)

@@ -62,7 +62,7 @@ def write_shards(home: Home, llm_tag: str, dataset: str, chains: int, width: int
             table.append(_table(LatentRow, columns), [[number]])
         common = {"llm_tag": llm_tag, "dataset": dataset, "fingerprint": MADE_BY, "width": width}
         common |= {"quantisation": "none", "layer_idx": -2, "poolings": ["mean"]}
-        table.publish(common, {"shards": receipts, "shard_folder": latent_folder(MADE_BY)})
+        table.publish(common, {"inputs": "", "figures": {}, "shards": receipts, "shard_folder": latent_folder(MADE_BY)})
 
 
 def _columns(block: LatentSet, llm_tag: str, number: int, chains: int) -> dict[str, Any]:

@@ -64,8 +64,7 @@ def drive(questions: Sequence[Running], session: DecodingSession) -> Iterator[tu
                         _owner(event.row, running).take(event)
                         yield from _resume(running)
                         continue
-                    for index, question in running.items():
-                        question.tools.count_pass()
+                    for index in list(running):
                         yield index, Working()
                     # Only here: what is left of a pass would be lost with the run.
                     if running and _target(running) != target:

@@ -55,7 +55,7 @@ class Tools:
         self._started = time.perf_counter()
         self._text: dict[int, str] = {}
         self._ended: set[int] = set()
-        self._passes = 0
+        self._passes_before = session.counts.passes
         self._world_model_passes = 0
 
     def start(self, samples: Sequence[int], temperature: float) -> tuple[int, ...]:
@@ -87,10 +87,6 @@ class Tools:
         if isinstance(event, ChainEnd):
             self._ended.add(event.row)
 
-    def count_pass(self) -> None:
-        """Note that the student made a forward pass in which the question took part."""
-        self._passes += 1
-
     def new_text(self, row: int) -> str:
         """What a row has written since the last call."""
         return self._text.pop(row, "")
@@ -113,7 +109,7 @@ class Tools:
         return Cost(
             tokens_generated=sum(len(self._session.tokens(row)) for row in self.rows),
             tokens_read=self._limits.prompt_tokens if self.rows else 0,
-            forward_passes=self._passes,
+            forward_passes=self._session.counts.passes - self._passes_before,
             world_model_passes=self._world_model_passes,
             seconds=time.perf_counter() - self._started,
         )

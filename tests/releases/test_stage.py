@@ -18,7 +18,7 @@ from rjepa.home import Home
 from rjepa.jepa.diagnostics import Diagnostics
 from rjepa.jepa.probes import Probe
 from rjepa.jepa.stage import DIAGNOSTICS_FILE, model_folder, normalizer_file
-from rjepa.latents.rollouts import build_rollouts
+from rjepa.latents.freezing import build_rollouts
 from rjepa.parts import MODEL_FILES
 from rjepa.releases.bundle import list_releases, load_manifest
 from rjepa.releases.history import history

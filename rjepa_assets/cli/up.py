@@ -52,7 +52,7 @@ def up() -> None:
     Example: rjepa up
     """
     from rjepa_assets.cli.materialising import limit_threads, open_home
-    from rjepa_assets.instance import REPOSITORY, add_partitions, only_one, open_instance
+    from rjepa_assets.instance import REPOSITORY, only_one, open_instance
     from rjepa_assets.processes import fail_abandoned_runs
 
     settings, home = load_settings(), open_home()
@@ -63,7 +63,6 @@ def up() -> None:
         with open_instance(home) as instance:
             stack.enter_context(only_one(home, "up", "use the one that is running, or stop it first"))
             fail_abandoned_runs(instance, unclaimed=True)
-            add_partitions(instance, home)
         stack.enter_context(_interruptible())
         children = stack.enter_context(_stopping_all())
         dagster = ["-m", "dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml")]

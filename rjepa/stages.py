@@ -4,6 +4,7 @@ What stages make lives in the rooms; who runs them, and when, in an orchestrator
 """
 
 import base64
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,8 @@ class Receipt:
         write_json(self.path, {"inputs": dict(self.inputs), "outputs": hashes, "made": made.to_json()})
 
     def _hashes(self) -> dict[str, str]:
-        return {str(file): _mark(file) for path in self.outputs for file in _files(path)}
+        here = self.path.parent  # relative names: a home may be moved or copied
+        return {os.path.relpath(file, here): _mark(file) for path in self.outputs for file in _files(path)}
 
 
 def _files(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Everything that Dagster sees, gathered from the modules of `defs/`: a new asset, check, job or sensor is one file there.
+"""Everything that Dagster sees, gathered from the modules of `defs/`: a new asset, check, job or sensor is one file.
 
 What an asset does is in its module, and what that means is in `rjepa`.
 """

@@ -31,9 +31,9 @@ _REPOSITORY_NAME: Final = "__repository__"
 
 
 class RJepaInstance(dg.DagsterInstance):
-    """Dagster's own instance but for two things: where DAGSTER_HOME is not set it lies in RJEPA_HOME, so that `dg launch`
-    from a plain shell sees what the UI sees; and a run that is started here says which code location it belongs to,
-    without which the UI's timeline and the history of jobs leave it out.
+    """Dagster's own instance but for two things: where DAGSTER_HOME is not set it lies in RJEPA_HOME, so that `dg
+    launch` from a plain shell sees what the UI sees; and a run that is started here says which code location it belongs
+    to, without which the UI's timeline and the history of jobs leave it out.
 
     Named in dagster.yaml as `instance_class`.
     """

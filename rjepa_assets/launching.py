@@ -1,12 +1,12 @@
-"""Launch ordinary Dagster runs from this process: which jobs bring a dataset version and an LLM up to date, one run each,
-in order; what became of them, in the library's terms.
+"""Launch ordinary Dagster runs from this process: which jobs bring a dataset version and an LLM up to date, one run
+each, in order; what became of them, in the library's terms.
 
 Stages themselves see whether there is anything to do, so nothing is worked out here. A run is in Dagster's storage like
 one that the UI launched; it is told apart by its process tag alone.
 """
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -71,15 +71,21 @@ def dataset_launches(dataset: str) -> list[Launch]:
     return [Launch(DATASET_JOB, dataset)]
 
 
-def release_launches(dataset: str, llm_tag: str, recipe: str, *, release: bool = True) -> list[Launch]:
-    """Bring a dataset version and an LLM to an evaluated world model and, with `release`, to what is served."""
+def release_launches(
+    dataset: str, llm_tag: str, recipe: str, *, release: bool = True, rule: str = "replace"
+) -> list[Launch]:
+    """Bring a dataset version and an LLM to an evaluated world model and, with `release`, to what is served.
+
+    Args:
+        rule: of the gate: "replace", or "improve" where nobody asked for this release.
+    """
     key = pair_key(dataset, llm_tag)
     launches = [*dataset_launches(dataset), Launch(LLM_JOB, llm_tag)]
     if load_jepa_config(recipe).loss.uses_negatives:
         launches.append(Launch(VARIANTS_JOB, key, ("train_rollouts",)))
     launches.append(Launch(DATASET_LLM_JOB, key, config={"rjepa_checkpoint": {"recipe": recipe}}))
     if release:
-        launches.append(Launch(RELEASE_JOB, llm_tag, config={"release": {"dataset": dataset}}))
+        launches.append(Launch(RELEASE_JOB, llm_tag, config={"release": {"dataset": dataset, "rule": rule}}))
     return launches
 
 
@@ -88,7 +94,7 @@ def variants_launches(
     llm_tag: str,
     recipes: Sequence[str],
     seeds: int,
-    train_problems: int = TrainRolloutConfig().most,
+    train_problems: int = TrainRolloutConfig().max_problems,
     sizes: str = "",
 ) -> list[Launch]:
     """Bring several R-JEPAs and the report that compares them up to date. Nothing is released.
@@ -107,7 +113,7 @@ def variants_launches(
             VARIANTS_JOB,
             key,
             config={
-                "train_rollouts": {"most": train_problems},
+                "train_rollouts": {"max_problems": train_problems},
                 "rjepa_variants": {"recipes": list(recipes), "seeds": seeds},
                 "variants_report": {"sizes": sizes},
             },
@@ -142,9 +148,7 @@ def starting_from(launches: Sequence[Launch], asset: str) -> list[Launch]:
     first = left[0].assets[left[0].assets.index(asset) :]
     left[0] = replace(left[0], assets=first)
     return [
-        replace(
-            launch, again=True, config={name: it for name, it in launch.config.items() if name in launch.assets}
-        )
+        replace(launch, again=True, config={name: it for name, it in launch.config.items() if name in launch.assets})
         for launch in left
     ]
 
@@ -187,7 +191,8 @@ def _want(instance: dg.DagsterInstance, launch: Launch) -> None:
 
 
 def _run(instance: dg.DagsterInstance, launch: Launch, terminal: tuple[int, int, int]) -> None:
-    job = dg.build_reconstructable_job("rjepa_assets.launching", "define_job", (launch.job, *terminal))
+    arguments: Any = (launch.job, *terminal)  # Dagster's annotation has room for one
+    job = dg.build_reconstructable_job("rjepa_assets.launching", "define_job", arguments)
     running = _Running(instance, job, launch)
     running.start()
     try:
@@ -221,7 +226,7 @@ class _Running(threading.Thread):
                 raise_on_error=True,
                 asset_selection=[dg.AssetKey(name) for name in self._launch.assets],
             )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the main thread raises it, in our words
             self.error = error
 
 
@@ -231,8 +236,11 @@ def _in_our_words(instance: dg.DagsterInstance, launch: Launch, error: Exception
             f"what {launch.job} made does not pass: {', '.join(failed)}",
             cure="look at the run in the Dagster UI (rjepa up), mend its input or configuration, run this again",
         )
-    if isinstance(error, dg.Failure) and isinstance(error.__cause__, RjepaError):
-        return error.__cause__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RjepaError):
+            return cause
+        cause = cause.__cause__
     text = str(error) or type(error).__name__
     if "disk is full" in text or "No space left" in text:
         return StorageError(

@@ -1,5 +1,5 @@
-"""Heavy stages in a process of their own, through Dagster Pipes: the run's process never loads torch, and a crash (a full
-memory, a driver) ends one stage, is reported as such, and leaves the run's process to say so.
+"""Heavy stages in a process of their own, through Dagster Pipes: a crash (a full memory, a driver) ends one stage, is
+reported as such, and leaves the run's process, which holds no accelerator, to say so.
 
 A student whose record names a Python environment has its stages there. The processes that are started are
 `rjepa.latents.worker` (whatever needs the student's packages alone) and `rjepa_assets.stage_process`.
@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
@@ -52,7 +53,7 @@ def make_pair(context: dg.AssetExecutionContext, home: Home, task: PairTask, pro
         RjepaError: as the stage itself; the environment is not there or lacks packages; its process died.
     """
     record = load_record(home, task.llm_tag)
-    python = sys.executable if record.environment is None else str(check_environment(record))
+    python = Path(sys.executable) if record.environment is None else check_environment(record)
     arguments = [*task.arguments(), "--with-parent"]
     if record.environment is not None:
         arguments += ["--judge-python", sys.executable]
@@ -69,7 +70,7 @@ def call(context: dg.AssetExecutionContext, home: Home, stage: Call, progress: P
         RjepaError: as the function; its process died.
     """
     arguments = [stage.function, json.dumps(stage.arguments)]
-    command = module_command(sys.executable, STAGE_WORKER, arguments)
+    command = module_command(Path(sys.executable), STAGE_WORKER, arguments)
     what = f"makes {context.asset_key.to_user_string()} of {context.partition_key}"
     return _follow(context, command, module_variables(home), progress, what)
 
@@ -95,7 +96,8 @@ def _follow(
             raise
         raise _failure(reader.failed, what, str(error)) from error
     version = result.data_version.value if result.data_version else ""
-    figures = {name: value.value for name, value in (result.metadata or {}).items()}
+    values = {name: getattr(value, "value", value) for name, value in (result.metadata or {}).items()}
+    figures = {name: value for name, value in values.items() if isinstance(value, int | float | str)}
     images = {name: base64.b64decode(png) for name, png in reader.images.items()}
     return Made(StageReport(version, figures), reader.texts, images)
 

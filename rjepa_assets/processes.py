@@ -5,7 +5,6 @@ its process into the run's tags, and whoever starts next fails the runs whose pr
 """
 
 import contextlib
-import os
 import socket
 from dataclasses import dataclass
 from typing import Final

@@ -1,7 +1,7 @@
 """Who asked for what, written down where Dagster sees it: partitions, and the asset `request`.
 
-A partition appears when a dataset version or an LLM is first wanted. Asking for a dataset|LLM materialises its `request`,
-upon which automation fills its rollouts and latents. Nothing else makes either.
+A partition appears when a dataset version or an LLM is first wanted. Asking for a dataset|LLM materialises its
+`request`, upon which automation fills its rollouts and latents. Nothing else makes either.
 """
 
 import dagster as dg

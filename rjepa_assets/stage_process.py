@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         except RjepaError as error:
             pipes.report_custom_message({"problem": error.problem, "cure": error.cure})
             return 1
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the run's process says it
             traceback.print_exc()
             pipes.report_custom_message(
                 {
@@ -58,7 +58,8 @@ def _function(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     if not module.startswith("rjepa."):
         raise ValueError(f"{name} is not a function of rjepa")
-    return getattr(importlib.import_module(module), function)
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
 
 
 def _call(function: Callable[..., Any], arguments: dict[str, Any], progress: "_Progress") -> Any:

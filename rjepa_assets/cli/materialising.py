@@ -1,5 +1,5 @@
-"""What `rjepa demo`, `rjepa backfill`, `rjepa report` and `rjepa data create` share: check what is asked for, then launch
-Dagster's runs, with bars.
+"""What `rjepa demo`, `rjepa backfill`, `rjepa report` and `rjepa data create` share: check what is asked for, then
+launch Dagster's runs, with bars.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from rjepa.settings import load_settings
 if TYPE_CHECKING:
     from rjepa_assets.launching import Launch
 
-_BUSY: Final = "wait for it to finish, or stop it; it loses nothing"
+_KEPT: Final = "What was finished is kept: run the same command again to go on."
 _INTERRUPTED: Final = 130
 """Exit code of a command that Ctrl-C ended: 128 and the signal's number, as shells have it."""
 
@@ -26,14 +26,22 @@ def open_home() -> Home:
 
 
 def materialise(
-    home: Home, dataset: str, llm_tag: str, recipe: str, *, release: bool = True, redo_from: str | None = None
+    home: Home,
+    dataset: str,
+    llm_tag: str,
+    recipe: str,
+    *,
+    release: bool = True,
+    redo_from: str | None = None,
+    improve: bool = False,
 ) -> None:
     """Bring every asset up to date, in order, showing each on stderr. With `redo_from`, that asset and all after it are
-    made again, and what comes before is taken as it is.
+    made again, and what comes before is taken as it is. With `improve`, a release is served only if it is better.
 
     Raises:
         NotFoundError: the dataset or the LLM is not registered.
-        InvalidInputError: a bad name, or another process is at work in this home.
+        InvalidInputError: a bad name.
+        BusyError: another process is at work on the same.
         RjepaError: a stage failed, with its cure.
     """
     limit_threads()
@@ -44,7 +52,8 @@ def materialise(
     def launches() -> "list[Launch]":
         from rjepa_assets.launching import release_launches, stages_of, starting_from
 
-        named = stages_of(release_launches(dataset, llm_tag, recipe, release=release))
+        rule = "improve" if improve else "replace"
+        named = stages_of(release_launches(dataset, llm_tag, recipe, release=release, rule=rule))
         return named if redo_from is None else starting_from(named, redo_from)
 
     _launch(home, launches)
@@ -55,7 +64,7 @@ def materialise_dataset(home: Home, dataset: str) -> None:
 
     Raises:
         NotFoundError: the dataset is not registered.
-        InvalidInputError: another process is at work in this home.
+        BusyError: another process is at work on the same.
         RjepaError: a stage failed, with its cure.
     """
     limit_threads()
@@ -82,7 +91,8 @@ def materialise_variants(
 
     Raises:
         NotFoundError: the dataset, the LLM or a recipe is not there.
-        InvalidInputError: a bad name, or another process is at work in this home.
+        InvalidInputError: a bad name.
+        BusyError: another process is at work on the same.
         RjepaError: a stage failed, with its cure.
     """
     limit_threads()
@@ -119,11 +129,11 @@ def _check_recipes(recipes: Collection[str]) -> None:
 
 def _launch(home: Home, launches: "Callable[[], list[Launch]]") -> None:
     """Launch the runs, one after the other. Ctrl-C ends the process here and now: a run's thread knows no interrupt."""
-    from rjepa_assets.instance import only_one, open_instance
+    from rjepa_assets.instance import open_instance
     from rjepa_assets.launching import run_all
     from rjepa_assets.processes import fail_abandoned_runs
 
-    with open_instance(home) as instance, only_one(home, "materialise", _BUSY), _terminal() as terminal:
+    with open_instance(home) as instance, _terminal() as terminal:
         if gone := fail_abandoned_runs(instance):
             print(f"{len(gone)} run(s) of a process that was killed: going on from there", file=sys.stderr)
         try:
@@ -134,9 +144,6 @@ def _launch(home: Home, launches: "Callable[[], list[Launch]]") -> None:
         except RjepaError:
             print(_KEPT, file=sys.stderr)
             raise
-
-
-_KEPT: Final = "What was finished is kept: run the same command again to go on."
 
 
 def limit_threads() -> None:

@@ -1,4 +1,4 @@
-"""What happens by itself: what somebody asked for is filled, and nothing else. The rule itself is `stage.WHEN_WANTED`."""
+"""What happens by itself: what somebody asked for is filled, and nothing else. The rule is `stage.WHEN_WANTED`."""
 
 import dagster as dg
 

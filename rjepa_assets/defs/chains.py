@@ -1,5 +1,7 @@
 """Worked solutions of the problems: written, judged, and frozen as a dataset release."""
 
+from typing import Any
+
 import dagster as dg
 
 from rjepa_assets.defs.lake import LakeResource
@@ -25,7 +27,7 @@ from rjepa_assets.defs.stage import DATASET_JOB, explained, made_by, partitioned
 )
 def teacher_chains(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """Chains from teachers or the curriculum, right ones and planted wrong ones, not yet judged."""
     from rjepa.datasets.building import build_teacher_chains
     from rjepa.datasets.recipe import load_recipe
@@ -52,7 +54,7 @@ def teacher_chains(
 )
 def validated_chains(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """Every chain with a verdict, its reason and the first wrong step; wrong ones are kept as negatives only."""
     from rjepa.datasets.building import validate_chains
     from rjepa.datasets.recipe import load_recipe
@@ -119,7 +121,7 @@ def every_chain_has_its_verdict(
 )
 def dataset_release(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """The manifest that freezes a dataset version: counts, sources, licences, validation rate, hash of every file."""
     from rjepa.datasets.building import release_dataset
     from rjepa.datasets.recipe import load_recipe

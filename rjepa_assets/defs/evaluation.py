@@ -1,6 +1,7 @@
 """What the world model is worth: weights fitted on validation, then every way of choosing on the same candidates."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -37,7 +38,7 @@ from rjepa_assets.defs.world_model import latent_normalizer, rjepa_checkpoint
 )
 def score_calibration(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """Weights of energy, log-probability and length, and P(correct), fitted on the validation rollouts."""
     with running(context, home, progress) as stage:
         dataset, llm_tag = stage.pair
@@ -116,7 +117,7 @@ def calibrated_score_ranks_right_above_wrong(
 )
 def benchmark_report(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """Every mode and every baseline on the same frozen candidates, with intervals: a leaderboard, plots, HTML."""
     with running(context, home, progress) as stage:
         dataset, llm_tag = stage.pair
@@ -157,9 +158,7 @@ def report_is_of_the_files_that_are_there(
     dataset, llm_tag = split_pair(context.partition_key)
     judged, now = reported_files(home.open(), llm_tag, dataset), judged_files(home.open(), llm_tag, dataset)
     changed = sorted(name for name in now if judged.get(name) != now[name])
-    return dg.AssetCheckResult(
-        passed=not changed, metadata={"files": len(now)}, description=", ".join(changed) or None
-    )
+    return dg.AssetCheckResult(passed=not changed, metadata={"files": len(now)}, description=", ".join(changed) or None)
 
 
 @partitioned_check(benchmark_report, blocking=True)

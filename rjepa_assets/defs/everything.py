@@ -1,7 +1,8 @@
 """Jobs over stages of different partitions: everything for one dataset version and LLM, and the night.
 
-A run of Dagster's has one partition, so these start the runs of the other jobs, in order, through the command line: each
-is an ordinary run of its own, which the runs page shows beside this one. What they do is said in `rjepa_assets.launching`.
+A run of Dagster's has one partition, so these start the runs of the other jobs, in order, through the command line:
+each is an ordinary run of its own, which the runs page shows beside this one. What they do is said in
+`rjepa_assets.launching`.
 """
 
 import os
@@ -25,18 +26,18 @@ _TAIL: Final = 20
 class EverythingConfig(dg.Config):
     """What to bring up to date, from problems to a release."""
 
-    dataset: str = Field("v1.0.0", description="dataset version, or the name of an imported data set")
-    llm: str = Field("tiny-a", description="LLM: `rjepa llm list` names them")
-    recipe: str = Field("demo", description="training run of R-JEPA: a file of configs/rjepa/")
-    release: bool = Field(True, description="release what was evaluated, and serve it if the gate agrees")
+    dataset: str = Field(default="v1.0.0", description="dataset version, or the name of an imported data set")
+    llm: str = Field(default="tiny-a", description="LLM: `rjepa llm list` names them")
+    recipe: str = Field(default="demo", description="training run of R-JEPA: a file of configs/rjepa/")
+    release: bool = Field(default=True, description="release what was evaluated, and serve it if the gate agrees")
 
 
 class NightConfig(dg.Config):
     """What the night works on."""
 
-    dataset: str = Field("", description="dataset version; empty: the newest one that is released")
-    llms: list[str] = Field([], description="LLMs; empty: those that serve a release")
-    recipe: str = Field("demo", description="training run of R-JEPA: a file of configs/rjepa/")
+    dataset: str = Field(default="", description="dataset version; empty: the newest one that is released")
+    llms: list[str] = Field(default=[], description="LLMs; empty: those that serve a release")
+    recipe: str = Field(default="demo", description="training run of R-JEPA: a file of configs/rjepa/")
 
 
 @dg.op(tags={"kind": "python"})
@@ -54,9 +55,9 @@ def learn_from_what_is_there(context: dg.OpExecutionContext, config: NightConfig
     failed = []
     for llm in llms:
         try:
-            _backfill(context, dataset, llm, config.recipe, release=True)
+            _backfill(context, dataset, llm, config.recipe, release=True, improve=True)
         except dg.Failure as error:
-            context.log.error(f"{llm}: {error.description}")
+            context.log.warning(f"{llm}: {error.description}")
             failed.append(llm)
     if failed:
         raise dg.Failure(description=f"not done: {', '.join(failed)} (above)", allow_retries=False)
@@ -64,8 +65,8 @@ def learn_from_what_is_there(context: dg.OpExecutionContext, config: NightConfig
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Everything for one dataset version and one LLM: problems, chains, weights, latents, rollouts, training,"
-    " evaluation, release. What is there already is left as it is.",
+    description="Everything for one dataset version and one LLM: problems, chains, weights, latents, rollouts,"
+    " training, evaluation, release. What is there already is left as it is.",
 )
 def everything() -> None:
     """See the description."""
@@ -90,13 +91,16 @@ every_night = dg.ScheduleDefinition(
 )
 
 
-def _backfill(context: dg.OpExecutionContext, dataset: str, llm: str, recipe: str, *, release: bool) -> None:
+def _backfill(
+    context: dg.OpExecutionContext, dataset: str, llm: str, recipe: str, *, release: bool, improve: bool = False
+) -> None:
     """Run `rjepa backfill`; its lines become the run's log.
 
     Raises:
         dg.Failure: it failed; its last lines are shown.
     """
     options = ["--llm", llm, "--dataset", dataset, "--recipe", recipe, "--release" if release else "--no-release"]
+    options += ["--improve"] if improve else []
     last: deque[str] = deque(maxlen=_TAIL)
     with _started(["-m", "rjepa.cli.main", "backfill", *options]) as process:
         try:

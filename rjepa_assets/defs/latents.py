@@ -1,5 +1,7 @@
 """What the student's hidden states say at each step of every validated chain."""
 
+from typing import Any
+
 import dagster as dg
 
 from rjepa.latents.worker import PairTask
@@ -8,7 +10,15 @@ from rjepa_assets.defs.inputs import student_version
 from rjepa_assets.defs.lake import LakeResource
 from rjepa_assets.defs.partitions import PAIRS, split_pair
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
-from rjepa_assets.defs.stage import DATASET_LLM_JOB, GPU_POOL, WHEN_WANTED, explained, made_by, partitioned_check, running
+from rjepa_assets.defs.stage import (
+    DATASET_LLM_JOB,
+    GPU_POOL,
+    WHEN_WANTED,
+    explained,
+    made_by,
+    partitioned_check,
+    running,
+)
 from rjepa_assets.defs.students import WANTED
 from rjepa_assets.own_process import make_pair
 
@@ -33,7 +43,9 @@ from rjepa_assets.own_process import make_pair
         **{"*": "counts and sizes of what was read"},
     ),
 )
-def latents(context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource) -> dg.MaterializeResult:
+def latents(
+    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
+) -> dg.MaterializeResult[Any]:
     """One vector a step of every validated chain: content-addressed shards of safetensors, with Parquet beside them."""
     with running(context, home, progress) as stage:
         dataset, llm_tag = stage.pair

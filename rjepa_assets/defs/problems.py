@@ -1,5 +1,7 @@
 """Where the graph begins: problems of one dataset version. Chains over them are in `chains`."""
 
+from typing import Any
+
 import dagster as dg
 
 from rjepa_assets.defs.lake import LakeResource
@@ -23,7 +25,9 @@ from rjepa_assets.defs.stage import DATASET_JOB, explained, made_by, partitioned
         **{"problems_*": "of one split, or of the parent", "*": "problems that were left out, by reason"},
     ),
 )
-def problems(context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource) -> dg.MaterializeResult:
+def problems(
+    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
+) -> dg.MaterializeResult[Any]:
     """Statements and gold answers of one dataset version: normalised, deduplicated, split by structure."""
     from rjepa.datasets.building import build_problems
     from rjepa.datasets.recipe import load_recipe

@@ -1,5 +1,7 @@
 """What is served: one bundle an LLM, built only from what passed, and only served if the gate agrees."""
 
+from typing import Any, Literal
+
 import dagster as dg
 from pydantic import Field
 
@@ -12,7 +14,12 @@ from rjepa_assets.defs.stage import RELEASE_JOB, explained, made_by, partitioned
 class ReleaseConfig(dg.Config):
     """Which dataset version's model to release."""
 
-    dataset: str = Field("", description="dataset version; empty: the newest vX.Y.Z that was evaluated for this LLM")
+    rule: Literal["replace", "improve"] = Field(
+        default="replace", description="replace: serve it if it is not worse; improve: only if it is better"
+    )
+    dataset: str = Field(
+        default="", description="dataset version; empty: the newest vX.Y.Z that was evaluated for this LLM"
+    )
 
 
 @dg.asset(
@@ -38,13 +45,22 @@ class ReleaseConfig(dg.Config):
 )
 def release(
     context: dg.AssetExecutionContext, config: ReleaseConfig, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """The atomic bundle that is served: what it holds, why it was promoted or refused, and what it replaced."""
     from rjepa.releases.stage import release_pair
 
     with running(context, home, progress) as stage:
         llm_tag, run_id = context.partition_key, context.run.run_id
-        return stage.always(lambda: release_pair(stage.home, llm_tag, config.dataset or None, run_id=run_id))
+        return stage.always(
+            lambda: release_pair(
+                stage.home,
+                llm_tag,
+                config.dataset or None,
+                run_id=run_id,
+                rule=config.rule,
+                progress=stage.progress,
+            )
+        )
 
 
 @partitioned_check(release, blocking=True, repeat=True)

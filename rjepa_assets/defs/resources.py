@@ -23,7 +23,7 @@ _LOG_EVERY: Final = 10.0
 class HomeResource(dg.ConfigurableResource[Any]):
     """Where every asset reads and writes."""
 
-    root: str = Field("", description="root folder; empty: RJEPA_HOME, read when a run starts")
+    root: str = Field(default="", description="root folder; empty: RJEPA_HOME, read when a run starts")
 
     def open(self) -> Home:
         """The layout under the root."""
@@ -41,9 +41,9 @@ class StageLine:
 class ProgressResource(dg.ConfigurableResource[Any]):
     """Where the library's progress goes: log lines of the run, or bars and lines on the terminal that started it."""
 
-    stream: int = Field(-1, description="file descriptor of a terminal or log; -1: the run's own log")
-    first: int = Field(1, description="number of the first stage, as a terminal shows it")
-    total: int = Field(0, description="how many stages there are, over all runs of a command")
+    stream: int = Field(default=-1, description="file descriptor of a terminal or log; -1: the run's own log")
+    first: int = Field(default=1, description="number of the first stage, as a terminal shows it")
+    total: int = Field(default=0, description="how many stages there are, over all runs of a command")
 
     _done: int = PrivateAttr(default=0)
 

@@ -18,6 +18,7 @@ import dagster as dg
 from rjepa.errors import RjepaError
 from rjepa.files import read_json, sha256_json, write_json
 from rjepa.home import Home
+from rjepa.locks import stage_lock
 from rjepa.progress import Progress
 from rjepa.stages import Made, Receipt, StageReport
 from rjepa_assets.defs.partitions import split_pair
@@ -62,6 +63,9 @@ _DIGITS: Final = 5
 _LONGEST_PNG: Final = 50_000
 """Bytes. A plot travels inside the event's metadata; larger ones are named by path in the report."""
 
+_LOCKED_BY_THE_LIBRARY: Final = ("latents", "rollouts", "train_rollouts")
+"""Stages whose own process takes the lock."""
+
 _DATA_VERSION: Final = "dagster/data_version"
 
 
@@ -81,7 +85,7 @@ class StageAtWork:
     @property
     def dataset(self) -> str:
         """Dataset version of a partition that has one."""
-        return self.context.partition_key.split("|")[0]
+        return str(self.context.partition_key).split("|")[0]
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -90,12 +94,15 @@ class StageAtWork:
 
     def once(
         self, inputs: Mapping[str, str | int], outputs: Sequence[Path], make: Callable[[], Made]
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         """Make it, unless it was made from the same inputs and its files are as they were.
 
         Args:
             inputs: hashes of what the stage reads, and its settings. The version of its code is added.
             outputs: files and folders that it leaves.
+
+        Raises:
+            BusyError: another process makes the same at this moment.
         """
         name = self.context.asset_key.to_user_string()
         code = self.context.assets_def.code_versions_by_key.get(self.context.asset_key) or ""
@@ -104,17 +111,26 @@ class StageAtWork:
         made = None if AGAIN_TAG in self.context.run.tags else receipt.find()
         if made is not None:
             return self._result(made, found=True)
-        made = make()
-        receipt.write(made)
+        with self._locked():
+            made = make()
+            receipt.write(made)
         return self._result(made, found=False)
 
-    def always(self, make: Callable[[], StageReport]) -> dg.MaterializeResult:
+    def always(self, make: Callable[[], StageReport]) -> dg.MaterializeResult[Any]:
         """Make it: the library itself sees what is there already."""
         before = latest_version(self.context.instance, self.context.asset_key, self.context.partition_key)
-        report = make()
+        with self._locked():
+            report = make()
         return self._result(Made(report), found=report.data_version == before)
 
-    def _result(self, made: Made, *, found: bool) -> dg.MaterializeResult:
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        """The only right to write the stage's files, whoever asks: two runs of Dagster's do not write them together."""
+        name = self.context.asset_key.to_user_string()
+        if name in _LOCKED_BY_THE_LIBRARY:
+            return contextlib.nullcontext()
+        return stage_lock(self.home, name, *reversed(self.context.partition_key.split("|")))
+
+    def _result(self, made: Made, *, found: bool) -> dg.MaterializeResult[Any]:
         self.line.found = found
         metadata = figures_of(made.report.metadata)
         metadata |= {name: dg.MetadataValue.md(text) for name, text in made.texts.items()}
@@ -124,9 +140,7 @@ class StageAtWork:
 
 
 @contextlib.contextmanager
-def running(
-    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> Iterator[StageAtWork]:
+def running(context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource) -> Iterator[StageAtWork]:
     """One stage at work. What a user can mend becomes a `dg.Failure` that says how, and is not retried."""
     claim(context.instance, context.run.run_id)
     try:
@@ -144,7 +158,7 @@ def latest_version(instance: dg.DagsterInstance, key: dg.AssetKey, partition: st
     return None if made is None else (made.tags or {}).get(_DATA_VERSION)
 
 
-def with_metadata(result: dg.MaterializeResult, **more: Any) -> dg.MaterializeResult:
+def with_metadata(result: dg.MaterializeResult[Any], **more: Any) -> dg.MaterializeResult[Any]:
     """The same result with more to show."""
     return result._replace(metadata={**(result.metadata or {}), **more})
 
@@ -159,7 +173,7 @@ def image(png: bytes, title: str) -> dg.MarkdownMetadataValue:
 def partitioned_check(
     asset: dg.AssetsDefinition, *, blocking: bool = False, repeat: bool = False
 ) -> Callable[[Callable[..., dg.AssetCheckResult]], dg.AssetChecksDefinition]:
-    """`dg.asset_check` with its asset's partitions, which is not asked twice of the same content: what passed has passed.
+    """`dg.asset_check` with its asset's partitions, not asked twice of the same content: what passed has passed.
 
     Partitioned checks are in preview on 1.13, pinned and tested.
 

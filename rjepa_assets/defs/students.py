@@ -1,6 +1,6 @@
 """The LLM under study, and what it answers: resolved weights, and the frozen candidates sampled from them."""
 
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
 from pydantic import Field
@@ -13,8 +13,8 @@ from rjepa_assets.defs.partitions import LLMS, PAIRS, SAME_DATASET, SAME_KEY, SA
 from rjepa_assets.defs.request import request
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import (
-    GPU_POOL,
     DATASET_LLM_JOB,
+    GPU_POOL,
     LLM_JOB,
     VARIANTS_JOB,
     WHEN_WANTED,
@@ -29,8 +29,10 @@ from rjepa_assets.own_process import Call, call, make_pair
 class RolloutConfig(dg.Config):
     """How many chains a problem, and from which seed."""
 
-    num_candidates: int = Field(8, ge=2, le=64, description="K: sampled chains a problem, beside the greedy one")
-    seed: int = Field(0, ge=0, description="of the sampling noise")
+    num_candidates: int = Field(
+        default=8, ge=2, le=64, description="K: sampled chains a problem, beside the greedy one"
+    )
+    seed: int = Field(default=0, ge=0, description="of the sampling noise")
 
 
 @dg.asset(
@@ -59,7 +61,9 @@ class RolloutConfig(dg.Config):
         vocab_size="tokens that it knows",
     ),
 )
-def student(context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource) -> dg.MaterializeResult:
+def student(
+    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
+) -> dg.MaterializeResult[Any]:
     """The student's weights: bundled, a local folder or the hub. Its version hashes all that shapes latents."""
     with running(context, home, progress) as stage:
         llm_tag = context.partition_key
@@ -130,7 +134,7 @@ _ROLLOUTS: Final = explained(
 )
 def rollouts(
     context: dg.AssetExecutionContext, config: RolloutConfig, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """K chains a problem sampled by the student, judged and frozen, with latents: what every method chooses from."""
     dataset, llm_tag = split_pair(context.partition_key)
     task = PairTask("rollouts", llm_tag, dataset, num_candidates=config.num_candidates, seed=config.seed)
@@ -140,7 +144,9 @@ def rollouts(
 class TrainRolloutConfig(RolloutConfig):
     """How many chains a problem, from which seed, and for how many problems."""
 
-    most: int = Field(2500, ge=1, description="training problems, evenly spread; of a smaller dataset all")
+    max_problems: int = Field(
+        default=2500, ge=1, description="training problems, evenly spread; of a smaller dataset all"
+    )
 
 
 @dg.asset(
@@ -156,7 +162,7 @@ class TrainRolloutConfig(RolloutConfig):
 )
 def train_rollouts(
     context: dg.AssetExecutionContext, config: TrainRolloutConfig, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """K judged chains for each of some training problems: what `rank` and the supervised baselines learn from."""
     dataset, llm_tag = split_pair(context.partition_key)
     task = PairTask(
@@ -165,14 +171,14 @@ def train_rollouts(
         dataset,
         num_candidates=config.num_candidates,
         seed=config.seed,
-        max_problems=config.most,
+        max_problems=config.max_problems,
     )
     return _sampled(context, home, progress, task)
 
 
 def _sampled(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource, task: PairTask
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     with running(context, home, progress) as stage:
         folder = stage.home.rollouts if task.stage == "rollouts" else stage.home.train_rollouts
         inputs: dict[str, str | int] = {
@@ -180,7 +186,7 @@ def _sampled(
             "student": student_version(stage.home, task.llm_tag),
             "num_candidates": task.num_candidates,
             "seed": task.seed,
-            "problems": task.most or 0,
+            "problems": task.max_problems or 0,
         }
 
         def make() -> Made:

@@ -1,9 +1,10 @@
-"""More than one R-JEPA for a dataset|LLM, for `rjepa report`: other recipes and seeds, and a report that holds them all.
+"""More than one R-JEPA for a dataset|LLM, for `rjepa report`: other recipes and seeds, and a report of them all.
 
 Nothing here is part of the path to a release, and nothing is made unasked.
 """
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -30,15 +31,15 @@ class VariantsConfig(dg.Config):
     """What to train side by side."""
 
     recipes: list[str] = Field(
-        ["full", "rank", "textbook"], description="names of files in configs/rjepa/, the main one first"
+        default=["full", "rank", "textbook"], description="names of files in configs/rjepa/, the main one first"
     )
-    seeds: int = Field(3, description="of each; the textbook baseline has one")
+    seeds: int = Field(default=3, description="of each; the textbook baseline has one")
 
 
 class SizesConfig(dg.Config):
     """What a report shows beside its own figures."""
 
-    sizes: str = Field("", description="file with runs at several sizes of training data; empty for none")
+    sizes: str = Field(default="", description="file with runs at several sizes of training data; empty for none")
 
 
 @dg.asset(
@@ -61,7 +62,7 @@ class SizesConfig(dg.Config):
 )
 def rjepa_variants(
     context: dg.AssetExecutionContext, config: VariantsConfig, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """Several R-JEPAs, each recipe under several seeds: never served, only compared."""
     with running(context, home, progress) as stage:
         dataset, llm_tag = stage.pair
@@ -102,7 +103,7 @@ def rjepa_variants(
 )
 def variants_report(
     context: dg.AssetExecutionContext, config: SizesConfig, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """Every variant and every baseline on the same frozen candidates, over seeds, held against the targets."""
     with running(context, home, progress) as stage:
         dataset, llm_tag = stage.pair

@@ -1,5 +1,7 @@
 """The world model over latents: its normaliser, its training, and whether it has learnt anything."""
 
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
@@ -18,8 +20,10 @@ from rjepa_assets.own_process import Call, call
 class TrainingConfig(dg.Config):
     """Which run of configs/rjepa/ to train."""
 
-    recipe: str = Field("demo", description="name of a file in configs/rjepa/; what it says shapes the data version")
-    processes: int = Field(1, ge=1, description="how many train together on this machine, started by torchrun")
+    recipe: str = Field(
+        default="demo", description="name of a file in configs/rjepa/; what it says shapes the data version"
+    )
+    processes: int = Field(default=1, ge=1, description="how many train together on this machine, started by torchrun")
 
 
 @dg.asset(
@@ -40,7 +44,7 @@ class TrainingConfig(dg.Config):
 )
 def latent_normalizer(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """Per-dimension location and scale of the latents, fitted on the train split's right chains."""
     with running(context, home, progress) as stage:
         dataset, llm_tag = stage.pair
@@ -105,7 +109,7 @@ def normalised_latents_are_centred_and_few_are_clipped(
 )
 def rjepa_checkpoint(
     context: dg.AssetExecutionContext, config: TrainingConfig, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """The trained R-JEPA: encoder, EMA target, predictor and heads, with its configuration and its training curve."""
     with running(context, home, progress) as stage:
         dataset, llm_tag = stage.pair

@@ -152,11 +152,13 @@ def _report_files(folder: Path) -> list[Path]:
 def report_is_of_the_files_that_are_there(
     context: dg.AssetCheckExecutionContext, home: HomeResource
 ) -> dg.AssetCheckResult:
-    """What the report judged hashes to the model, normaliser and calibration that a release would take."""
-    from rjepa.evaluation.stage import judged_files, reported_files
+    """What the report judged hashes to the candidates and to the parts that a release would take."""
+    from rjepa.evaluation.stage import candidates_to_judge, judged_files, open_split, reported_files
 
     dataset, llm_tag = split_pair(context.partition_key)
-    judged, now = reported_files(home.open(), llm_tag, dataset), judged_files(home.open(), llm_tag, dataset)
+    candidates = candidates_to_judge(open_split(home.open(), llm_tag, dataset, "test"), dataset)
+    judged = reported_files(home.open(), llm_tag, dataset)
+    now = judged_files(home.open(), llm_tag, dataset, candidates)
     changed = sorted(name for name in now if judged.get(name) != now[name])
     return dg.AssetCheckResult(passed=not changed, metadata={"files": len(now)}, description=", ".join(changed) or None)
 

@@ -19,9 +19,12 @@ _MAX_OPENINGS: Final = 50
 _NAMES: Final = (
     r"(?:think|thinking|thought|thoughts|reasoning|reason|reflection|analysis|scratchpad|seed:think|antthinking)"
 )
-_OPENS: Final = rf"<\|?{_NAMES}\|?>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>analysis(?:<\|message\|>)?"
+_OPENS: Final = (
+    rf"<\|?{_NAMES}\|?>|\[THINK\]|◁think▷|<\|(?:begin|start)_(?:of_)?(?:thought|thinking)\|>"
+    r"|<\|channel\|>analysis(?:<\|message\|>)?"
+)
 _CLOSES: Final = (
-    rf"</{_NAMES}>|<\|/{_NAMES}\|>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>"
+    rf"</{_NAMES}>|<\|/{_NAMES}\|>|\[/THINK\]|◁/think▷|<\|end_(?:of_)?(?:thought|thinking)\|>"
     r"|<\|channel\|>final(?: [^<]*)?(?:<\|message\|>)?"
 )
 _TAG: Final = re.compile(f"(?P<opens>{_OPENS})|{_CLOSES}", re.IGNORECASE)
@@ -42,19 +45,19 @@ def split_thinking(text: str) -> tuple[str, str]:
     goes on to the end.
     """
     thought: list[str] = []
-    said: list[str] = []
+    spoken: list[str] = []
     place, thinks = 0, False
     for tag in _TAG.finditer(text):
         opens = tag["opens"] is not None
         if opens and not thinks:
-            said.append(text[place : tag.start()])
+            spoken.append(text[place : tag.start()])
             place, thinks = tag.start(), True
         elif not opens:
-            thought += [*([] if thinks else said), text[place : tag.end()]]
-            said = said if thinks else []
+            thought += [*([] if thinks else spoken), text[place : tag.end()]]
+            spoken = spoken if thinks else []
             place, thinks = tag.end(), False
-    (thought if thinks else said).append(text[place:])
-    return "".join(thought), "\n".join(said)
+    (thought if thinks else spoken).append(text[place:])
+    return "".join(thought), "\n".join(spoken)
 
 
 def one_object(text: str, fit: Callable[[dict[str, Any]], Fitting]) -> Fitting:

@@ -54,8 +54,8 @@ def _words(value: Any, depth: int) -> list[str]:
         return []
     known = {str(name).lower(): inner for name, inner in value.items() if inner}
     fields = [name for name in _WORD_FIELDS if name in known]
-    said = [word for name in fields if name not in _CODE_FIELDS for word in _words(known[name], depth + 1)]
-    return said or [word for name in fields for word in _words(known[name], depth + 1)]
+    sentences = [word for name in fields if name not in _CODE_FIELDS for word in _words(known[name], depth + 1)]
+    return sentences or [word for name in fields for word in _words(known[name], depth + 1)]
 
 
 def hidden_error(body: str) -> HiddenError | None:
@@ -155,7 +155,7 @@ _OTHER_NAMES: Final = {
 }
 _NOT_TAKEN: Final = re.compile(
     r"unsupported|(?:not|n't|no longer) (?:\w+ ){0,2}(?:support|allow|permit|accept|recogni|avail|valid|compat)"
-    r"|cannot|can not|unrecogni|unknown|unexpected|invalid|deprecated|\bextra\b|forbidden|must (?:be|not)"
-    r"|only (?:the )?default|incompatible|removed|\buse '?max_|doesn't take|not one of|no such",
+    r"|cannot|can not|unrecogni|unknown|unexpected|invalid|deprecated|\bextra\b|forbidden|(?:must|should) (?:be|not)"
+    r"|only (?:be|the default|default|\d)|fixed|incompatible|removed|\buse '?max_|doesn't take|not one of|no such",
     re.IGNORECASE,
 )

@@ -216,6 +216,9 @@ REFUSED_FIELDS = [
     ("temperature", 400, error("Unsupported value: 'temperature' does not support 0.7. Only the default (1) is supported.")),  # noqa: E501
     ("temperature", 400, error("`temperature` is deprecated for this model")),
     ("temperature", 400, error("`temperature` and `top_p` cannot both be specified")),
+    ("temperature", 400, error("temperature: Input should be 1")),
+    ("temperature", 400, error("`temperature` may only be set to 1 when thinking is enabled")),
+    ("seed", 400, error("Additional properties are not allowed ('seed' was unexpected)")),
     ("seed", 400, error("Unrecognized request argument supplied: seed")),
     ("seed", 422, json.dumps({"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]})),
     ("seed", 400, json.dumps([{"error": {"message": "Invalid JSON payload received. Unknown name \"seed\": Cannot find field."}}])),  # noqa: E501

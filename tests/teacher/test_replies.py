@@ -43,6 +43,7 @@ def read(text: str, finish: str = "stop", **more: Any) -> ChainReply:
         f"◁think▷{OTHER}◁/think▷{GOOD}",
         f"<|begin_of_thought|>{OTHER}<|end_of_thought|>{GOOD}",
         f"<|channel|>analysis<|message|>{OTHER}<|end|><|start|>assistant<|channel|>final<|message|>{GOOD}",
+        f"<|START_THINKING|>{OTHER}<|END_THINKING|>{GOOD}",
         f"<think>a</think>\n<think>b {OTHER}</think>\n{GOOD}",
         f"<think></think>{GOOD}",
         f"hm, {OTHER} perhaps\n</think>\n{GOOD}",
@@ -86,7 +87,7 @@ def test_fences_and_words_around_the_object_are_no_matter(text: str) -> None:
 
 
 def test_fences_and_tags_inside_a_string_belong_to_it() -> None:
-    steps = ["```python\nprint({'a': 1})\n```", "</think> closes <think>", 'say "7}" {']
+    steps = ["```python\nprint({'a': 1})\n```", "the tag <think> and </think> are a pair", 'say "7}" {']
     text = json.dumps({"steps": steps, "final_answer": "7"})
     assert read(text).steps == steps
     assert read(f"<think>hm</think>{json.dumps({'steps': steps[::2], 'final_answer': '7'})}").steps == steps[::2]

@@ -9,7 +9,7 @@ from rjepa.home import Home
 from rjepa.teacher import JobPlan, JobResult, run_job
 from rjepa.teacher.completion import Reply, read_completion
 from rjepa.teacher.errors import CallError
-from rjepa.teacher.replies import ChainReply, ReplyError, read_reply
+from rjepa.teacher.replies import ChainReply, JudgeReply, ReplyError, read_reply
 
 from .conftest import problems, teacher
 from .scripted import Answer, completion
@@ -87,10 +87,11 @@ def test_fences_and_words_around_the_object_are_no_matter(text: str) -> None:
 
 
 def test_fences_and_tags_inside_a_string_belong_to_it() -> None:
-    steps = ["```python\nprint({'a': 1})\n```", "the tag <think> and </think> are a pair", 'say "7}" {']
+    steps = ["```python print({'a': 1}) ```", 'say "7}" {']
     text = json.dumps({"steps": steps, "final_answer": "7"})
-    assert read(text).steps == steps
-    assert read(f"<think>hm</think>{json.dumps({'steps': steps[::2], 'final_answer': '7'})}").steps == steps[::2]
+    assert read(text).steps == read(f"<think>hm</think>\n{text}").steps == steps
+    verdict = {"verdict": "wrong", "first_wrong_step": 1, "reason": "it closes </think> and opens <think> {"}
+    assert read_reply(Reply(json.dumps(verdict), "stop", None, None), JudgeReply).reason == verdict["reason"]
 
 
 @pytest.mark.parametrize(

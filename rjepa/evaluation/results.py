@@ -9,7 +9,7 @@ from rjepa.errors import CorruptError
 from rjepa.evaluation.leaderboard import Leaderboard
 from rjepa.files import read_json, write_json
 from rjepa.inference.calibration import TermAttribution
-from rjepa.inference.rerank import FrozenValue
+from rjepa.values import FrozenValue
 
 
 class Comparison(FrozenValue):
@@ -47,7 +47,7 @@ class Bin(FrozenValue):
 
 
 class ProbabilityReport(FrozenValue):
-    """P(correct) of the answer chosen with R-JEPA, one a problem; unfamiliar ones, where it is not told, included."""
+    """P(correct) of the answer chosen with R-JEPA, one a problem; unfamiliar ones, where it is withheld, included."""
 
     ece: float = Field(description="10 bins of equal width")
     ece_debiased: float | None = Field(

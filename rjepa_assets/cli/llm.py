@@ -148,11 +148,9 @@ def add(
     record = new_record(check_tag(tag), model, quantization, changes=changes)
     record = placed(record, environment, endpoint, served_model)
     save_record(home, record if even_if_too_large else fit_here(record, present_devices()))
-    from rjepa_assets.defs.partitions import LLM
-    from rjepa_assets.instance import open_instance
+    from rjepa_assets.requests import llm_was_added
 
-    with open_instance(home) as instance:
-        instance.add_dynamic_partitions(LLM, [tag])
+    llm_was_added(home, tag)
     if (known := find_known(record.model)) is not None and known.gated:
         typer.echo(f"accept its conditions at https://huggingface.co/{known.hub_id} and set HF_TOKEN", err=True)
     typer.echo(f"added {tag}\nMaterialise it: rjepa backfill --llm {tag}")
@@ -168,12 +166,9 @@ def remove(tag: _Tag) -> None:
 
     home = open_home()
     remove_record(home, tag)
-    from rjepa_assets.defs.partitions import LLM
-    from rjepa_assets.instance import open_instance
+    from rjepa_assets.requests import llm_was_removed
 
-    with open_instance(home) as instance:
-        if tag in instance.get_dynamic_partitions(LLM):
-            instance.delete_dynamic_partition(LLM, tag)
+    llm_was_removed(home, tag)
     typer.echo(f"removed {tag}; what was made for it stays on the disk")
 
 

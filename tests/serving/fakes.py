@@ -50,9 +50,9 @@ class FakeEngine:
         if "broken" in statement:
             raise RuntimeError("a secret detail")
         try:
-            for tokens in range(200 if "endless" in statement else 20 if "slow" in statement else 0):
+            for _ in range(200 if "endless" in statement else 20 if "slow" in statement else 0):
                 time.sleep(0.05)
-                yield Working(tokens)
+                yield Working()
             answer = self._answer(question)
             for line in answer.text.splitlines(keepends=True):
                 if "drip" in statement:

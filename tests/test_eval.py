@@ -128,7 +128,8 @@ def test_bad_input_is_refused_with_a_cure(evaluate) -> None:
 
 def test_a_corrupted_shard_is_refused(evaluate, home: Home) -> None:
     evaluate("--data", "sums")
-    shard = min(home.shards("rollouts", TAG).rglob("*.safetensors"))
+    named = read_json(home.rollouts(TAG, "sums") / "manifest.json")["shards"][0]["id"]
+    shard = next(home.shards("rollouts", TAG).rglob(f"{named}.safetensors"))
     data = bytearray(shard.read_bytes())
     data[-1] ^= 1
     shard.write_bytes(data)

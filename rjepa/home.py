@@ -85,5 +85,9 @@ class Home:
         """Release bundles of one LLM and the `CURRENT` pointer."""
         return self.root / "releases" / check_tag(llm_tag)
 
+    def evaluations(self, llm_tag: str) -> Path:
+        """Evaluation records, append-only: a folder for each release or checkpoint that was judged."""
+        return self.root / "evaluations" / check_tag(llm_tag)
+
     def _pair(self, room: str, llm_tag: str, dataset: str) -> Path:
         return self.root / room / check_tag(llm_tag) / check_tag(dataset, "dataset version")

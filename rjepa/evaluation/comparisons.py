@@ -12,7 +12,8 @@ from rjepa.evaluation.statistics import Resamples, bootstrap_p_value, holm, inte
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
 
-Pair = tuple[str, str]
+MethodPair = tuple[str, str]
+"""Keys of a method and of the one that it is compared with."""
 
 
 def compare(
@@ -51,7 +52,7 @@ def compare(
 
 def compare_accuracy(
     choices: Mapping[str, Choice],
-    pairs: Sequence[Pair],
+    pairs: Sequence[MethodPair],
     mask: BoolArray,
     domain: str,
     rng: np.random.Generator,
@@ -78,14 +79,14 @@ def compare_accuracy(
 
 def compare_ranking(
     choices: Mapping[str, Choice],
-    pairs: Sequence[Pair],
+    pairs: Sequence[MethodPair],
     correct: BoolArray,
     rng: np.random.Generator,
     resamples: int,
     domain: str = ALL,
 ) -> list[Comparison]:
     """Within-problem AUROC of the first minus that of the second of each pair: paired bootstrap. One family."""
-    ranks = {key: within_problem_auroc(choices[key].scores, correct) for pair in pairs for key in pair}
+    ranks = {key: within_problem_auroc(choices[key].ranking, correct) for pair in pairs for key in pair}
     differences = np.stack([ranks[first] - ranks[second] for first, second in pairs], axis=1)
     if not np.isfinite(differences).any():
         return []
@@ -94,7 +95,7 @@ def compare_ranking(
 
 def _bootstrap(
     choices: Mapping[str, Choice],
-    pairs: Sequence[Pair],
+    pairs: Sequence[MethodPair],
     differences: FloatArray,
     metric: str,
     domain: str,
@@ -131,11 +132,11 @@ def _keys(choices: Mapping[str, Choice], groups: Sequence[str], *, combined: boo
     for key, choice in choices.items():
         vote = key.endswith(f"_{VOTE[0]}")
         with_logprob = key.removesuffix(f"_{VOTE[0]}").endswith(f"_{WITH_LOGPROB[0]}")
-        if choice.method.group in groups and choice.scores is not None and with_logprob == combined:
-            if combined or not vote:
-                found.append(key)
+        wanted = choice.method.group in groups and choice.scores is not None and with_logprob == combined
+        if wanted and (combined or not vote):
+            found.append(key)
     return found
 
 
-def _scored(choices: Mapping[str, Choice], pair: Pair) -> bool:
+def _scored(choices: Mapping[str, Choice], pair: MethodPair) -> bool:
     return all(choices[key].scores is not None for key in pair)

@@ -1,4 +1,4 @@
-"""The problems of a pair most worth labelling, by a calibrated R-JEPA on the frozen candidates. Nothing is sampled."""
+"""The problems of a dataset most worth labelling, by R-JEPA on its frozen candidates. Nothing is sampled."""
 
 import numpy as np
 from pydantic import Field
@@ -23,7 +23,7 @@ class UncertainProblem(FrozenValue):
     domain: str
     split: str | None
     statement: str
-    answer: str | None = Field(description="what would be handed out")
+    answer: str | None = Field(description="what would be served")
     answer_gold: str | None
     p_correct: float | None = Field(description="of that answer; None where R-JEPA knows no such problems")
     doubt: float

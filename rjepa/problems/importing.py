@@ -1,8 +1,8 @@
 """Take in rows that strangers wrote, one at a time: good ones go on as problems, bad ones are named.
 
 Either every row is good or all are refused, with the first bad ones named; memory does not grow with their number.
-What a row may hold lives in `lines`, formats in `files`, and the registering of a good file in
-`rjepa.datasets.registering`.
+What a row may hold lives in `lines`, what its values mean in `values`, formats in `files`, and the registering of a
+good file in `rjepa.datasets.registering`.
 """
 
 from collections import Counter
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,9 +18,9 @@ from rjepa.problems.columns import FIELDS, ColumnMap
 from rjepa.problems.duplicates import SeenKeys
 from rjepa.problems.files import MAX_LINE, Format, Row, check_file, columns_of, format_of, open_rows, unit_of
 from rjepa.problems.files.lines import json_lines
-from rjepa.problems.lines import UNKNOWN_LICENCE, Pair, read_normalised, read_row, reason_of
+from rjepa.problems.lines import UNKNOWN_LICENCE, SplitChoice, WorkedProblem, read_normalised, read_row, reason_of
 from rjepa.problems.splitting import statement_key
-from rjepa.schemas import Split
+from rjepa.problems.values import understood
 
 __all__ = [
     "MAX_LINE",
@@ -56,7 +55,7 @@ class Intake:
         self,
         where: str,
         rows: Iterable[Row],
-        convert: Callable[[Row], Pair],
+        convert: Callable[[Row], WorkedProblem],
         *,
         unit: str = "line",
         tolerated: float = 0.0,
@@ -71,7 +70,7 @@ class Intake:
         self._unknown_licence = 0
         self._ignored: set[str] = set()
 
-    def pairs(self) -> Iterator[Pair]:
+    def pairs(self) -> Iterator[WorkedProblem]:
         """Good pairs, in order. Those with a statement or id seen before are among them: `finish` refuses them."""
         with SeenKeys() as statements, SeenKeys() as ids:
             for row in self._rows:
@@ -130,7 +129,7 @@ class Intake:
         if len(self._ignored) < _MAX_IGNORED:
             self._ignored.update(str(name)[:40] for name in names)
 
-    def _take(self, row: Row) -> Pair | None:
+    def _take(self, row: Row) -> WorkedProblem | None:
         if row.values is None:
             self._name(row.number, row.fault)
             return None
@@ -160,7 +159,7 @@ class Intake:
 class ImportedProblems:
     """A good file's problems with their chains (None where a problem has no steps), and what its owner should know."""
 
-    pairs: list[Pair]
+    pairs: list[WorkedProblem]
     warnings: list[str] = field(default_factory=list)
 
 
@@ -168,13 +167,15 @@ def import_rows(
     path: Path,
     name: str,
     created_at: datetime,
-    split: Split | None = None,
+    split: SplitChoice | None = None,
     *,
     columns: ColumnMap | None = None,
     kind: Format | None = None,
     licence: str | None = None,
 ) -> Intake:
     """Open a stranger's file as the data set `name`; its rows are read as the intake is iterated over.
+
+    `split`: where all problems go; None: where their rows say, else `test`.
 
     Raises:
         NotFoundError: there is no such file.
@@ -187,10 +188,9 @@ def import_rows(
     if there:
         mapped.check_columns(there, str(path))
 
-    def convert(row: Row) -> Pair:
+    def convert(row: Row) -> WorkedProblem:
         values = mapped.fields_of(row.values or {})
-        if kind in ("csv", "tsv"):
-            values = _from_text(values)
+        values = understood(values, is_text=kind in ("csv", "tsv"))
         unread = values.keys() - _KNOWN
         if unread:
             intake.ignore(unread)
@@ -203,7 +203,7 @@ def import_rows(
     return intake
 
 
-def read_problems(path: Path, name: str, created_at: datetime, split: Split | None = None) -> ImportedProblems:
+def read_problems(path: Path, name: str, created_at: datetime, split: SplitChoice | None = None) -> ImportedProblems:
     """A whole file in memory, for those small enough.
 
     Raises:
@@ -216,7 +216,7 @@ def read_problems(path: Path, name: str, created_at: datetime, split: Split | No
     return ImportedProblems(pairs, intake.warnings())
 
 
-def normalised_pairs(path: Path, name: str, created_at: datetime) -> Iterator[Pair]:
+def normalised_pairs(path: Path, name: str, created_at: datetime) -> Iterator[WorkedProblem]:
     """The problems of a normalised file, which is the registry's own: its hash was checked, its rows are trusted."""
     intake = Intake(
         str(path),
@@ -229,11 +229,3 @@ def normalised_pairs(path: Path, name: str, created_at: datetime) -> Iterator[Pa
 
 
 _KNOWN = frozenset(FIELDS)
-
-
-def _from_text(values: dict[str, Any]) -> dict[str, Any]:
-    """Cells are text: steps are its lines."""
-    steps = values.get("steps")
-    if isinstance(steps, str):
-        return values | {"steps": [line for line in steps.splitlines() if line.strip()]}
-    return values

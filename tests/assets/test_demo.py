@@ -34,7 +34,7 @@ def fingerprint_of(home: Path) -> tuple[str, str]:
 
 def test_the_demo_shows_every_way_of_choosing_with_intervals_and_what_to_type_next(demo: tuple[Path, Ran]) -> None:
     _, ran = demo
-    for label in ("Greedy", "Majority", "R-JEPA", "Oracle"):
+    for label in ("One sample", "Majority", "R-JEPA", "as served", "Oracle"):
         assert label.lower() in ran.stdout.lower()
     for domain in ("all", "code", "logic", "math"):
         assert domain in ran.stdout.splitlines()[4]

@@ -1,7 +1,7 @@
 """One protocol between a worker, a process of ours that does one piece of work, and the process that started it.
 
-A worker prints messages on its stdout, one JSON object a line: progress as often as it likes, and at its end what it has
-made or what went wrong.
+A worker prints messages on its stdout, one JSON object a line: progress as often as it likes, and at its end what it
+has made or what went wrong.
 
     {"done": 100, "total": 400, "note": "812 tokens/s"}
     {"data_version": "9f3c...", "metadata": {"problems": 400}}

@@ -28,6 +28,8 @@ from tests.students.tiny import record, write_student
 
 from .running import rjepa
 
+pytestmark = pytest.mark.slow
+
 TAG = "tiny-test"
 
 

@@ -2,6 +2,9 @@
 
 `python -m tests.sampling.golden` writes the file again; it was recorded with the loop that sessions replaced. Tokens
 are kept whole, log-probabilities and latents rounded, so that another CPU's last bits do not matter.
+
+One chain was recorded again since: tiny-a's fourth statement, sample 1, goes on where it used to end, since a line that
+only begins like an answer ("Answer increases st / 4 ...") ends no chain any more.
 """
 
 import json

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 device,
             )
             if processes.first:
-                reporter.finished(report.data_version, report.metadata)
+                reporter.finished(report.data_version, {})
     except RjepaError as error:
         reporter.failed(error.problem, error.cure)
         return 1

@@ -16,6 +16,8 @@ from rjepa_assets.instance import open_instance
 
 from .running import SMOKE, Ran, rjepa
 
+pytestmark = pytest.mark.slow
+
 DATASET_STAGES = {"problems", "teacher_chains", "validated_chains", "dataset_release"}
 
 

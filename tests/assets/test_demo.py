@@ -23,6 +23,8 @@ from rjepa_assets.requests import REQUEST
 
 from .running import SMOKE, Ran, kill_in, rjepa
 
+pytestmark = pytest.mark.slow
+
 PAIR = ("tiny-a", "smoke")
 
 

@@ -19,6 +19,8 @@ from rjepa_assets.launching import dataset_launches, run_all, stages_of
 
 from .running import rjepa
 
+pytestmark = pytest.mark.slow
+
 PAIR = ("tiny-a", "smoke")
 REPORT = ("report", "--dataset", "smoke", "--recipe", "smoke", "--seeds", "2", "--train-problems", "40")
 

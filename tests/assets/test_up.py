@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import psutil
 import pytest
 
@@ -19,7 +20,9 @@ from rjepa.datasets.reading import load_manifest
 from rjepa.home import Home
 from rjepa_assets.instance import open_instance
 from rjepa_assets.processes import PROCESS_TAG
-from rjepa_assets.requests import want_dataset
+from rjepa_assets.requests import want_dataset, want_llm
+
+pytestmark = pytest.mark.slow
 
 
 def free_port() -> int:
@@ -121,6 +124,12 @@ def test_ui_and_service_answer_a_backfill_runs_and_ctrl_c_stops_all_of_it(up: Up
     for run in up.ask(RUNS)["runsOrError"]["results"]:
         assert run["status"] == "SUCCESS"
         assert PROCESS_TAG in {tag["key"] for tag in run["tags"]}
+
+    with open_instance(up.home) as instance:
+        want_llm(instance, "tiny-a")
+        student = dg.AssetKey("student")
+        wait_for(lambda: instance.get_materialized_partitions(student) == {"tiny-a"}, 240, "automation's own run")
+        assert instance.get_materialized_partitions(dg.AssetKey("latents")) == set()
 
     service = next(one for one in up.family() if "serve" in one.cmdline())
     service.kill()

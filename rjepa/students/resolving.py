@@ -13,6 +13,7 @@ from rjepa.files import read_json, sha256_file, sha256_json, write_json
 from rjepa.home import Home
 from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
+from rjepa.students.prompts import FIXED_DATE
 from rjepa.students.quantisation import GGUF, check_agreement
 from rjepa.students.weights import check_gguf, weight_files
 
@@ -91,6 +92,8 @@ def _identity(record: StudentRecord, hashes: dict[str, str]) -> dict[str, Any]:
     prompt = record.prompt.model_dump(mode="json")
     if record.prompt.thinking is None:
         del prompt["thinking"]
+    if record.prompt.date == FIXED_DATE:
+        del prompt["date"]
     identity = {
         "files": hashes,
         "quantisation": record.quantisation,

@@ -117,9 +117,9 @@ def _probe(python: Path, names: list[str]) -> dict:
         )
         return json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        said = str(getattr(error, "stderr", "") or error).strip().splitlines()
+        printed = str(getattr(error, "stderr", "") or error).strip().splitlines()
         raise InvalidInputError(
-            f"{python} does not run as a Python interpreter: {said[-1] if said else type(error).__name__}",
+            f"{python} does not run as a Python interpreter: {printed[-1] if printed else type(error).__name__}",
             cure="name a Python interpreter, or the folder of a venv",
         ) from error
 

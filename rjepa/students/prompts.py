@@ -1,7 +1,7 @@
 """How a problem or a conversation is put to a student: a plain template, or the model's own chat template.
 
-Finding a chat template and refusing one that changes from day to day is `rjepa.students.templates`' matter. What follows
-the prompt, the chain, has its text form in `rjepa.chains`.
+Finding a chat template, and refusing one that changes from day to day, is `rjepa.students.templates`' matter. What
+follows the prompt, the chain, has its text form in `rjepa.chains`.
 """
 
 import datetime

@@ -1,6 +1,6 @@
 """Chat templates: where the folder of a model keeps one, and whether it writes the same prompt every day.
 
-What is put into a template is `rjepa.students.prompts`' matter. Templates are jinja, run in the sandbox of transformers.
+What is put into a template is `rjepa.students.prompts`' matter. Templates are jinja, run in transformers' sandbox.
 """
 
 import datetime
@@ -51,7 +51,7 @@ def read_template(folder: Path) -> Template | None:
     if further.is_file():
         return further.read_text(encoding="utf-8")
     for name in ("tokenizer_config.json", TEMPLATE_FILES[1]):
-        template = _template_of(_read_object(folder / name).get("chat_template"))
+        template = _template_of(read_object(folder / name).get("chat_template"))
         if template:
             return template
     return None
@@ -122,7 +122,8 @@ def _template_of(value: Any) -> Template | None:
     return dict(value) or None if isinstance(value, Mapping) else None
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model's folder; an empty one where there is none that can be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,38 +1,48 @@
 """The text form of a chain: `Step 1: ...` lines, then `Answer: ...`. Rendering, parsing, segment and sentence spans.
 
 One form for every student and teacher, so that a step is the same thing wherever it is read; for LLMs that will not
-write it, modes that cut free text into steps (where, is `rjepa.clauses`' matter). How a problem is put to a student
-(the prompt) lives in `rjepa.students.prompts`; token boundaries in `rjepa.students.segmentation`.
+write it, modes that cut free text into steps (where, is `rjepa.clauses`' matter). How labels and answer lines look is
+decided in `rjepa.labels` and `rjepa.answer_lines`. How a problem is put to a student (the prompt) lives in
+`rjepa.students.prompts`; token boundaries in `rjepa.students.segmentation`.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
+from rjepa.answer_lines import AnswerLine, answer_in_step, find_answer
 from rjepa.clauses import STARTS
+from rjepa.labels import StepLabel, step_labels
 
 Segmentation = Literal["guided", "punctuation", "connectives", "paragraph"]
 """What begins a step. guided: a step label alone. Otherwise a label, and besides each sentence or line, each clause
 that opens with a connective, or each paragraph. The answer line is a segment of its own in every mode."""
 
-STEP_LABEL = re.compile(r"^[ \t]*Step[ \t]+(\d+)[ \t]*[:.][ \t]*", re.MULTILINE)
-"""How a numbered step begins."""
+_SENTENCE_END: Final = re.compile(r"(?<=[.?!])\s+|\s*\n\s*")
 
-ANSWER_LABEL = re.compile(r"^[ \t]*(?:Answer|The answer is)[ \t]*:?[ \t]*", re.MULTILINE)
-"""How an answer line begins."""
-
-_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\s*\n\s*")
-
-MAX_SENTENCES = 64
-"""Of a prompt; what comes before the last of them counts as one."""
+MAX_SENTENCES: Final = 64
+"""Of a prompt; what comes before the last of them counts as one: a prompt's length must not set the cost of its
+latents."""
 
 
 @dataclass(frozen=True)
 class ParsedChain:
-    """Steps and final answer as read from generated text. `final_answer` is None where no answer line came."""
+    """Steps and final answer as read from generated text. `final_answer` is None where no answer was found."""
 
     steps: list[str]
     final_answer: str | None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Characters `[start, end)` of a chain's text. `text` is the step without its label, or the answer; either may be
+    empty.
+    """
+
+    start: int
+    end: int
+    text: str
+    is_answer: bool = False
 
 
 def render_chain(steps: list[str], final_answer: str | None) -> str:
@@ -43,34 +53,57 @@ def render_chain(steps: list[str], final_answer: str | None) -> str:
     return "".join(lines)
 
 
-def segment_spans(text: str, segmentation: Segmentation = "guided") -> list[tuple[int, int]]:
-    """Character spans `[start, end)` of the steps and the answer line of a chain's text, in order.
+def read_segments(text: str, segmentation: Segmentation = "guided") -> list[Segment]:
+    """The steps and the answer line of a chain's text, in order.
 
-    Spans include their label and trailing newline and cover the text from its beginning to the answer line's end; what
-    follows that is left out. Guided: text before the first label belongs to the first step, and text without any label
-    is one step. Text of nothing but white space is one span.
+    Segments include their label and trailing newline and cover the text from its beginning to the answer line's end;
+    what follows that is left out. Guided: text before the first label belongs to the first step, and text without any
+    label is one step. Text of nothing but white space is one segment, no text is none.
     """
-    labels = list(STEP_LABEL.finditer(text))
-    answer = ANSWER_LABEL.search(text, labels[-1].start() if labels else 0)
-    starts = [label.start() for label in labels]
+    labels = step_labels(text)
+    answer = find_answer(text, labels[-1].start if labels else 0)
+    spans = _spans(text, labels, answer, segmentation)
+    segments = [Segment(start, end, _step_text(text, start, end, labels)) for start, end in spans]
+    if answer is not None:
+        segments[-1] = Segment(*spans[-1], answer.answer or "", is_answer=True)
+    return segments
+
+
+def segment_spans(text: str, segmentation: Segmentation = "guided") -> list[tuple[int, int]]:
+    """Character spans `[start, end)` of `read_segments`."""
+    return [(segment.start, segment.end) for segment in read_segments(text, segmentation)]
+
+
+def _spans(
+    text: str, labels: list[StepLabel], answer: AnswerLine | None, segmentation: Segmentation
+) -> list[tuple[int, int]]:
+    starts = [label.start for label in labels]
     if segmentation != "guided":
-        starts = _free_starts(text[: answer.start()] if answer else text, labels, segmentation)
+        starts = _free_starts(text[: answer.start] if answer else text, labels, segmentation)
     end = len(text)
     if answer is not None:
-        if text[: answer.start()].strip() and not starts:
+        if text[: answer.start].strip() and not starts:
             starts.append(0)
-        starts.append(answer.start())
-        newline = text.find("\n", answer.end())
-        end = len(text) if newline < 0 else newline + 1
+        starts.append(answer.start)
+        end = answer.end
     if not starts:
         return [(0, len(text))] if text else []
     starts[0] = 0
     return list(zip(starts, [*starts[1:], end], strict=True))
 
 
-def _free_starts(body: str, labels: list[re.Match[str]], segmentation: Segmentation) -> list[int]:
+def _step_text(text: str, start: int, end: int, labels: list[StepLabel]) -> str:
+    """What a segment says after its label. Bold that began before the label's words ends without a trace."""
+    label = next((label for label in labels if start <= label.start < end), None)
+    if label is None:
+        return text[start:end].strip()
+    content = text[label.end : end]
+    return (content.replace(label.closing, "", 1) if label.closing else content).strip()
+
+
+def _free_starts(body: str, labels: list[StepLabel], segmentation: Segmentation) -> list[int]:
     """Where the steps of free text begin, each with something in it. A label stays with what it labels."""
-    within = [(label.start(), label.end()) for label in labels]
+    within = [(label.start, label.end) for label in labels]
     found = [start for start in STARTS[segmentation](body) if not any(a < start <= b for a, b in within)]
     candidates = sorted({*found, *(start for start, _ in within)})
     starts: list[int] = []
@@ -96,16 +129,14 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 
 def parse_chain(text: str, segmentation: Segmentation = "guided") -> ParsedChain:
-    """Read steps and final answer back from text in the form above."""
-    steps: list[str] = []
-    final_answer: str | None = None
-    spans = segment_spans(text, segmentation)
-    for start, end in spans:
-        piece = text[start:end]
-        answer = ANSWER_LABEL.match(piece.lstrip())
-        if answer is not None and (start, end) == spans[-1]:
-            final_answer = piece.lstrip()[answer.end() :].strip().rstrip(".") or None
-        else:
-            label = STEP_LABEL.search(piece)
-            steps.append(piece[label.end() if label else 0 :].strip())
-    return ParsedChain([step for step in steps if step], final_answer)
+    """Read steps and final answer back from text in the form above.
+
+    Where no answer line was written, the answer that the last step ends with counts ("... The answer is 14.", a box).
+    A single labelled step is not asked: more of the chain is to come.
+    """
+    segments = read_segments(text, segmentation)
+    steps = [segment.text for segment in segments if segment.text and not segment.is_answer]
+    answer = segments[-1].text or None if segments and segments[-1].is_answer else None
+    if segments and not segments[-1].is_answer and steps and (len(steps) > 1 or not step_labels(text)):
+        answer = answer_in_step(steps[-1])
+    return ParsedChain(steps, answer)

@@ -20,15 +20,10 @@ from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import load_model
 from rjepa.latents.normalizer import Normalizer, load_normalizer
 from rjepa.latents.sampling import Sampler, open_sampler
+from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
 from rjepa.progress import Progress, silent
-from rjepa.releases.bundle import (
-    CALIBRATION,
-    MODEL_FOLDER,
-    NORMALIZER,
-    Manifest,
-    release_folder,
-    verify,
-)
+from rjepa.releases.bundle import Manifest, release_folder, verify
+from rjepa.releases.figures import read_figures
 from rjepa.releases.pointer import require_current
 from rjepa.students.catalog import load_record
 from rjepa.students.resolving import check_student, resolve_student
@@ -203,7 +198,7 @@ class Engine:
             "code_version": manifest.code_version,
             "reason": manifest.reason,
             "replaces": manifest.replaces,
-            "figures": manifest.figures.model_dump(mode="json"),
+            "figures": None if (found := read_figures(self._home, manifest)) is None else found.model_dump(mode="json"),
             "selection": self._calibration.selection,
             "device": str(self._device),
             "device_reason": self._student.device_reason,

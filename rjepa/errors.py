@@ -28,3 +28,7 @@ class InvalidInputError(RjepaError):
 
 class StorageError(RjepaError):
     """RJEPA_HOME cannot be read or written: permissions, a full disk."""
+
+
+class BusyError(RjepaError):
+    """Another process is at work on the same files."""

@@ -36,6 +36,11 @@ class Home:
         return self.root / "registry"
 
     @property
+    def database(self) -> Path:
+        """The SQLite file of records that change, where no other database is named."""
+        return self.root / "rjepa.db"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME: run and event storage."""
         return self.root / "dagster"
@@ -52,16 +57,20 @@ class Home:
         """A student's resolved record and, where it was trained here, its weights."""
         return self.root / "students" / check_tag(llm_tag)
 
+    def shards(self, kind: str, llm_tag: str) -> Path:
+        """Latents, sampled chains or verdicts of one LLM, each kept once for all dataset versions that name it."""
+        return self.root / "shards" / kind / check_tag(llm_tag)
+
     def rollouts(self, llm_tag: str, dataset: str) -> Path:
-        """Frozen candidates sampled by a student, with their latents."""
+        """Frozen candidates sampled by a student: a manifest over shards."""
         return self._pair("rollouts", llm_tag, dataset)
 
     def train_rollouts(self, llm_tag: str, dataset: str) -> Path:
-        """Chains sampled for training problems, judged, with their latents."""
+        """Chains sampled for training problems: a manifest over shards."""
         return self._pair("train_rollouts", llm_tag, dataset)
 
     def latents(self, llm_tag: str, dataset: str) -> Path:
-        """Latents of the validated chains: a cache that can be rebuilt."""
+        """Latents of the validated chains: a manifest over shards."""
         return self._pair("latents", llm_tag, dataset)
 
     def models(self, llm_tag: str, dataset: str) -> Path:
@@ -75,6 +84,10 @@ class Home:
     def releases(self, llm_tag: str) -> Path:
         """Release bundles of one LLM and the `CURRENT` pointer."""
         return self.root / "releases" / check_tag(llm_tag)
+
+    def evaluations(self, llm_tag: str) -> Path:
+        """Evaluation records, append-only: a folder for each release or checkpoint that was judged."""
+        return self.root / "evaluations" / check_tag(llm_tag)
 
     def _pair(self, room: str, llm_tag: str, dataset: str) -> Path:
         return self.root / room / check_tag(llm_tag) / check_tag(dataset, "dataset version")

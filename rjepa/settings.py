@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     student_url: str | None = Field(
         None, description="where a running rjepa.latents.server serves the student; unset: one is started where needed"
     )
+    database_url: SecretStr | None = Field(
+        None, description="a Postgres database for records that change; unset: the file rjepa.db in the home"
+    )
     threads: int = Field(0, ge=0, description="CPU threads for torch; 0 leaves torch's own choice")
 
 

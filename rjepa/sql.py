@@ -57,7 +57,7 @@ _REPORTS: Final = {
     "tokens": "DOUBLE",
 }
 _DATASET_ONLY: Final = {"dataset": "NULL::VARCHAR"}
-_PAIR_COLUMNS: Final = {"llm_tag": "NULL::VARCHAR", "dataset": "NULL::VARCHAR"}
+_STUDENT_AND_DATASET: Final = {"llm_tag": "NULL::VARCHAR", "dataset": "NULL::VARCHAR"}
 _LATENT_COLUMNS: Final = _DATASET_ONLY | {
     "split": "NULL::VARCHAR",
     "segments": "NULL::BIGINT",
@@ -146,22 +146,52 @@ def add_views(connection: "DuckDBPyConnection", home: Home, only: str | None = N
                 per_dataset[view].append(f"SELECT {_text(name)} AS dataset, * FROM {_quoted(name)}.{view}")
     _view(connection, "problems", " UNION ALL BY NAME ".join(per_dataset["problems"]), Problem, _DATASET_ONLY)
     _view(connection, "chains", " UNION ALL BY NAME ".join(per_dataset["chains"]), ChainOfThought, _DATASET_ONLY)
-    for room, model, labels, extra in (
-        ("latents", LatentSequence, ("dataset",), _LATENT_COLUMNS),
-        ("rollouts", Candidate, ("llm_tag", "dataset"), _PAIR_COLUMNS),
+    for name, contract, extra, select in (
+        ("latents", LatentSequence, _LATENT_COLUMNS, _select_latents),
+        ("rollouts", Candidate, _STUDENT_AND_DATASET, _select_rollouts),
     ):
         selects = []
-        for llm_tag, dataset, folder in _pairs(home, room, only):
-            paths = sorted(folder.glob("shard-*.parquet"))
-            if paths and (folder / MANIFEST).is_file():
+        for llm_tag, dataset, folder in _pairs(home, name, only):
+            if (folder / MANIFEST).is_file():
+                text, paths = select(home, llm_tag, dataset)
                 files += paths
-                said = {"llm_tag": llm_tag, "dataset": dataset}
-                columns = ", ".join(f"{_text(said[label])} AS {label}" for label in labels)
-                selects.append(f"SELECT {columns}, * FROM {_parquet(paths)}")
-        _view(connection, room, " UNION ALL BY NAME ".join(selects), model, extra)
+                selects.append(text)
+        _view(connection, name, " UNION ALL BY NAME ".join(selects), contract, extra)
     _table(connection, "datasets", _DATASETS, [_dataset_row(home, name) for name in names])
     _table(connection, "reports", _REPORTS, list(_report_rows(home, only)))
     _lock(connection, files)
+
+
+def _select_latents(home: Home, llm_tag: str, dataset: str) -> tuple[str, list[Path]]:
+    """The query that gives what is known of the latents of one version, and the files it reads."""
+    from rjepa.latents.shards import latent_version
+
+    version = latent_version(home, llm_tag, dataset)
+    table = version.table(version.manifest())
+    columns = [*LatentSequence.model_fields, *(column for column in _LATENT_COLUMNS if column != "dataset")]
+    return f"SELECT {_text(dataset)} AS dataset, {', '.join(columns)} FROM {_parquet([table])}", [table]
+
+
+def _select_rollouts(home: Home, llm_tag: str, dataset: str) -> tuple[str, list[Path]]:
+    """The query that gives the candidates of one version, and the files it reads: verdicts lie in the version's table,
+    texts in the shards that it names.
+    """
+    from rjepa.latents.rollouts import CandidateRow, rollout_version, sample_store
+
+    version = rollout_version(home, llm_tag, dataset, "rollouts")
+    manifest = version.manifest()
+    store = sample_store(home, llm_tag, manifest.shard_folder)
+    table, shards = version.table(manifest), [store.path(receipt, "parquet") for receipt in manifest.shards]
+    sides = {name: "version" if name in CandidateRow.model_fields else "shard" for name in Candidate.model_fields}
+    columns = ", ".join(f"{side}.{name}" for name, side in sides.items())
+    listed = ", ".join(_text(str(path)) for path in shards)
+    return (
+        f"SELECT {_text(llm_tag)} AS llm_tag, {_text(dataset)} AS dataset, {columns} "
+        f"FROM {_parquet([table])} AS version "
+        f"JOIN read_parquet([{listed}], filename = true, file_row_number = true) AS shard "
+        "ON shard.file_row_number = version.place "
+        f"AND shard.filename = list_extract([{listed}], version.shard + 1)"
+    ), [table, *shards]
 
 
 def _lock(connection: "DuckDBPyConnection", files: Sequence[Path]) -> None:

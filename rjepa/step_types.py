@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rjepa.chains import ANSWER_LABEL, STEP_LABEL, Segmentation, segment_spans
+from rjepa.chains import Segmentation, read_segments
 from rjepa.clauses import INFERENCES
+from rjepa.labels import STEP_LABEL
 
 STEP_TYPES: Final = (
     "prompt",
@@ -55,11 +56,8 @@ def segment_types(text: str, segments: int, segmentation: Segmentation = "guided
     `segments` is how many the chain's latents have. Bytes that are no character may be cut otherwise as text than they
     were as tokens: what is missing then is a statement.
     """
-    spans = segment_spans(text, segmentation)
-    pieces = [text[start:end] for start, end in spans]
-    types = [step_type(piece) for piece in pieces]
-    if pieces and ANSWER_LABEL.match(pieces[-1].lstrip()):
-        types[-1] = "answer"
+    found = read_segments(text, segmentation)
+    types = ["answer" if one.is_answer else step_type(text[one.start : one.end]) for one in found]
     padded = ["prompt", *types, *["statement"] * segments][:segments]
     return np.array([STEP_TYPES.index(name) for name in padded], dtype=np.uint8)
 

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -10,12 +11,10 @@ from rjepa.datasets.versions import create_version
 from rjepa.errors import InvalidInputError
 from rjepa.files import write_json
 from rjepa.home import Home
-from rjepa.latents.shards import LatentRow
 from rjepa.schemas import Candidate
 from rjepa.sql import ask
-from rjepa.tables import write_records
 from tests.datasets.growing import first_version, make, register_more
-from tests.latents.rows import latent_row
+from tests.latents.rows import Prompted, write_latents, write_rollouts
 
 APP = typer.Typer()
 register(APP)
@@ -30,7 +29,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     register_more(home)
     create_version(home, "v0.2.0", parent="v0.1.0", adds=["more"])
     make(home, "v0.2.0")
-    row = latent_row("p", "c", "tiny-a")
     candidate = Candidate(
         problem_id="p",
         sample_index=0,
@@ -41,12 +39,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         token_logprobs=[-0.5],
         is_correct=True,
     )
-    for folder, model, record in (
-        (home.latents("tiny-a", "v0.1.0"), LatentRow, row),
-        (home.rollouts("tiny-a", "v0.1.0"), Candidate, candidate),
-    ):
-        write_records(folder / "shard-00000.parquet", model, [record])
-        write_json(folder / "manifest.json", {})
+    rows = np.zeros((3, 4), np.float16)
+    write_latents(home, "tiny-a", "v0.1.0", [Prompted("p", "c", rows, rows[:1])])
+    write_rollouts(home, "tiny-a", "v0.1.0", [candidate])
     rows = [{"method": "majority", "label": "Majority", "domain": "all", "problems": 9, "accuracy": 0.5}]
     write_json(home.reports("tiny-a", "v0.1.0") / "report.json", {"leaderboard": {"rows": rows}})
     return home
@@ -60,7 +55,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         ('select count(*), count(distinct problem_id) from "v0.2.0".problems', [(56, 56)]),
         ('select count(*) from "v0.2.0".chains c anti join "v0.2.0".problems p using (problem_id)', [(0,)]),
         ("select llm_tag, dataset, split, segments from latents", [("tiny-a", "v0.1.0", "train", 3)]),
-        ("select llm_tag, dataset, is_correct from rollouts", [("tiny-a", "v0.1.0", True)]),
+        ("select llm_tag, dataset, is_correct, text from rollouts", [("tiny-a", "v0.1.0", True, "Answer: 1\n")]),
         ("select llm_tag, dataset, method, accuracy from reports", [("tiny-a", "v0.1.0", "majority", 0.5)]),
         ("select count(*) > 0 from problems where json_exists(meta, '$.structure')", [(True,)]),
         ("from datasets select count(*)", [(2,)]),

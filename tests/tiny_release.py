@@ -1,6 +1,7 @@
 """A home with a tiny student that was taught one-step additions for a few seconds, and a release made from it."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from rjepa.answering import join_latents, make_candidates
 from rjepa.chains import render_chain
+from rjepa.evaluation.records import EvaluationRecord, write_record
 from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.inference.aggregate import FEATURES, chain_features
@@ -19,12 +21,13 @@ from rjepa.jepa.checkpoint import save_model
 from rjepa.jepa.config import EncoderConfig, JepaConfig, PredictorConfig
 from rjepa.jepa.model import build_model
 from rjepa.latents.normalizer import fit_normalizer, save_normalizer
-from rjepa.releases.bundle import Facts, Sources
-from rjepa.releases.gate import Figures
+from rjepa.parts import PartSource, reranking_parts
+from rjepa.releases.bundle import Diagnosis, Facts, Manifest, describe_content
 from rjepa.releases.publish import release
 from rjepa.students.catalog import save_record
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student, load_student, resolve_student
+from tests.records import make_record
 from tests.students import tiny
 
 TAG = "tiny-test"
@@ -97,7 +100,18 @@ def publish(home: Home, student: Student, sources: Path, seed: int = 0, dataset:
     correct = np.array([[answer == p[2] for answer in row] for row, p in zip(answers, problems, strict=True)])
     features = {name: flat[name].reshape(len(problems), 8) for name in FEATURES}
     fit_calibration(features, correct, answer_ids(answers), minimum_mixed=1).save(sources / "calibration.json")
-    figures = Figures(dataset=dataset, num_problems=24, accuracy=0.5, diagnostics_passed=True)
-    facts = Facts("d" * 64, student.fingerprint, figures, {}, "test")
-    bundle = Sources(sources, sources / "normalizer.safetensors", sources / "calibration.json")
-    return release(home, TAG, dataset, bundle, facts).manifest.release_id
+    facts = Facts("d" * 64, student.fingerprint, Diagnosis(passed=True), "test")
+    parts = reranking_parts(sources, sources / "normalizer.safetensors", sources / "calibration.json")
+    return release_parts(home, TAG, dataset, parts, facts)
+
+
+def release_parts(home: Home, llm_tag: str, dataset: str, parts: Sequence[PartSource], facts: Facts) -> str:
+    """Release parts that were right on every other of 1 000 problems, as every release before them."""
+    right = [number % 2 == 0 for number in range(1000)]
+    record = make_record(describe_content(llm_tag, dataset, parts, facts), right, dataset=dataset)
+    write_record(home, record)
+
+    def judge(current: Manifest) -> EvaluationRecord:
+        return make_record(current, right, dataset=dataset)
+
+    return release(home, llm_tag, dataset, parts, facts, challenger=record, judge=judge).manifest.release_id

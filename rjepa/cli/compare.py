@@ -12,9 +12,11 @@ def compare(
     a: Annotated[str, typer.Argument(help="`current`, a release id, `checkpoint`, or a variant: RECIPE, RECIPE-SEED.")],
     b: Annotated[str, typer.Argument(help="The one it is compared with, named likewise.")],
     llm: Annotated[str | None, typer.Option(help="LLM tag [default: RJEPA_LLM or tiny-a].")] = None,
-    data: Annotated[str | None, typer.Option(help="Dataset whose test candidates are used [default: A's own].")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset whose test candidates are used [default: A's own].")
+    ] = None,
     trained_on: Annotated[
-        str | None, typer.Option(help="Dataset of the checkpoints or variants [default: --data, or v1.0.0].")
+        str | None, typer.Option(help="Dataset of the checkpoints or variants [default: --dataset, or v1.0.0].")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first test problems.")] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
@@ -22,14 +24,15 @@ def compare(
 ) -> None:
     """Compare what two R-JEPAs hand out on the same candidates: paired difference, interval, McNemar, by domain.
 
-    Example: rjepa eval compare full rank --data v1.0.0
+    Example: rjepa eval compare full rank --dataset v1.0.0
     """
     from rjepa.cli.bars import progress_bar
     from rjepa.cli.common import open_home, print_json
-    from rjepa.cli.worlds import open_world
+    from rjepa.cli.models import open_model
     from rjepa.errors import InvalidInputError
     from rjepa.evaluation.ab import duel
     from rjepa.evaluation.frozen import energies_of, open_frozen
+    from rjepa.evaluation.summary import warn_if_few
     from rjepa.home import check_tag
     from rjepa.settings import load_settings
 
@@ -39,26 +42,29 @@ def compare(
         import torch
 
         torch.set_num_threads(settings.threads)
-    worlds = [open_world(home, tag, trained_on or data or "v1.0.0", name) for name in (a, b)]
-    dataset = data or worlds[0].dataset
+    models = [open_model(home, tag, trained_on or dataset or "v1.0.0", name) for name in (a, b)]
+    dataset = dataset or models[0].dataset
     frozen = open_frozen(home, tag, dataset)
     if "test" not in frozen.rollouts:
         raise InvalidInputError(
-            f"{dataset} has no test candidates of {tag}", cure=f"sample them: rjepa eval --llm {tag} --data {dataset}"
+            f"{dataset} has no test candidates of {tag}",
+            cure=f"sample them: rjepa eval --llm {tag} --dataset {dataset}",
         )
     rollouts, pool = frozen.rollouts["test"], frozen.pool("test", None)
     with progress_bar("score") as progress:
-        energies = [energies_of(world.world_model, rollouts.latents, progress) for world in worlds]
+        energies = [energies_of(model.world_model, rollouts.latents, progress) for model in models]
     if limit is not None and limit < len(pool):
         pool = pool.select(list(range(limit)))
         energies = [found[: limit * pool.num_candidates] for found in energies]
     found = duel(
         pool,
         (energies[0], energies[1]),
-        (worlds[0].calibration, worlds[1].calibration),
-        (worlds[0].name, worlds[1].name),
+        (models[0].calibration, models[1].calibration),
+        (models[0].name, models[1].name),
         seed,
     )
+    if warning := warn_if_few(found.problems, dataset):
+        typer.echo(f"warning: {warning}", err=True)
     if as_json:
         print_json({"llm": tag, "dataset": dataset, **found.model_dump(mode="json")})
         return
@@ -66,17 +72,11 @@ def compare(
 
 
 def _show(found: "Duel", tag: str, dataset: str) -> None:
+    from rjepa.evaluation.summary import duel_table, render
+
     typer.echo(f"{tag} on {dataset}: {found.problems} test problems, K = {found.num_candidates}")
     typer.echo(f"A = {found.a.name} ({found.a.selection}), B = {found.b.name} ({found.b.selection})\n")
-    typer.echo(f"{'domain':<14} {'A':>6} {'B':>6}  {'A - B, 95 % interval':<26} {'only A / B right':<17} p (McNemar)")
-    for test in found.handed_out:
-        ours, theirs = found.a.accuracy[test.domain], found.b.accuracy[test.domain]
-        interval = f"{100 * test.difference:+5.1f} [{100 * test.ci_low:+.1f}, {100 * test.ci_high:+.1f}]"
-        only = f"{test.only_method} / {test.only_against}"
-        typer.echo(
-            f"{test.domain:<14} {100 * ours:6.1f} {100 * theirs:6.1f}  {interval:<26} {only:<17} "
-            f"{test.p_mcnemar_holm or 0.0:.4f}"
-        )
+    typer.echo(render(duel_table(found)))
     for test in found.energy:
         typer.echo(
             f"\nenergy alone, within-problem AUROC: {test.difference:+.3f} "

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rjepa.cli.worlds import CURRENT, is_release
+from rjepa.cli.models import CURRENT, is_release
 
 if TYPE_CHECKING:
-    from rjepa.cli.worlds import World
+    from rjepa.cli.models import CalibratedModel
     from rjepa.evaluation.results import EvaluationResult
     from rjepa.home import Home
     from rjepa.progress import Progress
@@ -22,18 +22,18 @@ def register(app: typer.Typer) -> None:
     from rjepa.cli.compare import compare
 
     noun = typer.Typer(invoke_without_command=True)
-    noun.callback()(evaluate_world)
+    noun.callback()(evaluate_model)
     noun.command("compare")(compare)
     app.add_typer(noun, name="eval")
 
 
-def evaluate_world(
+def evaluate_model(
     context: typer.Context,
     llm: Annotated[str | None, typer.Option(help="LLM tag [default: RJEPA_LLM or tiny-a].")] = None,
     mode: Annotated[str, typer.Option(help="off: the student's greedy chain; rerank: what R-JEPA chooses.")] = "rerank",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first test problems.")] = None,
-    data: Annotated[str | None, typer.Option(help="Dataset; the one R-JEPA was trained on if left out.")] = None,
-    world: Annotated[
+    dataset: Annotated[str | None, typer.Option(help="Dataset; the one R-JEPA was trained on if left out.")] = None,
+    model: Annotated[
         str,
         typer.Option(help="Which R-JEPA: `current`, a release id, `checkpoint`, or a variant: RECIPE, RECIPE-SEED."),
     ] = CURRENT,
@@ -41,6 +41,9 @@ def evaluate_world(
     candidates: Annotated[
         int | None, typer.Option(min=1, help="Candidates a problem, where none are frozen yet [default: 8].")
     ] = None,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Every method in every domain, and accuracy by tokens.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Judge every way of choosing an answer from the same candidates, with the released R-JEPA or another one.
@@ -52,25 +55,28 @@ def evaluate_world(
     if context.invoked_subcommand is not None:
         return
     from rjepa.answer import check_mode
-    from rjepa.cli.worlds import open_world
+    from rjepa.cli.models import open_model
+    from rjepa.evaluation.summary import cost_table, domain_table, render, short_table, warn_if_few
     from rjepa.home import Home, check_tag
     from rjepa.settings import load_settings
 
     check_mode(mode)
     settings = load_settings()
     home, tag = Home(settings.home), check_tag(llm or settings.llm)
-    judged = open_world(home, tag, trained_on, world)
-    dataset = data or judged.dataset
+    judged = open_model(home, tag, trained_on, model)
+    dataset = dataset or judged.dataset
     if settings.threads:
         import torch
 
         torch.set_num_threads(settings.threads)
     result = _measure(home, tag, judged, dataset, limit, candidates)
-    method = _method(mode, result)
+    method = _method(mode)
+    if warning := warn_if_few(result.problems, dataset):
+        typer.echo(f"warning: {warning}", err=True)
     if as_json:
         about = {
             "llm": tag,
-            "world": judged.name,
+            "model": judged.name,
             "release": judged.name if is_release(judged.name) else None,
             "trained_on": judged.dataset,
             "dataset": dataset,
@@ -78,8 +84,13 @@ def evaluate_world(
         }
         typer.echo(json.dumps(about | _summary(method, result), indent=2, ensure_ascii=False))
         return
-    for domain in result.leaderboard.domains:
-        typer.echo(f"{domain}\n{result.leaderboard.to_text(domain)}\n")
+    typer.echo(f"Accuracy in % with 95 % intervals, and tokens generated a problem (K = {result.num_candidates}):\n")
+    typer.echo(render(short_table(result.leaderboard)))
+    if show_all:
+        for domain in result.leaderboard.domains:
+            typer.echo(f"\n{domain}\n{render(domain_table(result.leaderboard, domain))}")
+        typer.echo(f"\nAccuracy in % by the number of candidates, and so by tokens:\n{render(cost_table(result))}")
+    typer.echo("")
     row = result.leaderboard.row(method)
     typer.echo(
         f"mode {mode} ({row.label}): {row.accuracy:.1%} of {result.problems} test problems of {dataset} "
@@ -93,21 +104,32 @@ def evaluate_world(
 
 
 def _measure(
-    home: "Home", tag: str, world: "World", dataset: str, limit: int | None, candidates: int | None
+    home: "Home", tag: str, model: "CalibratedModel", dataset: str, limit: int | None, candidates: int | None
 ) -> "EvaluationResult":
+    """Judge a model on the test candidates of a dataset, and keep the evaluation's record."""
     from rjepa.cli.bars import progress_bar
     from rjepa.evaluation.evaluating import evaluate
-    from rjepa.evaluation.stage import open_pool
+    from rjepa.evaluation.frozen import energies_of
+    from rjepa.evaluation.pool import CandidatePool
+    from rjepa.evaluation.records import make_record, write_record
+    from rjepa.evaluation.stage import name_candidates, open_split
 
     with progress_bar("sample") as progress:
-        _ensure_rollouts(home, tag, world, dataset, candidates, progress)
+        _ensure_rollouts(home, tag, model, dataset, candidates, progress)
     with progress_bar("score") as progress:
-        pool = open_pool(home, tag, dataset, "test", world.world_model, progress)
-    return evaluate(pool if limit is None else pool.select(list(range(min(limit, len(pool))))), world.calibration)
+        rollouts = open_split(home, tag, dataset, "test")
+        pool = CandidatePool.from_rollouts(rollouts, energies_of(model.world_model, rollouts.latents, progress))
+    if limit is not None:
+        pool = pool.select(list(range(min(limit, len(pool)))))
+    result = evaluate(pool, model.calibration)
+    if model.content is not None:
+        named = name_candidates(rollouts, pool, dataset)
+        write_record(home, make_record(model.content, named, pool, model.calibration))
+    return result
 
 
 def _ensure_rollouts(
-    home: "Home", tag: str, world: "World", dataset: str, candidates: int | None, progress: "Progress"
+    home: "Home", tag: str, model: "CalibratedModel", dataset: str, candidates: int | None, progress: "Progress"
 ) -> None:
     """Sample and freeze candidates of the test problems unless that was done before."""
     from rjepa.datasets.building import build_problems
@@ -119,7 +141,7 @@ def _ensure_rollouts(
     from rjepa.latents.worker import PairTask
 
     try:
-        frozen = open_rollouts(home, tag, dataset, fingerprint=world.student_fingerprint).num_candidates
+        frozen = open_rollouts(home, tag, dataset, fingerprint=model.student_fingerprint).num_candidates
         if candidates not in (None, frozen):
             raise InvalidInputError(
                 f"{frozen} candidates a problem of {dataset} are frozen for {tag}, not {candidates}",
@@ -135,16 +157,16 @@ def _ensure_rollouts(
     from rjepa.students.catalog import load_record
     from rjepa.students.resolving import check_student, resolve_student
 
-    check_student(world.name, world.student_fingerprint, resolve_student(home, load_record(home, tag), progress))
+    check_student(model.name, model.student_fingerprint, resolve_student(home, load_record(home, tag), progress))
     task = PairTask("rollouts", tag, dataset, num_candidates=candidates or _CANDIDATES, seed=0, splits=("test",))
     run_where_it_lives(home, task, progress)
 
 
-def _method(mode: str, result: "EvaluationResult") -> str:
-    """The leaderboard's key of what a mode hands out."""
-    from rjepa.evaluation.stage import served_method
+def _method(mode: str) -> str:
+    """The leaderboard's key of what a mode answers."""
+    from rjepa.evaluation.reading import SERVED_METHOD
 
-    return "greedy" if mode == "off" else served_method(result)
+    return "greedy" if mode == "off" else SERVED_METHOD
 
 
 def _summary(method: str, result: "EvaluationResult") -> dict[str, Any]:

@@ -8,6 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rjepa.home import Home
     from rjepa.releases.bundle import Manifest
+    from rjepa.releases.figures import Figures
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Llm = Annotated[str | None, typer.Option(help="LLM tag [default: RJEPA_LLM or tiny-a].")]
@@ -27,22 +28,26 @@ def list_all(llm: _Llm = None, as_json: _Json = False) -> None:
 
     Example: rjepa release list --llm tiny-a
     """
+    from rjepa.evaluation.summary import add_row, new_table, render
     from rjepa.releases.bundle import list_releases
+    from rjepa.releases.figures import read_figures
     from rjepa.releases.pointer import current_release
 
     home, tag = _where(llm)
-    manifests, current = list_releases(home, tag), current_release(home, tag)
+    current = current_release(home, tag)
+    rows = [_row(manifest, read_figures(home, manifest), current) for manifest in list_releases(home, tag)]
     if as_json:
-        _print_json([_row(manifest, current) for manifest in manifests])
+        _print_json(rows)
         return
-    if not manifests:
+    if not rows:
         typer.echo(f"{tag} has no release yet: make demo", err=True)
-    for manifest in manifests:
-        mark = "*" if manifest.release_id == current else " "
-        figures = manifest.figures
-        typer.echo(
-            f"{mark} {manifest.release_id}  {figures.dataset:<12} accuracy {figures.accuracy:.3f}  {manifest.reason}"
-        )
+        return
+    table = new_table("", "release", "dataset", "accuracy", "problems", "why")
+    for row in rows:
+        mark = "*" if row["current"] else ""
+        accuracy = "not known" if row["accuracy"] is None else f"{row['accuracy']:.3f}"
+        add_row(table, mark, row["release"], row["dataset"], accuracy, str(row["problems"] or "-"), row["reason"])
+    typer.echo(render(table))
 
 
 def show(
@@ -55,34 +60,47 @@ def show(
     Example: rjepa release show --json
     """
     from rjepa.releases.bundle import verify
-    from rjepa.releases.pointer import current_release, history, require_current
+    from rjepa.releases.figures import read_figures
+    from rjepa.releases.history import history
+    from rjepa.releases.pointer import current_release, require_current
 
     home, tag = _where(llm)
     manifest = verify(home, tag, release_id or require_current(home, tag))
     moves = [move for move in history(home, tag) if manifest.release_id in (move.source, move.target)]
+    figures = read_figures(home, manifest)
+    is_current = manifest.release_id == current_release(home, tag)
     if as_json:
-        value = manifest.model_dump(mode="json") | {"current": manifest.release_id == current_release(home, tag)}
-        _print_json(value | {"history": [vars(move) for move in moves]})
+        value = manifest.model_dump(mode="json") | {"current": is_current, "modes": list(manifest.modes())}
+        value["figures"] = None if figures is None else figures.model_dump(mode="json")
+        _print_json(value | {"history": [move.model_dump(mode="json") for move in moves]})
         return
-    figures = manifest.figures
-    typer.echo(
-        f"release   {manifest.release_id}{'  (served)' if manifest.release_id == current_release(home, tag) else ''}"
-    )
+    typer.echo(f"release   {manifest.release_id}{'  (served)' if is_current else ''}")
     typer.echo(
         f"made      {manifest.created_at:%Y-%m-%d %H:%M:%S} UTC by run {manifest.run_id}, code {manifest.code_version}"
     )
     typer.echo(f"for       {tag}, student {manifest.student_fingerprint[:12]}, dataset {manifest.dataset}")
     typer.echo(f"why       {manifest.reason}; replaced {manifest.replaces or 'nothing'}")
-    typer.echo(f"accuracy  {figures.accuracy:.3f} on {figures.num_problems} problems of {figures.dataset}")
-    for method, accuracy in figures.by_method.items():
-        typer.echo(f"            {method:<28} {accuracy:.3f}")
-    typer.echo("files     all hashes match")
-    for name, entry in sorted(manifest.files.items()):
-        typer.echo(f"            {name:<28} {entry.size:>10} bytes  {entry.sha256[:12]}")
+    typer.echo(f"modes     {', '.join(manifest.modes())}")
+    if figures is None:
+        typer.echo(f"accuracy  not known: rjepa eval --llm {tag} --model {manifest.release_id}")
+    else:
+        typer.echo(
+            f"accuracy  {figures.accuracy:.3f} on {figures.num_problems} problems of {figures.dataset}, "
+            f"K = {figures.num_candidates}"
+        )
+        for method, accuracy in figures.by_method.items():
+            typer.echo(f"            {method:<28} {accuracy:.3f}")
+    typer.echo("parts     all hashes match")
+    for part in manifest.parts:
+        typer.echo(f"            {part.name:<28} {part.kind:<20} {part.sha256[:12]}")
+        for name, entry in sorted(part.files.items()):
+            typer.echo(f"              {name:<26} {entry.size:>10} bytes  {entry.sha256[:12]}")
     for move in moves:
         typer.echo(
             f"history   {move.at}  {move.action:<8} {move.source or 'nothing'} -> {move.target}  ({move.reason})"
         )
+        if move.decision is not None:
+            typer.echo(f"            rule {move.decision.rule}: {move.decision.text}")
 
 
 def roll_back(
@@ -95,10 +113,10 @@ def roll_back(
 
     Example: rjepa release rollback --reason "worse on long problems"
     """
-    from rjepa.releases.pointer import current_release, rollback
+    from rjepa.releases.pointer import rollback
 
     home, tag = _where(llm)
-    before = _current_if_any(home, tag, current_release)
+    before = _current_if_any(home, tag)
     now = rollback(home, tag, to, reason=reason)
     if as_json:
         _print_json({"llm": tag, "before": before, "current": now})
@@ -106,25 +124,26 @@ def roll_back(
     typer.echo(f"{tag} now serves {now} (before: {before or 'nothing'})")
 
 
-def _current_if_any(home: "Home", tag: str, current: Any) -> str | None:
+def _current_if_any(home: "Home", tag: str) -> str | None:
     """A broken pointer is what a rollback mends, so it must not stop one."""
     from rjepa.errors import CorruptError
+    from rjepa.releases.pointer import current_release
 
     try:
-        return current(home, tag)
+        return current_release(home, tag)
     except CorruptError:
         return None
 
 
-def _row(manifest: "Manifest", current: str | None) -> dict[str, Any]:
-    figures = manifest.figures
+def _row(manifest: "Manifest", figures: "Figures | None", current: str | None) -> dict[str, Any]:
     return {
         "release": manifest.release_id,
         "current": manifest.release_id == current,
         "created_at": manifest.created_at.isoformat(),
         "dataset": manifest.dataset,
-        "accuracy": figures.accuracy,
-        "problems": figures.num_problems,
+        "accuracy": None if figures is None else figures.accuracy,
+        "problems": None if figures is None else figures.num_problems,
+        "modes": list(manifest.modes()),
         "reason": manifest.reason,
         "replaces": manifest.replaces,
         "run_id": manifest.run_id,

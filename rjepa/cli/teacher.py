@@ -85,7 +85,7 @@ def generate(
         raise InvalidInputError("there is nothing to do", cure="use --dataset NAME, or --domain math --problems 10")
     if difficulty not in ("easy", "medium", "hard"):
         raise InvalidInputError(f"{difficulty!r} is no difficulty", cure="use easy, medium or hard")
-    wishes = [Wish(domain=one, difficulty=difficulty, count=problems) for one in domain or []]  # type: ignore[arg-type]
+    wishes = [Wish(domain=one, difficulty=difficulty, count=problems) for one in domain or []]
     plan = JobPlan(problems=wishes, chains_per_problem=chains, label=label, judge=judge)
     budget_usd = teachers.budget_usd if max_usd is None else max_usd
     with progress_bar(f"job {job}") as progress:
@@ -107,12 +107,12 @@ def generate(
 def budget(
     job: Annotated[str | None, typer.Argument(help="One job; all, if left out.")] = None, as_json: _Json = False
 ) -> None:
-    """What jobs have spent, in USD, from their journals. Works beside a running job.
+    """What jobs have spent, in USD. Works beside a running job.
 
     Example: rjepa teacher budget first --json
     """
     from rjepa.teacher import job_names, job_spending
-    from rjepa.teacher.ledger import NANO
+    from rjepa.teacher.pricing import NANO
 
     home = open_home()
     known = job_names(home)
@@ -158,7 +158,7 @@ def _problems(home: "Home", dataset: str | None, split: str, limit: int | None) 
 
 
 def _cost(spent: Any, allowed: float | None) -> str:
-    from rjepa.teacher.ledger import usd
+    from rjepa.teacher.pricing import usd
 
     of = f" of ${allowed:g}" if allowed is not None else ""
     doubt = f", {usd(spent.doubtful)} of it in doubt" if spent.doubtful else ""

@@ -15,12 +15,14 @@ def uncertain(
     llm: Annotated[str | None, typer.Option(help="LLM tag [default: RJEPA_LLM or tiny-a].")] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset; the current release's own if left out.")] = None,
     split: Annotated[str | None, typer.Option(help="train, validation or test; all that have candidates.")] = None,
-    by: Annotated[str, typer.Option(help="Whose doubt: current, a release id, checkpoint, or a variant.")] = "current",
+    model: Annotated[
+        str, typer.Option(help="Whose doubt: current, a release id, checkpoint, or a variant.")
+    ] = "current",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the problems whose answers R-JEPA doubts most and whose candidates disagree most, for teachers or people.
 
-    Uncertainty is the mean of two numbers from 0 to 1: the entropy of P(correct) of the answer handed out (1 where
+    Uncertainty is the mean of two numbers from 0 to 1: the entropy of P(correct) of the answer served (1 where
     R-JEPA knows no such problems), and the entropy of the candidates' votes. It reads frozen candidates; nothing is
     sampled. Labels on test problems make them useless as test problems: mind the split.
 
@@ -28,21 +30,22 @@ def uncertain(
     """
     from rjepa.cli.bars import progress_bar
     from rjepa.cli.common import checked_split, open_home, print_json
-    from rjepa.cli.worlds import open_world
+    from rjepa.cli.models import open_model
+    from rjepa.evaluation.summary import render, uncertain_table
     from rjepa.evaluation.uncertain import most_uncertain
     from rjepa.home import check_tag
     from rjepa.settings import load_settings
 
     home, tag, wanted = open_home(), check_tag(llm or load_settings().llm), checked_split(split)
-    world = open_world(home, tag, dataset or "v1.0.0", by)
-    dataset = dataset or world.dataset
+    judge = open_model(home, tag, dataset or "v1.0.0", model)
+    dataset = dataset or judge.dataset
     with progress_bar("score") as progress:
         rows = most_uncertain(
             home,
             tag,
             dataset,
-            world.world_model,
-            world.calibration,
+            judge.world_model,
+            judge.calibration,
             limit=limit,
             split=wanted,
             progress=progress,
@@ -52,20 +55,10 @@ def uncertain(
             {
                 "llm": tag,
                 "dataset": dataset,
-                "by": world.name,
+                "by": judge.name,
                 "formula": "(H2(P(correct)) + H(votes) / log K) / 2",
                 "problems": [row.model_dump(mode="json") for row in rows],
             }
         )
         return
-    typer.echo("uncertainty  P(correct)  answers  split       domain      problem")
-    for row in rows:
-        text = " ".join(row.statement.split())
-        typer.echo(
-            f"{row.uncertainty:11.3f}  {_chance(row.p_correct):>10}  {row.answers:3} of {row.num_candidates:<2}"
-            f" {row.split or '-':<11} {row.domain:<11} {row.problem_id}: {text[:60]}{'...' if len(text) > 60 else ''}"
-        )
-
-
-def _chance(p_correct: float | None) -> str:
-    return "unknown" if p_correct is None else f"{p_correct:.2f}"
+    typer.echo(render(uncertain_table(rows)))

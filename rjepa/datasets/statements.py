@@ -29,11 +29,15 @@ SHINGLE: Final = 5
 BANDS: Final = 16
 ROWS: Final = 4
 """16 bands of 4 find a pair of similarity 0.8 with probability 0.9998, one of 0.5 with 0.64; matches are confirmed."""
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Enters the file's name: other code that would make other fingerprints makes its own files."""
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(
+    r"\d+(?:[.,]\d+)*|[\u207a\u207b]?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+|[\u208a\u208b]?[\u2080-\u2089]+"
+    r"|[\u00bc-\u00be\u2150-\u215e]|[\u2460-\u2473]"
+)
+"""A numeral: plain, superscript, subscript, a fraction, circled."""
 _CHUNK: Final = 4096
 _SPLITS: Final = ("train", "validation", "test")
 _FILTER: Final = 1 << 18

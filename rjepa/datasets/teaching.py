@@ -29,7 +29,7 @@ def taught_chains(
     if recipe.teaching is None:
         return {}, {}
     from rjepa.teacher import JobPlan, load_teachers, run_job  # half a second, which most recipes need not spend
-    from rjepa.teacher.client import TeacherError
+    from rjepa.teacher.errors import TeacherError
 
     teachers = load_teachers(home)
     result = run_job(

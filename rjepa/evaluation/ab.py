@@ -1,4 +1,4 @@
-"""Two R-JEPAs on the same frozen candidates: what each hands out, and whether the difference is real."""
+"""Two R-JEPAs on the same frozen candidates: what each serves, and whether the difference is real."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -23,7 +23,7 @@ _SIDES: Final = ("a", "b")
 
 
 class Side(FrozenValue):
-    """One of the two: what it hands out, by domain."""
+    """One of the two: what it serves, by domain."""
 
     name: str
     selection: str
@@ -36,7 +36,7 @@ class Duel(FrozenValue):
 
     a: Side
     b: Side
-    handed_out: tuple[Comparison, ...] = Field(description="accuracy of what each hands out, by domain")
+    served: tuple[Comparison, ...] = Field(description="accuracy of what each serves, by domain")
     energy: tuple[Comparison, ...] = Field(description="within-problem AUROC of each energy alone, over all domains")
     problems: int
     num_candidates: int
@@ -79,7 +79,7 @@ def duel(
             alone.scores,
             alone.tokens,
         )
-        p_correct = of_chosen(calibration.p_correct(table.features, table.ids), selected.chosen)
+        p_correct = of_chosen(calibration.p_correct(table.features, table.ids), selected.indices)
         sides.append(
             Side(
                 name=name,
@@ -89,7 +89,7 @@ def duel(
             )
         )
     rng = np.random.default_rng(seed)
-    handed_out = [
+    served_tests = [
         test
         for domain, mask in masks.items()
         for test in compare_accuracy(choices, [_SIDES], mask, domain, rng, resamples)
@@ -98,7 +98,7 @@ def duel(
     return Duel(
         a=sides[0],
         b=sides[1],
-        handed_out=_adjust(handed_out),
+        served=_adjust(served_tests),
         energy=tuple(ranked),
         problems=len(judged),
         num_candidates=judged.num_candidates,

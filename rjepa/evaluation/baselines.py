@@ -92,6 +92,28 @@ class Choice:
     scores: FloatArray | None
     tokens: FloatArray
 
+    @property
+    def indices(self) -> IntArray:
+        """`chosen` of a method that chooses one candidate.
+
+        Raises:
+            ValueError: this method chooses none.
+        """
+        if self.chosen is None:
+            raise ValueError(f"{self.method.key} chooses no single candidate")
+        return self.chosen
+
+    @property
+    def ranking(self) -> FloatArray:
+        """`scores` of a method that scores candidates.
+
+        Raises:
+            ValueError: this method scores none.
+        """
+        if self.scores is None:
+            raise ValueError(f"{self.method.key} scores no candidates")
+        return self.scores
+
 
 @dataclass(frozen=True)
 class CandidateTable:
@@ -146,7 +168,7 @@ class Variant:
 
     @property
     def served(self) -> Method:
-        """What a release of it hands out."""
+        """What a release of it serves."""
         return self.combined.variant(*SERVED)
 
     @property
@@ -172,10 +194,16 @@ def choose_by_each(
     single |= {name: features[name] for name in SINGLE_LOGPROB}
     choices = {
         "mean_at_1": Choice(
-            METHOD["mean_at_1"], table.correct.mean(axis=1), None, None, features["tokens"].mean(axis=1)
+            METHOD["mean_at_1"],
+            np.asarray(table.correct.mean(axis=1)),
+            None,
+            None,
+            np.asarray(features["tokens"].mean(axis=1)),
         ),
         "majority": _choice(table, METHOD["majority"], choose(table.ids, heads, "majority")[0], heads),
-        "oracle": Choice(METHOD["oracle"], table.correct.any(axis=1).astype(np.float64), None, None, _tokens(table)),
+        "oracle": Choice(
+            METHOD["oracle"], np.asarray(table.correct.any(axis=1), dtype=np.float64), None, None, _tokens(table)
+        ),
     }
     for name, scores in single.items():
         clean = np.where(np.isfinite(scores), scores, -np.inf)
@@ -234,4 +262,4 @@ def _choice(table: CandidateTable, method: Method, chosen: IntArray, scores: Flo
 
 
 def _tokens(table: CandidateTable) -> FloatArray:
-    return table.features["tokens"].sum(axis=1)
+    return np.asarray(table.features["tokens"].sum(axis=1), dtype=np.float64)

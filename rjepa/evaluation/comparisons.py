@@ -85,7 +85,7 @@ def compare_ranking(
     domain: str = ALL,
 ) -> list[Comparison]:
     """Within-problem AUROC of the first minus that of the second of each pair: paired bootstrap. One family."""
-    ranks = {key: within_problem_auroc(choices[key].scores, correct) for pair in pairs for key in pair}
+    ranks = {key: within_problem_auroc(choices[key].ranking, correct) for pair in pairs for key in pair}
     differences = np.stack([ranks[first] - ranks[second] for first, second in pairs], axis=1)
     if not np.isfinite(differences).any():
         return []
@@ -131,9 +131,9 @@ def _keys(choices: Mapping[str, Choice], groups: Sequence[str], *, combined: boo
     for key, choice in choices.items():
         vote = key.endswith(f"_{VOTE[0]}")
         with_logprob = key.removesuffix(f"_{VOTE[0]}").endswith(f"_{WITH_LOGPROB[0]}")
-        if choice.method.group in groups and choice.scores is not None and with_logprob == combined:
-            if combined or not vote:
-                found.append(key)
+        wanted = choice.method.group in groups and choice.scores is not None and with_logprob == combined
+        if wanted and (combined or not vote):
+            found.append(key)
     return found
 
 

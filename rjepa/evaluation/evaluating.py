@@ -120,7 +120,7 @@ def evaluate(
     best_logprob = max(SINGLE_LOGPROB, key=lambda key: leaderboard.row(key).accuracy)
     variants = [main.method.key, *(other.method.key for other in others)]
     comparisons = compare(choices, variants, best_logprob, main.table.correct, masks, rng, resamples)
-    handed_out = choices[main.served.key]
+    served = choices[main.served.key]
     p_correct = calibration.p_correct(main.table.features, main.table.ids)
     probability = probability_of(p_correct, choices[main.selected], rng)
     seeds = []
@@ -141,7 +141,7 @@ def evaluate(
         terms=term_effects(main.table, calibration),
         histogram=energy_histogram(main.table, calibration.energy.terms[0].feature),
         first_error=first_error,
-        gallery=pick_gallery(judged, handed_out, choices["majority"], p_correct, choices["rjepa_logprob"].scores),
+        gallery=pick_gallery(judged, served, choices["majority"], p_correct, choices["rjepa_logprob"].ranking),
         problems=len(judged),
         mixed_problems=int((main.table.correct.any(axis=1) & ~main.table.correct.all(axis=1)).sum()),
         unjudged_problems=len(pool) - len(judged),

@@ -31,7 +31,7 @@ REFERENCE: Final = 2000
 _LEARNT: Final = 2500
 """Train problems with candidates that supervised baselines learn from, at most: minutes beyond that."""
 
-_UNFITTED: Final = ("validation", "test")
+_UNFITTED: Final[tuple[Split, ...]] = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,13 @@ def open_frozen(home: Home, llm_tag: str, dataset: str) -> Frozen:
         CorruptError: a shard's bytes do not match its hash.
     """
     rollouts = open_rollouts(home, llm_tag, dataset)
-    found = {split: rollouts.split(split) for split in ("train", "validation", "test")}
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    found = {split: rollouts.split(split) for split in splits}
     return Frozen({split: part for split, part in found.items() if part.problems})
 
 
 def train_candidates(frozen: Frozen, home: Home, llm_tag: str, dataset: str) -> Rollouts | None:
-    """Candidates of training problems, which labels may be learnt from: frozen with the others, or in a room of their
+    """Candidates of training problems, which labels may be learnt from: frozen with the others, or in a folder of their
     own; None where the student answered none.
     """
     return frozen.rollouts.get("train") or find_train_rollouts(home, llm_tag, dataset)
@@ -117,20 +118,22 @@ def with_rivals(
     scores |= {key: [path[key] for path in paths] for key in paths[0]}
     scores["untrained"] = [_untrained(part, normalizer, *untrained) for part in parts]
     scores |= score_supervised(None if train is None else _labelled(train, normalizer, _LEARNT), *seen)
-    extra = {
+    extra: dict[Split, Mapping[str, FloatArray]] = {
         split: as_extra({key: values[place] for key, values in scores.items()}, len(parts[place].problems))
         for place, split in enumerate(_UNFITTED)
     }
     return Frozen(frozen.rollouts, extra)
 
 
-def _labelled(rollouts: Rollouts, normalizer: Normalizer, most: int | None = None) -> Labelled:
-    """Candidates of every problem, or of the first `most`."""
-    problems, each = rollouts.problems[:most], rollouts.num_candidates
+def _labelled(rollouts: Rollouts, normalizer: Normalizer, max_problems: int | None = None) -> Labelled:
+    """Candidates of every problem, or of the first `max_problems`."""
+    problems, each = rollouts.problems[:max_problems], rollouts.num_candidates
     latents = rollouts.latents
     if len(problems) < len(rollouts.problems):
         latents = latents.select(np.arange(len(problems) * each))
-    return Labelled.of([problem.statement for problem in problems], rollouts.candidates[:most], latents, normalizer)
+    return Labelled.of(
+        [problem.statement for problem in problems], rollouts.candidates[:max_problems], latents, normalizer
+    )
 
 
 def _right_chains(home: Home, llm_tag: str, dataset: str) -> LatentSet | None:

@@ -16,7 +16,7 @@ _LONGEST: Final = 600
 
 
 def pick_gallery(
-    pool: CandidatePool, handed_out: Choice, majority: Choice, p_correct: FloatArray, scores: FloatArray
+    pool: CandidatePool, served: Choice, majority: Choice, p_correct: FloatArray, scores: FloatArray
 ) -> tuple[GalleryItem, ...]:
     """The first problems of each kind: won and lost against majority, and missed by both though a candidate was right.
 
@@ -24,10 +24,10 @@ def pick_gallery(
         p_correct: float64 `[problems, candidates]`.
         scores: of R-JEPA + log-probability, same shape.
     """
-    ours, theirs, possible = handed_out.correct > 0.5, majority.correct > 0.5, pool.correct.any(axis=1)
+    ours, theirs, possible = served.correct > 0.5, majority.correct > 0.5, pool.correct.any(axis=1)
     kinds = {"lost": ~ours & theirs, "won": ours & ~theirs, "missed": ~ours & ~theirs & possible}
     return tuple(
-        _item(pool, int(index), kind, handed_out, majority, p_correct, scores)
+        _item(pool, int(index), kind, served, majority, p_correct, scores)
         for kind, mask in kinds.items()
         for index in np.flatnonzero(mask)[:EACH_KIND]
     )
@@ -59,7 +59,7 @@ def _item(
     pool: CandidatePool,
     index: int,
     kind: str,
-    handed_out: Choice,
+    served: Choice,
     majority: Choice,
     p_correct: FloatArray,
     scores: FloatArray,
@@ -76,8 +76,8 @@ def _item(
             energies=tuple(np.nan_to_num(pool.energies[index][position]).tolist()),
             score=float(scores[index, position]) if np.isfinite(scores[index, position]) else None,
             p_correct=float(p_correct[index, position]),
-            chosen=handed_out.chosen[index] == position,
-            chosen_by_majority=majority.chosen[index] == position,
+            chosen=served.indices[index] == position,
+            chosen_by_majority=majority.indices[index] == position,
         )
         for position, candidate in enumerate(pool.candidates[index])
     ]

@@ -97,4 +97,4 @@ def chain_of_embedding(points: FloatArray) -> tuple[float, float]:
 def _angle(first: FloatArray, second: FloatArray) -> FloatArray:
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     cosine = np.divide((first * second).sum(axis=1), norms, out=np.ones(len(norms)), where=norms > 0)
-    return np.arccos(np.clip(cosine, -1.0, 1.0))
+    return np.asarray(np.arccos(np.clip(cosine, -1.0, 1.0)), dtype=np.float64)

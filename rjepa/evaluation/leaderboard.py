@@ -1,4 +1,4 @@
-"""The leaderboard: each method in each domain, with intervals. Plain values, and their rendering as text.
+"""The leaderboard: each method in each domain, with intervals. Values and Markdown; tables for a terminal: `summary`.
 
 Which methods there are is decided in `rjepa.evaluation.baselines`.
 """
@@ -56,7 +56,7 @@ class Leaderboard(FrozenValue):
 
     @property
     def domains(self) -> list[str]:
-        """ "all" first."""
+        """The domains there are, "all" first."""
         return list(dict.fromkeys(row.domain for row in self.rows))
 
     def domain(self, domain: str) -> list[LeaderboardRow]:
@@ -80,15 +80,6 @@ class Leaderboard(FrozenValue):
         """A Markdown table of one domain; None for all of them, each under its heading."""
         names = self.domains if domain is None else [domain]
         return "\n\n".join(f"**{markdown_cell(name)}**\n\n{_markdown_table(self.domain(name))}" for name in names)
-
-    def to_text(self, domain: str = ALL) -> str:
-        """A plain table of one domain, for a terminal or a log."""
-        cells = [HEADINGS, *(display_cells(row) for row in self.domain(domain))]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
-        lines = [
-            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in cells
-        ]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 HEADINGS: Final = (

@@ -51,10 +51,10 @@ CURVE_METHODS: Final = (
 _HISTOGRAM_BINS: Final = 30
 
 
-def probability_of(p_correct: FloatArray, handed_out: Choice, rng: np.random.Generator) -> ProbabilityReport:
-    """P(correct) of the answers handed out. `p_correct` is `[problems, candidates]`."""
-    chosen = of_chosen(p_correct, handed_out.chosen)
-    right = handed_out.correct > 0.5
+def probability_of(p_correct: FloatArray, served: Choice, rng: np.random.Generator) -> ProbabilityReport:
+    """P(correct) of the answers that are served. `p_correct` is `[problems, candidates]`."""
+    chosen = of_chosen(p_correct, served.indices)
+    right = served.correct > 0.5
     return ProbabilityReport(
         ece=expected_calibration_error(chosen, right),
         ece_debiased=none_if_undefined(debiased_calibration_error(chosen, right)),
@@ -80,8 +80,9 @@ def accuracy_by_k(
         hits = {key: np.mean([run[key].correct for run in runs], axis=0) for key in runs[0]}
         # All K samples give the steadier estimates of these two, at the same k.
         hits |= {"oracle": pass_at_k(table.correct, k), "mean_at_1": table.correct.mean(axis=1)}
-        columns += [(key, runs[0][key].method.label, k, hits[key]) for key in runs[0]]
-    values = np.stack([hit for *_, hit in columns], axis=1)
+        spent = {key: float(np.mean([run[key].tokens.mean() for run in runs])) for key in runs[0]}
+        columns += [(key, runs[0][key].method.label, k, hits[key], spent[key]) for key in runs[0]]
+    values = np.stack([hit for _, _, _, hit, _ in columns], axis=1)
     low, high = interval(Resamples(len(values), rng=rng, resamples=resamples).means(values))
     return tuple(
         CurvePoint(
@@ -91,8 +92,9 @@ def accuracy_by_k(
             accuracy=float(hit.mean()),
             ci_low=float(low[column]),
             ci_high=float(high[column]),
+            tokens=tokens,
         )
-        for column, (key, label, k, hit) in enumerate(columns)
+        for column, (key, label, k, hit, tokens) in enumerate(columns)
     )
 
 

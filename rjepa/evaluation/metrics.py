@@ -61,7 +61,8 @@ def within_problem_auroc(scores: FloatArray, correct: BoolArray, strata: FloatAr
         pairs &= strata[:, :, None] == strata[:, None, :]
     wins = np.where(pairs, above + 0.5 * level, 0.0).sum(axis=(1, 2))
     count = pairs.sum(axis=(1, 2))
-    return np.divide(wins, count, out=np.full(len(scores), np.nan), where=count > 0)
+    shares: FloatArray = np.divide(wins, count, out=np.full(len(scores), np.nan), where=count > 0)
+    return shares
 
 
 def pass_at_k(correct: BoolArray, k: int) -> FloatArray:
@@ -79,14 +80,16 @@ def pass_at_k(correct: BoolArray, k: int) -> FloatArray:
         raise ValueError(f"k must be between 1 and {total}, got {k}")
     wrong = total - correct.sum(axis=1)
     drawn = np.arange(k)
-    return 1.0 - np.prod(np.maximum(wrong[:, None] - drawn, 0) / (total - drawn), axis=1)
+    chances: FloatArray = 1.0 - np.prod(np.maximum(wrong[:, None] - drawn, 0) / (total - drawn), axis=1)
+    return chances
 
 
 def gap_closed(accuracy: FloatArray | float, mean_at_1: FloatArray | float, ceiling: FloatArray | float) -> FloatArray:
     """(accuracy - mean@1) / (pass@K - mean@1): 0 for choosing blindly, 1 for the oracle; NaN without a gap."""
     gap = np.asarray(ceiling, dtype=np.float64) - mean_at_1
     gained = np.broadcast_to(np.asarray(accuracy, dtype=np.float64) - mean_at_1, gap.shape)
-    return np.divide(gained, gap, out=np.full(gap.shape, np.nan), where=gap > 1e-12)
+    closed: FloatArray = np.divide(gained, gap, out=np.full(gap.shape, np.nan), where=gap > 1e-12)
+    return closed
 
 
 def reliability(probabilities: FloatArray, correct: BoolArray, bins: int = 10) -> list[ReliabilityBin]:

@@ -7,6 +7,9 @@ from rjepa.home import Home
 
 REPORT_FILE: Final = "report.json"
 
+SERVED_METHOD: Final = "rjepa_logprob_served"
+"""The leaderboard's key of what mode `rerank` answers."""
+
 
 def read_report(home: Home, llm_tag: str, dataset: str) -> EvaluationResult:
     """What the last benchmark found.
@@ -16,12 +19,3 @@ def read_report(home: Home, llm_tag: str, dataset: str) -> EvaluationResult:
         CorruptError: it is not an evaluation.
     """
     return EvaluationResult.load(home.reports(llm_tag, dataset) / REPORT_FILE)
-
-
-def served_method(result: EvaluationResult) -> str:
-    """The leaderboard's key of what mode `rerank` hands out."""
-    served = "rjepa_logprob_served"
-    if any(row.method == served for row in result.leaderboard.rows):
-        return served
-    # Reports from before there was such a row.
-    return "rjepa_logprob" if result.selection == "best_of" else "rjepa_logprob_vote"

@@ -67,6 +67,7 @@ class CurvePoint(FrozenValue):
     accuracy: float
     ci_low: float
     ci_high: float
+    tokens: float | None = Field(None, description="generated a problem, mean; None in reports from before")
 
 
 class FeatureRow(FrozenValue):
@@ -145,7 +146,7 @@ class GalleryItem(FrozenValue):
 
 
 class SeedFigures(FrozenValue):
-    """One training run of R-JEPA on the same candidates. `combined` is with log-probability and length, handed out as
+    """One training run of R-JEPA on the same candidates. `combined` is with log-probability and length, served as
     its own calibration says.
     """
 
@@ -205,7 +206,7 @@ class EvaluationResult(FrozenValue):
     leaderboard: Leaderboard
     comparisons: tuple[Comparison, ...]
     best_logprob: str = Field(description="the log-probability score that did best on these very problems")
-    selection: Literal["best_of", "vote"] = Field(description="how the calibration hands out an answer")
+    selection: Literal["best_of", "vote"] = Field(description="how the calibration chooses an answer")
     probability: ProbabilityReport
     curve: tuple[CurvePoint, ...]
     features: tuple[FeatureRow, ...]

@@ -1,14 +1,17 @@
 """The two stages of an evaluation for one student and one dataset: fit the calibration, judge every method.
 
-Reads rollouts and models, calls, writes files. What is fitted and measured lives in `evaluating`.
+Reads rollouts and models, calls, writes files. What is fitted and measured lives in `evaluating`, what a record holds
+in `records`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from rjepa.datasets.reading import load_manifest
 from rjepa.errors import InvalidInputError
 from rjepa.evaluation.baselines import METHOD, RivalFit
 from rjepa.evaluation.evaluating import calibrate, evaluate
@@ -16,24 +19,32 @@ from rjepa.evaluation.frozen import energies_of, open_frozen, with_rivals
 from rjepa.evaluation.gallery import gallery_markdown
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.pool import CandidatePool
-from rjepa.evaluation.reading import served_method
+from rjepa.evaluation.reading import SERVED_METHOD
+from rjepa.evaluation.records import (
+    CandidateSet,
+    EvaluationRecord,
+    describe_candidates,
+    find_record,
+    make_record,
+    write_record,
+)
 from rjepa.evaluation.report import write_report
 from rjepa.evaluation.results import EvaluationResult
 from rjepa.evaluation.rivals import fit_rivals
 from rjepa.files import read_json, sha256_file, write_json
-from rjepa.home import Home
+from rjepa.home import Home, check_tag
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.jepa.checkpoint import MODEL_FILE
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.stage import model_folder, normalizer_file, open_world_model
 from rjepa.latents.normalizer import Normalizer
-from rjepa.latents.rollouts import open_rollouts
+from rjepa.latents.rollouts import Rollouts, open_rollouts
+from rjepa.parts import Content, PartSource, describe_parts, reranking_parts
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport
 
 INPUTS_FILE: Final = "inputs.json"
-"""Hashes of what was judged, so that a release can tell a report of other files."""
+"""Hashes of what was judged, candidates among it, so that a release can tell a report of something else."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +62,48 @@ def calibration_file(home: Home, llm_tag: str, dataset: str) -> Path:
     return home.models(llm_tag, dataset) / "calibration.json"
 
 
-def judged_files(home: Home, llm_tag: str, dataset: str) -> dict[str, str]:
-    """Hex SHA-256 of the files that a benchmark judges and a release holds."""
-    paths = {
-        "model": model_folder(home, llm_tag, dataset) / MODEL_FILE,
-        "normalizer": normalizer_file(home, llm_tag, dataset),
-        "calibration": calibration_file(home, llm_tag, dataset),
-    }
-    return {name: sha256_file(path) for name, path in paths.items()}
+def judged_files(home: Home, llm_tag: str, dataset: str, candidates: CandidateSet) -> dict[str, str]:
+    """Hex SHA-256 of all that a benchmark's figures follow from: the parts that a release holds, and the candidates."""
+    parts: dict[str, str] = {part.name: part.sha256 for part in describe_parts(pair_sources(home, llm_tag, dataset))}
+    return {**parts, "candidates": candidates.sha256}
+
+
+def pair_sources(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ...]:
+    """The parts of the R-JEPA that was trained last for a student and a dataset, where their assets wrote them."""
+    return reranking_parts(
+        model_folder(home, llm_tag, dataset),
+        normalizer_file(home, llm_tag, dataset),
+        calibration_file(home, llm_tag, dataset),
+    )
+
+
+def pair_content(home: Home, llm_tag: str, dataset: str, student_fingerprint: str) -> Content:
+    """What a release of a student and a dataset would hold now.
+
+    Raises:
+        NotFoundError: a part or the dataset is not made yet.
+    """
+    return Content(
+        llm_tag=check_tag(llm_tag),
+        dataset=dataset,
+        dataset_hash=load_manifest(home, dataset)["data_hash"],
+        student_fingerprint=student_fingerprint,
+        parts=describe_parts(pair_sources(home, llm_tag, dataset)),
+    )
+
+
+def open_split(home: Home, llm_tag: str, dataset: str, split: Split, *, fingerprint: str | None = None) -> Rollouts:
+    """The frozen candidates of one split.
+
+    Raises:
+        InvalidInputError: there are no rollouts of this split, or another student than `fingerprint`'s made them.
+    """
+    rollouts = open_rollouts(home, llm_tag, dataset, fingerprint=fingerprint).split(split)
+    if not rollouts.problems:
+        raise InvalidInputError(
+            f"{dataset} has no {split} problems with rollouts of {llm_tag}", cure="use a dataset that has them"
+        )
+    return rollouts
 
 
 def open_pool(
@@ -69,17 +114,53 @@ def open_pool(
     world_model: tuple[RJepa, Normalizer],
     progress: Progress = silent,
 ) -> CandidatePool:
-    """The frozen candidates of one split, with their energies under a world model.
-
-    Raises:
-        InvalidInputError: there are no rollouts of this split.
-    """
-    rollouts = open_rollouts(home, llm_tag, dataset).split(split)
-    if not rollouts.problems:
-        raise InvalidInputError(
-            f"{dataset} has no {split} problems with rollouts of {llm_tag}", cure="use a dataset that has them"
-        )
+    """The frozen candidates of one split, with their energies under a world model (errors as `open_split`)."""
+    rollouts = open_split(home, llm_tag, dataset, split)
     return CandidatePool.from_rollouts(rollouts, energies_of(world_model, rollouts.latents, progress))
+
+
+def name_candidates(rollouts: Rollouts, pool: CandidatePool, dataset: str, split: Split = "test") -> CandidateSet:
+    """Name the judged candidates of a pool that was made from these rollouts, or from some of their problems."""
+    return describe_candidates(
+        pool,
+        dataset=dataset,
+        split=split,
+        fingerprint=rollouts.fingerprint,
+        seed=rollouts.seed,
+        temperature=rollouts.temperature,
+    )
+
+
+def candidates_to_judge(rollouts: Rollouts, dataset: str) -> CandidateSet:
+    """Name the test candidates of rollouts without scoring them."""
+    unscored = CandidatePool.from_rollouts(rollouts, [np.zeros(0)] * len(rollouts.latents))
+    return name_candidates(rollouts, unscored, dataset)
+
+
+def judge_on(
+    home: Home,
+    content: Content,
+    parts: Callable[[], tuple[tuple[RJepa, Normalizer], ScoreCalibration]],
+    rollouts: Rollouts,
+    dataset: str,
+    progress: Progress = silent,
+) -> EvaluationRecord:
+    """The record of an R-JEPA on test candidates: the one that is there, or else measured now and kept.
+
+    Args:
+        content: what is judged.
+        parts: opens it; called only where there is no record yet.
+        rollouts: of the test problems of `dataset`.
+    """
+    candidates = candidates_to_judge(rollouts, dataset)
+    known = find_record(home, content.llm_tag, content.sha256, candidates)
+    if known is not None:
+        return known
+    world_model, calibration = parts()
+    pool = CandidatePool.from_rollouts(rollouts, energies_of(world_model, rollouts.latents, progress))
+    record = make_record(content, candidates, pool, calibration)
+    write_record(home, record)
+    return record
 
 
 def calibrate_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> StageReport:
@@ -96,7 +177,7 @@ def calibrate_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = 
 
 
 def benchmark_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> Benchmark:
-    """Judge every method on the test rollouts, and write JSON, HTML and PNG."""
+    """Judge every method on the test rollouts; write the report as JSON, HTML and PNG, and the evaluation's record."""
     calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
     world_model = open_world_model(home, llm_tag, dataset)
     frozen = open_frozen(home, llm_tag, dataset)
@@ -105,17 +186,22 @@ def benchmark_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = 
         untrained = (world_model[0].config, calibration.energy.terms[0].feature)
         frozen = with_rivals(frozen, home, llm_tag, dataset, world_model[1], untrained)
         rivals = fit_rivals(frozen.pool("validation", None))
-    result = evaluate(frozen.pool("test", world_model, progress), calibration, rivals=rivals)
+    pool = frozen.pool("test", world_model, progress)
+    result = evaluate(pool, calibration, rivals=rivals)
+    rollouts = frozen.rollouts["test"]
+    candidates = name_candidates(rollouts, pool, dataset)
+    content = pair_content(home, llm_tag, dataset, rollouts.fingerprint)
+    write_record(home, make_record(content, candidates, pool, calibration))
     folder = home.reports(llm_tag, dataset)
-    write_json(folder / INPUTS_FILE, judged_files(home, llm_tag, dataset))
+    write_json(folder / INPUTS_FILE, judged_files(home, llm_tag, dataset, candidates))
     files = write_report(folder, result, title=f"{llm_tag} on {dataset}")
     report = StageReport(sha256_file(files.json), report_numbers(result) | {"html": str(files.html)})
     return Benchmark(report, result.leaderboard.to_markdown(), gallery_markdown(result.gallery), files.image_bytes)
 
 
 def reported_files(home: Home, llm_tag: str, dataset: str) -> dict[str, str]:
-    """Hex SHA-256 of the files that the last benchmark judged, as `judged_files`."""
-    return read_json(home.reports(llm_tag, dataset) / INPUTS_FILE)
+    """Hex SHA-256 of what the last benchmark judged, as `judged_files`."""
+    return {str(name): str(value) for name, value in read_json(home.reports(llm_tag, dataset) / INPUTS_FILE).items()}
 
 
 def report_numbers(result: EvaluationResult) -> dict[str, int | float | str]:
@@ -128,7 +214,7 @@ def report_numbers(result: EvaluationResult) -> dict[str, int | float | str]:
     figures |= {"first_error_f1": result.first_error[0].f1, "ece_debiased": result.probability.ece_debiased}
     metadata |= {name: value for name, value in figures.items() if value is not None}
     for domain in board.domains:
-        served = board.row(served_method(result), domain)
+        served = board.row(SERVED_METHOD, domain)
         values = {"accuracy": served.accuracy, "gap_closed": served.gap_closed, "within_auroc": served.within_auroc}
         metadata |= {f"rerank_{name}_{domain}": value for name, value in values.items() if value is not None}
     metadata |= {"ece": result.probability.ece, "num_candidates": result.num_candidates}

@@ -59,7 +59,8 @@ class Resamples:
             sums.append(drawn @ filled)
             counts.append(drawn @ known.astype(np.float64))
         total, count = np.concatenate(sums) / _GRAIN, np.concatenate(counts)
-        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        means: FloatArray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        return means
 
 
 def interval(resampled: FloatArray, confidence: float = CONFIDENCE) -> tuple[FloatArray, FloatArray]:

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
 from scipy.special import expit
 
 from rjepa.evaluation.views import Float32Array, StepRows
@@ -71,8 +72,8 @@ class GatedReward:
         opened = expit(steps.values @ self.gate + np.float32(self.gate_bias))
         total = steps.sums(opened)
         weighted = steps.sums(opened * (steps.values @ self.reward))
-        mean = np.divide(weighted, total, out=np.full(len(total), np.nan), where=total > 0)
-        return mean + self.reward_bias
+        mean: FloatArray = np.divide(weighted, total, out=np.full(len(total), np.nan), where=total > 0)
+        return np.asarray(mean + self.reward_bias)
 
 
 def fit_gated_reward(steps: StepRows, right: BoolArray, ridge: float) -> GatedReward:
@@ -117,18 +118,18 @@ class TextVerifier:
         # Averaged stochastic gradient with a fixed seed: seconds on thousands of chains, where L-BFGS takes minutes.
         self._model = SGDClassifier(loss="log_loss", alpha=1e-5, average=True, max_iter=20, tol=None, random_state=0)
 
-    def read(self, texts: Sequence[str]) -> "object":
+    def read(self, texts: Sequence[str]) -> csr_matrix:
         """Texts as a sparse matrix `[texts, HASHED]`, so that they are hashed once for several fits."""
-        return self._hash.transform(texts)
+        return csr_matrix(self._hash.transform(texts))
 
-    def fit(self, texts: "object", right: BoolArray) -> "TextVerifier":
+    def fit(self, texts: csr_matrix, right: BoolArray) -> "TextVerifier":
         """Fit to texts as `read` gives them, and `[texts]`; both kinds must be there."""
         self._model.fit(texts, right)
         return self
 
-    def score(self, texts: "object") -> FloatArray:
+    def score(self, texts: csr_matrix) -> FloatArray:
         """Log-odds `[texts]`."""
-        return self._model.decision_function(texts).astype(np.float64)
+        return np.asarray(self._model.decision_function(texts), dtype=np.float64)
 
 
 def mean_log_loss(log_odds: FloatArray, right: BoolArray) -> float:
@@ -139,4 +140,5 @@ def mean_log_loss(log_odds: FloatArray, right: BoolArray) -> float:
 
 
 def _minimise(loss: object, start: FloatArray) -> FloatArray:
-    return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS}).x
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS})
+    return np.asarray(found.x, dtype=np.float64)

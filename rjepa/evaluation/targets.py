@@ -5,7 +5,7 @@ every rival it names, and the difference is positive.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -31,6 +31,8 @@ PURE_GAP: Final = 0.50
 RANK_GAP: Final = 0.65
 FIRST_ERROR: Final = 0.80
 ECE: Final = 0.03
+_Test = tuple[str, str, Literal["accuracy", "within_auroc"]]
+"""Method, rival and metric of a comparison."""
 _NAMES: Final = ("rjepa", "rjepa_rank")
 """Keys of the `pure` and the `rank` variant in a report of both."""
 
@@ -42,12 +44,12 @@ def seed_figures(pool: CandidatePool, calibration: ScoreCalibration, variant: st
     choices = choose_by_rjepa(run)
     alone, combined = choices["rjepa"], choices[run.selected]
     floor, ceiling = float(table.correct.mean()), float(table.correct.any(axis=1).mean())
-    p_correct = of_chosen(calibration.p_correct(table.features, table.ids), combined.chosen)
+    p_correct = of_chosen(calibration.p_correct(table.features, table.ids), combined.indices)
     return SeedFigures(
         variant=variant,
         seed=seed,
-        within_auroc=mean_if_any(within_problem_auroc(alone.scores, table.correct)),
-        within_auroc_combined=mean_if_any(within_problem_auroc(choices["rjepa_logprob"].scores, table.correct)),
+        within_auroc=mean_if_any(within_problem_auroc(alone.ranking, table.correct)),
+        within_auroc_combined=mean_if_any(within_problem_auroc(choices["rjepa_logprob"].ranking, table.correct)),
         accuracy=float(alone.correct.mean()),
         gap_closed=none_if_undefined(float(gap_closed(alone.correct.mean(), floor, np.array(ceiling)))),
         accuracy_combined=float(combined.correct.mean()),
@@ -119,7 +121,7 @@ def judge_targets(
 def _ranking(
     row: LeaderboardRow,
     rivals: Sequence[str],
-    tests: Mapping[tuple[str, str, str], Comparison],
+    tests: Mapping[_Test, Comparison],
     rows: Mapping[str, LeaderboardRow],
 ) -> Target:
     beaten, hardest = _against(row.method, rivals, "within_auroc", tests, rows)
@@ -141,7 +143,7 @@ def _gap(
     wanted: float,
     rivals: Sequence[str],
     rows: Mapping[str, LeaderboardRow],
-    tests: Mapping[tuple[str, str, str], Comparison],
+    tests: Mapping[_Test, Comparison],
 ) -> Target:
     """A variant with log-probability, by the selection of its calibration, against the rivals it is tested with."""
     beaten, hardest = _against(ours, rivals, "accuracy", tests, rows)
@@ -161,8 +163,8 @@ def _gap(
 def _against(
     ours: str,
     rivals: Sequence[str],
-    metric: str,
-    tests: Mapping[tuple[str, str, str], Comparison],
+    metric: Literal["accuracy", "within_auroc"],
+    tests: Mapping[_Test, Comparison],
     rows: Mapping[str, LeaderboardRow],
 ) -> tuple[bool, dict[str, Any]]:
     """Whether every rival is beaten significantly, and a target's fields on the one that came closest."""

@@ -23,7 +23,7 @@ class UncertainProblem(FrozenValue):
     domain: str
     split: str | None
     statement: str
-    answer: str | None = Field(description="what would be handed out")
+    answer: str | None = Field(description="what would be served")
     answer_gold: str | None
     p_correct: float | None = Field(description="of that answer; None where R-JEPA knows no such problems")
     doubt: float

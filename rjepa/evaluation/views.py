@@ -55,7 +55,8 @@ class StepRows:
         """Mean over each chain's rows of `values` `[rows, ...]`: float64 `[chains, ...]`, NaN for none."""
         counts = self.counts.reshape(-1, *[1] * (values.ndim - 1))
         sums = self.sums(values)
-        return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        means: npt.NDArray[np.float64] = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        return means
 
 
 def mean_and_answer(rows: StepRows) -> Float32Array:

@@ -24,8 +24,9 @@ from rjepa.students.loading import Student
 from rjepa.students.prompts import render_prompt
 from rjepa.students.rescoring import score_chains
 from rjepa.students.sampled import GREEDY, SampledChain
-from rjepa.teacher.client import CallError, Endpoint
-from rjepa.teacher.limits import Turn
+from rjepa.teacher.client import Endpoint
+from rjepa.teacher.errors import CallError
+from rjepa.teacher.limits import CallUsage
 from rjepa.teacher.settings import Teacher
 
 _CONCURRENCY: Final = 16
@@ -164,7 +165,7 @@ class EndpointSampler(WholeChainSampler):
             way = self._way
             body = way.body(model, asked, count - len(chains), _request_seed(seed, turn, asked))
             try:
-                reply = await server.ask(body, sha256_json([body, turn, len(chains)]), Turn(asked.max_tokens), way.path)
+                reply = await server.ask(body, sha256_json([body, turn, len(chains)]), CallUsage(asked.max_tokens), way.path)
                 chains += read_chains(reply)
             except CallError as error:
                 following = next_way(way, error.reason)

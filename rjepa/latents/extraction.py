@@ -60,7 +60,6 @@ class _Text:
     boundaries: npt.NDArray[np.int64]
 
 
-@torch.inference_mode()
 def extract_latents(
     student: Student,
     statements: Sequence[str],
@@ -73,21 +72,43 @@ def extract_latents(
 
     Equal, within floating point, to what `hidden_states[layer_idx]` of the whole model pools to.
     """
+    results: list[ChainLatents | None] = [None] * len(chains)
+    for batch in extract_batches(student, statements, chains, tokens_a_batch=tokens_a_batch, progress=progress):
+        for index, latents in batch.items():
+            results[index] = latents
+    return results
+
+
+def extract_batches(
+    student: Student,
+    statements: Sequence[str],
+    chains: Sequence[str],
+    *,
+    tokens_a_batch: int | None = None,
+    progress: Progress = silent,
+) -> Iterator[dict[int, ChainLatents | None]]:
+    """As `extract_latents`, forward by forward: what each gives, by the chain's index. Each index comes once."""
     if len(statements) != len(chains):
         raise ValueError(f"expected a chain for each statement, got {len(statements)} and {len(chains)}")
     budget = tokens_a_batch or (_TOKENS_A_BATCH_CPU if student.device.type == "cpu" else _TOKENS_A_BATCH)
-    texts = [text for text in _encode(student, statements, chains) if 0 < len(text.ids) <= student.context_length]
-    results: list[ChainLatents | None] = [None] * len(chains)
-    started, tokens, done = time.monotonic(), 0, len(chains) - len(texts)
+    encoded = _encode(student, statements, chains)
+    texts = [text for text in encoded if 0 < len(text.ids) <= student.context_length]
+    if left_out := {text.index for text in encoded} - {text.index for text in texts}:
+        yield dict.fromkeys(sorted(left_out))
+    started, tokens, done = time.monotonic(), 0, len(left_out)
     for batch in _packed_batches(texts, budget) if student.shares_prefix else _padded_batches(texts, budget):
-        packs = student.shares_prefix and _gains_by_packing(batch)
-        states = _packed_states(student, batch) if packs else _padded_states(student, batch)
-        for text, latents in zip(batch, _pool_batch(student, states, batch), strict=True):
-            results[text.index] = latents
-            tokens += latents.tokens
+        pooled = _extract_batch(student, batch)
+        tokens += sum(latents.tokens for latents in pooled)
         done += len(batch)
         progress(done, len(chains), f"{tokens / (time.monotonic() - started):.0f} tokens/s")
-    return results
+        yield {text.index: latents for text, latents in zip(batch, pooled, strict=True)}
+
+
+@torch.inference_mode()
+def _extract_batch(student: Student, batch: list[_Text]) -> list[ChainLatents]:
+    packs = student.shares_prefix and _gains_by_packing(batch)
+    states = _packed_states(student, batch) if packs else _padded_states(student, batch)
+    return _pool_batch(student, states, batch)
 
 
 def _encode(student: Student, statements: Sequence[str], chains: Sequence[str]) -> list[_Text]:
@@ -153,7 +174,8 @@ def _packed_states(student: Student, batch: list[_Text]) -> torch.Tensor:
         packed=packed,
         use_cache=False,
     )
-    return output.last_hidden_state[0, torch.from_numpy(np.concatenate(packed.paths)).to(student.device)]
+    states: torch.Tensor = output.last_hidden_state[0]
+    return states[torch.from_numpy(np.concatenate(packed.paths)).to(student.device)]
 
 
 def _padded_states(student: Student, batch: list[_Text]) -> torch.Tensor:

@@ -7,9 +7,10 @@ deviation. Reading shards lives in `rjepa.latents.shards`.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -31,24 +32,25 @@ _FORMAT: Final = "rjepa-normalizer-1"
 class Normalizer:
     """location and scale are float32 [width]; scale is above 0 everywhere."""
 
-    location: np.ndarray
-    scale: np.ndarray
+    location: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.float32]
 
     @property
     def width(self) -> int:
         return len(self.location)
 
-    def apply(self, latents: np.ndarray) -> np.ndarray:
+    def apply(self, latents: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Standardise [..., width] of any float type to float32, clipped to +-CLIP."""
         if latents.shape[-1] != self.width:
             raise ValueError(f"latents are {latents.shape[-1]} wide, the normaliser expects {self.width}")
-        standard = np.subtract(latents, self.location, dtype=np.float32)
+        standard: npt.NDArray[np.float32] = np.subtract(latents, self.location, dtype=np.float32)
         standard /= self.scale
-        return np.clip(standard, -CLIP, CLIP, out=standard)
+        np.clip(standard, -CLIP, CLIP, out=standard)
+        return standard
 
-    def invert(self, standard: np.ndarray) -> np.ndarray:
+    def invert(self, standard: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Back to the LLM's own space, float32; what was clipped stays clipped."""
-        return (standard * self.scale + self.location).astype(np.float32)
+        return np.asarray(standard * self.scale + self.location, dtype=np.float32)
 
 
 def fit_normalizer(train: LatentSet) -> Normalizer:

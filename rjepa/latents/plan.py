@@ -1,11 +1,11 @@
-"""Which chains of a dataset go into which shard, decided by row numbers alone: records are read a shard at a time.
+"""Which chains of a dataset version have latents, and in which order, decided by row numbers alone.
 
-What is held of every chain is a few integers, however long its text is. Encoding and files of latents live in
-`rjepa.latents.shards`.
+What is held of every chain is a few integers, however long its text is; texts are read a part at a time. Encoding lives
+in `rjepa.latents.building`.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +19,17 @@ from rjepa.datasets.stages import PROBLEMS, VALIDATED_CHAINS
 from rjepa.errors import CorruptError
 from rjepa.home import Home
 from rjepa.schemas import ChainOfThought, Problem, Split
-from rjepa.tables import read_columns, read_rows, scan_columns, to_records
+from rjepa.tables import read_columns, read_rows, scan_columns
 
 Int64 = npt.NDArray[np.int64]
-Pair = tuple[Problem, ChainOfThought]
 
 _FAULTS = {1: "no_steps", 2: "no_verdict"}
 """Why a chain is left out, by the code that stands for it."""
 
 
 @dataclass(frozen=True)
-class ShardInput:
-    """The chains of one shard and their problems, as compact tables. owner: int64 [chains], rows of `problems`."""
+class Part:
+    """Some chains of a plan and their problems, as compact tables. owner: int64 [chains], rows of `problems`."""
 
     chains: pa.Table
     problems: pa.Table
@@ -39,21 +38,17 @@ class ShardInput:
     def __len__(self) -> int:
         return len(self.owner)
 
-    def pieces(self, size: int) -> Iterator[list[Pair]]:
-        """All of it as records, about `size` chains at a time."""
+    def pieces(self, size: int) -> list[Int64]:
+        """All of its chains, int64 indices, at most `size` at a time, those of a problem together where they fit."""
         bounds = _cut(self.owner, size)
-        for first, last in zip(bounds, bounds[1:], strict=False):
-            rows, owner = np.unique(self.owner[first:last], return_inverse=True)
-            problems = to_records(Problem, self.problems.take(pa.array(rows)))
-            chains = to_records(ChainOfThought, self.chains.slice(first, last - first))
-            yield [(problems[row], chain) for row, chain in zip(owner, chains, strict=True)]
+        return [np.arange(first, last) for first, last in zip(bounds, bounds[1:], strict=False)]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Usable chains in the order of the shards, split after split, those of a problem together.
+    """Usable chains in the order of a version, split after split, those of a problem together.
 
-    chains, problems: int64 [chains], rows of the dataset's files counted end to end. bounds: [shards + 1].
+    chains, problems: int64 [chains], rows of the dataset's files counted end to end. bounds: [parts + 1].
     skipped: chains that are left out, by reason.
     """
 
@@ -67,19 +62,19 @@ class Plan:
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
-    def shard(self, number: int) -> ShardInput:
-        """Read what shard `number` is made from."""
+    def part(self, number: int) -> Part:
+        """Read the chains and problems of part `number`."""
         part = slice(self.bounds[number], self.bounds[number + 1])
         rows, owner = np.unique(self.problems[part], return_inverse=True)
-        return ShardInput(
+        return Part(
             chains=read_rows(self.chain_paths, ChainOfThought, self.chains[part]),
             problems=read_rows(self.problem_paths, Problem, rows),
             owner=owner.astype(np.int64),
         )
 
 
-def plan_shards(home: Home, dataset: str, splits: Sequence[Split], shard_size: int) -> Plan:
-    """Shards of at most `shard_size` chains. A problem's chains are in one shard unless they are more than that.
+def plan_chains(home: Home, dataset: str, splits: Sequence[Split], part_size: int) -> Plan:
+    """Parts of at most `part_size` chains. A problem's chains are in one part unless they are more than that.
 
     Raises:
         NotFoundError: the dataset or its chains are not made yet.
@@ -97,7 +92,7 @@ def plan_shards(home: Home, dataset: str, splits: Sequence[Split], shard_size: i
     usable = usable[np.lexsort((owner[usable], split_of[owner[usable]]))].astype(np.int64)
     problems = owner[usable].astype(np.int64)
     skipped = Counter({reason: int((fault[wanted] == code).sum()) for code, reason in _FAULTS.items()})
-    return Plan(chain_paths, problem_paths, usable, problems, _cut(problems, shard_size), skipped)
+    return Plan(chain_paths, problem_paths, usable, problems, _cut(problems, part_size), skipped)
 
 
 def _chains(paths: list[Path], ids: pa.Array, dataset: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8]]:

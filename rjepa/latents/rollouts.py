@@ -1,47 +1,92 @@
-"""Frozen candidates: K chains a problem sampled by a student, the greedy one, verdicts and latents.
+"""Frozen candidates of a dataset version: K chains a problem sampled by a student, the greedy one, verdicts, latents.
 
-Sampled once and shared by every method that chooses among them. In a room of their own lie those of training problems,
-which labels are learnt from. How shards lie on disk is `rjepa.latents.store`.
+Sampled once and shared by every method that chooses among them, and by every version that has the problem. Apart from
+them are those of training problems, which labels are learnt from. How they are made is `rjepa.latents.freezing`, who
+judges them `rjepa.latents.verdicts`.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
 
 from rjepa.chains import Segmentation, parse_chain, segment_spans
 from rjepa.datasets.reading import load_problems
-from rjepa.errors import CorruptError, InvalidInputError
+from rjepa.errors import CorruptError
 from rjepa.files import sha256_json
 from rjepa.home import Home
-from rjepa.latents.sampling import Sampler, make_sampler
+from rjepa.latents.joining import Runs, join_rows
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import first_error_segment
-from rjepa.latents.store import MANIFEST, ShardStore, map_tensors
+from rjepa.latents.store import KEY_LENGTH, KeptRow, ShardStore
 from rjepa.latents.texts import Texts
-from rjepa.progress import Progress, silent
+from rjepa.latents.versions import Version, VersionManifest
 from rjepa.schemas import Candidate, Problem, Split
-from rjepa.stages import StageReport
 from rjepa.step_types import chain_types
-from rjepa.students.loading import Student
-from rjepa.students.sampled import GREEDY, SampledChain
-from rjepa.tables import read_records
-from rjepa.validation.judge import judge
 
-Room = Literal["rollouts", "train_rollouts"]
+RolloutAsset = Literal["rollouts", "train_rollouts"]
 """Candidates to choose from (validation, test), or to learn labels from (train). Each asset has a folder of its own."""
 
-SPLITS: dict[Room, tuple[Split, ...]] = {"rollouts": ("validation", "test"), "train_rollouts": ("train",)}
+SPLITS: Final[dict[RolloutAsset, tuple[Split, ...]]] = {
+    "rollouts": ("validation", "test"),
+    "train_rollouts": ("train",),
+}
 """Whose problems are sampled for."""
 
-_FORMAT = 2
-"""Version of what a shard holds: it enters every key, so that a change makes shards anew."""
+_FORMAT: Final = 3
+"""Version of what a shard holds: it enters the name of the shards' folder, so that a change samples anew."""
 
-SHARD_PROBLEMS = 100
-"""Problems a shard: with K = 8 about nine hundred chains, some seconds of a small student's time."""
+
+class KeptSample(KeptRow):
+    """A sampled chain in a shard, before anybody judges it. Its key hashes its problem's statement, its sample index
+    and how it was sampled. The greedy chain has no latents.
+    """
+
+    text: str
+    steps: list[str]
+    final_answer: str | None
+    finished: bool
+    token_logprobs: list[float]
+    self_certainty: float
+    segments: int = Field(description="rows in `latents`, the prompt included; 0 for the greedy chain")
+    first_row: int = Field(description="the first of them")
+    first_sentence: int = Field(description="first row in `sentences` of its problem")
+    sentences: int = Field(description="how many sentences its problem has")
+    digest: str = Field(description="hash of its text, its numbers and its rows")
+
+
+class CandidateRow(BaseModel):
+    """A candidate of a version: its verdict, and where it lies. Text and log-probabilities are in its shard."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    problem_id: str
+    sample_index: int
+    is_correct: bool | None
+    is_valid: bool | None
+    first_error_step: int | None
+    reason: str
+    shard: int = Field(description="index of its shard in the manifest")
+    place: int = Field(description="its row in the shard's table")
+
+
+class RolloutManifest(VersionManifest):
+    """How all candidates of a version were sampled and judged."""
+
+    splits: tuple[Split, ...]
+    num_candidates: int
+    seed: int
+    temperature: float
+    max_new_tokens: int
+    served_model: str | None = Field(description="the endpoint's name of the model; None where the student sampled")
+    segmentation: Segmentation
+    verdict_folder: str
+    verdict_shards: tuple[str, ...] = Field(description="ids of the shards that the verdicts are kept in")
 
 
 @dataclass(frozen=True)
@@ -106,81 +151,12 @@ class Rollouts:
         return figures
 
 
-def build_rollouts(
-    home: Home,
-    student: Student,
-    dataset: str,
-    *,
-    num_candidates: int,
-    seed: int,
-    room: Room = "rollouts",
-    splits: Sequence[Split] | None = None,
-    most: int | None = None,
-    shard_size: int = SHARD_PROBLEMS,
-    progress: Progress = silent,
-) -> StageReport:
-    """Sample `num_candidates` chains and the greedy one for every problem of these splits, judge and freeze them.
-
-    The student's own model writes the chains, or the server at its record's endpoint.
-
-    Shards that are whole already are left as they are: temperature, token limit, seed and problems are in their keys.
-
-    Args:
-        splits: None for those of the room.
-        most: of more problems than this, only so many are sampled for, evenly spread. None: all.
-
-    Raises:
-        InvalidInputError: there are no problems in these splits, or one has a prompt beyond the student's context.
-        EndpointError: the student's endpoint does not answer.
-    """
-    if num_candidates < 1 or shard_size < 1:
-        raise ValueError(f"expected at least one candidate and problem a shard, got {num_candidates}, {shard_size}")
-    splits = splits or SPLITS[room]
-    problems = _spread([problem for problem in load_problems(home, dataset) if problem.split in splits], most)
-    if not problems:
-        raise InvalidInputError(
-            f"dataset {dataset} has no problems in {', '.join(splits)}",
-            cure="choose a dataset with problems in these splits, or give its recipe some",
-        )
-    store = _store(home, student.record.llm_tag, dataset, room)
-    store.clean()
-    sampler = make_sampler(student)
-    identity = _identity(student, dataset, num_candidates, seed)
-    receipts, reused, sampled, started = [], 0, 0, time.monotonic()
-    for number, first in enumerate(range(0, len(problems), shard_size)):
-        part = problems[first : first + shard_size]
-        key = sha256_json([_FORMAT, identity, [[p.problem_id, p.statement, p.answer_gold, p.meta] for p in part]])
-        receipt = store.finished(number, key)
-        if receipt is None:
-            receipt = _write_shard(store, sampler, number, key, part, num_candidates, seed)
-            sampled += receipt["counts"]["tokens"]
-        else:
-            reused += 1
-        receipts.append(receipt)
-        rate = sampled / (time.monotonic() - started)
-        progress(first + len(part), len(problems), f"{rate:.0f} tokens/s" if sampled else "found")
-    seconds = time.monotonic() - started
-    manifest = store.publish(identity | {"splits": list(splits)}, receipts)
-    counts = {name: sum(receipt["counts"][name] for receipt in receipts) for name in receipts[0]["counts"]}
-    return StageReport(
-        manifest["data_version"],
-        {
-            "problems": len(problems),
-            "candidates_a_problem": num_candidates,
-            **counts,
-            "shards": len(receipts),
-            "shards_reused": reused,
-            "tokens_per_second": round(sampled / seconds) if sampled else 0,
-        },
-    )
-
-
 def open_rollouts(
     home: Home,
     llm_tag: str,
     dataset: str,
     *,
-    room: Room = "rollouts",
+    asset: RolloutAsset = "rollouts",
     fingerprint: str | None = None,
     verify: bool = True,
 ) -> Rollouts:
@@ -188,165 +164,123 @@ def open_rollouts(
 
     Raises:
         NotFoundError: they are not made yet.
-        CorruptError: a shard's bytes do not match its hash, or its problems are not in the dataset.
+        CorruptError: the bytes of a file do not match their hash, or its problems are not in the dataset.
         InvalidInputError: another student than `fingerprint`'s made them.
     """
-    store = _store(home, llm_tag, dataset, room)
-    manifest = store.manifest(fingerprint)
+    version = rollout_version(home, llm_tag, dataset, asset)
+    manifest = version.manifest(fingerprint)
+    store = sample_store(home, llm_tag, manifest.shard_folder)
     if verify:
-        store.verify(manifest)
+        version.verify_table(manifest)
+        for receipt in manifest.shards:
+            store.verify(receipt)
+    table = pq.read_table(version.table(manifest))
+    shards = table["shard"].to_numpy()
+    kept = store.rows(manifest.shards, shards, table["place"].to_numpy())
     known = {problem.problem_id: problem for problem in load_problems(home, dataset)}
-    rows = [row for path in store.paths(manifest, "parquet") for row in read_records(path, Candidate)]
-    missing = {row.problem_id for row in rows} - known.keys()
-    if missing:
+    rows = _candidates(table, kept)
+    if missing := {row.problem_id for row in rows} - known.keys():
         raise CorruptError(
-            f"{store.what} hold {len(missing)} problems that the dataset does not", cure=f"{store.cure} again"
+            f"{version.what} hold {len(missing)} problems that the dataset does not", cure=f"{version.cure} again"
         )
-    stride = manifest["num_candidates"] + 1
+    stride = manifest.num_candidates + 1
     groups = [rows[first : first + stride] for first in range(0, len(rows), stride)]
-    segments = [map_tensors(path)["segments"] for path in store.paths(manifest, "safetensors")]
     problems = [known[group[0].problem_id] for group in groups]
     candidates = [group[1:] for group in groups]
+    sampled, first = table["sample_index"].to_numpy() >= 0, np.arange(0, len(rows), stride)
+    segments, counts = kept["segments"].to_numpy(), kept["sentences"].to_numpy()
+    runs, sentence_runs = Runs(), Runs()
+    runs.add(shards[sampled], kept["first_row"].to_numpy()[sampled], segments[sampled])
+    sentence_runs.add(shards[first], kept["first_sentence"].to_numpy()[first], counts[first])
+    empty = np.empty((0, manifest.width), dtype=np.float16)
     return Rollouts(
         problems=problems,
         candidates=candidates,
         greedy=[group[0] for group in groups],
         latents=_latent_set(
-            store.latents(manifest),
-            np.concatenate(segments),
-            store.prompts(manifest),
+            join_rows(store, manifest.shards, "latents", runs, empty),
+            segments[sampled],
+            Prompts.of(join_rows(store, manifest.shards, "sentences", sentence_runs, empty), counts[first]),
             problems,
             candidates,
-            manifest.get("segmentation", "guided"),
+            manifest.segmentation,
         ),
-        seed=manifest["seed"],
-        temperature=manifest["temperature"],
-        fingerprint=manifest["fingerprint"],
+        seed=manifest.seed,
+        temperature=manifest.temperature,
+        fingerprint=manifest.fingerprint,
     )
 
 
 def find_train_rollouts(home: Home, llm_tag: str, dataset: str) -> Rollouts | None:
     """The student's chains for training problems; None where it has answered none (errors as `open_rollouts`)."""
-    if not (home.train_rollouts(llm_tag, dataset) / MANIFEST).exists():
+    if not rollout_version(home, llm_tag, dataset, "train_rollouts").is_made:
         return None
-    return open_rollouts(home, llm_tag, dataset, room="train_rollouts")
+    return open_rollouts(home, llm_tag, dataset, asset="train_rollouts")
 
 
-def _spread(problems: list[Problem], most: int | None) -> list[Problem]:
-    if most is None or len(problems) <= most:
-        return problems
-    return [problems[index * len(problems) // most] for index in range(most)]
-
-
-def _store(home: Home, llm_tag: str, dataset: str, room: Room) -> ShardStore[Candidate]:
+def rollout_version(home: Home, llm_tag: str, dataset: str, asset: RolloutAsset) -> Version[RolloutManifest]:
+    """The files of one version's candidates."""
     folders = {"rollouts": home.rollouts, "train_rollouts": home.train_rollouts}
+    return Version(
+        folders[asset](llm_tag, dataset),
+        RolloutManifest,
+        CandidateRow,
+        f"{asset} of {dataset} by {llm_tag}",
+        f"materialise the asset {asset} for {dataset}|{llm_tag}",
+    )
+
+
+def sample_store(home: Home, llm_tag: str, shard_folder: str) -> ShardStore[KeptSample]:
+    """The shards of what one student sampled, for both assets. `shard_folder`: of `sample_folder`, or a manifest's."""
     return ShardStore(
-        folders[room](llm_tag, dataset),
-        Candidate,
-        f"{room} of {dataset} by {llm_tag}",
-        f"materialise the asset {room} for {dataset}|{llm_tag}",
+        home.shards("rollouts", llm_tag) / shard_folder,
+        KeptSample,
+        f"rollouts of {llm_tag}",
+        f"materialise the asset rollouts of {llm_tag}",
     )
 
 
-def _identity(student: Student, dataset: str, num_candidates: int, seed: int) -> dict[str, Any]:
-    sampling, segmentation = student.record.sampling, student.record.segmentation
-    served = student.record.endpoint is not None
-    # The default goes unnamed, so that what was made before there were modes keeps its version.
-    return ({} if segmentation == "guided" else {"segmentation": segmentation}) | {
-        "llm_tag": student.record.llm_tag,
-        "dataset": dataset,
-        "fingerprint": student.fingerprint,
-        "width": student.width,
-        "num_candidates": num_candidates,
-        "seed": seed,
-        "temperature": sampling.temperature,
-        "max_new_tokens": sampling.max_new_tokens,
-        # Not the address: a server may move. Without an endpoint nothing is added, and older shards keep their keys.
-        **({"served_model": student.record.served_model} if served else {}),
-    }
+def sample_folder(fingerprint: str) -> str:
+    """Name of the folder of a student's shards."""
+    return sha256_json([_FORMAT, fingerprint])[:KEY_LENGTH]
 
 
-def _write_shard(
-    store: ShardStore[Candidate],
-    sampler: Sampler,
-    number: int,
-    key: str,
-    problems: list[Problem],
-    num_candidates: int,
-    seed: int,
-) -> dict[str, Any]:
-    indices = [GREEDY, *range(num_candidates)]
-    sampled = sampler.sample([problem.statement for problem in problems], indices, seed=seed)
-    records = [
-        judged_candidate(problem, index, chain)
-        for problem, chains in zip(problems, sampled, strict=True)
-        for index, chain in zip(indices, chains, strict=True)
-    ]
-    latents = [chain.latents for chains in sampled for chain in chains[1:] if chain.latents is not None]
-    sentences = [chains[0].sentences for chains in sampled if chains[0].sentences is not None]
-    tensors = {
-        "sentences": np.concatenate(sentences),
-        "sentence_counts": np.array([len(rows) for rows in sentences], dtype=np.int64),
-        "latents": np.concatenate(latents),
-        "segments": np.array([len(rows) for rows in latents], dtype=np.int64),
-    }
-    counts = {
-        "tokens": sum(len(record.token_logprobs) for record in records),
-        "correct": sum(record.is_correct is True for record in records if record.sample_index != GREEDY),
-        "unfinished": sum(not record.finished for record in records),
-    }
-    return store.write(number, key, tensors, records, counts)
-
-
-def judged_candidate(problem: Problem, sample_index: int, chain: SampledChain) -> Candidate:
-    """A sampled chain with its verdict. Without a gold answer (and no checker of its own) it has none."""
-    parsed = parse_chain(chain.text, chain.segmentation)
-    verdict = judge(problem, parsed.steps, parsed.final_answer)
-    can_tell = problem.answer_gold is not None
-    return Candidate(
-        problem_id=problem.problem_id,
-        sample_index=sample_index,
-        text=chain.text,
-        steps=parsed.steps,
-        final_answer=parsed.final_answer,
-        finished=chain.finished,
-        token_logprobs=chain.token_logprobs,
-        self_certainty=chain.self_certainty,
-        is_correct=verdict.is_correct if can_tell else None,
-        is_valid=verdict.is_valid if can_tell else None,
-        first_error_step=verdict.first_error_step,
-        reason=verdict.reason,
-    )
+def _candidates(table: pa.Table, kept: pa.Table) -> list[Candidate]:
+    """Candidates from the rows of a version and, in the same order, what their shards keep of them."""
+    of_version = ("problem_id", "sample_index", "is_correct", "is_valid", "first_error_step", "reason")
+    of_shard = ("text", "steps", "final_answer", "finished", "token_logprobs", "self_certainty")
+    rows = zip(table.select(of_version).to_pylist(), kept.select(of_shard).to_pylist(), strict=True)
+    return [Candidate.model_validate(one | two) for one, two in rows]
 
 
 def _latent_set(
     latents: npt.NDArray[np.float16],
     segments: npt.NDArray[np.int64],
-    prompts: Prompts | None,
-    problems: list[Problem],
-    candidates: list[list[Candidate]],
+    prompts: Prompts,
+    problems: Sequence[Problem],
+    candidates: Sequence[Sequence[Candidate]],
     segmentation: Segmentation,
 ) -> LatentSet:
     names = tuple(sorted({problem.domain for problem in problems}))
-    pairs = [(problem, candidate) for problem, row in zip(problems, candidates, strict=True) for candidate in row]
+    flat = [(problem, candidate) for problem, row in zip(problems, candidates, strict=True) for candidate in row]
     return LatentSet(
         latents=latents,
         offsets=np.concatenate([[0], np.cumsum(segments)]).astype(np.int64),
-        domains=np.array([names.index(problem.domain) for problem, _ in pairs], dtype=np.int64),
+        domains=np.array([names.index(problem.domain) for problem, _ in flat], dtype=np.int64),
         domain_names=names,
         first_error=np.array(
             [
                 _first_error(candidate, int(count), segmentation)
-                for (_, candidate), count in zip(pairs, segments, strict=True)
+                for (_, candidate), count in zip(flat, segments, strict=True)
             ],
             dtype=np.int64,
         ),
-        problem_ids=Texts.of([problem.problem_id for problem, _ in pairs]),
-        chain_ids=Texts.of([f"{problem.problem_id}#{candidate.sample_index}" for problem, candidate in pairs]),
-        splits=Texts.of([problem.split or "test" for problem, _ in pairs]),
+        problem_ids=Texts.of([problem.problem_id for problem, _ in flat]),
+        chain_ids=Texts.of([f"{problem.problem_id}#{candidate.sample_index}" for problem, candidate in flat]),
+        splits=Texts.of([problem.split or "test" for problem, _ in flat]),
         prompts=prompts,
-        prompt_of=None if prompts is None else np.repeat(np.arange(len(problems)), [len(row) for row in candidates]),
-        types=chain_types((candidate.text for _, candidate in pairs), segments, segmentation),
+        prompt_of=np.repeat(np.arange(len(problems)), [len(row) for row in candidates]),
+        types=chain_types((candidate.text for _, candidate in flat), segments, segmentation),
     )
 
 

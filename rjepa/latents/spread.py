@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from rjepa.latents.mapped import give_back, take_rows
 from rjepa.latents.sets import LatentSet
@@ -41,12 +42,11 @@ def measure_spread(latents: LatentSet) -> Spread:
     bad = sum(_not_finite(latents.latents, first) for first in range(0, rows, _CHUNK))
     chosen = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, _ROWS)).astype(np.int64))
     sample = take_rows(latents.latents, chosen) if rows else np.zeros((1, latents.width))
-    sample = np.nan_to_num(sample.astype(np.float32))
-    deviation = sample.std(axis=0)
+    deviation = np.nan_to_num(sample.astype(np.float32)).std(axis=0)
     return Spread(rows, bad, float((deviation < _DEAD).mean()), float(np.median(deviation)))
 
 
-def _not_finite(latents: np.ndarray, first: int) -> int:
+def _not_finite(latents: npt.NDArray[np.float16], first: int) -> int:
     """Rows of one chunk that hold a value that is not finite."""
     found = int((~np.isfinite(latents[first : first + _CHUNK])).any(axis=1).sum())
     give_back(latents)

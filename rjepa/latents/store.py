@@ -1,166 +1,95 @@
-"""Shards on disk: a safetensors and a Parquet file each, a receipt that says they are whole, one manifest over all.
+"""Content-addressed shards on disk, shared by all versions of a dataset that name them.
 
-A shard is named by its number and known by its key, a hash of everything it was made from: a killed build goes on
-after its last whole shard, and a build of the same inputs finds all of them. What is inside a shard is decided in
-`rjepa.latents.shards` and `rjepa.latents.rollouts`.
+A shard is a Parquet file (a row for each thing that is kept, found again by its `key`), mostly a safetensors file with
+the tensors of these rows, and a receipt, written last, that says they are whole. Its id is a hash of its files. Nothing
+here belongs to a dataset version: which rows of which shards make one is `rjepa.latents.versions`. Looking keys up
+needs no index file: they are read from the shards themselves.
 """
 
 import contextlib
-import json
-import tempfile
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Generic
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
-from rjepa.files import read_json, remove_temporary, sha256_file, sha256_json, write_json
-from rjepa.latents.sets import Prompts
-from rjepa.latents.writing import TensorSpool, tensor_spool
-from rjepa.tables import Record, arrow_schema, to_table, write_table
+from rjepa.errors import CorruptError, NotFoundError
+from rjepa.files import atomic_path, read_json, remove_temporary, sha256_file, sha256_json, write_json
+from rjepa.home import Home
+from rjepa.latents.writing import TensorPlace, TensorSpool, tensor_spool
+from rjepa.locks import clearing_lock, shared_lock
+from rjepa.tables import arrow_schema, read_rows, scan_columns, to_table
 
-MANIFEST = "manifest.json"
+Int64 = npt.NDArray[np.int64]
 
-_IN_MEMORY = 1 << 25
-"""Bytes of joined latents that are held in memory; more are joined in an unnamed temporary file, and mapped."""
+KEY_LENGTH: Final = 32
+"""Hex digits of a key or an id: 128 bits, so that two different texts never share one."""
 
-_COPIED = 1 << 20
-"""Bytes that are copied at once."""
+
+class KeptRow(BaseModel):
+    """What a shard's table says of one thing that is kept. A shard's rows have different keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(description="hash of all that determines it")
+
+
+Row = TypeVar("Row", bound=KeptRow)
+
+
+class ShardReceipt(BaseModel):
+    """What is known of a whole shard without opening it. `files` are SHA-256 by suffix, `size` is in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    files: dict[str, str]
+    tensors: dict[str, TensorPlace]
+    records: int
+    size: int
 
 
 @dataclass(frozen=True)
-class ShardStore(Generic[Record]):
-    """The shards of one folder. `what` and `cure` word its errors ("latents of tiny-a on v1.0.0")."""
+class ShardStore(Generic[Row]):
+    """The shards of one folder. `what` and `cure` word its errors ("latents of tiny-a", "materialise ...")."""
 
     folder: Path
-    model: type[Record]
+    model: type[Row]
     what: str
     cure: str
 
-    def finished(self, number: int, key: str) -> dict[str, Any] | None:
-        """The receipt of a shard that was made from these inputs and is intact; None where it must be made."""
-        path = self.path(number, "json")
-        try:
-            receipt = read_json(path)
-            if receipt["key"] == key:
-                self._verify(receipt)
-                return receipt
-        except (NotFoundError, CorruptError, KeyError, TypeError):
-            return None
-        return None
-
-    def write(
-        self,
-        number: int,
-        key: str,
-        tensors: dict[str, npt.NDArray[Any]],
-        records: Sequence[Record],
-        counts: dict[str, int],
-    ) -> dict[str, Any]:
-        """Write one shard, its receipt last; the receipt is returned."""
-        with self.writing() as shard:
-            shard.append(tensors, records)
-            return shard.finish(number, key, counts)
-
     @contextlib.contextmanager
-    def writing(self) -> Iterator["ShardWriter[Record]"]:
-        """A shard to be appended to; nothing of it has a name before it is finished."""
+    def writing(self) -> Iterator["ShardWriter[Row]"]:
+        """A writer of shards, one after the other; nothing of a shard has a name before it is finished."""
         with tensor_spool(self.folder) as tensors:
             yield ShardWriter(self, tensors)
 
-    def clean(self) -> None:
-        """Remove what a killed writer left half-written."""
-        remove_temporary(self.folder)
+    def receipts(self) -> list[ShardReceipt]:
+        """Of all shards that were finished, ordered by id. A receipt that cannot be read is none."""
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            with contextlib.suppress(NotFoundError, CorruptError, ValidationError):
+                found.append(ShardReceipt.model_validate(read_json(path)))
+        return found
 
-    def publish(self, identity: dict[str, Any], receipts: list[dict[str, Any]]) -> dict[str, Any]:
-        """Write the manifest over finished shards and remove shards of an earlier, longer build. Returns it."""
-        version = sha256_json({**identity, "files": [receipt["files"] for receipt in receipts]})
-        manifest = {**identity, "data_version": version, "shards": receipts}
-        write_json(self.folder / MANIFEST, manifest)
-        for receipt_path in self.folder.glob("shard-*.json"):
-            number = int(receipt_path.stem.removeprefix("shard-"))
-            if number >= len(receipts):
-                for suffix in ("json", "safetensors", "parquet"):
-                    self.path(number, suffix).unlink(missing_ok=True)
-        return manifest
+    def path(self, receipt: ShardReceipt, suffix: str) -> Path:
+        """A file of a shard, whether it is there or not."""
+        return self.folder / f"{receipt.id}.{suffix}"
 
-    def manifest(self, fingerprint: str | None = None) -> dict[str, Any]:
-        """The manifest of a finished build, optionally only if `fingerprint`'s student made it.
-
-        Raises:
-            NotFoundError: nothing was finished here.
-            InvalidInputError: another student made it.
-        """
-        path = self.folder / MANIFEST
-        if not path.exists():
-            raise NotFoundError(f"there are no {self.what} (no {path})", cure=self.cure)
-        manifest = read_json(path)
-        if fingerprint is not None and manifest["fingerprint"] != fingerprint:
-            raise InvalidInputError(
-                f"{self.what} were made by student {manifest['fingerprint'][:12]}, this run expects {fingerprint[:12]}",
-                cure=self.cure,
-            )
-        return manifest
-
-    def verify(self, manifest: dict[str, Any]) -> None:
-        """Check every file of every shard against its hash.
+    def verify(self, receipt: ShardReceipt) -> None:
+        """Compare the files of a shard with their hashes.
 
         Raises:
             CorruptError: a file is missing or its bytes changed; it is named.
         """
-        for receipt in manifest["shards"]:
-            self._verify(receipt)
-
-    def paths(self, manifest: dict[str, Any], suffix: str) -> list[Path]:
-        """The shards' files of one kind, in order."""
-        return [self.path(number, suffix) for number in range(len(manifest["shards"]))]
-
-    def latents(self, manifest: dict[str, Any]) -> npt.NDArray[np.float16]:
-        """float16 [rows, width], the latents of all shards: one shard is mapped where it lies, several are joined."""
-        return self._joined(manifest, "latents")
-
-    def prompts(self, manifest: dict[str, Any]) -> Prompts | None:
-        """The sentences of all shards' problems; None where a shard was made before they were kept."""
-        shards = [map_tensors(path) for path in self.paths(manifest, "safetensors")]
-        if not all("sentences" in shard for shard in shards):
-            return None
-        counts = [shard["sentence_counts"] for shard in shards]
-        return Prompts.of(self._joined(manifest, "sentences"), np.concatenate([np.empty(0, dtype=np.int64), *counts]))
-
-    def types(self, manifest: dict[str, Any]) -> npt.NDArray[np.uint8] | None:
-        """uint8 [rows], the types of all shards' segments; None where a shard was made before they were kept."""
-        shards = [map_tensors(path) for path in self.paths(manifest, "safetensors")]
-        if not all("types" in shard for shard in shards):
-            return None
-        return np.concatenate([np.empty(0, dtype=np.uint8), *(shard["types"] for shard in shards)])
-
-    def _joined(self, manifest: dict[str, Any], name: str) -> npt.NDArray[np.float16]:
-        parts = [map_tensors(path)[name] for path in self.paths(manifest, "safetensors")]
-        if not parts:
-            return np.empty((0, manifest["width"]), dtype=np.float16)
-        if len(parts) == 1:
-            return parts[0]
-        shape = (sum(len(part) for part in parts), parts[0].shape[1])
-        if 2 * shape[0] * shape[1] <= _IN_MEMORY:
-            return np.concatenate(parts)
-        with tempfile.TemporaryFile(dir=self.folder) as file:
-            # From file to file: what is read or written through a map would count as this process's memory.
-            for part, path in zip(parts, self.paths(manifest, "safetensors"), strict=True):
-                _copy_bytes(path, part.offset if part.size else 0, part.nbytes, file)
-            file.flush()
-            return np.memmap(file, dtype=np.float16, mode="r", shape=shape)
-
-    def path(self, number: int, suffix: str) -> Path:
-        """A file of one shard, whether it is there or not."""
-        return self.folder / f"shard-{number:05d}.{suffix}"
-
-    def _verify(self, receipt: dict[str, Any]) -> None:
-        for name, expected in receipt["files"].items():
-            path = self.folder / name
+        for suffix, expected in receipt.files.items():
+            path = self.path(receipt, suffix)
             if not path.exists():
                 raise CorruptError(f"a shard of the {self.what} is missing: {path}", cure=self.cure)
             found = sha256_file(path)
@@ -170,57 +99,163 @@ class ShardStore(Generic[Record]):
                     cure=f"{self.cure}: only this shard is made again",
                 )
 
+    def is_whole(self, receipt: ShardReceipt) -> bool:
+        """Whether the files of a shard are there with the bytes they were written with."""
+        try:
+            self.verify(receipt)
+        except CorruptError:
+            return False
+        return True
 
-class ShardWriter(Generic[Record]):
+    def discard(self, receipt_id: str) -> None:
+        """Remove a shard, its receipt first: one that was removed by half is no shard."""
+        for suffix in ("json", "parquet", "safetensors"):
+            (self.folder / f"{receipt_id}.{suffix}").unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        """Remove what killed writers left half-written. Nobody else may write here meanwhile."""
+        remove_temporary(self.folder)
+
+    def rows(self, receipts: Sequence[ShardReceipt], shards: Int64, places: Int64) -> pa.Table:
+        """The rows of these shards at these places, in that order.
+
+        Args:
+            receipts: what `shards` counts.
+            shards: int64 [rows], indices into `receipts`.
+            places: int64 [rows], rows of each shard's table.
+        """
+        used, of_used = np.unique(shards, return_inverse=True)
+        sizes = np.array([receipts[number].records for number in used], dtype=np.int64)
+        starts = np.cumsum(sizes) - sizes
+        paths = [self.path(receipts[number], "parquet") for number in used]
+        return (
+            read_rows(paths, self.model, starts[of_used] + places) if paths else arrow_schema(self.model).empty_table()
+        )
+
+
+class ShardIndex(Generic[Row]):
+    """Where each key of a store lies, as of when it was made. `receipts` are what shard numbers count; shards that are
+    written later are told to it by `add`.
+    """
+
+    def __init__(self, store: ShardStore[Row]) -> None:
+        self.receipts: list[ShardReceipt] = store.receipts()
+        self._store = store
+        self._whole: dict[int, bool] = {}
+        keys, shards, places = [np.empty(0, f"S{KEY_LENGTH}")], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for number, receipt in enumerate(self.receipts):
+            if not store.path(receipt, "parquet").exists():
+                continue
+            try:
+                found = _keys(store.path(receipt, "parquet"), store.model)
+            except CorruptError:
+                continue
+            keys.append(found)
+            shards.append(np.full(len(found), number, dtype=np.int64))
+            places.append(np.arange(len(found)))
+        whole = np.concatenate(keys)
+        # Stable, so that of two shards with one key the first always counts.
+        order = np.argsort(whole, kind="stable")
+        self._keys, self._shards, self._places = (
+            whole[order],
+            np.concatenate(shards)[order],
+            np.concatenate(places)[order],
+        )
+
+    def find(self, keys: Sequence[str]) -> tuple[Int64, Int64]:
+        """Shard number and place of each key, both int64 [keys]; -1 where it is in no whole shard. The bytes of a
+        shard are compared with their hashes when it is first found; a damaged one is removed.
+        """
+        wanted = np.array(list(keys), dtype=f"S{KEY_LENGTH}")
+        shards, places = np.full(len(wanted), -1, dtype=np.int64), np.full(len(wanted), -1, dtype=np.int64)
+        if not len(self._keys):
+            return shards, places
+        at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
+        known = self._keys[at] == wanted
+        shards[known], places[known] = self._shards[at[known]], self._places[at[known]]
+        damaged = [number for number in np.unique(shards[known]).tolist() if not self._is_whole(number)]
+        lost = np.isin(shards, damaged)
+        shards[lost], places[lost] = -1, -1
+        return shards, places
+
+    def add(self, receipt: ShardReceipt) -> int:
+        """Count a shard that was just written; its number."""
+        self.receipts.append(receipt)
+        self._whole[len(self.receipts) - 1] = True
+        return len(self.receipts) - 1
+
+    def _is_whole(self, number: int) -> bool:
+        if number not in self._whole:
+            self._whole[number] = self._store.is_whole(self.receipts[number])
+            if not self._whole[number]:
+                self._store.discard(self.receipts[number].id)
+        return self._whole[number]
+
+
+class ShardWriter(Generic[Row]):
     """Takes a shard piece by piece: what it holds in memory are compact rows of the table."""
 
-    def __init__(self, store: ShardStore[Record], tensors: TensorSpool) -> None:
-        self._store, self.tensors = store, tensors
+    def __init__(self, store: ShardStore[Row], tensors: TensorSpool) -> None:
+        self._store, self._tensors = store, tensors
         self._rows = [arrow_schema(store.model).empty_table()]
 
-    def append(self, tensors: Mapping[str, npt.NDArray[Any]], records: Sequence[Record]) -> None:
+    def __len__(self) -> int:
+        return sum(len(rows) for rows in self._rows)
+
+    def tensor_rows(self, name: str) -> int:
+        """How many rows a tensor of the shard has by now."""
+        return self._tensors.rows(name)
+
+    def append(self, tensors: Mapping[str, npt.NDArray[Any]], records: Sequence[Row]) -> None:
         """Add rows to the tensors and records to the table."""
-        self.tensors.append(tensors)
+        self._tensors.append(tensors)
         self._rows.append(to_table(self._store.model, records))
 
-    def finish(self, number: int, key: str, counts: dict[str, int]) -> dict[str, Any]:
-        """Write the files under their names, the receipt last; the receipt is returned."""
-        store, table = self._store, pa.concat_tables(self._rows)
-        paths = store.path(number, "safetensors"), store.path(number, "parquet")
-        store.path(number, "json").unlink(missing_ok=True)
-        self.tensors.save(paths[0])
-        write_table(paths[1], table)
-        receipt = {
-            "key": key,
-            "files": {path.name: sha256_file(path) for path in paths},
-            "records": len(table),
-            "rows": self.tensors.rows("latents"),
-            "counts": counts,
-        }
-        write_json(store.path(number, "json"), receipt)
+    def finish(self) -> ShardReceipt:
+        """Write the files under their names, the receipt last, and begin another shard. Returns the receipt."""
+        store, table, tensors = self._store, pa.concat_tables(self._rows), self._tensors
+        parquet = pa.BufferOutputStream()
+        pq.write_table(table, parquet, compression="zstd")
+        data = parquet.getvalue()
+        files = {"parquet": hashlib.sha256(data).hexdigest()}
+        if not tensors.is_empty:
+            files["safetensors"] = tensors.sha256()
+        stem = store.folder / sha256_json(files)[:KEY_LENGTH]
+        if not tensors.is_empty:
+            tensors.save(stem.with_suffix(".safetensors"))
+        with atomic_path(stem.with_suffix(".parquet")) as temporary:
+            temporary.write_bytes(data)
+        receipt = ShardReceipt(
+            id=stem.name,
+            files=files,
+            tensors=tensors.places(),
+            records=len(table),
+            size=sum(stem.with_suffix(f".{suffix}").stat().st_size for suffix in files),
+        )
+        write_json(stem.with_suffix(".json"), receipt.model_dump(mode="json"))
+        tensors.clear()
+        self._rows = self._rows[:1]
         return receipt
 
 
-def _copy_bytes(path: Path, offset: int, count: int, target: IO[bytes]) -> None:
-    with path.open("rb") as source:
-        source.seek(offset)
-        while count > 0:
-            chunk = source.read(min(count, _COPIED))
-            target.write(chunk)
-            count -= len(chunk)
+@contextlib.contextmanager
+def store_in_use(home: Home, kind: str, llm_tag: str, store: ShardStore[Any]) -> Iterator[None]:
+    """Keep `rjepa gc` from the shards of a kind and LLM while they are read and written. What killed writers left is
+    removed first, if nobody else is at work.
+    """
+    with clearing_lock(home, "shards", kind, llm_tag) as alone:
+        if alone:
+            store.clean()
+    with shared_lock(home, "shards", kind, llm_tag):
+        yield
 
 
-def map_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The tensors of a safetensors file as read-only memory maps. Only the types that shards hold."""
-    dtypes = {"F16": np.float16, "I64": np.int64, "U8": np.uint8}
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-    tensors = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            shape, offset = tuple(entry["shape"]), 8 + size + entry["data_offsets"][0]
-            dtype = dtypes[entry["dtype"]]
-            empty = 0 in shape
-            tensors[name] = np.empty(shape, dtype) if empty else np.memmap(path, dtype, "r", offset, shape)
-    return tensors
+def make_key(*parts: Any) -> str:
+    """The key of what these JSON values determine."""
+    return sha256_json(parts)[:KEY_LENGTH]
+
+
+def _keys(path: Path, model: type[KeptRow]) -> npt.NDArray[np.bytes_]:
+    columns = [batch["key"] for batch in scan_columns([path], model, ["key"])]
+    texts = [text for column in columns for text in column.to_pylist()]
+    return np.array(texts, dtype=f"S{KEY_LENGTH}")

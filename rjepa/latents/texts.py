@@ -31,8 +31,8 @@ class Texts(Sequence[str]):
         coded = column.dictionary_encode()
         if not coded.num_chunks:
             return cls(pa.array([], pa.string()))
-        codes = [np.empty(0, dtype=np.int32), *(chunk.indices.to_numpy() for chunk in coded.chunks)]
-        codes = np.concatenate(codes).astype(np.int32, copy=False)
+        parts = [np.empty(0, dtype=np.int32), *(chunk.indices.to_numpy() for chunk in coded.chunks)]
+        codes = np.concatenate(parts).astype(np.int32, copy=False)
         return cls(coded.chunk(coded.num_chunks - 1).dictionary, codes, distinct=True)
 
     def __len__(self) -> int:
@@ -79,10 +79,10 @@ class Texts(Sequence[str]):
         """int32 [rows]: equal numbers for equal texts."""
         if self._distinct and self._codes is not None:
             return self._codes
-        numbered = self._names.dictionary_encode().indices.to_numpy()
-        return numbered if self._codes is None else numbered[self._codes]
+        numbered: npt.NDArray[np.int32] = self._names.dictionary_encode().indices.to_numpy()
+        return numbered if self._codes is None else np.asarray(numbered[self._codes])
 
     def equal(self, text: str) -> npt.NDArray[np.bool_]:
         """Bool [rows]: which rows hold a text."""
-        same = pc.equal(self._names, text).to_numpy(zero_copy_only=False).astype(bool)
-        return same if self._codes is None else same[self._codes]
+        same: npt.NDArray[np.bool_] = pc.equal(self._names, text).to_numpy(zero_copy_only=False).astype(bool)
+        return same if self._codes is None else np.asarray(same[self._codes])

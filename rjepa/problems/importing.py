@@ -5,6 +5,8 @@ What a row may hold lives in `lines`, formats in `files`, and the registering of
 `rjepa.datasets.registering`.
 """
 
+import contextlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from rjepa.errors import InvalidInputError
-from rjepa.problems.columns import FIELDS, ColumnMap
+from rjepa.problems.cells import check_backslashes, check_is_value, is_missing, nested, read_list
+from rjepa.problems.columns import FIELDS, NEEDED, ColumnMap
 from rjepa.problems.duplicates import SeenKeys
 from rjepa.problems.files import MAX_LINE, Format, Row, check_file, columns_of, format_of, open_rows, unit_of
 from rjepa.problems.files.lines import json_lines
-from rjepa.problems.lines import UNKNOWN_LICENCE, Pair, read_normalised, read_row, reason_of
+from rjepa.problems.lines import UNKNOWN_LICENCE, Pair, SplitChoice, read_normalised, read_row, reason_of
 from rjepa.problems.splitting import statement_key
-from rjepa.schemas import Split
 
 __all__ = [
     "MAX_LINE",
@@ -168,13 +170,15 @@ def import_rows(
     path: Path,
     name: str,
     created_at: datetime,
-    split: Split | None = None,
+    split: SplitChoice | None = None,
     *,
     columns: ColumnMap | None = None,
     kind: Format | None = None,
     licence: str | None = None,
 ) -> Intake:
     """Open a stranger's file as the data set `name`; its rows are read as the intake is iterated over.
+
+    `split`: where all problems go; None: where their rows say, else `test`.
 
     Raises:
         NotFoundError: there is no such file.
@@ -189,8 +193,7 @@ def import_rows(
 
     def convert(row: Row) -> Pair:
         values = mapped.fields_of(row.values or {})
-        if kind in ("csv", "tsv"):
-            values = _from_text(values)
+        values = _understood(values, is_text=kind in ("csv", "tsv"))
         unread = values.keys() - _KNOWN
         if unread:
             intake.ignore(unread)
@@ -203,7 +206,7 @@ def import_rows(
     return intake
 
 
-def read_problems(path: Path, name: str, created_at: datetime, split: Split | None = None) -> ImportedProblems:
+def read_problems(path: Path, name: str, created_at: datetime, split: SplitChoice | None = None) -> ImportedProblems:
     """A whole file in memory, for those small enough.
 
     Raises:
@@ -229,11 +232,55 @@ def normalised_pairs(path: Path, name: str, created_at: datetime) -> Iterator[Pa
 
 
 _KNOWN = frozenset(FIELDS)
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
-def _from_text(values: dict[str, Any]) -> dict[str, Any]:
-    """Cells are text: steps are its lines."""
+def _understood(values: dict[str, Any], *, is_text: bool) -> dict[str, Any]:
+    """A stranger's values: optional fields that say nothing left out, and steps as a list.
+
+    In a format of text cells (`is_text`), steps are a list that a library wrote into the cell, else the cell's lines.
+
+    Raises:
+        ValueError: a cell holds a library's word for no value where one is needed, a list that cannot be read, or LaTeX
+            that lost its backslashes.
+    """
+    values = {name: value for name, value in values.items() if name in NEEDED or not is_missing(value)}
     steps = values.get("steps")
     if isinstance(steps, str):
-        return values | {"steps": [line for line in steps.splitlines() if line.strip()]}
+        with _named("steps"):
+            found = read_list(steps)
+        if found is not None or is_text:
+            lines = _LINE_END.split(steps) if found is None else found
+            values["steps"] = [line for line in lines if line.strip()]
+    for name in NEEDED:
+        text = values.get(name)
+        if isinstance(text, str):
+            with _named(name):
+                if is_text:
+                    check_is_value(text)
+                _refuse_list(text, name)
+    for name in (*NEEDED, "steps"):
+        with _named(name):
+            for text in values[name] if isinstance(values.get(name), list) else [values.get(name)]:
+                if isinstance(text, str):
+                    check_backslashes(text)
     return values
+
+
+def _refuse_list(text: str, name: str) -> None:
+    """A statement that is a written-out conversation, or an answer that is a list of one text, is neither."""
+    whole = nested(text) if text.strip()[:1] in ("[", "{") else text
+    is_rows = isinstance(whole, list) and bool(whole) and isinstance(whole[0], dict)
+    is_wrapped = name == "answer" and isinstance(whole, list) and len(whole) == 1 and isinstance(whole[0], str)
+    if is_rows or is_wrapped:
+        place = f"{name}=COLUMN.0.content" if is_rows else f"{name}=COLUMN.0"
+        raise ValueError(f"a list written into a cell ({text.strip()[:40]!r}); name what in it, e.g. --map {place}")
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Put the field's name before a complaint."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None

@@ -1,26 +1,34 @@
 """One row of an import as a problem with its chain, and back: which fields a row may have, and what they must be.
 
+How a cell is read in which a library wrote a list or no value is in `rjepa.problems.cells`.
+
 A stranger's row (`read_row`) may not say how it is checked: `meta` can hold code that a checker runs. Only the
 normalised rows that this module wrote itself (`read_normalised`) carry it.
 """
 
 import json
-import math
-import re
 import unicodedata
 from datetime import datetime
-from typing import Annotated, Any
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from rjepa.labels import STEP_LABEL
+from rjepa.problems.cells import number_text
 from rjepa.problems.splitting import split_by_hash, statement_key
 from rjepa.schemas import ChainOfThought, Difficulty, Problem, Split
 
 UNKNOWN_LICENCE = "unknown"
 
-_STEP_LABEL = re.compile(r"^Step\s+\d+\s*[:.]\s*", re.IGNORECASE)
+_MAX_SHOWN = 40
+"""Characters of a value that is refused."""
 
 Pair = tuple[Problem, ChainOfThought | None]
+"""A problem and its worked solution, if it has one."""
+
+SplitChoice = Split | Literal["by-hash"]
+"""Where an import's problems go: all into one split, or each where the hash of its statement says (80, 10, 10 %)."""
 
 
 def _clean(text: Any) -> Any:
@@ -36,11 +44,7 @@ def _clean(text: Any) -> Any:
 def _answer_text(answer: Any) -> Any:
     if isinstance(answer, int) and not isinstance(answer, bool):
         return str(answer)
-    if not isinstance(answer, float):
-        return _clean(answer)
-    if not math.isfinite(answer):
-        raise ValueError("is not a finite number")
-    return str(int(answer)) if answer.is_integer() and abs(answer) < 1e15 else str(answer)
+    return number_text(answer) if isinstance(answer, float | Decimal) else _clean(answer)
 
 
 _Text = Annotated[str, BeforeValidator(_clean)]
@@ -65,16 +69,23 @@ class Line(BaseModel):
     @field_validator("steps")
     @classmethod
     def _plain_steps(cls, steps: list[str] | None) -> list[str] | None:
-        return [" ".join(_STEP_LABEL.sub("", step).split()) or step for step in steps] if steps else None
+        return [_without_label(step) for step in steps] if steps else None
+
+
+def _without_label(step: str) -> str:
+    """A step on one line, without its label; a label alone stays."""
+    label = STEP_LABEL.match(step)
+    return " ".join(step[label.end() if label else 0 :].split()) or step
 
 
 def read_row(
-    row: dict[str, Any], name: str, created_at: datetime, split: Split | None = None, licence: str | None = None
+    row: dict[str, Any], name: str, created_at: datetime, split: SplitChoice | None = None, licence: str | None = None
 ) -> Pair:
     """A stranger's row as a problem of the data set `name`.
 
     Args:
-        split: of every problem. None: what the row says, else the hash of its statement decides.
+        split: of every problem, or "by-hash". None: what the row says, else `test`: problems that nobody offered for
+            training are evaluated, all of them.
         licence: of rows that name none.
 
     Raises:
@@ -92,7 +103,7 @@ def read_row(
         statement=line.statement,
         answer_gold=line.answer,
         licence=(licence if licence and line.licence == UNKNOWN_LICENCE else line.licence),
-        split=split or line.split or split_by_hash(line.statement),
+        split=_split_of(line, split),
     )
     if not line.steps:
         return problem, None
@@ -105,6 +116,12 @@ def read_row(
         source=source,
         created_at=created_at,
     )
+
+
+def _split_of(line: Line, choice: SplitChoice | None) -> Split:
+    if choice == "by-hash":
+        return line.split or split_by_hash(line.statement)
+    return choice or line.split or "test"
 
 
 def normalised(pair: Pair) -> str:
@@ -151,4 +168,12 @@ def _short(detail: Any) -> str:
         return "missing"
     if detail["type"] in ("string_too_short", "too_short"):
         return "empty"
-    return str(detail["msg"]).removeprefix("Value error, ")
+    said = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] != "string_type":
+        return said
+    found = detail["input"]
+    if isinstance(found, dict):
+        return f"{said}, and is an object with {', '.join(map(repr, list(found)[:3]))}; name one with --map FIELD=COLUMN.KEY"
+    if isinstance(found, list):
+        return f"{said}, and is a list of {len(found)}; name one with --map FIELD=COLUMN.0"
+    return f"{said}, and is {json.dumps(found, default=str)[:_MAX_SHOWN]}"

@@ -5,17 +5,33 @@ equal statements can never lie in two splits. Sources that know structure (the c
 """
 
 import hashlib
+import re
 import unicodedata
+from typing import Final
 
 from rjepa.schemas import Split
 
-VALIDATION_SHARE = 0.1
-TEST_SHARE = 0.1
+VALIDATION_SHARE: Final = 0.1
+TEST_SHARE: Final = 0.1
+
+
+_MEANINGFUL: Final = ("<super>", "<sub>", "<fraction>", "<circle>", "<square>")
+"""Kinds of characters whose plain form says something else: 2\u00b2 is not 22, 1\u00bd is not 11/2, \u33a1 is not m2."""
 
 
 def normalise_statement(statement: str) -> str:
-    """The form in which two statements count as the same: Unicode NFKC, case folded, one space for any white space."""
-    plain = statement if statement.isascii() else unicodedata.normalize("NFKC", statement)  # ASCII is in NFKC already
+    """The form in which two statements count as the same: Unicode NFKC, case folded, one space for any white space.
+
+    Superscripts, subscripts, fractions, circled and squared characters stay what they are.
+    """
+    if statement.isascii():
+        return " ".join(statement.casefold().split())
+    kept = {character for character in set(statement) if unicodedata.decomposition(character).startswith(_MEANINGFUL)}
+    if not kept:
+        plain = unicodedata.normalize("NFKC", statement)
+    else:
+        runs = re.split(f"([{re.escape(''.join(sorted(kept)))}])", statement)
+        plain = "".join(run if run in kept else unicodedata.normalize("NFKC", run) for run in runs)
     return " ".join(plain.casefold().split())
 
 

@@ -1,74 +1,55 @@
-"""Build, list, read and verify release bundles: one folder, one manifest, every file hashed.
+"""Build, list, read and verify release bundles: one folder, one manifest of named parts, every file hashed.
 
-Which bundle is served is the pointer's business (`rjepa.releases.pointer`).
+Which bundle is served is the pointer's business (`rjepa.releases.pointer`), what parts are is `rjepa.parts`, and how
+good a release is stands in its evaluation records (`rjepa.evaluation.records`), which are added later and never here.
 """
 
 import hashlib
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
-from rjepa.files import atomic_folder, read_json, sha256_file, sha256_json, write_json
+from rjepa.files import atomic_folder, read_json, sha256_file, write_json
 from rjepa.home import Home, check_tag
+from rjepa.parts import Content, PartSource, describe_parts
 from rjepa.releases.content import check_content
-from rjepa.releases.gate import Figures
 
 MANIFEST: Final = "manifest.json"
-NORMALIZER: Final = "normalizer.safetensors"
-CALIBRATION: Final = "calibration.json"
-MODEL_FOLDER: Final = "model"
-MODEL_FILES: Final = ("config.json", "model.safetensors")
-"""What `rjepa.jepa.checkpoint` reads back. Optimiser state and logs stay with the checkpoint: they are not served."""
+FORMAT: Final = 2
+"""Of the manifest. Format 1 had figures of one evaluation inside and no parts."""
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 _REBUILD = "materialise the release asset again, or roll back: rjepa release rollback"
 
 
-class _Record(BaseModel):
+class Diagnosis(BaseModel):
+    """What the diagnostics say of the world model in a bundle."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-
-class FileEntry(_Record):
-    """Size in bytes and hex SHA-256 of one file."""
-
-    size: int = Field(ge=0)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    passed: bool = Field(description="no collapse, no leak, and skill above the trivial predictors")
+    figures: dict[str, float] = Field(default_factory=dict, description="skill, RankMe, deviation, ...")
 
 
-class Manifest(_Record):
-    """Everything there is to know about a release. `files` are paths relative to the bundle's folder."""
+class Manifest(Content):
+    """Everything there is to know about a release when it is built. Paths of files are relative to its folder."""
 
-    format: int = Field(1, ge=1, le=1)
+    format: Literal[2] = FORMAT
     release_id: str
-    llm_tag: str
-    dataset: str
-    dataset_hash: str = Field(description="data_hash of the dataset's manifest")
-    student_fingerprint: str = Field(description="SHA-256 of weights, tokenizer, config, layer, poolings and prompt")
     code_version: str
     run_id: str = Field(description="Dagster run that built it, or 'manual'")
     reason: str
     replaces: str | None = Field(description="release that was current when this one was built")
     created_at: datetime
-    figures: Figures
-    scoring: dict[str, Any] = Field(description="how candidates are scored: weights and method of the calibration")
-    files: dict[str, FileEntry]
-    content_hash: str = Field(description="over files, student and dataset: equal content is one release")
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Files a release is made of, wherever their assets wrote them."""
-
-    model: Path
-    """Folder holding `config.json` and `model.safetensors`."""
-    normalizer: Path
-    calibration: Path
+    diagnosis: Diagnosis
+    content_hash: str = Field(description="over parts, student and dataset: equal content is one release")
 
 
 @dataclass(frozen=True)
@@ -77,8 +58,7 @@ class Facts:
 
     dataset_hash: str
     student_fingerprint: str
-    figures: Figures
-    scoring: dict[str, Any]
+    diagnosis: Diagnosis
     reason: str
     run_id: str = "manual"
     code_version: str = ""
@@ -94,8 +74,29 @@ def code_version() -> str:
     return digest.hexdigest()[:12]
 
 
+def describe_content(llm_tag: str, dataset: str, sources: Sequence[PartSource], facts: Facts) -> Content:
+    """The content that a bundle of these parts has. Files are hashed and not changed.
+
+    Raises:
+        NotFoundError: a source file is missing.
+    """
+    return Content(
+        llm_tag=check_tag(llm_tag),
+        dataset=dataset,
+        dataset_hash=facts.dataset_hash,
+        student_fingerprint=facts.student_fingerprint,
+        parts=describe_parts(sources),
+    )
+
+
 def build_bundle(
-    home: Home, llm_tag: str, dataset: str, sources: Sources, facts: Facts, *, replaces: str | None = None
+    home: Home,
+    llm_tag: str,
+    dataset: str,
+    sources: Sequence[PartSource],
+    facts: Facts,
+    *,
+    replaces: str | None = None,
 ) -> str:
     """Write the bundle and return its id. Equal content that is already there and whole is not copied again.
 
@@ -103,32 +104,24 @@ def build_bundle(
         NotFoundError: a source file is missing.
         CorruptError: a source file is neither JSON nor safetensors.
     """
-    paths = _source_files(sources)
+    content = describe_content(llm_tag, dataset, sources, facts)
+    paths = {name: path for source in sources for name, path in source.files.items()}
     for path in paths.values():
-        if not path.exists():
-            raise NotFoundError(f"{path} does not exist", cure="materialise the asset that writes it")
         check_content(path)
-    files = {name: FileEntry(size=path.stat().st_size, sha256=sha256_file(path)) for name, path in paths.items()}
-    content = _content_hash(files, check_tag(llm_tag), dataset, facts.dataset_hash, facts.student_fingerprint)
     for known in list_releases(home, llm_tag):
-        if known.content_hash == content and _is_whole(home, llm_tag, known.release_id):
+        if known.content_hash == content.sha256 and _is_whole(home, llm_tag, known.release_id):
             return known.release_id
     now = datetime.now(UTC)
     manifest = Manifest(
-        release_id=f"{now:%Y%m%dT%H%M%SZ}-{content[:12]}",
-        llm_tag=llm_tag,
-        dataset=dataset,
-        dataset_hash=facts.dataset_hash,
-        student_fingerprint=facts.student_fingerprint,
+        **dict(content),
+        release_id=f"{now:%Y%m%dT%H%M%SZ}-{content.sha256[:12]}",
         code_version=facts.code_version or code_version(),
         run_id=facts.run_id,
         reason=facts.reason,
         replaces=replaces,
         created_at=now,
-        figures=facts.figures,
-        scoring=facts.scoring,
-        files=files,
-        content_hash=content,
+        diagnosis=facts.diagnosis,
+        content_hash=content.sha256,
     )
     with atomic_folder(home.releases(llm_tag) / manifest.release_id) as folder:
         for name, path in paths.items():
@@ -170,8 +163,10 @@ def load_manifest(home: Home, llm_tag: str, release_id: str) -> Manifest:
     path = release_folder(home, llm_tag, release_id) / MANIFEST
     if path.is_symlink() or not path.is_file():
         raise CorruptError(f"release {release_id} has no manifest of its own", cure=_REBUILD)
+    value = read_json(path)
+    _check_format(release_id, value)
     try:
-        manifest = Manifest.model_validate(read_json(path))
+        manifest = Manifest.model_validate(value)
     except ValidationError as error:
         fields = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise CorruptError(f"{path} does not fit its contract: {fields}", cure=_REBUILD) from error
@@ -205,9 +200,7 @@ def verify(home: Home, llm_tag: str, release_id: str) -> Manifest:
     """
     folder = release_folder(home, llm_tag, release_id)
     manifest = load_manifest(home, llm_tag, release_id)
-    expected = _content_hash(
-        manifest.files, llm_tag, manifest.dataset, manifest.dataset_hash, manifest.student_fingerprint
-    )
+    expected = manifest.sha256
     if manifest.content_hash != expected or not release_id.endswith(f"-{expected[:12]}"):
         raise CorruptError(f"the manifest of release {release_id} was changed after it was written", cure=_REBUILD)
     found = set()
@@ -233,18 +226,14 @@ def verify(home: Home, llm_tag: str, release_id: str) -> Manifest:
     return manifest
 
 
-def _source_files(sources: Sources) -> dict[str, Path]:
-    files = {NORMALIZER: sources.normalizer, CALIBRATION: sources.calibration}
-    return files | {f"{MODEL_FOLDER}/{name}": sources.model / name for name in MODEL_FILES}
-
-
-def _content_hash(
-    files: dict[str, FileEntry], llm_tag: str, dataset: str, dataset_hash: str, student_fingerprint: str
-) -> str:
-    hashes = {name: entry.sha256 for name, entry in files.items()}
-    return sha256_json(
-        {"files": hashes, "llm": llm_tag, "dataset": dataset, "data": dataset_hash, "student": student_fingerprint}
-    )
+def _check_format(release_id: str, value: Any) -> None:
+    """Tell a release of an earlier version of R-JEPA from a damaged one."""
+    found = value.get("format") if isinstance(value, dict) else None
+    if isinstance(found, int) and found != FORMAT:
+        raise CorruptError(
+            f"release {release_id} has format {found}, this version of R-JEPA reads format {FORMAT}",
+            cure="materialise the release asset again: what it is made of is still there",
+        )
 
 
 def _is_whole(home: Home, llm_tag: str, release_id: str) -> bool:

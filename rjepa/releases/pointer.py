@@ -1,37 +1,20 @@
-"""Which release is served: the `CURRENT` file and the history of its moves.
+"""Which release is served: the `CURRENT` file, which holds one id and is replaced atomically.
 
-`CURRENT` holds one id and is replaced atomically. `history.jsonl` is append-only and written before the pointer moves,
-so that a kill between the two never leaves a move that nobody can explain.
+Every move is written into the history (`rjepa.releases.history`) before the pointer moves, so that a kill between the
+two never leaves a move that nobody can explain.
 """
 
 import contextlib
 import fcntl
-import json
-import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, StorageError
 from rjepa.files import write_text
 from rjepa.home import Home
 from rjepa.releases.bundle import release_folder, verify
-
-Action = Literal["promote", "rollback", "refuse"]
-
-
-@dataclass(frozen=True)
-class Move:
-    """One line of the history. A `refuse` leaves the pointer where it was; `source` is what was current before."""
-
-    at: str
-    action: Action
-    source: str | None
-    target: str
-    reason: str
-    numbers: dict[str, float]
+from rjepa.releases.gate import Decision
+from rjepa.releases.history import Action, add_move, history
 
 
 def current_release(home: Home, llm_tag: str) -> str | None:
@@ -72,7 +55,7 @@ def require_current(home: Home, llm_tag: str) -> str:
 
 
 def promote(
-    home: Home, llm_tag: str, release_id: str, *, reason: str = "by hand", numbers: dict[str, float] | None = None
+    home: Home, llm_tag: str, release_id: str, *, reason: str = "by hand", decision: Decision | None = None
 ) -> None:
     """Point `CURRENT` at a verified release. Nothing happens if it is there already.
 
@@ -80,7 +63,7 @@ def promote(
         NotFoundError, InvalidInputError, CorruptError: the release cannot be served; the pointer stays.
     """
     with exclusive(home, llm_tag):
-        move(home, llm_tag, "promote", release_id, reason=reason, numbers=numbers)
+        move(home, llm_tag, "promote", release_id, reason=reason, decision=decision)
 
 
 def rollback(home: Home, llm_tag: str, to: str | None = None, *, reason: str = "by hand") -> str:
@@ -98,32 +81,6 @@ def rollback(home: Home, llm_tag: str, to: str | None = None, *, reason: str = "
     return target
 
 
-def history(home: Home, llm_tag: str) -> list[Move]:
-    """Every move, oldest first. A line cut short by a kill is left out."""
-    path = home.releases(llm_tag) / "history.jsonl"
-    moves = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        with contextlib.suppress(ValueError, TypeError):
-            moves.append(Move(**json.loads(line)))
-    return moves
-
-
-def record(home: Home, llm_tag: str, entry: Move) -> None:
-    """Append one line, flushed to the disk."""
-    path = home.releases(llm_tag) / "history.jsonl"
-    with path.open("ab+") as file:
-        file.seek(0, os.SEEK_END)
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            cut_short = file.read(1) != b"\n"
-        else:
-            cut_short = False
-        line = json.dumps(asdict(entry), sort_keys=True, ensure_ascii=False)
-        file.write((("\n" if cut_short else "") + line + "\n").encode())
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def move(
     home: Home,
     llm_tag: str,
@@ -131,7 +88,7 @@ def move(
     release_id: str,
     *,
     reason: str,
-    numbers: dict[str, float] | None = None,
+    decision: Decision | None = None,
 ) -> None:
     """Verify, write the history, move the pointer (unless `refuse`). The caller holds `exclusive`."""
     verify(home, llm_tag, release_id)
@@ -141,8 +98,7 @@ def move(
         source = None
     if action != "refuse" and source == release_id:
         return
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    record(home, llm_tag, Move(at, action, source, release_id, reason, numbers or {}))
+    add_move(home, llm_tag, action, source, release_id, reason=reason, decision=decision)
     if action != "refuse":
         write_text(_current_path(home, llm_tag), release_id + "\n")
 

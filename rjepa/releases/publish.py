@@ -1,18 +1,23 @@
 """The one entry point of the `release` asset: build the bundle, ask the gate, move the pointer, record the decision."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rjepa.errors import CorruptError
+from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.records import EvaluationRecord
 from rjepa.files import remove_temporary
 from rjepa.home import Home
-from rjepa.releases.bundle import Facts, Manifest, Sources, build_bundle, load_manifest
-from rjepa.releases.gate import DEFAULT_MARGIN, Decision, Figures, decide
+from rjepa.parts import PartSource
+from rjepa.releases.bundle import Facts, Manifest, build_bundle, load_manifest, verify
+from rjepa.releases.gate import Decision, Rule, Unmeasurable, decide
+from rjepa.releases.history import Action
 from rjepa.releases.pointer import current_release, exclusive, move
 
 
 @dataclass(frozen=True)
 class ReleaseReport:
-    """What was built and what became of it. `current` is the release served afterwards."""
+    """What was built and what became of it. `current` is the release that is served afterwards."""
 
     manifest: Manifest
     decision: Decision
@@ -23,42 +28,68 @@ def release(
     home: Home,
     llm_tag: str,
     dataset: str,
-    sources: Sources,
+    sources: Sequence[PartSource],
     facts: Facts,
     *,
-    current_figures: Figures | None = None,
-    margin: float = DEFAULT_MARGIN,
+    challenger: EvaluationRecord,
+    judge: Callable[[Manifest], EvaluationRecord],
+    rule: Rule = "replace",
+    claim: str = ALL,
 ) -> ReleaseReport:
     """Build a release and serve it if the gate agrees. Safe to run again: equal content is the same release.
 
-    `current_figures` are the figures of the served release on the candidate's dataset; without them those of its
-    manifest are used, which the gate refuses if they come from another dataset.
+    Args:
+        challenger: the evaluation of these very parts.
+        judge: gives the record of the release that is served now on the challenger's candidates. It is called where
+            that release is whole and belongs to the same student.
+        rule: what the gate asks for, see `rjepa.releases.gate`.
+        claim: where the challenger has to be better under rule `improve`: "all", or a domain.
 
     Raises:
         NotFoundError: a source file is missing.
         CorruptError: a source file is neither JSON nor safetensors.
+        ValueError: `challenger` is the evaluation of something else.
     """
     with exclusive(home, llm_tag):
         remove_temporary(home.releases(llm_tag))
-        current = _readable_current(home, llm_tag)
+        current, unmeasurable = _readable_current(home, llm_tag, facts.student_fingerprint)
         replaces = None if current is None else current.release_id
         release_id = build_bundle(home, llm_tag, dataset, sources, facts, replaces=replaces)
-        if release_id == replaces:
-            decision = Decision(True, "already_current", "this content is what is served now", {})
-            return ReleaseReport(load_manifest(home, llm_tag, release_id), decision, release_id)
-        before = None if current is None else current_figures or current.figures
-        decision = decide(facts.figures, before, margin=margin)
-        action = "promote" if decision.promote else "refuse"
-        move(home, llm_tag, action, release_id, reason=decision.reason, numbers=decision.numbers)
-        return ReleaseReport(
-            load_manifest(home, llm_tag, release_id), decision, release_id if decision.promote else replaces
+        manifest = load_manifest(home, llm_tag, release_id)
+        if challenger.content != manifest.content_hash:
+            raise ValueError(f"release {release_id} was not what the evaluation judged ({challenger.content[:12]})")
+        if current is not None and release_id == current.release_id:
+            text = "this content is what is served now"
+            done = Decision(promote=True, rule=rule, claim=claim, reason="already_current", text=text)
+            return ReleaseReport(manifest, done, release_id)
+        decision = decide(
+            challenger,
+            None if current is None or unmeasurable else judge(current),
+            rule=rule,
+            claim=claim,
+            diagnostics_passed=facts.diagnosis.passed,
+            unmeasurable=unmeasurable,
         )
+        action: Action = "promote" if decision.promote else "refuse"
+        move(home, llm_tag, action, release_id, reason=decision.reason, decision=decision)
+        return ReleaseReport(manifest, decision, release_id if decision.promote else replaces)
 
 
-def _readable_current(home: Home, llm_tag: str) -> Manifest | None:
-    """Manifest of what is served; None where nothing is, or where the pointer or its target is broken."""
+def _readable_current(
+    home: Home, llm_tag: str, student_fingerprint: str
+) -> tuple[Manifest | None, Unmeasurable | None]:
+    """Manifest of what is served, None where nothing is or where it cannot be read; and why it cannot be judged."""
     try:
         current = current_release(home, llm_tag)
-        return None if current is None else load_manifest(home, llm_tag, current)
+        if current is None:
+            return None, None
+        manifest = load_manifest(home, llm_tag, current)
     except CorruptError:
-        return None
+        return None, "damaged"
+    if manifest.student_fingerprint != student_fingerprint:
+        return manifest, "other_student"
+    try:
+        verify(home, llm_tag, current)
+    except CorruptError:
+        return manifest, "damaged"
+    return manifest, None

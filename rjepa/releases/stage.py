@@ -3,25 +3,34 @@
 A blocking check of Dagster's gates only its own run, so that everything that must hold is checked here again.
 """
 
-from rjepa.datasets.reading import load_manifest as load_dataset_manifest
 from rjepa.datasets.versions import version_key
-from rjepa.errors import CorruptError, NotFoundError, RjepaError
-from rjepa.evaluation.evaluating import evaluate
+from rjepa.errors import NotFoundError, RjepaError
 from rjepa.evaluation.leaderboard import ALL
-from rjepa.evaluation.reading import REPORT_FILE, read_report, served_method
-from rjepa.evaluation.results import EvaluationResult
-from rjepa.evaluation.stage import calibration_file, judged_files, open_pool, reported_files
+from rjepa.evaluation.reading import REPORT_FILE
+from rjepa.evaluation.records import EvaluationRecord
+from rjepa.evaluation.stage import (
+    calibration_file,
+    candidates_to_judge,
+    judge_on,
+    judged_files,
+    open_split,
+    pair_content,
+    pair_sources,
+    reported_files,
+)
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.checkpoint import load_model
 from rjepa.jepa.diagnostics import Diagnostics
-from rjepa.jepa.stage import model_folder, normalizer_file, read_diagnostics
-from rjepa.latents.normalizer import load_normalizer
-from rjepa.latents.rollouts import open_rollouts
-from rjepa.releases.bundle import CALIBRATION, MODEL_FOLDER, NORMALIZER, Facts, Sources, load_manifest, release_folder
-from rjepa.releases.gate import Figures
-from rjepa.releases.pointer import current_release
-from rjepa.releases.publish import release
+from rjepa.jepa.model import RJepa
+from rjepa.jepa.stage import open_world_model, read_diagnostics
+from rjepa.latents.normalizer import Normalizer, load_normalizer
+from rjepa.latents.rollouts import Rollouts
+from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
+from rjepa.progress import Progress, silent
+from rjepa.releases.bundle import Diagnosis, Facts, Manifest, load_manifest, release_folder
+from rjepa.releases.gate import Rule
+from rjepa.releases.publish import ReleaseReport, release
 from rjepa.stages import StageReport
 from rjepa.students.stage import student_fingerprint
 
@@ -30,53 +39,64 @@ class NotEligibleError(RjepaError):
     """What would be released is not what was evaluated, or was not evaluated at all."""
 
 
-def release_pair(home: Home, llm_tag: str, dataset: str | None = None, *, run_id: str = "manual") -> StageReport:
+def release_pair(
+    home: Home,
+    llm_tag: str,
+    dataset: str | None = None,
+    *,
+    run_id: str = "manual",
+    rule: Rule = "replace",
+    claim: str = ALL,
+    progress: Progress = silent,
+) -> StageReport:
     """Bundle what was evaluated for `llm_tag` on `dataset` (None: the newest version) and serve it if the gate agrees.
 
-    The report's data version names what is served afterwards.
+    The report's data version names what is served afterwards; its metadata hold every number of the gate.
 
     Raises:
         NotFoundError: nothing was evaluated for this student.
-        NotEligibleError: files changed since they were evaluated.
+        NotEligibleError: files or candidates changed since they were evaluated.
         InvalidInputError: the student is not the one that was evaluated any more.
     """
     dataset = dataset or newest_evaluated(home, llm_tag)
-    result = read_report(home, llm_tag, dataset)
-    _check_unchanged(home, llm_tag, dataset)
     fingerprint = student_fingerprint(home, llm_tag)
-    open_rollouts(home, llm_tag, dataset, fingerprint=fingerprint, verify=False)
-    diagnostics = read_diagnostics(home, llm_tag, dataset)
-    calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
-    figures = make_figures(dataset, result, diagnostics)
-    sources = Sources(
-        model_folder(home, llm_tag, dataset),
-        normalizer_file(home, llm_tag, dataset),
-        calibration_file(home, llm_tag, dataset),
-    )
+    rollouts = open_split(home, llm_tag, dataset, "test", fingerprint=fingerprint)
+    _check_unchanged(home, llm_tag, dataset, rollouts)
+    content = pair_content(home, llm_tag, dataset, fingerprint)
+    challenger = judge_on(home, content, lambda: _open_pair(home, llm_tag, dataset), rollouts, dataset, progress)
     facts = Facts(
-        dataset_hash=load_dataset_manifest(home, dataset)["data_hash"],
+        dataset_hash=content.dataset_hash,
         student_fingerprint=fingerprint,
-        figures=figures,
-        scoring=calibration.model_dump(mode="json"),
+        diagnosis=make_diagnosis(read_diagnostics(home, llm_tag, dataset)),
         reason=f"evaluated on {dataset}",
         run_id=run_id,
     )
-    current = measure_current(home, llm_tag, dataset)
-    done = release(home, llm_tag, dataset, sources, facts, current_figures=current)
-    metadata: dict[str, int | float | str] = {
-        "release": done.manifest.release_id,
-        "served": done.current or "nothing",
-        "promoted": int(done.current == done.manifest.release_id),
-        "reason": done.decision.reason,
-        "decision": done.decision.text,
-        "replaces": done.manifest.replaces or "nothing",
-        "dataset": dataset,
-        "accuracy": figures.accuracy,
-        "problems": figures.num_problems,
-    }
-    metadata |= {f"accuracy_{domain}": value for domain, value in figures.by_domain.items()}
+    done = release(
+        home,
+        llm_tag,
+        dataset,
+        pair_sources(home, llm_tag, dataset),
+        facts,
+        challenger=challenger,
+        judge=lambda current: judge_release(home, current, rollouts, dataset, progress),
+        rule=rule,
+        claim=claim,
+    )
     served = done.manifest if done.current is None else load_manifest(home, llm_tag, done.current)
-    return StageReport(served.content_hash, metadata)
+    return StageReport(served.content_hash, _metadata(done, challenger))
+
+
+def judge_release(
+    home: Home, manifest: Manifest, rollouts: Rollouts, dataset: str, progress: Progress = silent
+) -> EvaluationRecord:
+    """The record of a release on test candidates: the one that is there, or else measured now and kept."""
+    folder = release_folder(home, manifest.llm_tag, manifest.release_id)
+
+    def parts() -> tuple[tuple[RJepa, Normalizer], ScoreCalibration]:
+        world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
+        return world_model, ScoreCalibration.load(folder / CALIBRATION)
+
+    return judge_on(home, manifest, parts, rollouts, dataset, progress)
 
 
 def newest_evaluated(home: Home, llm_tag: str) -> str:
@@ -95,18 +115,10 @@ def newest_evaluated(home: Home, llm_tag: str) -> str:
     return max(versions, key=versions.__getitem__)
 
 
-def make_figures(dataset: str, result: EvaluationResult, diagnostics: Diagnostics) -> Figures:
-    """What the gate compares."""
-    board, method = result.leaderboard, served_method(result)
-    return Figures(
-        dataset=dataset,
-        num_problems=result.problems,
-        accuracy=board.row(method).accuracy,
-        by_method={row.method: row.accuracy for row in board.domain(ALL)},
-        by_domain={name: board.row(method, name).accuracy for name in board.domains if name != ALL},
-        diagnostics={name: float(value) for name, value in diagnostics.metadata().items()},
-        diagnostics_passed=diagnostics_pass(diagnostics),
-    )
+def make_diagnosis(found: Diagnostics) -> Diagnosis:
+    """What a manifest keeps of the world model's diagnostics."""
+    figures = {name: float(value) for name, value in found.metadata().items()}
+    return Diagnosis(passed=diagnostics_pass(found), figures=figures)
 
 
 def diagnostics_pass(found: Diagnostics) -> bool:
@@ -118,33 +130,33 @@ def diagnostics_pass(found: Diagnostics) -> bool:
     return learnt and not (found.collapsed or found.leaks or found.target_has_gradient)
 
 
-def measure_current(home: Home, llm_tag: str, dataset: str) -> Figures | None:
-    """Figures of the served release on `dataset`; None where its manifest has them, or where it cannot be measured."""
-    try:
-        current = current_release(home, llm_tag)
-        manifest = None if current is None else load_manifest(home, llm_tag, current)
-    except CorruptError:
-        return None
-    if manifest is None or manifest.figures.dataset == dataset:
-        return None
-    if manifest.student_fingerprint != student_fingerprint(home, llm_tag):
-        return None
-    folder = release_folder(home, llm_tag, manifest.release_id)
-    world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
-    pool = open_pool(home, llm_tag, dataset, "test", world_model)
-    result = evaluate(pool, ScoreCalibration.load(folder / CALIBRATION))
-    method = served_method(result)
-    return Figures(
-        dataset=dataset,
-        num_problems=result.problems,
-        accuracy=result.leaderboard.row(method).accuracy,
-        by_method={row.method: row.accuracy for row in result.leaderboard.domain(ALL)},
-        diagnostics_passed=manifest.figures.diagnostics_passed,
-    )
+def _open_pair(home: Home, llm_tag: str, dataset: str) -> tuple[tuple[RJepa, Normalizer], ScoreCalibration]:
+    calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
+    return open_world_model(home, llm_tag, dataset), calibration
 
 
-def _check_unchanged(home: Home, llm_tag: str, dataset: str) -> None:
-    judged, now = reported_files(home, llm_tag, dataset), judged_files(home, llm_tag, dataset)
+def _metadata(done: ReleaseReport, challenger: EvaluationRecord) -> dict[str, int | float | str]:
+    metadata: dict[str, int | float | str] = {
+        "release": done.manifest.release_id,
+        "served": done.current or "nothing",
+        "promoted": int(done.current == done.manifest.release_id),
+        "rule": done.decision.rule,
+        "reason": done.decision.reason,
+        "decision": done.decision.text,
+        "replaces": done.manifest.replaces or "nothing",
+        "dataset": challenger.candidates.dataset,
+        "accuracy": challenger.accuracy,
+        "problems": challenger.num_problems,
+        "candidates": challenger.candidates.sha256,
+        "evaluation": challenger.sha256,
+    }
+    metadata |= {f"accuracy_{domain}": value for domain, value in challenger.accuracy_by_domain().items()}
+    return metadata | {f"gate_{name}": value for name, value in done.decision.numbers().items()}
+
+
+def _check_unchanged(home: Home, llm_tag: str, dataset: str, rollouts: Rollouts) -> None:
+    judged = reported_files(home, llm_tag, dataset)
+    now = judged_files(home, llm_tag, dataset, candidates_to_judge(rollouts, dataset))
     if changed := sorted(name for name in now if judged.get(name) != now[name]):
         raise NotEligibleError(
             f"the {', '.join(changed)} of {dataset}|{llm_tag} changed after the benchmark report was made",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rjepa.chains import parse_chain
-from rjepa.teacher.client import CallError
+from rjepa.teacher.errors import CallError
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rjepa.errors import InvalidInputError
-from rjepa.teacher.client import CallError, Endpoint
-from rjepa.teacher.ledger import check_priced, is_local
+from rjepa.teacher.client import Endpoint
+from rjepa.teacher.errors import CallError
+from rjepa.teacher.pricing import check_priced, is_local
 from rjepa.teacher.settings import Teacher
 
 
 @dataclass(frozen=True)
-class Checked:
-    """`status` is ok, no_price, no_model, or why it cannot be reached: connection, timeout, http_401, ..."""
+class TeacherCheck:
+    """What was found out about a teacher. `status` is ok, no_price, no_model, or why it cannot be reached: connection, timeout, http_401, ..."""
 
     teacher: Teacher
     status: str
@@ -25,33 +26,33 @@ class Checked:
         return shown | {"key": self.teacher.secret is not None, "status": self.status, "remarks": self.remarks}
 
 
-def check_teachers(teachers: list[Teacher]) -> list[Checked]:
+def check_teachers(teachers: list[Teacher]) -> list[TeacherCheck]:
     """Check all at once, in order."""
 
-    async def every() -> list[Checked]:
+    async def check_all() -> list[TeacherCheck]:
         return await asyncio.gather(*(_check(teacher) for teacher in teachers))
 
-    return asyncio.run(every())
+    return asyncio.run(check_all())
 
 
-async def _check(teacher: Teacher) -> Checked:
+async def _check(teacher: Teacher) -> TeacherCheck:
     remarks = []
     if urlsplit(teacher.base_url).scheme == "http" and teacher.secret and not is_local(teacher.base_url):
         remarks.append("the key travels unencrypted: use https")
     try:
         check_priced(teacher)
     except InvalidInputError as error:
-        return Checked(teacher, "no_price", [*remarks, error.problem, error.cure])
+        return TeacherCheck(teacher, "no_price", [*remarks, error.problem, error.cure])
     # Someone waits for this: one try, and not for as long as an answer may take.
     endpoint = Endpoint(teacher.model_copy(update={"max_retries": 0, "timeout": min(teacher.timeout, 10.0)}))
     try:
         models = await endpoint.models()
     except CallError as error:
-        return Checked(teacher, error.reason, [*remarks, *([error.detail] if error.detail else [])])
+        return TeacherCheck(teacher, error.reason, [*remarks, *([error.detail] if error.detail else [])])
     finally:
         await endpoint.aclose()
     if models is None:
         remarks.append("does not list its models, so the model is not checked")
     elif teacher.model not in models:
-        return Checked(teacher, "no_model", [*remarks, f"serves {', '.join(models[:10]) or 'nothing'}"])
-    return Checked(teacher, "ok", remarks)
+        return TeacherCheck(teacher, "no_model", [*remarks, f"serves {', '.join(models[:10]) or 'nothing'}"])
+    return TeacherCheck(teacher, "ok", remarks)

@@ -4,45 +4,25 @@ What a call costs, and whether it was made before, is decided in `calls`; what o
 """
 
 import json
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import httpx2
 import openai
 
-from rjepa.errors import RjepaError
-from rjepa.teacher.limits import RateLimits, Turn
+from rjepa.teacher.errors import CallError
+from rjepa.teacher.limits import CallUsage, RateLimits
+from rjepa.teacher.quotas import LONGEST_WAIT_SECONDS, is_used_up
+from rjepa.teacher.refusals import refused_field, words_of
 from rjepa.teacher.settings import Teacher
-from rjepa.teacher.transport import TURN, GuardedTransport, RefusedAddressError
+from rjepa.teacher.transport import HIDDEN_REASON, USAGE, GuardedTransport, RefusedAddressError, body_text, wait_of
 
 _CONNECT_SECONDS: Final = 10.0
 _SHORTEST_SECRET: Final = 6
 """A key shorter than that ("none", "x") is no secret, and may be a word of an ordinary answer."""
 _LONGEST_DETAIL: Final = 300
-
-
-class TeacherError(RjepaError):
-    """An endpoint cannot be used: its address, its key or its model is refused."""
-
-
-class CallError(Exception):
-    """One call came to nothing. `reason` is machine readable; `final` means that no other call will do better."""
-
-    def __init__(self, reason: str, detail: str = "", *, final: bool = False) -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail, self.final = reason, detail, final
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What an endpoint answered. Token counts are as it claims, None where it claims nothing sensible."""
-
-    text: str
-    finish_reason: str | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    at: datetime | None = None
+_TOKEN_LIMITS: Final = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+"""A limit has to be in every request, or a budget means nothing: it is sent under its other name, not left out."""
+_FINAL: Final = (401, 402, 403, 404)
 
 
 class Endpoint:
@@ -64,28 +44,43 @@ class Endpoint:
             max_retries=teacher.max_retries,
             http_client=self._http,
         )
+        self._changes: dict[str, str | None] = {}
+        """Fields that this endpoint was found not to take, and the names that it wants instead, if any."""
         # The openai client reads these from the environment; they are OpenAI's and nobody else's business.
         self._client.organization = self._client.project = None
 
-    async def ask(self, body: dict[str, Any], key: str, turn: Turn, path: str = "/chat/completions") -> str:
+    async def ask(
+        self,
+        body: dict[str, Any],
+        key: str,
+        usage: CallUsage,
+        path: str = "/chat/completions",
+        optional: tuple[str, ...] = (),
+    ) -> str:
         """POST a chat completion, or what else lies at `path`; returns the answer's body, without the API key.
 
-        The idempotency key lets an endpoint that knows such keys see that a call is the same after a kill.
+        Fields named in `optional` are left out once the endpoint refused them, from this call and from all later ones;
+        so is the name of the token limit exchanged. The idempotency key lets an endpoint that knows such keys see that
+        a call is the same after a kill.
 
         Raises:
             CallError: no answer.
         """
-        TURN.set(turn)
-        try:
-            response = await self._client.post(
-                path,
-                cast_to=httpx2.Response,
-                body=body,
-                options={"headers": {"Idempotency-Key": key}},
-            )
-        except openai.APIError as error:
-            raise self._call_error(error) from None
-        return self.redact(response.text)
+        changes: dict[str, str | None] = {}
+        while True:
+            sent = _changed(body, self._changes | changes)
+            try:
+                answer = await self._post(path, sent, _key_of(key, body, sent), usage)
+            except openai.APIStatusError as error:
+                field = self._refused(error, sent, optional)
+                if field is None or _TOKEN_LIMITS.get(field, field) in self._changes | changes:
+                    raise self._call_error(error) from None
+                changes[field] = _TOKEN_LIMITS.get(field)
+            except openai.APIError as error:
+                raise self._call_error(error) from None
+            else:
+                self._changes |= changes
+                return answer
 
     async def models(self) -> list[str] | None:
         """Names of the models that the endpoint serves; None where it does not say.
@@ -93,7 +88,7 @@ class Endpoint:
         Raises:
             CallError: it cannot be reached, or refuses the key.
         """
-        TURN.set(Turn(0))
+        USAGE.set(CallUsage(0))
         try:
             response = await self._client.get("/models", cast_to=httpx2.Response)
             listed = json.loads(response.text)["data"]
@@ -109,15 +104,28 @@ class Endpoint:
         return text.replace(secret, "[key]") if secret and len(secret) >= _SHORTEST_SECRET else text
 
     async def aclose(self) -> None:
+        """Close every connection."""
         await self._http.aclose()
+
+    async def _post(self, path: str, body: dict[str, Any], key: str, usage: CallUsage) -> str:
+        USAGE.set(usage)
+        response = await self._client.post(
+            path, cast_to=httpx2.Response, body=body, options={"headers": {"Idempotency-Key": key}}
+        )
+        return self.redact(body_text(response))
+
+    def _refused(self, error: openai.APIStatusError, sent: dict[str, Any], optional: tuple[str, ...]) -> str | None:
+        """The field of a request that an error refuses and that can be done without, or under another name."""
+        text = body_text(error.response)
+        if is_used_up(error.status_code, text, wait_of(error.response)):
+            return None
+        return refused_field(error.status_code, text, [name for name in sent if name in (*optional, *_TOKEN_LIMITS)])
 
     def _call_error(self, error: openai.APIError) -> CallError:
         if isinstance(error, openai.APITimeoutError):
             return CallError("timeout", f"no whole answer in {self.teacher.timeout:g} s")
         if isinstance(error, openai.APIStatusError):
-            status = error.status_code
-            detail = self.redact(error.response.text)[:_LONGEST_DETAIL]
-            return CallError(f"http_{status}", detail, final=status in (401, 403, 404) or 300 <= status < 400)
+            return self._status_error(error.response)
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, RefusedAddressError):
@@ -125,32 +133,24 @@ class Endpoint:
             cause = cause.__cause__
         return CallError("connection", self.redact(str(error.__cause__ or error))[:_LONGEST_DETAIL])
 
-
-def read_completion(text: str) -> Reply:
-    """Text and claimed usage of a chat completion's body.
-
-    Raises:
-        CallError: it is no chat completion.
-    """
-    try:
-        body = json.loads(text)
-        choice = body["choices"][0]
-        content = choice["message"]["content"]
-        if not isinstance(content, str):
-            raise TypeError("content is no text")
-        content = content.encode("utf-8", "replace").decode()  # half a surrogate pair can be neither sent nor stored
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-        raise CallError("not_a_completion", f"{type(error).__name__}: {error}"[:_LONGEST_DETAIL]) from None
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    finish = choice.get("finish_reason")
-    return Reply(
-        content,
-        finish if isinstance(finish, str) else None,
-        _count(usage.get("prompt_tokens")),
-        _count(usage.get("completion_tokens")),
-    )
+    def _status_error(self, response: httpx2.Response) -> CallError:
+        status, text, wait = response.status_code, body_text(response), wait_of(response)
+        detail = self.redact(words_of(text) or text)[:_LONGEST_DETAIL]
+        if is_used_up(status, text, wait):
+            return CallError("quota_used_up", detail or f"status {status}", final=True)
+        reason = response.headers.get(HIDDEN_REASON, f"http_{status}")
+        if wait is not None and wait > LONGEST_WAIT_SECONDS:
+            return CallError(reason, f"{detail} (asks to wait {wait:.0f} s)".strip(), final=True)
+        return CallError(reason, detail, final=status in _FINAL or 300 <= status < 400)
 
 
-def _count(claimed: object) -> int | None:
-    return claimed if isinstance(claimed, int) and not isinstance(claimed, bool) and claimed >= 0 else None
+def _changed(body: dict[str, Any], changes: dict[str, str | None]) -> dict[str, Any]:
+    """A request's body without the fields that are refused, or with other names for them."""
+    names = {name: changes.get(name, name) for name in body}
+    return {new: body[old] for old, new in names.items() if new is not None}
+
+
+def _key_of(key: str, body: dict[str, Any], sent: dict[str, Any]) -> str:
+    """The idempotency key of a request: one that is changed is another request to those who know such keys."""
+    missing = sorted(set(body) - set(sent))
+    return "-without-".join([key, *missing])

@@ -1,7 +1,7 @@
 """A job: problems, chains, labels and opinions from several teachers at once, inside one budget.
 
-A job is a folder with a journal. What it makes is worked out from the answers in there, so running it again after a
-kill asks only for what is missing and ends with the same records.
+Its calls are in the database, what it makes is in a folder. That is worked out from the answers in the database, so
+running a job again after a kill asks only for what is missing and ends with the same records.
 """
 
 import asyncio
@@ -9,17 +9,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from rjepa.files import read_json, write_json
+from rjepa.database import open_database
+from rjepa.files import write_json
 from rjepa.home import Home, check_tag
 from rjepa.progress import Progress, silent
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.tables import write_records
-from rjepa.teacher.calls import JOURNAL, open_caller
-from rjepa.teacher.journal import read_entries
-from rjepa.teacher.ledger import Spending, spending
+from rjepa.teacher import spending
+from rjepa.teacher.calls import open_caller
 from rjepa.teacher.plans import JobPlan, JobResult
 from rjepa.teacher.running import Run
 from rjepa.teacher.settings import Teacher
+from rjepa.teacher.spending import Spending
 
 PROBLEMS: Final = "problems.parquet"
 CHAINS: Final = "chains.parquet"
@@ -27,7 +28,7 @@ REPORT: Final = "report.json"
 
 
 def job_folder(home: Home, job: str) -> Path:
-    """Where a job's journal and results are."""
+    """Where a job's results are."""
     return home.root / "teacher" / check_tag(job, "a job's name")
 
 
@@ -49,10 +50,10 @@ def run_job(
     Raises:
         InvalidInputError: the job runs elsewhere, or a teacher has no prices.
         TeacherError: every teacher refuses.
-        CorruptError, StorageError: the journal cannot be read or written.
+        CorruptError, StorageError: the database cannot be read or written.
     """
     folder = job_folder(home, job)
-    result = asyncio.run(_run(folder, teachers, plan, list(problems), budget_usd, progress))
+    result = asyncio.run(_run(home, job, teachers, plan, list(problems), budget_usd, progress))
     write_records(folder / PROBLEMS, Problem, result.problems)
     write_records(folder / CHAINS, ChainOfThought, result.chains)
     names = [teacher.name for teacher in teachers]
@@ -65,36 +66,38 @@ def run_job(
 
 
 def job_spending(home: Home, job: str) -> tuple[Spending, float | None]:
-    """What a job spent, from its journal, and its budget in USD, where a run has ended. Works beside a running job."""
-    folder = job_folder(home, job)
-    entries = [entry for entry, _ in read_entries(folder / JOURNAL)]
-    budget = read_json(folder / REPORT)["budget_usd"] if (folder / REPORT).exists() else None
-    return spending(entries), budget
+    """What a job spent, and the budget in USD of its latest run. Works beside a running job."""
+    with open_database(home) as database:
+        return spending.job_spending(database, job), spending.job_budget(database, job)
 
 
 def job_names(home: Home) -> list[str]:
-    """Every job that was ever started."""
-    return sorted(path.parent.name for path in (home.root / "teacher").glob(f"*/{JOURNAL}"))
+    """Every job that was ever started, in alphabetical order."""
+    with open_database(home) as database:
+        return spending.job_names(database)
 
 
 async def _run(
-    folder: Path,
+    home: Home,
+    job: str,
     teachers: list[Teacher],
     plan: JobPlan,
     problems: list[Problem],
     budget_usd: float,
     progress: Progress,
 ) -> JobResult:
-    async with open_caller(folder, teachers, budget_usd) as caller:
+    async with open_caller(home, job, teachers, budget_usd) as caller:
         run = Run(caller, teachers, plan, progress)
         try:
             await run.all(problems)
         except BaseExceptionGroup as errors:
             raise _first(errors) from None  # one cause, and workers that were cancelled for it
-        return run.result
+    with open_database(home) as database:
+        run.result.spending = spending.job_spending(database, job)
+    return run.result
 
 
-def _first(errors: BaseExceptionGroup) -> BaseException:
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -23,11 +23,13 @@ _LEAST_RATE: Final = 0.5
 
 
 @dataclass
-class Turn:
-    """One call's passage: the tokens one attempt may use, and what its attempts took and left behind."""
+class CallUsage:
+    """What one call may use and has used: it is handed along with the call and filled in by its attempts."""
 
     tokens: int
+    """Tokens that one attempt may use at most; 0 for a request that is no call to a model."""
     taken: float = 0.0
+    """Tokens that its attempts took from the allowance of the minute."""
     attempts: int = 0
     doubtful: int = 0
     """Attempts that were sent and not answered: they may have been billed."""
@@ -45,24 +47,24 @@ class RateLimits:
         self._credit = 0.0
         self._queue = asyncio.Lock()
 
-    async def admit(self, turn: Turn) -> None:
+    async def admit(self, usage: CallUsage) -> None:
         """Wait until one more attempt of this call may be sent. First come, first served."""
         async with self._queue:  # aiolimiter lets small calls overtake large ones, which might then wait for ever
             if self._requests is not None:
                 await self._requests.acquire()
             if self._tokens is not None:
-                wanted = min(float(turn.tokens), self._largest)
+                wanted = min(float(usage.tokens), self._largest)
                 self._credit -= wanted
                 while self._credit < 0:  # in pieces: what calls in flight give back meanwhile shortens the wait
                     piece = min(-self._credit, self._piece)
                     await self._tokens.acquire(piece)
                     self._credit += piece
-                turn.taken += wanted
+                usage.taken += wanted
 
-    def settle(self, turn: Turn, used: int) -> None:
+    def settle(self, usage: CallUsage, used: int) -> None:
         """Give back what a call took and did not use; what it used beyond, the next one waits for, up to a minute."""
         if self._tokens is not None:
-            credit = self._credit + turn.taken - used
+            credit = self._credit + usage.taken - used
             self._credit = min(max(credit, -self._most_debt), self._most_credit)
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, Field
 
 from rjepa.schemas import ChainOfThought, Difficulty, Problem
-from rjepa.teacher.client import TeacherError
-from rjepa.teacher.ledger import NANO, BudgetError, Spending
+from rjepa.teacher.errors import TeacherError
+from rjepa.teacher.ledger import BudgetError
+from rjepa.teacher.pricing import NANO
+from rjepa.teacher.spending import Spending
 from rjepa.teacher.tasks import Failure
 
 

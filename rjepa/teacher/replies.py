@@ -1,19 +1,22 @@
 """What a reply must look like to count: one JSON object of a known shape, or a student's `Step 1: ...` text.
 
-A reply that says anything else, however persuasively, is refused with a reason that the teacher is told once.
+Where the object is in a reply is `objects`' matter, what an endpoint's answer holds `completion`'s. A reply that says anything else, however persuasively, is refused with a reason that the teacher is told once.
 """
 
-import json
 import re
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rjepa.chains import ParsedChain, parse_chain, render_chain
+from rjepa.teacher.completion import Reply
+from rjepa.teacher.objects import NoObjectError, one_object, split_thinking
 
-_FENCE: Final = re.compile(r"^```(?:json)?\s*\n(.*)\n```$", re.DOTALL)
 _LABEL: Final = re.compile(r"^Step\s+\d+\s*[:.]\s*", re.IGNORECASE)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Characters that nobody means in a text: what stands there was a backslash and a letter, and something is lost."""
 _SHOWN_ERRORS: Final = 4
+_LONGEST_QUOTE: Final = 300
 
 
 def _storable(text: str) -> str:
@@ -21,8 +24,8 @@ def _storable(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("holds half of a surrogate pair") from None
-    if "\x00" in text:
-        raise ValueError("holds a NUL character")
+    if _CONTROL.search(text):
+        raise ValueError("holds a control character: in JSON, write each backslash twice")
     return text.strip()
 
 
@@ -38,18 +41,18 @@ class ReplyError(ValueError):
         self.reason = reason
 
 
-class _Reply(BaseModel):
+class _Structure(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class ProblemReply(_Reply):
+class ProblemReply(_Structure):
     """A problem that a teacher made up. Its answer is a claim until others agree."""
 
     statement: Annotated[_Text, Field(min_length=10, max_length=8000)]
     answer: Annotated[_Text, Field(min_length=1, max_length=500)]
 
 
-class ChainReply(_Reply):
+class ChainReply(_Structure):
     """A worked solution that reads back from its own text form as it is: no label of ours hides in it."""
 
     steps: Annotated[list[_Line], Field(min_length=1, max_length=64)]
@@ -69,14 +72,14 @@ class ChainReply(_Reply):
         return ParsedChain(steps, " ".join(self.final_answer.split()).rstrip(".") or None)
 
 
-class LabelReply(_Reply):
+class LabelReply(_Structure):
     """Where a problem belongs in the syllabus."""
 
     subdomain: str
     notions: Annotated[list[str], Field(min_length=1, max_length=12)]
 
 
-class JudgeReply(_Reply):
+class JudgeReply(_Structure):
     """A teacher's opinion of a chain: a label that is kept beside it, and decides nothing."""
 
     verdict: Literal["right", "wrong", "unsure"]
@@ -87,42 +90,53 @@ class JudgeReply(_Reply):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_reply(text: str, model: type[Model], *, finish_reason: str | None, steps_form: bool = False) -> Model:
+def read_reply(reply: Reply, model: type[Model], *, steps_form: bool = False) -> Model:
     """Read a reply as `model`. `steps_form`: it is a chain in its text form.
 
     Raises:
-        ReplyError: it was cut off (`cut_off`), is not one JSON object (`not_json`) or does not fit (`wrong_schema`).
+        ReplyError: it does not count. Its `reason` is `cut_off`, `refused`, `content_filter`, `tool_calls`, `only_thinking`
+            or `empty` where there is no text to read; `not_json`, `several_objects`, `ambiguous_escape` or `not_a_chain`
+            where the text is not of the form; `wrong_schema` where its fields do not fit.
     """
-    if finish_reason == "length":
-        raise ReplyError("cut_off", "the reply was cut off at the token limit: be shorter")
-    fields = _steps_fields(text) if steps_form else _json_object(text)
+    text = _text_of(reply)
     try:
-        return model.model_validate(fields)
+        if steps_form:
+            return model.model_validate(_steps_fields(split_thinking(text)[1]))
+        return one_object(text, model.model_validate)
+    except NoObjectError as error:
+        if not reply.text.strip():
+            raise ReplyError("only_thinking", "the reply is empty: the model thought and did not answer") from None
+        raise ReplyError(error.reason, str(error)) from None
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, one['loc'])) or 'reply'}: {one['msg']}" for one in error.errors()]
         raise ReplyError("wrong_schema", "; ".join(wrong[:_SHOWN_ERRORS])) from None
 
 
-def _json_object(text: str) -> dict[str, Any]:
-    text = text.strip()
-    fenced = _FENCE.match(text)
-    try:
-        value = json.loads(fenced.group(1) if fenced else text, object_pairs_hook=_each_once)
-    except (ValueError, RecursionError) as error:
-        raise ReplyError("not_json", f"the reply is not one JSON object ({str(error)[:200]})") from None
-    if not isinstance(value, dict):
-        raise ReplyError("not_json", "the reply is JSON, but no object")
-    return value
+def _text_of(reply: Reply) -> str:
+    """What is to be read of a reply.
 
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return dict(pairs)
+    Raises:
+        ReplyError: it was broken off, or there is nothing, and why.
+    """
+    if reply.finish_reason in ("length", "max_tokens", "MAX_TOKENS"):
+        thought = ", and thinking took it up" if reply.thinking and not reply.text.strip() else ""
+        raise ReplyError("cut_off", f"the reply was cut off at the token limit{thought}: be shorter")
+    if reply.refusal is not None:
+        raise ReplyError("refused", f"the model refuses: {reply.refusal[:_LONGEST_QUOTE]}")
+    if reply.finish_reason in ("content_filter", "safety", "SAFETY", "refusal"):
+        shown = f": {reply.text[:_LONGEST_QUOTE]}" if reply.text.strip() else ""
+        raise ReplyError("content_filter", f"the endpoint held the reply back ({reply.finish_reason}){shown}")
+    if reply.text.strip():
+        return reply.text
+    if reply.calls_tools:
+        raise ReplyError("tool_calls", "the reply calls a tool instead of answering: none was offered")
+    if not reply.thinking:
+        raise ReplyError("empty", f"the reply is empty (it ended with {reply.finish_reason or 'no reason'})")
+    return f"<think>{reply.thinking}"
 
 
 def _steps_fields(text: str) -> dict[str, Any]:
-    parsed = parse_chain(text)
+    parsed = parse_chain(text.strip())
     if not _LABEL.match(text.lstrip()) or parsed.final_answer is None:
         raise ReplyError("not_a_chain", "the reply has no 'Step 1:' line or no 'Answer:' line")
     return {"steps": parsed.steps, "final_answer": parsed.final_answer}

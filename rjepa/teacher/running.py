@@ -10,9 +10,10 @@ from typing import Final, TypeVar
 from rjepa.progress import Progress
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.teacher.calls import Caller
-from rjepa.teacher.client import TeacherError
-from rjepa.teacher.ledger import NANO, BudgetError
+from rjepa.teacher.errors import TeacherError
+from rjepa.teacher.ledger import BudgetError
 from rjepa.teacher.plans import JobPlan, JobResult, Wish
+from rjepa.teacher.pricing import NANO
 from rjepa.teacher.settings import Teacher
 from rjepa.teacher.tasks import Failure, label, make_problem, opinion, solve
 
@@ -37,7 +38,7 @@ class Run:
         for part in (self.solve, self.label, self.judge):
             if self.result.stopped is None:
                 await part()
-        self.result.events, self.result.spending = self._caller.events, self._caller.spending()
+        self.result.events = self._caller.events
 
     async def make_problems(self) -> None:
         numbered = [(wish, number) for wish in self._plan.problems for number in range(wish.count)]
@@ -114,12 +115,11 @@ class Run:
         problems = {problem.problem_id: problem for problem in self.result.problems}
 
         async def one(teacher: Teacher, chain: ChainOfThought) -> ChainOfThought | Failure:
-            said = await opinion(self._caller, teacher, problems[chain.problem_id], chain)
-            if isinstance(said, Failure):
-                return said
-            return chain.model_copy(
-                update={"meta": chain.meta | {"opinion": {"teacher": teacher.name, **said.model_dump()}}}
-            )
+            verdict = await opinion(self._caller, teacher, problems[chain.problem_id], chain)
+            if isinstance(verdict, Failure):
+                return verdict
+            given = {"teacher": teacher.name, **verdict.model_dump()}
+            return chain.model_copy(update={"meta": chain.meta | {"opinion": given}})
 
         chains = self.result.chains
         judged = await self._spread("opinions", [(_other(able, chain), chain) for chain in chains], one)
@@ -154,11 +154,11 @@ class Run:
                 except BudgetError as error:
                     self.result.stopped = error
                 done += 1
-                self._progress(done, len(units), f"{what}, {self._caller.ledger.spent / NANO:.2f} USD")
+                self._progress(done, len(units), f"{what}, {self._caller.spent / NANO:.2f} USD")
 
         async with asyncio.TaskGroup() as group:
             for teacher in self._teachers:
-                places = iter([place for place, (asked, _) in enumerate(units) if asked.name == teacher.name])
+                places = iter([place for place, (owner, _) in enumerate(units) if owner.name == teacher.name])
                 for _ in range(teacher.concurrency):
                     group.create_task(worker(places))
         return outcomes

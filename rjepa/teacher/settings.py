@@ -45,11 +45,16 @@ class Teacher(BaseModel):
     usd_per_mtok_out: float | None = Field(None, ge=0)
     max_tokens: int = Field(1024, ge=1, le=1_000_000, description="of one reply")
     token_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    temperature: float = Field(0.7, ge=0, le=2)
+    temperature: float | None = Field(0.7, ge=0, le=2, description="`none`: the endpoint's own, and nothing is sent")
     concurrency: int = Field(8, ge=1, le=1000, description="calls in flight; rate x latency is needed to use a rate")
     timeout: float = Field(120, gt=0, description="seconds from sending to the last byte, of one attempt")
     max_retries: int = Field(4, ge=0, le=20, description="by the openai client, which honours Retry-After")
     licence: str = Field("unknown", min_length=1, description="of what this endpoint writes")
+
+    @field_validator("temperature", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
     @field_validator("base_url")
     @classmethod
@@ -84,7 +89,7 @@ class Teachers:
         if missing:
             raise NotFoundError(
                 f"there is no teacher {missing[0]!r}; known: {known}",
-                cure=f"set {PREFIX}{_variable(missing[0])}_BASE_URL and {PREFIX}{_variable(missing[0])}_MODEL"
+                cure=f"set {PREFIX}{variable_part(missing[0])}_BASE_URL and {PREFIX}{variable_part(missing[0])}_MODEL"
                 " (see docs/teachers.md)",
             )
         return [self.by_name[name] for name in dict.fromkeys(names)]
@@ -138,7 +143,7 @@ def _teacher(name: str, given: dict[str, Any]) -> Teacher:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors())
         raise InvalidInputError(
             f"teacher {name!r} is not set up right: {wrong}",
-            cure=f"mend {PREFIX}{_variable(name)}_<FIELD> in the environment or .env, or its YAML file",
+            cure=f"mend {PREFIX}{variable_part(name)}_<FIELD> in the environment or .env, or its YAML file",
         ) from None  # pydantic's own error would carry the values, a key perhaps among them
 
 
@@ -152,7 +157,7 @@ def _file_fields(path: Path) -> dict[str, Any]:
     if "api_key" in fields:
         raise InvalidInputError(
             f"{path} holds an API key; keys are never kept in files that are shared",
-            cure=f"remove it, and set {PREFIX}{_variable(path.stem)}_API_KEY in the environment or .env",
+            cure=f"remove it, and set {PREFIX}{variable_part(path.stem)}_API_KEY in the environment or .env",
         )
     return fields
 
@@ -174,5 +179,6 @@ def _budget(text: str) -> float:
     return budget
 
 
-def _variable(name: str) -> str:
+def variable_part(name: str) -> str:
+    """A teacher's name as it stands in the names of its variables."""
     return name.upper().replace("-", "_").replace(".", "_")

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
 from rjepa.files import sha256_json
 from rjepa.schemas import ChainOfThought, Difficulty, Problem
 from rjepa.teacher.calls import Call, Caller, Message, stop_for
-from rjepa.teacher.client import CallError
+from rjepa.teacher.errors import CallError
 from rjepa.teacher.prompts import Trusted, load_prompts, render
 from rjepa.teacher.replies import ChainReply, JudgeReply, LabelReply, ProblemReply, ReplyError, read_reply
 from rjepa.teacher.settings import Teacher
@@ -23,8 +23,12 @@ from rjepa.teacher.syllabus import load_syllabus
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_LONGEST_QUOTE = 8000
+_LONGEST_QUOTE: Final = 8000
 """Characters of a bad reply that are shown to the teacher again."""
+_NO_ADVICE_HELPS: Final = ("refused", "content_filter")
+"""Why a reply is not asked for again: it would be refused again, and paid for again."""
+_SCHEMA_WORDS: Final = frozenset({"type", "items", "enum", "anyOf"})
+"""What strict structured output understands of JSON schema, but for `properties`."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Failure:
     reason: str
     detail: str = ""
     transient: bool = False
-    """Nothing was received, though the client tried several times: a later run asks again."""
+    """No answer was received, though the client tried several times: a later run asks again."""
 
 
 async def make_problem(
@@ -149,44 +153,39 @@ async def _structured(
         try:
             reply = await caller.reply(Call(teacher, messages, sample, schema))
             text = reply.text
-            read = read_reply(text, model, finish_reason=reply.finish_reason, steps_form=steps_form)
-            check(read)
-            return read, reply.at
+            structure = read_reply(reply, model, steps_form=steps_form)
+            check(structure)
+            return structure, reply.at
         except CallError as error:
             if error.final:
                 raise stop_for(error, teacher) from None
-            transient = error.reason != "not_a_completion"
-            failure = Failure(task, teacher.name, error.reason, error.detail, transient)
-            if transient:
-                return failure
+            return Failure(task, teacher.name, error.reason, error.detail, transient=True)
         except ReplyError as error:
             failure = Failure(task, teacher.name, error.reason, str(error))
-        if steps_form or attempt:
-            break  # a student that writes steps only does not read advice
+        if steps_form or attempt or failure.reason in _NO_ADVICE_HELPS:
+            break  # a student that writes steps only does not read advice either
         again = render(load_prompts().ask_again, "ask_again", {"error": failure.detail})
-        said = {"role": "assistant", "content": text[:_LONGEST_QUOTE]}
-        messages = (*messages, *([said] if text else []), {"role": "user", "content": again})
+        quoted = {"role": "assistant", "content": text[:_LONGEST_QUOTE]}
+        messages = (*messages, *([quoted] if text else []), {"role": "user", "content": again})
     return failure
 
 
 @cache
 def _strict_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema in the subset that strict structured output accepts: every field required, no bounds."""
-    schema = model.model_json_schema()
-
-    def plain(node: Any) -> Any:
-        if isinstance(node, list):
-            return [plain(one) for one in node]
-        if not isinstance(node, dict):
-            return node
-        kept = {name: plain(value) for name, value in node.items() if name in _SCHEMA_WORDS}
-        if "properties" in node:
-            kept["properties"] = {name: plain(value) for name, value in node["properties"].items()}
-            kept["required"] = list(node["properties"])
-            kept["additionalProperties"] = False
-        return kept
-
-    return plain(schema)
+    return _strict_object(model.model_json_schema())
 
 
-_SCHEMA_WORDS = {"type", "items", "enum", "anyOf"}
+def _strict_object(node: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: _strict(value) for name, value in node.items() if name in _SCHEMA_WORDS}
+    if "properties" in node:
+        kept["properties"] = {name: _strict(value) for name, value in node["properties"].items()}
+        kept["required"] = list(node["properties"])
+        kept["additionalProperties"] = False
+    return kept
+
+
+def _strict(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_strict(one) for one in node]
+    return _strict_object(node) if isinstance(node, dict) else node

@@ -5,17 +5,28 @@ shown wrong", not "all are right". The reading of expressions lives in `rjepa.va
 """
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 
-from rjepa.validation.expressions import MAX_TOKENS, RATE, SCALES, Token, UnknownExpressionError, Value, parse, tokenise
+from rjepa.validation.assertion import is_stated
+from rjepa.validation.expressions import (
+    MAX_TOKENS,
+    RATE,
+    SCALES,
+    Token,
+    UnknownExpressionError,
+    Value,
+    parse,
+    spelled,
+    tokenise,
+)
 
 _MAX_STEP = 4000  # characters of a step that are looked at
 _ROUNDED = re.compile(
     r"≈|\b(about|approx\w*|around|round\w*|nearest|whole|roughly|almost|nearly|remain\w*|left ?over|at (least|most))\b",
     re.IGNORECASE,
 )
-_FLOAT_NOISE = Fraction(1, 10**9)
-_FINE_DECIMALS = 3  # an operand written to this many places (0.333) may itself be rounded
+_CALCULATION = re.compile(r"<<([^<>]*)>>")
 
 
 def first_wrong_equation(steps: list[str]) -> int | None:
@@ -27,10 +38,15 @@ def first_wrong_equation(steps: list[str]) -> int | None:
 
 
 def has_wrong_equation(step: str) -> bool:
-    """Whether some equation in this step is surely wrong."""
-    text = step[:_MAX_STEP]
+    """Whether some equation in this step is surely wrong, and stated: not asked, supposed or taken back."""
+    text = spelled(step[:_MAX_STEP])
     if "=" not in text:
         return False
+    marks = _CALCULATION.findall(text)  # GSM8K: `80 + 50 = $<<80+50=130>>130`
+    return any(map(_states_wrong_equation, [_CALCULATION.sub("", text), *marks]))
+
+
+def _states_wrong_equation(text: str) -> bool:
     tokens = tokenise(text)
     signs = [index for index, token in enumerate(tokens) if token.kind == "equals"]
     edges = [-1, *signs, len(tokens)]
@@ -39,7 +55,9 @@ def has_wrong_equation(step: str) -> bool:
         first, last = edges[number - 1] + 1, edges[number + 1]
         right = _right_side(tokens, sign + 1, last)
         left = _left_side(tokens, first, sign, in_chain=number > 1) if right is not None else None
-        if left is not None and right is not None and not _holds(left, right, rounded):
+        if left is None or right is None or _holds(left, right, rounded):
+            continue
+        if is_stated(text, tokens[sign].start, tokens[sign + 1].end):
             return True
     return False
 
@@ -70,7 +88,7 @@ def _stands_alone(tokens: list[Token], first: int, start: int) -> bool:
         before = tokens[start - 2]
     if before.kind not in ("word", "mark", "open"):
         return False
-    if before.kind == "mark" and before.text not in '.:;,•"“':
+    if before.kind == "mark" and before.text not in '.:;,?•"“':
         return False
     near = [token for token in tokens[max(first, start - 3) : start] if token.kind == "word"]
     return not any(token.text.lower() in SCALES or token.text.lower() == "per" for token in near)
@@ -96,16 +114,13 @@ def _holds(left: Value, right: Value, rounded: bool) -> bool:
         return True
     percent_either_way = left.percent != right.percent
     scales = (Fraction(1), Fraction(100), Fraction(1, 100)) if percent_either_way else (Fraction(1),)
-    return any(_close(left.number * scale, left, right, rounded) for scale in scales)
+    return any(_close(left.number * scale, replace(left, error=left.error * scale), right, rounded) for scale in scales)
 
 
 def _close(number: Fraction, left: Value, right: Value, rounded: bool) -> bool:
     gap = abs(number - right.number)
-    size = max(abs(number), abs(right.number))
-    if gap <= size * _FLOAT_NOISE:
-        return True
-    finest = max(left.finest, right.finest if right.decimals is None else 0)
-    if finest >= _FINE_DECIMALS and gap <= size * Fraction(2, 10**finest):
+    error = left.error + (right.error if right.decimals is None else 0)
+    if gap <= error:
         return True
     if right.decimals is None:
         return False

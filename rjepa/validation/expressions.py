@@ -16,6 +16,8 @@ MAX_TOKENS = 80
 """Longest expression looked at: no worked step comes near, and the arithmetic of anything longer is not worth it."""
 _MAX_DIGITS = 30
 _MAX_DEPTH = 20
+_FINE_DECIMALS = 3
+"""A literal written to this many places (0.333) may itself be rounded; prices have two."""
 _MAX_UNIT_WORDS = 6
 
 _TOKEN = re.compile(
@@ -28,10 +30,54 @@ _TOKEN = re.compile(
 _LATEX = (("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("\\%", "%"), ("\\$", "$"))
 _OPERATORS = {"×": "*", "·": "*", "−": "-"}
 
+_LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!)(?=\d{3}(?!\d))")
+
 SCALES = frozenset(
-    "dozen dozens hundred hundreds thousand thousands million millions billion billions half halves third thirds "
-    "quarter quarters fourth fourths fifth fifths sixth eighth tenth tenths pair pairs score squared cubed percent "
-    "percentage times plus minus by less remainder twice double triple thrice k factorial".split()
+    [
+        "dozen",
+        "dozens",
+        "hundred",
+        "hundreds",
+        "thousand",
+        "thousands",
+        "million",
+        "millions",
+        "billion",
+        "billions",
+        "half",
+        "halves",
+        "third",
+        "thirds",
+        "quarter",
+        "quarters",
+        "fourth",
+        "fourths",
+        "fifth",
+        "fifths",
+        "sixth",
+        "eighth",
+        "tenth",
+        "tenths",
+        "pair",
+        "pairs",
+        "score",
+        "squared",
+        "cubed",
+        "percent",
+        "percentage",
+        "times",
+        "plus",
+        "minus",
+        "by",
+        "less",
+        "remainder",
+        "twice",
+        "double",
+        "triple",
+        "thrice",
+        "k",
+        "factorial",
+    ]
 )
 """Words that change the value of the number beside them."""
 
@@ -39,13 +85,65 @@ _MEASURES = {
     **{word: "money" for word in ("dollar", "dollars", "euro", "euros", "pound", "pounds")},
     **{
         f"{word}{plural}": word
-        for word in (
-            "cent second minute hour day week month year decade century inch yard mile meter metre centimeter "
-            "millimeter kilometer gram kilogram milligram ounce ton liter litre milliliter gallon quart pint cup"
-        ).split()
+        for word in [
+            "cent",
+            "second",
+            "minute",
+            "hour",
+            "day",
+            "week",
+            "month",
+            "year",
+            "decade",
+            "century",
+            "inch",
+            "yard",
+            "mile",
+            "meter",
+            "metre",
+            "centimeter",
+            "millimeter",
+            "kilometer",
+            "gram",
+            "kilogram",
+            "milligram",
+            "ounce",
+            "ton",
+            "liter",
+            "litre",
+            "milliliter",
+            "gallon",
+            "quart",
+            "pint",
+            "cup",
+        ]
         for plural in ("", "s")
     },
-    **{w: w for w in "feet foot inches pennies mm cm km kg mg lb lbs oz ml mph min mins sec secs hr hrs".split()},
+    **{
+        w: w
+        for w in [
+            "feet",
+            "foot",
+            "inches",
+            "pennies",
+            "mm",
+            "cm",
+            "km",
+            "kg",
+            "mg",
+            "lb",
+            "lbs",
+            "oz",
+            "ml",
+            "mph",
+            "min",
+            "mins",
+            "sec",
+            "secs",
+            "hr",
+            "hrs",
+        ]
+    },
 }
 """Words for measures, which may convert into each other: sums of different ones are not judged."""
 
@@ -60,33 +158,41 @@ class UnknownExpressionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`glued`: no white space before it."""
+    """`glued`: no white space before it; `start` and `end`: where it stands in the text as `spelled` returns it."""
 
     kind: Kind
     text: str
     glued: bool
+    start: int = 0
+    end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
     """What an expression comes to, and what its comparison needs to know of how it was written.
 
-    `decimals`: places after the point if it is one literal number, else None; `finest`: the most places of any literal
-    in it; `operators`: how many were applied; `measure`: its unit of measure, "" where none or unclear.
+    `decimals`: places after the point if it is one literal number, else None; `error`: by how much it may be off
+    because literals with many places (0.333) may themselves be rounded; `operators`: how many were applied; `measure`: its
+    unit of measure, "" where none or unclear.
     """
 
     number: Fraction
     percent: bool = False
     decimals: int | None = None
-    finest: int = 0
+    error: Fraction = Fraction(0)
     operators: int = 0
     measure: str = ""
 
 
-def tokenise(text: str) -> list[Token]:
-    """The tokens of a step. `x` between numbers and `of` after a percent or a fraction become `*`."""
+def spelled(text: str) -> str:
+    """A step with plain signs for LaTeX's."""
     for latex, plain in _LATEX:
         text = text.replace(latex, plain)
+    return _LATEX_THOUSANDS.sub(",", text)
+
+
+def tokenise(text: str) -> list[Token]:
+    """The tokens of a step as `spelled` returns it. `x` between numbers and `of` after a percent or a fraction become `*`."""
     tokens: list[Token] = []
     end = 0
     for match in _TOKEN.finditer(text):
@@ -95,7 +201,7 @@ def tokenise(text: str) -> list[Token]:
         end = match.end()
         if kind == "other" or (kind == "number" and len(found) > _MAX_DIGITS):
             kind = "opaque"
-        tokens.append(Token(cast(Kind, kind), _OPERATORS.get(found, found), glued))
+        tokens.append(Token(cast(Kind, kind), _OPERATORS.get(found, found), glued, match.start(), end))
     return [_as_times(tokens, index) for index in range(len(tokens))]
 
 
@@ -116,11 +222,11 @@ def _as_times(tokens: list[Token], index: int) -> Token:
     starts_operand = after.kind in ("number", "currency") or after.kind == "open"
     word = token.text.lower()
     if word == "x" and starts_operand and (before.kind in ("number", "percent", "close") or after.kind != "open"):
-        return Token("operator", "*", token.glued)
+        return replace(token, kind="operator", text="*")
     fraction = [t.kind for t in tokens[max(0, index - 3) : index]] == ["number", "operator", "number"]
     of_part = before.kind == "percent" or (fraction and tokens[index - 2].text == "/")
     if word == "of" and starts_operand and of_part:
-        return Token("operator", "*", token.glued)
+        return replace(token, kind="operator", text="*")
     return token
 
 
@@ -152,7 +258,8 @@ class _Parser:
             if left.measure and right.measure and left.measure != right.measure:
                 raise UnknownExpressionError("a sum of different measures")
             measure = left.measure or right.measure
-            left = _combine(left, right, left.number + sign * right.number, left.percent, measure)
+            number, error = left.number + sign * right.number, left.error + right.error
+            left = _combine(left, right, number, error, left.percent, measure)
         return left
 
     def _product(self) -> Value:
@@ -209,7 +316,7 @@ class _Parser:
             following = self._peek()
             if following is not None and following.kind == "percent":
                 self._at += 1
-                value = replace(value, number=value.number / 100, percent=True)
+                value = replace(value, number=value.number / 100, error=value.error / 100, percent=True)
         measure = self._unit() or ("money" if money else "")
         return replace(value, measure=measure) if measure else value
 
@@ -253,7 +360,8 @@ class _Parser:
 
 def _literal(text: str) -> Value:
     decimals = len(text.partition(".")[2])
-    return Value(Fraction(text.replace(",", "")), decimals=decimals, finest=decimals)
+    error = Fraction(1, 10**decimals) if decimals >= _FINE_DECIMALS else Fraction(0)
+    return Value(Fraction(text.replace(",", "")), decimals=decimals, error=error)
 
 
 def _times(left: Value, right: Value, operator: str) -> Value:
@@ -261,15 +369,17 @@ def _times(left: Value, right: Value, operator: str) -> Value:
         raise UnknownExpressionError("a division by zero")
     if operator == "*":
         number = left.number * right.number
-    elif operator == "//":
-        number = Fraction(left.number // right.number)
+        error = abs(left.number) * right.error + abs(right.number) * left.error + left.error * right.error
+    elif right.error >= abs(right.number):
+        raise UnknownExpressionError("a division by what may be zero")
     else:
         number = left.number / right.number
+        error = (left.error + abs(number) * right.error) / (abs(right.number) - right.error)
+        number = Fraction(left.number // right.number) if operator == "//" else number
     mixed = bool(left.measure and right.measure) or RATE in (left.measure, right.measure)
     measure = "" if mixed else left.measure or right.measure
-    return _combine(left, right, number, left.percent and right.percent, measure)
+    return _combine(left, right, number, error, left.percent and right.percent, measure)
 
 
-def _combine(left: Value, right: Value, number: Fraction, percent: bool, measure: str) -> Value:
-    operators = left.operators + right.operators + 1
-    return Value(number, percent, None, max(left.finest, right.finest), operators, measure)
+def _combine(left: Value, right: Value, number: Fraction, error: Fraction, percent: bool, measure: str) -> Value:
+    return Value(number, percent, None, error, left.operators + right.operators + 1, measure)

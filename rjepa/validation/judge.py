@@ -14,7 +14,7 @@
 
 Reasons, beside the curriculum's own: ok, no_steps, no_answer, no_gold_answer, wrong_answer, wrong_arithmetic (a step's
 equation), not_entailed (a step or answer that does not follow), unknown_check, broken_check (meta cannot be used),
-answer_ and one of timeout, too_large, unparsable, worker_died; wrong_choice, unreadable_choice; and for code those of
+answer_ and one of timeout, too_large, unparsable (the gold answer or the given one), worker_died; wrong_choice, unreadable_choice; and for code those of
 `rjepa.validation.unit_tests` with `tests_` before them (tests_test_failed, tests_wall_limit, ...).
 """
 
@@ -23,6 +23,7 @@ from collections.abc import Callable
 from rjepa.schemas import ChainOfThought, Problem, Verdict
 from rjepa.validation.answers import answers_match
 from rjepa.validation.equations import first_wrong_equation
+from rjepa.validation.spelling import is_malformed, plain
 
 AnswerCheck = Callable[[Problem, list[str], str], str]
 """(problem, steps, final answer) -> "ok" or the reason why the answer is not right."""
@@ -73,7 +74,7 @@ def _verdict(reason: str, is_correct: bool = False, first_error: int | None = No
 
 def _answer_reason(problem: Problem, steps: list[str], final_answer: str | None) -> str:
     check = problem.meta.get("check")
-    if problem.answer_gold is None and check in (None, "maths", "exact", "multiple_choice"):
+    if not (problem.answer_gold or "").strip() and check in (None, "maths", "exact", "multiple_choice"):
         return "no_gold_answer"
     if final_answer is None and check == "unit_tests":
         final_answer = next((step for step in reversed(steps) if "```" in step), None)
@@ -85,7 +86,10 @@ def _answer_reason(problem: Problem, steps: list[str], final_answer: str | None)
 def _plain_or_maths(problem: Problem, steps: list[str], answer: str) -> str:
     if problem.domain == "math":
         return _maths(problem, steps, answer)
-    return "ok" if answers_match(problem.answer_gold or "", answer) else "wrong_answer"
+    gold = problem.answer_gold or ""
+    if is_malformed(gold):
+        return "answer_unparsable"
+    return "ok" if answers_match(gold, answer) or answers_match(plain(gold), plain(answer)) else "wrong_answer"
 
 
 def _maths(problem: Problem, _steps: list[str], answer: str) -> str:
@@ -96,8 +100,8 @@ def _maths(problem: Problem, _steps: list[str], answer: str) -> str:
 
 
 def _exact(problem: Problem, _steps: list[str], answer: str) -> str:
-    said, gold = (" ".join(text.split()).rstrip(".").casefold() for text in (answer, problem.answer_gold or ""))
-    return "ok" if said == gold != "" else "wrong_answer"
+    given, gold = (" ".join(text.split()).rstrip(".").casefold() for text in (answer, problem.answer_gold or ""))
+    return "ok" if given == gold != "" else "wrong_answer"
 
 
 def _multiple_choice(problem: Problem, _steps: list[str], answer: str) -> str:

@@ -1,11 +1,11 @@
-"""Are two maths answers equivalent? Numbers at once; formulas, intervals and sets through math-verify in processes.
+"""Are two maths answers equivalent? Numbers at once; formulas, lists, sets, intervals, equations by sympy in processes.
 
     compare("1/2", r"\\frac{2}{4}").reason      # "equal"
     compare("9", "9**9**9**9").reason           # "timeout" or "too_large", within the pool's bounds
 
 Plain numbers are settled by `rjepa.validation.answers` and no process is started for them. The processes live in
 `rjepa.validation.pool`, what they compute in `rjepa.validation.maths_worker`. The comparison is not symmetric: the gold
-answer comes first (a gold `x = 5` is answered by `5`, for one).
+answer comes first (a gold `(1,2)` may be a point and is not answered by `1 < x < 2`, for one).
 """
 
 import atexit
@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from rjepa.validation.answers import answers_match, are_numbers
+from rjepa.validation.answers import answers_match, are_numbers, are_settled
 from rjepa.validation.pool import DEFAULT_BOUNDS, Bounds, Reply, WorkerPool
+from rjepa.validation.spelling import is_malformed, plain
 
 Reason = Literal["equal", "different", "unparsable", "too_large", "timeout", "worker_died"]
 
@@ -24,29 +25,9 @@ MAX_ANSWER: Final = 2000
 """Characters; the longest gold answer of MATH has a few hundred. Longer ones are not parsed."""
 
 _WORKER = "rjepa.validation.maths_worker"
-_WRAPPERS = (
-    re.compile(r"^\$\$?(?P<inner>[^$]*)\$\$?$", re.DOTALL),
-    re.compile(r"^\\\((?P<inner>(?:(?!\\\)).)*)\\\)$", re.DOTALL),
-    re.compile(r"^\\\[(?P<inner>(?:(?!\\\]).)*)\\\]$", re.DOTALL),
-    re.compile(r"^\\(?:boxed|fbox|text|textbf|mathrm|mbox)\{(?P<inner>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}$", re.DOTALL),
-    re.compile(r"^\\left\s*\((?P<inner>[^()]*)\\right\s*\)$"),
-)
-_SPELLINGS = (
-    (re.compile(r"\\left(?![a-zA-Z])|\\right(?![a-zA-Z])|\\[!,;:]|\\q?quad(?![a-zA-Z])"), ""),
-    (re.compile(r"\\ |~"), " "),
-    (re.compile(r"(?<=\d)\{,\}(?=\d)"), ","),
-    (re.compile(r"\\([$%])"), r"\1"),
-    (re.compile(r"\s*\^\s*\{?\s*\\circ\s*\}?"), "°"),
-    (re.compile(r"(\d)?\s*\\[dtc]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}"), r"\1 \2/\3"),
-    (re.compile(r"(\d)?\s*\\[dtc]?frac\s*(\d)\s*(\d)(?!\d)"), r"\1 \2/\3"),
-    (re.compile(r"\\(?:text|textbf|textnormal|mathrm|mbox)\s*\{([^{}]*)\}"), r" \1"),
-)
-_SYMBOLS = {
-    "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ",
-    "∩": r"\cap ", "∈": r"\in ", "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "±": r"\pm ", "−": "-", "–": "-",
-    "²": "^2", "³": "^3", "°": r"^\circ ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "∅": r"\emptyset ",
-}  # fmt: skip
-_MATHS = re.compile(r"[\d\\^=<>+*/|{}\[\]()π∞√≤≥≠∪∩∈×·÷±−–²³°θαβ∅]|^\W*[A-Za-z]\W*$")
+_PROSE = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?(?:[\s,]+[^\W\d_]+(?:['’][^\W\d_]+)?){2}[^$\\=<>^]*")
+_WORDS = re.compile(r"[^\W\d_]{2,}(?:[\s,.;:!?'’-]+[^\W\d_]+)*[.!?]?")
+_MATHS = re.compile(r"[\d\\^=<>+*/|{}\[\]()π∞√≤≥≠∪∩∈×·÷±−–²³°θαβ∅ℝ]|\b[A-Za-z]\b|\bpi\b")
 
 
 @dataclass(frozen=True)
@@ -125,50 +106,30 @@ def shared_pool() -> MathsPool:
         return _shared
 
 
-def plain(answer: str) -> str:
-    """An answer without the LaTeX that only sets it: `$\\boxed{\\frac{3}{4}}$` is `3/4`, `5\\text{ cm}` is `5 cm`."""
-    text = answer.strip().rstrip(".")
-    for _ in range(4):
-        for wrapper in _WRAPPERS:
-            match = wrapper.match(text)
-            if match is not None and match["inner"].strip():
-                text = match["inner"].strip()
-    for pattern, replacement in _SPELLINGS:
-        text = pattern.sub(replacement, text)
-    return text.strip()
-
-
 def _without_a_worker(gold: str, answer: str) -> Comparison | None:
-    """The comparison where numbers, text or length settle it; None where a formula has to be understood."""
-    if not answer.strip() or not gold.strip():
+    """The comparison where numbers, text or length settle it; None where something has to be read in a worker."""
+    if not gold.strip() or is_malformed(gold):
+        return Comparison("unparsable")
+    if not answer.strip():
         return Comparison("different")
     if len(gold) > MAX_ANSWER or len(answer) > MAX_ANSWER:
         return Comparison("equal" if answers_match(gold, answer) else "too_large")
+    if is_malformed(answer):
+        return Comparison("unparsable")
     if answers_match(gold, answer):
         return Comparison("equal")
     expected, found = plain(gold), plain(answer)
     if answers_match(expected, found):
         return Comparison("equal")
-    if are_numbers(gold, answer) or are_numbers(expected, found):
+    if are_settled(expected, found) or not (_MATHS.search(gold) or _MATHS.search(answer)):
         return Comparison("different")
-    if not (_MATHS.search(expected) and _MATHS.search(found)):
+    if are_numbers(expected, expected) and (_WORDS.fullmatch(found) or _PROSE.fullmatch(answer.strip())):
         return Comparison("different")
     return None
 
 
 def _request(gold: str, answer: str) -> dict[str, str]:
-    return {"gold": _latex(gold), "answer": _latex(answer)}
-
-
-def _latex(text: str) -> str:
-    """Symbols as LaTeX writes them, Unicode digits as digits, `{1, 2}` as a set."""
-    text = re.sub(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])", r"\\sqrt{\1}", text)
-    text = "".join(_SYMBOLS.get(character, character) for character in text.strip())
-    text = "".join(str(int(one)) if one.isdecimal() and not one.isascii() else one for one in text)
-    text = re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
-    if text.startswith("{") and text.endswith("}"):
-        text = f"\\{text[:-1]}\\}}"
-    return text
+    return {"gold": gold, "answer": answer}
 
 
 def _comparison(reply: Reply) -> Comparison:

@@ -1,33 +1,43 @@
 """Does code pass its unit tests? The code and its tests run in the sandbox, and the report says how they ended.
 
-The sandbox itself lives in `rjepa.validation.sandbox`. The report resists accidents, early exits and programs that only
-print what a pass would print; it does not resist a program written against this very driver, which shares an
-interpreter with it (objects that equal everything pass any `assert`). So a pass is evidence about a student's code, not
-proof against an opponent.
+The sandbox lives in `rjepa.validation.sandbox`, the program that an answer is in `rjepa.validation.code_answers`, what
+tests must be given so that they run in `rjepa.validation.checks_in_tests`. The report resists accidents, early exits
+and programs that only print what a pass would print; it does not resist a program written against this very driver,
+which shares an interpreter with it (objects that equal everything pass any `assert`). So a pass is evidence about a student's
+code, not proof against an opponent.
 """
 
 import json
-import re
 import secrets
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from rjepa.validation.checks_in_tests import call_tests
+from rjepa.validation.code_answers import complete_solution
 from rjepa.validation.sandbox import DEFAULT_LIMITS, Limits, Run, run_python
+
+__all__ = ["MAX_CODE", "UnitTestReport", "complete_solution", "run_tests"]
 
 MAX_CODE: Final = 100_000
 """Characters of code and tests together. A solution is a function or a few; beyond that it is not read."""
 
-_FENCE = re.compile(r"```[ \t]*([\w+-]*)[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL)
-
 # Runs inside the sandbox with no import of this project. It reads one JSON object from stdin and ends stdout with one
 # line that carries the token; a token that is missing means that the program ended before its tests did.
 _DRIVER = r"""
-import errno, io, json, os, sys
+import builtins, errno, io, json, os, sys, types, unittest
+
+ALIASES = {"np", "numpy", "pd", "pandas", "plt", "scipy", "sp", "sympy", "torch", "tf", "pytest"}
 
 def main():
     job = json.loads(sys.stdin.read())
     sys.stdin = io.StringIO()
     out, write, dumps = os.dup(1), os.write, json.dumps
+    module = types.ModuleType("solution")
+    space = module.__dict__
+    # Dataclasses, pickle and typing look a class's module up; `exit` is site's, which is not loaded here.
+    sys.modules["solution"] = sys.modules["__main__"] = module
+    builtins.exit = builtins.quit = sys.exit
+    unittest.main = lambda *_, **__: None  # the cases are run by name
 
     def report(reason, detail="", end=os._exit):
         try:
@@ -37,6 +47,20 @@ def main():
         write(out, ("\n" + job["token"] + " " + dumps([reason, detail[:300]]) + "\n").encode())
         end(0)
 
+    def is_of_tests(error):
+        # Does an error of the tests' own code say that they cannot run, whatever the solution is?
+        if isinstance(error, ImportError):
+            return error.name != "solution"
+        if isinstance(error, NameError):
+            if isinstance(error, UnboundLocalError):
+                return True
+            known = error.name in ALIASES or error.name in sys.stdlib_module_names
+            return error.name != job["entry_point"] if job["entry_point"] else known
+        if isinstance(error, AttributeError):
+            found = getattr(error, "obj", None)
+            return isinstance(found, types.ModuleType) and found is not module
+        return isinstance(error, FileNotFoundError)
+
     def failed(stage, error):
         named = type(error).__name__ + ": " + str(error)[:200]
         if isinstance(error, MemoryError):
@@ -45,23 +69,30 @@ def main():
             report("process_limit", named)
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             report("ended_early", named)
-        line, trace = 0, error.__traceback__
+        line, inner, trace = 0, "", error.__traceback__
         while trace is not None:
-            if trace.tb_frame.f_code.co_filename == "<tests>":
+            name = trace.tb_frame.f_code.co_filename
+            if name == "<tests>":
                 line = trace.tb_lineno
+            inner = name if name in ("<tests>", "<solution>") else inner
             trace = trace.tb_next
-        lines = job["tests"].splitlines()
+        lines = job["tests"].split("\n")
         where = lines[line - 1].strip() if 0 < line <= len(lines) else ""
         if stage == "tests" and isinstance(error, AssertionError):
             report("test_failed", "line " + str(line) + ": " + where)
+        if stage == "tests" and inner == "<tests>" and is_of_tests(error):
+            report("broken_tests", named + " at " + where)
         report("raised", named + (" at " + where if where else ""))
 
-    space = {"__name__": "solution"}
     for stage in ("solution", "tests"):
         try:
-            code = compile(job[stage], "<" + stage + ">", "exec")
+            code = compile(job[stage], "<" + stage + ">", "exec", dont_inherit=True)
         except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
             report("syntax_error" if stage == "solution" else "broken_tests", str(error))
+        if stage == "tests":
+            space["__name__"] = "__main__"
+            if job["entry_point"]:
+                space.setdefault("candidate", space[job["entry_point"]])
         try:
             exec(code, space)
         except BaseException as error:
@@ -73,6 +104,7 @@ def main():
 
 main()
 """
+"""Reads one JSON object from stdin. `__name__` is `solution` while the solution runs: its main block does not run."""
 
 
 @dataclass(frozen=True)
@@ -98,53 +130,29 @@ def run_tests(
 ) -> UnitTestReport:
     """Run `tests` (statements, usually asserts) after `solution` in one fresh sandbox.
 
-    Tests that define `check(candidate)` without calling it, as HumanEval's do, are called with the entry point.
+    `check(candidate)`, test functions and unittest's cases that the tests define and do not call are called. Tests that
+    cannot run whatever the solution is (a package that is not there, a name that nobody defines, nothing that checks)
+    are `broken_tests`: the problem's fault.
 
     Raises:
         SandboxUnavailableError: code cannot be run safely on this machine.
     """
     if len(solution) + len(tests) > MAX_CODE:
         return UnitTestReport("too_large", f"{len(solution) + len(tests)} characters, at most {MAX_CODE}", 0.0)
-    if (
-        entry_point
-        and re.search(r"^def check\(", tests, re.MULTILINE)
-        and not re.search(r"^check\(", tests, re.MULTILINE)
-    ):
-        tests = f"{tests}\ncheck({entry_point})\n"
+    called = call_tests(tests, entry_point)
+    if called.fault:
+        return UnitTestReport("broken_tests", called.fault, 0.0)
     token = secrets.token_hex(16)
-    job = {"token": token, "solution": solution, "tests": tests, "entry_point": entry_point}
+    job = {"token": token, "solution": solution, "tests": called.tests, "entry_point": entry_point}
     run = run_python(_DRIVER, limits, json.dumps(job).encode())
     return _read(run, token)
-
-
-def complete_solution(answer: str, statement: str, entry_point: str | None) -> str:
-    """The code of an answer: the last fenced block if there is one, else all of it.
-
-    An answer that only continues a prompt (`def f(x):` and a docstring) is put after it.
-    """
-    blocks = [body for language, body in _FENCE.findall(answer) if language.lower() in ("", "python", "py", "python3")]
-    code = blocks[-1] if blocks else answer
-    if not entry_point or re.search(rf"^\s*(?:async\s+)?def\s+{re.escape(entry_point)}\b", code, re.MULTILINE):
-        return code
-    if not re.search(rf"^def\s+{re.escape(entry_point)}\b", statement, re.MULTILINE):
-        return code
-    return f"{statement.rstrip()}\n{_as_body(code)}\n"
-
-
-def _as_body(code: str) -> str:
-    """Lines of a function's body, indented. Trimming may have cost the first line, or all, their indentation."""
-    lines = [line.rstrip() for line in code.splitlines() if line.strip()]
-    if not lines or lines[0][0].isspace():
-        return "\n".join(lines)
-    only_first = len(lines) > 1 and not lines[0].endswith(":") and all(line[0].isspace() for line in lines[1:])
-    return "\n".join(f"    {line}" if index == 0 or not only_first else line for index, line in enumerate(lines))
 
 
 def _read(run: Run, token: str) -> UnitTestReport:
     for line in reversed(run.output.decode(errors="replace").splitlines()):
         if line.startswith(token):
-            said: list[Any] = json.loads(line[len(token) :])
-            return UnitTestReport(str(said[0]), str(said[1]), run.seconds)
+            reason, detail = json.loads(line[len(token) :])
+            return UnitTestReport(str(reason), str(detail), run.seconds)
     if run.ending != "finished":
         return UnitTestReport(run.ending, f"stopped after {run.seconds:.1f} s", run.seconds)
     if run.exit_code > 128:

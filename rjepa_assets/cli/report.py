@@ -53,7 +53,8 @@ def report(
     from rjepa.cli.common import print_json
     from rjepa.evaluation.variants import read_variants_report, variants_report_folder
     from rjepa_assets.cli.materialising import materialise_variants, open_home
-    from rjepa_assets.cli.summary import relative, render_leaderboard
+    from rjepa.evaluation.summary import accuracy_table, render
+    from rjepa_assets.cli.summary import relative
 
     home, found = open_home(), {}
     where = str(Path(sizes).expanduser().resolve()) if sizes else ""
@@ -69,7 +70,7 @@ def report(
             f"\n{student} on {name}: {result.problems} test problems, K = {result.num_candidates}, accuracy in % "
             "with 95 % intervals\n"
         )
-        typer.echo(render_leaderboard(result.leaderboard, ""))
+        typer.echo(render(accuracy_table(result.leaderboard)))
         typer.echo("\nTargets (the main run's first seed):")
         for target in result.targets:
             value = "-" if target.value is None else f"{target.value:.3f}"

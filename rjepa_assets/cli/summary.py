@@ -2,19 +2,16 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from rjepa.home import Home
 
-if TYPE_CHECKING:
-    from rjepa.evaluation.leaderboard import Leaderboard
-
 
 def print_results(home: Home, llm_tag: str, dataset: str) -> None:
     """The leaderboard of one student and dataset, and what is served now."""
-    from rjepa.evaluation.reading import read_report, served_method
+    from rjepa.evaluation.reading import read_report
+    from rjepa.evaluation.summary import render, short_table
     from rjepa.releases.bundle import load_manifest
     from rjepa.releases.pointer import current_release
 
@@ -23,7 +20,7 @@ def print_results(home: Home, llm_tag: str, dataset: str) -> None:
         f"\nEvery way of choosing an answer from the same K = {result.num_candidates} candidates of {llm_tag}:\n"
         f"accuracy on the {result.problems} test problems of {dataset} in %, with 95 % intervals.\n"
     )
-    typer.echo(render_leaderboard(result.leaderboard, served_method(result)))
+    typer.echo(render(short_table(result.leaderboard)))
     typer.echo("\n* what mode `rerank` hands out. The whole report, with plots:")
     typer.echo(f"  {relative(home.reports(llm_tag, dataset) / 'report.html')}")
     current = current_release(home, llm_tag)
@@ -48,24 +45,6 @@ def print_next_steps(home: Home, llm_tag: str, dataset: str) -> None:
         "  rjepa llm add tiny-b --model bundled && rjepa backfill --llm tiny-b\n"
         "  rjepa release list"
     )
-
-
-def render_leaderboard(board: "Leaderboard", served: str) -> str:
-    """One line a method, one column a domain: accuracy and its interval in per cent. Baselines' weighted votes are in
-    the report alone.
-    """
-    from rjepa.evaluation.baselines import is_headline
-
-    lines = [["", *board.domains]]
-    for first in board.domain(board.domains[0]):
-        if not is_headline(first.method, first.group):
-            continue
-        rows = [board.row(first.method, domain) for domain in board.domains]
-        cells = [f"{100 * row.accuracy:5.1f} [{100 * row.ci_low:4.1f} {100 * row.ci_high:5.1f}]" for row in rows]
-        lines.append([f"{'*' if first.method == served else ' '} {first.label}", *cells])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
 
 
 def relative(path: Path) -> str:

@@ -82,7 +82,12 @@ def train_rollouts(
     """K judged chains for each of some training problems: what `rank` and the supervised baselines learn from."""
     dataset, llm_tag = split_pair(context.partition_key)
     task = PairTask(
-        "train_rollouts", llm_tag, dataset, num_candidates=config.num_candidates, seed=config.seed, most=config.most
+        "train_rollouts",
+        llm_tag,
+        dataset,
+        num_candidates=config.num_candidates,
+        seed=config.seed,
+        max_problems=config.most,
     )
     with running(context, progress) as report_progress:
         return make_pair(context, home.open(), task, report_progress)

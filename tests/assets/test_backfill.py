@@ -78,7 +78,8 @@ def test_a_second_dataset_is_released_only_after_the_served_model_was_measured_o
         wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey("release"), asset_partitions=["tiny-a"])
         made = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
     assert made is not None
-    assert made.metadata["reason"].value in ("not_worse", "worse_than_margin")
+    assert made.metadata["reason"].value in ("not_worse", "worse", "too_few_problems")
+    assert made.metadata["gate_all_problems"].value == made.metadata["problems"].value
 
 
 def test_a_removed_student_loses_its_partition_and_keeps_its_files(grown: Path) -> None:

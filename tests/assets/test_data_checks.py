@@ -12,7 +12,6 @@ from rjepa.datasets.recipe import DatasetRecipe
 from rjepa.datasets.versions import register_recipe
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
-from rjepa.latents.shards import _store
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.stages import StageReport
 from rjepa.students.catalog import StudentRecord, save_record
@@ -21,7 +20,7 @@ from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.partitions import DATASET, LLM
 from rjepa_assets.defs.resources import HomeResource
 from tests.datasets.growing import first_version
-from tests.latents.rows import latent_row
+from tests.latents.rows import Prompted, write_latents
 
 Run = Callable[[str], dg.ExecuteInProcessResult]
 
@@ -214,28 +213,26 @@ def test_latents_that_pass_a_wrong_chain_off_as_a_target_block(
     splits = {problem.problem_id: problem for problem in load_problems(made, "v0.1.0")}
     chains = load_chains(made, "v0.1.0")
     chosen = [chain for chain in chains if chain.is_valid][:6] + [c for c in chains if not c.is_valid][:1]
-    rows = [
-        latent_row(
+    rng = np.random.default_rng(0)
+    kept = [
+        Prompted(
             chain.problem_id,
             chain.cot_id,
-            "tiny-x",
+            rng.normal(size=(3, 4)).astype(np.float16),
+            np.zeros((1, 4), np.float16),
             domain=splits[chain.problem_id].domain,
             split=splits[chain.problem_id].split or "train",
             first_error_segment=-1 if chain.is_valid or wrong else 1,
         )
         for chain in chosen
     ]
-    rng = np.random.default_rng(0)
 
     def build(*_: object) -> StageReport:
-        store = _store(made, "tiny-x", "v0.1.0")
-        latents = rng.normal(size=(3 * len(rows), 4)).astype(np.float16)
-        receipt = store.write(0, "key", {"latents": latents}, rows, {})
-        store.publish({"fingerprint": "f", "width": 4}, [receipt])
+        write_latents(made, "tiny-x", "v0.1.0", kept)
         return StageReport("0" * 64)
 
     save_record(made, StudentRecord(llm_tag="tiny-x", model="bundled:tiny-a"))
-    monkeypatch.setattr("rjepa.latents.shards.build_latents", build)
+    monkeypatch.setattr("rjepa.latents.building.build_latents", build)
     monkeypatch.setattr("rjepa.students.stage.open_student", lambda *_: None)
     result = materialise("latents", "v0.1.0")
     assert ("wrong_chains_are_no_targets" in failed(result)) is wrong

@@ -34,7 +34,7 @@ def fingerprint_of(home: Path) -> tuple[str, str]:
 
 def test_the_demo_shows_every_way_of_choosing_with_intervals_and_what_to_type_next(demo: tuple[Path, Ran]) -> None:
     _, ran = demo
-    for label in ("Greedy", "Majority", "R-JEPA", "Oracle"):
+    for label in ("One sample", "Majority", "R-JEPA", "as served", "Oracle"):
         assert label.lower() in ran.stdout.lower()
     for domain in ("all", "code", "logic", "math"):
         assert domain in ran.stdout.splitlines()[4]
@@ -70,7 +70,7 @@ def test_a_file_that_went_missing_is_made_again_and_nothing_else_changes(demo_co
 
 def test_a_corrupted_shard_stops_what_reads_it_and_a_redo_mends_it(demo_copy: Home) -> None:
     before = fingerprint_of(demo_copy.root)
-    shard = demo_copy.rollouts(*PAIR) / "shard-00000.safetensors"
+    shard = min(demo_copy.shards("rollouts", "tiny-a").rglob("*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"\x01")
     broken = rjepa(demo_copy.root, "backfill", "--llm", "tiny-a", *SMOKE, "--from", "score_calibration")
     assert broken.code == 1

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from rjepa.home import Home
-from rjepa.latents.rollouts import build_rollouts
+from rjepa.latents.freezing import build_rollouts
 from rjepa.latents.worker import MODULE
 from rjepa.schemas import Problem
 from rjepa.students.catalog import save_record
@@ -80,14 +80,14 @@ def test_a_stage_gives_the_same_in_an_environment_as_in_process_and_tells_of_its
     monkeypatch.setattr("rjepa_assets.defs.resources._LOG_EVERY", 0.0)
     save_record(home, record(weights))
     here = made(materialise(home, instance, "latents"), "latents")
-    home.latents(TAG, SUMS).rename(home.root / "elsewhere")
+    home.shards("latents", TAG).rename(home.root / "elsewhere")
     save_record(home, record(weights, environment=str(lean)))
     result = materialise(home, instance, "latents")
     there = made(result, "latents")
     assert version(there) == version(here)
     figures = {name: value.value for name, value in there.metadata.items() if name != "tokens_per_second"}
     assert figures == {name: value.value for name, value in here.metadata.items() if name != "tokens_per_second"}
-    assert figures["shards_reused"] == 0
+    assert figures["chains_found"] == 0 < figures["chains_encoded"]
     lines = [event.message for event in instance.all_logs(result.run_id)]
     chains = figures["chains"]
     assert any(line.startswith(f"{chains}/{chains} ") or line == f"{chains}/{chains}" for line in lines), lines
@@ -119,14 +119,14 @@ def test_what_a_user_can_mend_comes_back_from_the_environment_in_the_stages_own_
     assert "give an existing folder" in failure(failed)
 
 
-def kill_after(receipt: Path) -> None:
-    """Kill the worker once it has finished this shard."""
+def kill_after_a_shard(folder: Path) -> None:
+    """Kill the worker once it has finished a shard."""
     workers: list[psutil.Process] = []
     for _ in range(6000):
         if not workers:
             children = psutil.Process().children(recursive=True)
             workers = [one for one in children if runs(one, MODULE)]
-        elif receipt.exists():
+        elif any(folder.rglob("*.json")):
             workers[0].kill()
             return
         time.sleep(0.01)
@@ -139,7 +139,7 @@ def test_a_killed_worker_is_reported_and_the_next_run_goes_on_from_its_shards(
     many = [p.model_copy(update={"problem_id": f"{p.problem_id}-{n}"}) for n, p in enumerate(problems)]
     write_records(home.dataset(SUMS) / "problems.parquet", Problem, many)
     save_record(home, record(weights, environment=str(lean)))
-    killer = threading.Thread(target=kill_after, args=(home.rollouts(TAG, SUMS) / "shard-00000.json",))
+    killer = threading.Thread(target=kill_after_a_shard, args=(home.shards("rollouts", TAG),))
     killer.start()
     with pytest.raises(dg.Failure) as failed:
         materialise(home, instance, "rollouts", num_candidates=2, seed=3)
@@ -147,8 +147,8 @@ def test_a_killed_worker_is_reported_and_the_next_run_goes_on_from_its_shards(
     assert "was killed (SIGKILL; the system does so when memory runs out)" in failure(failed)
     assert "run it again" in failure(failed)
     again = made(materialise(home, instance, "rollouts", num_candidates=2, seed=3), "rollouts")
-    assert 1 <= again.metadata["shards_reused"].value < again.metadata["shards"].value == 3
-    home.rollouts(TAG, SUMS).rename(home.root / "elsewhere")
+    assert again.metadata["chains_found"].value > 0 < again.metadata["chains_sampled"].value
+    home.shards("rollouts", TAG).rename(home.root / "elsewhere")
     whole = build_rollouts(home, open_student(home, TAG), SUMS, num_candidates=2, seed=3)
     assert version(again) == whole.data_version
 

@@ -36,7 +36,7 @@ def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(
     assert [(run["variant"], run["seed"]) for run in found["seeds"]] == [("smoke", 0), ("smoke", 1)]
     methods = {row["method"] for row in found["leaderboard"]}
     assert {"rjepa", "probe_logprob", "gated_vote", "text", "mahalanobis", "untrained", "logprob_sum_vote"} <= methods
-    answered = open_rollouts(demo_copy, *PAIR, room="train_rollouts").problems
+    answered = open_rollouts(demo_copy, *PAIR, asset="train_rollouts").problems
     assert len(answered) == 40 and {problem.split for problem in answered} == {"train"}
     result = read_variants_report(demo_copy, *PAIR)
     assert result.variant == "smoke" and {row.seeds for row in result.spreads if row.figure == "accuracy"} == {2}
@@ -48,7 +48,7 @@ def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(
     assert "R-JEPA smoke" in again.stdout and "Over seeds:" in again.stdout
 
     first, second = (f"smoke-{run.seed}" for run in list_variants(demo_copy, *PAIR))
-    ran = rjepa(demo_copy.root, "eval", "compare", first, second, "--data", "smoke", "--json")
+    ran = rjepa(demo_copy.root, "eval", "compare", first, second, "--dataset", "smoke", "--json")
     assert ran.code == 0, ran.stderr
     duel = json.loads(ran.stdout)
     accuracy = {run["seed"]: run["accuracy_combined"] for run in found["seeds"]}
@@ -60,7 +60,7 @@ def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(
     assert listed["by"] == released and len(listed["problems"]) == 5
     doubts = [row["uncertainty"] for row in listed["problems"]]
     assert doubts == sorted(doubts, reverse=True) and {row["split"] for row in listed["problems"]} == {"validation"}
-    unknown = rjepa(demo_copy.root, "eval", "compare", "nobody", first, "--data", "smoke")
+    unknown = rjepa(demo_copy.root, "eval", "compare", "nobody", first, "--dataset", "smoke")
     assert unknown.code == 1 and "smoke-1" in unknown.stderr and "Traceback" not in unknown.stderr
 
 

@@ -24,21 +24,21 @@ def test_the_better_world_model_wins_and_figures_are_those_of_its_leaderboard(po
     found = duel(pool, (flat(pool), noise), (calibration, calibration), ("good", "noise"), resamples=300)
     board = evaluate(pool, calibration, resamples=50).leaderboard
     assert found.a.accuracy == {domain: board.row("rjepa_logprob_served", domain).accuracy for domain in board.domains}
-    overall = found.handed_out[0]
+    overall = found.served[0]
     assert overall.domain == ALL and overall.label == "good" and overall.against_label == "noise"
     assert overall.difference == pytest.approx(found.a.accuracy[ALL] - found.b.accuracy[ALL])
-    assert [test.domain for test in found.handed_out] == board.domains
+    assert [test.domain for test in found.served] == board.domains
     assert found.energy[0].difference > 0.1 and found.energy[0].ci_low > 0
     swapped = duel(pool, (noise, flat(pool)), (calibration, calibration), ("noise", "good"), resamples=300)
-    assert swapped.handed_out[0].difference == pytest.approx(-overall.difference)
-    assert swapped.handed_out[0].p_mcnemar == overall.p_mcnemar
+    assert swapped.served[0].difference == pytest.approx(-overall.difference)
+    assert swapped.served[0].p_mcnemar == overall.p_mcnemar
 
 
 def test_a_model_compared_with_itself_is_no_different(pools: Pools) -> None:
     calibration = calibrate(pools(100, split="validation", seed=1))
     pool = pools(60, seed=3)
     found = duel(pool, (flat(pool), flat(pool)), (calibration, calibration), ("x", "x"), resamples=50)
-    for test in found.handed_out:
+    for test in found.served:
         assert (test.difference, test.only_method, test.only_against, test.p_mcnemar) == (0.0, 0, 0, 1.0)
 
 

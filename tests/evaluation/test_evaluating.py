@@ -13,6 +13,7 @@ from rjepa.evaluation.evaluating import Contender, calibrate, evaluate
 from rjepa.evaluation.leaderboard import ALL, Leaderboard
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import EvaluationResult
+from rjepa.evaluation.summary import domain_table, render
 from rjepa.inference.calibration import ScoreCalibration
 
 Pools = Callable[..., CandidatePool]
@@ -190,7 +191,7 @@ def test_the_leaderboard_is_rows_json_text_and_markdown(result: EvaluationResult
     board = result.leaderboard
     assert Leaderboard.model_validate_json(board.model_dump_json()) == board
     assert json.loads(json.dumps(board.to_rows()))[0]["method"] == "greedy"
-    text = board.to_text()
+    text = render(domain_table(board))
     assert len(text.splitlines()) == len(METHODS) + 2 and "Oracle (pass@K)" in text
     markdown = board.to_markdown()
     assert markdown.count("| Majority |") == 4 and "**math**" in markdown

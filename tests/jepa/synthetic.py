@@ -10,8 +10,7 @@ import numpy as np
 from rjepa.home import Home
 from rjepa.jepa.config import EncoderConfig, JepaConfig, OptimConfig, PredictorConfig
 from rjepa.latents.sets import LatentSet, Prompts
-from rjepa.latents.shards import LatentRow
-from rjepa.latents.store import ShardStore
+from tests.latents.rows import Prompted, write_latents
 
 WIDTH = 24
 
@@ -70,39 +69,19 @@ def tiny_config(**changes: object) -> JepaConfig:
 
 
 def write_shards(home: Home, llm_tag: str, dataset: str, chains: LatentSet, shard_size: int = 1000) -> None:
-    """The set as the shards that `open_latents` reads, as if a student had made them."""
-    store = ShardStore(home.latents(llm_tag, dataset), LatentRow, "synthetic latents", "write them again")
-    receipts = []
-    for number, first in enumerate(range(0, len(chains), shard_size)):
-        rows = [_row(chains, llm_tag, index) for index in range(first, min(first + shard_size, len(chains)))]
-        part = chains.select(np.arange(first, first + len(rows)))
-        # Every shard brings the sentences of all problems: larger than it need be, and as good.
-        tensors = {
-            "latents": np.ascontiguousarray(part.latents),
-            "sentences": chains.prompts.sentences,
-            "sentence_counts": np.diff(chains.prompts.offsets),
-            "prompt_of": part.prompt_of,
-        }
-        receipts.append(store.write(number, f"{number}", tensors, rows, {}))
-    store.publish({"width": chains.width, "poolings": ["mean"], "fingerprint": "synthetic"}, receipts)
-
-
-def _row(chains: LatentSet, llm_tag: str, index: int) -> LatentRow:
-    segments = int(chains.lengths[index])
-    return LatentRow(
-        problem_id=chains.problem_ids[index],
-        cot_id=chains.chain_ids[index],
-        llm_tag=llm_tag,
-        layer_idx=-2,
-        hidden_size=chains.width,
-        poolings=["mean"],
-        num_steps=segments - 1,
-        step_boundaries=list(range(segments + 1)),
-        tokens=segments,
-        domain=chains.domain_names[chains.domains[index]],
-        subdomain="synthetic",
-        quantisation="none",
-        split=chains.splits[index],
-        segments=segments,
-        first_error_segment=int(chains.first_error[index]),
-    )
+    """The set as a version that `open_latents` reads, as if a student had made it."""
+    parts = [
+        Prompted(
+            problem_id=chains.problem_ids[index],
+            cot_id=chains.chain_ids[index],
+            latents=chains.chain(index),
+            sentences=chains.sentences(index),
+            types=None if chains.types is None else chains.types[chains.offsets[index] : chains.offsets[index + 1]],
+            domain=chains.domain_names[chains.domains[index]],
+            subdomain="synthetic",
+            split=chains.splits[index],
+            first_error_segment=int(chains.first_error[index]),
+        )
+        for index in range(len(chains))
+    ]
+    write_latents(home, llm_tag, dataset, parts, shard_size)

@@ -14,7 +14,8 @@ from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.latents.endpoint import EndpointError, EndpointSampler, key_variable
 from rjepa.latents.extraction import extract_latents
-from rjepa.latents.rollouts import build_rollouts, open_rollouts
+from rjepa.latents.freezing import build_rollouts
+from rjepa.latents.rollouts import open_rollouts
 from rjepa.latents.sampling import LocalSampler, make_sampler
 from rjepa.students.catalog import save_record
 from rjepa.students.generation import sample_indices
@@ -186,7 +187,7 @@ def test_rollouts_of_a_served_student_are_frozen_like_any_other(home: Home, taug
     found = open_rollouts(home, TAG, DATASET, fingerprint=taught.fingerprint)
     assert found.num_candidates == 3 and len(found.latents) == 3 * len(found.problems)
     own = build_rollouts(home, taught, DATASET, num_candidates=3, seed=1, splits=("test",))
-    assert own.metadata["shards_reused"] == 0  # the student's own chains are others
+    assert own.metadata["chains_found"] == 0  # the student's own chains are others
 
 
 def test_the_engine_answers_with_chains_that_the_endpoint_wrote(

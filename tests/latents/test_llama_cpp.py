@@ -9,7 +9,8 @@ import pytest
 from rjepa.home import Home
 from rjepa.latents.endpoint import EndpointSampler
 from rjepa.latents.extraction import extract_latents
-from rjepa.latents.rollouts import build_rollouts, open_rollouts
+from rjepa.latents.freezing import build_rollouts
+from rjepa.latents.rollouts import open_rollouts
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.rescoring import score_chains

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from rjepa.evaluation.records import EvaluationRecord, find_record, write_record
 from rjepa.files import write_json
 from rjepa.home import Home
-from rjepa.releases.bundle import Facts, Sources
-from rjepa.releases.gate import Figures
+from rjepa.parts import PartSource, reranking_parts
+from rjepa.releases.bundle import Diagnosis, Facts, Manifest, describe_content
+from rjepa.releases.gate import Rule
 from rjepa.releases.publish import ReleaseReport, release
+from tests.records import SAME, make_record, outcomes
 
 
 @pytest.fixture
@@ -24,25 +27,47 @@ class Publisher:
     def __init__(self, home: Home, folder: Path) -> None:
         self.home = home
         self.folder = folder
+        self.accuracies: dict[str, float] = {}
+        self.judged: list[str] = []
+        """Releases that had to be judged anew."""
 
-    def sources(self, seed: int) -> Sources:
+    def sources(self, seed: int) -> tuple[PartSource, ...]:
         folder = self.folder / f"sources-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         save_file({"weight": np.full((4, 4), seed, dtype=np.float32)}, folder / "model.safetensors")
         save_file({"location": np.zeros(4, dtype=np.float32)}, folder / "normalizer.safetensors")
         write_json(folder / "config.json", {"seed": seed})
         write_json(folder / "calibration.json", {"alpha": 1.0})
-        return Sources(folder, folder / "normalizer.safetensors", folder / "calibration.json")
+        return reranking_parts(folder, folder / "normalizer.safetensors", folder / "calibration.json")
 
-    def facts(self, accuracy: float = 0.5, *, passed: bool = True, dataset: str = "v1.0.0") -> Facts:
-        figures = Figures(dataset=dataset, num_problems=1000, accuracy=accuracy, diagnostics_passed=passed)
-        return Facts("d" * 64, "s" * 64, figures, {"alpha": 1.0}, "test", "run-1")
+    def facts(self, *, passed: bool = True, student: str = "s" * 64) -> Facts:
+        return Facts("d" * 64, student, Diagnosis(passed=passed), "test", "run-1")
 
     def publish(
-        self, seed: int, accuracy: float = 0.5, *, passed: bool = True, dataset: str = "v1.0.0"
+        self,
+        seed: int,
+        accuracy: float = 0.5,
+        *,
+        passed: bool = True,
+        dataset: str = "v1.0.0",
+        student: str = "s" * 64,
+        rule: Rule = "replace",
+        candidates: str = SAME,
     ) -> ReleaseReport:
-        facts = self.facts(accuracy, passed=passed, dataset=dataset)
-        return release(self.home, "tiny-a", dataset, self.sources(seed), facts)
+        """Release what is right on this share of 1 000 problems; the current release is judged on the same ones."""
+        sources, facts = self.sources(seed), self.facts(passed=passed, student=student)
+        content = describe_content("tiny-a", dataset, sources, facts)
+        record = make_record(content, outcomes(1000, accuracy), candidates=candidates, dataset=dataset)
+        write_record(self.home, record)
+        self.accuracies[content.sha256] = accuracy
+
+        def judge(current: Manifest) -> EvaluationRecord:
+            found = find_record(self.home, "tiny-a", current.content_hash, record.candidates)
+            self.judged += [current.release_id] if found is None else []
+            right = outcomes(1000, self.accuracies[current.content_hash])
+            return found or make_record(current, right, candidates=candidates, dataset=dataset)
+
+        return release(self.home, "tiny-a", dataset, sources, facts, challenger=record, judge=judge, rule=rule)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import dataclasses
 import os
 import pickle
 from pathlib import Path
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError
 from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home
+from rjepa.parts import Content, PartSource, describe_parts
 from rjepa.releases.bundle import build_bundle, list_releases, load_manifest, release_folder, verify
 
 from .conftest import Publisher
@@ -30,6 +30,35 @@ def test_a_release_holds_a_manifest_with_the_hash_of_every_file(built: tuple[Hom
     assert manifest.run_id == "run-1" and len(manifest.code_version) == 12
 
 
+def test_a_release_names_its_parts_and_offers_the_modes_that_they_are_enough_for(built: tuple[Home, str, Path]) -> None:
+    manifest = load_manifest(built[0], "tiny-a", built[1])
+    assert [part.name for part in manifest.parts] == ["reader", "world_model", "calibration"]
+    assert manifest.modes() == ("off", "rerank")
+
+
+def test_a_part_that_is_absent_is_a_mode_that_is_not_offered_and_says_what_would_give_it(publisher: Publisher) -> None:
+    reader, world_model, _ = describe_parts(publisher.sources(1))
+    content = Content(
+        llm_tag="tiny-a",
+        dataset="v1.0.0",
+        dataset_hash="d" * 64,
+        student_fingerprint="s" * 64,
+        parts=(reader, world_model),
+    )
+    assert content.modes() == ("off",)
+    offer = content.offers("rerank")
+    assert not offer.offered and "calibration" in offer.problem and "score_calibration" in offer.cure
+    assert not content.offers("telepathy").offered
+
+
+def test_a_release_of_an_earlier_format_says_what_to_do(built: tuple[Home, str, Path]) -> None:
+    home, release_id, folder = built
+    write_json(folder / "manifest.json", {"format": 1, "release_id": release_id, "figures": {}})
+    with pytest.raises(CorruptError, match="format 1") as error:
+        verify(home, "tiny-a", release_id)
+    assert "materialise the release asset again" in error.value.cure
+
+
 def test_equal_content_is_one_release(publisher: Publisher) -> None:
     first = publisher.publish(1).manifest.release_id
     publisher.publish(2)
@@ -45,7 +74,9 @@ def test_a_broken_copy_is_not_taken_for_the_content_it_should_hold(built: tuple[
 
 
 def test_a_missing_source_is_named(publisher: Publisher, tmp_path: Path) -> None:
-    sources = dataclasses.replace(publisher.sources(1), calibration=tmp_path / "calibration.json")
+    reader, world_model, _ = publisher.sources(1)
+    calibration = PartSource("calibration", "score_calibration", {"calibration.json": tmp_path / "calibration.json"})
+    sources = (reader, world_model, calibration)
     with pytest.raises(NotFoundError, match=r"calibration\.json"):
         build_bundle(publisher.home, "tiny-a", "v1.0.0", sources, publisher.facts())
 
@@ -54,7 +85,8 @@ def test_a_missing_source_is_named(publisher: Publisher, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["model.safetensors", "normalizer.safetensors", "config.json", "calibration.json"])
 def test_a_pickle_is_refused_under_any_name(publisher: Publisher, protocol: int, name: str) -> None:
     sources = publisher.sources(1)
-    (sources.model / name).write_bytes(pickle.dumps({"weight": [1.0]}, protocol=protocol))
+    paths = {path.name: path for source in sources for path in source.files.values()}
+    paths[name].write_bytes(pickle.dumps({"weight": [1.0]}, protocol=protocol))
     with pytest.raises(CorruptError, match="does not hold"):
         build_bundle(publisher.home, "tiny-a", "v1.0.0", sources, publisher.facts())
     assert list_releases(publisher.home, "tiny-a") == []
@@ -83,9 +115,16 @@ def change_manifest(folder: Path) -> None:
     write_json(folder / "manifest.json", manifest | {"student_fingerprint": "0" * 64})
 
 
+def change_part(folder: Path) -> None:
+    manifest = read_json(folder / "manifest.json")
+    manifest["parts"][1]["sha256"] = "0" * 64
+    write_json(folder / "manifest.json", manifest)
+
+
 def climb(folder: Path) -> None:
     manifest = read_json(folder / "manifest.json")
-    manifest["files"]["../../../secret.json"] = manifest["files"]["calibration.json"]
+    files = manifest["parts"][2]["files"]
+    files["../../../secret.json"] = files["calibration.json"]
     write_json(folder / "manifest.json", manifest)
 
 
@@ -102,6 +141,7 @@ DAMAGE = {
     "no manifest": lambda folder: (folder / "manifest.json").unlink(),
     "manifest not JSON": lambda folder: (folder / "manifest.json").write_text("{"),
     "manifest of another contract": lambda folder: (folder / "manifest.json").write_text("{}"),
+    "changed part": change_part,
 }
 
 

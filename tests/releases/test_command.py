@@ -43,7 +43,8 @@ def test_the_list_marks_what_is_served(command: Command, publisher: Publisher) -
     first, second = (publisher.publish(seed).manifest.release_id for seed in (1, 2))
     assert [(row["release"], row["current"]) for row in command.json("list")] == [(first, False), (second, True)]
     lines = command("list").splitlines()
-    assert lines[0].startswith(f"  {first}") and lines[1].startswith(f"* {second}")
+    assert [line.split()[0] for line in lines[2:]] == [first, "*"] and lines[3].split()[1] == second
+    assert "0.500" in lines[2]
 
 
 def test_an_empty_list_is_no_error(command: Command) -> None:

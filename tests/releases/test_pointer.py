@@ -4,9 +4,13 @@ from pathlib import Path
 import pytest
 
 from rjepa.errors import CorruptError, NotFoundError, StorageError
+from rjepa.evaluation.records import list_records
 from rjepa.home import Home
 from rjepa.releases.bundle import list_releases, release_folder
-from rjepa.releases.pointer import current_release, history, promote, require_current, rollback
+from rjepa.releases.history import history
+from rjepa.releases.pointer import current_release, promote, require_current, rollback
+from rjepa.releases.publish import release
+from tests.records import make_record
 
 from .conftest import Publisher
 
@@ -37,8 +41,51 @@ def test_a_worse_release_is_kept_but_not_served_and_the_decision_is_recorded(pub
     assert not bad.decision.promote and bad.current == good == current_release(publisher.home, "tiny-a")
     assert len(list_releases(publisher.home, "tiny-a")) == 2
     last = history(publisher.home, "tiny-a")[-1]
-    assert (last.action, last.reason, last.target) == ("refuse", "worse_than_margin", bad.manifest.release_id)
-    assert last.numbers["candidate_accuracy"] == 0.4
+    assert (last.action, last.reason, last.target) == ("refuse", "worse", bad.manifest.release_id)
+    assert last.source == good and last.decision is not None and last.decision.rule == "replace"
+    finding = last.decision.findings[0]
+    assert (finding.challenger_accuracy, finding.current_accuracy, finding.margin) == (0.4, 0.6, 0.03)
+
+
+def test_the_served_release_is_judged_again_where_the_candidates_are_others(publisher: Publisher) -> None:
+    """Sampled again at K = 16, the old record (K = 8, 80 % right) says nothing of the new candidates."""
+    first = publisher.publish(1, 0.6).manifest.release_id
+    publisher.publish(2, 0.6)
+    assert publisher.judged == []
+    second = publisher.publish(2, 0.6).manifest.release_id
+    report = publisher.publish(3, 0.4, candidates="e" * 64)
+    assert publisher.judged == [second] != [first]
+    assert report.decision.reason == "worse" and report.decision.candidates == "e" * 64
+
+
+def test_an_evaluation_of_other_parts_releases_nothing(publisher: Publisher) -> None:
+    sources, facts = publisher.sources(1), publisher.facts()
+    other = make_record("f" * 64, [True, False])
+    with pytest.raises(ValueError, match="was not what the evaluation judged"):
+        release(publisher.home, "tiny-a", "v1.0.0", sources, facts, challenger=other, judge=lambda current: other)
+    assert current_release(publisher.home, "tiny-a") is None
+
+
+def test_what_was_made_for_another_student_is_replaced_for_a_person_and_not_by_the_night(publisher: Publisher) -> None:
+    first = publisher.publish(1, 0.5).manifest.release_id
+    at_night = publisher.publish(2, 0.9, student="7" * 64, rule="improve")
+    assert at_night.current == first and at_night.decision.reason == "other_student"
+    assert publisher.publish(2, 0.9, student="7" * 64).decision.promote
+
+
+def test_a_damaged_release_is_replaced_for_a_person_and_not_by_the_night(publisher: Publisher) -> None:
+    first = publisher.publish(1, 0.5).manifest.release_id
+    (release_folder(publisher.home, "tiny-a", first) / "calibration.json").write_text("{}")
+    assert publisher.publish(2, 0.9, rule="improve").decision.reason == "damaged"
+    assert publisher.publish(2, 0.1).decision.promote
+
+
+def test_equal_content_keeps_its_id_and_gains_evaluations(publisher: Publisher) -> None:
+    first = publisher.publish(1, 0.5).manifest
+    again = publisher.publish(1, 0.5, candidates="e" * 64).manifest
+    assert again.release_id == first.release_id
+    records = list_records(publisher.home, "tiny-a", first.content_hash)
+    assert [record.candidates.sha256[0] for record in records] == ["c", "e"]
 
 
 def test_a_first_release_without_skill_is_not_served(publisher: Publisher) -> None:
@@ -73,14 +120,6 @@ def test_a_broken_pointer_is_told_and_mended_by_a_rollback(publisher: Publisher,
         current_release(publisher.home, "tiny-a")
     rollback(publisher.home, "tiny-a", first)
     assert current_release(publisher.home, "tiny-a") == first
-
-
-def test_a_history_line_cut_short_by_a_kill_does_not_hide_the_others(publisher: Publisher) -> None:
-    publisher.publish(1)
-    path = publisher.home.releases("tiny-a") / "history.jsonl"
-    path.write_bytes(path.read_bytes() + b'{"at": "2026')
-    publisher.publish(2)
-    assert [m.action for m in history(publisher.home, "tiny-a")] == ["promote", "promote"]
 
 
 def test_what_a_killed_writer_left_is_swept_and_never_listed(publisher: Publisher) -> None:

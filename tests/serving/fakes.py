@@ -15,12 +15,12 @@ from rjepa.answer import Answer, CandidateReport, Example, Explanation, check_ca
 from rjepa.errors import InvalidInputError
 from rjepa.files import write_json
 from rjepa.home import Home
+from rjepa.parts import reranking_parts
 from rjepa.progress import Progress
-from rjepa.releases.bundle import Facts, Sources
-from rjepa.releases.gate import Figures
+from rjepa.releases.bundle import Diagnosis, Facts
 from rjepa.releases.pointer import require_current
-from rjepa.releases.publish import release
 from serving.host import AnswersQuestions, EngineLoader
+from tests.tiny_release import release_parts
 
 STEPS = ["Mia has 14 + 5 = 19", "Tom has 19 - 2 = 17"]
 
@@ -135,10 +135,9 @@ def publish(home: Home, seed: int, llm_tag: str = "tiny-a") -> str:
     save_file({"location": np.zeros(4, dtype=np.float32)}, folder / "normalizer.safetensors")
     write_json(folder / "config.json", {"seed": seed})
     write_json(folder / "calibration.json", {"alpha": 1.0})
-    figures = Figures(dataset="v1.0.0", num_problems=100, accuracy=0.5, diagnostics_passed=True)
-    facts = Facts("d" * 64, "s" * 64, figures, {}, "test", "run-1")
-    sources = Sources(folder, folder / "normalizer.safetensors", folder / "calibration.json")
-    return release(home, llm_tag, "v1.0.0", sources, facts).manifest.release_id
+    facts = Facts("d" * 64, "s" * 64, Diagnosis(passed=True), "test", "run-1")
+    parts = reranking_parts(folder, folder / "normalizer.safetensors", folder / "calibration.json")
+    return release_parts(home, llm_tag, "v1.0.0", parts, facts)
 
 
 def fake_loader(home: Home, made: list[FakeEngine] | None = None) -> EngineLoader:

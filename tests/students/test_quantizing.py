@@ -8,8 +8,9 @@ import pytest
 
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
+from rjepa.latents.building import build_latents
 from rjepa.latents.launching import run_where_it_lives
-from rjepa.latents.shards import build_latents, open_latents
+from rjepa.latents.shards import open_latents
 from rjepa.latents.worker import PairTask
 from rjepa.problems.curriculum import generate_problems
 from rjepa.schemas import ChainOfThought, Problem

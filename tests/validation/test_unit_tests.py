@@ -10,7 +10,7 @@ from tests.validation.hostile import needs_sandbox
 
 ADD = "def add(a, b):\n    return a + b\n"
 TESTS = "assert add(1, 2) == 3\nassert add(-1, 1) == 0\n"
-TIGHT = Limits(wall_seconds=3.0, cpu_seconds=1, memory_mib=256, processes=12)
+TIGHT = Limits(wall_seconds=20.0, cpu_seconds=1, memory_mib=256, processes=12)
 PROMPT = 'def add(a, b):\n    """Add two numbers."""\n'
 HUMANEVAL = "def check(candidate):\n    assert candidate(2, 3) == 5\n    assert candidate(0, 0) == 0\n"
 

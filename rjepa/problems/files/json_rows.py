@@ -1,4 +1,8 @@
-"""Rows of a `.json` file: a list of objects (read item by item), one object that holds such a list, or JSON lines."""
+"""Rows of a `.json` file: a list of objects (read item by item), one object that holds such a list, or JSON lines.
+
+An object may also hold the table turned on its side, as libraries write it: a list of values a column, pandas' forms
+`columns`, `index` and `split`.
+"""
 
 import codecs
 import json
@@ -7,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rjepa.errors import InvalidInputError
+from rjepa.problems.cells import exact_float
 from rjepa.problems.files.lines import BOM, as_object, json_lines
 from rjepa.problems.files.row import MAX_LINE, Row
 
@@ -38,7 +43,7 @@ def json_rows(path: Path) -> Iterator[Row]:
 
 def _items(path: Path) -> Iterator[Row]:
     """Items of the list, decoded one at a time from a buffer that holds little more than one of them."""
-    decoder, pieces = json.JSONDecoder(), _text(path)
+    decoder, pieces = json.JSONDecoder(parse_float=exact_float), _text(path)
     buffer, number = next(pieces, "").lstrip(_BLANK)[1:], 0
     while True:
         buffer = buffer.lstrip(_BLANK)
@@ -98,7 +103,7 @@ def _wrapped(path: Path) -> Iterator[Row]:
         yield from json_lines(path)
         return
     try:
-        whole = json.loads("".join(_text(path)))
+        whole = json.loads("".join(_text(path)), parse_float=exact_float)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             yield from json_lines(path)
@@ -111,7 +116,11 @@ def _wrapped(path: Path) -> Iterator[Row]:
             f"{path} is not JSON of problems ({str(error)[:120]}); nothing was imported",
             cure="bring a JSON list of objects, or one object a line",
         ) from None
-    lists = [name for name, value in whole.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    table = _table(path, whole)
+    if table is not None:
+        yield from (Row(number, values) for number, values in enumerate(table, start=1))
+        return
+    lists = [name for name, value in whole.items() if isinstance(value, list) and _holds_objects(value)]
     if not lists:
         yield Row(1, whole)
         return
@@ -125,6 +134,40 @@ def _wrapped(path: Path) -> Iterator[Row]:
             yield Row(number, as_object(found))
         except ValueError as error:
             yield Row(number, fault=str(error))
+
+
+def _table(path: Path, whole: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Rows of an object that holds a table by columns or by row names; None where it holds something else.
+
+    Raises:
+        InvalidInputError: its columns have different lengths.
+    """
+    values = list(whole.values())
+    names, data = whole.get("columns"), whole.get("data")
+    if isinstance(names, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
+        lengths = {len(names), *map(len, data)}
+        rows = [dict(zip(map(str, names), row, strict=False)) for row in data]
+    elif len(values) > 1 and all(isinstance(column, list) and not _holds_objects(column) for column in values):
+        lengths = {len(column) for column in values}
+        rows = [dict(zip(whole, row, strict=False)) for row in zip(*values, strict=False)]
+    elif values and all(isinstance(value, dict) for value in values):
+        keys = [set(value) for value in values]
+        if not all(key.isdecimal() for key in keys[0]):
+            return values if len(values) > 1 else None
+        lengths = {len(found) for found in keys}
+        rows = [{name: whole[name].get(key) for name in whole} for key in values[0]]
+    else:
+        return None
+    if len(lengths) > 1:
+        raise InvalidInputError(
+            f"{path} holds a table by columns of {min(lengths)} to {max(lengths)} values; nothing was imported",
+            cure="write it again so that all columns have the same length, or one object a line",
+        )
+    return rows
+
+
+def _holds_objects(found: list[Any]) -> bool:
+    return bool(found) and isinstance(found[0], dict)
 
 
 def _text(path: Path) -> Iterator[str]:

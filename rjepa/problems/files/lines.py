@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rjepa.errors import InvalidInputError
+from rjepa.problems.cells import exact_float
 from rjepa.problems.files.row import MAX_LINE, Row
 
 BOM = b"\xef\xbb\xbf"
@@ -96,7 +97,7 @@ def parsed(text: str) -> dict[str, Any]:
         ValueError: it is something else.
     """
     try:
-        row = json.loads(text)
+        row = json.loads(text, parse_float=exact_float)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg} at character {error.pos + 1})") from None
     except RecursionError:

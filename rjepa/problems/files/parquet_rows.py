@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from rjepa.errors import InvalidInputError
 from rjepa.problems.files.row import MAX_COLUMNS, MAX_LINE, Row
 
@@ -40,14 +42,44 @@ def parquet_rows(path: Path, wanted: Collection[str] | None) -> Iterator[Row]:
                 if batch.nbytes > MAX_LINE and (longest := _longest(batch)) > MAX_LINE:
                     yield Row(number + 1, fault=f"a cell in this row or the next {rows} has {longest} bytes")
                     return
+                kinds = {found.name: found.type for found in batch.schema if _is_changed(found.type)}
                 for values in batch.to_pylist():
                     number += 1
+                    values |= {name: _plain(values[name], kind) for name, kind in kinds.items()}
                     yield Row(number, {name: value for name, value in values.items() if value is not None})
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InvalidInputError(
                 f"{path} is damaged after row {number} ({str(error)[:200]}); nothing was imported",
                 cure="write the file again, with text in UTF-8",
             ) from error
+
+
+def _is_changed(kind: Any) -> bool:
+    """Whether Arrow's Python value of this type is not what was written: numbers of 16 and 32 bits, and maps."""
+    import pyarrow as pa
+
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind) or pa.types.is_map(kind):
+        return True
+    if pa.types.is_struct(kind):
+        return any(_is_changed(kind.field(index).type) for index in range(kind.num_fields))
+    return hasattr(kind, "value_type") and _is_changed(kind.value_type)
+
+
+def _plain(value: Any, kind: Any) -> Any:
+    """The value with numbers of 16 and 32 bits as the shortest decimal that they stand for, and maps as dicts."""
+    import pyarrow as pa
+
+    if value is None:
+        return None
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        return float(str((np.float16 if pa.types.is_float16(kind) else np.float32)(value)))
+    if pa.types.is_map(kind):
+        return {str(key): _plain(item, kind.item_type) for key, item in value}
+    if pa.types.is_struct(kind):
+        return {name: _plain(item, kind.field(name).type) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, kind.value_type) for item in value]
+    return _plain(value, kind.value_type) if pa.types.is_dictionary(kind) else value
 
 
 def _opened(path: Path) -> Any:

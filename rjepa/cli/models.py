@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rjepa.inference.calibration import ScoreCalibration
     from rjepa.jepa.model import RJepa
     from rjepa.latents.normalizer import Normalizer
+    from rjepa.parts import Content
 
 CHECKPOINT = "checkpoint"
 CURRENT = "current"
@@ -20,14 +21,16 @@ _RELEASE = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
-class World:
-    """A world model with the calibration that was fitted for it. `dataset` is the one it was trained on."""
+class CalibratedModel:
+    """A trained R-JEPA with the calibration that was fitted for it. `dataset` is the one it was trained on."""
 
     name: str
     dataset: str
     student_fingerprint: str
     world_model: tuple["RJepa", "Normalizer"]
     calibration: "ScoreCalibration"
+    content: "Content | None"
+    """What a release of it holds; None for a variant, which is never released."""
 
 
 def is_release(name: str) -> bool:
@@ -35,7 +38,7 @@ def is_release(name: str) -> bool:
     return _RELEASE.fullmatch(name) is not None
 
 
-def open_world(home: "Home", llm_tag: str, dataset: str, name: str) -> World:
+def open_model(home: "Home", llm_tag: str, dataset: str, name: str) -> CalibratedModel:
     """Open what `name` (see `NAMING`) stands for.
 
     Raises:
@@ -44,7 +47,7 @@ def open_world(home: "Home", llm_tag: str, dataset: str, name: str) -> World:
     """
     if name == CURRENT or is_release(name):
         return _open_release(home, llm_tag, name)
-    from rjepa.evaluation.stage import calibration_file
+    from rjepa.evaluation.stage import calibration_file, pair_content
     from rjepa.inference.calibration import ScoreCalibration
     from rjepa.jepa.stage import open_variant, open_world_model
     from rjepa.latents.shards import latent_fingerprint
@@ -52,7 +55,9 @@ def open_world(home: "Home", llm_tag: str, dataset: str, name: str) -> World:
     if name == CHECKPOINT:
         calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
         world_model = open_world_model(home, llm_tag, dataset)
-        return World(name, dataset, latent_fingerprint(home, llm_tag, dataset), world_model, calibration)
+        fingerprint = latent_fingerprint(home, llm_tag, dataset)
+        content = pair_content(home, llm_tag, dataset, fingerprint)
+        return CalibratedModel(name, dataset, fingerprint, world_model, calibration, content)
     from rjepa.errors import NotFoundError
     from rjepa.evaluation.variants import list_variants, variant_calibration, variants_file
 
@@ -61,22 +66,26 @@ def open_world(home: "Home", llm_tag: str, dataset: str, name: str) -> World:
         if name in (f"{run.recipe}-{run.seed}", run.recipe):
             calibration = variant_calibration(home, llm_tag, dataset, run)
             world_model = open_variant(home, llm_tag, dataset, run.recipe, run.seed)
-            return World(name, dataset, latent_fingerprint(home, llm_tag, dataset), world_model, calibration)
+            fingerprint = latent_fingerprint(home, llm_tag, dataset)
+            return CalibratedModel(name, dataset, fingerprint, world_model, calibration, None)
     known = ", ".join([CURRENT, CHECKPOINT, *(f"{run.recipe}-{run.seed}" for run in runs)])
     raise NotFoundError(
         f"{llm_tag} on {dataset} has no R-JEPA called {name!r}", cure=f"name one of {known} or a release id"
     )
 
 
-def _open_release(home: "Home", llm_tag: str, name: str) -> World:
+def _open_release(home: "Home", llm_tag: str, name: str) -> CalibratedModel:
     from rjepa.inference.calibration import ScoreCalibration
     from rjepa.jepa.checkpoint import load_model
     from rjepa.latents.normalizer import load_normalizer
-    from rjepa.releases.bundle import CALIBRATION, MODEL_FOLDER, NORMALIZER, release_folder, verify
+    from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
+    from rjepa.releases.bundle import release_folder, verify
     from rjepa.releases.pointer import require_current
 
     manifest = verify(home, llm_tag, require_current(home, llm_tag) if name == CURRENT else name)
     folder = release_folder(home, llm_tag, manifest.release_id)
     world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
     calibration = ScoreCalibration.load(folder / CALIBRATION)
-    return World(manifest.release_id, manifest.dataset, manifest.student_fingerprint, world_model, calibration)
+    return CalibratedModel(
+        manifest.release_id, manifest.dataset, manifest.student_fingerprint, world_model, calibration, manifest
+    )

@@ -1,0 +1,178 @@
+"""What a released or trained R-JEPA is made of: named, typed parts, each with the hashes of its files.
+
+An evaluation names what it judged by the content described here, and a release bundle is named by the same content, so
+that the two can be told to be about the same bytes. Copying parts into a bundle and verifying them lives in
+`rjepa.releases.bundle`; reading a part lives in the room that writes it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rjepa.errors import NotFoundError
+from rjepa.files import sha256_file, sha256_json
+
+PartName = Literal["reader", "world_model", "calibration", "verbalizer", "guidance", "adapter", "student_lora"]
+"""What a part does. A release has at most one part of each name."""
+
+PartKind = Literal["normalizer", "rjepa", "score_calibration"]
+"""How a part's files are read. A second implementation of a part is another kind under the same name."""
+
+NORMALIZER: Final = "normalizer.safetensors"
+CALIBRATION: Final = "calibration.json"
+MODEL_FOLDER: Final = "model"
+MODEL_FILES: Final = ("config.json", "model.safetensors")
+"""What `rjepa.jepa.checkpoint` reads back. Optimiser state and logs stay with the checkpoint: they are not served."""
+
+MODE_PARTS: Final[Mapping[str, tuple[PartName, ...]]] = {"off": (), "rerank": ("reader", "world_model", "calibration")}
+"""Which parts a mode of reasoning needs beside the student."""
+
+_GIVEN_BY: Final[Mapping[PartName, str]] = {
+    "reader": "materialise latent_normalizer",
+    "world_model": "materialise rjepa_checkpoint",
+    "calibration": "materialise score_calibration",
+    "verbalizer": "materialise latent_decoder",
+    "guidance": "materialise logit_guidance",
+    "adapter": "materialise adapter",
+    "student_lora": "materialise student_lora",
+}
+
+_SHA256: Final = r"^[0-9a-f]{64}$"
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Value):
+    """Size in bytes and hex SHA-256 of one file."""
+
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=_SHA256)
+
+
+class Part(_Value):
+    """One part: `files` by their path inside a bundle, and one hash over all of them."""
+
+    name: PartName
+    kind: PartKind
+    files: dict[str, FileEntry] = Field(min_length=1)
+    sha256: str = Field(pattern=_SHA256)
+
+    @model_validator(mode="after")
+    def _check_hash(self) -> Self:
+        if self.sha256 != _hash_files(self.files):
+            raise ValueError(f"the hash of part {self.name} is not that of its files")
+        return self
+
+
+class Content(_Value):
+    """What decides how an R-JEPA answers: its parts, the student they were made for, the dataset they come from."""
+
+    llm_tag: str
+    dataset: str = Field(description="dataset version that the parts were fitted on")
+    dataset_hash: str = Field(description="data_hash of that dataset's manifest")
+    student_fingerprint: str = Field(description="SHA-256 of weights, tokenizer, config, layer, poolings and prompt")
+    parts: tuple[Part, ...]
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = [part.name for part in self.parts]
+        if len(set(names)) < len(names):
+            raise ValueError(f"every part may be there once, found {names}")
+        return self
+
+    @property
+    def files(self) -> dict[str, FileEntry]:
+        """Every file of every part, by its path inside a bundle."""
+        return {name: entry for part in self.parts for name, entry in part.files.items()}
+
+    @property
+    def sha256(self) -> str:
+        """Content id: equal parts for the same student and dataset are one content, wherever and whenever made."""
+        return sha256_json(
+            {
+                "files": {name: entry.sha256 for name, entry in self.files.items()},
+                "llm": self.llm_tag,
+                "dataset": self.dataset,
+                "data": self.dataset_hash,
+                "student": self.student_fingerprint,
+            }
+        )
+
+    def part(self, name: PartName) -> Part | None:
+        """The part of this name; None where there is none."""
+        return next((part for part in self.parts if part.name == name), None)
+
+    def modes(self) -> tuple[str, ...]:
+        """The modes of reasoning that these parts are enough for."""
+        return tuple(mode for mode in MODE_PARTS if self.offers(mode).offered)
+
+    def offers(self, mode: str) -> "Offer":
+        """Whether a mode can be offered with these parts, and if not, what would give it."""
+        if mode not in MODE_PARTS:
+            return Offer(mode, False, f"there is no mode {mode!r}", f"choose one of {', '.join(MODE_PARTS)}")
+        missing = [name for name in MODE_PARTS[mode] if self.part(name) is None]
+        if not missing:
+            return Offer(mode, True)
+        cure = f"{', '.join(_GIVEN_BY[name] for name in missing)}, then release again"
+        return Offer(mode, False, f"mode {mode} needs the part {', '.join(missing)}, which is not there", cure)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Whether a mode is offered. `problem` says why not, `cure` what would give it; both are empty where it is."""
+
+    mode: str
+    offered: bool
+    problem: str = ""
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class PartSource:
+    """The files of one part, wherever their assets wrote them, by the path that they get inside a bundle."""
+
+    name: PartName
+    kind: PartKind
+    files: Mapping[str, Path]
+
+
+def reranking_parts(model: Path, normalizer: Path, calibration: Path) -> tuple[PartSource, ...]:
+    """The three parts that mode `rerank` needs.
+
+    Args:
+        model: folder with `config.json` and `model.safetensors`.
+        normalizer: file of the reader's location and scale.
+        calibration: file of the fitted scores and P(correct).
+    """
+    return (
+        PartSource("reader", "normalizer", {NORMALIZER: normalizer}),
+        PartSource("world_model", "rjepa", {f"{MODEL_FOLDER}/{name}": model / name for name in MODEL_FILES}),
+        PartSource("calibration", "score_calibration", {CALIBRATION: calibration}),
+    )
+
+
+def describe_parts(sources: Sequence[PartSource]) -> tuple[Part, ...]:
+    """Hash the files of every part.
+
+    Raises:
+        NotFoundError: a file is missing.
+    """
+    parts = []
+    for source in sources:
+        for path in source.files.values():
+            if not path.exists():
+                raise NotFoundError(f"{path} does not exist", cure=_GIVEN_BY[source.name])
+        files = {
+            name: FileEntry(size=path.stat().st_size, sha256=sha256_file(path)) for name, path in source.files.items()
+        }
+        parts.append(Part(name=source.name, kind=source.kind, files=files, sha256=_hash_files(files)))
+    return tuple(parts)
+
+
+def _hash_files(files: Mapping[str, FileEntry]) -> str:
+    return sha256_json({name: entry.sha256 for name, entry in files.items()})

@@ -1,0 +1,155 @@
+"""Find the one JSON object in a reply: behind thinking, inside a fence, between sentences. Two that fit are none.
+
+What its backslashes mean is `escapes`' matter, which fields it must have `replies`'.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+from rjepa.teacher.escapes import EscapeError, as_meant, string_end
+
+Fitting = TypeVar("Fitting")
+
+_OPENING: Final = re.compile(r'\{\s*["}]')
+"""How an object begins; braces of LaTeX and of sets begin otherwise."""
+_MAX_OPENINGS: Final = 50
+"""Openings that are looked at: each is read to its end, and a reply may be nothing but openings."""
+_NAMES: Final = (
+    r"(?:think|thinking|thought|thoughts|reasoning|reason|reflection|analysis|scratchpad|seed:think|antthinking)"
+)
+_OPENS: Final = rf"<\|?{_NAMES}\|?>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>analysis(?:<\|message\|>)?"
+_CLOSES: Final = rf"</{_NAMES}>|<\|/{_NAMES}\|>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final(?: [^<]*)?(?:<\|message\|>)?"
+_OPEN_TAG: Final = re.compile(_OPENS, re.IGNORECASE)
+_CLOSE_TAG: Final = re.compile(_CLOSES, re.IGNORECASE)
+_BLOCK: Final = re.compile(f"(?:{_OPENS}).*?(?:{_CLOSES})", re.IGNORECASE | re.DOTALL)
+
+
+class NoObjectError(ValueError):
+    """A reply in which not exactly one object fits. `reason` is machine readable, the message for the teacher."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """What a model thought in tags, and what it said outside of them.
+
+    A closing tag alone closes what came before it, as where the chat template opened it. Thinking that was never closed
+    goes on to the end.
+    """
+    thought: list[str] = []
+
+    def take(block: re.Match[str]) -> str:
+        thought.append(block[0])
+        return "\n"
+
+    said = _BLOCK.sub(take, text)
+    closings = list(_CLOSE_TAG.finditer(said))
+    if closings:
+        end = closings[-1].end()
+        thought.append(said[:end])
+        said = said[end:]
+    opening = _OPEN_TAG.search(said)
+    if opening is not None:
+        thought.append(said[opening.start() :])
+        said = said[: opening.start()]
+    return "\n".join(thought), said
+
+
+def one_object(text: str, fit: Callable[[dict[str, Any]], Fitting]) -> Fitting:
+    """The object of a reply, as `fit` makes it. `fit` raises ValueError for one that is not what was asked for.
+
+    Raises:
+        NoObjectError: there is none (`not_json`), or several that fit (`several_objects`), or the only one has
+            backslashes that can be read in two ways (`ambiguous_escape`).
+        ValueError: the only object does not fit; it is the error of `fit`.
+    """
+    whole = text.strip()
+    if _OPENING.match(whole) and _object_end(whole, 0) == len(whole):
+        return fit(_parsed(whole))  # tags inside its strings are no thinking
+    thought, answer = split_thinking(text)
+    found = list(_objects(answer))
+    if not found and thought:
+        found = _last_of_unclosed(thought)
+    return _the_one(found, fit)
+
+
+def _the_one(found: list[str], fit: Callable[[dict[str, Any]], Fitting]) -> Fitting:
+    if not found:
+        raise NoObjectError("not_json", "the reply is not one JSON object")
+    fitting: list[tuple[str, Fitting]] = []
+    failed: ValueError | None = None
+    for piece in found:
+        try:
+            fitting.append((piece, fit(_parsed(piece))))
+        except ValueError as error:
+            failed = error
+    distinct = {json.dumps(_parsed(piece), sort_keys=True): value for piece, value in fitting}
+    if len(distinct) > 1:
+        raise NoObjectError(
+            "several_objects", "the reply holds several JSON objects that fit: give one and nothing else"
+        )
+    if not distinct:
+        raise failed or NoObjectError("not_json", "the reply is not one JSON object")
+    return fitting[-1][1]
+
+
+def _last_of_unclosed(thought: str) -> list[str]:
+    """The object at the very end of thinking that was never closed: the answer, where nothing follows it."""
+    found = list(_objects(thought))
+    tail = thought.rstrip().removesuffix("```").rstrip() if found else ""
+    return found[-1:] if found and tail.endswith(found[-1]) else []
+
+
+def _objects(text: str) -> Iterator[str]:
+    """Pieces of text from an opening brace to its closing one, outermost only."""
+    place = 0
+    for _ in range(_MAX_OPENINGS):
+        opening = _OPENING.search(text, place)
+        if opening is None:
+            return
+        end = _object_end(text, opening.start())
+        if end is None:
+            place = opening.start() + 1
+        else:
+            yield text[opening.start() : end]
+            place = end
+
+
+def _object_end(text: str, start: int) -> int | None:
+    """The place after the brace that closes the one at `start`; None where nothing does."""
+    depth, place = 0, start
+    while place < len(text):
+        sign = text[place]
+        if sign == '"':
+            end = string_end(text, place)
+            if end is None:
+                return None
+            place = end
+            continue
+        depth += (sign in "{[") - (sign in "}]")
+        place += 1
+        if depth == 0:
+            return place
+    return None
+
+
+def _parsed(piece: str) -> dict[str, Any]:
+    try:
+        value = json.loads(as_meant(piece), object_pairs_hook=_each_once)
+    except EscapeError as error:
+        raise NoObjectError("ambiguous_escape", str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise NoObjectError("not_json", f"the reply is not one JSON object ({str(error)[:200]})") from None
+    if not isinstance(value, dict):
+        raise NoObjectError("not_json", "the reply is JSON, but no object")
+    return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return dict(pairs)

@@ -1,0 +1,434 @@
+r"""Read an answer as what it is: a formula, a list, a set, a tuple or interval, a matrix, an equation, an inequality, words.
+
+    read("x = 1, 2", is_gold=True)      # Items of 1 and 2, named x
+    read(r"[0,1) \cup (2,3]", ...)      # a Region
+
+The shapes stand in `rjepa.validation.shapes`, formulas are read in `rjepa.validation.formulas`. What cannot
+surely be read raises `UnreadableError`. Imported by worker processes only.
+"""
+
+import re
+from typing import Final
+
+import sympy
+from sympy import Expr
+
+from rjepa.validation.answers import read_quantity, tidy
+from rjepa.validation.equivalence import same
+from rjepa.validation.formula_tokens import UnreadableError, latex
+from rjepa.validation.formulas import read_formula
+from rjepa.validation.shapes import (
+    Collection,
+    Equation,
+    Inequality,
+    Items,
+    Matrix,
+    Named,
+    Region,
+    Scalar,
+    Sequence,
+    Shape,
+    Words,
+    as_region,
+)
+from rjepa.validation.spelling import ascii_digits, is_malformed, matching, plain, undressed
+from rjepa.validation.splitting import CLOSING, OPENING, depth_at, dips, split, with_thousands
+from rjepa.validation.units import read_unit
+
+_MAX_DEPTH: Final = 12
+
+_AND_OR = re.compile(
+    r"\s*[,;]?\s*\\(?:text|mbox|textrm|mathrm)\s*\{\s*,?\s*(?P<set>and|or)\s*\}\s*[,;]?\s*"
+    r"|(?:\s*[,;]\s*|\s+|(?<=[\d)\]}]))(?P<word>and|or)(?:\s+|(?=[(\[{\d\\]))|\s*\\(?P<sign>lor|vee|land|wedge)(?![a-zA-Z])\s*",
+    re.IGNORECASE,
+)
+_RELATION = re.compile(
+    r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![a-zA-Z])|\\not\s*=|<=|>=|!=|==|=|<|>|&lt;|&gt;"
+)
+_RELATIONS = {
+    r"\leqslant": "<=", r"\leq": "<=", r"\le": "<=", r"\geqslant": ">=", r"\geq": ">=", r"\ge": ">=", r"\lt": "<", r"\gt": ">",
+    r"\neq": "!=", r"\ne": "!=", "==": "=", "&lt;": "<", "&gt;": ">",
+}  # fmt: skip
+_SET_SIGNS = re.compile(r"\\(?:cup|cap|setminus|bigcup)(?![a-zA-Z])")
+_ABOUT = re.compile(r"\\(?:approx|simeq|doteq|thickapprox)(?![a-zA-Z])|≈|≃|~=")
+_SEMICOLON = re.compile(";")
+_COLON = re.compile(r":|\\colon(?![a-zA-Z])")
+_IN = re.compile(r"\\in(?![a-zA-Z])")
+_PLUS_MINUS = re.compile(r"\\(pm|mp)(?![a-zA-Z])|\+/-")
+_BEGIN = re.compile(r"\\begin\s*\{(?P<name>[a-zA-Z]+)\*?\}\s*(?:\[[a-z]\]\s*)?")
+_MATRICES = frozenset(
+    ["matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "psmallmatrix", "bsmallmatrix", "array", "vmatrix"]
+)
+_REALS = re.compile(r"\\(?:mathbb|Bbb|mathbf|mathrm)\s*\{?\s*R\s*\}?|\\R(?:eals)?(?![a-zA-Z])")
+_EMPTY = re.compile(r"\\(?:emptyset|varnothing|O)(?![a-zA-Z])|\\\{\s*\\\}|\{\s*\}")
+_FRENCH = re.compile(r"^(?P<open>[\[\]])(?P<inner>[^\[\]]+[,;][^\[\]]+)(?P<close>[\[\]])$")
+_WORDS = re.compile(r"[^\W\d_]+(?:[\s'’.-]+[^\W\d_]+)*[.!]?")
+_NAME = re.compile(r"(?=.*[^\W\d_]{4})[^\W\d_]+(?:\s+[^\W\d_]+){0,5}")
+_UNIT_START = re.compile(
+    r"\s+(?=[^\s\\])|(?=\\(?:text|mathrm|textrm|mbox|textbf|operatorname)\s*\{)|(?=°)|(?=\^\s*\{?\s*\\circ)"
+)
+_NAMES = re.compile(
+    r"[A-Z]{2,4}|\|[A-Z]{2}\||m?\\(?:angle|triangle)[A-Z]{1,3}|\[[A-Z]{3,6}\]"
+    r"|(?P<one>[a-zA-Z](?:_(?:\w|\{\w+\}))?)(?::[a-zA-Z](?:_(?:\w|\{\w+\}))?)+|\([a-zA-Z](?:_\w|_\{\w+\})?(?:,[a-zA-Z](?:_\w|_\{\w+\})?)+\)"
+)
+"""Names of segments, angles, areas, ratios and tuples."""
+_NO_NAME = frozenset(["not", "no", "never", "isn", "neither", "nor", "if", "or", "and", "false", "wrong"])
+
+
+def read(answer: str, *, is_gold: bool) -> Shape:
+    """The shape of an answer.
+
+    Raises:
+        UnreadableError: it cannot surely be read.
+        OverflowError: a number in it is too large to be worked out.
+    """
+    if is_malformed(answer):
+        raise UnreadableError("LaTeX that breaks off")
+    return _Reader(is_gold).shape(ascii_digits(undressed(answer)), 0)
+
+
+class _Reader:
+    def __init__(self, is_gold: bool) -> None:
+        self._is_gold = is_gold
+
+    def shape(self, text: str, depth: int) -> Shape:
+        text = undressed(_without_thin_dress(text))
+        if depth > _MAX_DEPTH:
+            raise UnreadableError("too deeply nested")
+        if not text:
+            raise UnreadableError("nothing to read")
+        text = _with_round_brackets(text)
+        return (
+            self._several(text, depth)
+            or self._region(text, depth)
+            or self._approximate(text, depth)
+            or self._relation(text, depth)
+            or self._enclosed(text, depth)
+            or self._matrix(text, depth)
+            or self._ratio(text, depth)
+            or self._plus_minus(text, depth)
+            or self._single(text)
+        )
+
+    def _several(self, text: str, depth: int) -> Shape | None:
+        joined = "".join(_joiner(match) for match in _AND_OR.finditer(text))
+        text = _AND_OR.sub(", ", text) if _AND_OR.search(text) and not _is_prose(text) else text
+        groups = split(text, _SEMICOLON)
+        if len(groups) > 1 and any(len(split(group)) > 1 for group in groups):
+            return Items(tuple(self.shape(group, depth + 1) for group in groups))
+        parts = split(text)
+        if len(parts) == 1:
+            return None
+        if not parts[-1].strip():
+            parts = parts[:-1]
+        shapes = [self.shape(part, depth + 1) for part in parts]
+        if len(shapes) == 1:
+            return shapes[0]
+        regions = [shape.numbers for shape in shapes if isinstance(shape, Region)]
+        if joined and len(regions) == len(shapes) and joined in ("o" * len(joined), "a" * len(joined)):
+            return Region(sympy.Union(*regions) if joined[0] == "o" else sympy.Intersection(*regions))
+        return _items(shapes)
+
+    def _region(self, text: str, depth: int) -> Shape | None:
+        pieces = split(text, _IN)
+        if len(pieces) == 2:
+            symbol = _symbol(pieces[0])
+            if symbol is None:
+                raise UnreadableError("what lies in the set?")
+            return self.shape(pieces[1], depth + 1)
+        if _REALS.fullmatch(text):
+            return Region(sympy.S.Reals)
+        if _EMPTY.fullmatch(text):
+            return Collection(())
+        signs = [match[0] for match in _SET_SIGNS.finditer(text)]
+        if not signs:
+            return None
+        numbers: list[sympy.Set] = []
+        for piece in split(text, _SET_SIGNS):
+            part = as_region(self.shape(piece, depth + 1))
+            if part is None:
+                raise UnreadableError("a union of something else than sets of numbers")
+            numbers.append(part)
+        if len(numbers) != len(signs) + 1 or (len(set(signs)) > 1):
+            raise UnreadableError("which of the sets come first?")
+        if signs[0] == r"\cap":
+            return Region(sympy.Intersection(*numbers))
+        if signs[0] == r"\setminus":
+            return Region(sympy.Complement(numbers[0], sympy.Union(*numbers[1:])))
+        return Region(sympy.Union(*numbers))
+
+    def _approximate(self, text: str, depth: int) -> Shape | None:
+        """`x = 1/3 ≈ 0.33` says 1/3 where its decimal says so too; `x ≈ 0.33` says 0.33."""
+        sides = split(text, _ABOUT)
+        if len(sides) == 1:
+            return None
+        first, *others = sides
+        if not first.strip() or _symbol(first) is not None:
+            if len(others) != 1:
+                raise UnreadableError("several approximations")
+            return self.shape(f"{first}={others[0]}" if first.strip() else others[0], depth + 1)
+        exact = self.shape(first, depth + 1)
+        value = exact.value if isinstance(exact, Named) else exact
+        for other in others:
+            rounded = self.shape(other, depth + 1)
+            if not (
+                isinstance(value, Scalar)
+                and isinstance(rounded, Scalar)
+                and rounded.quantity is not None
+                and value.value.is_number
+            ):
+                raise UnreadableError("an approximation of what?")
+            place = rounded.quantity.written.place or 1
+            if not bool(abs(value.value - rounded.value) <= sympy.Rational(place.numerator, place.denominator)):
+                raise UnreadableError("an approximation of something else")
+        return exact
+
+    def _ratio(self, text: str, depth: int) -> Shape | None:
+        parts = split(text, _COLON)
+        return None if len(parts) == 1 else Sequence("::", tuple(self.shape(part, depth + 1) for part in parts))
+
+    def _relation(self, text: str, depth: int) -> Shape | None:
+        sides = split(text, _RELATION)
+        if len(sides) == 1:
+            return None
+        found = [match[0] for match in _RELATION.finditer(text) if depth_at(text, match.start()) == 0]
+        signs = [_RELATIONS.get(sign, "!=" if sign.startswith(r"\not") else sign) for sign in found]
+        if any(not side.strip() for side in sides):
+            raise UnreadableError("a side is missing")
+        if set(signs) == {"="}:
+            return self._equation(sides, depth)
+        if "=" in signs:
+            raise UnreadableError("equations and inequalities mixed")
+        return _inequality([read_formula(latex(side)) for side in sides], signs)
+
+    def _equation(self, sides: list[str], depth: int) -> Shape:
+        symbol, name = _symbol(sides[0]), sides[0].strip()
+        if symbol is None and _NAME.fullmatch(plain(name)) and not _NO_NAME & set(plain(name).lower().split()):
+            return Named(plain(name).casefold(), None, self._agreeing(sides[1:], depth))
+        if symbol is not None:
+            value = self._agreeing(sides[1:], depth)
+            if not (isinstance(value, Scalar) and value.value.has(symbol)):
+                return Named(str(symbol), symbol, value)
+        elif (last := _symbol(sides[-1])) is not None:
+            value = self._agreeing(sides[:-1], depth)
+            if not (isinstance(value, Scalar) and value.value.has(last)):
+                return Named(str(last), last, value)
+        if (sign := _name(sides[0])) is not None:
+            return Named(sign, None, self._agreeing(sides[1:], depth))
+        formulas = [read_formula(latex(side)) for side in sides]
+        if not any(formula.free_symbols for formula in formulas):
+            return self._agreeing(sides, depth)
+        if len(sides) > 2:
+            raise UnreadableError("a chain of equations")
+        return Equation(formulas[0] - formulas[1])
+
+    def _agreeing(self, sides: list[str], depth: int) -> Shape:
+        """What all sides say, the last one's spelling.
+
+        Raises:
+            UnreadableError: they do not say the same.
+        """
+        shapes = [self.shape(side, depth + 1) for side in sides]
+        if any(not same(first, shapes[-1]) for first in shapes[:-1]):
+            raise UnreadableError("its sides are not equal")
+        return shapes[-1]
+
+    def _enclosed(self, text: str, depth: int) -> Shape | None:
+        is_set = text.startswith(r"\{") and text.endswith(r"\}")
+        if not is_set and not (text[0] in OPENING and text[-1] in CLOSING and len(text) > 2):
+            return None
+        inner = text[2:-2] if is_set else text[1:-1]
+        if depth_at(text, len(text) - 1) != 1 or dips(inner):
+            return None
+        inner = with_thousands(inner) if re.search(r",\s", inner) else inner
+        parts = split(inner.replace(";", ","))
+        is_set = is_set or text[0] == "{"
+        if len(parts) == 1 and not is_set:
+            return (
+                None
+                if _PLUS_MINUS.search(inner) is None and text[0] == "(" and _is_formula(text)
+                else self.shape(inner, depth + 1)
+            )
+        shapes = tuple(self.shape(part, depth + 1) for part in parts)
+        if is_set:
+            flat = [one for part in shapes for one in (part.parts if isinstance(part, Items) else (part,))]
+            return Collection(tuple(flat))
+        if any(isinstance(shape, Items) for shape in shapes):
+            raise UnreadableError("several values within a tuple")
+        return _nested(text[0] + text[-1], shapes)
+
+    def _matrix(self, text: str, depth: int) -> Shape | None:
+        bars = re.fullmatch(r"\|\s*(\\begin.*\\end\s*\{[a-zA-Z]+\})\s*\|", text, re.DOTALL)
+        text = bars[1] if bars else text
+        begin = _BEGIN.search(text)
+        if begin is None:
+            return None
+        name = begin["name"]
+        end = re.compile(r"\\end\s*\{" + name + r"\*?\}").search(text, begin.end())
+        if name not in _MATRICES or end is None or _BEGIN.search(text, begin.end()) is not None:
+            raise UnreadableError(f"an environment {name}")
+        body = text[begin.end() : end.start()]
+        if name == "array" and body.lstrip().startswith("{"):
+            start = body.index("{")
+            body = body[matching(body, start) + 1 :]
+        lines = [
+            line
+            for line in re.split(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-zA-Z])", body.replace(r"\hline", " "))
+            if line.strip()
+        ]
+        rows = tuple(tuple(self.shape(cell, depth + 1) for cell in line.split("&")) for line in lines)
+        if not rows or len({len(row) for row in rows}) != 1:
+            raise UnreadableError("rows of different length")
+        before, after = text[: begin.start()].strip(), text[end.end() :].strip()
+        if re.fullmatch(r"\^\s*\{?\s*(?:T|\\top|\\intercal|\\mathrm\{T\}|\\text\{T\})\s*\}?", after):
+            rows, after = tuple(zip(*rows, strict=True)), ""
+        if after or (before and name == "vmatrix"):
+            raise UnreadableError("something beside a matrix")
+        if before:
+            rows = _scaled(rows, read_formula(latex(before.removesuffix(r"\cdot").removesuffix("*"))))
+        if name == "vmatrix" or bars:
+            return _determinant(rows)
+        return Matrix(rows)
+
+    def _plus_minus(self, text: str, depth: int) -> Shape | None:
+        found = list(_PLUS_MINUS.finditer(text))
+        if not found:
+            return None
+        if len(found) > 1:
+            raise UnreadableError("do the signs change together?")
+        before, after = text[: found[0].start()], text[found[0].end() :]
+        if before.rstrip().endswith(("^", "_")):
+            raise UnreadableError("a sign of what?")
+        both = (self.shape(f"{before}{sign}{after}", depth + 1) for sign in "+-")
+        return Items(tuple(both), ordered=False)
+
+    def _single(self, text: str) -> Shape:
+        quantity = read_quantity(tidy(plain(text)), is_gold=self._is_gold)
+        if quantity is not None:
+            value = sympy.Rational(quantity.written.number.numerator, quantity.written.number.denominator)
+            return Scalar(text, value / 100 if quantity.percent else value, quantity, quantity.unit)
+        for match in _UNIT_START.finditer(text):
+            head, tail = text[: match.start()].strip(), plain(text[match.end() :])
+            unit = read_unit(tail) if head else None
+            is_set_as_text = text[match.end() :].startswith("\\")
+            if unit is None or not (is_set_as_text or (unit.factors and len(tail) > 1)):
+                continue
+            try:
+                return Scalar(head, read_formula(latex(head)), None, unit)
+            except UnreadableError:
+                continue
+        try:
+            return Scalar(text, read_formula(latex(text)))
+        except UnreadableError:
+            words = plain(text)
+            if _WORDS.fullmatch(words) and len(words) > 1:
+                return Words(" ".join(words.split()).rstrip(".!").casefold())
+            raise
+
+
+def _without_thin_dress(text: str) -> str:
+    return re.sub(r"\$", "", text).strip() if text.count("$") > 1 and "\\$" not in text else text.strip()
+
+
+def _with_round_brackets(text: str) -> str:
+    text = re.sub(r"\\langle(?![a-zA-Z])|⟨", "(", re.sub(r"\\rangle(?![a-zA-Z])|⟩", ")", text))
+    text = re.sub(r"^<([^<>=]+,[^<>=]+)>$", r"(\1)", text)
+    french = _FRENCH.match(text)
+    if french is not None and (french["open"] == "]" or french["close"] == "["):
+        return ("(" if french["open"] == "]" else "[") + french["inner"] + (")" if french["close"] == "[" else "]")
+    return latex(text)
+
+
+def _joiner(match: re.Match[str]) -> str:
+    word = (match["set"] or match["word"] or match["sign"]).lower()
+    return "o" if word in ("or", "lor", "vee") else "a"
+
+
+def _is_prose(text: str) -> bool:
+    """Whether words stand around the `and`: `salt and pepper` is one answer."""
+    return re.search(r"\d|\\(?!text)|[=<>^]|\b[a-zA-Z]\b", text) is None
+
+
+def _items(shapes: list[Shape]) -> Shape:
+    """Several answers; a name at the first one (`x = 1, 2`) or the same at each (`x = 1, x = 2`) is all the answers' name."""
+    ordered = not any(isinstance(shape, Items) for shape in shapes)
+    first, name = shapes[0], None
+    if isinstance(first, Named) and not any(isinstance(shape, Named | Equation) for shape in shapes[1:]):
+        shapes, name = [first.value, *shapes[1:]], first.name
+    elif (
+        all(isinstance(shape, Named) for shape in shapes)
+        and len({shape.name for shape in shapes if isinstance(shape, Named)}) == 1
+    ):
+        name = first.name if isinstance(first, Named) else None
+        shapes = [shape.value for shape in shapes if isinstance(shape, Named)]
+    flat = [one for shape in shapes for one in (shape.parts if isinstance(shape, Items) else (shape,))]
+    return Items(tuple(flat), name, ordered)
+
+
+def _nested(brackets: str, parts: tuple[Shape, ...]) -> Shape:
+    """A tuple; `[[1, 2], [3, 4]]` is a matrix."""
+    rows = tuple(part.parts for part in parts if isinstance(part, Sequence) and part.brackets == "[]")
+    if brackets == "[]" and len(rows) == len(parts) and len({len(row) for row in rows}) == 1:
+        return Matrix(rows)
+    return Sequence(brackets, parts)
+
+
+def _symbol(text: str) -> Expr | None:
+    """The symbol or `f(x)` that a side is alone, None where it is more."""
+    try:
+        formula = read_formula(latex(text.strip()))
+    except UnreadableError:
+        return None
+    return formula if isinstance(formula, sympy.Symbol | sympy.core.function.AppliedUndef) else None
+
+
+def _name(text: str) -> str | None:
+    """What stands for one quantity without being a symbol: `AB`, `|AB|`, `\\angle A`, `A:B`, `(p, q)`."""
+    bare = re.sub(r"\s+", "", text)
+    return bare if _NAMES.fullmatch(bare) else None
+
+
+def _is_formula(text: str) -> bool:
+    try:
+        read_formula(latex(text))
+    except UnreadableError:
+        return False
+    return True
+
+
+def _inequality(sides: list[Expr], signs: list[str]) -> Shape:
+    applied = set().union(*(side.atoms(sympy.core.function.AppliedUndef) for side in sides))
+    names = {one: sympy.Symbol(str(one), real=True) for one in applied}
+    sides = [side.subs(names) for side in sides]
+    symbols = sorted(set().union(*(side.free_symbols for side in sides)), key=str)
+    pairs = list(zip(sides, signs, sides[1:], strict=False))
+    if len(symbols) != 1:
+        if len(pairs) != 1 or not symbols or signs[0] == "!=":
+            raise UnreadableError("an inequality of several symbols or none")
+        left, sign, right = pairs[0]
+        return Inequality(right - left if sign[0] == "<" else left - right, strict=len(sign) == 1)
+    region: sympy.Set = sympy.S.Reals
+    for left, sign, right in pairs:
+        if sign == "!=":
+            solutions = sympy.solveset(left - right, symbols[0], sympy.S.Reals)
+            region = sympy.Intersection(region, sympy.Complement(sympy.S.Reals, solutions))
+            continue
+        relation = {"<": sympy.Lt, ">": sympy.Gt, "<=": sympy.Le, ">=": sympy.Ge}[sign](left, right)
+        if relation in (sympy.true, sympy.false):
+            region = region if relation else sympy.S.EmptySet
+        else:
+            region = sympy.Intersection(region, relation.as_set())
+    return Region(region)
+
+
+def _scaled(rows: tuple[tuple[Shape, ...], ...], factor: Expr) -> tuple[tuple[Shape, ...], ...]:
+    return tuple(
+        tuple(Scalar("", cell.value * factor) if isinstance(cell, Scalar) else cell for cell in row) for row in rows
+    )
+
+
+def _determinant(rows: tuple[tuple[Shape, ...], ...]) -> Shape:
+    values = [[cell.value for cell in row if isinstance(cell, Scalar)] for row in rows]
+    if any(len(row) != len(rows) for row in values):
+        raise UnreadableError("a determinant of no square matrix of formulas")
+    return Scalar("", sympy.Matrix(values).det())

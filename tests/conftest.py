@@ -1,0 +1,27 @@
+"""Fixtures that several folders share: a real Postgres, and both databases in turn."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from .postgres import Server, missing, throw_away_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A Postgres server of our own, for the session; skips where Postgres is not installed."""
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with throw_away_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test runs twice: upon the file of a home, and upon a new database of a real Postgres server."""
+    monkeypatch.delenv("RJEPA_DATABASE_URL", raising=False)
+    if request.param == "postgres":
+        server: Server = request.getfixturevalue("postgres")
+        monkeypatch.setenv("RJEPA_DATABASE_URL", server.new_database())
+    return str(request.param)

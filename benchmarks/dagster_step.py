@@ -17,7 +17,7 @@ import torch
 from benchmarks.judged import write_dataset
 from benchmarks.subject import report, temporary_folder
 from rjepa.home import Home
-from rjepa.latents.shards import build_latents
+from rjepa.latents.building import build_latents
 from rjepa.students.stage import open_student
 from rjepa_assets.defs.latents import latents
 from rjepa_assets.defs.partitions import DATASET, LLM, pair_key
@@ -60,7 +60,7 @@ def main() -> None:
 def _seconds(home: Home, size: int, with_dagster: bool) -> float:
     """CPU seconds of one build from nothing."""
     dataset = f"judged-{size}"
-    shutil.rmtree(home.latents(STUDENT, dataset), ignore_errors=True)
+    shutil.rmtree(home.shards("latents", STUDENT), ignore_errors=True)
     if not with_dagster:
         started = time.process_time()
         build_latents(home, open_student(home, STUDENT), dataset)

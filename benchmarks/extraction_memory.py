@@ -41,7 +41,7 @@ def _work(root: Path) -> None:
     """Build as the asset does; print what was held at most."""
     import torch
 
-    from rjepa.latents.shards import build_latents
+    from rjepa.latents.building import build_latents
 
     torch.set_num_threads(1)
     student, _ = open_subject(root)

@@ -3,20 +3,20 @@
 Vectorised and quick to make; nothing can be learnt from them.
 """
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors.numpy import save_file
+from pydantic import BaseModel
 
-from rjepa.files import sha256_file, write_json
 from rjepa.home import Home
 from rjepa.latents.sets import LatentSet, Prompts
-from rjepa.latents.shards import LatentRow
-from rjepa.latents.store import ShardStore
+from rjepa.latents.shards import KeptChain, LatentRow, latent_folder, latent_store, latent_version
 from rjepa.tables import arrow_schema
 
 DOMAINS = ("code", "logic", "math")
-SHARD_CHAINS = 10_000
+SHARD_CHAINS = 1000
+MADE_BY = "synthetic"
 
 
 def synthetic_latents(problems: int, width: int, seed: int) -> LatentSet:
@@ -42,30 +42,38 @@ def synthetic_latents(problems: int, width: int, seed: int) -> LatentSet:
 
 
 def write_shards(home: Home, llm_tag: str, dataset: str, chains: int, width: int) -> None:
-    """Shards of so many chains as a build leaves them, the last fiftieth of them for validation. One shard is in memory
-    at a time, and all hold the same values."""
-    store = ShardStore(home.latents(llm_tag, dataset), LatentRow, "synthetic latents", "run the benchmark again")
-    store.folder.mkdir(parents=True)
-    receipts = []
+    """A version of so many chains as a build leaves it, the last fiftieth of them for validation. One shard is in
+    memory at a time, and all hold the same values under different keys."""
+    store = latent_store(home, llm_tag, latent_folder(MADE_BY))
     block = synthetic_latents(min(SHARD_CHAINS, chains) // 2, width, seed=0)
-    for number in range(-(-chains // SHARD_CHAINS)):
-        stem = store.folder / f"shard-{number:05d}"
-        tensors = {"latents": block.latents, "sentences": block.prompts.sentences, "prompt_of": block.prompt_of}
-        tensors["sentence_counts"] = np.diff(block.prompts.offsets)
-        save_file(tensors, stem.with_suffix(".safetensors"))
-        first = number * SHARD_CHAINS
-        pq.write_table(_table(block, llm_tag, first, chains), stem.with_suffix(".parquet"), compression="zstd")
-        paths = [stem.with_suffix(".safetensors"), stem.with_suffix(".parquet")]
-        files = {path.name: sha256_file(path) for path in paths}
-        receipts.append({"key": "", "files": files, "records": len(block), "rows": len(block.latents), "counts": {}})
-        write_json(stem.with_suffix(".json"), receipts[-1])
-    store.publish({"width": width, "poolings": ["mean"], "fingerprint": "synthetic"}, receipts)
+    assert block.prompts is not None and block.prompt_of is not None
+    tensors = {
+        "latents": block.latents,
+        "sentences": block.prompts.sentences,
+        "types": np.zeros(len(block.latents), dtype=np.uint8),
+    }
+    receipts = []
+    with store.writing() as writer, latent_version(home, llm_tag, dataset).writing() as table:
+        for number in range(-(-chains // SHARD_CHAINS)):
+            columns = _columns(block, llm_tag, number, chains)
+            writer.append(tensors, [])
+            writer.append_table(_table(KeptChain, columns))
+            receipts.append(writer.finish())
+            table.append(_table(LatentRow, columns), [[number]])
+        common = {"llm_tag": llm_tag, "dataset": dataset, "fingerprint": MADE_BY, "width": width}
+        common |= {"quantisation": "none", "layer_idx": -2, "poolings": ["mean"]}
+        table.publish(common, {"inputs": "", "figures": {}, "shards": receipts, "shard_folder": latent_folder(MADE_BY)})
 
 
-def _table(block: LatentSet, llm_tag: str, first: int, chains: int) -> pa.Table:
+def _columns(block: LatentSet, llm_tag: str, number: int, chains: int) -> dict[str, Any]:
+    """The columns of both tables for shard `number`."""
+    assert block.prompts is not None and block.prompt_of is not None
     count = len(block)
-    place = first + np.arange(count)
-    columns = {
+    place = number * count + np.arange(count)
+    counts = np.diff(block.prompts.offsets)
+    return {
+        "key": [f"{index:032d}" for index in place],
+        "digest": [""] * count,
         "problem_id": [f"problem-{index // 2:09d}" for index in place],
         "cot_id": [f"chain-{index:09d}" for index in place],
         "llm_tag": [llm_tag] * count,
@@ -82,6 +90,14 @@ def _table(block: LatentSet, llm_tag: str, first: int, chains: int) -> pa.Table:
         "split": np.where(place < chains - chains // 50, "train", "validation").tolist(),
         "segments": block.lengths,
         "first_error_segment": block.first_error,
+        "prompt": place // 2,
+        "shard": np.full(count, number),
+        "first_row": block.offsets[:-1],
+        "first_sentence": block.prompts.offsets[:-1][block.prompt_of],
+        "sentences": counts[block.prompt_of],
     }
-    schema = arrow_schema(LatentRow)
+
+
+def _table(model: type[BaseModel], columns: dict[str, Any]) -> pa.Table:
+    schema = arrow_schema(model)
     return pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)

@@ -1,7 +1,9 @@
-"""What it costs to create v1.1.0 with a thousand new problems, as the base grows from 10 000 problems to a million.
+"""What a new dataset version costs: its data, as the base grows from 10 000 problems to a million, and a student on it.
 
     python -m benchmarks.versioning
+    python -m benchmarks.versioning --student    # what a student costs, alone
 
+Its data: v1.1.0 with a thousand new problems.
 The bases are written directly as parts, manifest and statement index, as a release of v1.0.0 leaves them: templated
 word problems with different statements, a chain each and a wrong one for every other. Their time is printed and is no
 part of the cost. In the index, ids, statements and splits are keyed as always; MinHash bands are drawn at random, which
@@ -11,6 +13,9 @@ The cost is everything of v1.1.0 but Dagster's own seconds, which do not depend 
 stages, and the measurements of all checks, over the whole version. CPU seconds of a fresh process, imports of libraries
 apart (the same for all, they would flatter the ratio; printed), least of several runs in turn.
 Target: a base of a million costs at most three times that of ten thousand.
+
+A student: `benchmarks.kept_once`. Target: v1.1.0 = v1.0.0 + 5 % costs at most a tenth of v1.0.0 in extraction, and in
+sampling.
 """
 
 import json
@@ -27,6 +32,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.kept_once import measure_kept
 from benchmarks.subject import report, temporary_folder
 from rjepa.datasets.manifest import build_manifest
 from rjepa.datasets.recipe import DatasetRecipe
@@ -48,8 +54,16 @@ CREATED: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _SPLITS: Final = ("train",) * 8 + ("validation", "test")
 
 
-def main() -> None:
-    """Time both bases in turn and print the figures."""
+STUDENT_TARGETS: Final = {"extraction_tenth_over_ratio": 1.0, "sampling_tenth_over_ratio": 1.0}
+
+
+def main(student_only: bool = False) -> None:
+    """Time both bases in turn, then a student, and print the figures."""
+    with temporary_folder() as folder:
+        kept = measure_kept(Path(folder) / "kept")
+    if student_only:
+        report("versioning", kept, STUDENT_TARGETS)
+        return
     with temporary_folder() as folder:
         homes = {size: Home(Path(folder) / str(size)) for size in SIZES}
         figures: dict[str, float | str] = {}
@@ -70,7 +84,7 @@ def main() -> None:
         figures["bytes_written_on_1000000"] = _own_bytes(homes[large])
         figures["ratio_1m_to_10k"] = round(ratio, 2)
         figures["three_over_ratio"] = round(3 / ratio, 2)
-        report("versioning", figures, {"three_over_ratio": 1.0})
+        report("versioning", {**figures, **kept}, {"three_over_ratio": 1.0, **STUDENT_TARGETS})
 
 
 def grow(home: Home) -> dict[str, float]:
@@ -266,4 +280,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--grow"]:
         print(json.dumps(grow(Home(Path(sys.argv[2])))))
     else:
-        main()
+        main(student_only=sys.argv[1:2] == ["--student"])

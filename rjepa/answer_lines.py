@@ -17,7 +17,8 @@ _ANSWER: Final = re.compile(
     (?:(?:and[ \t]+)?(?:so|thus|hence|therefore|then|finally|consequently|accordingly|now|overall
         |in[ \t]+(?:conclusion|summary|total)|to[ \t]+conclude){_BLANK_WORDS})?
     (?:(?:the|my|our)[ \t]+)?
-    (?:(?:final|correct|right|best)[ \t]+(?:answers?|options?|choices?|results?)|answers?)(?![\w'’])
+    (?:(?:final|correct|right|best)[ \t]+(?:answers?|options?|choices?|results?)|answers?|ans\.?(?=[ \t]*[:：=]))
+    (?![\w'’])
     (?:[ \t]+(?:to|for)[ \t]+(?:the|this)[ \t]+(?:question|problem|task|exercise))?
     (?(open)(?P<close>{CLOSE})?)
     (?:
@@ -67,6 +68,7 @@ _TALK: Final = re.compile(
   | (?:h+m+|wait|unclear|pending|tbd)\b
   | not[ \t]+(?:yet|sure|clear|known|obvious|certain|so|quite|easy|simple|found|given|determined|available)\b
   | (?:see|as)[ \t]+(?:above|below|follows)\b
+  | \(?[A-J]\)?[ \t]+(?:is|seems|looks|cannot|can't)[ \t]+(?:wrong|incorrect|not|false|unlikely|be)\b
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -75,7 +77,8 @@ _DOUBT: Final = re.compile(
     r"""\b(?:but|though|however)\b.{0,40}\b(?:check|verify|sure|wait|think|confirm|wrong|maybe|yet)\b
   | \blet(?:['’]s|[ \t]+(?:me|us))[ \t]+(?:\w+[ \t-]+)?
         (?:check|verify|see|recheck|confirm|think|recompute|recalculate|try)\b
-  | \b(?:wait|hold[ \t]+on|h+m+)\b | \bnot[ \t]+(?:yet|sure|certain)\b | \?[*_"”'’)\s]*$""",
+  | \b(?:wait|hold[ \t]+on|h+m+)\b | \bnot[ \t]+(?:yet|sure|certain)\b
+  | \?[*_"”'’)]*(?:\s|$)""",
     re.IGNORECASE | re.VERBOSE,
 )
 """What takes back the answer of the same line."""
@@ -92,6 +95,13 @@ _HEDGE: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """How a sentence about the answer goes on after "The answer is", where it does not name it."""
+_COMPARISON: Final = re.compile(
+    r"\b(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower)[ \t]+than\b|\btimes[ \t]"
+)
+"""What says how an answer is found and does not name it: "3 more than 4"."""
+_NUMBERING: Final = re.compile(r"\d+[ \t]*[:.)](?:[ \t]|$)")
+_MAX_BARE: Final = 3
+"""Words of an answer that follows its label without a colon: "Answer 14 pens"."""
 _MAX_WORDS: Final = 15
 """Of an answer in words after "The answer is": longer ones without any digit explain and do not answer."""
 _LAST_SENTENCE: Final = re.compile(
@@ -158,9 +168,14 @@ def _is_answer(content: str, kind: str) -> bool:
     """Whether what follows a label names an answer: `kind` says how the label ended."""
     if _TALK.match(content) or _DOUBT.search(content):
         return False
-    if kind in ("perhaps", "bare"):
-        return _VALUE.match(content) is not None
-    if kind == "colon" or _VALUE.match(content):
+    is_value = _VALUE.match(content) is not None
+    if kind == "bare":
+        return is_value and len(content.split()) <= _MAX_BARE and not _NUMBERING.match(content)
+    if kind == "perhaps":
+        return is_value
+    if kind == "copula" and _COMPARISON.search(content):
+        return False
+    if kind == "colon" or is_value:
         return True
     is_long = len(content.split()) > _MAX_WORDS and not any(character.isdigit() for character in content)
     return not (_HEDGE.match(content) or is_long)
@@ -181,6 +196,9 @@ def _below(text: str, end: int) -> tuple[int, str | None] | None:
     newline = text.find("\n", first)
     stop = len(text) if newline < 0 else newline + 1
     content = text[first:stop].strip()
+    if content.startswith("- "):
+        return None  # a bullet or a minus
+    content = content.removeprefix("* ").removeprefix("\u2022 ").lstrip()
     is_value = _VALUE.match(content) is not None and not ITEM.match(content)
     alone = not text[stop:].strip() and not STEP_LABEL.match(content)
     if (is_value or alone) and not (_TALK.match(content) or _DOUBT.search(content)):

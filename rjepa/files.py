@@ -19,6 +19,9 @@ from rjepa.errors import CorruptError, NotFoundError, StorageError
 
 _CHUNK = 1 << 20
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -148,14 +151,18 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(
-                f"the disk is full: cannot write {path}",
-                cure="free some space or point RJEPA_HOME at a larger disk, then run the same command again",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise StorageError(
-                f"cannot write {path} ({error.strerror})",
-                cure="point RJEPA_HOME at a folder that you can write to",
-            ) from error
-        raise
+        cure = storage_cure(error)
+        if cure is None:
+            raise
+        full = error.errno in _FULL
+        problem = f"the disk is full: cannot write {path}" if full else f"cannot write {path} ({error.strerror})"
+        raise StorageError(problem, cure=cure) from error
+
+
+def storage_cure(error: OSError) -> str | None:
+    """What to do about a disk that refuses; None where the error is something else."""
+    if error.errno in _FULL:
+        return "free some space or point RJEPA_HOME at a larger disk, then run the same command again"
+    if error.errno in _FORBIDDEN:
+        return "point RJEPA_HOME at a folder that you can write to"
+    return None

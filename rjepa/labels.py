@@ -16,8 +16,8 @@ CLOSE: Final = r"(?:(?P=open)|\}|</b>|</strong>)"
 
 STEP_LABEL: Final = re.compile(
     rf"""^{MARKS}(?P<heading>\#{{1,6}}[ \t]*)?(?:\d{{1,3}}[.)][ \t]+)?{OPEN}(?P<bracket>[\[(])?
-    step[ \t]*(?:\#|no\.)?[ \t]*
-    (?:\d+|one|two|three|four|five|six|seven|eight|nine|ten)(?![\da-z])
+    step[ \t\u00a0]*(?:\#|no\.)?[ \t]*
+    (?:\d+|one|two|three|four|five|six|seven|eight|nine|ten|[ivx]{{1,4}}(?=[ \t]*[:：]))(?![\da-z])
     (?:[ \t]*(?:of|/)[ \t]*\d+)?
     (?(bracket)[\])])
     (?P<title>[ \t]*\([^()\n]{{1,80}}\))?
@@ -36,10 +36,14 @@ STEP_LABEL: Final = re.compile(
 """How a numbered step begins. A plain `Step 1: ` is matched whole, with the blanks around it, and nothing more."""
 
 ITEM: Final = re.compile(
-    r"^(?P<dress>[ \t]*(?:\*\*)?)(?P<number>\d{1,3})(?P<end>[.)](?:\*\*)?)[ \t]+(?=\S)", re.MULTILINE
+    r"^(?P<dress>[ \t]*(?:\#{1,6}[ \t]*)?(?:\*\*)?\(?)(?P<number>\d{1,3})(?P<end>[.)](?:\*\*)?)[ \t]+(?=\S)",
+    re.MULTILINE,
 )
 FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-_THINKING: Final = re.compile(r"(?<![\"'`])<(?P<end>/?)(?:think|thinking|thought)>(?![\"'`])", re.IGNORECASE)
+_THINKING: Final = re.compile(
+    r"(?<![\"'`])(?:<(?P<end>/?)(?:think(?:ing)?|thought|reasoning|reflection|scratchpad)>|\[(?P<close>/?)THINK\])(?![\"'`])",
+    re.IGNORECASE,
+)
 """A thinking block's marks; between quotes they are spoken of."""
 
 
@@ -56,7 +60,7 @@ def thinking_end(text: str) -> int:
     """Where the last thinking block ends: what stands before is a draft. All of the text, if it is still open."""
     end, is_open = 0, False
     for mark in _THINKING.finditer(text):
-        is_open = not mark["end"]
+        is_open = not (mark["end"] or mark["close"])
         end = mark.end()
     return len(text) if is_open else end
 

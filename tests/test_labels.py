@@ -40,6 +40,9 @@ LABELS = [
     "Step #{}: ",
     "Step {} of 2: ",
     "Step {}/2: ",
+    "Step\u00a0{}: ",
+    "### {}. ",
+    "({}) ",
     "**Step {} (a sum):** ",
     "\\textbf{{Step {}:}} ",
     "<b>Step {}:</b> ",
@@ -148,6 +151,9 @@ ANSWERS = [
     "The answer would be 14.",
     "#### 14",
     "<answer>14</answer>",
+    "Ans: 14",
+    "Ans. = 14",
+    "Answer:\n* 14",
     "<answer>\n14\n</answer>",
     "\\textbf{Answer:} 14",
     "<b>Answer:</b> 14",
@@ -258,6 +264,16 @@ def test_an_answer_in_words_or_with_words_is_an_answer(line: str, answer: str) -
         "**Answer:** Let's add the numbers.",
         "Final answer: wait, I forgot the pens.",
         "The answer is 12, wait, no.",
+        "The answer is 3 more than 4.",
+        "The answer is 2 times the sum.",
+        "The answer is 12? No, that is too small.",
+        "Answer (A) is wrong because it leaves a remainder.",
+        "Answer: B is not possible.",
+        "Answer 1: 12",
+        "Answer so far: 12",
+        "Answer key: see below",
+        "Answer:\n- 12",
+        "Partial answer: 12",
         "So the answer is not yet known.",
         "The final answer format is a number.",
         "#### Solution",
@@ -277,6 +293,8 @@ def test_a_line_that_only_begins_like_an_answer_is_none(line: str) -> None:
         "<think>\nAnswer: 12\n</think>\n",
         "<think>The answer is 12.\n</think>\n",
         "<thinking>\n\\boxed{12}\n</thinking>\n",
+        "<reasoning>\nAnswer: 12\n</reasoning>\n",
+        "[THINK]\nAnswer: 12\n[/THINK]\n",
         "Perhaps\nAnswer: 12\nNo.\n</think>\n",
         "<think>\nAnswer: 11\n</think>\n<think>\nAnswer: 12\n</think>\n",
     ],
@@ -329,3 +347,7 @@ def test_a_single_labelled_step_does_not_end_its_chain() -> None:
 def test_a_labelled_answer_goes_before_boxes_and_the_last_box_before_others() -> None:
     assert parse_chain("We get $\\boxed{7}$.\nAnswer: 14\n", "paragraph").final_answer == "14"
     assert parse_chain("We get $\\boxed{7}$.\nThen $\\boxed{14}$.\n", "paragraph").final_answer == "\\boxed{14}"
+
+
+def test_a_label_may_count_in_roman_numerals() -> None:
+    assert parse_chain("Step I: 3 + 4 = 7\nStep II: 7 * 2 = 14\nAnswer: 14\n").steps == ["3 + 4 = 7", "7 * 2 = 14"]

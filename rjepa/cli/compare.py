@@ -16,7 +16,7 @@ def compare(
         str | None, typer.Option(help="Dataset whose test candidates are used [default: A's own].")
     ] = None,
     trained_on: Annotated[
-        str | None, typer.Option(help="Dataset of the checkpoints or variants [default: --dataset, or v1.0.0].")
+        str | None, typer.Option(help="Dataset of the checkpoints or variants [default: --dataset, or that of A].")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first test problems.")] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
@@ -42,8 +42,9 @@ def compare(
         import torch
 
         torch.set_num_threads(settings.threads)
-    models = [open_model(home, tag, trained_on or dataset or "v1.0.0", name) for name in (a, b)]
-    dataset = dataset or models[0].dataset
+    first = open_model(home, tag, trained_on or dataset or "v1.0.0", a)
+    dataset = dataset or first.dataset
+    models = [first, open_model(home, tag, trained_on or dataset, b)]
     frozen = open_frozen(home, tag, dataset)
     if "test" not in frozen.rollouts:
         raise InvalidInputError(

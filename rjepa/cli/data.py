@@ -1,5 +1,5 @@
-"""`rjepa data`: list, look at and verify datasets. `import` lives in `data_import`, `diff` in `data_diff`; `create`
-materialises, and so comes from `rjepa_assets`.
+"""`rjepa data`: list, look at and verify datasets. `import` lives in `data_import`, `diff` in `data_diff`, `remove` in
+`data_remove`; `create` materialises, and so comes from `rjepa_assets`.
 """
 
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ import typer
 from rjepa.cli.common import checked_split, open_home, pairs, print_json
 from rjepa.cli.data_diff import diff
 from rjepa.cli.data_import import import_file
+from rjepa.cli.data_remove import remove
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Name = Annotated[str, typer.Argument(help="A dataset, e.g. v1.0.0; see `rjepa data list`.")]
@@ -16,13 +17,14 @@ _Name = Annotated[str, typer.Argument(help="A dataset, e.g. v1.0.0; see `rjepa d
 
 def register(app: typer.Typer) -> None:
     """Mount `rjepa data`."""
-    data = typer.Typer(help="Datasets: list, look at, import, create, compare, verify.", no_args_is_help=True)
+    data = typer.Typer(help="Datasets: list, look at, import, create, compare, verify, remove.", no_args_is_help=True)
     data.command("list")(list_datasets)
     data.command("stats")(stats)
     data.command("show")(show)
     data.command("import")(import_file)
     data.command("verify")(verify)
     data.command("diff")(diff)
+    data.command("remove")(remove)
     app.add_typer(data, name="data")
 
 

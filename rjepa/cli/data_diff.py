@@ -42,6 +42,6 @@ def diff(
         typer.echo(f"verdicts changed: {found.verdicts_changed}")
         for cot_id, before, after in found.verdicts:
             typer.echo(f"  {cot_id}: {before} -> {after}")
-    for licence, (before, after) in found.licences.items():
-        if before != after:
-            typer.echo(f"licence {licence}: {before} -> {after} problems")
+    for licence, (old_count, new_count) in found.licences.items():
+        if old_count != new_count:
+            typer.echo(f"licence {licence}: {old_count} -> {new_count} problems")

@@ -1,7 +1,7 @@
 """`rjepa data import`: a file of problems, or a published benchmark, becomes a dataset."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -11,6 +11,7 @@ from rjepa.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from rjepa.datasets.recipe import BenchmarkSource
+    from rjepa.problems.lines import SplitChoice
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Map = Annotated[
@@ -26,7 +27,11 @@ def import_file(
     ] = None,
     columns: _Map = None,
     split: Annotated[
-        str | None, typer.Option(help="Put every problem in this split, e.g. test. With --benchmark: the file's own.")
+        str | None,
+        typer.Option(
+            help="Put all in this split, or each by the hash of its statement (by-hash: 80 % train). Left out: where "
+            "the rows say, else test. With --benchmark: which of its splits the file is."
+        ),
     ] = None,
     benchmark: Annotated[str | None, typer.Option(help="The rows are this benchmark's, e.g. gsm8k.")] = None,
     kind: Annotated[str | None, typer.Option("--format", help="jsonl, json, csv, tsv or parquet.")] = None,
@@ -35,7 +40,9 @@ def import_file(
 ) -> None:
     """Register a file of problems as a dataset. Either every row is good, or nothing is imported.
 
-    Example: rjepa data import answers.csv --name homework --map statement=question --map answer=target --split test
+    Its problems are evaluated, all of them, unless they name a split or --split asks for one.
+
+    Example: rjepa data import answers.csv --name homework --map statement=question --map answer=target
     """
     from rjepa.datasets.registering import Import, import_benchmark
     from rjepa.datasets.registering import import_file as register_file
@@ -53,17 +60,32 @@ def import_file(
         elif file is None:
             raise InvalidInputError("no file to import", cure="name a file, or a benchmark with --benchmark")
         else:
-            how = Import(checked_split(split), parse_map(columns or []), _format(kind), licence)
+            how = Import(_split(split), parse_map(columns or []), _format(kind), licence)
             made = register_file(home, file, name, how, progress)
     if as_json:
         print_json({"dataset": name, "problems": made.problems, "splits": made.splits, "warnings": made.warnings})
         return
     typer.echo(f"imported {made.problems} problems as {name} ({pairs(made.splits)})")
-    typer.echo(f"next: rjepa backfill --llm tiny-a --dataset {name}")
-    for warning in made.warnings:
+    verb = "backfill" if made.splits["train"] else "eval"
+    typer.echo(f"next: rjepa {verb} --llm tiny-a --dataset {name}")
+    for warning in [*made.warnings, *_split_warnings(made.splits)]:
         typer.echo(f"warning: {warning}", err=True)
-    if not made.splits["test"]:
-        typer.echo("warning: no test problems: to evaluate on this file, import it with --split test", err=True)
+
+
+_FEW: Final = 30
+"""Test problems below which a share says little: of 30 that are right by half, 18 % either way is within chance."""
+
+
+def _split_warnings(splits: dict[str, int]) -> list[str]:
+    if not splits["test"]:
+        return ["no test problems: to evaluate on this file, import it with --split test"]
+    if splits["test"] < _FEW:
+        return [f"only {splits['test']} test problem(s): figures of fewer than {_FEW} say little"]
+    return []
+
+
+def _split(split: str | None) -> "SplitChoice | None":
+    return "by-hash" if split == "by-hash" else checked_split(split)
 
 
 def _source(benchmark: str, file: Path | None, split: str | None) -> "BenchmarkSource":

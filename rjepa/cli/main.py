@@ -5,7 +5,6 @@ heavy is imported before a verb runs, so that `rjepa --help` stays quick.
 """
 
 import atexit
-import errno
 import os
 import sys
 from importlib.metadata import entry_points
@@ -13,6 +12,7 @@ from importlib.metadata import entry_points
 import typer
 
 from rjepa.errors import RjepaError
+from rjepa.files import storage_cure
 
 COMMANDS = "rjepa.commands"
 
@@ -57,7 +57,7 @@ def main() -> None:
     except RjepaError as error:
         _fail(error.problem, error.cure)
     except OSError as error:
-        cure = _storage_cure(error)
+        cure = storage_cure(error)
         if cure is None:
             raise
         _fail(f"cannot write {error.filename or 'a file'} ({error.strerror})", cure)
@@ -83,15 +83,6 @@ def _root() -> None:
 def _fail(problem: str, cure: str) -> None:
     print(f"error: {problem}\n  -> {cure}", file=sys.stderr)
     sys.exit(1)
-
-
-def _storage_cure(error: OSError) -> str | None:
-    """What to do about a disk that refuses; None where the error is something else (a bug is shown as one)."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "free some space or point RJEPA_HOME at a larger disk, then run the same command again"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-        return "point RJEPA_HOME at a folder that you can write to"
-    return None
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def open_model(home: "Home", llm_tag: str, dataset: str, name: str) -> Calibrate
     """
     if name == CURRENT or is_release(name):
         return _open_release(home, llm_tag, name)
-    from rjepa.evaluation.stage import calibration_file, pair_content
+    from rjepa.evaluation.stage import calibration_file, checkpoint_content
     from rjepa.inference.calibration import ScoreCalibration
     from rjepa.jepa.stage import open_variant, open_world_model
     from rjepa.latents.shards import latent_fingerprint
@@ -56,7 +56,7 @@ def open_model(home: "Home", llm_tag: str, dataset: str, name: str) -> Calibrate
         calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
         world_model = open_world_model(home, llm_tag, dataset)
         fingerprint = latent_fingerprint(home, llm_tag, dataset)
-        content = pair_content(home, llm_tag, dataset, fingerprint)
+        content = checkpoint_content(home, llm_tag, dataset, fingerprint)
         return CalibratedModel(name, dataset, fingerprint, world_model, calibration, content)
     from rjepa.errors import NotFoundError
     from rjepa.evaluation.variants import list_variants, variant_calibration, variants_file

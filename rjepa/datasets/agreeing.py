@@ -30,11 +30,11 @@ def agreements(
             answers[chain.problem_id].append(chain.final_answer)
     return {
         problem_id: agree(
-            said,
+            given,
             threshold=recipe.teaching.agreement,
             same=_same_formula if problems[problem_id].domain == "math" else None,
         )
-        for problem_id, said in answers.items()
+        for problem_id, given in answers.items()
     }
 
 

@@ -5,9 +5,12 @@ Where records come from lives in `sources`, how files are kept in `stages`, what
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import BaseModel
 
 from rjepa.datasets.agreeing import agreements, judged_by_agreement
 from rjepa.datasets.growing import draw, drawn_warnings, known_statements, parent_manifest, removed_ids, take_over
@@ -176,7 +179,7 @@ def _manifest(home: Home, recipe: DatasetRecipe) -> dict[str, Any]:
     problems = _read(home, recipe, PROBLEMS, Problem)
     chains = _read(home, recipe, VALIDATED_CHAINS, ChainOfThought)
     drafts = _read(home, recipe, TEACHER_CHAINS, ChainOfThought)
-    own = dict(zip(STAGES, (problems, drafts, chains), strict=True))
+    own: dict[Stage, Sequence[BaseModel]] = {PROBLEMS: problems, TEACHER_CHAINS: drafts, VALIDATED_CHAINS: chains}
     reports = {stage: stored_report(home, recipe.name, stage) for stage in STAGES}
     for stage, records in own.items():
         if data_version(recipe, records) != reports[stage].data_version:
@@ -189,8 +192,8 @@ def _manifest(home: Home, recipe: DatasetRecipe) -> dict[str, Any]:
     parent = parent_manifest(home, recipe) if base is not None else None
     removed = base.removed if base is not None else None
     by_name = {stage.name: report for stage, report in reports.items()}
-    said = drawn_warnings(home, recipe)
-    manifest = build_manifest(recipe, problems, chains, by_name, parent, removed, said)
+    warnings = drawn_warnings(home, recipe)
+    manifest = build_manifest(recipe, problems, chains, by_name, parent, removed, warnings)
     manifest["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     parts = {stage.name: list(base.parts[stage.name]) if base is not None else [] for stage in STAGES}
     for stage, records in own.items():

@@ -68,7 +68,8 @@ def measure_gaps(connection: "DuckDBPyConnection", dataset: str) -> Gaps:
         f"SELECT problem_id FROM problems WHERE dataset = ? AND NOT ({_GOLD}) ORDER BY problem_id LIMIT {_SHOWN}",
         [dataset],
     ).fetchall()
-    return Gaps(*row, examples=[problem_id for (problem_id,) in found])
+    problems, without_gold, unknown_licence = row
+    return Gaps(problems, without_gold, unknown_licence, [problem_id for (problem_id,) in found])
 
 
 def measure_verdicts(connection: "DuckDBPyConnection", dataset: str) -> Verdicts:
@@ -111,7 +112,8 @@ def measure_wrong_targets(connection: "DuckDBPyConnection", llm_tag: str, datase
         f" OR p.split <> l.split) ORDER BY l.cot_id LIMIT {_SHOWN}",
         [llm_tag, dataset],
     ).fetchall()
-    return WrongTargets(*row, examples=[cot_id for (cot_id,) in found])
+    number, not_valid, not_in_dataset, not_train = row
+    return WrongTargets(number, not_valid, not_in_dataset, not_train, [cot_id for (cot_id,) in found])
 
 
 def measure_counts(connection: "DuckDBPyConnection", dataset: str) -> dict[str, dict[str, int]]:

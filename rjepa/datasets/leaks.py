@@ -139,11 +139,11 @@ def _repeated(keys: U64) -> Int64:
 def _in_two_splits(keys: U64, splits: npt.NDArray[np.uint8]) -> Int64:
     """Rows whose key (0: none) occurs in more than one split."""
     _, which = np.unique(keys, return_inverse=True)
-    least = np.full(len(keys), 255, np.uint8)
-    most = np.zeros(len(keys), np.uint8)
-    np.minimum.at(least, which, splits)
-    np.maximum.at(most, which, splits)
-    return np.flatnonzero((least[which] != most[which]) & (keys != 0))
+    earliest = np.full(len(keys), 255, np.uint8)
+    latest = np.zeros(len(keys), np.uint8)
+    np.minimum.at(earliest, which, splits)
+    np.maximum.at(latest, which, splits)
+    return np.flatnonzero((earliest[which] != latest[which]) & (keys != 0))
 
 
 def _names(paths: Sequence[Path], parts: Sequence[Fingerprints], rows: Int64) -> str:

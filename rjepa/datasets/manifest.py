@@ -23,7 +23,7 @@ _SPLIT_RULES = {
     "curriculum": "by the hash of a problem's structure: no structure lies in two splits",
     "gsm_symbolic": "by statement hash within templates: all splits share the templates, so a test score says how well"
     " new numbers and names are handled, not new kinds of problem",
-    "imported": "as the file says; by statement hash where it does not",
+    "imported": "as the file says, else test; by statement hash where that was asked for",
     "reasoning_gym": "by statement hash: all splits share the tasks",
     "benchmark": "as published; what is published for training alone is divided by statement hash",
     "cumulative": "as in the version and the datasets it grew from: a problem never changes split",
@@ -48,7 +48,7 @@ def build_manifest(
     sums = totals(problems, chains)
     if parent is not None:
         sums = _combined(_combined({name: parent[name] for name in _SUMS}, removed or {}, -1), sums, 1)
-    said = list(dict.fromkeys([*_recipe_warnings(parent), *recipe.warnings, *source_warnings]))
+    warned = list(dict.fromkeys([*_recipe_warnings(parent), *recipe.warnings, *source_warnings]))
     worked = sums["chains"]["worked"]
     own_duplicates = int(reports["problems"].metadata.get("duplicates_removed", 0))
     return {
@@ -64,8 +64,8 @@ def build_manifest(
         **sums,
         "new": {"problems": len(problems), "chains": len(chains)},
         "removed_ids": sorted({*(parent or {}).get("removed_ids", []), *recipe.removes}),
-        "recipe_warnings": said,
-        "warnings": _warnings(said, sums),
+        "recipe_warnings": warned,
+        "warnings": _warnings(warned, sums),
         "validation_rate": round(worked["valid"] / worked["total"], 6) if worked["total"] else None,
         "duplicates_removed": own_duplicates + (parent or {}).get("duplicates_removed", 0),
         "stages": {
@@ -130,9 +130,9 @@ def _recipe_warnings(parent: dict[str, Any] | None) -> list[str]:
     return found
 
 
-def _warnings(said: list[str], sums: dict[str, Any]) -> list[str]:
+def _warnings(warned: list[str], sums: dict[str, Any]) -> list[str]:
     """What its owner should know: what recipes warn of, then what the counts say."""
-    found = list(said)
+    found = list(warned)
     unknown = sums["licences"].get(UNKNOWN_LICENCE, 0)
     if unknown and not any("licence" in warning for warning in found):
         found.append(f"the licence of {unknown} problem(s) is unknown: check it before you share what is made here")

@@ -181,7 +181,7 @@ def _counts(part: Known, old_row: int, new: Fingerprints, row: int) -> bool:
     """Whether a match matters: against the tests of another dataset only what would be trained or tuned on does."""
     if part.tests_of is None:
         return True
-    return part.fingerprints.splits[old_row] == _TEST and new.splits[row] != _TEST
+    return bool(part.fingerprints.splits[old_row] == _TEST and new.splits[row] != _TEST)
 
 
 def _refuse_conflicts(part: Known, distinct: list[Problem], new: Fingerprints, kept: list[int]) -> None:

@@ -58,7 +58,8 @@ def load_manifest(home: Home, dataset: str) -> dict[str, Any]:
         raise NotFoundError(
             f"dataset {dataset} is not released yet", cure=f"run `rjepa backfill --llm tiny-a --dataset {dataset}`"
         )
-    return read_json(path)
+    manifest: dict[str, Any] = read_json(path)
+    return manifest
 
 
 def verify_dataset(home: Home, dataset: str) -> VerifiedDataset:

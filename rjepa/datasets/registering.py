@@ -15,6 +15,7 @@ from rjepa.datasets.recipe import (
     recipe_yaml,
     registry_folder,
 )
+from rjepa.datasets.removing import finish_removal
 from rjepa.datasets.snapshots import benchmark_intake
 from rjepa.errors import InvalidInputError
 from rjepa.files import atomic_path, sha256_file, write_text
@@ -22,18 +23,17 @@ from rjepa.home import Home, check_tag
 from rjepa.problems.columns import ColumnMap
 from rjepa.problems.files import Format
 from rjepa.problems.importing import Intake, import_rows
-from rjepa.problems.lines import normalised
+from rjepa.problems.lines import SplitChoice, normalised
 from rjepa.progress import Progress, silent
-from rjepa.schemas import Split
 
 _PROGRESS_EVERY = 5000
 
 
 @dataclass(frozen=True)
 class Import:
-    """How a file is to be read."""
+    """How a file is to be read. Without a `split`, rows go where they say, else into `test`."""
 
-    split: Split | None = None
+    split: SplitChoice | None = None
     columns: ColumnMap = field(default_factory=ColumnMap)
     kind: Format | None = None
     licence: str | None = None
@@ -60,7 +60,7 @@ def import_file(home: Home, file: Path, name: str, how: Import | None = None, pr
         NotFoundError: there is no such file.
     """
     how = how or Import()
-    _check_name(name)
+    _check_name(home, name)
     now = _now()
     intake = import_rows(file, name, now, how.split, columns=how.columns, kind=how.kind, licence=how.licence)
     return _register(home, name, intake, now, f"imported from {file.name}", file, progress)
@@ -73,7 +73,7 @@ def import_benchmark(home: Home, source: BenchmarkSource, name: str, progress: P
         InvalidInputError: a bad name, rows of another schema, or a name that is taken by other problems.
         NotFoundError: there is no such file, or nothing on the hub.
     """
-    _check_name(name)
+    _check_name(home, name)
     now = _now()
     intake = benchmark_intake(source, now, silent)
     where = ", ".join(Path(file).name for file in source.files.values()) or "the hub"
@@ -113,8 +113,9 @@ def _register(
     return Imported(recipe, intake.taken, splits, recipe.warnings)
 
 
-def _check_name(name: str) -> None:
+def _check_name(home: Home, name: str) -> None:
     check_tag(name, "dataset name")
+    finish_removal(home, name)
     if (own_folder() / f"{name}.yaml").exists():
         raise InvalidInputError(f"{name!r} is one of the datasets that come with R-JEPA", cure="choose another --name")
 

@@ -18,7 +18,7 @@ from rjepa.problems.benchmarks import Benchmark, adapt_row, find_benchmark
 from rjepa.problems.benchmarks.hub import hub_rows
 from rjepa.problems.files import Row, check_file, format_of, open_rows
 from rjepa.problems.importing import Intake
-from rjepa.problems.lines import Pair, normalised
+from rjepa.problems.lines import WorkedProblem, normalised
 from rjepa.progress import Progress
 
 TOLERATED = 0.01
@@ -70,7 +70,7 @@ def benchmark_intake(source: BenchmarkSource, created_at: datetime, progress: Pr
                 yield Row(done, row.values, row.fault)
             progress(done, done, f"{benchmark.title} {split}")
 
-    def convert(row: Row) -> Pair:
+    def convert(row: Row) -> WorkedProblem:
         return adapt_row(benchmark, row.values or {}, benchmark.splits[part["split"]], part["origin"], created_at)
 
     where = ", ".join(source.files.values()) or source.hub_id or benchmark.hub_id

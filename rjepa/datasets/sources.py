@@ -9,14 +9,14 @@ from rjepa.errors import CorruptError
 from rjepa.files import sha256_file
 from rjepa.home import Home
 from rjepa.problems.importing import UNKNOWN_LICENCE, normalised_pairs
-from rjepa.problems.lines import Pair
+from rjepa.problems.lines import WorkedProblem
 from rjepa.progress import Progress, silent
 from rjepa.schemas import ChainOfThought, Problem
 
-__all__ = ["Pair", "corrupted_chain", "iter_source_pairs", "source_pairs", "source_warnings"]
+__all__ = ["WorkedProblem", "corrupted_chain", "iter_source_pairs", "source_pairs", "source_warnings"]
 
 
-def source_pairs(home: Home, recipe: DatasetRecipe, progress: Progress) -> list[Pair]:
+def source_pairs(home: Home, recipe: DatasetRecipe, progress: Progress) -> list[WorkedProblem]:
     """Every problem of a recipe with its worked solution, if it has one. Equal recipes give equal pairs.
 
     Raises:
@@ -26,7 +26,7 @@ def source_pairs(home: Home, recipe: DatasetRecipe, progress: Progress) -> list[
     return list(iter_source_pairs(home, recipe, progress))
 
 
-def iter_source_pairs(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+def iter_source_pairs(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[WorkedProblem]:
     """As `source_pairs`, one at a time: an import of any size passes in little memory."""
     source = {
         "curriculum": _curriculum,
@@ -58,7 +58,7 @@ def corrupted_chain(recipe: DatasetRecipe, problem: Problem, gold: ChainOfThough
     return _dated(corrupt(problem, gold, rng), recipe)
 
 
-def _curriculum(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+def _curriculum(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[WorkedProblem]:
     from rjepa.problems.curriculum import EQUAL_WEIGHTS, generate_problems
 
     total = sum(count for splits in recipe.counts.values() for count in splits.values())
@@ -72,13 +72,13 @@ def _curriculum(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterat
     progress(done, total)
 
 
-def _gsm_symbolic(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+def _gsm_symbolic(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[WorkedProblem]:
     from rjepa.problems.gsm_symbolic import SOURCE, generate_problems
 
     yield from generate_problems(recipe.counts[SOURCE], recipe.seed, recipe.created)
 
 
-def _reasoning_gym(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+def _reasoning_gym(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[WorkedProblem]:
     from rjepa.problems.reasoning_gym import generate_problems
 
     total, done = sum(task.size for task in recipe.tasks), 0
@@ -89,12 +89,12 @@ def _reasoning_gym(home: Home, recipe: DatasetRecipe, progress: Progress) -> Ite
     progress(done, total)
 
 
-def _benchmark(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+def _benchmark(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[WorkedProblem]:
     path, _ = open_snapshot(home, recipe, progress)
     yield from normalised_pairs(path, recipe.name, recipe.created)
 
 
-def _imported(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[Pair]:
+def _imported(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[WorkedProblem]:
     path = imported_file(home, recipe.name)
     if not path.is_file() or sha256_file(path) != recipe.content_sha256:
         raise CorruptError(

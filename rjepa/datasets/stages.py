@@ -122,7 +122,7 @@ def released_manifest(home: Home, recipe: DatasetRecipe) -> dict[str, Any] | Non
     path: Path = home.dataset(recipe.name) / MANIFEST
     if not path.exists():
         return None
-    manifest = read_json(path)
+    manifest: dict[str, Any] = read_json(path)
     if manifest["recipe_hash"] != recipe.hash():
         raise InvalidInputError(
             f"dataset {recipe.name} was released from another recipe ({manifest['recipe_hash'][:12]}) than the one"

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -21,6 +21,7 @@ from rjepa.configs import load_config
 from rjepa.datasets.leaks import NEAR, datasets_at_home
 from rjepa.datasets.parts import MANIFEST
 from rjepa.datasets.recipe import DatasetRecipe, dataset_names, load_recipe, recipe_yaml, registry_folder
+from rjepa.datasets.removing import finish_removal
 from rjepa.datasets.stages import PROBLEMS
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.files import read_json, write_text
@@ -57,6 +58,7 @@ def create_version(
         NotFoundError: there is no such dataset, or the parent is not released.
     """
     check_tag(name, "dataset version")
+    finish_removal(home, name)
     manifest = _released_parent(home, name, parent)
     recipes = [_addable(home, each) for each in adds]
     _check_number(name, parent, bool(recipes), bool(removes))
@@ -92,7 +94,7 @@ def register_recipe(home: Home, recipe: DatasetRecipe) -> None:
 _FLOOR: Final[float] = DatasetRecipe.model_fields["validation_floor"].default
 
 
-def _released_parent(home: Home, name: str, parent: str) -> dict:
+def _released_parent(home: Home, name: str, parent: str) -> dict[str, Any]:
     mine, theirs = version_key(name), version_key(parent)
     if mine is None or theirs is None:
         raise InvalidInputError(
@@ -106,7 +108,7 @@ def _released_parent(home: Home, name: str, parent: str) -> dict:
     path = home.dataset(parent) / MANIFEST
     if not path.exists():
         raise NotFoundError(f"{parent} is not released yet", cure=f"run `rjepa data create {parent}` first")
-    manifest: dict = read_json(path)
+    manifest: dict[str, Any] = read_json(path)
     return manifest
 
 

@@ -12,7 +12,8 @@ from rjepa.evaluation.statistics import Resamples, bootstrap_p_value, holm, inte
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
 
-Pair = tuple[str, str]
+MethodPair = tuple[str, str]
+"""Keys of a method and of the one that it is compared with."""
 
 
 def compare(
@@ -51,7 +52,7 @@ def compare(
 
 def compare_accuracy(
     choices: Mapping[str, Choice],
-    pairs: Sequence[Pair],
+    pairs: Sequence[MethodPair],
     mask: BoolArray,
     domain: str,
     rng: np.random.Generator,
@@ -78,7 +79,7 @@ def compare_accuracy(
 
 def compare_ranking(
     choices: Mapping[str, Choice],
-    pairs: Sequence[Pair],
+    pairs: Sequence[MethodPair],
     correct: BoolArray,
     rng: np.random.Generator,
     resamples: int,
@@ -94,7 +95,7 @@ def compare_ranking(
 
 def _bootstrap(
     choices: Mapping[str, Choice],
-    pairs: Sequence[Pair],
+    pairs: Sequence[MethodPair],
     differences: FloatArray,
     metric: str,
     domain: str,
@@ -137,5 +138,5 @@ def _keys(choices: Mapping[str, Choice], groups: Sequence[str], *, combined: boo
     return found
 
 
-def _scored(choices: Mapping[str, Choice], pair: Pair) -> bool:
+def _scored(choices: Mapping[str, Choice], pair: MethodPair) -> bool:
     return all(choices[key].scores is not None for key in pair)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from rjepa.evaluation.views import Float32Array, StepRows
 from rjepa.inference.aggregate import FloatArray
@@ -74,7 +75,7 @@ def nearest_neighbours(chains: Float32Array, right: Float32Array, k: int = NEIGH
     return np.where(np.isfinite(chains).all(axis=1), found, np.nan)
 
 
-def chain_of_embedding(points: FloatArray) -> tuple[float, float]:
+def chain_of_embedding(points: npt.NDArray[np.floating]) -> tuple[float, float]:
     """CoE-R and CoE-C of one path of hidden states `[points, width]` (Wang et al., arXiv:2410.13640, eq. 5 and 7).
 
     M is the length of each move and A its angle, both relative to those between the first and the last state. R is
@@ -94,7 +95,7 @@ def chain_of_embedding(points: FloatArray) -> tuple[float, float]:
     return float(moves.mean() - angles.mean()), float(np.abs(np.mean(moves * np.exp(1j * angles))))
 
 
-def _angle(first: FloatArray, second: FloatArray) -> FloatArray:
+def _angle(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> FloatArray:
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     cosine = np.divide((first * second).sum(axis=1), norms, out=np.ones(len(norms)), where=norms > 0)
     return np.asarray(np.arccos(np.clip(cosine, -1.0, 1.0)), dtype=np.float64)

@@ -220,7 +220,7 @@ def _folder(home: Home, llm_tag: str, content: str) -> Path:
 
 
 def _read(path: Path) -> EvaluationRecord:
-    cure = f"delete {path}: what it said is measured again where it is needed"
+    cure = f"delete {path}: what it held is measured again where it is needed"
     try:
         record = EvaluationRecord.model_validate(read_json(path))
     except ValidationError as error:

@@ -47,7 +47,7 @@ class Bin(FrozenValue):
 
 
 class ProbabilityReport(FrozenValue):
-    """P(correct) of the answer chosen with R-JEPA, one a problem; unfamiliar ones, where it is not told, included."""
+    """P(correct) of the answer chosen with R-JEPA, one a problem; unfamiliar ones, where it is withheld, included."""
 
     ece: float = Field(description="10 bins of equal width")
     ece_debiased: float | None = Field(

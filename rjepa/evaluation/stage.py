@@ -64,11 +64,13 @@ def calibration_file(home: Home, llm_tag: str, dataset: str) -> Path:
 
 def judged_files(home: Home, llm_tag: str, dataset: str, candidates: CandidateSet) -> dict[str, str]:
     """Hex SHA-256 of all that a benchmark's figures follow from: the parts that a release holds, and the candidates."""
-    parts: dict[str, str] = {part.name: part.sha256 for part in describe_parts(pair_sources(home, llm_tag, dataset))}
+    parts: dict[str, str] = {
+        part.name: part.sha256 for part in describe_parts(checkpoint_sources(home, llm_tag, dataset))
+    }
     return {**parts, "candidates": candidates.sha256}
 
 
-def pair_sources(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ...]:
+def checkpoint_sources(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ...]:
     """The parts of the R-JEPA that was trained last for a student and a dataset, where their assets wrote them."""
     return reranking_parts(
         model_folder(home, llm_tag, dataset),
@@ -77,7 +79,7 @@ def pair_sources(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ..
     )
 
 
-def pair_content(home: Home, llm_tag: str, dataset: str, student_fingerprint: str) -> Content:
+def checkpoint_content(home: Home, llm_tag: str, dataset: str, student_fingerprint: str) -> Content:
     """What a release of a student and a dataset would hold now.
 
     Raises:
@@ -88,7 +90,7 @@ def pair_content(home: Home, llm_tag: str, dataset: str, student_fingerprint: st
         dataset=dataset,
         dataset_hash=load_manifest(home, dataset)["data_hash"],
         student_fingerprint=student_fingerprint,
-        parts=describe_parts(pair_sources(home, llm_tag, dataset)),
+        parts=describe_parts(checkpoint_sources(home, llm_tag, dataset)),
     )
 
 
@@ -190,7 +192,7 @@ def benchmark_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = 
     result = evaluate(pool, calibration, rivals=rivals)
     rollouts = frozen.rollouts["test"]
     candidates = name_candidates(rollouts, pool, dataset)
-    content = pair_content(home, llm_tag, dataset, rollouts.fingerprint)
+    content = checkpoint_content(home, llm_tag, dataset, rollouts.fingerprint)
     write_record(home, make_record(content, candidates, pool, calibration))
     folder = home.reports(llm_tag, dataset)
     write_json(folder / INPUTS_FILE, judged_files(home, llm_tag, dataset, candidates))

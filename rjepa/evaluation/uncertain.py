@@ -1,4 +1,4 @@
-"""The problems of a pair most worth labelling, by a calibrated R-JEPA on the frozen candidates. Nothing is sampled."""
+"""The problems of a dataset most worth labelling, by R-JEPA on its frozen candidates. Nothing is sampled."""
 
 import numpy as np
 from pydantic import Field

@@ -29,7 +29,7 @@ from rjepa.latents.normalizer import Normalizer, fit_normalizer, load_normalizer
 from rjepa.latents.rollouts import find_train_rollouts
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.shards import latent_poolings, open_latents
-from rjepa.latents.store import MANIFEST
+from rjepa.latents.versions import MANIFEST
 from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
 

@@ -17,11 +17,13 @@ from rjepa.home import Home
 from rjepa.latents.encoding import ChainText, Encoder, Pace
 from rjepa.latents.plan import Part, plan_chains
 from rjepa.latents.shards import (
+    SPLITS,
     KeptChain,
     LatentManifest,
     LatentRow,
     first_error_segment,
     latent_folder,
+    latent_inputs,
     latent_store,
     latent_version,
 )
@@ -49,7 +51,7 @@ def build_latents(
     dataset: str,
     progress: Progress = silent,
     *,
-    splits: Sequence[Split] = ("train", "validation"),
+    splits: Sequence[Split] = SPLITS,
 ) -> StageReport:
     """Make the latents of every judged chain of these splits; those that were made for another version are not again.
 
@@ -61,6 +63,7 @@ def build_latents(
     """
     llm_tag = student.record.llm_tag
     with stage_lock(home, "latents", llm_tag, dataset):
+        inputs = latent_inputs(home, student.record, student.fingerprint, dataset, splits)
         plan = plan_chains(home, dataset, splits, _PART_CHAINS)
         if not len(plan.chains):
             raise InvalidInputError(
@@ -84,21 +87,19 @@ def build_latents(
                 _encode_missing(encoder, part, texts, shards, places)
                 rows.append(part, store.rows(index.receipts, shards, places), shards)
             pace.finished()
-            manifest = rows.publish(dataset)
-    return StageReport(
-        manifest.data_version,
-        {
-            **rows.counts,
-            "width": student.width,
-            "megabytes": round(rows.counts["segments"] * student.width * 2 / 1e6, 1),
-            "shards": len(manifest.shards),
-            "chains_found": found,
-            "chains_encoded": len(plan.chains) - found,
-            "tokens_per_second": round(encoder.tokens / pace.seconds) if encoder.tokens else 0,
-            "skipped_too_long": len(plan.chains) - rows.counts["chains"],
-            **{f"skipped_{reason}": plan.skipped[reason] for reason in ("no_steps", "no_verdict")},
-        },
-    )
+            figures: dict[str, int | float | str] = {
+                **rows.counts,
+                "width": student.width,
+                "megabytes": round(rows.counts["segments"] * student.width * 2 / 1e6, 1),
+                "shards": len(rows.shards),
+                "chains_found": found,
+                "chains_encoded": len(plan.chains) - found,
+                "tokens_per_second": round(encoder.tokens / pace.seconds) if encoder.tokens else 0,
+                "skipped_too_long": len(plan.chains) - rows.counts["chains"],
+                **{f"skipped_{reason}": plan.skipped[reason] for reason in ("no_steps", "no_verdict")},
+            }
+            manifest = rows.publish(dataset, inputs, figures)
+    return StageReport(manifest.data_version, figures)
 
 
 def _texts(part: Part) -> list[ChainText]:
@@ -137,12 +138,14 @@ def _encode_missing(encoder: Encoder, part: Part, texts: list[ChainText], shards
 
 
 class _Rows:
-    """Writes the table of a version part by part, and counts. `counts` are of chains that have latents."""
+    """Writes the table of a version part by part, and counts. `counts` are of chains that have latents; `shards` are
+    their numbers in the index, each with its number in the version.
+    """
 
     def __init__(self, student: Student, table: VersionWriter[LatentManifest], index: ShardIndex[KeptChain]) -> None:
         self.counts = {"chains": 0, "segments": 0, "tokens": 0, "wrong_chains": 0}
         self._student, self._table, self._index = student, table, index
-        self._shards: dict[int, int] = {}
+        self.shards: dict[int, int] = {}
         self._prompts, self._last_problem = 0, ""
 
     def append(self, part: Part, kept: pa.Table, shards: Int64) -> None:
@@ -163,7 +166,7 @@ class _Rows:
             "num_steps": segments - 1,
             "first_error_segment": errors,
             "prompt": self._numbered(problems["problem_id"].to_pylist()),
-            "shard": [self._shards.setdefault(shard, len(self._shards)) for shard in shards.tolist()],
+            "shard": [self.shards.setdefault(shard, len(self.shards)) for shard in shards.tolist()],
             **{name: problems[name] for name in ("problem_id", "domain", "subdomain", "split")},
             **{name: chains[name] for name in ("cot_id", "first_error_step")},
             **{
@@ -181,7 +184,7 @@ class _Rows:
         self.counts["tokens"] += int(kept["tokens"].to_numpy().sum())
         self.counts["wrong_chains"] += int((errors >= 0).sum())
 
-    def publish(self, dataset: str) -> LatentManifest:
+    def publish(self, dataset: str, inputs: str, figures: dict[str, int | float | str]) -> LatentManifest:
         """Write the manifest."""
         record = self._student.record
         common = {
@@ -193,8 +196,13 @@ class _Rows:
             "layer_idx": record.layer_idx,
             "poolings": list(record.poolings),
         }
-        shards = [self._index.receipts[number] for number in self._shards]
-        return self._table.publish(common, {"shards": shards, "shard_folder": latent_folder(self._student.fingerprint)})
+        where = {
+            "inputs": inputs,
+            "figures": figures,
+            "shards": [self._index.receipts[number] for number in self.shards],
+            "shard_folder": latent_folder(self._student.fingerprint),
+        }
+        return self._table.publish(common, where)
 
     def _numbered(self, problem_ids: list[str]) -> list[int]:
         """The number of each chain's problem; chains of a problem come one after the other."""

@@ -165,7 +165,9 @@ class EndpointSampler(WholeChainSampler):
             way = self._way
             body = way.body(model, asked, count - len(chains), _request_seed(seed, turn, asked))
             try:
-                reply = await server.ask(body, sha256_json([body, turn, len(chains)]), CallUsage(asked.max_tokens), way.path)
+                reply = await server.ask(
+                    body, sha256_json([body, turn, len(chains)]), CallUsage(asked.max_tokens), way.path
+                )
                 chains += read_chains(reply)
             except CallError as error:
                 following = next_way(way, error.reason)

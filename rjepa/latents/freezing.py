@@ -22,11 +22,11 @@ from rjepa.datasets.reading import load_problems
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.latents.rollouts import (
-    SPLITS,
     CandidateRow,
     KeptSample,
     RolloutAsset,
     RolloutManifest,
+    RolloutRequest,
     rollout_version,
     sample_folder,
     sample_store,
@@ -86,9 +86,12 @@ def build_rollouts(
     """
     if num_candidates < 1:
         raise ValueError(f"expected at least one candidate, got {num_candidates}")
-    llm_tag, splits = student.record.llm_tag, splits or SPLITS[asset]
+    chosen = tuple(splits) if splits else None
+    request = RolloutRequest(dataset, num_candidates, seed, asset, chosen, max_problems)
+    llm_tag, splits = student.record.llm_tag, request.chosen_splits
     with contextlib.ExitStack() as stack:
         stack.enter_context(stage_lock(home, asset, llm_tag, dataset))
+        inputs = request.inputs(home, student.record, student.fingerprint)
         problems = [problem for problem in load_problems(home, dataset) if problem.split in splits]
         problems = _evenly_spread(problems, max_problems)
         if not problems:
@@ -110,20 +113,19 @@ def build_rollouts(
             rows.append(problems[part], shards[part], places[part])
             progress(len(problems), len(problems), f"{min(first + _JUDGED, len(problems))} judged")
         judge.finish()
-        manifest = rows.publish({"llm_tag": llm_tag, "dataset": dataset, "splits": list(splits)})
-    return StageReport(
-        manifest.data_version,
-        {
+        figures: dict[str, int | float | str] = {
             "problems": len(problems),
             "candidates_a_problem": num_candidates,
             **rows.counts,
-            "shards": len(manifest.shards),
+            "shards": len(rows.shards),
             "chains_found": shards.size - samples.sampled,
             "chains_sampled": samples.sampled,
             "chains_judged": judge.judged,
             "tokens_per_second": round(samples.tokens / samples.seconds) if samples.tokens else 0,
-        },
-    )
+        }
+        names = {"llm_tag": llm_tag, "dataset": dataset, "splits": list(splits)}
+        manifest = rows.publish(names, {"inputs": inputs, "figures": figures})
+    return StageReport(manifest.data_version, figures)
 
 
 def _evenly_spread(problems: list[Problem], limit: int | None) -> list[Problem]:
@@ -260,12 +262,14 @@ class _Within:
 
 
 class _Rows:
-    """Judges candidates and writes the table of a version, problem by problem. `counts` are of the whole version."""
+    """Judges candidates and writes the table of a version, problem by problem. `counts` are of the whole version;
+    `shards` are their numbers in the index, each with its number in the version.
+    """
 
     def __init__(self, samples: _Samples, judge: Judge, table: VersionWriter[RolloutManifest]) -> None:
         self.counts = {"tokens": 0, "correct": 0, "unfinished": 0}
         self._samples, self._judge, self._table = samples, judge, table
-        self._shards: dict[int, int] = {}
+        self.shards: dict[int, int] = {}
 
     def append(self, problems: Sequence[Problem], shards: Int64, places: Int64) -> None:
         """Add the candidates of some problems; `shards` and `places` are int64 [problems, K + 1]."""
@@ -288,7 +292,7 @@ class _Rows:
                     is_valid=verdict.is_valid if can_tell else None,
                     first_error_step=verdict.first_error_step,
                     reason=verdict.reason,
-                    shard=self._shards.setdefault(shard, len(self._shards)),
+                    shard=self.shards.setdefault(shard, len(self.shards)),
                     place=place,
                 )
             )
@@ -299,8 +303,8 @@ class _Rows:
         self._table.append(to_table(CandidateRow, rows), content)
         self._count(rows, kept)
 
-    def publish(self, names: dict[str, Any]) -> RolloutManifest:
-        """Write the manifest."""
+    def publish(self, names: dict[str, Any], made: dict[str, Any]) -> RolloutManifest:
+        """Write the manifest. `made` are its inputs and figures."""
         student = self._samples.student
         common = {
             **names,
@@ -311,7 +315,8 @@ class _Rows:
             "segmentation": student.record.segmentation,
         }
         where = {
-            "shards": [self._samples.index.receipts[number] for number in self._shards],
+            **made,
+            "shards": [self._samples.index.receipts[number] for number in self.shards],
             "shard_folder": self._samples.store.folder.name,
             "verdict_folder": checkers_folder(student.record.segmentation),
             "verdict_shards": sorted(self._judge.used),

@@ -16,18 +16,22 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from rjepa.chains import Segmentation, parse_chain, segment_spans
-from rjepa.datasets.reading import load_problems
+from rjepa.datasets.reading import load_problems, stage_paths
+from rjepa.datasets.stages import PROBLEMS
 from rjepa.errors import CorruptError
-from rjepa.files import sha256_json
+from rjepa.files import sha256_file, sha256_json
 from rjepa.home import Home
 from rjepa.latents.joining import Runs, join_rows
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.shards import first_error_segment
 from rjepa.latents.store import KEY_LENGTH, KeptRow, ShardStore
 from rjepa.latents.texts import Texts
+from rjepa.latents.verdicts import checkers_folder
 from rjepa.latents.versions import Version, VersionManifest
 from rjepa.schemas import Candidate, Problem, Split
+from rjepa.stages import StageReport
 from rjepa.step_types import chain_types
+from rjepa.students.catalog import StudentRecord
 
 RolloutAsset = Literal["rollouts", "train_rollouts"]
 """Candidates to choose from (validation, test), or to learn labels from (train). Each asset has a folder of its own."""
@@ -209,6 +213,52 @@ def open_rollouts(
         temperature=manifest.temperature,
         fingerprint=manifest.fingerprint,
     )
+
+
+@dataclass(frozen=True)
+class RolloutRequest:
+    """What is to be sampled on a dataset version. `splits` of None are those of the asset; of more problems than
+    `max_problems`, so many are chosen, evenly spread.
+    """
+
+    dataset: str
+    num_candidates: int
+    seed: int
+    asset: RolloutAsset = "rollouts"
+    splits: tuple[Split, ...] | None = None
+    max_problems: int | None = None
+
+    @property
+    def chosen_splits(self) -> tuple[Split, ...]:
+        """Whose problems are sampled for."""
+        return self.splits or SPLITS[self.asset]
+
+    def inputs(self, home: Home, record: StudentRecord, fingerprint: str) -> str:
+        """A hash of all that these rollouts are made from."""
+        files = [sha256_file(path) for path in stage_paths(home, self.dataset, PROBLEMS)]
+        served = record.served_model if record.endpoint is not None else None
+        limits = [record.sampling.temperature, record.sampling.max_new_tokens, self.max_problems]
+        folders = [sample_folder(fingerprint), checkers_folder(record.segmentation)]
+        return sha256_json([folders, served, limits, self.num_candidates, self.seed, self.chosen_splits, files])
+
+
+def find_rollouts(home: Home, record: StudentRecord, fingerprint: str, request: RolloutRequest) -> StageReport | None:
+    """What a build of these rollouts would report, if nothing has changed since the last one and all of it is whole.
+    Reads bytes, and not the student. None: they have to be built.
+
+    Raises:
+        NotFoundError: the dataset is not made yet.
+    """
+    version = rollout_version(home, record.llm_tag, request.dataset, request.asset)
+    manifest = version.find(request.inputs(home, record, fingerprint))
+    if manifest is None:
+        return None
+    store = sample_store(home, record.llm_tag, manifest.shard_folder)
+    if not all(store.is_whole(receipt) for receipt in manifest.shards):
+        return None
+    count = int(manifest.figures["chains_found"]) + int(manifest.figures["chains_sampled"])
+    nothing = {"chains_found": count, "chains_sampled": 0, "chains_judged": 0, "tokens_per_second": 0}
+    return StageReport(manifest.data_version, {**manifest.figures, **nothing})
 
 
 def find_train_rollouts(home: Home, llm_tag: str, dataset: str) -> Rollouts | None:

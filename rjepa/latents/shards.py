@@ -4,6 +4,7 @@ Wrong chains are there too, with the segment of their first error: they are nega
 latents are made is `rjepa.latents.building`; how shards and versions lie on disk are `store` and `versions`.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from rjepa.files import sha256_json
+from rjepa.datasets.reading import stage_paths
+from rjepa.datasets.stages import PROBLEMS, VALIDATED_CHAINS
+from rjepa.files import sha256_file, sha256_json
 from rjepa.home import Home
 from rjepa.latents.joining import Runs, join_rows
 from rjepa.latents.sets import LatentSet, Prompts
@@ -20,11 +23,15 @@ from rjepa.latents.store import KEY_LENGTH, KeptRow, ShardStore
 from rjepa.latents.texts import Texts
 from rjepa.latents.versions import Version, VersionManifest
 from rjepa.schemas import LatentSequence, Split
-from rjepa.students.catalog import Poolings
+from rjepa.stages import StageReport
+from rjepa.students.catalog import Poolings, StudentRecord
 from rjepa.tables import scan_columns
 
 _FORMAT: Final = 4
 """Version of what a shard holds: it enters the name of the shards' folder, so that a change makes them anew."""
+
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation")
+"""Whose chains have latents."""
 
 _COLUMNS: Final = (
     "problem_id",
@@ -105,6 +112,36 @@ def open_latents(
         prompts=Prompts.of(sentences, read.sentence_counts()),
         **read.columns(),
     )
+
+
+def find_latents(
+    home: Home, record: StudentRecord, fingerprint: str, dataset: str, splits: Sequence[Split] = SPLITS
+) -> StageReport | None:
+    """What a build of a version's latents would report, if nothing has changed since the last one and all of it is
+    whole. Reads bytes, and neither texts nor the student. None: it has to be built.
+
+    Raises:
+        NotFoundError: the dataset or its chains are not made yet.
+    """
+    version = latent_version(home, record.llm_tag, dataset)
+    manifest = version.find(latent_inputs(home, record, fingerprint, dataset, splits))
+    if manifest is None:
+        return None
+    store = latent_store(home, record.llm_tag, manifest.shard_folder)
+    if not all(store.is_whole(receipt) for receipt in manifest.shards):
+        return None
+    count = int(manifest.figures["chains_found"]) + int(manifest.figures["chains_encoded"])
+    nothing = {"chains_found": count, "chains_encoded": 0, "tokens_per_second": 0}
+    return StageReport(manifest.data_version, {**manifest.figures, **nothing})
+
+
+def latent_inputs(
+    home: Home, record: StudentRecord, fingerprint: str, dataset: str, splits: Sequence[Split] = SPLITS
+) -> str:
+    """A hash of all that the latents of a version are made from."""
+    paths = stage_paths(home, dataset, PROBLEMS) + stage_paths(home, dataset, VALIDATED_CHAINS)
+    files = [sha256_file(path) for path in paths]
+    return sha256_json([latent_folder(fingerprint), record.quantisation, list(splits), files])
 
 
 def latent_poolings(home: Home, llm_tag: str, dataset: str) -> Poolings:

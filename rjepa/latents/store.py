@@ -209,7 +209,11 @@ class ShardWriter(Generic[Row]):
     def append(self, tensors: Mapping[str, npt.NDArray[Any]], records: Sequence[Row]) -> None:
         """Add rows to the tensors and records to the table."""
         self._tensors.append(tensors)
-        self._rows.append(to_table(self._store.model, records))
+        self.append_table(to_table(self._store.model, records))
+
+    def append_table(self, rows: pa.Table) -> None:
+        """Add rows to the table that are a table already; their tensors are appended apart."""
+        self._rows.append(rows)
 
     def finish(self) -> ShardReceipt:
         """Write the files under their names, the receipt last, and begin another shard. Returns the receipt."""

@@ -40,6 +40,8 @@ class VersionManifest(BaseModel):
     fingerprint: str = Field(description="of the student that made it")
     width: int = Field(description="columns of a latent")
     data_version: str
+    inputs: str = Field(description="hash of what it was made from: another hash says that it has to be made again")
+    figures: dict[str, int | float | str] = Field(description="what the build reported")
     table: str = Field(description="file of the rows, beside the manifest")
     table_sha256: str
     shards: tuple[ShardReceipt, ...]
@@ -88,6 +90,17 @@ class Version(Generic[AnyManifest]):
                 cure=self.cure,
             )
         return manifest
+
+    def find(self, inputs: str) -> AnyManifest | None:
+        """The manifest, if it was made from these inputs and its table is whole. Shards are the caller's to verify."""
+        try:
+            manifest = self.manifest()
+            if manifest.inputs == inputs:
+                self.verify_table(manifest)
+                return manifest
+        except (NotFoundError, CorruptError):
+            return None
+        return None
 
     def table(self, manifest: AnyManifest) -> Path:
         """The file of the rows."""
@@ -139,7 +152,7 @@ class VersionWriter(Generic[AnyManifest]):
 
         Args:
             common: fields of the manifest that say what the version is. But for its names they enter its data version.
-            where: fields that say where it lies: shards and their folder.
+            where: the other fields: inputs, figures, shards and their folder.
         """
         self._table.close()
         named = {name: value for name, value in common.items() if name not in ("llm_tag", "dataset")}

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-from rjepa.errors import RjepaError
+from rjepa.errors import NotFoundError, RjepaError
 from rjepa.home import Home
 from rjepa.processes import end_with_parent
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport
-from rjepa.students.catalog import load_record
+from rjepa.students.catalog import StudentRecord, load_record
 from rjepa.students.resolving import resolve_student
 from rjepa.workers import Failed, Message, Progressed, StdoutReporter, Throttled, message_values
 
@@ -61,8 +61,12 @@ def run_task(home: Home, task: PairTask, progress: Progress = silent) -> StageRe
     Raises:
         RjepaError: as `open_student`, and `build_latents` or `build_rollouts`.
     """
-    # An unknown student, or one without its files, is told at once: torch takes seconds to import.
-    resolve_student(home, load_record(home, task.llm_tag))
+    # An unknown student, or one without its files, is told at once, and what is there already is found: torch takes
+    # seconds to import.
+    record = load_record(home, task.llm_tag)
+    resolved = resolve_student(home, record)
+    if (found := _find(home, task, record, resolved.fingerprint)) is not None:
+        return found
     from rjepa.latents.building import build_latents
     from rjepa.latents.freezing import build_rollouts
     from rjepa.students.stage import open_student
@@ -81,6 +85,22 @@ def run_task(home: Home, task: PairTask, progress: Progress = silent) -> StageRe
         max_problems=task.max_problems,
         progress=progress,
     )
+
+
+def _find(home: Home, task: PairTask, record: StudentRecord, fingerprint: str) -> StageReport | None:
+    """The report of what is made and whole already; None where there is something to do."""
+    from rjepa.latents.rollouts import RolloutRequest, find_rollouts
+    from rjepa.latents.shards import find_latents
+
+    try:
+        if task.stage == "latents":
+            return find_latents(home, record, fingerprint, task.dataset)
+        request = RolloutRequest(
+            task.dataset, task.num_candidates, task.seed, task.stage, task.splits, task.max_problems
+        )
+        return find_rollouts(home, record, fingerprint, request)
+    except NotFoundError:  # of the dataset: the build says so
+        return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

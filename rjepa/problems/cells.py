@@ -54,7 +54,7 @@ def check_backslashes(text: str) -> None:
     Raises:
         ValueError: it did.
     """
-    found = _LOST_BACKSLASH.search(text)
+    found = None if text.isprintable() else _LOST_BACKSLASH.search(text)
     if found is not None:
         raise ValueError(
             f"LaTeX with single backslashes in JSON ({found.group()!r}): write each backslash of a formula twice"
@@ -100,7 +100,7 @@ def read_list(text: str) -> list[str] | None:
     if array is not None and not inner.startswith("["):
         return None
     if inner.startswith("{"):
-        _refuse_object(inner)
+        _refuse_braces(inner)
         return None
     if inner[:1] + inner[-1:] not in ("[]", "()"):
         if inner.startswith(("['", '["')):
@@ -185,8 +185,10 @@ def _literal(text: str) -> str:
         raise ValueError(f"a list written into a cell holds a text that cannot be read: {_shown(text)}") from None
 
 
-def _refuse_object(text: str) -> None:
+def _refuse_braces(text: str) -> None:
     found = nested(text)
+    if isinstance(found, set):
+        raise ValueError(f"a set written into a cell, which has no order: {_shown(text)}")
     if isinstance(found, dict):
         keys = ", ".join(map(repr, list(found)[:3]))
         raise ValueError(f"an object written into a cell (with {keys}), not a list of texts")

@@ -37,7 +37,7 @@ class SeenKeys:
         if len(pending) >= _IN_MEMORY * _RECORD.itemsize:
             file = self._files[bucket]
             if file is None:
-                file = self._files[bucket] = self._open.enter_context(tempfile.TemporaryFile())
+                file = self._files[bucket] = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
             file.write(pending)
             pending.clear()
 

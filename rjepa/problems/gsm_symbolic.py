@@ -9,6 +9,7 @@ the split, so text drawn for training under any seed never meets a validation or
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from rjepa.problems.splitting import split_by_hash, statement_key
 from rjepa.schemas import ChainOfThought, Difficulty, Problem, Split
@@ -52,7 +53,7 @@ def training_texts(count: int, seed: int) -> list[tuple[str, list[str], str]]:
 
 def worked_steps(worked: str) -> list[str]:
     """The steps of a worked solution: its lines before the `####` that the answer follows."""
-    lines = worked.partition("####")[0].splitlines()
+    lines = worked.partition("####")[0].split("\n")
     return [_BULLET.sub("", line).strip() for line in lines if line.strip()]
 
 
@@ -66,7 +67,7 @@ def _distinct_problems(seed: int, created_at: datetime) -> Iterator[tuple[Proble
             yield _pair(statement, key, template, entry, created_at)
 
 
-def _entries(seed: int) -> Iterator[tuple[int, dict]]:
+def _entries(seed: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """(template, entry) in order. The generator draws its templates up front for a given size, and a larger size
     begins with the same draws: so it is asked for more whenever it runs out.
     """
@@ -80,7 +81,9 @@ def _entries(seed: int) -> Iterator[tuple[int, dict]]:
         done, size = size, size * 4
 
 
-def _pair(statement: str, key: str, template: int, entry: dict, created_at: datetime) -> tuple[Problem, ChainOfThought]:
+def _pair(
+    statement: str, key: str, template: int, entry: dict[str, Any], created_at: datetime
+) -> tuple[Problem, ChainOfThought]:
     worked, stated = entry["metadata"]["answer_cot"], entry["metadata"]["answer_cot"].partition("####")[2]
     steps = worked_steps(worked)
     problem = Problem(

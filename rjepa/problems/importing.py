@@ -1,29 +1,26 @@
 """Take in rows that strangers wrote, one at a time: good ones go on as problems, bad ones are named.
 
 Either every row is good or all are refused, with the first bad ones named; memory does not grow with their number.
-What a row may hold lives in `lines`, formats in `files`, and the registering of a good file in
-`rjepa.datasets.registering`.
+What a row may hold lives in `lines`, what its values mean in `values`, formats in `files`, and the registering of a
+good file in `rjepa.datasets.registering`.
 """
 
-import contextlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rjepa.errors import InvalidInputError
-from rjepa.problems.cells import check_backslashes, check_is_value, is_missing, nested, read_list
-from rjepa.problems.columns import FIELDS, NEEDED, ColumnMap
+from rjepa.problems.columns import FIELDS, ColumnMap
 from rjepa.problems.duplicates import SeenKeys
 from rjepa.problems.files import MAX_LINE, Format, Row, check_file, columns_of, format_of, open_rows, unit_of
 from rjepa.problems.files.lines import json_lines
-from rjepa.problems.lines import UNKNOWN_LICENCE, Pair, SplitChoice, read_normalised, read_row, reason_of
+from rjepa.problems.lines import UNKNOWN_LICENCE, SplitChoice, WorkedProblem, read_normalised, read_row, reason_of
 from rjepa.problems.splitting import statement_key
+from rjepa.problems.values import understood
 
 __all__ = [
     "MAX_LINE",
@@ -58,7 +55,7 @@ class Intake:
         self,
         where: str,
         rows: Iterable[Row],
-        convert: Callable[[Row], Pair],
+        convert: Callable[[Row], WorkedProblem],
         *,
         unit: str = "line",
         tolerated: float = 0.0,
@@ -73,7 +70,7 @@ class Intake:
         self._unknown_licence = 0
         self._ignored: set[str] = set()
 
-    def pairs(self) -> Iterator[Pair]:
+    def pairs(self) -> Iterator[WorkedProblem]:
         """Good pairs, in order. Those with a statement or id seen before are among them: `finish` refuses them."""
         with SeenKeys() as statements, SeenKeys() as ids:
             for row in self._rows:
@@ -132,7 +129,7 @@ class Intake:
         if len(self._ignored) < _MAX_IGNORED:
             self._ignored.update(str(name)[:40] for name in names)
 
-    def _take(self, row: Row) -> Pair | None:
+    def _take(self, row: Row) -> WorkedProblem | None:
         if row.values is None:
             self._name(row.number, row.fault)
             return None
@@ -162,7 +159,7 @@ class Intake:
 class ImportedProblems:
     """A good file's problems with their chains (None where a problem has no steps), and what its owner should know."""
 
-    pairs: list[Pair]
+    pairs: list[WorkedProblem]
     warnings: list[str] = field(default_factory=list)
 
 
@@ -191,9 +188,9 @@ def import_rows(
     if there:
         mapped.check_columns(there, str(path))
 
-    def convert(row: Row) -> Pair:
+    def convert(row: Row) -> WorkedProblem:
         values = mapped.fields_of(row.values or {})
-        values = _understood(values, is_text=kind in ("csv", "tsv"))
+        values = understood(values, is_text=kind in ("csv", "tsv"))
         unread = values.keys() - _KNOWN
         if unread:
             intake.ignore(unread)
@@ -219,7 +216,7 @@ def read_problems(path: Path, name: str, created_at: datetime, split: SplitChoic
     return ImportedProblems(pairs, intake.warnings())
 
 
-def normalised_pairs(path: Path, name: str, created_at: datetime) -> Iterator[Pair]:
+def normalised_pairs(path: Path, name: str, created_at: datetime) -> Iterator[WorkedProblem]:
     """The problems of a normalised file, which is the registry's own: its hash was checked, its rows are trusted."""
     intake = Intake(
         str(path),
@@ -232,55 +229,3 @@ def normalised_pairs(path: Path, name: str, created_at: datetime) -> Iterator[Pa
 
 
 _KNOWN = frozenset(FIELDS)
-_LINE_END = re.compile(r"\r\n|\r|\n")
-
-
-def _understood(values: dict[str, Any], *, is_text: bool) -> dict[str, Any]:
-    """A stranger's values: optional fields that say nothing left out, and steps as a list.
-
-    In a format of text cells (`is_text`), steps are a list that a library wrote into the cell, else the cell's lines.
-
-    Raises:
-        ValueError: a cell holds a library's word for no value where one is needed, a list that cannot be read, or LaTeX
-            that lost its backslashes.
-    """
-    values = {name: value for name, value in values.items() if name in NEEDED or not is_missing(value)}
-    steps = values.get("steps")
-    if isinstance(steps, str):
-        with _named("steps"):
-            found = read_list(steps)
-        if found is not None or is_text:
-            lines = _LINE_END.split(steps) if found is None else found
-            values["steps"] = [line for line in lines if line.strip()]
-    for name in NEEDED:
-        text = values.get(name)
-        if isinstance(text, str):
-            with _named(name):
-                if is_text:
-                    check_is_value(text)
-                _refuse_list(text, name)
-    for name in (*NEEDED, "steps"):
-        with _named(name):
-            for text in values[name] if isinstance(values.get(name), list) else [values.get(name)]:
-                if isinstance(text, str):
-                    check_backslashes(text)
-    return values
-
-
-def _refuse_list(text: str, name: str) -> None:
-    """A statement that is a written-out conversation, or an answer that is a list of one text, is neither."""
-    whole = nested(text) if text.strip()[:1] in ("[", "{") else text
-    is_rows = isinstance(whole, list) and bool(whole) and isinstance(whole[0], dict)
-    is_wrapped = name == "answer" and isinstance(whole, list) and len(whole) == 1 and isinstance(whole[0], str)
-    if is_rows or is_wrapped:
-        place = f"{name}=COLUMN.0.content" if is_rows else f"{name}=COLUMN.0"
-        raise ValueError(f"a list written into a cell ({text.strip()[:40]!r}); name what in it, e.g. --map {place}")
-
-
-@contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Put the field's name before a complaint."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None

@@ -24,8 +24,8 @@ UNKNOWN_LICENCE = "unknown"
 _MAX_SHOWN = 40
 """Characters of a value that is refused."""
 
-Pair = tuple[Problem, ChainOfThought | None]
-"""A problem and its worked solution, if it has one."""
+WorkedProblem = tuple[Problem, ChainOfThought | None]
+"""A problem and its worked solution; None where it has none."""
 
 SplitChoice = Split | Literal["by-hash"]
 """Where an import's problems go: all into one split, or each where the hash of its statement says (80, 10, 10 %)."""
@@ -64,7 +64,9 @@ class Line(BaseModel):
     subdomain: _Text = ""
     licence: Annotated[_Text, Field(min_length=1)] = UNKNOWN_LICENCE
     split: Split | None = None
-    problem_id: Annotated[_Text, Field(min_length=1, max_length=150, pattern=r"^\S+$")] | None = None
+    problem_id: (
+        Annotated[str, BeforeValidator(_answer_text), Field(min_length=1, max_length=150, pattern=r"^\S+$")] | None
+    ) = None
 
     @field_validator("steps")
     @classmethod
@@ -74,13 +76,13 @@ class Line(BaseModel):
 
 def _without_label(step: str) -> str:
     """A step on one line, without its label; a label alone stays."""
-    label = STEP_LABEL.match(step)
+    label = STEP_LABEL.match(step) if "step" in step.casefold() else None
     return " ".join(step[label.end() if label else 0 :].split()) or step
 
 
 def read_row(
     row: dict[str, Any], name: str, created_at: datetime, split: SplitChoice | None = None, licence: str | None = None
-) -> Pair:
+) -> WorkedProblem:
     """A stranger's row as a problem of the data set `name`.
 
     Args:
@@ -124,7 +126,7 @@ def _split_of(line: Line, choice: SplitChoice | None) -> Split:
     return choice or line.split or "test"
 
 
-def normalised(pair: Pair) -> str:
+def normalised(pair: WorkedProblem) -> str:
     """A pair as one line of JSON that `read_normalised` reads back."""
     problem, chain = pair
     row: dict[str, Any] = {
@@ -143,7 +145,7 @@ def normalised(pair: Pair) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def read_normalised(row: dict[str, Any], name: str, created_at: datetime) -> Pair:
+def read_normalised(row: dict[str, Any], name: str, created_at: datetime) -> WorkedProblem:
     """A row that `normalised` wrote, as its problem and chain."""
     problem, chain = read_row(row, name, created_at)
     if "meta" not in row:
@@ -168,12 +170,13 @@ def _short(detail: Any) -> str:
         return "missing"
     if detail["type"] in ("string_too_short", "too_short"):
         return "empty"
-    said = str(detail["msg"]).removeprefix("Value error, ")
+    message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] != "string_type":
-        return said
+        return message
     found = detail["input"]
     if isinstance(found, dict):
-        return f"{said}, and is an object with {', '.join(map(repr, list(found)[:3]))}; name one with --map FIELD=COLUMN.KEY"
+        keys = ", ".join(map(repr, list(found)[:3]))
+        return f"{message}, and is an object with {keys}; name one with --map FIELD=COLUMN.KEY"
     if isinstance(found, list):
-        return f"{said}, and is a list of {len(found)}; name one with --map FIELD=COLUMN.0"
-    return f"{said}, and is {json.dumps(found, default=str)[:_MAX_SHOWN]}"
+        return f"{message}, and is a list of {len(found)}; name one with --map FIELD=COLUMN.0"
+    return f"{message}, and is {json.dumps(found, default=str)[:_MAX_SHOWN]}"

@@ -140,7 +140,7 @@ def _score(dataset: Any, answer: str, entry: dict[str, Any]) -> float:
         return float(dataset.score_answer(answer, entry))
     except MemoryError:
         raise
-    except Exception:  # verifiers parse answers without much care and raise anything: what cannot be parsed is wrong
+    except Exception:  # noqa: BLE001 - verifiers parse without care and raise anything: what they cannot parse is wrong
         return 0.0
 
 

@@ -16,7 +16,7 @@ TEST_SHARE: Final = 0.1
 
 
 _MEANINGFUL: Final = ("<super>", "<sub>", "<fraction>", "<circle>", "<square>")
-"""Kinds of characters whose plain form says something else: 2\u00b2 is not 22, 1\u00bd is not 11/2, \u33a1 is not m2."""
+"""Kinds of characters whose plain form means another thing: 2 with a raised 2 is not 22, 1 and a half is not 11/2."""
 
 
 def normalise_statement(statement: str) -> str:

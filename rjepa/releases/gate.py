@@ -36,7 +36,7 @@ Unmeasurable = Literal["other_student", "damaged"]
 
 _WHY: Final[dict[Unmeasurable, str]] = {
     "other_student": "it was made for another student than this tag has now",
-    "damaged": "its files are not what its manifest says",
+    "damaged": "its files are not what its manifest says, or an earlier version of R-JEPA made it",
 }
 
 LOSS_OVERALL: Final = 0.03

@@ -11,11 +11,11 @@ from rjepa.evaluation.records import EvaluationRecord
 from rjepa.evaluation.stage import (
     calibration_file,
     candidates_to_judge,
+    checkpoint_content,
+    checkpoint_sources,
     judge_on,
     judged_files,
     open_split,
-    pair_content,
-    pair_sources,
     reported_files,
 )
 from rjepa.home import Home
@@ -62,7 +62,7 @@ def release_pair(
     fingerprint = student_fingerprint(home, llm_tag)
     rollouts = open_split(home, llm_tag, dataset, "test", fingerprint=fingerprint)
     _check_unchanged(home, llm_tag, dataset, rollouts)
-    content = pair_content(home, llm_tag, dataset, fingerprint)
+    content = checkpoint_content(home, llm_tag, dataset, fingerprint)
     challenger = judge_on(home, content, lambda: _open_pair(home, llm_tag, dataset), rollouts, dataset, progress)
     facts = Facts(
         dataset_hash=content.dataset_hash,
@@ -75,7 +75,7 @@ def release_pair(
         home,
         llm_tag,
         dataset,
-        pair_sources(home, llm_tag, dataset),
+        checkpoint_sources(home, llm_tag, dataset),
         facts,
         challenger=challenger,
         judge=lambda current: judge_release(home, current, rollouts, dataset, progress),

@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -205,7 +206,7 @@ def _piece_decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], bytes]
     )
 
 
-def _kinds(decoder: dict | None) -> set[str]:
+def _kinds(decoder: dict[str, Any] | None) -> set[str]:
     if decoder is None:
         return set()
     inner = (_kinds(part) for part in decoder.get("decoders", []))

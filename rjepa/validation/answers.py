@@ -2,8 +2,8 @@
 
 Reads `1,234`, `1.234,5`, `1 234`, `$5`, `20%`, `3/4`, `1 1/2`, `½`, `−7`, `٣`, `36.0`, `1.5e3`, `3 million`, `25 cm²`,
 `12 apples`, `8:00 AM`. Numbers are compared exactly; decimals only as far as their written digits go (`agrees_with`).
-What stands behind a number is a unit where `rjepa.validation.units` knows it, else the text is no number: `5i` is not 5.
-Nothing is evaluated: an answer like `9**9**9**9` is text. Formulas, lists and sets are compared in `rjepa.validation.maths`.
+What stands behind a number is a unit where `rjepa.validation.units` knows it; else the text is no number: `5i`.
+Nothing is evaluated: an answer like `9**9**9**9` is text. Formulas and lists are compared in `rjepa.validation.maths`.
 """
 
 import re
@@ -29,14 +29,14 @@ _DOUBLE_DIGITS: Final = 16
 _SHORT_DIGITS: Final = 12
 _DOUBLE_NOISE: Final = Fraction(1, 10**15)
 _APPROXIMATE_DIGITS: Final = 6
-"""The fewest significant digits with which a decimal stands for a number that has no end: 0.333333 for 1/3, 0.33 does not."""
+"""The fewest significant digits of a decimal for a number without an end: 0.333333 stands for 1/3, 0.33 does not."""
 
 _DIGITS = r"(?:[1-9]\d{0,2}(?:(?:,\d{3})+|(?:_\d{3})+|(?:['’]\d{3})+)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{{1,4}}(?!\d))?"
-_MONEY_SIGN = r"(?:US\$|[$€£¥₹₩₽]|Rs\.?)"
+_MONEY_SIGN = r"(?:US\$|[$€£¥₹₩₽]|Rs\.?|(?:USD|EUR|GBP|INR|JPY|CHF)(?=\s))"
 _NUMBER = re.compile(
     rf"^(?P<sign>[+-]?)\s*(?P<currency>{_MONEY_SIGN}?)\s*(?P<sign2>[+-]?)\s?"
-    rf"(?:(?P<whole>\d+)(?:\s+|-)(?P<top>\d+)\s*/\s*(?P<bottom>\d+)"
+    rf"(?:(?P<whole>\d+)\s+(?P<top>\d+)\s*/\s*(?P<bottom>\d+)"
     rf"|(?P<over>{_DECIMAL})\s*/\s*(?P<sign3>-?)(?P<under>{_DECIMAL})"
     r"|(?P<spaced>[1-9]\d{0,2}(?: \d{3})+(?:[.,]\d+)?)(?!\d)"
     r"|(?P<dotted>[1-9]\d{0,2}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,}))(?![\d.])"
@@ -52,7 +52,7 @@ _CLOCK = re.compile(
 )
 _WHOLE_HOUR = re.compile(r"^(?P<hour>\d{1,2})\s*(?P<half>[ap])\.?\s?m\b\.?$", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s.,;:!?'’\"-]+[^\W\d_]+)*[\s.!?'’\"]*")
-_SIGNS = str.maketrans(dict(zip("−–﹣－＋⁄∕，．％", "----+//,.%", strict=True)))
+_SIGNS = str.maketrans(dict(zip("−–‒﹣－＋⁄∕，．％", "-----+//,.%", strict=True)))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Written:
     place: Fraction = Fraction(0)
 
     def agrees_with(self, other: "Written") -> bool:
-        """Whether both say the same number: exactly, or a decimal says what the other comes to in its written digits."""
+        """Whether both say the same number: exactly, or one is a decimal that says the other in its digits."""
         if self.number == other.number:
             return True
         return (
@@ -155,14 +155,16 @@ def answer_key(answer: str | None) -> str | None:
     """The form under which answers are counted as the same: case, spaces and the spelling of numbers do not matter.
 
     `" 1,200.0 "` and `"$1200"` are one answer, so are `"1/2"` and `"0.5"`, `"25 cm^2"` and `"25 cm²"`. Unlike
-    `answers_match` this is an equivalence: a number with a unit or a per cent sign is an answer of its own, and a number
-    that can be read in two ways is text. Answers with one key match each other. None for an answer that is missing,
+    `answers_match` this is an equivalence: a number with a unit or a per cent sign is an answer of its own,
+    and a number that can be read in two ways is text. Answers with one key match each other.
+
+    None for an answer that is missing,
     empty, or LaTeX that breaks off.
     """
     text = "" if answer is None else tidy(answer)
     if not text.strip(". ") or is_malformed(text):
         return None
-    found = read_quantity(text) or read_quantity(tidy(plain(text)))
+    found = read_quantity(text) or (read_quantity(tidy(plain(text))) if len(text) <= _MAX_NUMBER else None)
     return found.key if found is not None else _time_of_day(text) or _folded(text)
 
 
@@ -186,7 +188,7 @@ def read_quantity(text: str, *, is_gold: bool = True) -> Quantity | None:
     if match is None or (match["sign"] and match["sign2"]) or (is_gold and (match["comma"] or match["lakhs"])):
         return None
     written = _written(match)
-    if written is None or max(abs(written.number.numerator), written.number.denominator) > _LARGEST:
+    if written is None:
         return None
     negative = "-" in (match["sign"], match["sign2"])
     rest, currency = match["rest"], CURRENCIES.get(match["currency"].lower().rstrip(".")) if match["currency"] else None
@@ -197,6 +199,8 @@ def read_quantity(text: str, *, is_gold: bool = True) -> Quantity | None:
     else:
         scale, rest, glued = _scale(rest, currency is not None)
         written = _scaled(written, scale)
+    if max(abs(written.number.numerator), written.number.denominator) > _LARGEST:
+        return None
     if negative:
         written = Written(-written.number, written.digits, written.place)
     if not rest.strip():
@@ -249,7 +253,7 @@ def _time_of_day(text: str) -> str | None:
 
 
 def _scale(rest: str, is_money: bool) -> tuple[int, str, bool]:
-    """The factor of the scale words that open `rest`, what stands behind them, and whether that is glued to the number."""
+    """The factor of the scale words that open `rest`, what follows, and whether that is glued to the number."""
     factor, glued = 1, True
     while True:
         match = re.match(r"^(\s+|-)?([^\W\d_]+)(?=$|[\s-])", rest)

@@ -19,19 +19,23 @@ _ASKED = re.compile(
     re.IGNORECASE,
 )
 _REPORTED = re.compile(
-    r"\b(?:claim(?:s|ed)?|sa(?:ys|id)|th(?:inks|ought)|believe[sd]?|wr(?:ites|ote|itten)|mistakenly|wrongly|incorrectly|erroneously|falsely|"
-    r"at\s+first|initially|previously|earlier|originally|mistake|misread|wrong|incorrect|false|instead\s+of|rather\s+than|would\s+(?:be|give|"
-    r"mean|have|make|imply)|tempt(?:ed|ing))\b",
+    r"\b(?:claim(?:s|ed)?|sa(?:ys|id)|th(?:inks|ought|ink\s+that)|might\s+think|believe[sd]?|wr(?:ites|ote|itten)|mistakenly|wrongly|"
+    r"incorrectly|erroneously|falsely|at\s+first|initially|previously|earlier|originally|mistake|misread|contradiction|"
+    r"(?:wrong|incorrect|false)\s+(?:to|that)|is\s+(?:wrong|incorrect|false)|instead\s+of|rather\s+than|tempt(?:ed|ing))\b",
     re.IGNORECASE,
 )
-_DENIED_BEFORE = re.compile(r"\b(?:not|never|cannot|no\s+way|nor|neither)\b|n['’]t\b|≠", re.IGNORECASE)
+_DENIED_BEFORE = re.compile(
+    r"(?:\b(?:not|cannot|never|no\s+way)|n['’]t)\s+(?:be\s+)?"
+    r"(?:(?:true|right|correct|the\s+case|that|have|equal|say|claim|write|get|mean|hold)\b|[-\d(=]|$)|≠",
+    re.IGNORECASE,
+)
 _NOT_RIGHT: Final = (
     r"(?:not|n['’]t|never)\s+(?:be\s+|seem\s+|look\s+)?(?:right|correct|true|equal|valid|possible|what|this|that|it|so|quite|work|hold|match|fit|"
     r"make|add|check|the\s+(?:right|correct|case|answer))\b"
 )
 _DENIED_AFTER = re.compile(
-    rf"\b(?:wrong|incorrect|false|untrue|mistake\w*|mistaken|errors?|erroneous|contradict\w*|impossible|absurd|invalid|nonsense|oops|nope|"
-    rf"fails|misread|should\s+(?:be|have\s+been)|can(?:not|['’]t)\s+be|cannot)\b|{_NOT_RIGHT}|[,(\u2013\u2014-]\s*(?:no|not)\b(?!\s+\w+ing\b)|[✗✘❌×]\s*$|"
+    rf"\b(?:wrong(?!\s+(?:answer|question|one|guess|turn|way)s?\b)|incorrect(?!\s+\w+s\b)|false(?!\s+\w+s\b)|untrue|mistake\w*|mistaken|errors?|erroneous|contradict\w*|impossible|absurd|invalid|nonsense|oops|nope|"
+    rf"fails|misread|but\s+(?:it|that|this)\b|is\s+what\s+i\b|my\s+first\s+(?:guess|try|attempt)|should\s+(?:be|have\s+been)|can(?:not|['’]t)\s+be|cannot)\b|{_NOT_RIGHT}|[,(\u2013\u2014-]\s*(?:no|not)\b(?!\s+\w+ing\b)|[✗✘❌×]\s*$|"
     r"\bwait\b|\(\?\)|≠",
     re.IGNORECASE,
 )
@@ -42,7 +46,9 @@ _TAKEN_BACK = re.compile(
     rf"untrue|invalid|mistaken|an?\s+(?:error|mistake))\b))|^[^.!?\n]*\b(?:contradict\w*|impossible|absurd)\b",
     re.IGNORECASE,
 )
-_HYPOTHESIS = re.compile(r"^\W*(?:if|suppose|assume|imagine|let['’]s\s+say)\b[^.!?\n]*=", re.IGNORECASE)
+_HYPOTHESIS = re.compile(
+    r"^\W*(?:if|suppose|assume|imagine|let['’]s\s+say)\b[^.!?\n=]*\d\s*[-+*/×÷]\s*\d[^.!?\n=]*=", re.IGNORECASE
+)
 _CONSEQUENCE = re.compile(r"^\W*(?:then|so|this\s+would|that\s+would|in\s+that\s+case|but\s+then)\b", re.IGNORECASE)
 
 

@@ -116,7 +116,7 @@ def _definitions(code: str) -> bool:
 
 
 def _is_stub(code: str, entry_point: str | None) -> bool:
-    """Whether the entry point is a signature without a body: a docstring, `...`, `pass` or NotImplementedError."""
+    """Whether the entry point is a signature without a body: a docstring, `...`, `pass`, or "not implemented"."""
     tree = _parsed(code)
     if tree is None:
         return False

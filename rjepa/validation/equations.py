@@ -26,6 +26,8 @@ _ROUNDED = re.compile(
     r"≈|\b(about|approx\w*|around|round\w*|nearest|whole|roughly|almost|nearly|remain\w*|left ?over|at (least|most))\b",
     re.IGNORECASE,
 )
+_FLOAT_DECIMALS = 13
+"""A result with so many places is a float as a program prints it (0.30000000000000004), good to about as many."""
 _CALCULATION = re.compile(r"<<([^<>]*)>>")
 
 
@@ -124,6 +126,8 @@ def _close(number: Fraction, left: Value, right: Value, rounded: bool) -> bool:
         return True
     if right.decimals is None:
         return False
+    if right.decimals >= _FLOAT_DECIMALS and gap <= max(Fraction(1), abs(number)) * Fraction(1, 10**_FLOAT_DECIMALS):
+        return True
     place = Fraction(1, 10**right.decimals) * (Fraction(1, 100) if right.percent else 1)
     if right.decimals == 0:
         return rounded and gap < place

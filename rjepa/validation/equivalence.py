@@ -25,7 +25,7 @@ from rjepa.validation.shapes import (
 )
 
 _LOOK: Final = 60
-"""Digits in which numbers are looked at first: what differs there is different, what agrees is still to be shown equal."""
+"""Digits in which numbers are looked at first: what differs is different, what agrees is still to be shown equal."""
 _LOOK_AGAIN: Final = 400
 """Digits in which two numbers have to agree where sympy can show neither that they are equal nor that they are not."""
 _POINTS: Final = tuple(
@@ -193,7 +193,7 @@ def _look_different(left: Expr, right: Expr, digits: int) -> bool:
 
 
 def _same_equation(gold: Expr, answer: Expr) -> bool:
-    """Whether one is the other times a number that is not zero: the two have the same solutions, in whatever numbers."""
+    """Whether one is the other times a number that is not zero, so that both have the same solutions."""
     ratio = _ratio(*(sympy.fraction(sympy.together(one))[0] for one in (gold, answer)))
     return ratio is not None and bool(ratio.is_nonzero)
 

@@ -172,8 +172,8 @@ class Value:
     """What an expression comes to, and what its comparison needs to know of how it was written.
 
     `decimals`: places after the point if it is one literal number, else None; `error`: by how much it may be off
-    because literals with many places (0.333) may themselves be rounded; `operators`: how many were applied; `measure`: its
-    unit of measure, "" where none or unclear.
+    because literals with many places (0.333) may be rounded; `operators`: how many were applied; `measure`: its unit
+    of measure, "" where none or unclear.
     """
 
     number: Fraction
@@ -192,7 +192,7 @@ def spelled(text: str) -> str:
 
 
 def tokenise(text: str) -> list[Token]:
-    """The tokens of a step as `spelled` returns it. `x` between numbers and `of` after a percent or a fraction become `*`."""
+    """The tokens of a step that `spelled` returned. `x` between numbers and `of` after a fraction become `*`."""
     tokens: list[Token] = []
     end = 0
     for match in _TOKEN.finditer(text):

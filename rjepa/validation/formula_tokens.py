@@ -1,4 +1,4 @@
-r"""The tokens of a formula, and symbols of Unicode as LaTeX writes them. `rjepa.validation.formulas` makes sense of them."""
+r"""The tokens of a formula, and symbols of Unicode as LaTeX writes them. Read by `rjepa.validation.formulas`."""
 
 import re
 from dataclasses import dataclass
@@ -42,11 +42,15 @@ NAMES: Final = frozenset(
 """Words that a formula may hold in `\\text` or `\\operatorname`."""
 
 _SYMBOLS: Final = {
-    "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ", "⩽": r"\leq ",
-    "∩": r"\cap ", "∈": r"\in ", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ", "±": r"\pm ", "∓": r"\mp ",
+    "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ",
+    "⩽": r"\leq ",
+    "∩": r"\cap ", "∈": r"\in ", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ", "±": r"\pm ",
+    "∓": r"\mp ",
     "−": "-", "－": "-", "²": "^{2}", "³": "^{3}", "°": r"^{\circ}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
-    "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ", "ω": r"\omega ", "μ": r"\mu ", "σ": r"\sigma ", "∅": r"\emptyset ",
-    "⁄": "/", "∕": "/", "＋": "+", "＝": "=", "（": "(", "）": ")", "，": ",", "⩾": r"\geq ", "ℝ": r"\mathbb{R}", "ⅈ": "i",
+    "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ", "ω": r"\omega ", "μ": r"\mu ", "σ": r"\sigma ",
+    "∅": r"\emptyset ",
+    "⁄": "/", "∕": "/", "＋": "+", "＝": "=", "（": "(", "）": ")", "，": ",", "⩾": r"\geq ", "ℝ": r"\mathbb{R}",
+    "ⅈ": "i",
 }  # fmt: skip
 _SUPERSCRIPTS = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")

@@ -1,4 +1,4 @@
-"""The functions, constants and arithmetic of formulas, each with its bound. Formulas are read in `rjepa.validation.formulas`."""
+"""The functions, constants and bounded arithmetic of formulas. They are read in `rjepa.validation.formulas`."""
 
 from fractions import Fraction
 from typing import Final
@@ -19,8 +19,10 @@ DEGREE: Final = sympy.pi / 180
 FUNCTIONS: Final = {
     "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
     "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "asin": sympy.asin, "acos": sympy.acos,
-    "atan": sympy.atan, "arccot": sympy.acot, "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh, "exp": sympy.exp,
-    "ln": sympy.log, "abs": sympy.Abs, "floor": sympy.floor, "ceil": sympy.ceiling, "cbrt": sympy.cbrt, "sqrt": sympy.sqrt,
+    "atan": sympy.atan, "arccot": sympy.acot, "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh,
+    "exp": sympy.exp,
+    "ln": sympy.log, "abs": sympy.Abs, "floor": sympy.floor, "ceil": sympy.ceiling,
+    "cbrt": sympy.cbrt, "sqrt": sympy.sqrt,
     "lg": lambda x: sympy.log(x, 10), "Re": sympy.re, "Im": sympy.im,
 }  # fmt: skip
 INVERSES = {

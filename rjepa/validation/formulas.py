@@ -1,8 +1,8 @@
 r"""Read one formula, in LaTeX or as programs write it, into sympy. A small strict parser; nothing is run or guessed.
 
-Reads numbers, letters, `\pi`, `e`, `i`, sums, products (implied ones too), fractions, powers, roots, factorials, binomials,
+Reads numbers, letters, `\pi`, `e`, `i`, sums, products (implied ones too), fractions, powers, roots, binomials,
 absolute values, the usual functions, symbols with an index. Whatever is not surely understood raises `UnreadableError`:
-a long word, `1/2x`, `2^3^4`, sums with bounds, integrals. Lists, sets and equations are read in `rjepa.validation.reading`.
+a long word, `1/2x`, `2^3^4`, sums with bounds, integrals. Lists and equations are read in `rjepa.validation.reading`.
 
 Decimals become exact fractions. The base of a `\log` without one is a symbol, for some mean 10 and some e.
 Imported by worker processes only: sympy takes a second to load.

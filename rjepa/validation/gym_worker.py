@@ -14,7 +14,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         right = score_answer(request["meta"], request["answer"]) >= RIGHT
     except (MemoryError, OverflowError):
         return {"reason": "too_large", "retire": True}
-    except Exception as error:  # whatever a foreign verifier raises on an answer, the answer is not right
+    except Exception as error:  # noqa: BLE001 - whatever a foreign verifier raises on an answer, the answer is not right
         return {"reason": "unparsable", "error": type(error).__name__}
     return {"reason": "equal" if right else "different"}
 

@@ -14,7 +14,8 @@
 
 Reasons, beside the curriculum's own: ok, no_steps, no_answer, no_gold_answer, wrong_answer, wrong_arithmetic (a step's
 equation), not_entailed (a step or answer that does not follow), unknown_check, broken_check (meta cannot be used),
-answer_ and one of timeout, too_large, unparsable (the gold answer or the given one), worker_died; wrong_choice, unreadable_choice; and for code those of
+answer_ and one of timeout, too_large, unparsable (the gold answer or the given one), worker_died; wrong_choice,
+unreadable_choice; and for code those of
 `rjepa.validation.unit_tests` with `tests_` before them (tests_test_failed, tests_wall_limit, ...).
 """
 

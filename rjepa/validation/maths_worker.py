@@ -15,7 +15,7 @@ from rjepa.validation.reading import read
 from rjepa.validation.shapes import Shape
 
 _UNREADABLE = (ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, LookupError)
-"""What sympy raises where it cannot go on; `RuntimeError` covers what it has not implemented and too deep a recursion."""
+"""What sympy raises where it cannot go on; `RuntimeError` covers what it lacks and too deep a recursion."""
 
 
 def compare(gold: str, answer: str) -> str:

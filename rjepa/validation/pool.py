@@ -202,7 +202,10 @@ class _Worker:
         except OSError:
             answer = b""
         if answer:
-            return Reply("answered", json.loads(answer))
+            value = json.loads(answer)
+            if "retire" in value:
+                self.kill()
+            return Reply("answered", value)
         overrun = answer is None
         self.kill()
         stopped = overrun or self._process.returncode in (-signal.SIGPROF, -signal.SIGALRM)

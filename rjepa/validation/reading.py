@@ -1,4 +1,4 @@
-r"""Read an answer as what it is: a formula, a list, a set, a tuple or interval, a matrix, an equation, an inequality, words.
+r"""Read an answer as what it is: a formula, a list, a set, a tuple or interval, a matrix, an equation, words.
 
     read("x = 1, 2", is_gold=True)      # Items of 1 and 2, named x
     read(r"[0,1) \cup (2,3]", ...)      # a Region
@@ -46,7 +46,8 @@ _RELATION = re.compile(
     r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![a-zA-Z])|\\not\s*=|<=|>=|!=|==|=|<|>|&lt;|&gt;"
 )
 _RELATIONS = {
-    r"\leqslant": "<=", r"\leq": "<=", r"\le": "<=", r"\geqslant": ">=", r"\geq": ">=", r"\ge": ">=", r"\lt": "<", r"\gt": ">",
+    r"\leqslant": "<=", r"\leq": "<=", r"\le": "<=", r"\geqslant": ">=", r"\geq": ">=",
+    r"\ge": ">=", r"\lt": "<", r"\gt": ">",
     r"\neq": "!=", r"\ne": "!=", "==": "=", "&lt;": "<", "&gt;": ">",
 }  # fmt: skip
 _SET_SIGNS = re.compile(r"\\(?:cup|cap|setminus|bigcup)(?![a-zA-Z])")
@@ -193,6 +194,8 @@ class _Reader:
             return None
         found = [match[0] for match in _RELATION.finditer(text) if depth_at(text, match.start()) == 0]
         signs = [_RELATIONS.get(sign, "!=" if sign.startswith(r"\not") else sign) for sign in found]
+        if signs == ["="] and not sides[0].strip():
+            return self.shape(sides[1], depth + 1)  # `= 73`
         if any(not side.strip() for side in sides):
             raise UnreadableError("a side is missing")
         if set(signs) == {"="}:
@@ -333,6 +336,7 @@ def _without_thin_dress(text: str) -> str:
 def _with_round_brackets(text: str) -> str:
     text = re.sub(r"\\langle(?![a-zA-Z])|⟨", "(", re.sub(r"\\rangle(?![a-zA-Z])|⟩", ")", text))
     text = re.sub(r"^<([^<>=]+,[^<>=]+)>$", r"(\1)", text)
+    text = re.sub(r"(?<=[)\]])\s*U\s*(?=[(\[])", r"\\cup ", text)
     french = _FRENCH.match(text)
     if french is not None and (french["open"] == "]" or french["close"] == "["):
         return ("(" if french["open"] == "]" else "[") + french["inner"] + (")" if french["close"] == "[" else "]")
@@ -350,7 +354,7 @@ def _is_prose(text: str) -> bool:
 
 
 def _items(shapes: list[Shape]) -> Shape:
-    """Several answers; a name at the first one (`x = 1, 2`) or the same at each (`x = 1, x = 2`) is all the answers' name."""
+    """Several answers; a name at the first (`x = 1, 2`) or the same at each (`x = 1, x = 2`) is the name of all."""
     ordered = not any(isinstance(shape, Items) for shape in shapes)
     first, name = shapes[0], None
     if isinstance(first, Named) and not any(isinstance(shape, Named | Equation) for shape in shapes[1:]):

@@ -112,7 +112,7 @@ def _launcher() -> _Launcher:
         raise SandboxUnavailableError(f"code is not run: {' and '.join(missing)} not found on the PATH", cure=_CURE)
     own = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     complaint = ""
-    for python, own_account in _ways(own):
+    for python, own_account in _interpreters(own):
         launcher = _Launcher(str(tools["bwrap"]), str(tools["prlimit"]), python, own_account)
         probe = "import sys; print('ready' if sys.version_info >= (3, 11) else sys.version)"
         run = _run(launcher, probe, Limits(wall_seconds=_PROBE_SECONDS), b"")
@@ -124,7 +124,7 @@ def _launcher() -> _Launcher:
     )
 
 
-def _ways(own: str) -> list[tuple[str, bool]]:
+def _interpreters(own: str) -> list[tuple[str, bool]]:
     """(interpreter, account of its own): root's own interpreter may lie where another account cannot reach it."""
     pythons = list(dict.fromkeys([own, os.path.realpath("/usr/bin/python3")]))
     return [(python, True) for python in pythons if os.geteuid() == 0] + [(own, False)]

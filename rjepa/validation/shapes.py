@@ -1,4 +1,4 @@
-"""What an answer can be: a formula, words, several answers, a set, a tuple or interval, a matrix, an equation, an inequality.
+"""What an answer can be: a formula, words, several answers, a set, a tuple or interval, a matrix, an equation.
 
 Answers are read into these in `rjepa.validation.reading` and compared in `rjepa.validation.equivalence`.
 """

@@ -38,7 +38,7 @@ _LAYERS: Final = 6
 """`$\\boxed{\\text{(B)}}$` within Markdown has five."""
 
 _MATHS_IN_PROSE = re.compile(
-    r"\$\$(?P<display>[^$]+)\$\$|(?<!\\)\$(?P<inline>[^$]*[^$\\])\$|\\\((?P<round>(?:(?!\\\)).)+)\\\)|\\\[(?P<square>(?:(?!\\\]).)+)\\\]",
+    r"\$\$(?P<display>[^$]+)\$\$|(?<!\\)\$(?P<inline>[^$\n]*[^$\\\n])\$|\\\((?P<round>(?:(?!\\\))[^\n])+)\\\)|\\\[(?P<square>(?:(?!\\\]).)+)\\\]",
     re.DOTALL,
 )
 _FRAME = frozenset(
@@ -88,11 +88,15 @@ _FRAME = frozenset(
         "now",
     ]
 )
-"""Words that only frame an answer: `We find that $x < 3$.` Any other (`not`, `twice`, `between`) may change what it says."""
+"""Words that only frame an answer: `We find that $x < 3$.` Any other (`not`, `twice`) may change what it says."""
 _LEAD = re.compile(
-    r"^(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:the\s+|my\s+)?(?:(?:final|correct|right)\s+)?answer\s*(?:is|:|=|would be)\s*:?\s*(?=\S)",
+    r"^(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:the\s+|my\s+)?(?:(?:final|correct"
+    r"|right)\s+)?answer\s*(?:is|:|=|would be)\s*:?\s*(?=\S)",
     re.IGNORECASE,
 )
+_MAX_DRESSED: Final = 2000
+"""Characters; what is longer is no final answer and stays as it is."""
+
 _CALCULATION = re.compile(r"<<[^<>]*>>")
 _SETTING = (
     (re.compile(r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|strut|mathstrut)(?![a-zA-Z])"), " "),
@@ -140,7 +144,9 @@ _BEGIN, _END = re.compile(r"\\begin\s*\{(\w+\*?)\}"), re.compile(r"\\end\s*\{(\w
 
 
 def undressed(answer: str) -> str:
-    r"""An answer without what only sets it: `$\boxed{\left(1,\,2\right)}$` is `(1, 2)`, `**7**` is `7`. Formulas stay LaTeX."""
+    r"""An answer without its setting: `$\boxed{\left(1,\,2\right)}$` is `(1, 2)`, `**7**` is `7`. Formulas stay."""
+    if len(answer) > _MAX_DRESSED:
+        return answer.strip()
     text = _CALCULATION.sub("", answer).strip()
     for _ in range(_LAYERS):
         before = text
@@ -159,17 +165,19 @@ def undressed(answer: str) -> str:
 
 
 def plain(answer: str) -> str:
-    r"""`undressed`, and numbers and words as plain text has them: `\frac{3}{4}` is `3/4`, `5\text{ cm}^2` is `5 cm^2`."""
+    r"""`undressed`, with numbers and words as plain text: `\frac{3}{4}` is `3/4`, `5\text{ cm}^2` is `5 cm^2`."""
     text = undressed(answer)
+    if len(text) > _MAX_DRESSED:
+        return text
     text = _POWER_OF_TEN.sub(lambda match: f"{match[1]}^{match[2].translate(_SUPERSCRIPTS)}", text)
-    text = text.replace("−", "-").replace("\u2013", "-")
+    text = text.replace("−", "-").replace("\u2013", "-").replace("\u2012", "-")
     for pattern, replacement in _PLAINER:
         text = pattern.sub(replacement, text)
     return text.strip()
 
 
 def is_malformed(answer: str) -> bool:
-    r"""Whether LaTeX in the text breaks off: braces, environments or `\left` that do not close, a fraction without its parts."""
+    r"""Whether LaTeX in the text breaks off: braces, environments, `\left` that do not close, half a fraction."""
     if not any(mark in answer for mark in "\\{}"):
         return False
     depth = 0

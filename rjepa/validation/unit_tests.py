@@ -1,10 +1,11 @@
 """Does code pass its unit tests? The code and its tests run in the sandbox, and the report says how they ended.
 
 The sandbox lives in `rjepa.validation.sandbox`, the program that an answer is in `rjepa.validation.code_answers`, what
-tests must be given so that they run in `rjepa.validation.checks_in_tests`. The report resists accidents, early exits
-and programs that only print what a pass would print; it does not resist a program written against this very driver,
-which shares an interpreter with it (objects that equal everything pass any `assert`). So a pass is evidence about a student's
-code, not proof against an opponent.
+tests must be given so that they run in `rjepa.validation.checks_in_tests`.
+
+The report resists accidents, early exits and programs that only print what a pass would print; it does not resist a
+program written against this very driver, which shares an interpreter with it (objects that equal everything pass any
+`assert`). So a pass is evidence about a student's code, not proof against an opponent.
 """
 
 import json

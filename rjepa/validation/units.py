@@ -1,8 +1,9 @@
 """What may stand behind a number without changing it: units of measure, currencies, things that are counted.
 
-`read_unit("square centimetres")` and `read_unit("cm²")` are the same unit; `read_unit("million")` is none, and neither is
-`read_unit("n")`: what is not known is not taken for a unit. The names stand in `rjepa.validation.unit_names`, numbers are
-read in `rjepa.validation.answers`. Units are not converted into each other: 5 km is not 5000 m here.
+`read_unit("square centimetres")` and `read_unit("cm²")` are the same unit; `read_unit("million")` is none, and
+neither is `read_unit("n")`: what is not known is not taken for a unit. The names stand in
+`rjepa.validation.unit_names`, numbers are read in `rjepa.validation.answers`. Units are not
+converted into each other: 5 km is not 5000 m here.
 """
 
 import re
@@ -27,8 +28,8 @@ _WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*$")
 class Unit:
     """A unit: `factors` are signs with their powers, in order; `words` instead where things are counted.
 
-    `certain` is False for a lone letter right behind a number (`5m`), which may be a variable, and for a word that is not
-    known to be a thing (`5 apple`): such a unit says something only beside the same one.
+    `certain` is False for a lone letter right behind a number (`5m`), which may be a variable, and for a word that
+    is not known to be a thing (`5 apple`): such a unit says something only beside the same one.
     """
 
     factors: tuple[tuple[str, int], ...] = ()
@@ -67,7 +68,7 @@ def read_unit(text: str, *, glued: bool = False) -> Unit | None:
 def _measure(text: str, glued: bool) -> Unit | None:
     """A unit of measure: names with powers, joined by `per`, `/` or a product sign."""
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: "^" + match[0].translate(_SUPERSCRIPTS), text)
-    text = re.sub(r"°\s+([CF])\b", r"°\1", text)
+    text = re.sub(r"°\s+([CF])\b", r"°\1", text.replace("**", "^"))
     text = re.sub(r"\b(?:degrees?|deg)\s+(celsius|centigrade|fahrenheit)\b", r"\1", text, flags=re.IGNORECASE)
     text = re.sub(r"\b(?:degrees?|deg)\s+([CF])\b", r"°\1", text)
     for speed, meaning in SPEEDS.items():

@@ -104,3 +104,33 @@ def test_what_is_not_there_is_refused_with_a_cure(
     with pytest.raises(error, match=said) as caught:
         rjepa(*arguments)
     assert caught.value.cure  # type: ignore[attr-defined]
+
+
+def test_thirty_imported_problems_are_all_tests_and_training_on_them_has_to_be_asked_for(
+    home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(f'{{"statement": "{n}?", "answer": "1", "licence": "MIT"}}\n' for n in range(30)))
+    text = rjepa("import", str(path), "--name", "mine")
+    assert "imported 30 problems as mine (train 0, validation 0, test 30)" in text
+    assert "next: rjepa eval --llm tiny-a --dataset mine" in text
+    found = json.loads(rjepa("import", str(path), "--name", "split", "--split", "by-hash", "--json"))
+    assert found["splits"]["train"] > 15
+    assert "next: rjepa backfill" in rjepa("import", str(path), "--name", "learn", "--split", "train")
+
+
+def test_few_tests_are_warned_of(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"statement": "a?", "answer": "1"}\n')
+    result = CliRunner().invoke(APP, ["data", "import", str(path), "--name", "mine"], catch_exceptions=False)
+    assert "only 1 test problem(s)" in result.stderr
+
+
+def test_remove_asks_first_and_says_what_went(made: Home) -> None:
+    with pytest.raises(InvalidInputError, match="has to be confirmed") as caught:
+        rjepa("remove", "small")
+    assert caught.value.cure == "add --yes"
+    assert "removed small" in rjepa("remove", "small", "--yes")
+    assert "small" not in [row["dataset"] for row in json.loads(rjepa("list", "--json"))]
+    with pytest.raises(NotFoundError):
+        rjepa("remove", "small", "--yes")

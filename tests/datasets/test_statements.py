@@ -171,7 +171,9 @@ def test_leaks_are_measured_over_all_parts(tmp_path: Path) -> None:
 
 
 def test_statements_that_differ_by_an_exponent_are_not_alike() -> None:
-    long = "The number of tiles that the mason lays on the square floor of the hall is {} and he lays them all in one day."
+    long = (
+        "The number of tiles that the mason lays on the square floor of the hall is {} and he lays them all in one day."
+    )
     assert similarity(long.format("x\u00b2"), long.format("x\u00b3")) == 0
     assert similarity(long.format("5\u00bd"), long.format("5\u00bc")) == 0
     assert similarity(long.format("x\u00b2"), long.format("x\u00b2")) == 1

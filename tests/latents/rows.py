@@ -85,7 +85,9 @@ def write_latents(
         table.append(to_table(LatentRow, rows), [[row.cot_id, row.split, row.first_error_segment] for row in rows])
         common = {"llm_tag": llm_tag, "dataset": dataset, "fingerprint": fingerprint, "width": width}
         common |= {"quantisation": "none", "layer_idx": -2, "poolings": ["mean"]}
-        table.publish(common, {"shards": receipts, "shard_folder": latent_folder(fingerprint)})
+        table.publish(
+            common, {"inputs": "", "figures": {}, "shards": receipts, "shard_folder": latent_folder(fingerprint)}
+        )
 
 
 def write_rollouts(home: Home, llm_tag: str, dataset: str, candidates: Sequence[Candidate]) -> None:
@@ -104,5 +106,5 @@ def write_rollouts(home: Home, llm_tag: str, dataset: str, candidates: Sequence[
             writer.append({}, [KeptSample(key=make_key(place), **kept, **nowhere)])
             row = CandidateRow(**candidate.model_dump(include=row_names), shard=0, place=place)
             table.append(to_table(CandidateRow, [row]), [[candidate.text]])
-        where = {"shards": [writer.finish()], "shard_folder": sample_folder(MADE_BY)}
+        where = {"inputs": "", "figures": {}, "shards": [writer.finish()], "shard_folder": sample_folder(MADE_BY)}
         table.publish(common, {**where, "verdict_folder": "none", "verdict_shards": []})

@@ -8,7 +8,7 @@ from rjepa.datasets.snapshots import benchmark_intake
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.problems.benchmarks import BENCHMARKS, find_benchmark
 from rjepa.problems.benchmarks.subjects import CATEGORIES
-from rjepa.problems.lines import Pair
+from rjepa.problems.lines import WorkedProblem
 from rjepa.progress import silent
 from rjepa.validation.judge import judge, judged
 
@@ -16,7 +16,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def read(name: str, file: str | None = None, split: str = "test") -> list[Pair]:
+def read(name: str, file: str | None = None, split: str = "test") -> list[WorkedProblem]:
     if split == "test" and "test" not in find_benchmark(name).splits:
         split = "validation"
     path = FIXTURES / (file or f"{name}.jsonl")

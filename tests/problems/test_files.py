@@ -19,14 +19,14 @@ from rjepa.errors import InvalidInputError
 from rjepa.problems.columns import ColumnMap, parse_map
 from rjepa.problems.files import MAX_COLUMNS, MAX_LINE
 from rjepa.problems.importing import Intake, import_rows
-from rjepa.problems.lines import Pair
+from rjepa.problems.lines import WorkedProblem
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 ROWS = [{"question": f"What is {n} + 1?", "result": {"value": n + 1, "unit": None}} for n in range(5)]
 NESTED = parse_map(["statement=question", "answer=result.value"])
 
 
-def take(path: Path, columns: ColumnMap | None = None) -> tuple[list[Pair], Intake]:
+def take(path: Path, columns: ColumnMap | None = None) -> tuple[list[WorkedProblem], Intake]:
     intake = import_rows(path, "mine", WHEN, columns=columns)
     pairs = list(intake.pairs())
     intake.finish()

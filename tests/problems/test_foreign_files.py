@@ -15,13 +15,13 @@ import pytest
 from rjepa.errors import InvalidInputError
 from rjepa.problems.columns import parse_map
 from rjepa.problems.importing import import_rows
-from rjepa.problems.lines import Pair
+from rjepa.problems.lines import WorkedProblem
 from rjepa.problems.splitting import normalise_statement, statement_key
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def take(path: Path, *maps: str) -> list[Pair]:
+def take(path: Path, *maps: str) -> list[WorkedProblem]:
     intake = import_rows(path, "mine", WHEN, columns=parse_map(list(maps)))
     found = list(intake.pairs())
     intake.finish()
@@ -166,6 +166,7 @@ def test_a_list_that_a_library_wrote_into_a_cell_is_its_texts(tmp_path: Path, ce
         ("{'steps': ['a']}", "an object"),
         ("['a\\qb']", "cannot be read"),
         ("[b'a', b'b']", "cannot be read"),
+        ("{'a', 'b'}", "no order"),
     ],
 )
 def test_a_list_in_a_cell_that_cannot_be_understood_is_refused(tmp_path: Path, cell: str, said: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from rjepa.datasets.recipe import BenchmarkSource
 from rjepa.datasets.snapshots import benchmark_intake
 from rjepa.errors import NotFoundError
-from rjepa.problems.lines import Pair
+from rjepa.problems.lines import WorkedProblem
 from rjepa.progress import silent
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def pairs(source: BenchmarkSource) -> list[Pair]:
+def pairs(source: BenchmarkSource) -> list[WorkedProblem]:
     intake = benchmark_intake(source, WHEN, silent)
     found = list(intake.pairs())
     intake.finish()

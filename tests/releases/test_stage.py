@@ -18,7 +18,7 @@ from rjepa.home import Home
 from rjepa.jepa.diagnostics import Diagnostics
 from rjepa.jepa.probes import Probe
 from rjepa.jepa.stage import DIAGNOSTICS_FILE, model_folder, normalizer_file
-from rjepa.latents.rollouts import build_rollouts
+from rjepa.latents.freezing import build_rollouts
 from rjepa.parts import MODEL_FILES
 from rjepa.releases.bundle import list_releases, load_manifest
 from rjepa.releases.history import history
@@ -43,8 +43,8 @@ class Pair:
         rng = random.Random(5)
         statements = {statement: answer for statement, _, answer in (addition(rng) for _ in range(200))}
         lines = [json.dumps({"statement": s, "answer": a, "domain": "sums"}) for s, a in statements.items()]
-        (root / "sums.jsonl").write_text("\n".join(lines) + "\n")
-        recipe = import_dataset(self.home, root / "sums.jsonl", DATASET, "test")
+        (self.root / "sums.jsonl").write_text("\n".join(lines) + "\n")
+        recipe = import_dataset(self.home, self.root / "sums.jsonl", DATASET, "test")
         build_problems(self.home, recipe)
         build_teacher_chains(self.home, recipe)
         validate_chains(self.home, recipe)

@@ -22,6 +22,9 @@ RIGHT = [
     "20 / 3 = 6.66",
     "0.333 * 300 = 100",
     "14.500000000000002 - 12 = 2.5000000000000018 hours",
+    "0.1 + 0.2 = 0.30000000000000004",
+    "100 - 99.9 = 0.09999999999999432",
+    "9007199254740992 + 1 = 9007199254740993",
     "k = 88 // 3 = 29",
     "h = 88 - -5 = 93",
     "99 years - 100 years = -1 years",
@@ -75,6 +78,64 @@ UNREADABLE = [
     "= = 4 +",
     "",
 ]
+
+
+STATED = [
+    "So 7 * 8 = 54.",
+    "If each box holds 7, 8 boxes hold 7 * 8 = 54.",
+    "Not everyone came, so 20 - 5 = 14 came.",
+    "There are no pears: 3 + 4 = 8 apples.",
+    "Tom eats 3 + 4 = 8 apples. No pears are left.",
+    "The total is 3 + 4 = 8, not counting the pears.",
+    "Is it raining? 7 * 8 = 54.",
+    "We check the sum: 7 * 8 = 54.",
+    "2147483647 + 1 = 2147483647",
+    "1000000000 + 1 = 1000000000",
+    "9007199254740992 + 1 = 9007199254740992",
+    "12345678901234567890 + 1 = 12345678901234567890",
+    "1,000,000,000 * 3 = 3,000,000,001",
+    "1000000000.001 + 1 = 1000000003.001",
+    "80+50=$<<80+50=140>>140",
+    "It is <<3+4=8>>8",
+]
+
+NOT_STATED = [
+    "Is 7 * 8 = 54? No, 7 * 8 = 56.",
+    "Does 7 * 8 = 54?",
+    "Could it be that 7 * 8 = 54?",
+    "Let me check whether 7 * 8 = 54",
+    "Wait, 7 * 8 = 54 is wrong: 7 * 8 = 56.",
+    "7 * 8 = 54 (not this)",
+    "It is not true that 7 * 8 = 54.",
+    "7 * 8 = 54. Wait, that is wrong. 7 * 8 = 56.",
+    "So 7 * 8 = 54. Oops, 7 * 8 = 56.",
+    "7 * 8 = 54\nThis is not correct.",
+    "7 * 8 = 54; that is wrong.",
+    "7 * 8 = 54... no, that's not right",
+    "At first I had 3 + 4 = 8, but that is not right.",
+    "I first wrote 7 * 8 = 54 by mistake",
+    "Tom claims that 7 * 8 = 54, but 7 * 8 = 56.",
+    "Instead of 7 * 8 = 54 we need 7 * 8 = 56",
+    "One might think 7*8=54.",
+    "If 3 + 4 = 8, then 8 - 4 = 3, a contradiction.",
+    "Suppose 3 + 4 = 8. Then 8 - 4 = 3.",
+    "Assume 3 + 4 = 8, which is impossible.",
+    "~~7 * 8 = 54~~ 7 * 8 = 56",
+    "7 * 8 = 54 ❌",
+    "80,000*1.5=<<80000*1.5=120000>>120,000",
+    "80,000+50,000=$<<80000+50000=130000>>130,000",
+    "3{,}000 + 1 = 3{,}001",
+]
+
+
+@pytest.mark.parametrize("step", STATED)
+def test_a_wrong_equation_that_is_stated_is_found_however_large(step: str) -> None:
+    assert has_wrong_equation(step)
+
+
+@pytest.mark.parametrize("step", NOT_STATED)
+def test_an_equation_that_is_asked_supposed_reported_or_taken_back_is_not_held_against_a_step(step: str) -> None:
+    assert not has_wrong_equation(step)
 
 
 @pytest.mark.parametrize("step", RIGHT)

@@ -52,6 +52,91 @@ def test_an_option_is_read_in_its_usual_spellings(answer: str, letter: str | Non
     assert read_choice(answer, CITIES) == letter
 
 
+PLAIN = ["Rome", "Paris", "Oslo", "Bern", "Kyiv"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The answer is B because the Seine runs through it.",
+        "B since it is on the Seine",
+        "B is the right answer",
+        "B is correct.",
+        "B is correct because the Seine runs through it",
+        "B\n\nExplanation: it lies on the Seine.",
+        "(B)\nParis is on the Seine",
+        "B - Paris",
+        "B \u2013 Paris",
+        "B\u2014Paris",
+        "B, Paris",
+        "B; Paris",
+        "B (Paris)",
+        "**B**. Paris",
+        "**B.** Paris, on the Seine",
+        "B!",
+        '"B"',
+        "\uff22",
+        "\uff08B\uff09",
+        "\u24b7",
+        r"\boxed{\textbf{(B)}}",
+        r"\boxed{B: Paris}",
+        r"The answer is $\boxed{B}$.",
+        r"$\mathrm{B}$",
+        "I think the answer is B",
+        "I choose B",
+        "It's B",
+        "Therefore, the correct option is B.",
+        "\u7b54\u6848\uff1aB",
+        "\uc815\ub2f5: B",
+    ],
+)
+def test_a_letter_chooses_with_words_and_dress_around_it(answer: str) -> None:
+    assert read_choice(answer, PLAIN) == "B"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "It is not B, the answer is D",
+        "not B",
+        "B is wrong",
+        "B is not correct",
+        "B isn't right",
+        "B cannot be right",
+        "B? No, C",
+        "B, no wait, C",
+        "B. No, that is wrong",
+        "B.\nActually, the answer is C",
+        "B, but C is also possible",
+        "B because A is wrong",
+        "B. Oslo",
+        "B: Paris; C: Oslo",
+        "B and C",
+        "Either B or C",
+        "Both A and B",
+        "A, B and C",
+        "AB",
+        "A cat sat",
+        "Aardvark",
+        "I am not sure",
+        "I don't know",
+        "None of the above",
+        "Rome or Paris",
+        "I considered (A), but D",
+    ],
+)
+def test_no_option_is_chosen_where_two_are_named_or_one_is_taken_back(answer: str) -> None:
+    assert read_choice(answer, PLAIN) is None
+
+
+def test_words_that_look_like_letters_choose_nothing_among_many_options() -> None:
+    ten = [f"number {word}" for word in "one two three four five six seven eight nine ten".split()]
+    assert read_choice("I don't know", ten) is None
+    assert read_choice("A dog", ten) is None
+    assert read_choice("I", ten) == "I"
+    assert read_choice("None of the above", [*PLAIN, "None of the above"]) == "F"
+
+
 def test_a_label_comes_before_a_text_that_is_a_letter() -> None:
     assert read_choice("B", ["C", "A", "B"]) == "B"
 

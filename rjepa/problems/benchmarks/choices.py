@@ -23,11 +23,13 @@ def arc(row: dict[str, Any]) -> Adapted:
 
     In the authors' own files `question` holds the text (`stem`) and the choices, one object each.
     """
-    question, choices = row.get("question"), row.get("choices")
+    question: Any = row.get("question")
+    choices: Any = row.get("choices")
     if isinstance(question, dict):
         question, choices = question.get("stem"), question.get("choices")
-    if isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices):
-        choices = {name: [choice.get(name) for choice in choices] for name in ("text", "label")}
+    rows = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    if isinstance(choices, list) and len(rows) == len(choices):
+        choices = {name: [choice.get(name) for choice in rows] for name in ("text", "label")}
     if not isinstance(choices, dict):
         raise ValueError("choices is not an object with text and label")
     labels = [label.strip().upper() for label in texts(choices, "label")]

@@ -59,4 +59,4 @@ def tested_function(asserts: list[str]) -> str | None:
 def _code(row: dict[str, Any], name: str) -> str:
     """As `text`, with the indent that the first line has."""
     text(row, name)
-    return row[name].strip("\n") + "\n"
+    return str(row[name]).strip("\n") + "\n"

@@ -13,7 +13,9 @@ from rjepa.errors import NotFoundError
 _COMMIT = re.compile(r"[@/]([0-9a-f]{40})/")
 
 
-def hub_rows(hub_id: str, revision: str | None, subset: str, split: str) -> tuple[dict[str, Any], Iterator[dict]]:
+def hub_rows(
+    hub_id: str, revision: str | None, subset: str, split: str
+) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
     """Where the rows come from (hub id, commit), and the rows of one subset and split.
 
     Args:

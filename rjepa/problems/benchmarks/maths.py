@@ -18,7 +18,7 @@ def gsm8k(row: dict[str, Any]) -> Adapted:
     worked, mark, stated = text(row, "answer").rpartition("####")
     if not mark or not stated.strip():
         raise ValueError("answer has no '#### ' line with the final answer")
-    steps = [" ".join(_CALCULATOR.sub("", line).split()) for line in worked.splitlines()]
+    steps = [" ".join(_CALCULATOR.sub("", line).split()) for line in worked.split("\n")]
     steps = [step for step in steps if step]
     return Adapted(
         statement=text(row, "question"),

@@ -12,7 +12,7 @@ time (docs/lab-book.md, entries 1 and 6).
 
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 NAMES = "Rex Ivy Gus Una Vic Ned Pia Zoe Max Leo".split()  # noqa: SIM905
 KINDS = (
@@ -55,29 +55,36 @@ class RuleSet:
         return cls(spec["name"], spec["start"], dict(spec["facts"]), rules)
 
 
-SIZES = {
-    "easy": {"steps": (3, 4), "dead_ends": (1, 3), "conditions": (0.5, 0.5, 0.0)},
-    "medium": {"steps": (4, 6), "dead_ends": (3, 6), "conditions": (0.2, 0.6, 0.2)},
-    "hard": {"steps": (6, 8), "dead_ends": (5, 9), "conditions": (0.1, 0.5, 0.4)},
+class Size(NamedTuple):
+    """Least and most steps and dead ends, and the chance that a rule on the path has none, one or two conditions."""
+
+    steps: tuple[int, int]
+    dead_ends: tuple[int, int]
+    conditions: tuple[float, float, float]
+
+
+SIZES: Final = {
+    "easy": Size((3, 4), (1, 3), (0.5, 0.5, 0.0)),
+    "medium": Size((4, 6), (3, 6), (0.2, 0.6, 0.2)),
+    "hard": Size((6, 8), (5, 9), (0.1, 0.5, 0.4)),
 }
-"""`conditions`: chance that a rule on the path has none, one, or two conditions."""
 
 
 def sample(rng: random.Random, difficulty: str) -> tuple[RuleSet, str]:
     """A rule set with one path to its end, dead ends beside it, and its statement."""
     size = SIZES[difficulty]
-    steps = rng.randint(*size["steps"])
+    steps = rng.randint(*size.steps)
     facts = {attribute: rng.random() < 0.5 for attribute in rng.sample(ATTRIBUTES, rng.randint(3, 5))}
     kinds = rng.sample(KINDS, len(KINDS))
     path = [kinds.pop() for _ in range(steps + 1)]
     rules: list[Rule] = []
     for source, target in zip(path, path[1:], strict=False):
-        number = rng.choices((0, 1, 2), size["conditions"])[0]
+        number = rng.choices((0, 1, 2), size.conditions)[0]
         conditions = tuple((attribute, facts[attribute]) for attribute in rng.sample(sorted(facts), number))
         rules.append(Rule(source, conditions, target))
     branches = [rule for rule in rules if rule.conditions]
     sides: list[str] = []
-    for _ in range(rng.randint(*size["dead_ends"])):
+    for _ in range(rng.randint(*size.dead_ends)):
         if branches and (rng.random() < 0.6 or not sides):
             rule = branches.pop(rng.randrange(len(branches)))
             attribute, value = rule.conditions[-1]

@@ -21,9 +21,9 @@ _BY_SUFFIX: Final[dict[str, Format]] = {
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
-def format_of(path: Path, said: Format | None = None) -> Format:
-    """The format of a file: as said, else by its name; a name that says nothing is JSON lines."""
-    return said or _BY_SUFFIX.get(path.suffix.lower(), "jsonl")
+def format_of(path: Path, given: Format | None = None) -> Format:
+    """The format of a file: the given one, else by its name; a name that says nothing is JSON lines."""
+    return given or _BY_SUFFIX.get(path.suffix.lower(), "jsonl")
 
 
 def unit_of(kind: Format) -> str:

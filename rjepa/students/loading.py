@@ -9,7 +9,7 @@ import copy
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -78,8 +78,8 @@ class Student:
         """The module whose output is the hidden state that is read."""
         base = _decoder(self.model)
         if self.depth == self.num_layers:
-            return getattr(base, _attribute(base, _NORM_NAMES))
-        return getattr(base, _attribute(base, _LAYER_NAMES))[self.depth - 1]
+            return cast(nn.Module, getattr(base, _attribute(base, _NORM_NAMES)))
+        return cast(nn.Module, getattr(base, _attribute(base, _LAYER_NAMES))[self.depth - 1])
 
     @property
     def encoder(self) -> nn.Module:
@@ -118,7 +118,7 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
     if shares_prefix:
         arguments["attn_implementation"] = FAST_ATTENTION
     with quiet_transformers(problem):
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             **_OFFLINE,
             **arguments,
@@ -126,6 +126,7 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, by name
         )
+    model, info = loaded
     unused = check_whole(str(folder), info)
     if "device_map" not in arguments:
         model = model.to(choice.device)
@@ -210,11 +211,11 @@ def _attribute(base: nn.Module, names: tuple[str, ...]) -> str:
     )
 
 
-def _truncated(base: PreTrainedModel, depth: int, num_layers: int) -> nn.Module:
+def _truncated(base: nn.Module, depth: int, num_layers: int) -> nn.Module:
     """A shallow copy of the base model with its first `depth` layers; the final norm only where all are kept."""
-    encoder = copy.copy(base)
+    encoder = cast(Any, copy.copy(base))
     encoder.__dict__["_modules"] = dict(base._modules)
-    encoder.config = copy.copy(base.config)
+    encoder.config = copy.copy(encoder.config)
     encoder.config.num_hidden_layers = depth
     name = _attribute(base, _LAYER_NAMES)
     setattr(encoder, name, nn.ModuleList(list(getattr(base, name))[:depth]))

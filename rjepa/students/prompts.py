@@ -7,7 +7,7 @@ follows the prompt, the chain, has its text form in `rjepa.chains`.
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -137,7 +137,7 @@ def _through_template(tokenizer: "PreTrainedTokenizerBase", prompt_format: Promp
     check_repeatable(tokenizer.chat_template)
 
     def rendered(messages: list[Message]) -> str:
-        switch = {} if prompt_format.thinking is None else {"enable_thinking": prompt_format.thinking}
+        switch: dict[str, Any] = {} if prompt_format.thinking is None else {"enable_thinking": prompt_format.thinking}
         template, dates = with_fixed_date(tokenizer.get_chat_template(), prompt_format.date)
         return str(
             tokenizer.apply_chat_template(

@@ -103,10 +103,11 @@ def loading_arguments(record: StudentRecord, device: str) -> dict[str, Any]:
         import torch
         from transformers import BitsAndBytesConfig
 
+        quantised: Any = BitsAndBytesConfig  # it has no types
         arguments["quantization_config"] = (
-            BitsAndBytesConfig(load_in_8bit=True)
+            quantised(load_in_8bit=True)
             if record.quantisation == "bnb8"
-            else BitsAndBytesConfig(
+            else quantised(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, record.dtype)
             )
         )

@@ -200,9 +200,9 @@ def _check_own_code(folder: Path, config: dict[str, Any]) -> None:
     """Phi and others ship code beside an architecture that transformers has itself: theirs is not needed, nor run."""
     if "auto_map" not in config:
         return
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers import CONFIG_MAPPING
 
-    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+    if config.get("model_type") not in CONFIG_MAPPING:
         raise InvalidInputError(
             f"{folder} wants its own Python code run (auto_map in config.json), which is never done",
             cure="use a model whose architecture transformers itself knows, or convert the folder to one",

@@ -10,6 +10,7 @@ import functools
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,9 +62,10 @@ def _convert(file: Path, made: Path, dtype: DType, progress: Progress) -> None:
     where: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     with quiet_transformers(f"{file} cannot be unpacked"), _read_once(progress, file.name):
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             file.parent, **where, dtype=getattr(torch, dtype), output_loading_info=True, ignore_mismatched_sizes=True
         )
+    model, info = loaded
     check_whole(str(file), info)
     if not tokenizer.chat_template and header.chat_template:
         tokenizer.chat_template = header.chat_template
@@ -83,8 +85,8 @@ def _read_once(progress: Progress, name: str) -> Iterator[None]:
     """While it lasts, the package gguf reads a file once, and not once for each of tokenizer, configuration and weights
     (it takes 16 s for a vocabulary of 150 000 tokens each time); transformers' bar becomes our progress.
     """
-    import gguf
-    from transformers import modeling_gguf_pytorch_utils as unpacking
+    modules = [import_module(name) for name in ("gguf", "transformers.modeling_gguf_pytorch_utils")]
+    places: list[tuple[Any, str]] = list(zip(modules, ("GGUFReader", "tqdm"), strict=True))
 
     def counted(tensors: Iterable[Any], **options: Any) -> Iterator[Any]:
         rows = list(tensors)
@@ -93,9 +95,11 @@ def _read_once(progress: Progress, name: str) -> Iterator[None]:
             progress(number + 1, len(rows), f"unpacking {name}, once")
 
     with _patching:
-        reader, bar = gguf.GGUFReader, unpacking.tqdm
-        gguf.GGUFReader, unpacking.tqdm = functools.cache(reader), counted
+        whole = [getattr(module, attribute) for module, attribute in places]
+        for (module, attribute), stand_in in zip(places, (functools.cache(whole[0]), counted), strict=True):
+            setattr(module, attribute, stand_in)
         try:
             yield
         finally:
-            gguf.GGUFReader, unpacking.tqdm = reader, bar
+            for (module, attribute), original in zip(places, whole, strict=True):
+                setattr(module, attribute, original)

@@ -66,8 +66,8 @@ def quiet_transformers(problem: str) -> Iterator[None]:
     """
     with _loading:
         verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-        transformers_logging.set_verbosity(transformers_logging.CRITICAL)
-        transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity(logging.CRITICAL)
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -80,7 +80,7 @@ def quiet_transformers(problem: str) -> Iterator[None]:
         finally:
             transformers_logging.set_verbosity(verbosity)
             if bars:
-                transformers_logging.enable_progress_bar()
+                transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,10 +7,10 @@ INSTALLED := $(VENV)/.installed
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test dev lint clean
+.PHONY: help setup demo report test test-quick dev lint clean
 
 help:  ## Show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: $(INSTALLED)  ## Create .venv and install everything, with the versions of constraints.txt
 
@@ -20,8 +20,11 @@ demo: $(INSTALLED)  ## The whole path: problems to a served release, then a lead
 report: $(INSTALLED)  ## The variants of R-JEPA over three seeds against every baseline, on two datasets (1 h 41 min on two cores)
 	@$(BIN)/rjepa report
 
-test: $(INSTALLED)  ## Run the tests
-	@$(BIN)/python -m pytest
+test: $(INSTALLED)  ## Run the tests, on two processes
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-quick: $(INSTALLED)  ## Run the tests that take seconds
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 dev: $(INSTALLED)  ## The Dagster UI, its daemon and the service; Ctrl-C stops all of it
 	@exec $(BIN)/rjepa up

@@ -1,27 +1,88 @@
-"""The persistent Dagster instance under RJEPA_HOME: opened, configured, its partitions in step with the registry."""
+"""The persistent Dagster instance under RJEPA_HOME: where it lies, how it is opened, what its runs carry.
+
+Which partitions it has is `requests`' business, what happens to its runs `launching`'s and `processes`'.
+"""
 
 import contextlib
 import fcntl
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
+from dagster_shared.serdes import deserialize_value
 
-from rjepa.datasets.recipe import dataset_names
 from rjepa.errors import InvalidInputError
 from rjepa.files import write_text
 from rjepa.home import Home
-from rjepa.students.catalog import list_records
-from rjepa_assets.defs.partitions import DATASET, LLM
+from rjepa.settings import load_settings
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 """Holds dagster.yaml and workspace.yaml: the project is installed in place."""
 
+LOCATION: Final = "rjepa"
+"""Name of the code location in workspace.yaml and pyproject.toml."""
+
+MODULE: Final = "rjepa_assets.definitions"
+_REPOSITORY_NAME: Final = "__repository__"
+"""What Dagster calls the repository of a location that has one only."""
+
+
+class RJepaInstance(dg.DagsterInstance):
+    """Dagster's own instance but for two things: where DAGSTER_HOME is not set it lies in RJEPA_HOME, so that `dg
+    launch` from a plain shell sees what the UI sees; and a run that is started here says which code location it belongs
+    to, without which the UI's timeline and the history of jobs leave it out.
+
+    Named in dagster.yaml as `instance_class`.
+    """
+
+    @classmethod
+    def config_schema(cls) -> Mapping[str, Any]:
+        """It takes no settings of its own."""
+        return {}
+
+    @classmethod
+    def config_defaults(cls, base_dir: str) -> Mapping[str, Any]:
+        """Dagster's defaults for all storages, under DAGSTER_HOME or else under RJEPA_HOME."""
+        if not os.environ.get("DAGSTER_HOME"):
+            folder = Home(load_settings().home.expanduser().resolve()).dagster
+            folder.mkdir(parents=True, exist_ok=True)
+            base_dir = str(folder)
+        with dg.DagsterInstance.from_config(base_dir, os.devnull) as plain:
+            return plain.get_ref().config_defaults(base_dir)
+
+    def create_run_for_job(self, job_def: dg.JobDefinition, *args: Any, **kwargs: Any) -> dg.DagsterRun:
+        """A run that knows its code location."""
+        if kwargs.get("remote_job_origin") is None:
+            kwargs["remote_job_origin"] = _origin(job_def.name)
+        return super().create_run_for_job(job_def, *args, **kwargs)
+
+
+def _origin(job_name: str) -> Any:
+    """Where the UI finds a job, read from the form in which Dagster stores it with every run (and so has to go on
+    reading): its class is in no public module.
+    """
+    location = {
+        "__class__": "ManagedGrpcPythonEnvRepositoryLocationOrigin",
+        "loadable_target_origin": {"__class__": "LoadableTargetOrigin", "module_name": MODULE},
+        "location_name": LOCATION,
+    }
+    repository = {
+        "__class__": "ExternalRepositoryOrigin",
+        "repository_location_origin": location,
+        "repository_name": _REPOSITORY_NAME,
+    }
+    return deserialize_value(
+        json.dumps(
+            {"__class__": "ExternalPipelineOrigin", "external_repository_origin": repository, "pipeline_name": job_name}
+        )
+    )
+
 
 def prepare_dagster_home(home: Home) -> Path:
-    """Put the repository's dagster.yaml where DAGSTER_HOME will be, and name it in the environment.
+    """Put the repository's dagster.yaml where DAGSTER_HOME will be, and name both homes in the environment.
 
     Raises:
         StorageError: RJEPA_HOME cannot be written.
@@ -41,12 +102,6 @@ def open_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     prepare_dagster_home(home)
     with dg.DagsterInstance.get() as instance:
         yield instance
-
-
-def add_partitions(instance: dg.DagsterInstance, home: Home) -> None:
-    """Give every registered dataset and student its partition."""
-    instance.add_dynamic_partitions(DATASET, dataset_names(home))
-    instance.add_dynamic_partitions(LLM, [record.llm_tag for record in list_records(home)])
 
 
 @contextlib.contextmanager

@@ -1,16 +1,11 @@
-"""Which process works on a run, what became of runs whose process died, and how a process is told to stop.
+"""Which process works on a run, and what becomes of runs whose process died or was told to stop.
 
 Dagster leaves a run that was killed in the state STARTED, with its pool slot, for ever. Every stage therefore writes
 its process into the run's tags, and whoever starts next fails the runs whose process is gone.
 """
 
 import contextlib
-import os
-import signal
 import socket
-import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -88,42 +83,11 @@ def fail_abandoned_runs(instance: dg.DagsterInstance, *, unclaimed: bool = False
     return failed
 
 
-@contextlib.contextmanager
-def insistent_interrupt(every: float = 3.0) -> Iterator[None]:
-    """SIGINT comes again, `every` so many seconds, until what it is to stop has been left. For the main thread.
-
-    An interrupt can be lost: Python drops what is raised in a weak reference's callback (it collects garbage when a
-    stage begins: of 30 Ctrl-C in the first 1.5 seconds 11 went there), SQLAlchemy's pool logs it, and Dagster forgets
-    it where a run is about to end. No traceback is printed of one that Python dropped.
-    """
-    heard, told = socket.socketpair()
-    left = threading.Event()
-    told.setblocking(False)  # a wakeup descriptor must be
-
-    def repeat() -> None:
-        while signal.SIGINT not in heard.recv(1):
-            if left.is_set():
-                return
-        while not left.wait(every):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-    hook = sys.unraisablehook
-
-    def silent_of_interrupts(lost: "sys.UnraisableHookArgs") -> None:
-        if not issubclass(lost.exc_type, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
-            hook(lost)
-
-    sys.unraisablehook = silent_of_interrupts
-    repeating = threading.Thread(target=repeat, daemon=True)
-    repeating.start()
-    try:
-        yield
-    finally:
-        left.set()
-        signal.set_wakeup_fd(before)
-        sys.unraisablehook = hook
-        told.send(b"\0")
-        repeating.join()
-        heard.close()
-        told.close()
+def cancel_runs_of(instance: dg.DagsterInstance, process: Process) -> None:
+    """End the processes that a process has started, and mark the runs it works on as cancelled."""
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()  # as `kill -9` may at any time: whatever is written is written whole
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_IN_PROGRESS, tags={PROCESS_TAG: process.tag()})):
+        instance.report_run_canceled(record.dagster_run, "Someone stopped it. Run it again to go on.")
+        instance.event_log_storage.free_concurrency_slots_for_run(record.dagster_run.run_id)

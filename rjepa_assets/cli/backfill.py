@@ -22,6 +22,9 @@ def backfill(
         ),
     ] = None,
     redo: Annotated[str | None, typer.Option("--from", help="Make this asset and all after it again.")] = None,
+    improve: Annotated[
+        bool, typer.Option("--improve", help="Serve the release only if it is better, as the night does.")
+    ] = False,
 ) -> None:
     """Materialise what is missing for one student on one dataset; finished datasets do not move.
 
@@ -34,7 +37,7 @@ def backfill(
     home = open_home()
     if release is None:
         release = version_key(dataset) is not None
-    materialise(home, dataset, llm, recipe, release=release, redo_from=redo)
+    materialise(home, dataset, llm, recipe, release=release, redo_from=redo, improve=improve)
     print_results(home, llm, dataset)
     if not release:
         typer.echo("\nNothing was released from it: that takes --release.")

@@ -151,11 +151,9 @@ def add(
         record = with_dtype_for_here(record, devices, find_record(home, tag))
     save_record(home, record if even_if_too_large else fit_here(record, devices))
     _unpack(home, record)
-    from rjepa_assets.defs.partitions import LLM
-    from rjepa_assets.instance import open_instance
+    from rjepa_assets.requests import llm_was_added
 
-    with open_instance(home) as instance:
-        instance.add_dynamic_partitions(LLM, [tag])
+    llm_was_added(home, tag)
     if (known := find_known(record.model)) is not None and known.gated:
         typer.echo(f"accept its conditions at https://huggingface.co/{known.hub_id} and set HF_TOKEN", err=True)
     if record.dtype_reason is not None:
@@ -173,12 +171,9 @@ def remove(tag: _Tag) -> None:
 
     home = open_home()
     remove_record(home, tag)
-    from rjepa_assets.defs.partitions import LLM
-    from rjepa_assets.instance import open_instance
+    from rjepa_assets.requests import llm_was_removed
 
-    with open_instance(home) as instance:
-        if tag in instance.get_dynamic_partitions(LLM):
-            instance.delete_dynamic_partition(LLM, tag)
+    llm_was_removed(home, tag)
     typer.echo(f"removed {tag}; what was made for it stays on the disk")
 
 

@@ -1,22 +1,23 @@
-"""What `rjepa demo` and `rjepa backfill` share: bring the graph up to date for one dataset and one LLM, with bars."""
+"""What `rjepa demo`, `rjepa backfill`, `rjepa report` and `rjepa data create` share: check what is asked for, then
+launch Dagster's runs, with bars.
+"""
 
 import contextlib
-import logging
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final, TextIO
 
-from rjepa.errors import InvalidInputError, RjepaError
+from rjepa.errors import RjepaError
 from rjepa.home import Home, check_tag
 from rjepa.settings import load_settings
 
 if TYPE_CHECKING:
-    from rjepa_assets.pipeline import Step, Target
+    from rjepa_assets.launching import Launch
 
-_DATASET_ASSETS: Final = ("problems", "teacher_chains", "validated_chains", "dataset_release")
-_SAMPLED_ASSETS: Final = ("student", "rollouts", "latents", "latent_normalizer")
-_BUSY: Final = "wait for it to finish, or stop it; it loses nothing"
+_KEPT: Final = "What was finished is kept: run the same command again to go on."
+_INTERRUPTED: Final = 130
+"""Exit code of a command that Ctrl-C ended: 128 and the signal's number, as shells have it."""
 
 
 def open_home() -> Home:
@@ -25,28 +26,37 @@ def open_home() -> Home:
 
 
 def materialise(
-    home: Home, dataset: str, llm_tag: str, recipe: str, *, release: bool = True, redo_from: str | None = None
+    home: Home,
+    dataset: str,
+    llm_tag: str,
+    recipe: str,
+    *,
+    release: bool = True,
+    redo_from: str | None = None,
+    improve: bool = False,
 ) -> None:
-    """Bring every asset up to date, in order, showing each on stderr.
+    """Bring every asset up to date, in order, showing each on stderr. With `redo_from`, that asset and all after it are
+    made again, and what comes before is taken as it is. With `improve`, a release is served only if it is better.
 
     Raises:
         NotFoundError: the dataset or the LLM is not registered.
-        InvalidInputError: a bad name, or another process is at work in this home.
+        InvalidInputError: a bad name.
+        BusyError: another process is at work on the same.
         RjepaError: a stage failed, with its cure.
-        KeyboardInterrupt: someone stopped it.
     """
     limit_threads()
-    from rjepa.datasets.recipe import load_recipe
-    from rjepa.jepa.config import load_jepa_config
-    from rjepa.students.catalog import load_record
+    _check_dataset(home, dataset)
+    _check_recipes([recipe])
+    _check_llm(home, llm_tag)
 
-    load_recipe(home, check_tag(dataset, "dataset version"))
-    load_jepa_config(check_tag(recipe, "name of a training run"))
-    load_record(home, check_tag(llm_tag))
+    def launches() -> "list[Launch]":
+        from rjepa_assets.launching import release_launches, stages_of, starting_from
 
-    from rjepa_assets.pipeline import Target
+        rule = "improve" if improve else "replace"
+        named = stages_of(release_launches(dataset, llm_tag, recipe, release=release, rule=rule))
+        return named if redo_from is None else starting_from(named, redo_from)
 
-    _bring_up(home, Target(dataset, llm_tag, recipe, release), redo_from=redo_from)
+    _launch(home, launches)
 
 
 def materialise_dataset(home: Home, dataset: str) -> None:
@@ -54,17 +64,18 @@ def materialise_dataset(home: Home, dataset: str) -> None:
 
     Raises:
         NotFoundError: the dataset is not registered.
-        InvalidInputError: another process is at work in this home.
+        BusyError: another process is at work on the same.
         RjepaError: a stage failed, with its cure.
     """
     limit_threads()
-    from rjepa.datasets.recipe import load_recipe
+    _check_dataset(home, dataset)
 
-    load_recipe(home, check_tag(dataset, "dataset version"))
+    def launches() -> "list[Launch]":
+        from rjepa_assets.launching import dataset_launches, stages_of
 
-    from rjepa_assets.pipeline import Target
+        return stages_of(dataset_launches(dataset))
 
-    _bring_up(home, Target(dataset, llm_tag=""), only=_DATASET_ASSETS)
+    _launch(home, launches)
 
 
 def materialise_variants(
@@ -76,64 +87,62 @@ def materialise_variants(
     train_problems: int,
     sizes: str = "",
 ) -> None:
-    """Bring several R-JEPAs of a pair and the report that compares them up to date. Nothing is released.
+    """Bring several R-JEPAs of a dataset|LLM and the report that compares them up to date. Nothing is released.
 
     Raises:
         NotFoundError: the dataset, the LLM or a recipe is not there.
-        InvalidInputError: a bad name, or another process is at work in this home.
+        InvalidInputError: a bad name.
+        BusyError: another process is at work on the same.
         RjepaError: a stage failed, with its cure.
     """
     limit_threads()
+    _check_dataset(home, dataset)
+    _check_llm(home, llm_tag)
+    _check_recipes(recipes)
+
+    def launches() -> "list[Launch]":
+        from rjepa_assets.launching import stages_of, variants_launches
+
+        return stages_of(variants_launches(dataset, llm_tag, list(recipes), seeds, train_problems, sizes))
+
+    _launch(home, launches)
+
+
+def _check_dataset(home: Home, dataset: str) -> None:
     from rjepa.datasets.recipe import load_recipe
-    from rjepa.jepa.config import load_jepa_config
-    from rjepa.students.catalog import load_record
 
     load_recipe(home, check_tag(dataset, "dataset version"))
+
+
+def _check_llm(home: Home, llm_tag: str) -> None:
+    from rjepa.students.catalog import load_record
+
     load_record(home, check_tag(llm_tag))
+
+
+def _check_recipes(recipes: Collection[str]) -> None:
+    from rjepa.jepa.config import load_jepa_config
+
     for recipe in recipes:
         load_jepa_config(check_tag(recipe, "name of a training run"))
 
-    from rjepa_assets.pipeline import TRAIN_ROLLOUTS, VARIANTS, Target
 
-    target = Target(
-        dataset,
-        llm_tag,
-        release=False,
-        recipes=tuple(recipes),
-        seeds=seeds,
-        train_problems=train_problems,
-        sizes=sizes,
-    )
-    _bring_up(home, target, only=(*_DATASET_ASSETS, *_SAMPLED_ASSETS, TRAIN_ROLLOUTS, *VARIANTS))
+def _launch(home: Home, launches: "Callable[[], list[Launch]]") -> None:
+    """Launch the runs, one after the other. Ctrl-C ends the process here and now: a run's thread knows no interrupt."""
+    from rjepa_assets.instance import open_instance
+    from rjepa_assets.launching import run_all
+    from rjepa_assets.processes import fail_abandoned_runs
 
-
-def _bring_up(
-    home: Home, target: "Target", *, redo_from: str | None = None, only: Collection[str] | None = None
-) -> None:
-    from rjepa_assets.definitions import build_defs
-    from rjepa_assets.defs.resources import HomeResource, ProgressResource
-    from rjepa_assets.instance import add_partitions, only_one, open_instance
-    from rjepa_assets.pipeline import Pipeline
-    from rjepa_assets.processes import fail_abandoned_runs, insistent_interrupt
-
-    # Ctrl-C may land while SQLAlchemy closes a connection of Dagster's storage: it would log a traceback.
-    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
-    with open_instance(home) as instance, only_one(home, "materialise", _BUSY), _terminal() as terminal:
+    with open_instance(home) as instance, _terminal() as terminal:
         if gone := fail_abandoned_runs(instance):
             print(f"{len(gone)} run(s) of a process that was killed: going on from there", file=sys.stderr)
-        add_partitions(instance, home)
-        progress = ProgressResource(style="bar", stream=terminal.fileno())
-        defs = build_defs({"home": HomeResource(root=str(home.root)), "progress": progress})
-        pipeline = Pipeline(defs, instance, home, target, only)
-        if redo_from is not None and redo_from not in pipeline.names:
-            names = ", ".join(pipeline.names)
-            raise InvalidInputError(f"there is no asset {redo_from!r}", cure=f"choose one of {names}")
         try:
-            with insistent_interrupt():
-                for step in pipeline.run(lambda step: _begin(terminal, step), redo_from):
-                    _say(terminal, step, "is up to date" if step.seconds is None else f"done in {step.seconds:.1f} s")
-        except (RjepaError, KeyboardInterrupt):
-            print("What was finished is kept: run the same command again to go on.", file=sys.stderr)
+            run_all(instance, launches(), terminal.fileno())
+        except KeyboardInterrupt:
+            print(_KEPT, file=terminal, flush=True)
+            os._exit(_INTERRUPTED)
+        except RjepaError:
+            print(_KEPT, file=sys.stderr)
             raise
 
 
@@ -150,13 +159,3 @@ def _terminal() -> Iterator[TextIO]:
     """Stderr as it is now: Dagster redirects descriptor 2 into a run's compute log while the run lasts."""
     with os.fdopen(os.dup(2), "w", buffering=1) as terminal:
         yield terminal
-
-
-def _begin(terminal: TextIO, step: "Step") -> None:
-    """A line for logs; on a terminal the bar says as much."""
-    if not terminal.isatty():
-        _say(terminal, step, "...")
-
-
-def _say(terminal: TextIO, step: "Step", what: str) -> None:
-    print(f"[{step.number:2}/{step.total}] {step.asset} {step.partition}: {what}", file=terminal)

@@ -17,11 +17,11 @@ def print_results(home: Home, llm_tag: str, dataset: str) -> None:
 
     result = read_report(home, llm_tag, dataset)
     typer.echo(
-        f"\nEvery way of choosing an answer from the same K = {result.num_candidates} candidates of {llm_tag}:\n"
+        f"\nWays of choosing an answer from the same K = {result.num_candidates} candidates of {llm_tag}:\n"
         f"accuracy on the {result.problems} test problems of {dataset} in %, with 95 % intervals.\n"
     )
     typer.echo(render(short_table(result.leaderboard)))
-    typer.echo("\n* what mode `rerank` hands out. The whole report, with plots:")
+    typer.echo("\nThe whole report, with every way of choosing and plots:")
     typer.echo(f"  {relative(home.reports(llm_tag, dataset) / 'report.html')}")
     current = current_release(home, llm_tag)
     if current is None:

@@ -10,7 +10,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -26,6 +27,11 @@ _READY_SECONDS: Final = 180.0
 
 _STOP_SECONDS: Final = 20.0
 """`dagster dev` asks its own children to stop and waits for them; after this the whole group is killed."""
+
+
+_RESTARTS: Final = 5
+_RESTART_SECONDS: Final = 600.0
+"""A service that ends more often than that in so many seconds does so for a reason that starting does not mend."""
 
 
 class ChildFailedError(RjepaError):
@@ -52,7 +58,7 @@ def up() -> None:
     Example: rjepa up
     """
     from rjepa_assets.cli.materialising import limit_threads, open_home
-    from rjepa_assets.instance import REPOSITORY, add_partitions, only_one, open_instance
+    from rjepa_assets.instance import REPOSITORY, only_one, open_instance
     from rjepa_assets.processes import fail_abandoned_runs
 
     settings, home = load_settings(), open_home()
@@ -63,7 +69,6 @@ def up() -> None:
         with open_instance(home) as instance:
             stack.enter_context(only_one(home, "up", "use the one that is running, or stop it first"))
             fail_abandoned_runs(instance, unclaimed=True)
-            add_partitions(instance, home)
         stack.enter_context(_interruptible())
         children = stack.enter_context(_stopping_all())
         dagster = ["-m", "dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml")]
@@ -72,11 +77,14 @@ def up() -> None:
         service_url = f"http://{_reachable(settings.host)}:{settings.port}"
         # In DAGSTER_HOME, so that it does not warn of the repository's own dagster.yaml, which was copied there.
         children.append(_start("dagster", dagster, f"{ui_url}/server_info", home.dagster))
-        serve = ["-m", "rjepa.cli.main", "serve"]
-        children.append(_start("service", serve, f"{service_url}/v1/health", Path.cwd()))
+
+        def start_service() -> Child:
+            return _start("service", ["-m", "rjepa.cli.main", "serve"], f"{service_url}/v1/health", Path.cwd())
+
+        children.append(start_service())
         _wait_until_ready(children)
         print(f"\n  Dagster UI  {ui_url}\n  Service     {service_url}\n\nCtrl-C stops both.", flush=True)
-        _watch(children)
+        _watch(children, start_service)
 
 
 def _addresses(settings: Settings) -> list[tuple[str, str, int]]:
@@ -142,17 +150,37 @@ def _wait_until_ready(children: Sequence[Child]) -> None:
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as response:
-            return response.status < 500
+            return int(response.status) < 500
     except urllib.error.HTTPError as error:
         return error.code < 500
     except (OSError, ValueError):
         return False
 
 
-def _watch(children: Sequence[Child]) -> None:
-    """Return never: a child that ends, or a signal, raises."""
+def _watch(children: list[Child], restart: Callable[[], Child]) -> None:
+    """Return never: Dagster's end, or a signal, raises. The service is started again where it ends, a few times; then
+    Dagster, whose runs have nothing to do with it, goes on alone.
+    """
+    dagster, _ = children
+    ended: deque[float] = deque(maxlen=_RESTARTS)
     while True:
-        _check_alive(children)
+        _check_alive([dagster])
+        service = children[1] if len(children) > 1 else None
+        if service is not None and (code := service.process.poll()) is not None:
+            now = time.monotonic()
+            children.remove(service)
+            if len(ended) == _RESTARTS and now - ended[0] < _RESTART_SECONDS:
+                print(
+                    f"error: the service ended {_RESTARTS + 1} times in {_RESTART_SECONDS:.0f} s, the last time with"
+                    f" code {code}: it is not started again, Dagster goes on\n  -> read its lines above, mend that,"
+                    " then stop rjepa up and start it again",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            else:
+                ended.append(now)
+                print(f"the service ended with code {code}: it is started again", file=sys.stderr, flush=True)
+                children.append(restart())
         time.sleep(0.5)
 
 

@@ -1,1 +1,1 @@
-"""One module per stage with the checks of its assets; partitions, resources and automation beside."""
+"""Assets, checks, jobs, sensors and schedules, a few to a module. `rjepa_assets.definitions` gathers them all."""

@@ -1,41 +1,18 @@
-"""What can be launched as one, and what happens by itself. Nothing here trains unasked."""
+"""What happens by itself: what somebody asked for is filled, and nothing else. The rule is `stage.WHEN_WANTED`."""
 
 import dagster as dg
 
 from rjepa_assets.defs.partitions import DATASET, LLM
 from rjepa_assets.defs.resources import HomeResource
 
-dataset_job = dg.define_asset_job(
-    "dataset_job",
-    selection=["problems", "teacher_chains", "validated_chains", "dataset_release"],
-    description="Build and freeze one dataset version.",
-)
-student_job = dg.define_asset_job("student_job", selection=["student"], description="Resolve one student's weights.")
-llm_job = dg.define_asset_job(
-    "llm_job",
-    selection=["rollouts", "latents", "latent_normalizer", "rjepa_checkpoint", "score_calibration", "benchmark_report"],
-    description="From one student and one dataset to its evaluated world model.",
-)
-release_job = dg.define_asset_job(
-    "release_job",
-    selection=["release"],
-    description="Bundle what was evaluated for one LLM; serve it if it is better.",
-)
-variants_job = dg.define_asset_job(
-    "variants_job",
-    selection=["train_rollouts", "rjepa_variants", "variants_report"],
-    description="Train several R-JEPAs of one student and dataset, and judge them side by side.",
-)
-JOBS = [dataset_job, student_job, llm_job, release_job, variants_job]
-
 
 @dg.sensor(
-    description="Give every registered student and dataset its partition, and take it from those that are gone.",
+    description="Take the partition from LLMs and data sets that are not registered any more. None is added unasked.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def partitions_follow_the_registry(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult:
-    """Mirror the library's registry into the two dynamic dimensions; history of a deleted key stays in Dagster."""
+def partitions_of_removed_names_go(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult:
+    """A deleted partition's history stays in Dagster."""
     from rjepa.datasets.recipe import dataset_names
     from rjepa.students.catalog import list_records
 
@@ -43,20 +20,17 @@ def partitions_follow_the_registry(context: dg.SensorEvaluationContext, home: Ho
         DATASET: set(dataset_names(home.open())),
         LLM: {record.llm_tag for record in list_records(home.open())},
     }
-    requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
-    for name, keys in registered.items():
-        known = set(context.instance.get_dynamic_partitions(name))
-        if added := sorted(keys - known):
-            requests.append(dg.AddDynamicPartitionsRequest(name, added))
-        if gone := sorted(known - keys):
-            requests.append(dg.DeleteDynamicPartitionsRequest(name, gone))
+    requests = [
+        dg.DeleteDynamicPartitionsRequest(name, gone)
+        for name, keys in registered.items()
+        if (gone := sorted(set(context.instance.get_dynamic_partitions(name)) - keys))
+    ]
     return dg.SensorResult(dynamic_partitions_requests=requests)
 
 
-pick_up_what_is_missing = dg.AutomationConditionSensorDefinition(
-    "pick_up_what_is_missing",
+fill_what_was_asked_for = dg.AutomationConditionSensorDefinition(
+    "fill_what_was_asked_for",
     target=dg.AssetSelection.all(),
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Resolve, sample and extract for students and datasets that appear.",
+    description="Resolve, sample and extract for what somebody asked for: an LLM's partition, a dataset|LLM's request.",
 )
-SENSORS = [partitions_follow_the_registry, pick_up_what_is_missing]

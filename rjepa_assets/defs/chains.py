@@ -1,12 +1,14 @@
 """Worked solutions of the problems: written, judged, and frozen as a dataset release."""
 
+from typing import Any
+
 import dagster as dg
 
 from rjepa_assets.defs.lake import LakeResource
 from rjepa_assets.defs.partitions import DATASETS, SAME_KEY
 from rjepa_assets.defs.problems import problems
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
-from rjepa_assets.defs.stage import materialized, partitioned_check, running
+from rjepa_assets.defs.stage import DATASET_JOB, explained, made_by, partitioned_check, running
 
 
 @dg.asset(
@@ -15,17 +17,24 @@ from rjepa_assets.defs.stage import materialized, partitioned_check, running
     group_name="chains",
     owners=["team:data"],
     kinds={"python", "parquet"},
+    tags=made_by(DATASET_JOB),
+    code_version="1",
+    metadata=explained(
+        chains="chains that were written",
+        corrupted="of them, with a planted mistake",
+        **{"*": "what teachers were asked and what it cost"},
+    ),
 )
 def teacher_chains(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """Chains from teachers or the curriculum, right ones and planted wrong ones, not yet judged."""
     from rjepa.datasets.building import build_teacher_chains
     from rjepa.datasets.recipe import load_recipe
 
-    with running(context, progress) as report_progress:
-        recipe = load_recipe(home.open(), context.partition_key)
-        return materialized(build_teacher_chains(home.open(), recipe, report_progress))
+    with running(context, home, progress) as stage:
+        recipe = load_recipe(stage.home, stage.dataset)
+        return stage.always(lambda: build_teacher_chains(stage.home, recipe, stage.progress))
 
 
 @dg.asset(
@@ -34,17 +43,25 @@ def teacher_chains(
     group_name="chains",
     owners=["team:data"],
     kinds={"python", "parquet"},
+    tags=made_by(DATASET_JOB),
+    code_version="1",
+    metadata=explained(
+        chains="chains that were judged",
+        valid="of them, judged right",
+        problems_agreed_on="problems whose answer several teachers agree on",
+        **{"rejected_*": "judged wrong, by reason"},
+    ),
 )
 def validated_chains(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """Every chain with a verdict, its reason and the first wrong step; wrong ones are kept as negatives only."""
     from rjepa.datasets.building import validate_chains
     from rjepa.datasets.recipe import load_recipe
 
-    with running(context, progress) as report_progress:
-        recipe = load_recipe(home.open(), context.partition_key)
-        return materialized(validate_chains(home.open(), recipe, report_progress))
+    with running(context, home, progress) as stage:
+        recipe = load_recipe(stage.home, stage.dataset)
+        return stage.always(lambda: validate_chains(stage.home, recipe, stage.progress))
 
 
 @partitioned_check(validated_chains, blocking=True)
@@ -89,16 +106,29 @@ def every_chain_has_its_verdict(
     group_name="chains",
     owners=["team:data"],
     kinds={"json"},
+    tags=made_by(DATASET_JOB),
+    code_version="1",
+    metadata=explained(
+        problems="problems of the version",
+        chains="chains of the version",
+        valid_chains="of them, judged right",
+        validation_rate="share of the chains that were meant to be right that are",
+        duplicates_removed="problems that were equal to another one",
+        licences="of the problems",
+        warnings="what a user of the version should know",
+        **{"*": "counts of what is new in it"},
+    ),
 )
 def dataset_release(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """The manifest that freezes a dataset version: counts, sources, licences, validation rate, hash of every file."""
     from rjepa.datasets.building import release_dataset
     from rjepa.datasets.recipe import load_recipe
 
-    with running(context, progress):
-        return materialized(release_dataset(home.open(), load_recipe(home.open(), context.partition_key)))
+    with running(context, home, progress) as stage:
+        recipe = load_recipe(stage.home, stage.dataset)
+        return stage.always(lambda: release_dataset(stage.home, recipe))
 
 
 @partitioned_check(dataset_release, blocking=True)

@@ -16,7 +16,9 @@ from rjepa.home import Home
 class LakeResource(DuckDBResource):
     """A connection with one view per dataset, of the latents' index, the rollouts and the reports."""
 
-    database: str = Field(":memory:", description="nothing is kept: the views are made when a connection is opened")
+    database: str = Field(
+        default=":memory:", description="nothing is kept: the views are made when a connection is opened"
+    )
 
     @contextlib.contextmanager
     def over(self, home: Home, dataset: str) -> Iterator[DuckDBPyConnection]:

@@ -1,30 +1,62 @@
 """What the student's hidden states say at each step of every validated chain."""
 
+from typing import Any
+
 import dagster as dg
 
 from rjepa.latents.worker import PairTask
+from rjepa.stages import file_version
+from rjepa_assets.defs.inputs import student_version
 from rjepa_assets.defs.lake import LakeResource
 from rjepa_assets.defs.partitions import PAIRS, split_pair
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
-from rjepa_assets.defs.stage import GPU_POOL, WHEN_MISSING, partitioned_check, running
-from rjepa_assets.defs.students import OF_A_STUDENT_ON_A_DATASET
-from rjepa_assets.environments import make_pair
+from rjepa_assets.defs.stage import (
+    DATASET_LLM_JOB,
+    GPU_POOL,
+    WHEN_WANTED,
+    explained,
+    made_by,
+    partitioned_check,
+    running,
+)
+from rjepa_assets.defs.students import WANTED
+from rjepa_assets.own_process import make_pair
 
 
 @dg.asset(
     partitions_def=PAIRS,
-    deps=OF_A_STUDENT_ON_A_DATASET,
+    deps=WANTED,
     group_name="latents",
     owners=["team:students"],
     kinds={"pytorch", "safetensors", "parquet"},
+    tags=made_by(DATASET_LLM_JOB),
     pool=GPU_POOL,
-    automation_condition=WHEN_MISSING,
+    automation_condition=WHEN_WANTED,
+    code_version="1",
+    metadata=explained(
+        chains="chains with latents",
+        steps="vectors: one a step",
+        width="numbers a vector",
+        tokens_per_second="reading speed of this run",
+        shards="files that hold them",
+        shards_reused="of them, that were there already",
+        **{"*": "counts and sizes of what was read"},
+    ),
 )
-def latents(context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource) -> dg.MaterializeResult:
+def latents(
+    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
+) -> dg.MaterializeResult[Any]:
     """One vector a step of every validated chain: content-addressed shards of safetensors, with Parquet beside them."""
-    dataset, llm_tag = split_pair(context.partition_key)
-    with running(context, progress) as report_progress:
-        return make_pair(context, home.open(), PairTask("latents", llm_tag, dataset), report_progress)
+    with running(context, home, progress) as stage:
+        dataset, llm_tag = stage.pair
+        return stage.once(
+            {
+                "dataset": file_version(stage.home.dataset(dataset) / "manifest.json"),
+                "student": student_version(stage.home, llm_tag),
+            },
+            [stage.home.latents(llm_tag, dataset)],
+            lambda: make_pair(context, stage.home, PairTask("latents", llm_tag, dataset), stage.progress),
+        )
 
 
 @partitioned_check(latents, blocking=True)

@@ -1,22 +1,40 @@
 """Where the graph begins: problems of one dataset version. Chains over them are in `chains`."""
 
+from typing import Any
+
 import dagster as dg
 
 from rjepa_assets.defs.lake import LakeResource
 from rjepa_assets.defs.partitions import DATASETS
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
-from rjepa_assets.defs.stage import materialized, partitioned_check, running
+from rjepa_assets.defs.stage import DATASET_JOB, explained, made_by, partitioned_check, running
 
 
-@dg.asset(partitions_def=DATASETS, group_name="problems", owners=["team:data"], kinds={"python", "parquet"})
-def problems(context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource) -> dg.MaterializeResult:
+@dg.asset(
+    partitions_def=DATASETS,
+    group_name="problems",
+    owners=["team:data"],
+    kinds={"python", "parquet"},
+    tags=made_by(DATASET_JOB),
+    code_version="1",
+    metadata=explained(
+        problems="problems of this version",
+        licence_unknown="of them, without a known licence",
+        parent="the version that it grew from",
+        parent_hash="hash of that version's manifest",
+        **{"problems_*": "of one split, or of the parent", "*": "problems that were left out, by reason"},
+    ),
+)
+def problems(
+    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
+) -> dg.MaterializeResult[Any]:
     """Statements and gold answers of one dataset version: normalised, deduplicated, split by structure."""
     from rjepa.datasets.building import build_problems
     from rjepa.datasets.recipe import load_recipe
 
-    with running(context, progress) as report_progress:
-        recipe = load_recipe(home.open(), context.partition_key)
-        return materialized(build_problems(home.open(), recipe, report_progress))
+    with running(context, home, progress) as stage:
+        recipe = load_recipe(stage.home, stage.dataset)
+        return stage.always(lambda: build_problems(stage.home, recipe, stage.progress))
 
 
 @partitioned_check(problems, blocking=True)
@@ -46,7 +64,7 @@ def problem_ids_are_unique(context: dg.AssetCheckExecutionContext, home: HomeRes
     )
 
 
-@partitioned_check(problems, blocking=True)
+@partitioned_check(problems, blocking=True, repeat=True)
 def no_test_of_another_dataset_is_trained_on(
     context: dg.AssetCheckExecutionContext, home: HomeResource
 ) -> dg.AssetCheckResult:

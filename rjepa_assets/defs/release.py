@@ -1,18 +1,25 @@
 """What is served: one bundle an LLM, built only from what passed, and only served if the gate agrees."""
 
+from typing import Any, Literal
+
 import dagster as dg
 from pydantic import Field
 
 from rjepa_assets.defs.evaluation import benchmark_report
 from rjepa_assets.defs.partitions import LLMS, SAME_LLM
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
-from rjepa_assets.defs.stage import materialized, partitioned_check, running
+from rjepa_assets.defs.stage import RELEASE_JOB, explained, made_by, partitioned_check, running
 
 
 class ReleaseConfig(dg.Config):
     """Which dataset version's model to release."""
 
-    dataset: str = Field("", description="dataset version; empty: the newest vX.Y.Z that was evaluated for this LLM")
+    rule: Literal["replace", "improve"] = Field(
+        default="replace", description="replace: serve it if it is not worse; improve: only if it is better"
+    )
+    dataset: str = Field(
+        default="", description="dataset version; empty: the newest vX.Y.Z that was evaluated for this LLM"
+    )
 
 
 @dg.asset(
@@ -21,19 +28,42 @@ class ReleaseConfig(dg.Config):
     group_name="release",
     owners=["team:serving"],
     kinds={"json", "safetensors"},
+    tags=made_by(RELEASE_JOB),
+    code_version="1",
+    metadata=explained(
+        release="the bundle that was made of this evaluation",
+        served="the bundle that is served now",
+        promoted="1 if the one is the other",
+        reason="the gate's reason, in a word",
+        decision="the gate's reason, in a sentence",
+        replaces="what was served before",
+        dataset="dataset version that it was evaluated on",
+        accuracy="share of test problems that it answers right",
+        problems="test problems",
+        **{"accuracy_*": "the same, by domain", "*": "figures of the gate's comparison"},
+    ),
 )
 def release(
     context: dg.AssetExecutionContext, config: ReleaseConfig, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """The atomic bundle that is served: what it holds, why it was promoted or refused, and what it replaced."""
     from rjepa.releases.stage import release_pair
 
-    with running(context, progress):
-        report = release_pair(home.open(), context.partition_key, config.dataset or None, run_id=context.run.run_id)
-        return materialized(report)
+    with running(context, home, progress) as stage:
+        llm_tag, run_id = context.partition_key, context.run.run_id
+        return stage.always(
+            lambda: release_pair(
+                stage.home,
+                llm_tag,
+                config.dataset or None,
+                run_id=run_id,
+                rule=config.rule,
+                progress=stage.progress,
+            )
+        )
 
 
-@partitioned_check(release, blocking=True)
+@partitioned_check(release, blocking=True, repeat=True)
 def release_hashes_match(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
     """Every byte of the served bundle is the one its manifest names."""
     from rjepa.errors import RjepaError

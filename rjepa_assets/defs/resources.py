@@ -3,11 +3,12 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from rjepa.cli.bars import progress_bar
 from rjepa.home import Home
@@ -19,31 +20,51 @@ _LOG_EVERY: Final = 10.0
 """Seconds between two progress lines of a run: each is a row in Dagster's event storage."""
 
 
-class HomeResource(dg.ConfigurableResource):
+class HomeResource(dg.ConfigurableResource[Any]):
     """Where every asset reads and writes."""
 
-    root: str = Field("", description="root folder; empty: RJEPA_HOME, read when a run starts")
+    root: str = Field(default="", description="root folder; empty: RJEPA_HOME, read when a run starts")
 
     def open(self) -> Home:
         """The layout under the root."""
         return Home((Path(self.root) if self.root else load_settings().home).resolve())
 
 
-class ProgressResource(dg.ConfigurableResource):
-    """Where the library's progress goes: log lines of the run, or bars on the terminal that started it."""
+@dataclass
+class StageLine:
+    """Where one stage's progress goes, and whether it had anything to do."""
 
-    style: Literal["log", "bar"] = "log"
-    stream: int = Field(2, description="file descriptor for bars: Dagster redirects 2 into the run's compute log")
+    progress: Progress
+    found: bool = False
+
+
+class ProgressResource(dg.ConfigurableResource[Any]):
+    """Where the library's progress goes: log lines of the run, or bars and lines on the terminal that started it."""
+
+    stream: int = Field(default=-1, description="file descriptor of a terminal or log; -1: the run's own log")
+    first: int = Field(default=1, description="number of the first stage, as a terminal shows it")
+    total: int = Field(default=0, description="how many stages there are, over all runs of a command")
+
+    _done: int = PrivateAttr(default=0)
 
     @contextlib.contextmanager
-    def show(self, context: dg.AssetExecutionContext) -> Iterator[Progress]:
-        """The callback for one asset."""
-        if self.style == "log":
-            yield _LogLines(context.log)
-        else:
-            label = context.asset_key.to_user_string()
-            with open(self.stream, "w", closefd=False) as stream, progress_bar(label, stream) as progress:
-                yield progress
+    def show(self, context: dg.AssetExecutionContext) -> Iterator[StageLine]:
+        """One stage, from its beginning to its end."""
+        if self.stream < 0:
+            yield StageLine(_LogLines(context.log))
+            return
+        name = context.asset_key.to_user_string()
+        label = f"[{self.first + self._done:2}/{self.total}] {name} {context.partition_key}:"
+        self._done += 1
+        with open(self.stream, "w", closefd=False, buffering=1) as stream:
+            if not stream.isatty():
+                print(label, "...", file=stream)
+            before = time.monotonic()
+            with progress_bar(name, stream) as progress:
+                line = StageLine(progress)
+                yield line
+            fate = "is up to date" if line.found else f"done in {time.monotonic() - before:.1f} s"
+            print(label, fate, file=stream)
 
 
 class _LogLines:
@@ -60,6 +81,6 @@ class _LogLines:
             self._log.info(f"{done}/{total} {note}".rstrip())
 
 
-def default_resources() -> dict[str, dg.ConfigurableResource]:
+def default_resources() -> dict[str, dg.ConfigurableResource[Any]]:
     """What the assets use outside tests, under the names of their parameters."""
     return {"home": HomeResource(), "progress": ProgressResource(), "lake": LakeResource()}

@@ -1,23 +1,38 @@
 """The LLM under study, and what it answers: resolved weights, and the frozen candidates sampled from them."""
 
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
 from pydantic import Field
 
 from rjepa.latents.worker import PairTask
+from rjepa.stages import Made, file_version
 from rjepa_assets.defs.chains import dataset_release
-from rjepa_assets.defs.partitions import LLMS, PAIRS, SAME_DATASET, SAME_LLM, split_pair
+from rjepa_assets.defs.inputs import student_version
+from rjepa_assets.defs.partitions import LLMS, PAIRS, SAME_DATASET, SAME_KEY, SAME_LLM, split_pair
+from rjepa_assets.defs.request import request
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
-from rjepa_assets.defs.stage import GPU_POOL, WHEN_MISSING, materialized, partitioned_check, running
-from rjepa_assets.environments import make_pair
+from rjepa_assets.defs.stage import (
+    DATASET_LLM_JOB,
+    GPU_POOL,
+    LLM_JOB,
+    VARIANTS_JOB,
+    WHEN_WANTED,
+    explained,
+    made_by,
+    partitioned_check,
+    running,
+)
+from rjepa_assets.own_process import Call, call, make_pair
 
 
 class RolloutConfig(dg.Config):
     """How many chains a problem, and from which seed."""
 
-    num_candidates: int = Field(8, ge=2, le=64, description="K: sampled chains a problem, beside the greedy one")
-    seed: int = Field(0, ge=0, description="of the sampling noise")
+    num_candidates: int = Field(
+        default=8, ge=2, le=64, description="K: sampled chains a problem, beside the greedy one"
+    )
+    seed: int = Field(default=0, ge=0, description="of the sampling noise")
 
 
 @dg.asset(
@@ -25,15 +40,60 @@ class RolloutConfig(dg.Config):
     group_name="students",
     owners=["team:students"],
     kinds={"huggingface", "safetensors"},
+    tags=made_by(LLM_JOB),
     pool=GPU_POOL,
-    automation_condition=WHEN_MISSING,
+    automation_condition=WHEN_WANTED,
+    code_version="1",
+    metadata=explained(
+        model="what the record names: a hub id, a folder, a bundled student or a recipe",
+        path="folder of its files",
+        architecture="class of the model",
+        weight_megabytes="its weights on the disk",
+        layer_idx="the layer whose hidden states are read; -2 is before the last one",
+        quantisation="how its weights are stored",
+        dtype="type of its numbers when loaded",
+        segmentation="what begins a step",
+        device="where it runs",
+        device_reason="why there",
+        memory_megabytes="estimated need when it samples",
+        hidden_size="width of its hidden states",
+        num_hidden_layers="its depth",
+        vocab_size="tokens that it knows",
+    ),
 )
-def student(context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource) -> dg.MaterializeResult:
+def student(
+    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
+) -> dg.MaterializeResult[Any]:
     """The student's weights: bundled, a local folder or the hub. Its version hashes all that shapes latents."""
-    from rjepa.students.stage import resolve_and_record
+    with running(context, home, progress) as stage:
+        llm_tag = context.partition_key
+        return stage.once(
+            {"student": student_version(stage.home, llm_tag)},
+            [stage.home.student(llm_tag) / "resolved.json"],
+            lambda: call(
+                context,
+                stage.home,
+                Call("rjepa.students.stage:resolve_and_record", {"llm_tag": llm_tag}),
+                stage.progress,
+            ),
+        )
 
-    with running(context, progress) as report_progress:
-        return materialized(resolve_and_record(home.open(), context.partition_key, report_progress))
+
+@partitioned_check(student, repeat=True)
+def student_is_still_the_one_that_was_resolved(
+    context: dg.AssetCheckExecutionContext, home: HomeResource
+) -> dg.AssetCheckResult:
+    """The files and the record hash to what latents and rollouts are told apart by; nobody has replaced them since."""
+    from rjepa_assets.defs.stage import latest_version
+
+    now = student_version(home.open(), context.partition_key)
+    then = latest_version(context.instance, student.key, context.partition_key)
+    return dg.AssetCheckResult(
+        passed=now == then,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"resolved": (then or "nothing")[:12], "now": now[:12]},
+        description=None if now == then else "materialise student again, then what is made of it",
+    )
 
 
 OF_A_STUDENT_ON_A_DATASET: Final = (
@@ -42,30 +102,51 @@ OF_A_STUDENT_ON_A_DATASET: Final = (
 )
 """What a student makes of a released dataset depends on both."""
 
+WANTED: Final = (*OF_A_STUDENT_ON_A_DATASET, dg.AssetDep(request, partition_mapping=SAME_KEY))
+"""The same, for what is made as soon as somebody asked for it."""
+
+_ROLLOUTS: Final = explained(
+    problems="problems that were answered",
+    chains="chains that were sampled",
+    tokens_per_second="sampling speed of this run",
+    shards="files that hold them",
+    shards_reused="of them, that were there already",
+    **{
+        "*mean_at_1": "share of sampled chains that are right",
+        "*pass_at_k": "share of problems with a right chain among K",
+        "*mixed*": "share of problems with right and wrong chains",
+        "*": "counts and rates of the sampling, by domain where they name one",
+    },
+)
+
 
 @dg.asset(
     partitions_def=PAIRS,
-    deps=OF_A_STUDENT_ON_A_DATASET,
+    deps=WANTED,
     group_name="students",
     owners=["team:students"],
     kinds={"pytorch", "parquet", "safetensors"},
+    tags=made_by(DATASET_LLM_JOB),
     pool=GPU_POOL,
-    automation_condition=WHEN_MISSING,
+    automation_condition=WHEN_WANTED,
+    code_version="1",
+    metadata=_ROLLOUTS,
 )
 def rollouts(
     context: dg.AssetExecutionContext, config: RolloutConfig, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """K chains a problem sampled by the student, judged and frozen, with latents: what every method chooses from."""
     dataset, llm_tag = split_pair(context.partition_key)
     task = PairTask("rollouts", llm_tag, dataset, num_candidates=config.num_candidates, seed=config.seed)
-    with running(context, progress) as report_progress:
-        return make_pair(context, home.open(), task, report_progress)
+    return _sampled(context, home, progress, task)
 
 
 class TrainRolloutConfig(RolloutConfig):
     """How many chains a problem, from which seed, and for how many problems."""
 
-    most: int = Field(2500, ge=1, description="training problems, evenly spread; of a smaller dataset all")
+    max_problems: int = Field(
+        default=2500, ge=1, description="training problems, evenly spread; of a smaller dataset all"
+    )
 
 
 @dg.asset(
@@ -74,11 +155,14 @@ class TrainRolloutConfig(RolloutConfig):
     group_name="students",
     owners=["team:students"],
     kinds={"pytorch", "parquet", "safetensors"},
+    tags=made_by(VARIANTS_JOB),
     pool=GPU_POOL,
+    code_version="1",
+    metadata=_ROLLOUTS,
 )
 def train_rollouts(
     context: dg.AssetExecutionContext, config: TrainRolloutConfig, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """K judged chains for each of some training problems: what `rank` and the supervised baselines learn from."""
     dataset, llm_tag = split_pair(context.partition_key)
     task = PairTask(
@@ -87,10 +171,28 @@ def train_rollouts(
         dataset,
         num_candidates=config.num_candidates,
         seed=config.seed,
-        max_problems=config.most,
+        max_problems=config.max_problems,
     )
-    with running(context, progress) as report_progress:
-        return make_pair(context, home.open(), task, report_progress)
+    return _sampled(context, home, progress, task)
+
+
+def _sampled(
+    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource, task: PairTask
+) -> dg.MaterializeResult[Any]:
+    with running(context, home, progress) as stage:
+        folder = stage.home.rollouts if task.stage == "rollouts" else stage.home.train_rollouts
+        inputs: dict[str, str | int] = {
+            "dataset": file_version(stage.home.dataset(task.dataset) / "manifest.json"),
+            "student": student_version(stage.home, task.llm_tag),
+            "num_candidates": task.num_candidates,
+            "seed": task.seed,
+            "problems": task.max_problems or 0,
+        }
+
+        def make() -> Made:
+            return make_pair(context, stage.home, task, stage.progress)
+
+        return stage.once(inputs, [folder(task.llm_tag, task.dataset)], make)
 
 
 @partitioned_check(rollouts)

@@ -1,22 +1,29 @@
 """The world model over latents: its normaliser, its training, and whether it has learnt anything."""
 
-import os
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from rjepa.home import Home
+from rjepa.jepa.config import load_jepa_config
+from rjepa.stages import Made
+from rjepa_assets.defs.inputs import latents_version, models_version, recipe_version, train_rollouts_version
 from rjepa_assets.defs.latents import latents
 from rjepa_assets.defs.partitions import PAIRS, SAME_KEY, split_pair
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
-from rjepa_assets.defs.stage import GPU_POOL, image, materialized, partitioned_check, running
+from rjepa_assets.defs.stage import DATASET_LLM_JOB, GPU_POOL, explained, made_by, partitioned_check, running
 from rjepa_assets.defs.students import train_rollouts
+from rjepa_assets.own_process import Call, call
 
 
 class TrainingConfig(dg.Config):
     """Which run of configs/rjepa/ to train."""
 
-    recipe: str = Field("demo", description="name of a file in configs/rjepa/")
-    processes: int = Field(1, ge=1, description="how many train together on this machine, started by torchrun")
+    recipe: str = Field(
+        default="demo", description="name of a file in configs/rjepa/; what it says shapes the data version"
+    )
+    processes: int = Field(default=1, ge=1, description="how many train together on this machine, started by torchrun")
 
 
 @dg.asset(
@@ -25,16 +32,49 @@ class TrainingConfig(dg.Config):
     group_name="world_model",
     owners=["team:world-model"],
     kinds={"numpy", "safetensors"},
+    tags=made_by(DATASET_LLM_JOB),
+    code_version="1",
+    metadata=explained(
+        chains="right chains of the train split",
+        rows="vectors that it was fitted on",
+        width="numbers a vector",
+        scale_min="smallest scale of a dimension",
+        scale_max="largest scale of a dimension",
+    ),
 )
 def latent_normalizer(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """Per-dimension location and scale of the latents, fitted on the train split's right chains."""
-    from rjepa.jepa.stage import fit_pair_normalizer
+    with running(context, home, progress) as stage:
+        dataset, llm_tag = stage.pair
+
+        def make() -> Made:
+            from rjepa.jepa.stage import fit_pair_normalizer
+
+            return Made(fit_pair_normalizer(stage.home, llm_tag, dataset))
+
+        return stage.once(
+            {"latents": latents_version(stage.home, llm_tag, dataset)},
+            [stage.home.models(llm_tag, dataset) / "normalizer.safetensors"],
+            make,
+        )
+
+
+@partitioned_check(latent_normalizer, blocking=True)
+def normalised_latents_are_centred_and_few_are_clipped(
+    context: dg.AssetCheckExecutionContext, home: HomeResource
+) -> dg.AssetCheckResult:
+    """Under the normaliser, the latents of validation chains lie around 0, vary by about 1, and are seldom clipped."""
+    from rjepa.jepa.stage import normalizer_file
+    from rjepa.latents.normalised import measure_normalised
+    from rjepa.latents.normalizer import load_normalizer
+    from rjepa.latents.shards import open_latents
 
     dataset, llm_tag = split_pair(context.partition_key)
-    with running(context, progress):
-        return materialized(fit_pair_normalizer(home.open(), llm_tag, dataset))
+    latent_set = open_latents(home.open(), llm_tag, dataset).split("validation")
+    found = measure_normalised(load_normalizer(normalizer_file(home.open(), llm_tag, dataset)), latent_set.latents)
+    return dg.AssetCheckResult(passed=found.is_healthy, metadata=found.metadata())
 
 
 @dg.asset(
@@ -47,26 +87,63 @@ def latent_normalizer(
     group_name="world_model",
     owners=["team:world-model"],
     kinds={"pytorch", "safetensors"},
+    tags=made_by(DATASET_LLM_JOB),
     pool=GPU_POOL,
+    code_version="1",
+    metadata=explained(
+        recipe="run of configs/rjepa/",
+        recipe_sha256="hash of what it said",
+        parameters="numbers that were learnt",
+        updates="steps of the optimiser",
+        seconds="of training, over all runs that went on with it",
+        loss="of the last updates",
+        validation_energy="energy of held-out steps, at the end",
+        training_curve="loss by update",
+        **{
+            "skill_*": "share of a simple guess's error that it takes away; above 0 it has learnt something",
+            "rankme*": "effective number of directions that states use",
+            "*probe*": "accuracy of a linear probe on states, of an untrained encoder, and of guessing",
+            "*": "measurements of the trained model (rjepa.jepa.diagnostics)",
+        },
+    ),
 )
 def rjepa_checkpoint(
     context: dg.AssetExecutionContext, config: TrainingConfig, home: HomeResource, progress: ProgressResource
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[Any]:
     """The trained R-JEPA: encoder, EMA target, predictor and heads, with its configuration and its training curve."""
-    from rjepa.jepa.stage import train_pair
+    with running(context, home, progress) as stage:
+        dataset, llm_tag = stage.pair
+        recipe = recipe_version([config.recipe])
+        folder = stage.home.models(llm_tag, dataset) / "rjepa"
+        arguments = {
+            "llm_tag": llm_tag,
+            "dataset": dataset,
+            "recipe": config.recipe,
+            "processes": config.processes,
+        }
 
-    dataset, llm_tag = split_pair(context.partition_key)
-    with running(context, progress) as report_progress:
-        trained = train_pair(
-            home.open(),
-            llm_tag,
-            dataset,
-            config.recipe,
-            report_progress,
-            processes=config.processes,
-            environment=os.environ,
+        def make() -> Made:
+            made = call(context, stage.home, Call("rjepa.jepa.stage:train_pair", arguments), stage.progress)
+            made.report.metadata["recipe_sha256"] = recipe
+            return made
+
+        return stage.once(
+            {
+                "recipe": recipe,
+                "processes": config.processes,
+                "latents": latents_version(stage.home, llm_tag, dataset),
+                "normalizer": models_version(stage.home, llm_tag, dataset, "normalizer.safetensors"),
+                "train_rollouts": _learnt_from(stage.home, llm_tag, dataset, config.recipe),
+            },
+            [folder / "model.safetensors", folder / "diagnostics.json", folder / "config.json"],
+            make,
         )
-        return materialized(trained.report, training_curve=image(trained.curve_png, "loss by update"))
+
+
+def _learnt_from(home: Home, llm_tag: str, dataset: str, recipe: str) -> str:
+    """Version of the student's own chains, for a recipe that learns from wrong ones."""
+    uses_them = load_jepa_config(recipe).loss.uses_negatives
+    return train_rollouts_version(home, llm_tag, dataset) if uses_them else "unused"
 
 
 @partitioned_check(rjepa_checkpoint, blocking=True)

@@ -16,6 +16,8 @@ from rjepa_assets.instance import open_instance
 
 from .running import SMOKE, Ran, rjepa
 
+pytestmark = pytest.mark.slow
+
 DATASET_STAGES = {"problems", "teacher_chains", "validated_chains", "dataset_release"}
 
 
@@ -44,7 +46,8 @@ def grown(demo: tuple[Path, Ran], tmp_path_factory: pytest.TempPathFactory) -> P
 def test_an_added_student_has_its_partition_at_once_and_is_listed(grown: Path) -> None:
     with open_instance(Home(grown)) as instance:
         assert "second" in instance.get_dynamic_partitions(LLM)
-        assert "smoke" in instance.get_dynamic_partitions(DATASET)
+        assert set(instance.get_dynamic_partitions(DATASET)) == {"smoke", "v1.0.0"}
+        assert instance.get_materialized_partitions(dg.AssetKey("request")) == {"smoke|tiny-a", "v1.0.0|second"}
     listed = json.loads(rjepa(grown, "llm", "list", "--json").stdout)
     assert {record["llm_tag"]: record["model"] for record in listed}["second"] == "bundled:tiny-b"
     shown = json.loads(rjepa(grown, "llm", "show", "second", "--json").stdout)

@@ -12,6 +12,8 @@ from tests.datasets.growing import first_version, make, register_more
 
 from .running import kill_in, rjepa
 
+pytestmark = pytest.mark.slow
+
 CREATE = ("data", "create", "v0.2.0", "--from", "v0.1.0", "--add", "more")
 
 

@@ -1,22 +1,29 @@
 """`rjepa demo`, for real: what it prints, that it is safe to kill at any point, and that it does nothing twice."""
 
 import dataclasses
+import os
+import re
 import shutil
 import signal
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from rjepa.evaluation.reading import read_report
 from rjepa.home import Home
+from rjepa.locks import stage_lock
 from rjepa.releases.bundle import load_manifest, verify
 from rjepa.releases.pointer import require_current
 from rjepa_assets.definitions import build_defs
-from rjepa_assets.defs.resources import HomeResource
+from rjepa_assets.defs.partitions import DATASET, LLM
 from rjepa_assets.instance import open_instance
-from rjepa_assets.pipeline import CheckFailedError, Pipeline, Target
+from rjepa_assets.launching import CheckFailedError, release_launches, run_all, stages_of, starting_from
+from rjepa_assets.requests import REQUEST
 
 from .running import SMOKE, Ran, kill_in, rjepa
+
+pytestmark = pytest.mark.slow
 
 PAIR = ("tiny-a", "smoke")
 
@@ -68,35 +75,67 @@ def test_a_file_that_went_missing_is_made_again_and_nothing_else_changes(demo_co
     assert fingerprint_of(demo_copy.root) == before
 
 
-def test_a_corrupted_shard_stops_what_reads_it_and_a_redo_mends_it(demo_copy: Home) -> None:
+def test_a_corrupted_file_is_made_again_by_the_same_command(demo_copy: Home) -> None:
     before = fingerprint_of(demo_copy.root)
-    shard = min(demo_copy.shards("rollouts", "tiny-a").rglob("*.safetensors"))
-    shard.write_bytes(shard.read_bytes()[:-1] + b"\x01")
-    broken = rjepa(demo_copy.root, "backfill", "--llm", "tiny-a", *SMOKE, "--from", "score_calibration")
-    assert broken.code == 1
-    assert str(shard.name) in broken.stderr and "->" in broken.stderr and "Traceback" not in broken.stderr
-    mended = rjepa(demo_copy.root, "backfill", "--llm", "tiny-a", *SMOKE, "--from", "rollouts")
+    model = demo_copy.models(*PAIR) / "rjepa" / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1] + b"\x01")
+    mended = rjepa(demo_copy.root, "demo", *SMOKE)
     assert mended.code == 0, mended.stderr
+    assert mended.fates["rjepa_checkpoint"] == "done" and mended.fates["latents"] == "is up to date"
     assert fingerprint_of(demo_copy.root) == before
+
+
+def test_a_corrupt_release_is_not_up_to_date(demo_copy: Home) -> None:
+    release = demo_copy.releases("tiny-a") / require_current(demo_copy, "tiny-a")
+    [weights] = release.rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    ran = rjepa(demo_copy.root, "backfill", "--llm", "tiny-a", *SMOKE, "--release")
+    assert ran.code == 0, ran.stderr
+    verify(demo_copy, "tiny-a", require_current(demo_copy, "tiny-a"))
 
 
 def test_a_failed_blocking_check_stops_the_path_and_is_named(demo_copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     import rjepa.jepa.stage as stage
 
     whole = stage.read_diagnostics(demo_copy, *PAIR)
-    monkeypatch.setattr(stage, "read_diagnostics", lambda *_: dataclasses.replace(whole, rankme=1.0, deviation=0.0))
     for name in ("DAGSTER_HOME", "RJEPA_HOME"):
         monkeypatch.setenv(name, "")
-    defs = build_defs({"home": HomeResource(root=str(demo_copy.root))})
-    with open_instance(demo_copy) as instance:
-        pipeline = Pipeline(defs, instance, demo_copy, Target("smoke", "tiny-a", "smoke"))
-        began: list[str] = []
-        with pytest.raises(CheckFailedError, match="representation_has_not_collapsed"):
-            list(pipeline.run(lambda step: began.append(step.asset), redo_from="rjepa_checkpoint"))
-        assert began == ["rjepa_checkpoint"]
-        monkeypatch.undo()
-        made = [step.asset for step in pipeline.run(lambda step: None) if step.seconds is not None]
-    assert made == ["rjepa_checkpoint"]
+    launches = starting_from(stages_of(release_launches("smoke", "tiny-a", "smoke")), "rjepa_checkpoint")
+    log = demo_copy.root / "log"
+    with open_instance(demo_copy) as instance, log.open("w") as stream:
+        with monkeypatch.context() as broken:
+            broken.setattr(stage, "read_diagnostics", lambda *_: dataclasses.replace(whole, rankme=1.0, deviation=0.0))
+            with pytest.raises(CheckFailedError, match="representation_has_not_collapsed"):
+                run_all(instance, launches, stream.fileno())
+        assert "rjepa_checkpoint" in log.read_text() and "score_calibration" not in log.read_text()
+        run_all(instance, launches, stream.fileno())
+    assert "release" in log.read_text()
+
+
+def test_the_demos_runs_stand_in_the_history_of_jobs_with_their_code_location(demo: tuple[Path, Ran]) -> None:
+    with open_instance(Home(demo[0])) as instance:
+        runs = instance.get_runs()
+        assert {run.job_name for run in runs} == {"dataset_version", "llm", "dataset_and_llm", "release_llm"}
+        for run in runs:
+            assert run.remote_job_origin is not None and run.remote_job_origin.location_name == "rjepa"
+        assert instance.get_dynamic_partitions(DATASET) == ["smoke"]
+        assert instance.get_dynamic_partitions(LLM) == ["tiny-a"]
+        assert instance.get_materialized_partitions(REQUEST) == {"smoke|tiny-a"}
+
+
+def test_every_figure_that_the_demo_shows_is_explained_and_short(demo: tuple[Path, Ran]) -> None:
+    specs = {spec.key: spec for spec in build_defs().resolve_all_asset_specs()}
+    with open_instance(Home(demo[0])) as instance:
+        for key in instance.get_asset_keys():
+            made = instance.get_latest_materialization_event(key)
+            assert made is not None and made.asset_materialization is not None
+            if key == REQUEST:
+                continue
+            known = re.findall(r"\*\*(.+?)\*\*:", str(specs[key].metadata["figures"].value))
+            for name, value in made.asset_materialization.metadata.items():
+                assert name.startswith("dagster/") or any(fnmatch(name, pattern) for pattern in known), (key, name)
+                if isinstance(value.value, float):
+                    assert len(f"{value.value:.15g}".lstrip("-0.").replace(".", "").split("e")[0]) <= 5, (key, name)
 
 
 def test_killed_at_many_points_the_demo_ends_where_an_uninterrupted_one_does(
@@ -136,13 +175,10 @@ def test_ctrl_c_is_no_error_report_and_loses_nothing(tmp_path: Path, delay: floa
 
 
 def test_two_demos_do_not_write_the_same_files_at_once(demo_copy: Home) -> None:
-    import fcntl
-
-    with (demo_copy.dagster / "materialise.lock").open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with stage_lock(demo_copy, "problems", "smoke"):
         ran = rjepa(demo_copy.root, "demo", *SMOKE)
     assert ran.code == 1
-    assert "another process" in ran.stderr and "Traceback" not in ran.stderr
+    assert f"is being made by another process (pid {os.getpid()})" in ran.stderr and "Traceback" not in ran.stderr
 
 
 @pytest.fixture

@@ -4,14 +4,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from rjepa.home import Home
+import rjepa_assets
 from rjepa_assets.definitions import build_defs, defs
 from rjepa_assets.defs.partitions import DATASET, LLM, pair_key, split_pair
 from rjepa_assets.defs.resources import HomeResource
-from rjepa_assets.outputs import output_of
-from rjepa_assets.pipeline import Pipeline, Target
-
-_ADD = dg.AddDynamicPartitionsRequest
+from rjepa_assets.launching import release_launches, stages_of, starting_from
 
 PIPELINE = [
     "problems",
@@ -27,7 +24,7 @@ PIPELINE = [
     "benchmark_report",
     "release",
 ]
-BESIDE = ["train_rollouts", "rjepa_variants", "variants_report"]
+BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report"]
 
 
 def upstream(graph: dg.Definitions, asset: str) -> set[str]:
@@ -43,7 +40,7 @@ def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     graph = build_defs()
     keys = {key.to_user_string() for key in graph.resolve_asset_graph().toposorted_asset_keys}
     assert keys == {*PIPELINE, *BESIDE}
-    assert upstream(graph, "rollouts") == upstream(graph, "latents") == {"dataset_release", "student"}
+    assert upstream(graph, "rollouts") == upstream(graph, "latents") == {"dataset_release", "student", "request"}
     assert upstream(graph, "train_rollouts") == {"dataset_release", "student"}
     assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer", "train_rollouts"}
     assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint"}
@@ -53,19 +50,37 @@ def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     assert upstream(graph, "variants_report") == {"rollouts", "train_rollouts", "rjepa_variants"}
 
 
-def test_only_recipes_that_learn_from_wrong_chains_have_the_student_answer_training_problems(tmp_path: Path) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        names = {
-            recipe: Pipeline(build_defs(), instance, Home(tmp_path), Target("v1.0.0", "tiny-a", recipe)).names
-            for recipe in ("demo", "rank")
-        }
+def test_nothing_of_dagsters_private_modules_is_used() -> None:
+    folder = Path(rjepa_assets.__file__).parent
+    assert [path.name for path in folder.rglob("*.py") if "dagster._" in path.read_text(encoding="utf-8")] == []
+
+
+def test_only_recipes_that_learn_from_wrong_chains_have_the_student_answer_training_problems() -> None:
+    names = {
+        recipe: [name for launch in stages_of(release_launches("v1.0.0", "tiny-a", recipe)) for name in launch.assets]
+        for recipe in ("demo", "rank")
+    }
     assert set(names["rank"]) - set(names["demo"]) == {"train_rollouts"}
     assert names["rank"].index("train_rollouts") < names["rank"].index("rjepa_checkpoint")
+    assert set(names["demo"]) == {*PIPELINE, "request"}
 
 
-def test_every_asset_names_the_file_it_leaves(tmp_path: Path) -> None:
-    paths = {output_of(Home(tmp_path), name, "v1.0.0", "tiny-a") for name in (*PIPELINE, *BESIDE)}
-    assert len(paths) == len(PIPELINE) + len(BESIDE)
+def test_starting_from_an_asset_leaves_out_what_comes_before_it() -> None:
+    left = starting_from(stages_of(release_launches("v1.0.0", "tiny-a", "demo")), "score_calibration")
+    assert [name for launch in left for name in launch.assets] == ["score_calibration", "benchmark_report", "release"]
+    assert all(launch.again and set(launch.config) <= set(launch.assets) for launch in left)
+
+
+def test_every_figure_of_an_asset_can_be_explained() -> None:
+    for spec in build_defs().resolve_all_asset_specs():
+        if spec.key != dg.AssetKey("request"):
+            assert "was_there_already" in str(spec.metadata["figures"].value), spec.key
+
+
+def test_every_asset_that_makes_something_is_checked() -> None:
+    graph = build_defs().resolve_asset_graph()
+    checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
+    assert set(PIPELINE) - checked == {"teacher_chains"}  # judged by validated_chains
 
 
 def test_a_pair_is_its_dataset_and_its_llm() -> None:
@@ -94,25 +109,21 @@ def test_the_jobs_cover_the_whole_graph() -> None:
     graph = build_defs()
     covered = [
         key.to_user_string()
-        for name in ("dataset_job", "student_job", "llm_job", "release_job", "variants_job")
+        for name in ("dataset_version", "llm", "dataset_and_llm", "release_llm", "variants")
         for key in graph.resolve_job_def(name).asset_layer.executable_asset_keys
     ]
     assert sorted(covered) == sorted([*PIPELINE, *BESIDE])
 
 
-def test_the_sensor_mirrors_the_registry_and_then_is_silent(tmp_path: Path) -> None:
-    from rjepa_assets.defs.automation import partitions_follow_the_registry as sensor
+def test_the_sensor_takes_partitions_of_what_is_not_registered_and_adds_none(tmp_path: Path) -> None:
+    from rjepa_assets.defs.automation import partitions_of_removed_names_go as sensor
 
     home = HomeResource(root=str(tmp_path))
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(LLM, ["was-removed"])
+        instance.add_dynamic_partitions(LLM, ["was-removed", "tiny-a"])
         context = dg.build_sensor_context(instance=instance, resources={"home": home})
-        asked = sensor(context).dynamic_partitions_requests
-        added = {one.partitions_def_name: one.partition_keys for one in asked if isinstance(one, _ADD)}
-        gone = [one.partition_keys for one in asked if not isinstance(one, _ADD)]
-        assert "v1.0.0" in added[DATASET] and "tiny-a" in added[LLM]
-        assert gone == [["was-removed"]]
-        for name, keys in added.items():
-            instance.add_dynamic_partitions(name, keys)
+        [gone] = sensor(context).dynamic_partitions_requests
+        assert (gone.partitions_def_name, list(gone.partition_keys)) == (LLM, ["was-removed"])
         instance.delete_dynamic_partition(LLM, "was-removed")
         assert not sensor(context).dynamic_partitions_requests
+        assert instance.get_dynamic_partitions(DATASET) == []

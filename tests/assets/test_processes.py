@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 
 from rjepa.home import Home
 from rjepa_assets.instance import open_instance
-from rjepa_assets.processes import PROCESS_TAG, Process, fail_abandoned_runs, insistent_interrupt
+from rjepa_assets.processes import PROCESS_TAG, Process, cancel_runs_of, fail_abandoned_runs
 
 STARTED, FAILED = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
 
@@ -100,32 +98,11 @@ def test_the_slot_of_a_dead_run_can_be_taken_again(instance: dg.DagsterInstance)
     assert storage.claim_concurrency_slot("gpu", "another run", "latents").is_claimed
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """As on a terminal: where the tests run as a shell's background job, SIGINT is inherited as ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
-def test_an_interrupt_that_is_dropped_comes_again_until_it_is_taken(capfd: pytest.CaptureFixture[str]) -> None:
-    def interrupted(_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(10)
-
-    class Collected: ...
-
-    collected = Collected()
-    watching = weakref.ref(collected, interrupted)
-    took = 0
-    with pytest.raises(KeyboardInterrupt), insistent_interrupt(0.05):
-        del collected  # Python drops what its callback raises
-        try:
-            time.sleep(10)
-        except KeyboardInterrupt:  # as SQLAlchemy's pool does
-            took = 1
-        time.sleep(10)
-    time.sleep(0.2)  # it does not come once more
-    assert took == 1 and watching() is None
-    assert capfd.readouterr().err == ""
+def test_what_a_stopped_process_worked_on_is_cancelled_and_what_it_started_ends(instance: dg.DagsterInstance) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        run_id = started_run(instance, Process.current())
+        others = started_run(instance, dead_process())
+        cancel_runs_of(instance, Process.current())
+        assert child.wait(10) == -signal.SIGKILL
+    assert status(instance, run_id) == dg.DagsterRunStatus.CANCELED
+    assert status(instance, others) == STARTED

@@ -2,7 +2,6 @@
 
 import json
 
-import dagster as dg
 import pytest
 import torch
 
@@ -14,12 +13,13 @@ from rjepa.jepa.config import load_jepa_config
 from rjepa.jepa.stage import open_variant, train_pair
 from rjepa.latents.rollouts import open_rollouts
 from rjepa.releases.pointer import require_current
-from rjepa_assets.definitions import build_defs
-from rjepa_assets.defs.resources import HomeResource
+from rjepa_assets.defs.inputs import recipe_version
 from rjepa_assets.instance import open_instance
-from rjepa_assets.pipeline import Pipeline, Target
+from rjepa_assets.launching import dataset_launches, run_all, stages_of
 
 from .running import rjepa
+
+pytestmark = pytest.mark.slow
 
 PAIR = ("tiny-a", "smoke")
 REPORT = ("report", "--dataset", "smoke", "--recipe", "smoke", "--seeds", "2", "--train-problems", "40")
@@ -64,16 +64,11 @@ def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(
     assert unknown.code == 1 and "smoke-1" in unknown.stderr and "Traceback" not in unknown.stderr
 
 
-def test_a_recipe_that_was_edited_is_trained_again(demo_copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    defs = build_defs({"home": HomeResource(root=str(demo_copy.root))})
-    with open_instance(demo_copy) as instance:
-        pipeline = Pipeline(defs, instance, demo_copy, Target("smoke", "tiny-a", "smoke"))
-        trained = dg.AssetKey("rjepa_checkpoint")
-        assert pipeline.is_current(trained)
-        edited = load_jepa_config("smoke").model_copy(update={"seed": 7})
-        monkeypatch.setattr("rjepa_assets.pipeline.load_jepa_config", lambda name: edited)
-        assert not pipeline.is_current(trained)
-        assert pipeline.is_current(dg.AssetKey("latents"))
+def test_an_edited_recipe_is_another_input_of_what_is_trained_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = recipe_version(["smoke"])
+    edited = load_jepa_config("smoke").model_copy(update={"seed": 7})
+    monkeypatch.setattr("rjepa_assets.defs.inputs.load_jepa_config", lambda name: edited)
+    assert recipe_version(["smoke"]) != before
 
 
 def test_a_trunk_is_trained_first_under_the_same_seed_and_an_edited_one_again(
@@ -82,7 +77,7 @@ def test_a_trunk_is_trained_first_under_the_same_seed_and_an_edited_one_again(
     known = {"smoke": load_jepa_config("smoke")}
     changes = {"name": "head", "trunk": "smoke", "energy": "rank", "loss": {"rank": 1.0}}
     known["head"] = type(known["smoke"]).model_validate(known["smoke"].model_dump() | changes)
-    for module in ("rjepa.jepa.stage", "rjepa.evaluation.variants", "rjepa_assets.pipeline"):
+    for module in ("rjepa.jepa.stage", "rjepa.evaluation.variants", "rjepa_assets.defs.inputs"):
         monkeypatch.setattr(f"{module}.load_jepa_config", known.__getitem__)
     train_pair(demo_copy, *PAIR, "head", seed=3)
     trunk, head = (open_variant(demo_copy, *PAIR, recipe, 3)[0] for recipe in ("smoke", "head"))
@@ -93,23 +88,19 @@ def test_a_trunk_is_trained_first_under_the_same_seed_and_an_edited_one_again(
         [("head", 0), ("head", 1)],
     ]
 
-    defs = build_defs({"home": HomeResource(root=str(demo_copy.root))})
-    with open_instance(demo_copy) as instance:
-        pipeline = Pipeline(defs, instance, demo_copy, Target("smoke", "tiny-a", "head"))
-        before = pipeline.recipe_tags("rjepa_checkpoint")
-        known["smoke"] = known["smoke"].model_copy(update={"seed": 7})
-        assert pipeline.recipe_tags("rjepa_checkpoint") != before
+    before = recipe_version(["head"])
+    known["smoke"] = known["smoke"].model_copy(update={"seed": 7})
+    assert recipe_version(["head"]) != before
 
 
 def test_a_released_dataset_whose_recipe_was_edited_is_refused_and_not_taken_for_the_new_one(
     demo_copy: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    defs = build_defs({"home": HomeResource(root=str(demo_copy.root))})
-    with open_instance(demo_copy) as instance:
-        pipeline = Pipeline(defs, instance, demo_copy, Target("smoke", "tiny-a", "smoke"))
-        problems = dg.AssetKey("problems")
-        assert pipeline.is_current(problems)
-        edited = load_recipe(demo_copy, "smoke").model_copy(update={"seed": 7})
-        monkeypatch.setattr("rjepa_assets.pipeline.load_recipe", lambda home, name: edited)
-        with pytest.raises(InvalidInputError, match="released from another recipe.*\n.*bump the version"):
-            pipeline.is_current(problems)
+    edited = load_recipe(demo_copy, "smoke").model_copy(update={"seed": 7})
+    monkeypatch.setattr("rjepa.datasets.recipe.load_recipe", lambda home, name: edited)
+    with (
+        open_instance(demo_copy) as instance,
+        (demo_copy.root / "log").open("w") as log,
+        pytest.raises(InvalidInputError, match="released from another recipe.*\n.*bump the version"),
+    ):
+        run_all(instance, stages_of(dataset_launches("smoke")), log.fileno())

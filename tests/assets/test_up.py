@@ -12,12 +12,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import psutil
 import pytest
 
 from rjepa.datasets.reading import load_manifest
 from rjepa.home import Home
+from rjepa_assets.instance import open_instance
 from rjepa_assets.processes import PROCESS_TAG
+from rjepa_assets.requests import want_dataset, want_llm
+
+pytestmark = pytest.mark.slow
 
 
 def free_port() -> int:
@@ -62,13 +67,22 @@ class Up:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)["data"]
 
+    def healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.service}/v1/health", timeout=10) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
     def printed(self, text: str) -> bool:
         assert self.process.poll() is None, self.log.read_text()
         return text in self.log.read_text()
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
+def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
+    for name in ("DAGSTER_HOME", "RJEPA_HOME"):  # opening an instance sets them
+        monkeypatch.setenv(name, "")
     started = Up(tmp_path)
     yield started
     if started.process.poll() is None:
@@ -96,6 +110,8 @@ def test_ui_and_service_answer_a_backfill_runs_and_ctrl_c_stops_all_of_it(up: Up
     with urllib.request.urlopen(f"http://127.0.0.1:{up.service}/v1/health", timeout=10) as answer:
         assert answer.status == 200
 
+    with open_instance(up.home) as instance:
+        want_dataset(instance, "smoke")
     stages = ["problems", "teacher_chains", "validated_chains", "dataset_release"]
     launched = up.ask(LAUNCH, assets=[{"path": [name]} for name in stages], partitions=["smoke"])
     backfill = launched["launchPartitionBackfill"]["backfillId"]
@@ -108,6 +124,18 @@ def test_ui_and_service_answer_a_backfill_runs_and_ctrl_c_stops_all_of_it(up: Up
     for run in up.ask(RUNS)["runsOrError"]["results"]:
         assert run["status"] == "SUCCESS"
         assert PROCESS_TAG in {tag["key"] for tag in run["tags"]}
+
+    with open_instance(up.home) as instance:
+        want_llm(instance, "tiny-a")
+        student = dg.AssetKey("student")
+        wait_for(lambda: instance.get_materialized_partitions(student) == {"tiny-a"}, 240, "automation's own run")
+        assert instance.get_materialized_partitions(dg.AssetKey("latents")) == set()
+
+    service = next(one for one in up.family() if "serve" in one.cmdline())
+    service.kill()
+    wait_for(lambda: up.printed("it is started again"), 30, "the restart")
+    wait_for(lambda: up.healthy(), 180, "the service that was started again")
+    assert up.ask(RUNS)["runsOrError"]["results"]
 
     family = up.family()
     assert len(family) >= 5

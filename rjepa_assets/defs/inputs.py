@@ -1,0 +1,53 @@
+"""Hashes of what stages read: the inputs of their receipts. Small manifests stand for the folders that they list."""
+
+from collections.abc import Iterable
+
+from rjepa.errors import NotFoundError
+from rjepa.files import sha256_json
+from rjepa.home import Home
+from rjepa.jepa.config import load_jepa_config
+from rjepa.stages import file_version
+from rjepa.students.catalog import load_record
+from rjepa.students.resolving import resolve_student
+
+
+def student_version(home: Home, llm_tag: str) -> str:
+    """Fingerprint of a student as it is now: its record and its files may have been replaced. One whose files are not
+    there yet (it has to be trained first) has the version of its record.
+
+    Raises:
+        NotFoundError: there is no student of this tag.
+    """
+    record = load_record(home, llm_tag)
+    try:
+        return resolve_student(home, record).fingerprint
+    except NotFoundError:
+        return sha256_json(record.model_dump(mode="json"))
+
+
+def recipe_version(names: Iterable[str]) -> str:
+    """What the runs of configs/rjepa/ say, with the trunks that they start from: the files may be edited."""
+    configs = [load_jepa_config(name) for name in names]
+    configs += [load_jepa_config(config.trunk) for config in configs if config.trunk is not None]
+    return sha256_json([config.model_dump(mode="json") for config in configs])
+
+
+def latents_version(home: Home, llm_tag: str, dataset: str) -> str:
+    """Of the latents' manifest."""
+    return file_version(home.latents(llm_tag, dataset) / "manifest.json")
+
+
+def rollouts_version(home: Home, llm_tag: str, dataset: str) -> str:
+    """Of the rollouts' manifest."""
+    return file_version(home.rollouts(llm_tag, dataset) / "manifest.json")
+
+
+def train_rollouts_version(home: Home, llm_tag: str, dataset: str) -> str:
+    """Of the training rollouts' manifest, "none" where there are none."""
+    return file_version(home.train_rollouts(llm_tag, dataset) / "manifest.json")
+
+
+def models_version(home: Home, llm_tag: str, dataset: str, *names: str) -> str:
+    """Of files among a dataset|LLM's models."""
+    folder = home.models(llm_tag, dataset)
+    return sha256_json([file_version(folder / name) for name in names])

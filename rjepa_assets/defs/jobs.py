@@ -1,0 +1,20 @@
+"""What can be launched as one. An asset's own tag says which of these jobs makes it (`stage.made_by`)."""
+
+import dagster as dg
+
+from rjepa_assets.defs.stage import DATASET_JOB, DATASET_LLM_JOB, JOB_TAG, LLM_JOB, RELEASE_JOB, VARIANTS_JOB
+
+
+def _job(name: str, description: str) -> dg.JobDefinition:
+    selection = dg.AssetSelection.tag(JOB_TAG, name)
+    return dg.define_asset_job(name, selection=selection, description=description)  # type: ignore[return-value]
+
+
+dataset_version = _job(DATASET_JOB, "Build, judge and freeze one dataset version.")
+llm = _job(LLM_JOB, "Resolve one LLM's weights, trained first where its record names a recipe.")
+dataset_and_llm = _job(
+    DATASET_LLM_JOB,
+    "From one LLM and one dataset version that are there to its evaluated world model. `everything` makes those, too.",
+)
+release_llm = _job(RELEASE_JOB, "Bundle what was evaluated for one LLM; serve it if the gate agrees.")
+variants = _job(VARIANTS_JOB, "Train several R-JEPAs of one LLM and dataset version, and judge them side by side.")

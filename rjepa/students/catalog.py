@@ -54,6 +54,7 @@ class StudentRecord(BaseModel):
     revision: str | None = Field(None, description="commit or branch of a hub model")
     quantisation: Quantisation = "none"
     dtype: DType = "float32"
+    dtype_reason: str | None = Field(None, description="why this dtype; None where it was asked for or is the default")
     layer_idx: int = Field(-2, description="index into Hugging Face's hidden_states; -2 is before the last layer")
     poolings: Poolings = ("mean", "last", "end")
     prompt: PromptFormat = PromptFormat()
@@ -104,22 +105,30 @@ def load_record(home: Home, llm_tag: str) -> StudentRecord:
     )
 
 
+def find_record(home: Home, llm_tag: str) -> StudentRecord | None:
+    """The record of a tag; None where no student has it (errors as `load_record` otherwise)."""
+    try:
+        return load_record(home, llm_tag)
+    except NotFoundError:
+        return None
+
+
 def save_record(home: Home, record: StudentRecord) -> None:
     """Register a student in `$RJEPA_HOME`. Saving the same record again changes nothing; where a student runs
-    (`environment`, the address of its `endpoint`) may change, as servers and environments move.
+    (`environment`, the address of its `endpoint`) may change, as servers and environments move, and so may the words
+    that say why it has its dtype.
 
     Raises:
         InvalidInputError: the tag is malformed, or a different student already has it.
     """
     check_tag(record.llm_tag)
     path = home.registry / "students" / f"{record.llm_tag}.yaml"
-    try:
-        existing = load_record(home, record.llm_tag)
-    except NotFoundError:
-        existing = record
+    existing = find_record(home, record.llm_tag) or record
     changed = [name for name in StudentRecord.model_fields if getattr(existing, name) != getattr(record, name)]
-    moved = {"environment"} if (existing.endpoint is None) != (record.endpoint is None) else {"environment", "endpoint"}
-    if {*changed} <= moved and not (SHIPPED / path.name).exists():
+    may_change = {"environment", "dtype_reason"}
+    if (existing.endpoint is None) == (record.endpoint is None):
+        may_change.add("endpoint")
+    if {*changed} <= may_change and not (SHIPPED / path.name).exists():
         text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_text(path, text)
     elif changed:

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from packaging.requirements import Requirement
 
@@ -108,18 +108,18 @@ def module_variables(home: Home) -> dict[str, str]:
     }
 
 
-def _probe(python: Path, names: list[str]) -> dict:
+def _probe(python: Path, names: list[str]) -> dict[str, Any]:
     command = [str(python), "-c", _PROBE, *names]
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_PROBE_SECONDS, env=variables, check=True
         )
-        return json.loads(done.stdout)
+        return dict(json.loads(done.stdout))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        said = str(getattr(error, "stderr", "") or error).strip().splitlines()
+        printed = str(getattr(error, "stderr", "") or error).strip().splitlines()
         raise InvalidInputError(
-            f"{python} does not run as a Python interpreter: {said[-1] if said else type(error).__name__}",
+            f"{python} does not run as a Python interpreter: {printed[-1] if printed else type(error).__name__}",
             cure="name a Python interpreter, or the folder of a venv",
         ) from error
 

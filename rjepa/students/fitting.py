@@ -1,5 +1,5 @@
-"""Whether a student that is to be added fits this machine: its size before anything is loaded, the largest batch of
-chains that fits, and what to do where none does.
+"""How a student that is to be added fits this machine: its size before anything is loaded, its precision, the largest
+batch of chains that fits, and what to do where none does.
 
 Devices come in as values (`rjepa.students.devices.present_devices`); the arithmetic is `rjepa.students.memory`'s.
 """
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from rjepa.errors import InvalidInputError
 from rjepa.files import read_json
 from rjepa.students.catalog import DType, Quantisation, StudentRecord
+from rjepa.students.dtypes import DTypeChoice, choose_dtype
+from rjepa.students.gguf_files import GGUF, read_gguf_header
 from rjepa.students.known import find_known, list_known
 from rjepa.students.memory import MemoryNeed, ModelShape, gigabytes, memory_need, shape_from_config, workload_of
 from rjepa.students.weights import count_parameters, weight_files
@@ -38,20 +40,46 @@ class MemoryRow:
 
 
 def known_shape(record: StudentRecord) -> ModelShape | None:
-    """The shape of a record's model as far as it can be told without fetching anything: that of the catalogue, or a
-    local folder's. None for all others: those trained here are small, and those on the hub tell when they are fetched.
+    """The shape of a record's model as far as it can be told without fetching anything: that of the catalogue, or of a
+    local folder or .gguf file. None for all others: those trained here are small, and those on the hub tell when they
+    are fetched.
 
     Raises:
-        RjepaError: a local folder whose weights cannot be read.
+        RjepaError: local weights that cannot be read.
     """
     known = find_known(record.model)
     if known is not None:
         return known.shape
     folder = Path(record.model).expanduser()
+    if folder.suffix == GGUF and folder.is_file():
+        return read_gguf_header(folder).shape
     if not (folder / "config.json").is_file():
         return None
     config = read_json(folder / "config.json")
     return shape_from_config(config, count_parameters(weight_files(folder), config))
+
+
+def with_dtype_for_here(
+    record: StudentRecord, devices: Sequence["DeviceMemory"], existing: StudentRecord | None = None
+) -> StudentRecord:
+    """The record in the precision that suits the device it will run on, with the reason: for students whose precision
+    nobody has decided (`rjepa.students.registering.leaves_dtype_open`).
+
+    Args:
+        existing: the record that already has this tag. Its precision stays, as what was made is bound to it.
+    """
+    if existing is not None and existing.model == record.model:
+        return record.model_copy(update={"dtype": existing.dtype, "dtype_reason": existing.dtype_reason})
+    shape = known_shape(record)
+    device = next(
+        (d for d in _allowed(record, devices) if shape is None or _holds(d, record, shape, "bfloat16")), devices[-1]
+    )
+    choice = choose_dtype(device.name, shape)
+    if shape is not None and choice.dtype == "float32":
+        only_half_fits = _holds(device, record, shape, "bfloat16") and not _holds(device, record, shape, "float32")
+        if only_half_fits:
+            choice = DTypeChoice("bfloat16", f"float32 does not fit on {device.name}; {choice.reason}")
+    return record.model_copy(update={"dtype": choice.dtype, "dtype_reason": choice.reason})
 
 
 def fit_here(record: StudentRecord, devices: Sequence["DeviceMemory"]) -> StudentRecord:
@@ -67,7 +95,7 @@ def fit_here(record: StudentRecord, devices: Sequence["DeviceMemory"]) -> Studen
     sizes = [record.sampling.batch_size]
     while sizes[-1] > _FEWEST_CHAINS:
         sizes.append(max(sizes[-1] // 2, _FEWEST_CHAINS))
-    allowed = [d for d in devices if record.device in ("auto", d.name) or d.name == f"{record.device}:0"]
+    allowed = _allowed(record, devices)
     for device in allowed:
         for chains in sizes:
             sampling = record.sampling.model_copy(update={"batch_size": chains})
@@ -91,6 +119,16 @@ def memory_rows(
         need = memory_need(shape, kind, dtype)
         rows.append(MemoryRow(kind, dtype, need, next((d.name for d in devices if d.holds(need.total)), None)))
     return rows
+
+
+def _allowed(record: StudentRecord, devices: Sequence["DeviceMemory"]) -> list["DeviceMemory"]:
+    return [d for d in devices if record.device in ("auto", d.name) or d.name == f"{record.device}:0"]
+
+
+def _holds(device: "DeviceMemory", record: StudentRecord, shape: ModelShape, dtype: DType) -> bool:
+    """Whether few chains at a time fit on a device in this precision."""
+    workload = workload_of(record.sampling.model_copy(update={"batch_size": _FEWEST_CHAINS}))
+    return device.holds(memory_need(shape, record.quantisation, dtype, workload).total)
 
 
 def _too_large(record: StudentRecord, shape: ModelShape, devices: Sequence["DeviceMemory"]) -> InvalidInputError:

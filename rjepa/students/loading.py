@@ -1,34 +1,36 @@
 """Load a resolved student: tokenizer, model, and what its configuration says of them.
 
-Code inside a model folder is never run (`trust_remote_code` is always off) and weights are read from safetensors or
-GGUF only. Which files those are is settled in `rjepa.students.resolving`, what quantised weights want in
-`quantisation`, where a student runs in `devices`.
+Code inside a model folder is never run (`trust_remote_code` is always off) and weights are read from safetensors only;
+GGUF is unpacked into them first (`unpacking`). Which files those are is settled in `rjepa.students.resolving`, what
+quantised weights want in `quantisation`, where a student runs in `devices`, whether a checkpoint is whole in `whole`.
 """
 
 import copy
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from rjepa.errors import InvalidInputError
 from rjepa.files import read_json
 from rjepa.onednn import use_onednn
+from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.decoding import FAST_ATTENTION, can_share_prefix
 from rjepa.students.devices import DeviceChoice, choose_device, present_devices
+from rjepa.students.ends import end_ids
 from rjepa.students.memory import MemoryNeed, memory_need, shape_from_config, workload_of
-from rjepa.students.quantisation import GGUF, check_loadable, check_widths, loading_arguments
+from rjepa.students.quantisation import check_loadable, check_widths, loading_arguments
 from rjepa.students.resolving import ResolvedStudent, resolve_student
 from rjepa.students.segmentation import TokenPieces, token_pieces
-from rjepa.students.weights import count_parameters
+from rjepa.students.templates import read_template
+from rjepa.students.unpacking import unpack_gguf
+from rjepa.students.weights import count_parameters, weight_files
+from rjepa.students.whole import check_whole, quiet_transformers
 
 __all__ = ["ResolvedStudent", "Student", "load_student", "place_student", "read_config", "resolve_student"]
 
@@ -39,7 +41,9 @@ _OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False
 
 @dataclass(frozen=True)
 class Student:
-    """A loaded student. Safe to share between threads: nothing in it changes after loading."""
+    """A loaded student. Safe to share between threads: nothing in it changes after loading. `unused_weights` names the
+    tensors of its files that the model has no place for.
+    """
 
     record: StudentRecord
     path: Path
@@ -55,6 +59,7 @@ class Student:
     pad_id: int
     pieces: TokenPieces = field(repr=False)
     shares_prefix: bool
+    unused_weights: tuple[str, ...] = ()
     _encoder: list[nn.Module] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -73,8 +78,8 @@ class Student:
         """The module whose output is the hidden state that is read."""
         base = _decoder(self.model)
         if self.depth == self.num_layers:
-            return getattr(base, _attribute(base, _NORM_NAMES))
-        return getattr(base, _attribute(base, _LAYER_NAMES))[self.depth - 1]
+            return cast(nn.Module, getattr(base, _attribute(base, _NORM_NAMES)))
+        return cast(nn.Module, getattr(base, _attribute(base, _LAYER_NAMES))[self.depth - 1])
 
     @property
     def encoder(self) -> nn.Module:
@@ -85,35 +90,49 @@ class Student:
             return self._encoder[0]
 
 
-def load_student(resolved: ResolvedStudent, device: str = "auto") -> Student:
+def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Progress = silent) -> Student:
     """Load tokenizer and model in the record's precision, ready to generate and to encode, on the record's device if no
-    other is named.
+    other is named. A GGUF file is unpacked first if that was not done yet.
 
     Raises:
         InvalidInputError: a quantisation this installation cannot load, a device that is not here, a layer the model
-            does not have, an unknown architecture or kind of tokenizer.
+            does not have, an unknown architecture or kind of tokenizer, weights that are missing or of other shapes
+            than the configuration says.
     """
     record = resolved.record
+    folder = loadable_folder(resolved, progress)
     choice, need = place_student(resolved, device)
     check_loadable(record, choice.device)
     check_widths(record, choice.device, need.shape)
-    source = _source(resolved)
-    tokenizer = _load(lambda: AutoTokenizer.from_pretrained(resolved.path, **source), resolved)
-    config = _load(lambda: AutoConfig.from_pretrained(resolved.path, **source), resolved)
+    problem = f"{folder} cannot be loaded as the student {record.llm_tag}"
+    with quiet_transformers(problem):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **_OFFLINE)
+        config = AutoConfig.from_pretrained(folder, **_OFFLINE)
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = read_template(folder)
     text_config = config.get_text_config()
     num_layers = int(text_config.num_hidden_layers)
     _depth(record, num_layers)
     shares_prefix = can_share_prefix(text_config)
-    arguments = source | loading_arguments(record, choice.device) | {"dtype": getattr(torch, record.dtype)}
-    if "gguf_file" not in source:
-        arguments["use_safetensors"] = True
+    arguments = loading_arguments(record, choice.device) | {"dtype": getattr(torch, record.dtype)}
     if shares_prefix:
         arguments["attn_implementation"] = FAST_ATTENTION
-    model = _load(lambda: AutoModelForCausalLM.from_pretrained(resolved.path, **arguments), resolved)
+    with quiet_transformers(problem):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            **_OFFLINE,
+            **arguments,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+        )
+    model, info = loaded
+    unused = check_whole(str(folder), info)
     if "device_map" not in arguments:
         model = model.to(choice.device)
     model = model.eval().requires_grad_(False)
     use_onednn(model)
+    rows = model.get_output_embeddings().weight.shape[0]
     return Student(
         record=record,
         path=resolved.path,
@@ -125,11 +144,25 @@ def load_student(resolved: ResolvedStudent, device: str = "auto") -> Student:
         hidden_size=int(text_config.hidden_size),
         num_layers=num_layers,
         context_length=int(getattr(text_config, "max_position_embeddings", None) or 1 << 30),
-        eos_ids=_eos_ids(tokenizer, model),
+        eos_ids=end_ids(folder, tokenizer, chat=record.prompt.use_chat_template, rows=rows),
         pad_id=_pad_id(tokenizer),
-        pieces=token_pieces(tokenizer, model.get_output_embeddings().weight.shape[0]),
+        pieces=token_pieces(tokenizer, rows),
         shares_prefix=shares_prefix,
+        unused_weights=unused,
     )
+
+
+def loadable_folder(resolved: ResolvedStudent, progress: Progress = silent) -> Path:
+    """The folder in Hugging Face layout that a student is loaded from. A GGUF file is unpacked into it the first time.
+
+    Raises:
+        InvalidInputError: the package gguf is missing, or the file cannot be unpacked.
+    """
+    if resolved.unpacked is None:
+        return resolved.path
+    if not resolved.unpacked.is_dir():
+        check_loadable(resolved.record, "auto")
+    return unpack_gguf(resolved.weights[0], resolved.unpacked, resolved.record.dtype, progress)
 
 
 def place_student(resolved: ResolvedStudent, device: str = "auto") -> tuple[DeviceChoice, MemoryNeed]:
@@ -139,42 +172,18 @@ def place_student(resolved: ResolvedStudent, device: str = "auto") -> tuple[Devi
         InvalidInputError: the device asked for is not here, or the configuration cannot be read.
     """
     record, config = resolved.record, read_config(resolved)
-    shape = shape_from_config(config, count_parameters(list(resolved.weights), config))
+    shape = shape_from_config(config, count_parameters(weight_files(loadable_folder(resolved)), config))
     need = memory_need(shape, record.quantisation, record.dtype, workload_of(record.sampling))
     return choose_device(record.device if device == "auto" else device, need.total, present_devices()), need
 
 
 def read_config(resolved: ResolvedStudent) -> dict[str, Any]:
-    """A student's config.json, or what its GGUF file says in one's place.
+    """A student's config.json.
 
     Raises:
-        InvalidInputError: the package gguf is missing, or does not know the architecture.
+        InvalidInputError: of a GGUF file that was not unpacked yet: as `loadable_folder`.
     """
-    if resolved.record.quantisation != "gguf":
-        return dict(read_json(resolved.path / "config.json"))
-    check_loadable(resolved.record, "auto")
-    return dict(_load(lambda: AutoConfig.from_pretrained(resolved.path, **_source(resolved)), resolved).to_dict())
-
-
-def _source(resolved: ResolvedStudent) -> dict[str, Any]:
-    """What tokenizer, configuration and model are read with."""
-    gguf = resolved.weights[0].suffix == GGUF
-    return _OFFLINE | ({"gguf_file": resolved.weights[0].name} if gguf else {})
-
-
-def _load(read: Callable[[], Any], resolved: ResolvedStudent) -> Any:
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # the library draws none
-    try:
-        return read()
-    except (ValueError, KeyError, OSError, RuntimeError, ImportError, SafetensorError) as error:
-        raise InvalidInputError(
-            f"{resolved.path} cannot be loaded as the student {resolved.record.llm_tag}: {error}",
-            cure="check that the folder holds a whole causal language model that this transformers knows",
-        ) from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
+    return dict(read_json(loadable_folder(resolved) / "config.json"))
 
 
 def _depth(record: StudentRecord, num_layers: int) -> int:
@@ -202,23 +211,17 @@ def _attribute(base: nn.Module, names: tuple[str, ...]) -> str:
     )
 
 
-def _truncated(base: PreTrainedModel, depth: int, num_layers: int) -> nn.Module:
+def _truncated(base: nn.Module, depth: int, num_layers: int) -> nn.Module:
     """A shallow copy of the base model with its first `depth` layers; the final norm only where all are kept."""
-    encoder = copy.copy(base)
+    encoder = cast(Any, copy.copy(base))
     encoder.__dict__["_modules"] = dict(base._modules)
-    encoder.config = copy.copy(base.config)
+    encoder.config = copy.copy(encoder.config)
     encoder.config.num_hidden_layers = depth
     name = _attribute(base, _LAYER_NAMES)
     setattr(encoder, name, nn.ModuleList(list(getattr(base, name))[:depth]))
     if depth < num_layers:
         setattr(encoder, _attribute(base, _NORM_NAMES), nn.Identity())
     return encoder
-
-
-def _eos_ids(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> frozenset[int]:
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(index) for index in [*ids, tokenizer.eos_token_id] if index is not None)
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

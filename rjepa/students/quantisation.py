@@ -13,8 +13,6 @@ from rjepa.errors import InvalidInputError
 from rjepa.students.catalog import Quantisation, StudentRecord
 from rjepa.students.memory import NF4_BLOCK, ModelShape
 
-GGUF: Final = ".gguf"
-
 _PACKAGES: Final[dict[str, tuple[str, ...]]] = {
     "awq": ("gptqmodel",),
     "gptq": ("gptqmodel", "optimum"),
@@ -31,14 +29,15 @@ def stored_quantisation(config: Mapping[str, Any], llm_tag: str) -> Quantisation
     Raises:
         InvalidInputError: in a way that no student can be loaded with.
     """
-    told = config.get("quantization_config")
-    if not told:
+    stored = config.get("quantization_config")
+    if not stored:
         return "none"
-    method = told.get("quant_method", "bitsandbytes" if told.get("load_in_4bit") or told.get("load_in_8bit") else None)
+    on_the_fly = stored.get("load_in_4bit") or stored.get("load_in_8bit")
+    method = stored.get("quant_method", "bitsandbytes" if on_the_fly else None)
     if method in ("awq", "gptq"):
         return cast(Quantisation, method)
     if method == "bitsandbytes":
-        return "bnb4" if told.get("load_in_4bit") else "bnb8"
+        return "bnb4" if stored.get("load_in_4bit") else "bnb8"
     raise InvalidInputError(
         f"the weights of {llm_tag} are quantised as {method}, which students are not loaded with",
         cure="choose the model's plain weights, or its AWQ or GPTQ ones",
@@ -104,10 +103,11 @@ def loading_arguments(record: StudentRecord, device: str) -> dict[str, Any]:
         import torch
         from transformers import BitsAndBytesConfig
 
+        quantised: Any = BitsAndBytesConfig  # it has no types
         arguments["quantization_config"] = (
-            BitsAndBytesConfig(load_in_8bit=True)
+            quantised(load_in_8bit=True)
             if record.quantisation == "bnb8"
-            else BitsAndBytesConfig(
+            else quantised(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, record.dtype)
             )
         )

@@ -61,17 +61,17 @@ def quantize_elsewhere(
         text=True,
         env={**os.environ, **module_variables(home)},
     )
-    said = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
-    if "problem" in said:
-        raise InvalidInputError(said["problem"], cure=said["cure"])
+    reported = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
+    if "problem" in reported:
+        raise InvalidInputError(reported["problem"], cure=reported["cure"])
     if done.returncode:
         raise InvalidInputError(
             f"quantising {source} ended with code {done.returncode}", cure="what it printed above says why"
         )
-    return said
+    return reported
 
 
-def quantize_awq(home: Home, source: str, out: Path, dataset: str, most_blocks: int = BLOCKS) -> dict[str, Any]:
+def quantize_awq(home: Home, source: str, out: Path, dataset: str, max_blocks: int = BLOCKS) -> dict[str, Any]:
     """Quantise in this process: the new folder holds weights, tokenizer and configuration. Returns what was done.
 
     Raises:
@@ -95,7 +95,7 @@ def quantize_awq(home: Home, source: str, out: Path, dataset: str, most_blocks: 
             cure="quantise a model of a family that it knows (Llama, Qwen, Mistral, Gemma, ...)",
         ) from error
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _BLOCK_TOKENS
-    blocks = calibration_blocks(home, record, dataset, tokenizer, min(_BLOCK_TOKENS, context), most_blocks)
+    blocks = calibration_blocks(home, record, dataset, tokenizer, min(_BLOCK_TOKENS, context), max_blocks)
     settings = {"zero_point": True, "q_group_size": _group_size(model.model), "w_bit": _BITS, "version": "GEMM"}
     model.quantize(
         tokenizer,
@@ -126,7 +126,7 @@ def _careful_quantizer() -> type:
     copies what lies on a card and nothing that lies here: the first scale it tries then stays in the weights for good
     (tiny-a: mean cosine of layer -2's latents 0.888 instead of 0.997).
     """
-    base = import_module("awq.quantize.quantizer").AwqQuantizer
+    base: Any = import_module("awq.quantize.quantizer").AwqQuantizer
 
     def copy_all(module: Any, state: dict[str, Any], prefix: str, local_metadata: Any) -> None:
         for name in state:
@@ -144,9 +144,9 @@ def _careful_quantizer() -> type:
 
 
 def calibration_blocks(
-    home: Home, record: StudentRecord, dataset: str, tokenizer: Any, tokens: int, most_blocks: int
+    home: Home, record: StudentRecord, dataset: str, tokenizer: Any, tokens: int, max_blocks: int
 ) -> list[list[int]]:
-    """Token ids of train problems' prompts and right chains end to end, cut into at most `most_blocks` blocks of equal
+    """Token ids of train problems' prompts and right chains end to end, cut into at most `max_blocks` blocks of equal
     length, at most `tokens` each. No other split is read into them.
 
     Raises:
@@ -165,14 +165,14 @@ def calibration_blocks(
         if (chain := chains.get(problem.problem_id)) is not None:
             text = render_chain(chain.steps, chain.final_answer)
             stream += tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(stream) >= most_blocks * tokens:
+        if len(stream) >= max_blocks * tokens:
             break
     if not stream:
         raise InvalidInputError(
             f"dataset {dataset} has no train problem to calibrate on", cure="choose a data set with a train split"
         )
     length = min(tokens, len(stream))
-    return [stream[first : first + length] for first in range(0, len(stream) - length + 1, length)][:most_blocks]
+    return [stream[first : first + length] for first in range(0, len(stream) - length + 1, length)][:max_blocks]
 
 
 def _group_size(model: Any) -> int:
@@ -201,12 +201,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="new folder for the weights")
     parser.add_argument("--dataset", required=True, help="dataset version whose train split calibrates")
     parser.add_argument("--blocks", type=int, default=BLOCKS, help=f"blocks of {_BLOCK_TOKENS} tokens to calibrate on")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     from rjepa.settings import load_settings
 
     home, stdout = Home(load_settings().home), claim_stdout()
     try:
-        print(json.dumps(quantize_awq(home, told.llm, told.out, told.dataset, told.blocks)), file=stdout, flush=True)
+        print(
+            json.dumps(quantize_awq(home, options.llm, options.out, options.dataset, options.blocks)),
+            file=stdout,
+            flush=True,
+        )
     except RjepaError as error:
         print(json.dumps({"problem": error.problem, "cure": error.cure}), file=stdout, flush=True)
         return 1

@@ -10,13 +10,15 @@ from rjepa.configs import load_config
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.files import read_json
 from rjepa.home import Home, check_tag
-from rjepa.students.catalog import SHIPPED, DType, Quantisation, Sampling, StudentRecord, load_record
+from rjepa.students.catalog import SHIPPED, Quantisation, Sampling, StudentRecord, load_record
 from rjepa.students.environments import check_environment
+from rjepa.students.gguf_files import GGUF, read_gguf_header
 from rjepa.students.known import find_known, get_known
 from rjepa.students.prompts import PromptFormat
-from rjepa.students.quantisation import GGUF, stored_quantisation
+from rjepa.students.quantisation import stored_quantisation
 from rjepa.students.recipe import load_student_recipe
 from rjepa.students.resolving import BUNDLED, RECIPE, is_hub_name
+from rjepa.students.templates import check_repeatable, read_template
 
 _ASK_FOR_STEPS: Final = (
     "{statement}\n\nSolve this in short numbered steps, one on each line, and end with the answer alone, like this:\n"
@@ -25,7 +27,6 @@ _ASK_FOR_STEPS: Final = (
 """For students that were not trained on our form of a chain: what they write has to be read step by step."""
 
 _FOREIGN_SAMPLING: Final = Sampling(max_new_tokens=512, batch_size=64)
-_FOREIGN_DTYPE: Final[DType] = "bfloat16"
 
 
 def new_record(
@@ -42,7 +43,8 @@ def new_record(
 
     Raises:
         InvalidInputError: a bad tag, an unknown quantisation, a value that its field does not take, or a folder that
-            holds no model.
+            holds no model, or whose chat template draws at random.
+        CorruptError: a .gguf file whose header cannot be read.
         NotFoundError: no bundled student, recipe or model of the catalogue has this name.
     """
     check_tag(llm_tag)
@@ -75,7 +77,7 @@ def _plain_record(llm_tag: str, model: str) -> StudentRecord:
         return StudentRecord(llm_tag=llm_tag, model=model, recipe=recipe.name)
     local = Path(model).expanduser()
     if local.suffix == GGUF and local.is_file():
-        return _foreign(llm_tag, str(local.resolve()), chat=False, quantisation="gguf")
+        return _from_gguf(llm_tag, local.resolve())
     if local.is_dir() or model.startswith((".", "/", "~")):
         return _from_folder(llm_tag, local.resolve())
     if is_hub_name(model):
@@ -86,19 +88,25 @@ def _plain_record(llm_tag: str, model: str) -> StudentRecord:
     return _foreign(llm_tag, known.hub_id, chat=known.chat_template, quantisation=known.quantisation)
 
 
-def _foreign(
-    llm_tag: str, model: str, *, chat: bool, quantisation: Quantisation, dtype: DType = _FOREIGN_DTYPE
-) -> StudentRecord:
-    """A student that was not trained on our form of a chain: it is asked for it."""
+def _foreign(llm_tag: str, model: str, *, chat: bool, quantisation: Quantisation) -> StudentRecord:
+    """A student that was not trained on our form of a chain: it is asked for it. It has the default precision;
+    the one for the machine it will run on is chosen in `rjepa.students.fitting`.
+    """
     prompt = PromptFormat(template=_ASK_FOR_STEPS, use_chat_template=chat, thinking=False if chat else None)
     return StudentRecord(
         llm_tag=llm_tag,
         model=model,
         quantisation=quantisation,
-        dtype=dtype,
         prompt=prompt,
         sampling=_FOREIGN_SAMPLING,
     )
+
+
+def leaves_dtype_open(record: StudentRecord) -> bool:
+    """Whether the precision of a new record is for this machine to choose: of a folder, and of students that were
+    trained here, the files say it.
+    """
+    return record.quantisation == "gguf" or is_hub_name(record.model)
 
 
 def placed(
@@ -157,7 +165,14 @@ def _from_folder(llm_tag: str, folder: Path) -> StudentRecord:
     if (folder / "recipe.json").is_file():
         return StudentRecord(llm_tag=llm_tag, model=str(folder))
     stored = stored_quantisation(read_json(folder / "config.json"), llm_tag)
-    config = folder / "tokenizer_config.json"
-    text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
-    has_chat_template = (folder / "chat_template.jinja").is_file() or '"chat_template"' in text
-    return _foreign(llm_tag, str(folder), chat=has_chat_template, quantisation=stored, dtype="float32")
+    template = read_template(folder)
+    if template is not None:
+        check_repeatable(template)
+    return _foreign(llm_tag, str(folder), chat=template is not None, quantisation=stored)
+
+
+def _from_gguf(llm_tag: str, file: Path) -> StudentRecord:
+    template = read_gguf_header(file).chat_template
+    if template is not None:
+        check_repeatable(template)
+    return _foreign(llm_tag, str(file), chat=template is not None, quantisation="gguf")

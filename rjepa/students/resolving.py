@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
-from rjepa.files import read_json, sha256_file, sha256_json, write_json
+from rjepa.errors import InvalidInputError, NotFoundError
+from rjepa.files import read_json, sha256_json
 from rjepa.home import Home
 from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
-from rjepa.students.quantisation import GGUF, check_agreement
-from rjepa.students.weights import check_gguf, weight_files
+from rjepa.students.gguf_files import GGUF, check_gguf, unpacked_folder
+from rjepa.students.hashing import hash_files
+from rjepa.students.prompts import FIXED_DATE
+from rjepa.students.quantisation import check_agreement
+from rjepa.students.templates import TEMPLATE_FILES
+from rjepa.students.weights import weight_files
 
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 RECIPE = "recipe:"
@@ -29,7 +33,7 @@ _HASHED = (
     "added_tokens.json",
     "vocab.json",
     "merges.txt",
-    "chat_template.jinja",
+    *TEMPLATE_FILES,
 )
 _PATTERNS = [*_HASHED, "*.safetensors", "*.safetensors.index.json", "*.model"]
 _NOT_WANTED = ["*/*", "consolidated*"]
@@ -38,12 +42,15 @@ _NOT_WANTED = ["*/*", "consolidated*"]
 
 @dataclass(frozen=True)
 class ResolvedStudent:
-    """A student whose files were found and fingerprinted, not yet loaded. `path` is their folder."""
+    """A student whose files were found and fingerprinted, not yet loaded. `path` is their folder; `unpacked` that where
+    the weights of a GGUF file lie once they are unpacked, None for all others.
+    """
 
     record: StudentRecord
     path: Path
     fingerprint: str
     weights: tuple[Path, ...]
+    unpacked: Path | None = None
 
     @property
     def weight_bytes(self) -> int:
@@ -55,7 +62,7 @@ def resolve_student(home: Home, record: StudentRecord, progress: Progress = sile
     """Find a student's files and fingerprint them: weights, tokenizer, configuration, quantisation, precision, layer,
     poolings, prompt and segmentation. Neither its tag nor where it lies enters.
 
-    File hashes are remembered in `home.student(tag)/resolved.json` by size and time of change.
+    A file is hashed once, and again when it changes (`rjepa.students.hashing`).
 
     Raises:
         NotFoundError: no such bundled student, recipe, folder or hub model.
@@ -65,11 +72,12 @@ def resolve_student(home: Home, record: StudentRecord, progress: Progress = sile
     """
     source = _locate(home, record)
     weights, others = _checked_files(source, record)
-    hashes = _hashes(home.student(record.llm_tag) / "resolved.json", sorted([*weights, *others]), progress)
-    if record.quantisation == "gguf":
+    hashes = hash_files(home, sorted([*weights, *others]), progress)
+    path, unpacked = source, None
+    if source.suffix == GGUF:
+        path, unpacked = source.parent, unpacked_folder(home, hashes[source.name], record.dtype)
         hashes = {"model.gguf": hashes[source.name]}
-    path = source.parent if source.suffix == GGUF else source
-    return ResolvedStudent(record, path, sha256_json(_identity(record, hashes)), tuple(weights))
+    return ResolvedStudent(record, path, sha256_json(_identity(record, hashes)), tuple(weights), unpacked)
 
 
 def check_student(reader: str, fingerprint: str, student: ResolvedStudent) -> None:
@@ -91,6 +99,8 @@ def _identity(record: StudentRecord, hashes: dict[str, str]) -> dict[str, Any]:
     prompt = record.prompt.model_dump(mode="json")
     if record.prompt.thinking is None:
         del prompt["thinking"]
+    if record.prompt.date == FIXED_DATE:
+        del prompt["date"]
     identity = {
         "files": hashes,
         "quantisation": record.quantisation,
@@ -190,9 +200,9 @@ def _check_own_code(folder: Path, config: dict[str, Any]) -> None:
     """Phi and others ship code beside an architecture that transformers has itself: theirs is not needed, nor run."""
     if "auto_map" not in config:
         return
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers import CONFIG_MAPPING
 
-    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+    if config.get("model_type") not in CONFIG_MAPPING:
         raise InvalidInputError(
             f"{folder} wants its own Python code run (auto_map in config.json), which is never done",
             cure="use a model whose architecture transformers itself knows, or convert the folder to one",
@@ -205,21 +215,3 @@ def _check_gguf_record(file: Path, record: StudentRecord) -> None:
             f"{file} is GGUF, the record of {record.llm_tag} says {record.quantisation}",
             cure=f"rjepa llm remove {record.llm_tag}, and add it again without --quantization",
         )
-
-
-def _hashes(cache: Path, files: list[Path], progress: Progress) -> dict[str, str]:
-    try:
-        known = read_json(cache)["files"] if cache.exists() else {}
-    except (CorruptError, KeyError, TypeError):
-        known = {}
-    entries: dict[str, dict[str, Any]] = {}
-    for number, file in enumerate(files):
-        status = file.stat()
-        identity = [str(file), status.st_size, status.st_mtime_ns]
-        entry = known.get(file.name, {})
-        digest = entry["sha256"] if entry.get("identity") == identity else sha256_file(file)
-        entries[file.name] = {"identity": identity, "sha256": digest}
-        progress(number + 1, len(files), f"hashed {file.name}")
-    if entries != known:
-        write_json(cache, {"files": entries})
-    return {name: entry["sha256"] for name, entry in entries.items()}

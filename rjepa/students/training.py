@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,6 +20,7 @@ from transformers import (
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -89,7 +91,7 @@ def train_student(recipe: StudentRecipe, out: Path, progress: Progress = silent,
     return out
 
 
-def build_model(recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase) -> torch.nn.Module:
+def build_model(recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """A randomly initialised model of the recipe's architecture (torch's global generator)."""
     config_class, model_class = _ARCHITECTURES[recipe.architecture]
     config = config_class(
@@ -101,14 +103,14 @@ def build_model(recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase) -> to
         bos_token_id=None,
         **recipe.model,
     )
-    return model_class(config)
+    return cast(PreTrainedModel, model_class(config))
 
 
-def add_layers(model: torch.nn.Module, count: int) -> None:
+def add_layers(model: PreTrainedModel, count: int) -> None:
     """Put `count` decoder layers into the middle of a model. They change nothing until they are trained: what each adds
     to the residual stream starts at 0 (as in Wu et al. 2024, https://arxiv.org/abs/2401.02415).
     """
-    layers, middle = list(model.model.layers), len(model.model.layers) // 2
+    layers, middle = list(_decoder(model).layers), len(_decoder(model).layers) // 2
     for number in range(count):
         added = copy.deepcopy(layers[middle - 1])
         torch.nn.init.zeros_(added.self_attn.o_proj.weight)
@@ -117,14 +119,14 @@ def add_layers(model: torch.nn.Module, count: int) -> None:
     _set_layers(model, layers)
 
 
-def remove_layers(model: torch.nn.Module, removed: Sequence[int]) -> None:
+def remove_layers(model: PreTrainedModel, removed: Sequence[int]) -> None:
     """Leave out decoder layers, counted from 0: in the middle of a trained model some can be spared, and a short
     training mends what is lost (Gromov et al. 2024, https://arxiv.org/abs/2403.17887).
 
     Raises:
         InvalidInputError: the model has no such layer, or would keep none.
     """
-    layers = list(model.model.layers)
+    layers = list(_decoder(model).layers)
     kept = [layer for index, layer in enumerate(layers) if index not in removed]
     if max(removed, default=0) >= len(layers) or not kept:
         raise InvalidInputError(
@@ -134,13 +136,18 @@ def remove_layers(model: torch.nn.Module, removed: Sequence[int]) -> None:
     _set_layers(model, kept)
 
 
-def _set_layers(model: torch.nn.Module, layers: list[torch.nn.Module]) -> None:
+def _set_layers(model: PreTrainedModel, layers: list[Any]) -> None:
     for index, layer in enumerate(layers):
         layer.self_attn.layer_idx = index
-    model.model.layers = torch.nn.ModuleList(layers)
+    _decoder(model).layers = torch.nn.ModuleList(layers)
     model.config.num_hidden_layers = len(layers)
     if getattr(model.config, "layer_types", None):
         model.config.layer_types = [model.config.layer_types[0]] * len(layers)
+
+
+def _decoder(model: PreTrainedModel) -> Any:
+    """The stack of layers below the head, whose attributes torch gives no types."""
+    return model.model
 
 
 def _tokenizer(recipe: StudentRecipe, work: Path) -> PreTrainedTokenizerBase:
@@ -183,7 +190,7 @@ def _update(
 ) -> float:
     kind = batch["input_ids"].device.type
     with torch.autocast(kind, torch.bfloat16, enabled=multiplies_bf16(kind)):
-        hidden = model.model(input_ids=batch["input_ids"]).last_hidden_state[:, :-1]
+        hidden = _decoder(model)(input_ids=batch["input_ids"]).last_hidden_state[:, :-1]
         labels = batch["labels"][:, 1:]
         chosen = labels != IGNORED
         # Prompt tokens are not predicted: the head runs on the chain's positions only.
@@ -228,7 +235,7 @@ def _restore(folder: Path, model: torch.nn.Module, optimizers: list[torch.optim.
     return int(read_json(folder / "progress.json")["updates"])
 
 
-def load_trained(folder: Path) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
+def load_trained(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A finished student's model (float32) and tokenizer."""
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -128,14 +128,14 @@ def add(
     Example: rjepa llm add qwen --model qwen3-0.6b
     """
     from rjepa.home import check_tag
-    from rjepa.students.catalog import save_record
+    from rjepa.students.catalog import find_record, save_record
     from rjepa.students.devices import present_devices
-    from rjepa.students.fitting import fit_here
+    from rjepa.students.fitting import fit_here, with_dtype_for_here
     from rjepa.students.known import find_known
-    from rjepa.students.registering import new_record, placed
+    from rjepa.students.registering import leaves_dtype_open, new_record, placed
     from rjepa_assets.cli.materialising import open_home
 
-    home = open_home()
+    home, devices = open_home(), present_devices()
     changes = {
         "dtype": dtype,
         "layer_idx": layer,
@@ -147,12 +147,17 @@ def add(
     }
     record = new_record(check_tag(tag), model, quantization, changes=changes)
     record = placed(record, environment, endpoint, served_model)
-    save_record(home, record if even_if_too_large else fit_here(record, present_devices()))
+    if dtype is None and leaves_dtype_open(record):
+        record = with_dtype_for_here(record, devices, find_record(home, tag))
+    save_record(home, record if even_if_too_large else fit_here(record, devices))
+    _unpack(home, record)
     from rjepa_assets.requests import llm_was_added
 
     llm_was_added(home, tag)
     if (known := find_known(record.model)) is not None and known.gated:
         typer.echo(f"accept its conditions at https://huggingface.co/{known.hub_id} and set HF_TOKEN", err=True)
+    if record.dtype_reason is not None:
+        typer.echo(f"computes in {record.dtype}: {record.dtype_reason}", err=True)
     typer.echo(f"added {tag}\nMaterialise it: rjepa backfill --llm {tag}")
 
 
@@ -202,6 +207,18 @@ def quantize(
     typer.echo(f"{done['megabytes_before']} MB -> {done['megabytes']} MB in {done['out']}")
     where = environment or "FOLDER_OF_A_VENV"
     typer.echo(f"Add it: rjepa llm add TAG --model {done['out']} --quantization awq --environment {where}")
+
+
+def _unpack(home: Home, record: StudentRecord) -> None:
+    """Unpack a local GGUF file now, so that nobody waits for it later. One on the hub is fetched when it is needed."""
+    if record.quantisation != "gguf" or record.environment is not None or not Path(record.model).expanduser().is_file():
+        return
+    from rjepa.cli.bars import progress_bar
+    from rjepa.students.loading import loadable_folder
+    from rjepa.students.resolving import resolve_student
+
+    with progress_bar(f"weights of {record.llm_tag}") as progress:
+        loadable_folder(resolve_student(home, record, progress), progress)
 
 
 def _student_or_model(home: Home, name: str) -> StudentRecord | KnownModel:

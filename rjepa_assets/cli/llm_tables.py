@@ -4,13 +4,14 @@ What is shown is worked out in `rjepa.students`.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+from rjepa.students.catalog import Quantisation
 from rjepa.students.fitting import MemoryRow
 from rjepa.students.known import KnownModel
 from rjepa.students.memory import Workload, gigabytes, memory_need
 
-_KINDS = ("none", "bnb8", "awq")
+_KINDS: Final[tuple[Quantisation, ...]] = ("none", "bnb8", "awq")
 _HEADINGS = ("bfloat16", "8 bits", "4 bits")
 
 
@@ -38,7 +39,7 @@ def catalogue_values(models: Sequence[KnownModel]) -> list[dict[str, Any]]:
 def memory_text(rows: Sequence[MemoryRow], what_is_here: str) -> str:
     """What a model needs in each precision, and whether it is here."""
     head = ("quantisation", "dtype", "weights", "cache", "working", "together", "fits here")
-    table = [head]
+    table: list[tuple[str, ...]] = [head]
     for row in rows:
         need = row.need
         sizes = (gigabytes(size) for size in (need.weights, need.cache, need.working, need.total))

@@ -25,8 +25,18 @@ _NAMES = {
 }
 
 
-def write_gguf(file: Path, model: PreTrainedModel, words: PreTrainedTokenizerFast, kind: str = "F32") -> Path:
-    """`kind` is the type that matrices are stored in: F32, or a quantised one such as Q8_0."""
+def write_gguf(
+    file: Path,
+    model: PreTrainedModel,
+    words: PreTrainedTokenizerFast,
+    kind: str = "F32",
+    *,
+    chat_template: str | None = None,
+    leave_out: str | None = None,
+) -> Path:
+    """`kind` is the type that matrices are stored in: F32, or a quantised one such as Q8_0. `leave_out` begins the name
+    of a tensor that is not written.
+    """
     config, writer = model.config, gguf.GGUFWriter(file, model.config.model_type)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -41,9 +51,13 @@ def write_gguf(file: Path, model: PreTrainedModel, words: PreTrainedTokenizerFas
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
     _add_tokenizer(writer, words)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
     stored = gguf.GGMLQuantizationType[kind]
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        if leave_out is not None and name.startswith(leave_out):
             continue
         values = tensor.float().numpy()
         if config.model_type == "llama" and name.endswith("q_proj.weight"):

@@ -1,6 +1,8 @@
 """Find, refuse, fingerprint and load model folders."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,12 +53,22 @@ def test_a_fingerprint_follows_everything_that_shapes_latents(folder: Path, home
 
 def test_file_hashes_are_remembered_until_a_file_changes(folder: Path, home: Home) -> None:
     first = resolve_student(home, record(folder))
-    cache = home.student("tiny-test") / "resolved.json"
+    (cache,) = (home.root / "index" / "files").iterdir()
     written = cache.stat().st_mtime_ns
     assert resolve_student(home, record(folder)).fingerprint == first.fingerprint
+    assert resolve_student(home, record(folder, llm_tag="another-tag")).fingerprint == first.fingerprint
     assert cache.stat().st_mtime_ns == written
     cache.write_text("{ broken")
     assert resolve_student(home, record(folder)).fingerprint == first.fingerprint
+    weights = folder / "model.safetensors"
+    copy = weights.with_name("copy")
+    shutil.copyfile(weights, copy)
+    data = bytearray(copy.read_bytes())
+    data[-1] ^= 1
+    copy.write_bytes(data)
+    os.utime(copy, ns=(weights.stat().st_atime_ns, weights.stat().st_mtime_ns))
+    copy.replace(weights)  # the same name, size and time: another inode
+    assert resolve_student(home, record(folder)).fingerprint != first.fingerprint
 
 
 def test_a_missing_folder_is_named(home: Home, tmp_path: Path) -> None:
@@ -118,7 +130,7 @@ def test_code_beside_a_known_architecture_is_left_unread(folder: Path, home: Hom
     assert type(student.model).__module__.startswith("transformers.") and not ran.exists()
 
 
-def test_truncated_weights_and_unknown_architectures_are_refused_at_loading(folder: Path, home: Home) -> None:
+def test_truncated_weights_and_unknown_architectures_are_refused(folder: Path, home: Home) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "nonesuch"}))
     with pytest.raises(InvalidInputError, match="cannot be loaded"):
@@ -126,8 +138,8 @@ def test_truncated_weights_and_unknown_architectures_are_refused_at_loading(fold
     (folder / "config.json").write_text(json.dumps(config))
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-64])
-    with pytest.raises(InvalidInputError, match="cannot be loaded"):
-        load_student(resolve_student(home, record(folder)))
+    with pytest.raises(CorruptError, match="not safetensors: it is damaged, cut short"):
+        resolve_student(home, record(folder))
 
 
 @pytest.mark.parametrize("layer_idx", [0, -4, 4])

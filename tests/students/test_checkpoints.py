@@ -1,0 +1,85 @@
+"""A checkpoint that is not whole is refused by the names of what it lacks; what it holds beside the model is told."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from rjepa.errors import InvalidInputError
+from rjepa.home import Home
+from tests.students.tiny import open_tiny, write_student
+
+Tensors = dict[str, torch.Tensor]
+
+
+def changed(folder: Path, change: Callable[[Tensors], Tensors]) -> Path:
+    file = folder / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    return folder
+
+
+def without(*names: str) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {name: tensor for name, tensor in tensors.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("llama", "lm_head.weight"),
+        ("llama", "model.embed_tokens.weight"),
+        ("llama", "model.layers.1.mlp.up_proj.weight"),
+        ("llama", "model.norm.weight"),
+        ("qwen3", "model.embed_tokens.weight"),
+        ("qwen3", "model.layers.2.self_attn.q_norm.weight"),
+        ("gpt2", "transformer.h.0.attn.c_attn.bias"),
+    ],
+)
+def test_a_weight_that_is_missing_is_named(kind: str, name: str, tmp_path: Path) -> None:
+    folder = changed(write_student(tmp_path / "model", kind), without(name))
+    with pytest.raises(InvalidInputError, match="lacks .* of the weights") as refused:
+        open_tiny(Home(tmp_path / "home"), folder)
+    assert name in str(refused.value)
+
+
+def test_of_many_missing_weights_some_are_named_and_all_counted(tmp_path: Path) -> None:
+    def only_the_first_layer(tensors: Tensors) -> Tensors:
+        return {name: tensor for name, tensor in tensors.items() if ".layers.2." not in name}
+
+    folder = changed(write_student(tmp_path / "model", "llama"), only_the_first_layer)
+    with pytest.raises(InvalidInputError, match=r"lacks 9 of the weights.*model\.layers\.2\..* and 3 more"):
+        open_tiny(Home(tmp_path / "home"), folder)
+
+
+def test_a_tied_model_needs_no_head_of_its_own(tmp_path: Path) -> None:
+    folder = changed(write_student(tmp_path / "model", "qwen3"), without("lm_head.weight"))
+    assert open_tiny(Home(tmp_path / "home"), folder).unused_weights == ()
+
+
+@pytest.mark.parametrize("name", ["lm_head.weight", "model.layers.0.mlp.up_proj.weight"])
+def test_a_weight_of_another_shape_is_named_with_both_shapes(name: str, tmp_path: Path) -> None:
+    folder = changed(
+        write_student(tmp_path / "model", "llama"), lambda tensors: tensors | {name: tensors[name][:-1].clone()}
+    )
+    with pytest.raises(InvalidInputError, match="weights of other shapes") as refused:
+        open_tiny(Home(tmp_path / "home"), folder)
+    assert name in str(refused.value) and "expected" in str(refused.value)
+
+
+def test_weights_that_the_model_has_no_place_for_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    more = {"model.layers.9.extra.weight": torch.zeros(2)}
+    folder = changed(write_student(tmp_path / "model", "llama"), lambda tensors: tensors | more)
+    with caplog.at_level(logging.WARNING, logger="rjepa"):
+        student = open_tiny(Home(tmp_path / "home"), folder)
+    assert student.unused_weights == tuple(more)
+    assert "model.layers.9.extra.weight" in caplog.text
+
+
+def test_loading_writes_nothing_to_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = write_student(tmp_path / "model", "llama")
+    capfd.readouterr()
+    open_tiny(Home(tmp_path / "home"), folder)
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")

@@ -35,8 +35,8 @@ from benchmarks.subject import (
     wall_seconds,
 )
 from rjepa.chains import render_chain
-from rjepa.latents.extraction import extract_latents
 from rjepa.problems.curriculum import corrupt
+from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student
 from rjepa.students.pooling import pool_segments, to_float16

@@ -1,18 +1,28 @@
-"""Sampling K = 8 chains a problem: this project's loop against transformers' `generate`, and the price of capture.
+"""Sampling K = 8 chains a problem: a decoding session against transformers' `generate` and against the loop that it
+replaced, and the price of capture.
 
 `python -m benchmarks.sampling [--gpu]`. Subjects: the bundled tiny-a, and a random Qwen3 of 12 layers and about 30 M
 parameters on few problems and tokens. CPU seconds on one thread, so that only ratios matter; with `--gpu`, both on a
 CUDA device, alone, in seconds on the wall.
+
+Session and old loop (`benchmarks.old_sampling`) run in pairs, one after the other, the first of a pair in turn; the
+figure is the median of the pairs' ratios, so that what else the machine does matters little. Their chains are compared
+to the bit.
 """
 
+import statistics
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from benchmarks.old_sampling import old_sample_indices, with_old_attention
 from benchmarks.subject import (
     Clock,
     cpu_seconds,
@@ -25,12 +35,15 @@ from benchmarks.subject import (
     temporary_folder,
     wall_seconds,
 )
-from rjepa.students.generation import sample_chains
+from rjepa.students.generation import sample_chains, sample_indices
 from rjepa.students.loading import Student
+from rjepa.students.sampled import SampledChain
 
 SAMPLES: Final = 8
 REPEATS: Final = 5
 SLOW_REPEATS: Final = 2
+PAIRS: Final = {"batch": 7, "question": 15}
+"""Pairs of session and old loop: of all problems together, and of one question, where a pass is short."""
 SIZES: Final = {"tiny_a": (16, 200), "deep": (2, 96)}
 """Problems a domain, and tokens a chain at most. The random model never ends a chain by itself; 96 is what tiny-a's
 chains have on average."""
@@ -46,6 +59,9 @@ TARGETS: Final = {
         ("speedup_over_generate_per_problem", 4.0),
         ("speedup_over_batched_generate", 1.3),
         ("without_over_with_capture", 0.97),
+        ("old_loop_over_session_batch", 0.97),
+        ("old_loop_over_session_question", 0.97),
+        ("same_bits_as_old_loop", 1.0),
     )
 }
 
@@ -93,7 +109,40 @@ def _measured(student: Student, statements: list[str], limit: int, clock: Clock)
         "speedup_over_batched_generate": seconds["batched"] / seconds["captured"],
         "speedup_of_sharing_the_prefix": seconds["repeated"] / seconds["plain"],
         "without_over_with_capture": seconds["plain"] / seconds["captured"],
+        **_against_the_old_loop(student, statements, limit, time.perf_counter if clock is wall_seconds else None),
     }
+
+
+def _against_the_old_loop(
+    student: Student, statements: list[str], limit: int, now: Callable[[], float] | None
+) -> dict[str, float]:
+    """Median ratios of seconds, and 1.0 where the chains are the same to the bit."""
+    old, now = with_old_attention(student), now or time.process_time
+    figures: dict[str, float] = {}
+    same = True
+    for name, asked in (("batch", statements), ("question", statements[:1])):
+        ratios = []
+        for turn in range(PAIRS[name] + 1):
+            works = [(old, old_sample_indices), (student, sample_indices)]
+            seconds, found = {}, {}
+            for of, sample in works if turn % 2 else works[::-1]:
+                started = now()
+                found[of is old] = sample(of, asked, range(SAMPLES), seed=0, max_new_tokens=limit)
+                seconds[of is old] = now() - started
+            same = same and _equal(found[True], found[False])
+            if turn:  # the first warms up
+                ratios.append(seconds[True] / seconds[False])
+        figures[f"old_loop_over_session_{name}"] = statistics.median(ratios)
+    return figures | {"same_bits_as_old_loop": float(same)}
+
+
+def _equal(mine: list[list[SampledChain]], its: list[list[SampledChain]]) -> bool:
+    pairs = [pair for rows in zip(mine, its, strict=True) for pair in zip(*rows, strict=True)]
+    return all(
+        np.array_equal(one, other)
+        for chain, twin in pairs
+        for one, other in zip(vars(chain).values(), vars(twin).values(), strict=True)
+    )
 
 
 def _generate_each(student: Student, stock: PreTrainedModel, statements: list[str], limit: int) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from benchmarks.subject import cpu_seconds, open_subject, report, subject_problems, temporary_folder
-from rjepa.answering import join_latents
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import load_model, save_model
 from rjepa.jepa.config import load_jepa_config
@@ -21,6 +20,7 @@ from rjepa.jepa.model import build_model
 from rjepa.latents.normalizer import fit_normalizer
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.texts import Texts
+from rjepa.reasoning.candidates import join_latents
 from rjepa.students.generation import sample_chains
 from rjepa.students.sampled import SampledChain
 

@@ -1,7 +1,7 @@
 """Teachers at their rate limits: how much of the allowed rate is used, and that no minute's worth goes beyond it.
 
 Two teachers work side by side against a scripted server on this machine that takes 0.2 s an answer: one is held by its
-requests per minute, the other by its tokens per minute. The limits are high, so that half a minute says enough.
+requests per minute, the other by its tokens per minute. The limits are high, so that half a minute answer enough.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks.subject import report, temporary_folder
 from rjepa.home import Home
 from rjepa.schemas import Problem
 from rjepa.teacher import JobPlan, Teacher, run_job
-from tests.teacher.scripted import Asked, Says, chain, serving
+from tests.teacher.scripted import Answer, Request, chain, serving
 
 RPM = 1200
 TPM = 480_000
@@ -25,9 +25,9 @@ TARGETS = {"share_of_requests_used": 0.95, "share_of_tokens_used": 0.95, "room_u
 def main() -> None:
     """Run one job and read the times at which its requests arrived."""
 
-    def script(asked: Asked) -> Says:
-        says = chain(steps=["3 + 4 = 7"], prompt_tokens=PROMPT, completion_tokens=COMPLETION)
-        return Says(says.body, delay=0.2)
+    def script(asked: Request) -> Answer:
+        answer = chain(steps=["3 + 4 = 7"], prompt_tokens=PROMPT, completion_tokens=COMPLETION)
+        return Answer(answer.body, delay=0.2)
 
     with serving(script) as server, temporary_folder() as folder:
         common = {"base_url": server.url, "max_tokens": 100, "concurrency": 24}

@@ -36,7 +36,7 @@ from benchmarks.kept_once import measure_kept
 from benchmarks.subject import report, temporary_folder
 from rjepa.datasets.manifest import build_manifest
 from rjepa.datasets.recipe import DatasetRecipe
-from rjepa.datasets.registering import import_dataset
+from rjepa.datasets.registering import import_file
 from rjepa.datasets.stages import PROBLEMS, STAGES
 from rjepa.datasets.statements import FORMAT, Fingerprints, fingerprint, keep_fingerprints, key
 from rjepa.files import sha256_file, write_json
@@ -265,7 +265,7 @@ def _register_new(home: Home) -> None:
     file = home.root / "new.jsonl"
     rows = [row | {"licence": "MIT", "domain": "math"} for row in [*near, *new]]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    import_dataset(home, file, "new")
+    import_file(home, file, "new")
 
 
 def _sum(number: int) -> str:

@@ -1,7 +1,7 @@
 """Muon in the precision that the machine multiplies natively.
 
 `torch.optim.Muon` orthogonalises in bfloat16 wherever it runs. A CPU without instructions for that emulates every
-product: an update of R-JEPA then takes 2.5 s instead of 0.45 (docs/lab-book.md, entry 28).
+product: an update of R-JEPA then takes 2.5 s instead of 0.45 (docs/lab-book/28-optimiser-without-bfloat16.md).
 """
 
 import math
@@ -20,21 +20,21 @@ class Muon(torch.optim.Muon):
     """
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override] # no closure here
         """Move every matrix that has a gradient."""
         if closure is not None:
             raise ValueError("Muon takes no closure: backward first, then step")
         for group in self.param_groups:
             for matrix in group["params"]:
                 if matrix.grad is not None:
-                    self._move(matrix, group)
+                    self._move(matrix, matrix.grad, group)
 
-    def _move(self, matrix: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[matrix]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(matrix.grad)
-        momentum = state["momentum_buffer"].lerp_(matrix.grad, 1 - group["momentum"])
-        direction = matrix.grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        direction = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
         rows, columns = matrix.shape
         matrix.mul_(1 - group["lr"] * group["weight_decay"])
         matrix.add_(

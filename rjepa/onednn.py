@@ -77,6 +77,7 @@ def use_onednn(model: nn.Module, least_work: int = LEAST_WORK) -> None:
     small = sum(layer.weight.nbytes for layer in layers) <= _MOST_COPIED
     for layer in layers:
         layer.__class__ = OneDnnLinear
+        assert isinstance(layer, OneDnnLinear)
         layer.least_work, layer.packed = least_work, _Packed() if small else None
 
 

@@ -5,14 +5,14 @@ that the two can be told to be about the same bytes. Copying parts into a bundle
 `rjepa.releases.bundle`; reading a part lives in the room that writes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rjepa.errors import NotFoundError
+from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.files import sha256_file, sha256_json
 
 PartName = Literal["reader", "world_model", "calibration", "verbalizer", "guidance", "adapter", "student_lora"]
@@ -26,9 +26,6 @@ CALIBRATION: Final = "calibration.json"
 MODEL_FOLDER: Final = "model"
 MODEL_FILES: Final = ("config.json", "model.safetensors")
 """What `rjepa.jepa.checkpoint` reads back. Optimiser state and logs stay with the checkpoint: they are not served."""
-
-MODE_PARTS: Final[Mapping[str, tuple[PartName, ...]]] = {"off": (), "rerank": ("reader", "world_model", "calibration")}
-"""Which parts a mode of reasoning needs beside the student."""
 
 _GIVEN_BY: Final[Mapping[PartName, str]] = {
     "reader": "materialise latent_normalizer",
@@ -107,29 +104,22 @@ class Content(_Value):
         """The part of this name; None where there is none."""
         return next((part for part in self.parts if part.name == name), None)
 
-    def modes(self) -> tuple[str, ...]:
-        """The modes of reasoning that these parts are enough for."""
-        return tuple(mode for mode in MODE_PARTS if self.offers(mode).offered)
+    def has(self, names: Collection[PartName]) -> bool:
+        """Whether these parts are there."""
+        return all(self.part(name) is not None for name in names)
 
-    def offers(self, mode: str) -> "Offer":
-        """Whether a mode can be offered with these parts, and if not, what would give it."""
-        if mode not in MODE_PARTS:
-            return Offer(mode, False, f"there is no mode {mode!r}", f"choose one of {', '.join(MODE_PARTS)}")
-        missing = [name for name in MODE_PARTS[mode] if self.part(name) is None]
-        if not missing:
-            return Offer(mode, True)
-        cure = f"{', '.join(_GIVEN_BY[name] for name in missing)}, then release again"
-        return Offer(mode, False, f"mode {mode} needs the part {', '.join(missing)}, which is not there", cure)
+    def require(self, names: Collection[PartName], what: str) -> None:
+        """Refuse to do what needs a part that is not there.
 
-
-@dataclass(frozen=True)
-class Offer:
-    """Whether a mode is offered. `problem` says why not, `cure` what would give it; both are empty where it is."""
-
-    mode: str
-    offered: bool
-    problem: str = ""
-    cure: str = ""
+        Raises:
+            InvalidInputError: one is missing; the cure says what would give it.
+        """
+        missing = sorted(name for name in names if self.part(name) is None)
+        if missing:
+            raise InvalidInputError(
+                f"{what} needs the part {', '.join(missing)}, which the release of {self.llm_tag} does not have",
+                cure=f"{', '.join(_GIVEN_BY[name] for name in missing)}, then release again",
+            )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     dagster_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
     api_key: SecretStr | None = Field(None, description="needed to bind the service off loopback")
     student_url: str | None = Field(
-        None, description="where a running rjepa.latents.server serves the student; unset: one is started where needed"
+        None, description="where a running rjepa.sampling.server serves the student; unset: one is started where needed"
     )
     database_url: SecretStr | None = Field(
         None, description="a Postgres database for records that change; unset: the file rjepa.db in the home"

@@ -1,7 +1,7 @@
 """One protocol between a worker, a process of ours that does one piece of work, and the process that started it.
 
-A worker prints messages on its stdout, one JSON object a line: progress as often as it likes, and at its end what it has
-made or what went wrong.
+A worker prints messages on its stdout, one JSON object a line: progress as often as it likes, and at its end what it
+has made or what went wrong.
 
     {"done": 100, "total": 400, "note": "812 tokens/s"}
     {"data_version": "9f3c...", "metadata": {"problems": 400}}
@@ -163,15 +163,16 @@ class WorkerProcess:
                     message = _parse(line)
                     if isinstance(message, Progressed):
                         progress(message.done, message.total, message.note)
-                    last = message or last
+                    if not isinstance(last, Failed):  # of several processes the first failure is the cause
+                        last = message or last
                 code = process.wait()
             finally:
                 self.stop()
                 errors = self._last_errors()
         if isinstance(last, Failed):
-            raise InvalidInputError(last.problem, cure=last.cure)
+            raise InvalidInputError(f"{self._what} failed: {last.problem}", cure=last.cure)
         if code or not isinstance(last, Finished):
-            raise InvalidInputError(f"{self._what} ended with code {code}{errors}", cure=self._cure)
+            raise InvalidInputError(f"{self._what} failed with code {code}{errors}", cure=self._cure)
         return last
 
     def stop(self) -> None:

@@ -1,6 +1,6 @@
 """`rjepa serve`: the chat service and its page."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,9 @@ def serve(
     from serving.logs import configure_logs
     from serving.settings import ServiceSettings
 
-    given = {name: value for name, value in {"llm": llm, "host": host, "port": port}.items() if value is not None}
+    given: dict[str, Any] = {
+        name: value for name, value in {"llm": llm, "host": host, "port": port}.items() if value is not None
+    }
     settings = ServiceSettings(**given)
     check_tag(settings.llm)
     configure_logs()

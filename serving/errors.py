@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from rjepa.answer import MAX_CANDIDATES, MODES
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
+from rjepa.reasoning.question import InvalidQuestionError
 from serving.schemas import MAX_CHARACTERS, MAX_MESSAGES
 
 _LOG = structlog.get_logger("serving")
@@ -23,8 +23,7 @@ _CURES: Final = {
     "max_completion_tokens": "ask for at least 1 token and no more than the max_tokens of GET /v1/info",
     "temperature": "choose a temperature from 0 to 2",
     "n": "ask for one choice (n = 1); the candidates come in the reply's rjepa field",
-    "rjepa.mode": f"choose one of {', '.join(MODES)}",
-    "rjepa.num_candidates": f"ask for 1 to {MAX_CANDIDATES} candidates",
+    "rjepa.mode": "name a mode that GET /v1/info lists",
     "rjepa.seed": "choose a whole number from 0 to 2^53 - 1",
     "seed": "choose a whole number from 0 to 2^53 - 1",
 }
@@ -73,9 +72,17 @@ def body_of(error: Exception) -> tuple[int, dict[str, Any]]:
     """Status and body for any exception. One that is not ours is logged and told without its details."""
     if isinstance(error, RjepaError):
         status, code = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), (500, "error"))
-        return status, error_body(error.problem, error.cure, status=status, code=code)
+        param = None
+        if isinstance(error, InvalidQuestionError):
+            param = f"rjepa.{error.field.removeprefix('options.')}" if _is_extension(error.field) else error.field
+        return status, error_body(error.problem, error.cure, status=status, code=code, param=param)
     _LOG.error("failed", exc_info=error)
     return 500, error_body("the service failed", "see the service's log", status=500, code="internal_error")
+
+
+def _is_extension(field: str) -> bool:
+    """Whether a field of a question comes from the `rjepa` key of a body."""
+    return field == "mode" or field.startswith("options.")
 
 
 def install(app: FastAPI) -> None:

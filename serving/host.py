@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from rjepa.answer import Answer, Example
 from rjepa.errors import NotFoundError, RjepaError
 from rjepa.home import Home
-from rjepa.progress import Progress
+from rjepa.reasoning.answer import Example
+from rjepa.reasoning.events import Event, Working
+from rjepa.reasoning.question import Question
 from rjepa.releases.pointer import current_release, require_current
 from serving.errors import BusyError, NotReadyError
 
@@ -32,39 +33,20 @@ class AnswersQuestions(Protocol):
     llm_tag: str
     release_id: str
 
-    def check(
-        self, statement: str, *, mode: str, num_candidates: int, temperature: float | None, max_tokens: int | None
-    ) -> None: ...
+    def check(self, question: Question) -> None:
+        """Raise if the question cannot be answered."""
 
-    def answer(
-        self,
-        statement: str,
-        *,
-        mode: str,
-        num_candidates: int,
-        temperature: float | None,
-        max_tokens: int | None,
-        seed: int,
-        progress: Progress,
-    ) -> Answer: ...
+    def run(self, question: Question) -> Generator[Event, None, None]:
+        """Answer it, event by event; closing the iterator stops the work."""
 
-    def stream(
-        self,
-        statement: str,
-        *,
-        mode: str,
-        num_candidates: int,
-        temperature: float | None,
-        max_tokens: int | None,
-        seed: int,
-        progress: Progress,
-    ) -> Iterator[str | Answer]: ...
+    def examples(self, limit: int) -> list[Example]:
+        """Problems to offer."""
 
-    def examples(self, limit: int) -> list[Example]: ...
+    def info(self) -> dict[str, Any]:
+        """What is loaded, as plain JSON values."""
 
-    def info(self) -> dict[str, Any]: ...
-
-    def warm_up(self) -> None: ...
+    def warm_up(self) -> None:
+        """Do what is done once."""
 
 
 EngineLoader = Callable[[AnswersQuestions | None], AnswersQuestions]
@@ -132,45 +114,45 @@ class EngineHost:
         with self._place():
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
-    async def stream(self, work: Callable[[Progress], Iterator[Value]]) -> AsyncIterator[Value]:
-        """Run the iterator that `work` makes in the engine's thread and yield what it yields.
+    async def events(self, work: Callable[[], Generator[Event, None, None]]) -> AsyncGenerator[Event, None]:
+        """Run the events that `work` makes in the engine's thread, and yield them; `Working` is left out.
 
-        Closing this generator stops the work at its next item or its next call of the progress that it was given.
+        Closing this generator stops the work at its next event, between two tokens.
 
         Raises:
             BusyError: too many requests wait already.
+            NotReadyError: the service was stopped meanwhile.
         """
         loop = asyncio.get_running_loop()
-        items: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        queue: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
         abandoned = threading.Event()
 
-        def check(done: int, total: int, note: str = "") -> None:
-            if abandoned.is_set() or self._stopping.is_set():
-                raise _Abandoned
-
-        def put(kind: str, value: Any = None) -> None:
+        def put(item: Event | Exception | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-                loop.call_soon_threadsafe(items.put_nowait, (kind, value))
+                loop.call_soon_threadsafe(queue.put_nowait, item)
 
         def produce() -> None:
             try:
-                check(0, 0)
-                for item in work(check):
-                    put("item", item)
-                    check(0, 0)
-                put("end")
-            except _Abandoned:
-                put("error", NotReadyError("the service is stopping", cure="try again when it is back"))
-            except Exception as error:
-                put("error", error)
+                if not abandoned.is_set() and not self._stopping.is_set():
+                    with contextlib.closing(work()) as events:
+                        for event in events:
+                            if abandoned.is_set() or self._stopping.is_set():
+                                break
+                            if not isinstance(event, Working):
+                                put(event)
+                if self._stopping.is_set():
+                    put(NotReadyError("the service is stopping", cure="try again when it is back"))
+                put(None)
+            except Exception as error:  # noqa: BLE001 - it is raised again where the events are awaited
+                put(error)
 
         with self._place():
             done = loop.run_in_executor(self._worker, produce)
             try:
-                while (event := await items.get())[0] == "item":
-                    yield event[1]
-                if event[0] == "error":
-                    raise event[1]
+                while (item := await queue.get()) is not None:
+                    if isinstance(item, Exception):
+                        raise item
+                    yield item
             finally:
                 abandoned.set()
                 done.cancel()
@@ -189,7 +171,7 @@ class EngineHost:
         while True:
             try:
                 await self._refresh()
-            except Exception as error:  # the watcher must outlive whatever a disk or a release does
+            except Exception as error:  # noqa: BLE001 - the watcher outlives whatever a disk or a release does
                 self._fail(error)
             await asyncio.sleep(self._reload_seconds)
 
@@ -207,7 +189,7 @@ class EngineHost:
             fresh = await asyncio.to_thread(self._load, engine)
             # Between requests: the fresh engine may share its student with the one that answers them.
             await asyncio.get_running_loop().run_in_executor(self._worker, fresh.warm_up)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old release stays
             self._failed = (mark, time.monotonic() + _RETRY_SECONDS)
             self._fail(error)
             return
@@ -237,7 +219,3 @@ class EngineHost:
             log = _LOG.info if isinstance(error, NotFoundError) else _LOG.error
             log("release_not_loaded", problem=known.problem, cure=known.cure, exc_info=None if quiet else error)
         self.state = HostState(self.state.engine, "failed", known)
-
-
-class _Abandoned(Exception):
-    """Nobody waits for this work any more."""

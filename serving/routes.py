@@ -1,12 +1,12 @@
 """What the service says of itself: models, health, readiness, info, examples, and the page."""
 
+import asyncio
 from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse
 
-from rjepa.answer import MAX_CANDIDATES, MODES
 from serving.errors import UnknownModelError
 from serving.host import EngineHost
 from serving.schemas import IGNORED, NEUTRAL
@@ -49,8 +49,7 @@ async def info(request: Request) -> dict[str, Any]:
         "reload": state.reload,
         "error": error,
         "release": None if state.engine is None else state.engine.info(),
-        "modes": list(MODES),
-        "max_candidates": MAX_CANDIDATES,
+        "modes": await asyncio.to_thread(_modes),
         "max_tokens": settings.max_tokens,
         "messages": "the last user message is the question; other messages are accepted and not read by the student",
         "ignored_parameters": list(IGNORED),
@@ -85,6 +84,16 @@ async def examples(request: Request) -> dict[str, Any]:
 def _host(request: Request) -> EngineHost:
     host: EngineHost = request.app.state.host
     return host
+
+
+def _modes() -> list[dict[str, Any]]:
+    """Each mode with the options that it may be told."""
+    from rjepa.reasoning.modes import MODES  # torch comes with them, and the service is up before it is
+
+    return [
+        {"name": mode.name, "summary": mode.summary, "options": mode.options.model_json_schema().get("properties", {})}
+        for mode in MODES.values()
+    ]
 
 
 def _model(request: Request) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
-from rjepa.answer import DEFAULT_CANDIDATES, MAX_CANDIDATES, MODES, Answer
 from rjepa.errors import InvalidInputError
+from rjepa.reasoning.answer import Answer
+from rjepa.reasoning.question import Message as Turn
 
 MAX_MESSAGES: Final = 64
 MAX_CHARACTERS: Final = 8000
@@ -64,19 +65,18 @@ class Message(_Body):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class RjepaOptions(_Body):
-    """The extension. `num_candidates` matters to mode rerank only."""
+class RjepaOptions(BaseModel):
+    """The extension: a mode, the options of that mode (GET /v1/info lists them), and a seed."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     mode: str = "off"
-    num_candidates: StrictInt = Field(DEFAULT_CANDIDATES, ge=1, le=MAX_CANDIDATES)
     seed: Seed | None = None
 
-    @field_validator("mode")
-    @classmethod
-    def _known(cls, mode: str) -> str:
-        if mode not in MODES:
-            raise ValueError(f"unknown mode; known: {', '.join(MODES)}")
-        return mode
+    @property
+    def mode_options(self) -> dict[str, Any]:
+        """What the mode was told, by name; the mode itself says whether it knows it."""
+        return dict(self.model_extra or {})
 
 
 class StreamOptions(_Body):
@@ -85,7 +85,7 @@ class StreamOptions(_Body):
 
 
 class ChatRequest(_Body):
-    """A request to POST /v1/chat/completions. The last user message is the statement put to the student."""
+    """A request to POST /v1/chat/completions."""
 
     model: str = Field(max_length=200)
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
@@ -112,14 +112,14 @@ class ChatRequest(_Body):
 
     @property
     def limit(self) -> int | None:
-        """Most tokens a candidate may have; None for the student's own limit."""
+        """Tokens that a candidate may have at most; None for the student's own limit."""
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
-    def statement(self) -> str:
-        """The last user message.
+    def turns(self) -> tuple[Turn, ...]:
+        """The conversation.
 
         Raises:
-            InvalidInputError: there is none, or it is empty.
+            InvalidInputError: it holds no user message, or the last one is empty.
         """
         texts = [message.text.strip() for message in self.messages if message.role == "user"]
         if not texts:
@@ -128,15 +128,15 @@ class ChatRequest(_Body):
             )
         if not texts[-1]:
             raise InvalidInputError("the last user message is empty", cure="write the question as its content")
-        return texts[-1]
+        return tuple(Turn(role=message.role, content=message.text.strip()) for message in self.messages)
 
 
 def usage_of(answer: Answer) -> dict[str, int]:
     """Tokens of every candidate count: they were all generated."""
     return {
         "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "total_tokens": answer.prompt_tokens + answer.completion_tokens,
+        "completion_tokens": answer.cost.tokens_generated,
+        "total_tokens": answer.prompt_tokens + answer.cost.tokens_generated,
     }
 
 

@@ -1,17 +1,34 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rjepa.answer import Answer
 from rjepa.engine import Engine
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.home import Home
+from rjepa.reasoning.answer import Answer
+from rjepa.reasoning.events import Done, StepWritten, Text, Working
+from rjepa.reasoning.question import Question, ask
 from rjepa.releases.bundle import release_folder
 from rjepa.releases.pointer import rollback
+from rjepa.sampling.protocol import DecodingSession
 from rjepa.students.loading import Student
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
+
+
+def question(
+    mode: str = "rerank",
+    statement: str = STATEMENT,
+    *,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    seed: int = 0,
+    **options: object,
+) -> Question:
+    """A question; what else is named are options of the mode."""
+    return ask(statement, mode, options, temperature=temperature, max_tokens=max_tokens, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +46,7 @@ def engine(made: tuple[Home, Student]) -> Engine:
 
 
 def test_rerank_answers_with_steps_energies_and_a_reason(engine: Engine) -> None:
-    answer = engine.answer(STATEMENT, mode="rerank", num_candidates=6, seed=3)
+    answer = engine.answer(question("rerank", num_candidates=6, seed=3))
     assert len(answer.candidates) == 6 and sum(candidate.chosen for candidate in answer.candidates) == 1
     winner = next(candidate for candidate in answer.candidates if candidate.chosen)
     assert (answer.text, answer.steps, answer.final_answer) == (winner.text, winner.steps, winner.final_answer)
@@ -40,18 +57,18 @@ def test_rerank_answers_with_steps_energies_and_a_reason(engine: Engine) -> None
         assert candidate.p_correct is not None and 0 <= candidate.p_correct <= 1
         assert candidate.score is None or candidate.score == pytest.approx(sum(candidate.contributions.values()))
     assert answer.explanation is not None and answer.explanation.text.startswith(f"Candidate {winner.index + 1}")
-    assert answer.completion_tokens == sum(candidate.tokens for candidate in answer.candidates)
+    assert answer.cost.tokens_generated == sum(candidate.tokens for candidate in answer.candidates)
     assert answer.release_id == engine.release_id and answer.prompt_tokens > 5
 
 
 def test_a_problem_that_rjepa_does_not_know_is_answered_without_it(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = engine.answer(STATEMENT, mode="rerank", num_candidates=6, seed=3)
+    usual = engine.answer(question("rerank", num_candidates=6, seed=3))
     assert usual.explanation is not None and usual.explanation.familiar
-    strict = engine._calibration.model_copy(update={"familiar_energy": -99.0})
-    monkeypatch.setattr(engine, "_calibration", strict)
-    answer = engine.answer(STATEMENT, mode="rerank", num_candidates=6, seed=3)
+    strict = engine._parts.calibration.model_copy(update={"familiar_energy": -99.0})
+    monkeypatch.setattr(engine, "_parts", replace(engine._parts, calibration=strict))
+    answer = engine.answer(question("rerank", num_candidates=6, seed=3))
     assert answer.explanation is not None and not answer.explanation.familiar
     assert "R-JEPA knows no problems like this one" in answer.explanation.text
     assert answer.p_correct is None and all(candidate.p_correct is None for candidate in answer.candidates)
@@ -61,42 +78,89 @@ def test_a_problem_that_rjepa_does_not_know_is_answered_without_it(
 
 
 def test_the_taught_student_gives_steps_and_an_answer(engine: Engine) -> None:
-    answer = engine.answer(STATEMENT, mode="off")
+    answer = engine.answer(question("off"))
     assert answer.steps and answer.final_answer and answer.finished
     assert answer.candidates == [] and answer.explanation is None and answer.p_correct is None
 
 
-@pytest.mark.parametrize("options", [{"mode": "off"}, {"mode": "off", "temperature": 1.0}, {"mode": "rerank"}])
-def test_equal_seeds_give_equal_answers_streamed_or_not(engine: Engine, options: dict) -> None:
-    whole = engine.answer(STATEMENT, num_candidates=4, seed=5, **options)
-    again = engine.answer(STATEMENT, num_candidates=4, seed=5, **options)
-    pieces = list(engine.stream(STATEMENT, num_candidates=4, seed=5, **options))
-    streamed = pieces.pop()
-    assert isinstance(streamed, Answer) and "".join(map(str, pieces)) == whole.text
-    ignoring = {"seconds"}
-    assert whole.model_dump(exclude=ignoring) == again.model_dump(exclude=ignoring)
-    assert whole.model_dump(exclude=ignoring) == streamed.model_dump(exclude=ignoring)
-    assert len(pieces) > 1
+@pytest.mark.parametrize("options", [{"mode": "off"}, {"mode": "off", "temperature": 1.0}, {"num_candidates": 4}])
+def test_equal_seeds_give_equal_answers_and_the_events_add_up_to_the_text(engine: Engine, options: dict) -> None:
+    whole, again = (engine.answer(question(seed=5, **options)) for _ in range(2))
+    *events, last = engine.run(question(seed=5, **options))
+    assert isinstance(last, Done)
+    pieces = [event.text for event in events if isinstance(event, Text | StepWritten)]
+    assert "".join(pieces) == whole.text and len(pieces) > 1
+    assert _without_time(whole) == _without_time(again) == _without_time(last.answer)
+
+
+def _without_time(answer: Answer) -> dict:
+    return answer.model_dump(exclude={"cost": {"seconds"}})
+
+
+def test_many_questions_are_answered_as_each_would_be_alone_whatever_their_modes(engine: Engine) -> None:
+    other = "Mia has 2 apples and buys 1 more. How many apples does Mia have?"
+    questions = [
+        question(num_candidates=4, seed=1),
+        question("off", other),
+        question("off", temperature=1.0, seed=3, max_tokens=9),
+        question(statement=other, num_candidates=2, seed=2, temperature=0.7),
+    ]
+    told: list[int] = []
+    together = engine.answer_many(questions, lambda done, total, note: told.append(done))
+    for answer, alone in zip(together, map(engine.answer, questions), strict=True):
+        assert (answer.text, answer.seed, answer.prompt_tokens) == (alone.text, alone.seed, alone.prompt_tokens)
+        assert [c.text for c in answer.candidates] == [c.text for c in alone.candidates]
+        assert answer.cost.tokens_generated == alone.cost.tokens_generated
+    assert told == [1, 2, 3, 4]
+
+
+def test_costs_are_those_of_the_work_that_was_done(engine: Engine) -> None:
+    alone, several = engine.answer(question("off")), engine.answer(question(num_candidates=5, seed=2))
+    assert alone.cost.world_model_passes == 0 and several.cost.world_model_passes == 1
+    assert several.cost.tokens_generated == sum(candidate.tokens for candidate in several.candidates)
+    longest = max(candidate.tokens for candidate in several.candidates)
+    assert longest <= several.cost.forward_passes <= longest + 1
+    assert alone.cost.tokens_read == several.cost.tokens_read == alone.prompt_tokens
+
+
+def test_closing_the_events_stops_between_two_tokens(engine: Engine) -> None:
+    source = engine._student
+    sessions: list[DecodingSession] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> object:
+            return getattr(source, name)
+
+        def session(self, **options: bool) -> DecodingSession:
+            sessions.append(source.session(**options))
+            return sessions[-1]
+
+    watched = Engine(engine._home, engine.manifest, Watched(), engine._parts)
+    events = watched.run(question(num_candidates=32, seed=4))
+    for _ in range(3):
+        assert isinstance(next(events), Working)
+    events.close()
+    assert sessions[0].counts.generated <= 3 * 32
 
 
 def test_another_seed_samples_other_candidates(engine: Engine) -> None:
-    first, second = (engine.answer(STATEMENT, num_candidates=8, seed=seed) for seed in (1, 2))
+    first, second = (engine.answer(question(num_candidates=8, seed=seed)) for seed in (1, 2))
     assert [c.logprob for c in first.candidates] != [c.logprob for c in second.candidates]
 
 
 def test_candidates_of_a_smaller_request_are_the_first_of_a_larger_one(engine: Engine) -> None:
-    few, many = (engine.answer(STATEMENT, num_candidates=count, seed=1) for count in (2, 5))
+    few, many = (engine.answer(question(num_candidates=count, seed=1)) for count in (2, 5))
     assert [c.text for c in few.candidates] == [c.text for c in many.candidates][:2]
 
 
 def test_energies_are_those_that_the_pipeline_scores(engine: Engine, made: tuple[Home, Student]) -> None:
-    from rjepa.answering import join_latents
     from rjepa.inference.scoring import segment_energies
     from rjepa.jepa.checkpoint import load_model
     from rjepa.latents.normalizer import load_normalizer
+    from rjepa.reasoning.candidates import join_latents
     from rjepa.students.generation import sample_chains
 
-    answer = engine.answer(STATEMENT, num_candidates=3, seed=9)
+    answer = engine.answer(question(num_candidates=3, seed=9))
     chains = sample_chains(made[1], [STATEMENT], num_candidates=3, seed=9)[0]
     folder = release_folder(made[0], TAG, engine.release_id)
     model, normalizer = load_model(folder / "model"), load_normalizer(folder / "normalizer.safetensors")
@@ -108,10 +172,10 @@ def test_energies_are_those_that_the_pipeline_scores(engine: Engine, made: tuple
 
 
 def test_an_answer_cut_at_the_token_limit_says_so(engine: Engine) -> None:
-    assert not engine.answer(STATEMENT, mode="off", max_tokens=3).finished
-    *_, streamed = engine.stream(STATEMENT, mode="off", max_tokens=3)
-    assert isinstance(streamed, Answer) and not streamed.finished and streamed.completion_tokens == 3
-    short = engine.answer(STATEMENT, num_candidates=2, max_tokens=1)
+    assert not engine.answer(question("off", max_tokens=3)).finished
+    *_, last = engine.run(question("off", max_tokens=3))
+    assert isinstance(last, Done) and not last.answer.finished and last.answer.cost.tokens_generated == 3
+    short = engine.answer(question(num_candidates=2, max_tokens=1))
     assert all(candidate.tokens <= 1 for candidate in short.candidates)
 
 
@@ -120,8 +184,8 @@ BAD = {
     "no candidates": ({"num_candidates": 0}, "1 to 64"),
     "10 000 candidates": ({"num_candidates": 10_000}, "1 to 64"),
     "nothing to choose from": ({"temperature": 0.0}, "mode off"),
-    "below zero": ({"temperature": -1.0}, "0 to 2"),
-    "no tokens": ({"max_tokens": 0}, "at least 1"),
+    "below zero": ({"temperature": -1.0}, "greater than or equal to 0"),
+    "no tokens": ({"max_tokens": 0}, "greater than or equal to 1"),
     "empty": ({"statement": " \n"}, "write the problem"),
     "too long": ({"statement": "apples " * 400}, "shorten"),
 }
@@ -130,11 +194,8 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_question_is_refused_with_a_cure(engine: Engine, name: str) -> None:
     changes, cure = BAD[name]
-    options = {"mode": "rerank", "num_candidates": 4, "statement": STATEMENT} | changes
     with pytest.raises(InvalidInputError, match=cure):
-        engine.answer(**options)
-    with pytest.raises(InvalidInputError, match=cure):
-        engine.check(**options)
+        engine.check(question(**changes))
 
 
 def test_without_a_release_the_error_names_the_cure(tmp_path: Path) -> None:
@@ -181,7 +242,7 @@ def test_examples_are_problems_that_the_student_has_room_for(engine: Engine) -> 
     examples = engine.examples(6)
     assert examples and {example.domain for example in examples} <= {"math", "code", "logic"}
     for example in examples:
-        engine.check(example.statement, mode="rerank", num_candidates=8)
+        engine.check(question(statement=example.statement))
 
 
 def test_what_is_loaded_can_be_told_as_json(engine: Engine) -> None:

@@ -42,7 +42,9 @@ def test_a_problem_is_solved_with_energies_and_a_reason(solve) -> None:
 
 def test_json_goes_to_stdout_alone_and_is_the_same_each_time(solve) -> None:
     first, second = (json.loads(solve(STATEMENT, "--json", "--num-candidates", "2").stdout) for _ in range(2))
-    assert first | {"seconds": 0} == second | {"seconds": 0}
+    for shown in (first, second):
+        del shown["cost"]["seconds"]
+    assert first == second
     assert len(first["candidates"]) == 2
 
 

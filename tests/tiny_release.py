@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from rjepa.answering import join_latents, make_candidates
 from rjepa.chains import render_chain
 from rjepa.evaluation.records import EvaluationRecord, write_record
 from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.inference.aggregate import FEATURES, chain_features
-from rjepa.inference.calibration import fit_calibration
+from rjepa.inference.calibrating import fit_calibration
 from rjepa.inference.scoring import segment_energies
+from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import answer_ids
 from rjepa.jepa.checkpoint import save_model
 from rjepa.jepa.config import EncoderConfig, JepaConfig, PredictorConfig
 from rjepa.jepa.model import build_model
 from rjepa.latents.normalizer import fit_normalizer, save_normalizer
 from rjepa.parts import PartSource, reranking_parts
+from rjepa.reasoning.candidates import join_latents, make_candidates
 from rjepa.releases.bundle import Diagnosis, Facts, Manifest, describe_content
 from rjepa.releases.publish import release
 from rjepa.students.catalog import save_record
@@ -99,7 +100,8 @@ def publish(home: Home, student: Student, sources: Path, seed: int = 0, dataset:
     answers = [[candidate.final_answer for candidate in row] for row in candidates]
     correct = np.array([[answer == p[2] for answer in row] for row, p in zip(answers, problems, strict=True)])
     features = {name: flat[name].reshape(len(problems), 8) for name in FEATURES}
-    fit_calibration(features, correct, answer_ids(answers), minimum_mixed=1).save(sources / "calibration.json")
+    table = CandidateTable(features, answer_ids(answers))
+    fit_calibration(table, correct, minimum_mixed=1).save(sources / "calibration.json")
     facts = Facts("d" * 64, student.fingerprint, Diagnosis(passed=True), "test")
     parts = reranking_parts(sources, sources / "normalizer.safetensors", sources / "calibration.json")
     return release_parts(home, TAG, dataset, parts, facts)

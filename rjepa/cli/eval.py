@@ -54,13 +54,13 @@ def evaluate_model(
     """
     if context.invoked_subcommand is not None:
         return
-    from rjepa.answer import check_mode
     from rjepa.cli.models import open_model
     from rjepa.evaluation.summary import cost_table, domain_table, render, short_table, warn_if_few
     from rjepa.home import Home, check_tag
+    from rjepa.reasoning.modes import find_mode
     from rjepa.settings import load_settings
 
-    check_mode(mode)
+    find_mode(mode)
     settings = load_settings()
     home, tag = Home(settings.home), check_tag(llm or settings.llm)
     judged = open_model(home, tag, trained_on, model)

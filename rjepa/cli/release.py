@@ -59,6 +59,7 @@ def show(
 
     Example: rjepa release show --json
     """
+    from rjepa.reasoning.modes import modes_offered
     from rjepa.releases.bundle import verify
     from rjepa.releases.figures import read_figures
     from rjepa.releases.history import history
@@ -70,7 +71,7 @@ def show(
     figures = read_figures(home, manifest)
     is_current = manifest.release_id == current_release(home, tag)
     if as_json:
-        value = manifest.model_dump(mode="json") | {"current": is_current, "modes": list(manifest.modes())}
+        value = manifest.model_dump(mode="json") | {"current": is_current, "modes": list(modes_offered(manifest))}
         value["figures"] = None if figures is None else figures.model_dump(mode="json")
         _print_json(value | {"history": [move.model_dump(mode="json") for move in moves]})
         return
@@ -80,7 +81,7 @@ def show(
     )
     typer.echo(f"for       {tag}, student {manifest.student_fingerprint[:12]}, dataset {manifest.dataset}")
     typer.echo(f"why       {manifest.reason}; replaced {manifest.replaces or 'nothing'}")
-    typer.echo(f"modes     {', '.join(manifest.modes())}")
+    typer.echo(f"modes     {', '.join(modes_offered(manifest))}")
     if figures is None:
         typer.echo(f"accuracy  not known: rjepa eval --llm {tag} --model {manifest.release_id}")
     else:
@@ -136,6 +137,8 @@ def _current_if_any(home: "Home", tag: str) -> str | None:
 
 
 def _row(manifest: "Manifest", figures: "Figures | None", current: str | None) -> dict[str, Any]:
+    from rjepa.reasoning.modes import modes_offered
+
     return {
         "release": manifest.release_id,
         "current": manifest.release_id == current,
@@ -143,7 +146,7 @@ def _row(manifest: "Manifest", figures: "Figures | None", current: str | None) -
         "dataset": manifest.dataset,
         "accuracy": None if figures is None else figures.accuracy,
         "problems": None if figures is None else figures.num_problems,
-        "modes": list(manifest.modes()),
+        "modes": list(modes_offered(manifest)),
         "reason": manifest.reason,
         "replaces": manifest.replaces,
         "run_id": manifest.run_id,

@@ -1,71 +1,113 @@
-"""`rjepa solve`: one problem, answered by what is released."""
+"""`rjepa solve`: one problem, answered by what is released. `rjepa modes`: the ways to answer, and their options."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
-    from rjepa.answer import Answer
+    from rjepa.reasoning.answer import Answer
 
-_BAR = 12
+_BAR: Final = 12
 """Characters of the longest energy bar."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command("solve")(solve)
+    """Add the verbs."""
+    app.command("solve", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(solve)
+    app.command("modes")(modes)
+
+
+def modes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the ways to answer a problem, with the options of each.
+
+    Example: rjepa modes
+    """
+    import json
+
+    from rjepa.reasoning.modes import MODES
+
+    if as_json:
+        known = {
+            name: {"summary": mode.summary, "options": mode.options.model_json_schema().get("properties", {})}
+            for name, mode in MODES.items()
+        }
+        typer.echo(json.dumps(known, indent=2))
+        return
+    for name, mode in MODES.items():
+        typer.echo(f"{name:<10} {mode.summary}")
+        for option, field in mode.options.model_fields.items():
+            typer.echo(f"{'':<10} --{option.replace('_', '-')}: {field.description} [default: {field.default}]")
 
 
 def solve(
+    context: typer.Context,
     problem: Annotated[str, typer.Argument(help="The problem; - reads it from standard input.")],
-    mode: Annotated[str, typer.Option(help="off: the student alone; rerank: R-JEPA chooses a candidate.")] = "rerank",
-    num_candidates: Annotated[int, typer.Option(help="Candidates of mode rerank, 1 to 64.")] = 8,
+    mode: Annotated[
+        str, typer.Option(help="How to answer: `rjepa modes` lists the modes and their options.")
+    ] = "rerank",
     llm: Annotated[str | None, typer.Option(help="LLM tag [default: RJEPA_LLM or tiny-a].")] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Sampling temperature; the student's own if left out.")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Most tokens of a chain.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens of a chain at most.")] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal answers.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Answer one problem with the released R-JEPA, and say why.
+    """Answer one problem with the released R-JEPA, and say why. Options of the mode may follow: --num-candidates 4.
 
     Example: rjepa solve "Tom has 4 pens. Mia has 5 more than Tom. [...] How many pens does Ann have?"
     """
-    from rjepa.answer import check_candidates, check_mode
     from rjepa.cli.bars import progress_bar
     from rjepa.home import Home
     from rjepa.releases.pointer import require_current
     from rjepa.settings import load_settings
 
-    check_candidates(num_candidates)
-    check_mode(mode)
     settings = load_settings()
     home, tag = Home(settings.home), llm or settings.llm
-    # A missing release is told at once: importing torch takes seconds.
+    options = _mode_options(context.args)
+    # A missing release is named at once: importing torch takes seconds.
     require_current(home, tag)
     import torch
 
     from rjepa.engine import Engine
+    from rjepa.reasoning.events import CandidateWritten, Done
+    from rjepa.reasoning.question import ask
 
+    statement = sys.stdin.read() if problem == "-" else problem
+    question = ask(statement, mode, options, temperature=temperature, max_tokens=max_tokens, seed=seed)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     with progress_bar("solve") as progress:
         engine = Engine.load(home, tag, address=settings.student_url, progress=progress)
-        answer = engine.answer(
-            sys.stdin.read() if problem == "-" else problem,
-            mode=mode,
-            num_candidates=num_candidates,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            seed=seed,
-            progress=progress,
-        )
+        for event in engine.run(question):
+            if isinstance(event, CandidateWritten):
+                progress(event.written, event.total, "candidates")
+    assert isinstance(event, Done)
     if as_json:
-        typer.echo(answer.model_dump_json(indent=2))
+        typer.echo(event.answer.model_dump_json(indent=2))
     else:
-        _show(answer)
+        _show(event.answer)
+
+
+def _mode_options(arguments: Sequence[str]) -> dict[str, Any]:
+    """Options of the mode, as `--name value` or `--name=value`; the mode says whether it knows them.
+
+    Raises:
+        typer.BadParameter: something that is no option, or an option without a value.
+    """
+    options: dict[str, Any] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if not name.startswith("--"):
+            raise typer.BadParameter(f"{argument!r} is one argument too many; put the problem in quotes")
+        found = value if equals else next(rest, None)
+        if found is None:
+            raise typer.BadParameter(f"{name} needs a value")
+        options[name.removeprefix("--").replace("-", "_")] = found
+    return options
 
 
 def _show(answer: "Answer") -> None:
@@ -88,7 +130,8 @@ def _show(answer: "Answer") -> None:
                 f"  {mark} candidate {candidate.index + 1:>2}  {figures}  {candidate.final_answer or 'no answer'}"
             )
     typer.echo(
-        f"\n{answer.completion_tokens} tokens, {answer.seconds:.1f} s, release {answer.release_id}, seed {answer.seed}",
+        f"\n{answer.cost.tokens_generated} tokens, {answer.cost.seconds:.1f} s, release {answer.release_id}, "
+        f"seed {answer.seed}",
         err=True,
     )
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from rjepa.errors import InvalidInputError
-from rjepa.evaluation.baselines import METHOD, CandidateTable, Choice, Method, Variant, choose_by_rjepa
+from rjepa.evaluation.baselines import METHOD, Choice, JudgedTable, Method, Variant, choose_by_rjepa
 from rjepa.evaluation.comparisons import compare_accuracy, compare_ranking
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.metrics import expected_calibration_error
@@ -16,8 +16,8 @@ from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import Comparison
 from rjepa.evaluation.statistics import RESAMPLES, holm
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.inference.rerank import FrozenValue
 from rjepa.inference.voting import of_chosen
+from rjepa.values import FrozenValue
 
 _SIDES: Final = ("a", "b")
 
@@ -67,7 +67,7 @@ def duel(
     masks = {ALL: np.ones(len(judged), dtype=bool)}
     masks |= {name: np.array([p.domain == name for p in judged.problems]) for name in judged.domains if name != ALL}
     for side, found, calibration, name in zip(_SIDES, energies, calibrations, names, strict=True):
-        table = CandidateTable.of(pool.with_energies(found).judged())
+        table = JudgedTable.of(pool.with_energies(found).judged())
         run = Variant(METHOD["rjepa"], table, calibration)
         made = choose_by_rjepa(run)
         served, selected, alone = made[run.served.key], made[run.selected], made["rjepa"]
@@ -79,7 +79,7 @@ def duel(
             alone.scores,
             alone.tokens,
         )
-        p_correct = of_chosen(calibration.p_correct(table.features, table.ids), selected.indices)
+        p_correct = of_chosen(calibration.p_correct(table), selected.indices)
         sides.append(
             Side(
                 name=name,

@@ -11,9 +11,11 @@ from typing import Final, Literal
 import numpy as np
 
 from rjepa.evaluation.pool import CandidatePool
-from rjepa.inference.aggregate import Features, FloatArray
+from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.inference.rerank import CompositeScore, choose
+from rjepa.inference.choice import choose
+from rjepa.inference.score import CompositeScore
+from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import BoolArray, IntArray, of_chosen, vote_shares
 
 Group = Literal["free", "fitted", "label_free", "supervised", "rjepa", "ceiling"]
@@ -116,25 +118,15 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class CandidateTable:
-    """A pool's sampled candidates as arrays, `[problems, candidates]` each."""
+class JudgedTable(CandidateTable):
+    """A pool's sampled candidates with what is right: `correct` is bool `[problems, candidates]`."""
 
-    features: Features
-    ids: IntArray
     correct: BoolArray
 
     @classmethod
-    def of(cls, pool: CandidatePool) -> "CandidateTable":
+    def of(cls, pool: CandidatePool) -> "JudgedTable":
+        """The table of a pool."""
         return cls(pool.features, pool.ids, pool.correct)
-
-    def part(self, start: int, stop: int) -> "CandidateTable":
-        """Only these samples of each problem."""
-        features = {name: values[:, start:stop] for name, values in self.features.items()}
-        return CandidateTable(features, self.ids[:, start:stop], self.correct[:, start:stop])
-
-    def first(self, k: int) -> "CandidateTable":
-        """Only the first k samples of each problem."""
-        return self.part(0, k)
 
 
 @dataclass(frozen=True)
@@ -154,7 +146,7 @@ class Variant:
     """One R-JEPA in a leaderboard: its method (the energy alone), the candidates with its energies, its calibration."""
 
     method: Method
-    table: CandidateTable
+    table: JudgedTable
     calibration: ScoreCalibration
 
     def part(self, start: int, stop: int) -> "Variant":
@@ -178,7 +170,7 @@ class Variant:
 
 
 def choose_by_each(
-    table: CandidateTable,
+    table: JudgedTable,
     calibration: ScoreCalibration,
     rivals: Sequence[RivalFit] = (),
     method: Method = METHOD["rjepa"],
@@ -225,7 +217,8 @@ def choose_by_rjepa(variant: Variant) -> dict[str, Choice]:
     table, calibration = variant.table, variant.calibration
     choices = _best_and_vote(table, variant.method, calibration.energy)
     choices |= _best_and_vote(table, variant.combined, calibration.combined)
-    served = _choice(table, variant.served, *calibration.hand_out(table.features, table.ids))
+    decided = calibration.decide(table).choice
+    served = _choice(table, variant.served, decided.chosen, decided.scores)
     return choices | {variant.served.key: served}
 
 
@@ -249,17 +242,17 @@ def choose_greedily(pool: CandidatePool) -> Choice:
     return Choice(METHOD["greedy"], pool.greedy_correct.astype(np.float64), None, None, pool.greedy_tokens)
 
 
-def _best_and_vote(table: CandidateTable, method: Method, score: CompositeScore) -> dict[str, Choice]:
+def _best_and_vote(table: JudgedTable, method: Method, score: CompositeScore) -> dict[str, Choice]:
     voting, scores = method.variant(*VOTE), score.score(table.features)
     best, _ = choose(table.ids, scores, "best_of")
     vote, shares = choose(table.ids, scores, "vote", sharpness=score.sharpness)
     return {method.key: _choice(table, method, best, scores), voting.key: _choice(table, voting, vote, shares)}
 
 
-def _choice(table: CandidateTable, method: Method, chosen: IntArray, scores: FloatArray) -> Choice:
+def _choice(table: JudgedTable, method: Method, chosen: IntArray, scores: FloatArray) -> Choice:
     correct = of_chosen(table.correct, chosen)
     return Choice(method, correct.astype(np.float64), chosen, scores, _tokens(table))
 
 
-def _tokens(table: CandidateTable) -> FloatArray:
+def _tokens(table: JudgedTable) -> FloatArray:
     return np.asarray(table.features["tokens"].sum(axis=1), dtype=np.float64)

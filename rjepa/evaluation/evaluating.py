@@ -13,8 +13,8 @@ from rjepa.errors import InvalidInputError
 from rjepa.evaluation.baselines import (
     METHOD,
     SINGLE_LOGPROB,
-    CandidateTable,
     Choice,
+    JudgedTable,
     RivalFit,
     Variant,
     choose_by_each,
@@ -40,7 +40,8 @@ from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import EvaluationResult, FirstErrorReport
 from rjepa.evaluation.statistics import RESAMPLES
 from rjepa.evaluation.targets import judge_targets, seed_figures, spread_over_seeds
-from rjepa.inference.calibration import MINIMUM_MIXED, ScoreCalibration, fit_calibration
+from rjepa.inference.calibrating import MINIMUM_MIXED, fit_calibration
+from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.voting import BoolArray
 
 
@@ -68,7 +69,7 @@ def calibrate(pool: CandidatePool, *, minimum_mixed: int = MINIMUM_MIXED) -> Sco
     if strangers:
         raise ValueError(f"a calibration is fitted on validation problems only, found {strangers}: use pool.split")
     judged = pool.judged()
-    found = fit_calibration(judged.features, judged.correct, judged.ids, minimum_mixed=minimum_mixed)
+    found = fit_calibration(judged.table, judged.correct, minimum_mixed=minimum_mixed)
     threshold = fit_threshold(*judged_steps(judged))
     return found.model_copy(update={"step_threshold": threshold if np.isfinite(threshold) else None})
 
@@ -108,7 +109,7 @@ def evaluate(
         )
     rng = np.random.default_rng(seed)
     label = METHOD["rjepa"].label if variant is None else f"{METHOD['rjepa'].label} {variant[0]}"
-    main = Variant(replace(METHOD["rjepa"], label=label), CandidateTable.of(judged), calibration)
+    main = Variant(replace(METHOD["rjepa"], label=label), JudgedTable.of(judged), calibration)
     pools, others = _contenders(pool, contenders, variant)
     choices = {"greedy": choose_greedily(judged), **choose_by_each(main.table, calibration, rivals, main.method)}
     choices = in_order(choices | {key: choice for other in others for key, choice in choose_by_rjepa(other).items()})
@@ -121,7 +122,7 @@ def evaluate(
     variants = [main.method.key, *(other.method.key for other in others)]
     comparisons = compare(choices, variants, best_logprob, main.table.correct, masks, rng, resamples)
     served = choices[main.served.key]
-    p_correct = calibration.p_correct(main.table.features, main.table.ids)
+    p_correct = calibration.p_correct(main.table)
     probability = probability_of(p_correct, choices[main.selected], rng)
     seeds = []
     if variant is not None:
@@ -174,13 +175,13 @@ def _contenders(
         )
         if method.key not in pools and (variant is None or contender.name != variant[0]):
             pools[method.key] = pool.with_energies(contender.energies).judged()
-            rows.append(Variant(method, CandidateTable.of(pools[method.key]), contender.calibration))
+            rows.append(Variant(method, JudgedTable.of(pools[method.key]), contender.calibration))
     return pools, rows
 
 
 def _leaderboard(
     pool: CandidatePool,
-    table: CandidateTable,
+    table: JudgedTable,
     choices: Mapping[str, Choice],
     first_error: Sequence[FirstErrorReport],
     seed: int,

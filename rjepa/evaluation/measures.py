@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from rjepa.evaluation.baselines import CandidateTable, Choice, Variant, choose_by_each, choose_by_rjepa
+from rjepa.evaluation.baselines import Choice, JudgedTable, Variant, choose_by_each, choose_by_rjepa
 from rjepa.evaluation.first_error import first_error_f1, first_error_steps
 from rjepa.evaluation.length import length_measures, without_length
 from rjepa.evaluation.metrics import (
@@ -36,7 +36,7 @@ from rjepa.evaluation.results import (
 from rjepa.evaluation.statistics import Resamples, interval
 from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES, FloatArray
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.inference.rerank import choose
+from rjepa.inference.choice import choose
 from rjepa.inference.voting import BoolArray, of_chosen
 
 CURVE_METHODS: Final = (
@@ -98,12 +98,12 @@ def accuracy_by_k(
     )
 
 
-def feature_rows(table: CandidateTable) -> tuple[FeatureRow, ...]:
+def feature_rows(table: JudgedTable) -> tuple[FeatureRow, ...]:
     """Every energy and log-probability feature, and length, alone."""
     return tuple(_feature_row(table, name) for name in (*ENERGY_FEATURES, *LOGPROB_FEATURES, "tokens"))
 
 
-def term_effects(table: CandidateTable, calibration: ScoreCalibration) -> tuple[TermEffect, ...]:
+def term_effects(table: JudgedTable, calibration: ScoreCalibration) -> tuple[TermEffect, ...]:
     """What removing alpha, beta or gamma costs: refitted on validation, and on test with the others as they were."""
     effects = []
     for part in calibration.attribution:
@@ -118,7 +118,7 @@ def term_effects(table: CandidateTable, calibration: ScoreCalibration) -> tuple[
     return tuple(effects)
 
 
-def energy_histogram(table: CandidateTable, feature: str) -> Histogram:
+def energy_histogram(table: JudgedTable, feature: str) -> Histogram:
     """Counts of one energy feature for right and wrong candidates."""
     values = table.features[feature]
     known = np.isfinite(values)
@@ -168,7 +168,7 @@ def judged_steps(pool: CandidatePool) -> tuple[Sequence[FloatArray], list[int | 
     )
 
 
-def best_of(table: CandidateTable, scores: FloatArray) -> float:
+def best_of(table: JudgedTable, scores: FloatArray) -> float:
     """Accuracy of the best scored candidate of each problem."""
     chosen, _ = choose(table.ids, scores, "best_of")
     return float(of_chosen(table.correct, chosen).mean())
@@ -182,7 +182,7 @@ def _choices_of_run(main: Variant, others: Sequence[Variant], start: int, stop: 
     return kept | {"oracle": choices["oracle"]}
 
 
-def _feature_row(table: CandidateTable, feature: str) -> FeatureRow:
+def _feature_row(table: JudgedTable, feature: str) -> FeatureRow:
     values = -table.features[feature] if feature in (*ENERGY_FEATURES, "tokens") else table.features[feature]
     scores = np.where(np.isfinite(values), values, -np.inf)
     residual = without_length(scores, length_measures(table.features))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rjepa.inference.aggregate import FloatArray, chain_features
+from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import BoolArray, IntArray, answer_ids
 from rjepa.schemas import Candidate, Problem, Split
 
@@ -98,6 +99,11 @@ class CandidatePool:
     def ids(self) -> IntArray:
         """Which candidates of a problem agree: int64 `[P, K]`, as from `rjepa.inference.voting.answer_ids`."""
         return answer_ids([[c.final_answer for c in row] for row in self.candidates])
+
+    @property
+    def table(self) -> CandidateTable:
+        """What a calibration scores and chooses from."""
+        return CandidateTable(self.features, self.ids)
 
     @cached_property
     def correct(self) -> BoolArray:

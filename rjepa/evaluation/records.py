@@ -20,10 +20,10 @@ from rjepa.evaluation.pool import CandidatePool
 from rjepa.files import read_json, sha256_json, write_json
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.inference.rerank import FrozenValue
 from rjepa.inference.voting import BoolArray, of_chosen
 from rjepa.parts import Content
 from rjepa.schemas import Split
+from rjepa.values import FrozenValue
 
 BASELINES: Final = ("greedy", "majority", "logprob_length", "logprob_length_vote", "oracle")
 """What stands beside the served choice in a record: the ways of choosing that need no R-JEPA, and the ceiling."""

@@ -9,7 +9,7 @@ from rjepa.errors import CorruptError
 from rjepa.evaluation.leaderboard import Leaderboard
 from rjepa.files import read_json, write_json
 from rjepa.inference.calibration import TermAttribution
-from rjepa.inference.rerank import FrozenValue
+from rjepa.values import FrozenValue
 
 
 class Comparison(FrozenValue):

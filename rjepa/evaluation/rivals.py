@@ -17,7 +17,7 @@ from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.supervised import RIDGES, TextVerifier, fit_gated_reward, fit_probe, mean_log_loss
 from rjepa.evaluation.views import Float32Array, StepRows, mean_and_answer
 from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.calibration import fit_alone, fit_with_logprob
+from rjepa.inference.calibrating import fit_alone, fit_with_logprob
 from rjepa.inference.voting import BoolArray, IntArray
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet

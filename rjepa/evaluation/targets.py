@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from rjepa.evaluation.baselines import METHOD, CandidateTable, Variant, choose_by_rjepa
+from rjepa.evaluation.baselines import METHOD, JudgedTable, Variant, choose_by_rjepa
 from rjepa.evaluation.first_error import first_error_steps
 from rjepa.evaluation.leaderboard import ALL, Leaderboard, LeaderboardRow
 from rjepa.evaluation.measures import judged_steps
@@ -39,12 +39,12 @@ _NAMES: Final = ("rjepa", "rjepa_rank")
 
 def seed_figures(pool: CandidatePool, calibration: ScoreCalibration, variant: str, seed: int) -> SeedFigures:
     """What one training run reaches on the candidates of a pool that holds its energies."""
-    table = CandidateTable.of(pool)
+    table = JudgedTable.of(pool)
     run = Variant(METHOD["rjepa"], table, calibration)
     choices = choose_by_rjepa(run)
     alone, combined = choices["rjepa"], choices[run.selected]
     floor, ceiling = float(table.correct.mean()), float(table.correct.any(axis=1).mean())
-    p_correct = of_chosen(calibration.p_correct(table.features, table.ids), combined.indices)
+    p_correct = of_chosen(calibration.p_correct(table), combined.indices)
     return SeedFigures(
         variant=variant,
         seed=seed,

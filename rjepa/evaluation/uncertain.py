@@ -7,13 +7,13 @@ from rjepa.errors import NotFoundError
 from rjepa.evaluation.frozen import open_frozen
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.inference.rerank import FrozenValue
 from rjepa.inference.uncertainty import measure_uncertainty
 from rjepa.inference.voting import of_chosen
 from rjepa.jepa.model import RJepa
 from rjepa.latents.normalizer import Normalizer
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
+from rjepa.values import FrozenValue
 
 
 class UncertainProblem(FrozenValue):
@@ -59,9 +59,9 @@ def most_uncertain(
     found = []
     for name in splits:
         pool = frozen.pool(name, world_model, progress)
-        chosen, _ = calibration.hand_out(pool.features, pool.ids)
-        given = of_chosen(calibration.p_correct(pool.features, pool.ids), chosen)
-        given = np.where(calibration.is_familiar(pool.features), given, np.nan)
+        decision = calibration.decide(pool.table)
+        chosen = decision.choice.chosen
+        given = of_chosen(decision.p_correct, chosen)
         measured = measure_uncertainty(given, pool.ids)
         score = measured.score
         for place in np.argsort(-score, kind="stable")[:limit]:

@@ -1,7 +1,7 @@
 """One number per chain from many per segment or per token: the features that every score is made of.
 
-Features only. How they are weighted lives in `rjepa.inference.rerank`, how the weights are fitted in
-`rjepa.inference.calibration`. A chain that is empty, or holds a value that is not
+Features only. How they are weighted lives in `rjepa.inference.score`, how the weights are fitted in
+`rjepa.inference.calibrating`. A chain that is empty, or holds a value that is not
 finite, has no value (NaN) for a feature that needs it, and ranks last.
 """
 
@@ -68,7 +68,9 @@ def problem_means(values: FloatArray) -> FloatArray:
     """A feature's mean over a problem's candidates that have it, `[problems, candidates]` -> `[problems]`; else NaN."""
     known = np.isfinite(values)
     total = np.where(known, values, 0.0).sum(axis=1)
-    return np.divide(total, known.sum(axis=1), out=np.full(len(values), np.nan), where=known.any(axis=1))
+    means = np.full(len(values), np.nan)
+    np.divide(total, known.sum(axis=1), out=means, where=known.any(axis=1))
+    return means
 
 
 class _Ragged:
@@ -86,7 +88,7 @@ class _Ragged:
 
     def reduce(self, function: np.ufunc) -> FloatArray:
         """`[rows]`, NaN for an empty row."""
-        return self._spread(function.reduceat(self._values, self._starts) if self._starts.size else self._values)
+        return self._by_row(function.reduceat(self._values, self._starts) if self._starts.size else self._values)
 
     def sum(self) -> FloatArray:
         return self.reduce(np.add)
@@ -97,19 +99,19 @@ class _Ragged:
     def log_mean(self, floor: float) -> FloatArray:
         """Mean of log(value + floor); values below 0 count as 0."""
         if not self._starts.size:
-            return self._spread(self._values)
+            return self._by_row(self._values)
         logs = np.log(np.maximum(self._values, 0.0) + floor)
-        return self._spread(np.add.reduceat(logs, self._starts)) / np.maximum(self.lengths, 1)
+        return self._by_row(np.add.reduceat(logs, self._starts)) / np.maximum(self.lengths, 1)
 
     def tail_mean(self) -> FloatArray:
         """Mean of the last `TAIL_SHARE` of each row, rounded up."""
         if not self._starts.size:
-            return self._spread(self._values)
+            return self._by_row(self._values)
         counts = np.ceil(TAIL_SHARE * (self._ends - self._starts)).astype(np.int64)
         inside = np.arange(self._values.size) >= np.repeat(self._ends - counts, self._ends - self._starts)
-        return self._spread(np.add.reduceat(np.where(inside, self._values, 0.0), self._starts) / counts)
+        return self._by_row(np.add.reduceat(np.where(inside, self._values, 0.0), self._starts) / counts)
 
-    def _spread(self, values: FloatArray) -> FloatArray:
+    def _by_row(self, values: FloatArray) -> FloatArray:
         spread = np.full(self.lengths.shape, np.nan)
         spread[self._filled] = values
         return spread

@@ -1,9 +1,9 @@
 """Whether a problem is one of a kind that R-JEPA knows.
 
 On a family of problems that it has never seen, R-JEPA's energy measures how foreign a step is and not how wrong, and
-choosing by it does harm (docs/lab-book.md, entries 36 and 38). What gives such a family away is the energy itself: all
-candidates together have more than those of nearly every validation problem. The rule that follows from it lives in
-`rjepa.inference.calibration`.
+choosing by it does harm (docs/lab-book/36-harder-unseen-and-k16.md, docs/lab-book/38-guard-against-unknown-kinds.md).
+What gives such a family away is the energy itself: all candidates together have more than those of nearly every
+validation problem. The rule that follows from it lives in `rjepa.inference.calibration`.
 """
 
 from typing import Final

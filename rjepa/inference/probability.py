@@ -1,8 +1,8 @@
 """P(correct) of an answer, from its score, its votes, and how hard its problem looks.
 
-Answers, not candidates, are right or wrong: candidates that agree share one probability. The answer that is handed out
-has a model of its own: an answer that came first of eight is right more often than one with the same score and votes
-that did not (docs/lab-book.md, entry 19). The score itself is fitted in `rjepa.inference.calibration`.
+Answers, not candidates, are right or wrong: candidates that agree share one probability. The chosen answer has a model
+of its own: an answer that came first of eight is right more often than one with the same score and votes that did not
+(docs/lab-book/19-p-correct-of-the-chosen-answer.md). The score itself is fitted in `rjepa.inference.calibrating`.
 """
 
 from typing import Final
@@ -12,60 +12,65 @@ from pydantic import Field
 from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
 
-from rjepa.inference.aggregate import Features, FloatArray, problem_means
+from rjepa.inference.aggregate import FloatArray, problem_means
+from rjepa.inference.choice import Rule, Selection
 from rjepa.inference.fitting import fit_logistic
-from rjepa.inference.rerank import CompositeScore, FrozenValue, Selection, choose
+from rjepa.inference.score import CompositeScore
+from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import NO_ANSWER, BoolArray, IntArray, vote_shares, vote_weights
+from rjepa.values import FrozenValue
 
 PROBLEM_FEATURES: Final = ("steps", "logprob_mean")
 """Their means over a problem's candidates say how hard it is, which no score does that is made to compare candidates of
-one problem: cross-validated, they took 6 to 8 % off the Brier score (docs/lab-book.md, entry 37)."""
+one problem: cross-validated, they took 6 to 8 % off the Brier score
+(docs/lab-book/37-p-correct-knows-difficulty.md)."""
 
-_FAINTEST: Final = 0.003
+_SMALLEST_SHARE: Final = 0.003
 """Shares are clipped here before their log-odds. With log-odds in place of the share itself, simulated candidates gave
 an ECE of 0.018 against 0.046 for the chosen answer at K = 8."""
 
-_BIN: Final = 100
-_MOST_BINS: Final = 15
-_FEWEST_BINS: Final = 3
-"""Answers a bin, and bins, of the curve over the logistic. Cross-validated, it took the ECE of answers handed out from
-0.035 to 0.012 on 3 000 problems and from 0.040 to 0.024 on 750 (docs/lab-book.md, entry 33)."""
+_ANSWERS_A_BIN: Final = 100
+_MAX_BINS: Final = 15
+_MIN_BINS: Final = 3
+"""Answers a bin, and bins, of the curve over the logistic. Cross-validated, it took the ECE of chosen answers from
+0.035 to 0.012 on 3 000 problems and from 0.040 to 0.024 on 750 (docs/lab-book/33-curve-of-p-correct.md)."""
 
-_EVERY_SIZE: Final = 16
+_ALL_SIZES_UP_TO: Final = 16
 """A model for 4 candidates used with 6 is off by 0.06; above 16 one more candidate changes little."""
 
 
 class ProbabilityModel(FrozenValue):
-    """P(an answer is right) at one number of candidates: logistic in what `answer_inputs` tells."""
+    """P(an answer is right) at one number of candidates: logistic in what `answer_inputs` returns."""
 
     num_candidates: int
-    weights: tuple[float, ...] = Field(description="of the inputs in their order; older releases have the first three")
+    weights: tuple[float, ...] = Field(description="of the inputs in their order")
     centers: tuple[float, ...]
     scales: tuple[float, ...]
     intercept: float
     curve: tuple[tuple[float, float], ...] = Field(
-        (), description="said and found probability, ascending: what the logistic says is read off here; none: as it is"
+        (), description="(logistic, found) probabilities, ascending: the logistic is mapped along them; none: as it is"
     )
     answers: int = Field(description="distinct answers it was fitted on")
 
     def probability(self, inputs: FloatArray) -> FloatArray:
         """float64 `[..., inputs]` -> `[...]`."""
-        known = inputs[..., : len(self.weights)]
-        said = expit(((known - self.centers) / self.scales) @ np.array(self.weights) + self.intercept)
-        return np.interp(said, *np.array(self.curve).T) if self.curve else said
+        standardised = (inputs - np.array(self.centers)) / np.array(self.scales)
+        logistic: FloatArray = expit(standardised @ np.array(self.weights) + self.intercept)
+        return np.interp(logistic, *np.array(self.curve).T) if self.curve else logistic
 
 
-def answer_inputs(score: CompositeScore, features: Features, ids: IntArray) -> FloatArray:
+def answer_inputs(score: CompositeScore, table: CandidateTable) -> FloatArray:
     """float64 `[problems, candidates, 5]`: the best score among those who gave the answer, its share of heads, the
     log-odds of its share of the weighted votes, and the problem's mean of each of `PROBLEM_FEATURES`.
     """
+    features, ids = table.features, table.ids
     scores = score.score(features)
     same = ids[:, :, None] == ids[:, None, :]
     best = np.where(same, scores[:, None, :], -np.inf).max(axis=-1)
     # A chain without a score is as bad as the worst one seen; a finite stand-in keeps the logistic finite.
     best = np.where(np.isfinite(best), best, -10.0)
     weighted = vote_shares(ids, vote_weights(scores, score.sharpness))
-    votes = [vote_shares(ids), logit(np.clip(weighted, _FAINTEST, 1.0 - _FAINTEST))]
+    votes = [vote_shares(ids), logit(np.clip(weighted, _SMALLEST_SHARE, 1.0 - _SMALLEST_SHARE))]
     # A problem without a value has no answer either: any finite stand-in will do.
     means = [np.nan_to_num(problem_means(features[name])) for name in PROBLEM_FEATURES]
     problem = [np.broadcast_to(mean[:, None], ids.shape) for mean in means]
@@ -73,43 +78,41 @@ def answer_inputs(score: CompositeScore, features: Features, ids: IntArray) -> F
 
 
 def fit_probability(
-    score: CompositeScore, features: Features, ids: IntArray, correct: BoolArray, selection: Selection | None = None
+    score: CompositeScore, table: CandidateTable, correct: BoolArray, selection: Selection | None = None
 ) -> tuple[ProbabilityModel, ...]:
     """One model for each number of candidates: the first 1, 2, 3, ... of each problem (powers of 2 above 16).
 
     Args:
         score: fitted on the same candidates.
-        features: float64 `[problems, candidates]` each.
-        ids: answers, same shape.
-        correct: bool, same shape.
-        selection: fit on the answers that are handed out by it; None for every distinct answer.
+        table: the candidates.
+        correct: bool `[problems, candidates]`.
+        selection: fit on the answers that it chooses; None for all distinct answers.
     """
-    total = ids.shape[1]
+    total = table.num_candidates
     powers = {2**power for power in range(total.bit_length()) if 2**power <= total}
-    sizes = sorted({*range(1, min(total, _EVERY_SIZE) + 1), *powers, total})
-    used = {part.feature for part in score.terms} | {*PROBLEM_FEATURES}
+    sizes = sorted({*range(1, min(total, _ALL_SIZES_UP_TO) + 1), *powers, total})
     models = []
     for size in sizes:
-        head, seen = ids[:, :size], {name: features[name][:, :size] for name in used}
-        rows = _distinct(head) if selection is None else _handed_out(score, seen, head, selection)
-        models.append(_fit_one(size, answer_inputs(score, seen, head)[rows], correct[:, :size][rows]))
+        head = CandidateTable(table.features, table.ids).first(size)
+        rows = _distinct(head.ids)
+        if selection is not None:
+            rows &= gives_chosen_answer(Rule(score, selection), head)
+        models.append(_fit_one(size, answer_inputs(score, head)[rows], correct[:, :size][rows]))
     return tuple(models)
 
 
-def is_handed_out(score: CompositeScore, features: Features, ids: IntArray, selection: Selection) -> BoolArray:
-    """Bool `[problems, candidates]`: the candidates that gave the answer which the selection hands out."""
-    chosen, _ = choose(ids, score.score(features), selection, sharpness=score.sharpness)
-    return (ids != NO_ANSWER) & (ids == np.take_along_axis(ids, chosen[:, None], axis=1))
+def gives_chosen_answer(rule: Rule, table: CandidateTable) -> BoolArray:
+    """Bool `[problems, candidates]`: the candidates that gave the answer which the rule chooses."""
+    chosen = rule.apply(table).chosen
+    agrees: BoolArray = (table.ids != NO_ANSWER) & (table.ids == np.take_along_axis(table.ids, chosen[:, None], axis=1))
+    return agrees
 
 
 def _distinct(ids: IntArray) -> BoolArray:
     """One candidate of each distinct answer of a problem: candidates that agree are right or wrong together."""
-    return (ids != NO_ANSWER) & ~np.tril(ids[:, :, None] == ids[:, None, :], k=-1).any(axis=-1)
-
-
-def _handed_out(score: CompositeScore, features: Features, ids: IntArray, selection: Selection) -> BoolArray:
-    """One candidate of the answer that is handed out, in each problem that has an answer."""
-    return is_handed_out(score, features, ids, selection) & _distinct(ids)
+    repeats = np.tril(ids[:, :, None] == ids[:, None, :], k=-1).any(axis=-1)
+    first: BoolArray = (ids != NO_ANSWER) & ~repeats
+    return first
 
 
 def _fit_one(size: int, inputs: FloatArray, correct: BoolArray) -> ProbabilityModel:
@@ -128,12 +131,12 @@ def _fit_one(size: int, inputs: FloatArray, correct: BoolArray) -> ProbabilityMo
     return model.model_copy(update={"curve": _fit_curve(model.probability(inputs), correct)})
 
 
-def _fit_curve(said: FloatArray, correct: BoolArray) -> tuple[tuple[float, float], ...]:
-    """Monotone, through the mean of what was said and found in bins of equal size, and through 0 and 1."""
-    bins = min(_MOST_BINS, len(said) // _BIN)
-    if bins < _FEWEST_BINS:
+def _fit_curve(predicted: FloatArray, correct: BoolArray) -> tuple[tuple[float, float], ...]:
+    """Monotone, through the means of predicted and found in bins of equal size, and through 0 and 1."""
+    bins = min(_MAX_BINS, len(predicted) // _ANSWERS_A_BIN)
+    if bins < _MIN_BINS:
         return ()
-    parts = np.array_split(np.argsort(said, kind="stable"), bins)
+    parts = np.array_split(np.argsort(predicted, kind="stable"), bins)
     found = isotonic_regression([correct[part].mean() for part in parts]).x
-    middle = zip((float(said[part].mean()) for part in parts), found.tolist(), strict=True)
+    middle = zip((float(predicted[part].mean()) for part in parts), found.tolist(), strict=True)
     return ((0.0, 0.0), *middle, (1.0, 1.0))

@@ -1,5 +1,5 @@
 """How surprising each step of each chain is: energies of many chains, in length-sorted batches. Aggregation and choice
-live in `rjepa.inference.aggregate` and `rjepa.inference.rerank`.
+live in `rjepa.inference.aggregate` and `rjepa.inference.choice`.
 """
 
 from collections.abc import Iterator

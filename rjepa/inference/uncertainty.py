@@ -16,7 +16,7 @@ from rjepa.inference.voting import NO_ANSWER, IntArray, vote_shares
 class Uncertainty:
     """Per problem, float64 `[problems]` each, from 0 to 1.
 
-    doubt: entropy in bits of P(correct) of the answer handed out: 1 at one half, 0 where it is surely right or wrong;
+    doubt: entropy in bits of P(correct) of the chosen answer: 1 at one half, 0 where it is surely right or wrong;
         1 too where P(correct) is unknown.
     disagreement: entropy of the candidates' votes over their answers, as a share of its largest value, log K. A
         candidate without an answer is a vote of its own.
@@ -36,7 +36,7 @@ def measure_uncertainty(p_correct: FloatArray, ids: IntArray) -> Uncertainty:
     """Uncertainty of each problem.
 
     Args:
-        p_correct: P(the answer handed out is right), `[problems]`; NaN where nobody knows.
+        p_correct: P(the chosen answer is right), `[problems]`; NaN where it is unknown.
         ids: which candidates agree, `[problems, candidates]`, as from `rjepa.inference.voting.answer_ids`.
     """
     given = np.where(np.isnan(p_correct), 0.5, p_correct)

@@ -47,7 +47,9 @@ def vote_shares(ids: IntArray, weights: FloatArray | None = None) -> FloatArray:
     total = cast.sum(axis=-1, keepdims=True)
     same = (ids[..., :, None] == ids[..., None, :]) & voting[..., :, None]
     votes = np.where(same, cast[..., None, :], 0.0).sum(axis=-1)
-    return np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
+    shares: FloatArray = np.zeros(votes.shape)
+    np.divide(votes, total, out=shares, where=total > 0)
+    return shares
 
 
 def vote_weights(scores: FloatArray, sharpness: float) -> FloatArray:
@@ -72,7 +74,8 @@ def pick(ids: IntArray, *keys: FloatArray) -> IntArray:
     for key in keys:
         value = np.where(best, np.nan_to_num(key, nan=-np.inf, posinf=np.inf, neginf=-np.inf), -np.inf)
         best = best & (value == value.max(axis=-1, keepdims=True))
-    return np.argmax(best, axis=-1).astype(np.int64)
+    winners: IntArray = np.argmax(best, axis=-1).astype(np.int64)
+    return winners
 
 
 def top_k_mask(ids: IntArray, scores: FloatArray, top_k: int) -> BoolArray:

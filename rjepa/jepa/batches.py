@@ -5,7 +5,7 @@ Legend: B chains, S segments of the longest chain in the batch, P sentences of i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from rjepa.errors import InvalidInputError
 from rjepa.jepa.config import JepaConfig
+from rjepa.jepa.reader import Reader
 from rjepa.latents.mapped import take_rows
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
@@ -55,7 +56,7 @@ class Batch:
     """int64 [B], segment index, -1 for a right chain"""
     sentences: Tensor
     """float32 [B, P, W], the problem's sentences, standardised; P is 0 for a model that does not read them"""
-    said: Tensor
+    sentences_valid: Tensor
     """bool [B, P], False in the padding of `sentences`"""
     types: Tensor
     """int64 [B, S], indices into STEP_TYPES; 0 in the padding, and everywhere for a model that does not use them"""
@@ -68,38 +69,22 @@ class Batch:
 
     def joined(self, other: "Batch") -> "Batch":
         """The rows of both, padded to the longer chain and the longer problem. For rows of one chain."""
-        parts = {}
+        parts: list[Tensor] = []
         for name in self._tensors():
             one, two = getattr(self, name), getattr(other, name)
             if one.ndim > 1:
-                most = max(one.shape[1], two.shape[1])
-                one, two = (F.pad(part, (0, 0) * (part.ndim - 2) + (0, most - part.shape[1])) for part in (one, two))
-            parts[name] = torch.cat([one, two])
-        return Batch(**parts)
+                longest = max(one.shape[1], two.shape[1])
+                one, two = (F.pad(part, (0, 0) * (part.ndim - 2) + (0, longest - part.shape[1])) for part in (one, two))
+            parts.append(torch.cat([one, two]))
+        return Batch(*parts)
 
     def to(self, device: torch.device) -> "Batch":
         layout = None if self.layout is None else self.layout.to(device)
-        return Batch(*(getattr(self, name).to(device) for name in self._tensors()), layout=layout)
+        moved = Batch(*(getattr(self, name).to(device) for name in self._tensors()))
+        return replace(moved, layout=layout)
 
     def _tensors(self) -> list[str]:
         return [name for name in self.__dataclass_fields__ if name != "layout"]
-
-
-def latent_columns(config: JepaConfig, width: int) -> np.ndarray | None:
-    """int64 indices of the columns that the model reads, None for all of them.
-
-    Raises:
-        InvalidInputError: the latents' width cannot hold the poolings that the config names.
-    """
-    if width % len(config.poolings):
-        raise InvalidInputError(
-            f"latents of width {width} cannot hold the {len(config.poolings)} poolings {', '.join(config.poolings)}",
-            cure="train on latents of the student's record as it is now: materialise latents again",
-        )
-    if config.use is None or config.use == config.poolings:
-        return None
-    block = width // len(config.poolings)
-    return np.concatenate([np.arange(block) + config.poolings.index(name) * block for name in config.use])
 
 
 def domain_rows(trained: tuple[str, ...], names: tuple[str, ...]) -> np.ndarray:
@@ -113,11 +98,8 @@ class Assembler:
     def __init__(
         self, latents: LatentSet, normalizer: Normalizer, config: JepaConfig, trained: tuple[str, ...]
     ) -> None:
-        if latents.width != normalizer.width:
-            raise InvalidInputError(
-                f"latents are {latents.width} wide, the normaliser was fitted on {normalizer.width}",
-                cure="materialise latent_normalizer for the same student and dataset",
-            )
+        self._reader = Reader.of(config, normalizer)
+        self._reader.check(latents.width)
         if config.encoder.sentences and latents.prompts is None:
             raise InvalidInputError(
                 f"config {config.name!r} reads the sentences of problems, and these latents hold none",
@@ -131,8 +113,6 @@ class Assembler:
         self._set = latents
         self._types = latents.types if config.uses_step_types else None
         self._reads_sentences = config.encoder.sentences
-        self._normalizer = normalizer
-        self._columns = latent_columns(config, latents.width)
         self._domain_rows = domain_rows(trained, latents.domain_names)
         self._problems = latents.problem_ids.numbers()
 
@@ -199,7 +179,7 @@ class Assembler:
         types = np.zeros(valid.shape, dtype=np.int64)
         if self._types is not None:
             types[valid] = self._types[rows]
-        sentences, said = self._sentences(chains, padded.shape[2])
+        sentences, sentences_valid = self._sentences(chains, padded.shape[2])
         return Batch(
             torch.from_numpy(padded),
             torch.from_numpy(valid),
@@ -207,7 +187,7 @@ class Assembler:
             torch.from_numpy(self._problems[chains].astype(np.int64)),
             torch.from_numpy(self._set.first_error[chains].astype(np.int64)),
             torch.from_numpy(sentences),
-            torch.from_numpy(said),
+            torch.from_numpy(sentences_valid),
             torch.from_numpy(types),
             layout,
         )
@@ -216,8 +196,8 @@ class Assembler:
         prompts, prompt_of = self._set.prompts, self._set.prompt_of
         if not self._reads_sentences or prompts is None or prompt_of is None:
             return np.zeros((len(chains), 0, columns), np.float32), np.zeros((len(chains), 0), dtype=bool)
-        rows, said = _runs(prompts.offsets, prompt_of[chains])
-        return self._padded(prompts.sentences, rows, said), said
+        rows, valid = _runs(prompts.offsets, prompt_of[chains])
+        return self._padded(prompts.sentences, rows, valid), valid
 
     def _padded(self, source: np.ndarray, rows: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """float32 [B, S, W]: these rows, standardised, where `valid` (bool [B, S]) is true."""
@@ -228,8 +208,7 @@ class Assembler:
 
     def _standard(self, source: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The columns that are read of these rows, standardised, float32 [rows, W]."""
-        standard = self._normalizer.apply(take_rows(source, rows))
-        return standard if self._columns is None else standard[:, self._columns]
+        return self._reader.read(take_rows(source, rows))
 
 
 def _runs(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -272,7 +251,8 @@ class Sampler:
         epoch, position = divmod(update, per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, self._shuffled(epoch, per_epoch))
-        return self._order[1][position]
+        chosen: np.ndarray = self._order[1][position]
+        return chosen
 
     def negatives(self, chains: np.ndarray, amount: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Up to `amount` wrong chains for a batch: the batch rows they belong to, and their indices, both int64 [M]."""

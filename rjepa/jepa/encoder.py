@@ -6,8 +6,11 @@ predictor.
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,10 +64,20 @@ class Block(nn.Module):
     def forward(self, inputs: Tensor, bias: Tensor, memory: Tensor | None = None) -> Tensor:
         """Inputs [B, Q, width], bias [B, 1, Q, K], memory [B, K, width]. Returns [B, Q, width]."""
         normed = self.norm_queries(inputs)
-        keys, values = self._split(self.keys_values(normed if memory is None else memory)).chunk(2, dim=1)
+        keys, values = self.read(normed if memory is None else memory)
+        return self.mix(inputs, normed, keys, values, bias)
+
+    def read(self, memory: Float[Tensor, "batch keys width"]) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, K, d] of a memory, as it stands."""
+        keys, values = self._split(self.keys_values(memory)).chunk(2, dim=1)
+        return keys, values
+
+    def mix(self, inputs: Tensor, normed: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """The rest of `forward`, once the inputs are normed and the memory is read."""
         mixed = attend(self._split(self.queries(normed)), keys, values, bias)
         inputs = inputs + self.out(mixed.transpose(1, 2).flatten(2))
-        return inputs + self.down(F.gelu(self.up(self.norm_hidden(inputs))))
+        hidden: Tensor = self.down(F.gelu(self.up(self.norm_hidden(inputs))))
+        return inputs + hidden
 
     def _split(self, states: Tensor) -> Tensor:
         batch, size, width = states.shape
@@ -86,7 +99,9 @@ class Encoder(nn.Module):
         self.domain = nn.Embedding(domains, config.width)
         nn.init.normal_(self.domain.weight, std=0.1)
         scale = (2 * config.depth) ** -0.5
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, scale) for _ in range(config.depth))
+        self.blocks = cast(
+            "Sequence[Block]", nn.ModuleList(Block(config.width, config.heads, scale) for _ in range(config.depth))
+        )
         self.norm = nn.LayerNorm(config.width, elementwise_affine=False)
         self.step_type = nn.Embedding(len(STEP_TYPES), config.width) if config.step_types else None
         if self.step_type is not None:
@@ -98,15 +113,15 @@ class Encoder(nn.Module):
         readable: Tensor,
         domains: Tensor,
         sentences: Tensor,
-        said: Tensor,
+        sentences_valid: Tensor,
         types: Tensor,
         layout: Layout | None = None,
     ) -> tuple[Tensor, Tensor]:
         """States float32 [B, S, D] of the segments and [B, P, D] of the sentences.
 
         latents float [B, S, W] standardised, readable bool [B, S], domains int64 [B], sentences float [B, P, W]
-        standardised, said bool [B, P], types int64 [B, S], layout where a row holds several chains (causal encoders
-        only). The states of what is not readable or not said mean nothing and are read by nothing else.
+        standardised, sentences_valid bool [B, P], types int64 [B, S], layout where a row holds several chains (causal
+        encoders only). The states of what is not readable or not valid mean nothing and are read by nothing else.
         """
         states = self.project(latents) + positions(latents, self.domain.embedding_dim, layout)
         if self.step_type is not None:
@@ -116,15 +131,15 @@ class Encoder(nn.Module):
             places = sinusoids(before, self.domain.embedding_dim, latents.device)
             states = torch.cat([self.project_sentences(sentences) + places, states], dim=1)
         states = states + self.domain(domains)[:, None, :]
-        bias = self._bias(readable, said[:, :before], layout)
+        bias = self._bias(readable, sentences_valid[:, :before], layout)
         for block in self.blocks:
             states = block(states, bias)
         states = self.norm(states.float())
         return states[:, before:], states[:, :before]
 
-    def _bias(self, readable: Tensor, said: Tensor, layout: Layout | None) -> Tensor:
-        before, size = said.shape[1], said.shape[1] + readable.shape[1]
-        allowed = torch.cat([said, readable], dim=1)[:, None, :].expand(-1, size, -1)
+    def _bias(self, readable: Tensor, sentences_valid: Tensor, layout: Layout | None) -> Tensor:
+        before, size = sentences_valid.shape[1], sentences_valid.shape[1] + readable.shape[1]
+        allowed = torch.cat([sentences_valid, readable], dim=1)[:, None, :].expand(-1, size, -1)
         if self.causal:
             order = torch.ones(size, size, dtype=torch.bool, device=readable.device).tril()
             order[:before, :before] = True

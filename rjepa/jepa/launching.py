@@ -1,29 +1,24 @@
-"""Start the processes of one training, or several trainings side by side, on this machine, and wait for them. What each
-process does is `rjepa.jepa.worker`. One whose parent is killed ends when it next tells of its progress.
+"""Start the processes of one training, or several trainings side by side, on this machine, and wait for them.
+
+What each process does is `rjepa.jepa.worker`, how it reports `rjepa.workers`. One whose parent is killed ends with its
+next report.
 """
 
-import json
 import os
 import queue
-import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
-from rjepa.errors import InvalidInputError
 from rjepa.home import Home
-from rjepa.processes import end_process
 from rjepa.progress import Progress, silent
+from rjepa.workers import WorkerProcess
 
 _WORKER: Final = "rjepa.jepa.worker"
-_TAIL: Final = 2000
-"""Characters of the processes' errors that are shown when they fail."""
-
-_Told = tuple[int, int, int]
-"""Which run it is, updates done, updates in all. None in its place: a run has ended, and has told all it had to."""
+_Report = tuple[int, int, int]
+"""Which run it is, updates done, updates in all. None in its place: a run has ended, and has reported all it had to."""
 
 
 def train_with_processes(
@@ -37,7 +32,7 @@ def train_with_processes(
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     command += _worker(llm_tag, dataset, recipe, seed)
     threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // count))
-    _Running(f"training with {count} processes", home, command, threads).follow(progress)
+    _start(f"training with {count} processes", home, command, threads).follow(progress)
 
 
 def train_side_by_side(
@@ -53,29 +48,25 @@ def train_side_by_side(
     """
     cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     at_once = min(len(runs), cores)
-    told: queue.Queue[_Told | None] = queue.Queue()
-    running: list[_Running] = []
+    reports: queue.Queue[_Report | None] = queue.Queue()
+    running: list[WorkerProcess] = []
     is_over = threading.Event()
 
     def train(number: int) -> None:
         recipe, seed = runs[number]
-        process = _Running(
-            f"training {recipe}, seed {seed},",
-            home,
-            _worker(llm_tag, dataset, recipe, seed),
-            threads=cores // at_once,
-        )
+        command = _worker(llm_tag, dataset, recipe, seed)
+        process = _start(f"training {recipe}, seed {seed},", home, command, threads=cores // at_once)
         running.append(process)
         if is_over.is_set():  # while this one was being started: whoever stops the others may not have seen it
             process.stop()
-        process.follow(lambda done, total, note="": told.put((number, done, total)))
+        process.follow(lambda done, total, note="": reports.put((number, done, total)))
 
     with ThreadPoolExecutor(at_once) as pool:
         try:
             futures = [pool.submit(train, number) for number in range(len(runs))]
             for future in futures:
-                future.add_done_callback(lambda _: told.put(None))
-            _follow_all(runs, futures, told, progress)
+                future.add_done_callback(lambda _: reports.put(None))
+            _follow_all(runs, futures, reports, progress)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             is_over.set()
@@ -86,20 +77,20 @@ def train_side_by_side(
 def _follow_all(
     runs: Sequence[tuple[str, int]],
     futures: Sequence[Future[None]],
-    told: "queue.Queue[_Told | None]",
+    reports: "queue.Queue[_Report | None]",
     progress: Progress,
 ) -> None:
-    """Pass on what the runs tell, in this thread, until all have ended or one has failed."""
+    """Pass on what the runs report, in this thread, until all have ended or one has failed."""
     shares, ended = dict[int, float](), 0
     while ended < len(runs):
-        news = told.get()
-        if news is None:
+        report = reports.get()
+        if report is None:
             ended += 1
             for future in futures:
                 if future.done():
                     future.result()
             continue
-        number, done, total = news
+        number, done, total = report
         shares[number] = done / max(total, 1)
         under_way = [f"{runs[at][0]}-{runs[at][1]} {share:.0%}" for at, share in sorted(shares.items()) if share < 1]
         progress(int(100 * sum(shares.values())), 100 * len(runs), ", ".join(under_way))
@@ -110,49 +101,7 @@ def _worker(llm_tag: str, dataset: str, recipe: str, seed: int | None) -> list[s
     return command + ([] if seed is None else ["--seed", str(seed)])
 
 
-class _Running:
-    """A command of this Python that tells of its progress in JSON lines."""
-
-    def __init__(self, what: str, home: Home, arguments: Sequence[str], threads: int) -> None:
-        environment = {**os.environ, "RJEPA_HOME": str(home.root), "OMP_NUM_THREADS": str(threads)}
-        self._what = what
-        self._errors = tempfile.TemporaryFile("w+")
-        self._process = subprocess.Popen(
-            [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, stderr=self._errors, text=True
-        )
-
-    def follow(self, progress: Progress) -> None:
-        """Wait for its end, passing its progress on."""
-        with self._errors, self._process as process:
-            try:
-                assert process.stdout is not None
-                for line in process.stdout:
-                    _relay(line, progress)
-                code = process.wait()
-            finally:
-                # An interrupt of this process, or an error of the progress callback, ends the others too.
-                self.stop()
-            if code:
-                self._errors.seek(0)
-                raise InvalidInputError(
-                    f"{self._what} failed: {_reason(self._errors.read())}",
-                    cure="see the error above; what was trained is kept, and the next run goes on from there",
-                )
-
-    def stop(self) -> None:
-        """End it, if it still runs: a training goes on from its last checkpoint, however it ended."""
-        end_process(self._process)
-
-
-def _relay(line: str, progress: Progress) -> None:
-    try:
-        told = json.loads(line)
-        progress(int(told["done"]), int(told["total"]), str(told["note"]))
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return
-
-
-def _reason(errors: str) -> str:
-    """What a worker said of its own failure; else the last that any process wrote."""
-    said = errors.rpartition("error: ")[2].partition("\n")[0] if "\nerror: " in f"\n{errors}" else ""
-    return said or errors[-_TAIL:].strip()
+def _start(what: str, home: Home, arguments: Sequence[str], threads: int) -> WorkerProcess:
+    variables = {"RJEPA_HOME": str(home.root), "OMP_NUM_THREADS": str(threads)}
+    cure = "see the error above; what was trained is kept, and the next run goes on from there"
+    return WorkerProcess([sys.executable, *arguments], what=what, cure=cure, variables=variables, keep_errors=True)

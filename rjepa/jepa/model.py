@@ -9,19 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rjepa.jepa.batches import Batch, latent_columns
+from rjepa.jepa.batches import Batch
 from rjepa.jepa.config import ENERGY_FLOOR, Energy, JepaConfig
 from rjepa.jepa.encoder import Encoder
 from rjepa.jepa.losses import latent_error, raw_error
 from rjepa.jepa.masks import View, causal_view, infill_view, side_by_side_view, steps_of
 from rjepa.jepa.predictor import Prediction, Predictor
+from rjepa.jepa.reader import latent_columns
 
 
 class RankHead(nn.Module):
     """A labelled head: the logit that the observed step is wrong, from the error of its prediction.
 
     Linear in the error of each column and in the logarithm of their mean. Heads that read the predictor's states too
-    learnt their training problems by heart (docs/lab-book.md, entry 30).
+    learnt their training problems by heart (docs/lab-book/30-rank-on-a-trained-trunk.md).
     """
 
     def __init__(self, columns: int) -> None:
@@ -35,7 +36,8 @@ class RankHead(nn.Module):
         """Raw and observed float [B, S, W]. Returns float32 logits [B, S]."""
         error = F.smooth_l1_loss(raw.float(), observed.float(), reduction="none")
         size = (error.mean(-1, keepdim=True) + ENERGY_FLOOR).log()
-        return (self.columns(error) + self.size(size)).squeeze(-1).float()
+        logits: Tensor = (self.columns(error) + self.size(size)).squeeze(-1).float()
+        return logits
 
 
 class RJepa(nn.Module):
@@ -84,13 +86,16 @@ class RJepa(nn.Module):
     def predict(self, batch: Batch, view: View) -> tuple[Prediction, Tensor]:
         """Predictions of a view's targets, and the context states [B, S, D] they were made from."""
         context, sentences = self._read(self.context, batch, view.readable)
-        return self.predictor(context, view.visible, batch.domains, sentences, batch.said, batch.layout), context
+        return self.predictor(
+            context, view.visible, batch.domains, sentences, batch.sentences_valid, batch.layout
+        ), context
 
     def wrong_logits(self, batch: Batch, prediction: Prediction) -> Tensor:
         """float32 [B, S]: logit that each observed segment is wrong. Needs a ranking head."""
         if self.rank_head is None or prediction.raw is None:
             raise ValueError(f"config {self.config.name!r} has no ranking head: its loss.rank is 0")
-        return self.rank_head(prediction.raw, batch.latents)
+        logits: Tensor = self.rank_head(prediction.raw, batch.latents)
+        return logits
 
     @torch.no_grad()
     def energies(self, batch: Batch, energy: Energy | None = None) -> Tensor:
@@ -134,12 +139,16 @@ class RJepa(nn.Module):
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:
         """Target = momentum * target + (1 - momentum) * context."""
-        target, context = list(self.target.parameters()), list(self.context.parameters())
-        torch._foreach_lerp_(target, [parameter.detach() for parameter in context], 1 - momentum)
+        target: list[Tensor] = list(self.target.parameters())
+        context = [parameter.detach() for parameter in self.context.parameters()]
+        torch._foreach_lerp_(target, context, 1 - momentum)
 
     @staticmethod
     def _read(encoder: Encoder, batch: Batch, readable: Tensor) -> tuple[Tensor, Tensor]:
-        return encoder(batch.latents, readable, batch.domains, batch.sentences, batch.said, batch.types, batch.layout)
+        states: tuple[Tensor, Tensor] = encoder(
+            batch.latents, readable, batch.domains, batch.sentences, batch.sentences_valid, batch.types, batch.layout
+        )
+        return states
 
     def _energy(self, kind: Energy, batch: Batch, prediction: Prediction) -> Tensor:
         if kind == "rank":

@@ -3,7 +3,7 @@ decided in `trainer`.
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) orthogonalises a matrix's momentum, so that rare
 directions are learnt as fast as frequent ones. On the same data and updates it halved the loss that AdamW left
-(docs/lab-book.md, entry 11).
+(docs/lab-book/11-muon.md).
 """
 
 import torch

@@ -5,7 +5,9 @@ The sentences of the problem are always seen.
 Legend: B chains, S segments, Q sentences of the problem, D encoder states, P predictor states, W latent columns.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +51,9 @@ class Predictor(nn.Module):
         self.domain = nn.Embedding(domains, config.width)
         nn.init.normal_(self.domain.weight, std=0.1)
         scale = (2 * config.depth) ** -0.5
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, scale) for _ in range(config.depth))
+        self.blocks = cast(
+            "Sequence[Block]", nn.ModuleList(Block(config.width, config.heads, scale) for _ in range(config.depth))
+        )
         self.norm = nn.LayerNorm(config.width)
         self.to_latent = nn.Linear(config.width, encoder_width)
         self.to_raw = nn.Linear(config.width, columns) if heads.raw > 0 else None
@@ -62,17 +66,17 @@ class Predictor(nn.Module):
         visible: Tensor,
         domains: Tensor,
         sentences: Tensor,
-        said: Tensor,
+        sentences_valid: Tensor,
         layout: Layout | None = None,
     ) -> Prediction:
         """Context float32 [B, S, D], visible bool [B, S, S] (target, segment), domains int64 [B], sentences float32
-        [B, Q, D] as the encoder left them, said bool [B, Q], layout where a row holds several chains.
+        [B, Q, D] as the encoder left them, sentences_valid bool [B, Q], layout where a row holds several chains.
         """
         places = positions(context, self.mask_token.shape[0], layout)
         before = sentences.shape[1]
         memory = torch.cat([self.project(sentences), self.project(context) + places], dim=1)
         queries = (self.mask_token + self.domain(domains))[:, None, :] + places
-        bias = as_bias(torch.cat([said[:, None, :before].expand(-1, visible.shape[1], -1), visible], dim=2))
+        bias = as_bias(torch.cat([sentences_valid[:, None, :before].expand(-1, visible.shape[1], -1), visible], dim=2))
         for block in self.blocks:
             queries = block(queries, bias, memory)
         states = self.norm(queries)

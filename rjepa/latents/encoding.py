@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rjepa.latents.extraction import ChainLatents, extract_batches
+from rjepa.students.extraction import ChainLatents, extract_batches
 from rjepa.latents.shards import KeptChain
 from rjepa.latents.store import KEY_LENGTH, ShardIndex, ShardWriter
 from rjepa.progress import Progress, time_left

@@ -31,12 +31,12 @@ from rjepa.latents.rollouts import (
     sample_folder,
     sample_store,
 )
-from rjepa.latents.sampling import make_sampler
 from rjepa.latents.store import KEY_LENGTH, ShardIndex, ShardStore, ShardWriter, make_key, store_in_use
 from rjepa.latents.verdicts import Judge, checkers_folder, verdict_store
 from rjepa.latents.versions import VersionWriter
 from rjepa.locks import stage_lock
 from rjepa.progress import Progress, silent
+from rjepa.sampling.opening import source_of
 from rjepa.schemas import Problem, Split
 from rjepa.stages import StageReport
 from rjepa.students.loading import Student
@@ -174,7 +174,7 @@ class _Samples:
         done = int((~missing.any(axis=1)).sum())
         if done:
             progress(done, len(problems), "found")
-        sampler = make_sampler(self.student) if missing.any() else None
+        sampler = source_of(self.student) if missing.any() else None
         for rows, columns in _batches(missing, self._shard_problems):
             assert sampler is not None  # there is something to sample
             wanted = [self.indices[column] for column in columns]

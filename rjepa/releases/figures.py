@@ -4,8 +4,8 @@ from pydantic import Field
 
 from rjepa.evaluation.records import newest_record
 from rjepa.home import Home
-from rjepa.inference.rerank import FrozenValue
 from rjepa.releases.bundle import Manifest
+from rjepa.values import FrozenValue
 
 
 class Figures(FrozenValue):

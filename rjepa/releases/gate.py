@@ -12,7 +12,7 @@ from pydantic import Field
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.paired import PairedCounts, problems_to_show
 from rjepa.evaluation.records import EvaluationRecord
-from rjepa.inference.rerank import FrozenValue
+from rjepa.values import FrozenValue
 
 Rule = Literal["replace", "improve"]
 """`replace`: a person asked, so that it is enough to be not worse. `improve`: the night asks, and must show a gain."""

@@ -12,8 +12,8 @@ from sqlalchemy import JSON, BigInteger, Column, Integer, String, Table, Text, i
 from rjepa.database import METADATA, open_database
 from rjepa.errors import CorruptError
 from rjepa.home import Home
-from rjepa.inference.rerank import FrozenValue
 from rjepa.releases.gate import Decision
+from rjepa.values import FrozenValue
 
 Action = Literal["promote", "rollback", "refuse"]
 

@@ -1,16 +1,24 @@
-"""Decode many chains a problem over one copy of its prompt: caches that know that samples share a prefix.
+"""Caches of many rows that are decoded together, over one copy of each prompt where samples share one.
 
 `K` samples of a problem read the same prompt. Its keys and values are kept once and attended to by all K in one matrix
-product; only what each sample wrote itself is kept per sample. With tiny-a on the CPU that is about twice as fast as
-repeating the cache, which then also holds the prompt K times (benchmarks/sampling.py). Architectures whose attention is
-more than a plain softmax over the whole context take transformers' own cache instead.
+product; only what each row wrote itself is kept per row. With tiny-a on the CPU that is about twice as fast as to
+repeat the cache, which then also holds the prompt K times (benchmarks/sampling.py). Architectures whose attention is
+more than a plain softmax over the whole context take transformers' own cache instead: `rjepa.students.row_cache`.
 
-Legend: problems P, samples a problem K, rows R = P * K, heads N, key heads M, prompt tokens T, head size D.
+Rows may begin at different times: what a row wrote lies at the right of its slots, and what is free at their left is
+masked. Keys carry their positions, so that their place in a cache says nothing. Which token is fed, and when, is
+`rjepa.students.session`'s matter.
+
+Legend: prompts P, rows a prompt K, rows R, heads N, key heads M, prompt tokens T, head size D.
 """
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -19,24 +27,35 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from rjepa.students.packing import Packed, packed_attention
 
-FAST_ATTENTION = "rjepa_shared_prefix"
+FAST_ATTENTION: Final = "rjepa_shared_prefix"
 
-_PLAIN_SOFTMAX = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-_GROWTH = 32
+Int64 = npt.NDArray[np.int64]
+
+_PLAIN_SOFTMAX: Final = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+_GROWTH: Final = 32
 """Token slots a cache gains when it is full: few copies, little held that is not used."""
 
 
-class Decoder(Protocol):
-    """Feeds tokens to a model and keeps its cache."""
+class CachedRows(Protocol):
+    """The caches of R rows of a batch, and what feeds one more token to each."""
 
-    def prefill(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits [P, vocabulary] after left-padded prompts int64 [P, T], bool mask [P, T]."""
+    prompt_of: Int64
+    """The prompt of each row, by number."""
+    can_cut: bool
+    """Whether tokens can be taken back, and batches be joined."""
 
-    def step(self, tokens: Tensor) -> Tensor:
-        """Logits [R, vocabulary] after one more token int64 [R] a row. Rows are problem-major."""
+    @property
+    def samples(self) -> int | None:
+        """K where each prompt has as many rows, one prompt's after another's; else None."""
 
-    def keep(self, problems: Tensor) -> None:
-        """Go on with these problems (int64 [kept]) only, all their samples."""
+    def step(self, tokens: Int[Tensor, " rows"]) -> Float[Tensor, "rows vocab"]:
+        """The logits after one more token a row."""
+
+    def keep(self, rows: Int64) -> None:
+        """Go on with these rows only, in this order. What the others held is freed layer by layer."""
+
+    def rearranged(self, rows: Int64, cut: Int64) -> "CachedRows":
+        """A batch of these rows, in this order, a row more than once if wanted, without their newest `cut` tokens."""
 
 
 def can_share_prefix(config: Any) -> bool:
@@ -46,24 +65,25 @@ def can_share_prefix(config: Any) -> bool:
     return config.model_type in _PLAIN_SOFTMAX and set(layer_types) == {"full_attention"} and sliding is None
 
 
-def make_decoder(model: PreTrainedModel, samples: int, shares_prefix: bool) -> Decoder:
-    """The decoder that suits a model. `shares_prefix` wants it loaded with `FAST_ATTENTION`."""
-    return SharedPrefixDecoder(model, samples) if shares_prefix else RepeatedCacheDecoder(model, samples)
-
-
-class _SharedPrefixLayer(CacheLayerMixin):
+class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """One layer's keys [P, M, D, T] and values [P, M, T, D] of the prompts, once, and [R, M, D, slots] and
-    [R, M, slots, D] of the samples' own tokens: a product of few rows reads keys faster the way they lie here.
+    [R, M, slots, D] of the rows' own tokens: a product of few rows reads keys faster the way they lie here.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, samples: int) -> None:
-        super().__init__()
-        self.prefix_keys = keys.transpose(2, 3).contiguous()
-        self.prefix_values = values.contiguous()
-        problems, heads, _, size = keys.shape
-        self.own_keys = keys.new_empty(problems * samples, heads, size, _GROWTH)
-        self.own_values = values.new_empty(problems * samples, heads, _GROWTH, size)
-        self.used = 0
+    def __init__(
+        self, prefix_keys: Tensor, prefix_values: Tensor, own_keys: Tensor, own_values: Tensor, used: int
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.prefix_keys, self.prefix_values = prefix_keys, prefix_values
+        self.own_keys, self.own_values, self.used = own_keys, own_values, used
+
+    @classmethod
+    def after(cls, keys: Tensor, values: Tensor, rows: int) -> "_SharedPrefixLayer":
+        """The layer of `rows` rows that have written nothing; keys and values [P, M, T, D] of their prompts."""
+        _, heads, _, size = keys.shape
+        own_keys = keys.new_empty(rows, heads, size, _GROWTH)
+        own_values = values.new_empty(rows, heads, _GROWTH, size)
+        return cls(keys.transpose(2, 3).contiguous(), values.contiguous(), own_keys, own_values, 0)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         pass
@@ -77,111 +97,222 @@ class _SharedPrefixLayer(CacheLayerMixin):
         self.used += 1
         return self.own_keys[..., : self.used], self.own_values[:, :, : self.used]
 
-    def keep(self, problems: Tensor, rows: Tensor) -> None:
-        self.prefix_keys = self.prefix_keys[problems]
-        self.prefix_values = self.prefix_values[problems]
+    def keep(self, prompts: Tensor, rows: Tensor) -> None:
+        self.prefix_keys = self.prefix_keys[prompts]
+        self.prefix_values = self.prefix_values[prompts]
         self.own_keys = self.own_keys[rows]
         self.own_values = self.own_values[rows]
+
+    def moved(self, prompts: Tensor, rows: Tensor, slots: Int[Tensor, "rows used"]) -> "_SharedPrefixLayer":
+        """These rows over these prompts; slot j of a row's own tokens is what lay in `slots[row, j]`."""
+        used = slots.shape[1]
+        room = -(-max(used, 1) // _GROWTH) * _GROWTH
+        heads, size = self.own_keys.shape[1:3]
+        own_keys = self.own_keys.new_empty(len(rows), heads, size, room)
+        own_values = self.own_values.new_empty(len(rows), heads, room, size)
+        if used:
+            own_keys[..., :used] = self.own_keys[rows].gather(3, slots[:, None, None].expand(-1, heads, size, -1))
+            wanted = slots[:, None, :, None].expand(-1, heads, -1, size)
+            own_values[:, :, :used] = self.own_values[rows].gather(2, wanted)
+        return _SharedPrefixLayer(self.prefix_keys[prompts], self.prefix_values[prompts], own_keys, own_values, used)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length() + query_length, 0
 
     def get_seq_length(self) -> int:
-        return self.prefix_keys.shape[3] + self.used
+        return int(self.prefix_keys.shape[3]) + self.used
 
     def get_max_length(self) -> int:
         return -1
 
 
-class SharedPrefixDecoder:
-    """Keeps a prompt once for all its samples."""
+class SharedPrefixRows:
+    """Rows that keep their prompt once."""
 
-    def __init__(self, model: PreTrainedModel, samples: int) -> None:
-        self._model = model
-        self._samples = samples
+    can_cut = True
 
-    def prefill(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        cache = DynamicCache(config=self._model.config)
-        positions = _positions(mask)
-        output = self._model(
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        layers: list[_SharedPrefixLayer],
+        bias: Float[Tensor, "prompts 1 1 tokens"],
+        positions: Int[Tensor, "rows 1"],
+        prompt_of: Int64,
+        free: Int64,
+    ) -> None:
+        """bias: added to the prompts' scores. positions: of each row's next token. free: of each row's own slots, how
+        many at the left hold nothing of it.
+        """
+        self.prompt_of = prompt_of
+        self._model, self._layers, self._bias, self._next, self._free = model, layers, bias, positions, free
+        self._arrange()
+
+    def _arrange(self) -> None:
+        self._cache = Cache(layers=list(self._layers))
+        prompts, rows = len(self._bias), len(self.prompt_of)
+        counts = np.bincount(self.prompt_of, minlength=prompts)
+        regular = rows == prompts * counts[0] and np.array_equal(self.prompt_of, np.arange(rows) // counts[0])
+        self.columns = int(counts.max())
+        self.places = None if regular else torch.from_numpy(_places(self.prompt_of, self.columns)).to(self._bias.device)
+        self.own_bias: Tensor | None = None  # made when it is first needed, a slot longer with each token
+
+    @classmethod
+    def read(
+        cls,
+        model: PreTrainedModel,
+        input_ids: Int[Tensor, "prompts tokens"],
+        mask: Bool[Tensor, "prompts tokens"],
+        prompt_of: Int64,
+        logits_to_keep: int,
+    ) -> "tuple[SharedPrefixRows, Float[Tensor, 'prompts kept vocab']]":
+        """Rows after their left-padded prompts, and the logits of the prompts' last tokens."""
+        cache = DynamicCache(config=model.config)
+        positions = positions_of(mask)
+        output = model(
             input_ids=input_ids,
             attention_mask=mask.long(),
             position_ids=positions,
             past_key_values=cache,
-            logits_to_keep=1,
+            logits_to_keep=logits_to_keep,
         )
-        self._cache = Cache(layers=[_SharedPrefixLayer(la.keys, la.values, self._samples) for la in cache.layers])
-        self._next = (positions[:, -1:] + 1).repeat_interleave(self._samples, dim=0)
+        layers = [_SharedPrefixLayer.after(*keys_and_values(layer), len(prompt_of)) for layer in cache.layers]
         masked = torch.zeros(mask.shape, dtype=output.logits.dtype, device=mask.device)
-        self._bias = masked.masked_fill_(~mask, torch.finfo(masked.dtype).min)[:, None, None]
-        return output.logits[:, -1]
+        bias = masked.masked_fill_(~mask, torch.finfo(masked.dtype).min)[:, None, None]
+        following = (positions[:, -1:] + 1)[torch.from_numpy(prompt_of).to(mask.device)]
+        free = np.zeros(len(prompt_of), dtype=np.int64)
+        return cls(model, layers, bias, following, prompt_of, free), output.logits
 
-    def step(self, tokens: Tensor) -> Tensor:
-        logits = self._model(
+    @property
+    def samples(self) -> int | None:
+        return self.columns if self.places is None else None
+
+    @property
+    def layers(self) -> list[_SharedPrefixLayer]:
+        return self._layers
+
+    def step(self, tokens: Int[Tensor, " rows"]) -> Float[Tensor, "rows vocab"]:
+        if self._free.any():
+            self.own_bias = self._own_bias()
+        logits: Tensor = self._model(
             input_ids=tokens[:, None],
             attention_mask=self._bias,
             position_ids=self._next,
             past_key_values=self._cache,
-            shared_prefix=self._cache,
+            shared_prefix=self,
         ).logits
         self._next = self._next + 1
         return logits[:, -1]
 
-    def keep(self, problems: Tensor) -> None:
-        rows = _rows(problems, self._samples)
-        for layer in self._cache.layers:
-            layer.keep(problems, rows)
-        self._next = self._next[rows]
-        self._bias = self._bias[problems]
+    def _own_bias(self) -> Tensor:
+        """[R, 1, 1, own]: the lowest number where a slot holds nothing of its row, the next token's slot included."""
+        if self.own_bias is not None:
+            return torch.nn.functional.pad(self.own_bias, (0, 1))
+        held = np.arange(self._layers[0].used + 1) >= self._free[:, None]
+        bias = torch.zeros(held.shape, dtype=self._bias.dtype, device=self._bias.device)
+        lowest = torch.finfo(bias.dtype).min
+        return bias.masked_fill_(~torch.from_numpy(held).to(bias.device), lowest)[:, None, None]
 
+    def keep(self, rows: Int64) -> None:
+        prompts, self.prompt_of = np.unique(self.prompt_of[rows], return_inverse=True)
+        chosen, read = self._index(rows), self._index(prompts)
+        for layer in self._layers:
+            layer.keep(read, chosen)
+        self._next, self._bias, self._free = self._next[chosen], self._bias[read], self._free[rows]
+        self._arrange()
 
-class RepeatedCacheDecoder:
-    """Repeats transformers' own cache once a sample: works for every architecture that has one."""
+    def rearranged(self, rows: Int64, cut: Int64) -> "SharedPrefixRows":
+        used = self._layers[0].used
+        length = used - self._free[rows] - cut
+        into = np.maximum(-length, 0)  # a cut that goes on into the prompt
+        length = np.maximum(length, 0)
+        width = int(length.max(initial=0))
+        slots = np.arange(width) - (width - length)[:, None] + self._free[rows][:, None]
+        widest = self._bias.shape[-1] + 1
+        keys, prompt_of = np.unique(self.prompt_of[rows] * widest + into, return_inverse=True)
+        prompts, shortened = keys // widest, keys % widest
+        read, chosen = self._index(prompts), self._index(rows)
+        places = self._index(np.clip(slots, 0, max(used - 1, 0)))
+        layers = [layer.moved(read, chosen, places) for layer in self._layers]
+        bias = self._bias[read]
+        for prompt in np.flatnonzero(shortened):
+            bias[prompt, ..., -int(shortened[prompt]) :] = torch.finfo(bias.dtype).min
+        following = self._next[chosen] - self._index(cut)[:, None]
+        return SharedPrefixRows(self._model, layers, bias, following, prompt_of, width - length)
 
-    def __init__(self, model: PreTrainedModel, samples: int) -> None:
-        self._model = model
-        self._samples = samples
-
-    def prefill(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        self._cache = DynamicCache(config=self._model.config)
-        positions = _positions(mask)
-        output = self._model(
-            input_ids=input_ids,
-            attention_mask=mask.long(),
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
+    @classmethod
+    def joined(cls, batches: "Sequence[SharedPrefixRows]") -> "SharedPrefixRows":
+        """All rows of these batches of one model as one batch."""
+        tokens = max(batch._bias.shape[-1] for batch in batches)
+        used = max(batch._layers[0].used for batch in batches)
+        room = -(-max(used, 1) // _GROWTH) * _GROWTH
+        layers = []
+        for parts in zip(*(batch._layers for batch in batches), strict=True):
+            prefix_keys = torch.cat([_at_the_right(la.prefix_keys, 3, tokens) for la in parts])
+            prefix_values = torch.cat([_at_the_right(la.prefix_values, 2, tokens) for la in parts])
+            own_keys = torch.cat([_at_the_right(la.own_keys[..., : la.used], 3, used) for la in parts])
+            own_values = torch.cat([_at_the_right(la.own_values[:, :, : la.used], 2, used) for la in parts])
+            own_keys = torch.nn.functional.pad(own_keys, (0, room - used))
+            own_values = torch.nn.functional.pad(own_values, (0, 0, 0, room - used))
+            layers.append(_SharedPrefixLayer(prefix_keys, prefix_values, own_keys, own_values, used))
+        lowest = torch.finfo(batches[0]._bias.dtype).min
+        firsts = np.cumsum([0, *(len(batch._bias) for batch in batches[:-1])])
+        return cls(
+            batches[0]._model,
+            layers,
+            torch.cat([_at_the_right(batch._bias, 3, tokens, lowest) for batch in batches]),
+            torch.cat([batch._next for batch in batches]),
+            np.concatenate([batch.prompt_of + first for batch, first in zip(batches, firsts, strict=True)]),
+            np.concatenate([batch._free + used - batch._layers[0].used for batch in batches]),
         )
-        self._cache.batch_repeat_interleave(self._samples)
-        self._next = (positions[:, -1:] + 1).repeat_interleave(self._samples, dim=0)
-        self._mask = mask.long().repeat_interleave(self._samples, dim=0)
-        return output.logits[:, -1]
 
-    def step(self, tokens: Tensor) -> Tensor:
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
-        logits = self._model(
-            input_ids=tokens[:, None],
-            attention_mask=self._mask,
-            position_ids=self._next,
-            past_key_values=self._cache,
-            use_cache=True,
-        ).logits
-        self._next = self._next + 1
-        return logits[:, -1]
+    def by_prompt(self, states: Float[Tensor, "rows heads group last"]) -> Float[Tensor, "prompts heads queries last"]:
+        """The rows of each prompt side by side; places that no row has hold zeros."""
+        prompts, columns = len(self._bias), self.columns
+        if self.places is not None:
+            padded = states.new_zeros(prompts * columns, *states.shape[1:])
+            padded[self.places] = states
+            states = padded
+        _, heads, group, last = states.shape
+        states = states.view(prompts, columns, heads, group, last).transpose(1, 2)
+        return states.reshape(prompts, heads, columns * group, last)
 
-    def keep(self, problems: Tensor) -> None:
-        rows = _rows(problems, self._samples)
-        self._cache.batch_select_indices(rows)
-        self._next = self._next[rows]
-        self._mask = self._mask[rows]
+    def by_row(
+        self, states: Float[Tensor, "prompts heads queries last"], group: int
+    ) -> Float[Tensor, "rows heads group last"]:
+        """What `by_prompt` laid together, row by row again."""
+        prompts, heads, _, last = states.shape
+        rows = states.view(prompts, heads, self.columns, group, last).transpose(1, 2)
+        rows = rows.reshape(prompts * self.columns, heads, group, last)
+        return rows if self.places is None else rows[self.places]
+
+    def _index(self, places: Int64) -> Tensor:
+        return torch.from_numpy(places).to(self._bias.device)
 
 
-def _positions(mask: Tensor) -> Tensor:
+def keys_and_values(layer: Any) -> tuple[Tensor, Tensor]:
+    """What a layer of transformers' cache for attention holds, each [rows, M, tokens, D]."""
+    return layer.keys, layer.values
+
+
+def positions_of(mask: Bool[Tensor, "prompts tokens"]) -> Int[Tensor, "prompts tokens"]:
+    """The position of every token of left-padded prompts."""
     return (mask.long().cumsum(-1) - 1).clamp_(min=0)
 
 
-def _rows(problems: Tensor, samples: int) -> Tensor:
-    return (problems[:, None] * samples + torch.arange(samples, device=problems.device)).flatten()
+def _places(prompt_of: Int64, columns: int) -> Int64:
+    """Where each row lies in a table of `columns` rows a prompt."""
+    order = np.argsort(prompt_of, kind="stable")
+    counts = np.bincount(prompt_of)
+    rank = np.empty(len(prompt_of), dtype=np.int64)
+    rank[order] = np.arange(len(prompt_of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return prompt_of * columns + rank
+
+
+def _at_the_right(states: Tensor, dim: int, length: int, value: float = 0.0) -> Tensor:
+    """States padded on the left of `dim` to `length`."""
+    missing = length - states.shape[dim]
+    padding = [0, 0] * (states.ndim - 1 - dim) + [missing, 0]
+    return torch.nn.functional.pad(states, padding, value=value) if missing else states
 
 
 def _shared_prefix_attention(
@@ -191,33 +322,35 @@ def _shared_prefix_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    shared_prefix: Cache | None = None,
+    shared_prefix: SharedPrefixRows | None = None,
     packed: Packed | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of one new token a row over its problem's prompt and its own tokens. query [R, N, 1, D]; key
-    [R, M, D, own] and value [R, M, own, D] are the cache's; attention_mask [P, 1, 1, T] is added to the prompt's
-    scores. Without a shared prefix: that of packed sequences, or SDPA, with keys [R, M, tokens, D].
+    """Attention of one new token a row over its prompt and its own tokens. query [R, N, 1, D]; key [R, M, D, own] and
+    value [R, M, own, D] are the cache's; attention_mask [P, 1, 1, T] is added to the prompts' scores. Without a shared
+    prefix: that of packed sequences, or SDPA, with keys [R, M, tokens, D].
     """
     if packed is not None:
         return packed_attention(query, key, value, packed, scaling), None
     if shared_prefix is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    layer = shared_prefix.layers[module.layer_idx]
-    problems, heads, size, prompt = layer.prefix_keys.shape
+        found: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return found
+    layer = shared_prefix.layers[int(module.layer_idx)]  # type: ignore[arg-type]
+    heads, size, prompt = layer.prefix_keys.shape[1:]
     rows, all_heads = query.shape[:2]
-    samples, group, own = rows // problems, all_heads // heads, key.shape[3]
+    group = all_heads // heads
+    assert scaling is not None and attention_mask is not None
     query = (query * scaling).view(rows, heads, group, size)
-    by_problem = query.view(problems, samples, heads, group, size).transpose(1, 2)
-    prompt_scores = torch.matmul(by_problem.reshape(problems, heads, samples * group, size), layer.prefix_keys)
+    prompt_scores = torch.matmul(shared_prefix.by_prompt(query), layer.prefix_keys)
     prompt_scores += attention_mask
-    own_scores = torch.matmul(query, key).view(problems, samples, heads, group, own)
-    own_scores = own_scores.transpose(1, 2).reshape(problems, heads, samples * group, own)
-    weights = torch.cat([prompt_scores, own_scores], dim=-1).softmax(dim=-1)
-    output = torch.matmul(weights[..., :prompt], layer.prefix_values)
-    output = output.view(problems, heads, samples, group, size).transpose(1, 2).reshape(rows, heads, group, size)
-    own_weights = weights[..., prompt:].view(problems, heads, samples, group, own).transpose(1, 2)
-    output += torch.matmul(own_weights.reshape(rows, heads, group, own), value)
+    own_scores = torch.matmul(query, key)
+    if shared_prefix.own_bias is not None:
+        own_scores += shared_prefix.own_bias
+    weights = torch.cat([prompt_scores, shared_prefix.by_prompt(own_scores)], dim=-1).softmax(dim=-1)
+    output = shared_prefix.by_row(torch.matmul(weights[..., :prompt], layer.prefix_values), group)
+    output += torch.matmul(shared_prefix.by_row(weights[..., prompt:], group), value)
     return output.reshape(rows, 1, all_heads, size), None
 
 

@@ -1,5 +1,5 @@
 """A student's own Python environment: which interpreter it is, whether it has what our code needs, and how a module of
-ours is started in it. What runs there is `rjepa.latents.worker` and `rjepa.latents.server`.
+ours is started in it. What runs there is `rjepa.latents.worker` and `rjepa.sampling.server`.
 
 The environment keeps the student's libraries apart from the platform's; it does not keep its code out of anything.
 """

@@ -19,7 +19,7 @@ from torch import Tensor
 
 Int64 = npt.NDArray[np.int64]
 
-_LEAST_FILLED = 0.5
+_MIN_FILLED = 0.5
 """Share of its group's longest that a row's tokens must reach: attention pays for padding, and for every group."""
 
 
@@ -92,12 +92,12 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, 
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     outputs = []
     for rows in packed.groups:
-        parts = [
-            states[places].unflatten(0, (rows.count, -1)).transpose(1, 2)
+        queries, keys, values = (
+            states[places].view(rows.count, -1, *states.shape[1:]).transpose(1, 2)
             for states, places in ((query, rows.queries), (key, rows.keys), (value, rows.keys))
-        ]
+        )
         found = F.scaled_dot_product_attention(
-            *parts, attn_mask=rows.mask, is_causal=rows.mask is None, scale=scaling, enable_gqa=True
+            queries, keys, values, attn_mask=rows.mask, is_causal=rows.mask is None, scale=scaling, enable_gqa=True
         )
         outputs.append(found.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[packed.back][None]
@@ -109,14 +109,14 @@ def _group(paths: list[Int64], known: list[int], positions: Int64) -> tuple[list
     order = [int(row) for row in np.argsort(-new, kind="stable") if new[row]]
     groups, back, placed, first = [], np.empty(len(positions), dtype=np.int64), 0, 0
     while first < len(order):
-        most = int(new[order[first]])
-        members = [row for row in order[first:] if new[row] >= _LEAST_FILLED * most]
+        longest_new = int(new[order[first]])
+        members = [row for row in order[first:] if new[row] >= _MIN_FILLED * longest_new]
         first += len(members)
         longest = max(len(paths[row]) for row in members)
-        queries = np.stack([_padded(paths[row][known[row] :], most) for row in members])
+        queries = np.stack([_padded(paths[row][known[row] :], longest_new) for row in members])
         keys = np.stack([_padded(paths[row], longest) for row in members])
         for place, row in enumerate(members):
-            back[paths[row][known[row] :]] = placed + place * most + np.arange(new[row])
+            back[paths[row][known[row] :]] = placed + place * longest_new + np.arange(new[row])
         placed += queries.size
         shares = any(known[row] for row in members)
         mask = torch.from_numpy(np.arange(longest) <= positions[queries][:, None, :, None]) if shares else None

@@ -14,7 +14,10 @@ from rjepa.teacher.settings import Teacher
 
 @dataclass(frozen=True)
 class TeacherCheck:
-    """What was found out about a teacher. `status` is ok, no_price, no_model, or why it cannot be reached: connection, timeout, http_401, ..."""
+    """What was found out about a teacher.
+
+    `status` is ok, no_price, no_model, or why it cannot be reached: connection, timeout, http_401, ...
+    """
 
     teacher: Teacher
     status: str

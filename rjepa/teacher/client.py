@@ -135,7 +135,8 @@ class Endpoint:
 
     def _status_error(self, response: httpx2.Response) -> CallError:
         status, text, wait = response.status_code, body_text(response), wait_of(response)
-        detail = self.redact(words_of(text) or text)[:_LONGEST_DETAIL]
+        words = words_of(text) or text.strip() or ("the answer is empty" if HIDDEN_REASON in response.headers else "")
+        detail = self.redact(words)[:_LONGEST_DETAIL]
         if is_used_up(status, text, wait):
             return CallError("quota_used_up", detail or f"status {status}", final=True)
         reason = response.headers.get(HIDDEN_REASON, f"http_{status}")

@@ -69,16 +69,16 @@ def _texts(content: Any) -> tuple[str, str]:
         return content, ""
     if not isinstance(content, list):
         raise TypeError("content is neither text nor parts")
-    said: list[str] = []
+    spoken: list[str] = []
     thought: list[str] = []
     for part in content:
         if isinstance(part, str):
-            said.append(part)
+            spoken.append(part)
         elif isinstance(part.get("text"), str):
-            (thought if part.get("type") in ("thinking", "reasoning") else said).append(part["text"])
+            (thought if part.get("type") in ("thinking", "reasoning") else spoken).append(part["text"])
         elif part.get("thinking"):
             thought.append(_texts(part["thinking"])[0])
-    return "".join(said), "".join(thought)
+    return "".join(spoken), "".join(thought)
 
 
 def _storable(text: str) -> str:

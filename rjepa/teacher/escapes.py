@@ -5,11 +5,12 @@ and "rac", `\times` a tab and "imes", `\neq` a line break and "eq". What decides
 
 - no text means a backspace or a form feed, so `\b` and `\f` are a backslash and a letter;
 - an escape that JSON does not have (`\sqrt`, `\(`) is a backslash, and shows that the writer does not double them;
-- `\n`, `\r` or `\t` that begins the name of a LaTeX command is that command. After `\n` some are a word or a variable as
-  well (`\nu`: nu, or a line break and u). Then the rest of the reply decides: a writer that doubles its backslashes means
-  a line break, one that does not means the command. Where nothing shows which, the reply is refused;
-- `\\` is two backslashes where the writer shows that it does not double them, and one elsewhere. A writer that does both
-  is refused: nobody knows where it meant what.
+- `\n`, `\r` or `\t` that begins the name of a LaTeX command is that command. Some are a word or a variable after a line
+  break as well (`\nu`: nu, or a line break and u), and any letters with a brace behind them may be somebody's command.
+  Then the rest of the reply decides: a writer that doubles its backslashes means a line break, one that does not means
+  the command. Where nothing shows which, the reply is refused;
+- `\\` is two backslashes where the writer shows that it does not double them, and one elsewhere. A writer that does
+  both is refused: nobody knows where it meant what.
 
 Where an object begins and ends in a reply is `objects`' matter.
 """
@@ -20,23 +21,23 @@ from typing import Final
 
 _COMMANDS: Final = {
     "n": (
-        "abla atural cong e earrow eg eq eqq eqslant ewcommand ewenvironment ewline exists geq geqq geqslant gtr i left"
-        " leftarrow Leftarrow leftrightarrow Leftrightarrow leq leqq leqslant less mid obreak olimits olinebreak ombre"
-        " onumber ormalfont ormalsize ot otag otin otni parallel prec preceq rightarrow Rightarrow shortmid shortparallel"
-        " sim subseteq subseteqq succ succeq supseteq supseteqq triangleleft trianglelefteq triangleright trianglerighteq"
-        " u ull vdash vDash Vdash VDash warrow"
+        "abla atural cong e earrow eg eq eqq eqslant ewcommand ewenvironment ewline ewton exists geq geqq"
+        " geqslant gtr i icefrac left leftarrow Leftarrow leftrightarrow Leftrightarrow leq leqq leqslant less mid"
+        " obreak olimits olinebreak ombre onumber orm ormalfont ormalsize ot otag otin otni parallel prec preceq"
+        " rightarrow Rightarrow shortmid shortparallel sim subseteq subseteqq succ succeq supseteq supseteqq"
+        " triangleleft trianglelefteq triangleright trianglerighteq u ull um vdash vDash Vdash VDash warrow"
     ),
     "r": (
-        "aise aisebox angle brace brack ceil Downarrow ef enewcommand floor group gvert gVert ho hd ight ightarrow"
-        " ightarrowtail ightharpoondown ightharpoonup ightleftarrows ightleftharpoons ightrightarrows ightsquigarrow"
-        " ightthreetimes isingdotseq lap m moustache oman oot otatebox rbracket times ule vert Vert"
+        "aise aisebox angle brace brack ceil Downarrow ef enewcommand floor group gvert gVert ho hd ight"
+        " ightarrow ightarrowtail ightharpoondown ightharpoonup ightleftarrows ightleftharpoons ightrightarrows"
+        " ightsquigarrow ightthreetimes isingdotseq lap m moustache oman oot otatebox rbracket times ule vert Vert"
     ),
     "t": (
-        "ag an anh au bf binom dfrac ext extasciicircum extasciitilde extbackslash extbar extbf extbullet extcolor"
-        " extdegree extdollar extellipsis extemdash extendash exteuro extgreater extit extless extmd extnormal extrm extsc"
-        " extsf extsl extstyle extsubscript extsuperscript exttt extunderscore extup frac herefore heta hickapprox hicksim"
-        " hinspace ilde imes iny o op riangle riangledown riangleleft rianglelefteq riangleq riangleright rianglerighteq"
-        " woheadleftarrow woheadrightarrow"
+        "ag an anh au bf binom dfrac ensor ext extasciicircum extasciitilde extbackslash extbar extbf extbullet"
+        " extcolor extdegree extdollar extellipsis extemdash extendash exteuro extgreater extit extless extmd"
+        " extnormal extrm extsc extsf extsl extstyle extsubscript extsuperscript exttt extunderscore extup frac"
+        " herefore heta hickapprox hicksim hinspace ilde imes iny o op r race ranspose riangle riangledown"
+        " riangleleft rianglelefteq riangleq riangleright rianglerighteq woheadleftarrow woheadrightarrow"
     ),
 }
 """Names of LaTeX's commands without their first letter, which JSON takes for the letter of an escape."""
@@ -124,8 +125,9 @@ def _look(body: str, evidence: _Evidence) -> None:
         if letter == "\\":
             evidence.doubled |= bool(after) or body[place + 2 : place + 3] in _LATEX_SIGNS
         elif letter in "nrt":
-            evidence.single |= after in _KNOWN[letter] and not (letter == "n" and after in _VARIABLES | _WORDS)
-            evidence.breaks |= letter == "n" and after not in _KNOWN["n"]
+            may_be = _may_be_a_command(body, place, letter, after)
+            evidence.single |= after in _KNOWN[letter] and not may_be
+            evidence.breaks |= letter == "n" and after not in _KNOWN["n"] and not may_be
         elif letter == "u":
             evidence.single |= not _HEX.match(body, place + 2)
         else:
@@ -158,28 +160,36 @@ def _escape(body: str, start: int, letter: str, after: str, evidence: _Evidence)
         return "\\u" if _HEX.match(body, start + 2) else literal
     if letter not in "nrt":
         return literal
-    if letter == "n" and after in _VARIABLES | _WORDS:
-        return literal if _is_command(after, evidence) else "\\n"
+    if _may_be_a_command(body, start, letter, after):
+        return literal if _is_command(letter, after, evidence) else "\\" + letter
     if after in _KNOWN[letter] or (letter == "r" and after):  # a carriage return alone ends nobody's lines
         return literal
     return "\\" + letter
 
 
-def _is_command(after: str, evidence: _Evidence) -> bool:
-    """Whether `\\n` and these letters are a command, and not a line break and a word.
+def _may_be_a_command(body: str, start: int, letter: str, after: str) -> bool:
+    """Whether what follows is a word or a variable as well as a command."""
+    if letter == "n" and after in _VARIABLES | _WORDS:
+        return True
+    has_brace = body.startswith("{", start + 2 + len(after))
+    return bool(after) and has_brace and after not in _KNOWN[letter]
+
+
+def _is_command(letter: str, after: str, evidence: _Evidence) -> bool:
+    """Whether an escape and the letters after it are a command, and not a line break or a tab and a word.
 
     Raises:
         EscapeError: nothing in the reply shows it.
     """
     if evidence.single != evidence.doubled:
         return evidence.single
-    if not evidence.single and evidence.breaks and after in _WORDS:
+    if not evidence.single and evidence.breaks and after not in _VARIABLES:
         return False
-    raise EscapeError(_ADVICE.format(shown=f"\\n{after}"))
+    raise EscapeError(_ADVICE.format(shown=f"\\{letter}{after}"))
 
 
 def _backslashes(evidence: _Evidence) -> str:
-    r"""How JSON writes what `\\` means: of a writer that does not double its backslashes it is LaTeX's own line break."""
+    r"""How JSON writes what `\\` means: LaTeX's own line break, where its writer does not double backslashes."""
     if evidence.single and evidence.doubled:
         raise EscapeError(_ADVICE.format(shown="\\\\"))
     return "\\\\\\\\" if evidence.single else "\\\\"

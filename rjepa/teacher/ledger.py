@@ -107,8 +107,7 @@ class Ledger:
                     cure="raise TEACHER_MAX_BUDGET_PER_JOB or --budget and run the same job again:"
                     " what was paid for is kept",
                 )
-            async with self._changed:
-                await self._changed.wait_for(lambda before=settled: self._settled != before)
+            await self._any_settlement_after(settled)
 
     async def keep_reply(self, reservation: Reservation, cost: Cost, request: dict[str, Any], body: str) -> StoredReply:
         """Keep an answer and its cost in place of the reservation. More than the worst case counts in full.
@@ -137,9 +136,13 @@ class Ledger:
         shown = detail.replace("\x00", "\ufffd")[:_LONGEST_DETAIL]
         await self._settle(reservation, cost, {"state": "failed", "reason": reason[:64], "detail": shown})
 
+    async def _any_settlement_after(self, settled: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._settled != settled)
+
     async def _settle(self, reservation: Reservation, cost: Cost, values: dict[str, Any]) -> int:
         try:
-            return await self._commits.run(lambda connection: self._close(connection, reservation, cost, values))
+            return await self._commits.run(partial(self._close, reservation=reservation, cost=cost, values=values))
         finally:
             self._settled += 1
             async with self._changed:
@@ -152,9 +155,8 @@ class Ledger:
             return _TooLittleLeft(spent, reserved)
         connection.execute(update(JOBS).where(JOBS.c.name == self._job).values(reserved_nano=reserved + worst))
         row = {"job": self._job, "key": key, "teacher": teacher, "state": "open"}
-        made = connection.execute(insert(CALLS).values(**row, reserved_nano=worst, reserved_at_ms=now))
-        (call_id,) = made.inserted_primary_key or (None,)
-        return Reservation(int(call_id), worst)
+        call = insert(CALLS).values(**row, reserved_nano=worst, reserved_at_ms=now).returning(CALLS.c.id)
+        return Reservation(connection.execute(call).scalar_one(), worst)
 
     def _close(self, connection: Connection, reservation: Reservation, cost: Cost, values: dict[str, Any]) -> int:
         now = self._database.now_ms(connection)

@@ -42,8 +42,8 @@ class RateLimits:
         self._requests = _bucket(rpm, max(1.0, math.floor(_BURST * rpm)), 1) if rpm else None
         self._piece = max(1.0, _BURST / 2 * (tpm or 0))
         self._largest = float(min(largest_call, tpm or 0))
-        self._most_credit, self._most_debt = _CREDIT * self._largest, tpm or 0.0
-        self._tokens = _bucket(tpm, self._piece, self._largest + self._most_credit) if tpm else None
+        self._max_credit, self._max_debt = _CREDIT * self._largest, tpm or 0.0
+        self._tokens = _bucket(tpm, self._piece, self._largest + self._max_credit) if tpm else None
         self._credit = 0.0
         self._queue = asyncio.Lock()
 
@@ -65,7 +65,7 @@ class RateLimits:
         """Give back what a call took and did not use; what it used beyond, the next one waits for, up to a minute."""
         if self._tokens is not None:
             credit = self._credit + usage.taken - used
-            self._credit = min(max(credit, -self._most_debt), self._most_credit)
+            self._credit = min(max(credit, -self._max_debt), self._max_credit)
 
 
 def _bucket(limit: float, size: float, at_once: float) -> AsyncLimiter:

@@ -19,11 +19,15 @@ _MAX_OPENINGS: Final = 50
 _NAMES: Final = (
     r"(?:think|thinking|thought|thoughts|reasoning|reason|reflection|analysis|scratchpad|seed:think|antthinking)"
 )
-_OPENS: Final = rf"<\|?{_NAMES}\|?>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>analysis(?:<\|message\|>)?"
-_CLOSES: Final = rf"</{_NAMES}>|<\|/{_NAMES}\|>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final(?: [^<]*)?(?:<\|message\|>)?"
-_OPEN_TAG: Final = re.compile(_OPENS, re.IGNORECASE)
-_CLOSE_TAG: Final = re.compile(_CLOSES, re.IGNORECASE)
-_BLOCK: Final = re.compile(f"(?:{_OPENS}).*?(?:{_CLOSES})", re.IGNORECASE | re.DOTALL)
+_OPENS: Final = (
+    rf"<\|?{_NAMES}\|?>|\[THINK\]|◁think▷|<\|(?:begin|start)_(?:of_)?(?:thought|thinking)\|>"
+    r"|<\|channel\|>analysis(?:<\|message\|>)?"
+)
+_CLOSES: Final = (
+    rf"</{_NAMES}>|<\|/{_NAMES}\|>|\[/THINK\]|◁/think▷|<\|end_(?:of_)?(?:thought|thinking)\|>"
+    r"|<\|channel\|>final(?: [^<]*)?(?:<\|message\|>)?"
+)
+_TAG: Final = re.compile(f"(?P<opens>{_OPENS})|{_CLOSES}", re.IGNORECASE)
 
 
 class NoObjectError(ValueError):
@@ -41,22 +45,19 @@ def split_thinking(text: str) -> tuple[str, str]:
     goes on to the end.
     """
     thought: list[str] = []
-
-    def take(block: re.Match[str]) -> str:
-        thought.append(block[0])
-        return "\n"
-
-    said = _BLOCK.sub(take, text)
-    closings = list(_CLOSE_TAG.finditer(said))
-    if closings:
-        end = closings[-1].end()
-        thought.append(said[:end])
-        said = said[end:]
-    opening = _OPEN_TAG.search(said)
-    if opening is not None:
-        thought.append(said[opening.start() :])
-        said = said[: opening.start()]
-    return "\n".join(thought), said
+    spoken: list[str] = []
+    place, thinks = 0, False
+    for tag in _TAG.finditer(text):
+        opens = tag["opens"] is not None
+        if opens and not thinks:
+            spoken.append(text[place : tag.start()])
+            place, thinks = tag.start(), True
+        elif not opens:
+            thought += [*([] if thinks else spoken), text[place : tag.end()]]
+            spoken = spoken if thinks else []
+            place, thinks = tag.end(), False
+    (thought if thinks else spoken).append(text[place:])
+    return "".join(thought), "\n".join(spoken)
 
 
 def one_object(text: str, fit: Callable[[dict[str, Any]], Fitting]) -> Fitting:

@@ -20,7 +20,7 @@ from rjepa.teacher.calls import Message
 _MARK_LENGTH: Final = 12
 
 
-class PromptPair(BaseModel):
+class PromptTemplates(BaseModel):
     """What the endpoint is told it is, and what it is asked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,10 +34,10 @@ class Prompts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    problem: PromptPair
-    chain: PromptPair
-    label: PromptPair
-    judge: PromptPair
+    problem: PromptTemplates
+    chain: PromptTemplates
+    label: PromptTemplates
+    judge: PromptTemplates
     ask_again: str
 
     def messages(self, name: str, **values: Any) -> tuple[Message, ...]:
@@ -46,10 +46,10 @@ class Prompts(BaseModel):
         Raises:
             InvalidInputError: the template wants a variable that it is not given, or does what a template may not.
         """
-        pair: PromptPair = getattr(self, name)
+        templates: PromptTemplates = getattr(self, name)
         messages = [
             {"role": role, "content": render(text, f"{name}.{role}", values)}
-            for role, text in (("system", pair.system), ("user", pair.user))
+            for role, text in (("system", templates.system), ("user", templates.user))
             if text
         ]
         return tuple(messages)

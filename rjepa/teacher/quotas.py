@@ -1,8 +1,8 @@
 """Is an endpoint busy, or is what may be spent there used up? And how long does it ask to wait?
 
-A limit of a minute is waited for. One of an hour or longer, an empty balance and a used-up quota are not: the teacher is
-left out until the job is run again. Providers put both under the same status, and mention plans, quotas and billing in
-both, so the period that they name decides first.
+A limit of a minute is waited for. One of an hour or longer, an empty balance and a used-up quota are not: the teacher
+is left out until the job is run again. Providers put both under the same status, and mention plans, quotas and billing
+in both, so the period that they name decides first.
 """
 
 import re
@@ -16,7 +16,7 @@ _LIMIT_STATUSES: Final = (403, 429)
 _CODE: Final = re.compile(
     r"insufficient_quota|insufficient[ _-](?:\w+[ _-])?(?:balance|funds|credits?)|billing_hard_limit|billing_not_active"
     r"|exceeded_current_quota|(?:quota|credits?|balance)_(?:exhausted|used_up)|arrearage|payment[ _]required"
-    r"|out[ _-]of[ _-]credits?|spend(?:ing)?[ _-](?:limit|cap)|余额|欠费|额度|配额"
+    r"|out[ _-]of[ _-]credits?|spend(?:ing)?[ _-](?:limit|cap)|budget_?exceeded|exceeded_?budget|余额|欠费|额度|配额"
 )
 _LONG_PERIOD: Final = re.compile(
     r"(?:\b(?:an?|each|every|this|the)|per|/|by)[ _-]?(?:hour|day|week|month|year|24[ _-]?h)"
@@ -24,16 +24,19 @@ _LONG_PERIOD: Final = re.compile(
 )
 _LIMIT: Final = re.compile(r"limit|quota|exceed|exhaust|reached|allow|used up|\bcap\b|too many|\bhit\b|rpd|tpd")
 _SHORT_PERIOD: Final = re.compile(
-    r"(?:\b(?:an?|each|every)|per|/|by)[ _-]?(?:min|minute|sec|second)(?:\b|[^a-z]|per)|\b(?:rpm|tpm|rps|qps|tps)\b|concurren"
+    r"(?:\b(?:an?|each|every)|per|/|by)[ _-]?(?:min|minute|sec|second)(?:\b|[^a-z]|per)"
+    r"|\b(?:rpm|tpm|rps|qps|tps)\b|concurren"
 )
-_THING: Final = r"(?:quota|credits?|balance|budget|funds|usage limits?|billing limit|plan limits?)"
+_THING: Final = r"(?:quota|credits?|balance|funds|usage limits?|billing limit|plan limits?)"
 _USED_UP: Final = re.compile(
-    rf"(?:exceed|exhaust|reach|used|out of|\bno\b|\bhit\b|insufficient|not enough|deplet|too low)[^.;\"]{{0,50}}\b{_THING}\b"
-    rf"|\b{_THING}\b[^.;\"]{{0,50}}(?:exceed|exhaust|reach|used|too low|deplet|insufficient|not enough|expired|r[au]n out"
-    r"|zero|not active|inactive|disabled)"
+    rf"(?:exceed|exhaust|reach|used|out of|\bno\b|\bhit\b|insufficient|not enough|deplet)"
+    rf"[^.;\"]{{0,50}}\b{_THING}\b"
+    rf"|\b(?:{_THING}|billing)\b[^.;\"]{{0,50}}(?:exceed|exhaust|reach|used|too low|deplet|insufficient|not enough"
+    r"|expired|r[au]n out|zero|not active|inactive|disabled)|budget has been exceeded|over budget"
     r"|\b(?:negative|low|zero|overdue) (?:account )?(?:balance|credits?)|check (?:your|the) (?:plan|billing)"
     r"|billing (?:details|account|issue|problem)|payment (?:is )?(?:overdue|failed|method)"
-    r"|(?:add|buy|purchase) [^.;\"]{0,20}credits?|top[ -]up|recharge|account (?:is )?(?:suspended|in arrears)|can only afford"
+    r"|(?:add|buy|purchase) [^.;\"]{0,20}credits?|top[ -]up|recharge|account (?:is )?(?:suspended|in arrears)"
+    r"|can only afford"
 )
 _WAIT: Final = re.compile(
     r"(?:again|retry|wait|reset\w*|available)(?: (?:after|in|for))?:? ~?((?:\d+(?:\.\d+)? ?[a-z]+[ ,]*(?:and )?)+)"

@@ -1,7 +1,7 @@
 """What an endpoint says where it does not answer, and which part of a request it does not take. Pure functions.
 
-Providers agree on little: an error comes as an object, a string or a list, with a status of its own or with 200. Whether
-it says that a quota is used up is `quotas`' matter; what is done about all this, `transport`'s and `client`'s.
+Providers agree on little: an error comes as an object, a string or a list, with a status of its own or with 200.
+Whether it says that a quota is used up is `quotas`' matter; what is done about all this, `transport`'s and `client`'s.
 """
 
 import json
@@ -29,7 +29,6 @@ class HiddenError:
     status: int
     """The status that it should have had: it decides whether the call is tried again."""
     reason: str
-    words: str
     is_doubtful: bool
     """Whether a model may have worked, and been billed, all the same."""
 
@@ -55,8 +54,8 @@ def _words(value: Any, depth: int) -> list[str]:
         return []
     known = {str(name).lower(): inner for name, inner in value.items() if inner}
     fields = [name for name in _WORD_FIELDS if name in known]
-    said = [word for name in fields if name not in _CODE_FIELDS for word in _words(known[name], depth + 1)]
-    return said or [word for name in fields for word in _words(known[name], depth + 1)]
+    sentences = [word for name in fields if name not in _CODE_FIELDS for word in _words(known[name], depth + 1)]
+    return sentences or [word for name in fields for word in _words(known[name], depth + 1)]
 
 
 def hidden_error(body: str) -> HiddenError | None:
@@ -64,24 +63,22 @@ def hidden_error(body: str) -> HiddenError | None:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return HiddenError(502, "not_a_completion", words_of(body) or "the answer is empty", is_doubtful=True)
+        return HiddenError(502, "not_a_completion", is_doubtful=True)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]  # as Google's endpoint wraps its errors
     if not isinstance(value, dict):
-        return HiddenError(502, "not_a_completion", f"the answer is no object: {body[:100]}", is_doubtful=True)
+        return HiddenError(502, "not_a_completion", is_doubtful=True)
     choices = value.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     has_text = isinstance(choice.get("message"), dict) or isinstance(choice.get("text"), str)
     error = value.get("error") or choice.get("error")
     if has_text and not error and choice.get("finish_reason") != "error":
         return None
-    words = words_of(json.dumps(error)) if error else words_of(body)
-    words = words or f"the answer has no choices: {body[:200]}"
-    status = _status_of(error if isinstance(error, dict) else value, words)
+    status = _status_of(error if isinstance(error, dict) else value, words_of(json.dumps(error) if error else body))
     worked = has_text or bool(value.get("usage"))
     if status is None and not error and value.get("object") != "error":
-        return HiddenError(502, "not_a_completion", words, is_doubtful=True)
-    return HiddenError(status or 502, f"http_{status}" if status else "error_in_answer", words, is_doubtful=worked)
+        return HiddenError(502, "not_a_completion", is_doubtful=True)
+    return HiddenError(status or 502, f"http_{status}" if status else "error_in_answer", is_doubtful=worked)
 
 
 def _status_of(error: dict[str, Any], words: str) -> int | None:
@@ -157,8 +154,8 @@ _OTHER_NAMES: Final = {
     "max_tokens": ("max tokens",),
 }
 _NOT_TAKEN: Final = re.compile(
-    r"unsupported|(?:not|n't|no longer) (?:\w+ ){0,2}(?:support|allow|permit|accept|recogni|implement|avail|valid|compat)"
-    r"|cannot|can not|unrecogni|unknown|unexpected|invalid|deprecated|\bextra\b|forbidden|must (?:be|not)|only (?:the )?default"
-    r"|incompatible|removed|\buse '?max_|doesn't take|not one of|no such",
+    r"unsupported|(?:not|n't|no longer) (?:\w+ ){0,2}(?:support|allow|permit|accept|recogni|avail|valid|compat)"
+    r"|cannot|can not|unrecogni|unknown|unexpected|invalid|deprecated|\bextra\b|forbidden|(?:must|should) (?:be|not)"
+    r"|only (?:be|the default|default|\d)|fixed|incompatible|removed|\buse '?max_|doesn't take|not one of|no such",
     re.IGNORECASE,
 )

@@ -1,6 +1,7 @@
 """What a reply must look like to count: one JSON object of a known shape, or a student's `Step 1: ...` text.
 
-Where the object is in a reply is `objects`' matter, what an endpoint's answer holds `completion`'s. A reply that says anything else, however persuasively, is refused with a reason that the teacher is told once.
+A reply that says anything else, however persuasively, is refused with a reason that the teacher is told once. Where the
+object is in a reply is `objects`' matter, what an endpoint's answer holds `completion`'s.
 """
 
 import re
@@ -94,9 +95,9 @@ def read_reply(reply: Reply, model: type[Model], *, steps_form: bool = False) ->
     """Read a reply as `model`. `steps_form`: it is a chain in its text form.
 
     Raises:
-        ReplyError: it does not count. Its `reason` is `cut_off`, `refused`, `content_filter`, `tool_calls`, `only_thinking`
-            or `empty` where there is no text to read; `not_json`, `several_objects`, `ambiguous_escape` or `not_a_chain`
-            where the text is not of the form; `wrong_schema` where its fields do not fit.
+        ReplyError: it does not count. Its `reason` is `cut_off`, `refused`, `content_filter`, `tool_calls`, `empty` or
+            `only_thinking` where there is no text to read; `not_json`, `several_objects`, `ambiguous_escape` or
+            `not_a_chain` where the text is not of the form; `wrong_schema` where its fields do not fit.
     """
     text = _text_of(reply)
     try:

@@ -20,7 +20,7 @@ JOBS: Final = Table(
     Column("runner_process", String(255), comment="where that run is: see `rjepa.teacher.runners`"),
     Column("runner_until_ms", BigInteger, comment="until when others take it for alive"),
 )
-"""One row a job. Both sums are kept in the transaction that changes a call, so that a budget is checked in one place."""
+"""One row a job. Both sums are kept in the transaction that changes a call, and a budget is checked there."""
 
 CALLS: Final = Table(
     "teacher_calls",
@@ -33,7 +33,7 @@ CALLS: Final = Table(
     Column("state", String(8), nullable=False, comment="open, replied, failed, or lost: open when its run died"),
     Column("reserved_nano", BigInteger, nullable=False, comment="its worst case"),
     Column("cost_nano", BigInteger, nullable=False, default=0),
-    Column("doubtful_nano", BigInteger, nullable=False, default=0, comment="the part that may not have been billed"),
+    Column("doubtful_nano", BigInteger, nullable=False, default=0, comment="perhaps never billed"),
     Column("above_reserve_nano", BigInteger, nullable=False, default=0, comment="billed beyond the worst case"),
     Column("attempts", Integer, nullable=False, default=0),
     Column("prompt_tokens", BigInteger),

@@ -55,7 +55,7 @@ async function refresh() {
   try {
     info = await get("/v1/info");
     byId("key-form").hidden = true;
-    byId("candidates").max = info.max_candidates;
+    byId("candidates").max = info.modes.find((known) => known.name === "rerank").options.num_candidates.maximum;
     if (info.ready && !examples.length) {
       examples = (await get("/v1/examples")).data;
       drawExamples();

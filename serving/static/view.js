@@ -80,8 +80,8 @@ function facts(result) {
   }
   if (!result.finished) line.append(element("span", "", say("cut")));
   line.append(
-    element("span", "", say("tokens", { value: result.completion_tokens })),
-    element("span", "", say("seconds", { value: number(result.seconds, 1) })),
+    element("span", "", say("tokens", { value: result.cost.tokens_generated })),
+    element("span", "", say("seconds", { value: number(result.cost.seconds, 1) })),
     element("span", "", say("seed", { value: result.seed })),
   );
   return line;

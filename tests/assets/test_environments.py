@@ -138,7 +138,10 @@ def test_a_killed_worker_is_reported_and_the_next_run_goes_on_from_its_shards(
     home: Home, instance: dg.DagsterInstance, weights: Path, lean: Path
 ) -> None:
     problems = [problem for problem in sums()[0] if problem.split == "test"] * 25
-    many = [p.model_copy(update={"problem_id": f"{p.problem_id}-{n}"}) for n, p in enumerate(problems)]
+    many = [
+        p.model_copy(update={"problem_id": f"{p.problem_id}-{n}", "statement": f"{p.statement} {n}."})
+        for n, p in enumerate(problems)
+    ]
     write_records(home.dataset(SUMS) / "problems.parquet", Problem, many)
     save_record(home, record(weights, environment=str(lean)))
     killer = threading.Thread(target=kill_after_a_shard, args=(home.shards("rollouts", TAG),))

@@ -3,11 +3,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rjepa.evaluation.baselines import METHODS, CandidateTable, choose_by_each, choose_greedily
+from rjepa.evaluation.baselines import METHODS, JudgedTable, choose_by_each, choose_greedily
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.probability import ProbabilityModel
-from rjepa.inference.rerank import CompositeScore, ScoreTerm
+from rjepa.inference.score import CompositeScore, ScoreTerm
 from rjepa.schemas import Candidate, Problem
 
 LOGPROB = ScoreTerm(term="logprob", feature="logprob_sum", weight=1.0)
@@ -53,7 +53,7 @@ def toy(candidate: Callable[..., Candidate]) -> CandidatePool:
 
 
 def test_every_baseline_chooses_as_computed_by_hand(toy: CandidatePool) -> None:
-    choices = choose_by_each(CandidateTable.of(toy), CALIBRATION)
+    choices = choose_by_each(JudgedTable.of(toy), CALIBRATION)
     chosen = {key: int(choice.chosen[0]) for key, choice in choices.items() if choice.chosen is not None}
     assert chosen == {
         "majority": 0,
@@ -77,13 +77,13 @@ def test_what_is_served_leaves_rjepa_out_where_it_knows_no_such_problems(toy: Ca
     heavy = CALIBRATION.combined.reweighted(energy=9.0)  # R-JEPA decides: the third; without it the fourth
     for most, chosen in ((None, 2), (0.0, 2), (-1.0, 3)):  # this problem's energy lies between -1 and 0
         calibration = CALIBRATION.model_copy(update={"combined": heavy, "familiar_energy": most})
-        choices = choose_by_each(CandidateTable.of(toy), calibration)
+        choices = choose_by_each(JudgedTable.of(toy), calibration)
         assert choices["rjepa_logprob"].chosen.tolist() == [2]
         assert choices["rjepa_logprob_served"].chosen.tolist() == [chosen]
 
 
 def test_accuracies_and_tokens_of_the_baselines_by_hand(toy: CandidatePool) -> None:
-    choices = choose_by_each(CandidateTable.of(toy), CALIBRATION)
+    choices = choose_by_each(JudgedTable.of(toy), CALIBRATION)
     assert choices["mean_at_1"].correct.tolist() == [pytest.approx(1 / 5)]
     assert choices["mean_at_1"].tokens.tolist() == [pytest.approx(24 / 5)]
     assert choices["oracle"].correct.tolist() == [1.0]
@@ -94,17 +94,17 @@ def test_accuracies_and_tokens_of_the_baselines_by_hand(toy: CandidatePool) -> N
 
 
 def test_the_choices_are_the_methods_in_the_order_of_the_leaderboard(toy: CandidatePool) -> None:
-    assert ["greedy", *choose_by_each(CandidateTable.of(toy), CALIBRATION)] == [method.key for method in METHODS]
+    assert ["greedy", *choose_by_each(JudgedTable.of(toy), CALIBRATION)] == [method.key for method in METHODS]
 
 
 def test_with_one_candidate_every_method_chooses_it(toy: CandidatePool) -> None:
-    choices = choose_by_each(CandidateTable.of(toy).first(1), CALIBRATION)
+    choices = choose_by_each(JudgedTable.of(toy).first(1), CALIBRATION)
     assert {choice.correct[0] for choice in choices.values()} == {0.0}
 
 
 def test_no_method_depends_on_which_candidate_is_right(toy: CandidatePool) -> None:
-    table = CandidateTable.of(toy)
-    turned = CandidateTable(table.features, table.ids, ~table.correct)
+    table = JudgedTable.of(toy)
+    turned = JudgedTable(table.features, table.ids, ~table.correct)
     for key, choice in choose_by_each(table, CALIBRATION).items():
         other = choose_by_each(turned, CALIBRATION)[key]
         assert (choice.chosen is None) or choice.chosen.tolist() == other.chosen.tolist()

@@ -15,7 +15,7 @@ from rjepa.home import Home
 from rjepa.jepa.batches import Assembler
 from rjepa.jepa.checkpoint import load_model
 from rjepa.jepa.trainer import train
-from rjepa.latents.extraction import extract_latents
+from rjepa.students.extraction import extract_latents
 from rjepa.latents.normalizer import fit_normalizer
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student, load_student

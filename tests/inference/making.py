@@ -4,10 +4,14 @@ import numpy as np
 from scipy.special import expit
 
 from rjepa.inference.aggregate import FEATURES
+from rjepa.inference.calibration import Decision, ScoreCalibration
+from rjepa.inference.choice import Rule
+from rjepa.inference.ranking import Ranking, explain
+from rjepa.inference.table import CandidateTable
 from rjepa.schemas import Candidate
 
 ALPHA, BETA, GAMMA = 1.0, 1.5, -0.5
-Data = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
+Data = tuple[CandidateTable, np.ndarray]
 
 
 def synthetic(problems: int, candidates: int = 8, seed: int = 0) -> Data:
@@ -16,7 +20,24 @@ def synthetic(problems: int, candidates: int = 8, seed: int = 0) -> Data:
     features = {name: rng.normal(size=(problems, candidates)) for name in FEATURES}
     logit = ALPHA * features["logprob_mean"] - BETA * features["energy_max"] + GAMMA * features["tokens"]
     correct = rng.random((problems, candidates)) < expit(logit + 1.5 * rng.normal(size=(problems, 1)) - 1.0)
-    return features, correct, np.where(correct, 0, rng.integers(1, 6, size=correct.shape))
+    ids = np.where(correct, 0, rng.integers(1, 6, size=correct.shape))
+    return CandidateTable(features, ids), correct
+
+
+def ranked(candidates: list[Candidate], energies: list[list[float]], rule: Rule) -> Ranking:
+    """The ranking of one problem by a rule that was not fitted to anything."""
+    table = CandidateTable.of_question(candidates, energies)
+    unknown = np.full(table.ids.shape, np.nan)
+    decision = Decision(rule.apply(table), np.ones(1, dtype=bool), unknown, (rule, rule))
+    return explain(table, decision, [candidate.final_answer for candidate in candidates])
+
+
+def decided(
+    calibration: ScoreCalibration, candidates: list[Candidate], energies: list[list[float]], rule: Rule | None = None
+) -> Ranking:
+    """The ranking of one problem by a calibration."""
+    table = CandidateTable.of_question(candidates, energies)
+    return explain(table, calibration.decide(table, rule), [candidate.final_answer for candidate in candidates])
 
 
 def candidates_with(*answers: str | None, logprobs: list[list[float]] | None = None) -> list[Candidate]:

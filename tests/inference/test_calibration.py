@@ -6,11 +6,14 @@ import pytest
 from scipy.special import expit
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
-from rjepa.inference.calibration import ScoreCalibration, fit_calibration
+from rjepa.inference.calibrating import fit_calibration
+from rjepa.inference.calibration import ScoreCalibration
+from rjepa.inference.choice import Rule
 from rjepa.inference.fitting import fit_logistic, fit_pairwise, make_pairs, win_rate
 from rjepa.inference.probability import ProbabilityModel
-from rjepa.inference.rerank import choose
-from tests.inference.making import ALPHA, BETA, GAMMA, Data, candidates_with, synthetic
+from rjepa.inference.table import CandidateTable
+from rjepa.inference.voting import of_chosen
+from tests.inference.making import ALPHA, BETA, GAMMA, Data, candidates_with, decided, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +39,10 @@ def test_the_attribution_ranks_the_terms_by_what_they_are_worth(fitted: ScoreCal
 
 
 def test_the_difficulty_of_a_problem_does_not_bend_the_weights() -> None:
-    features, correct, ids = synthetic(1500)
+    table, correct = synthetic(1500)
     shift = np.random.default_rng(9).normal(scale=3.0, size=(1500, 1))
-    shifted = features | {"tokens": features["tokens"] + shift}
-    combined = fit_calibration(shifted, correct, ids).combined
+    shifted = with_features(table, tokens=table.features["tokens"] + shift)
+    combined = fit_calibration(shifted, correct).combined
     per_unit = combined.gamma / next(part.scale for part in combined.terms if part.term == "length")
     assert per_unit == pytest.approx(GAMMA, abs=0.1)
 
@@ -49,60 +52,70 @@ def test_the_difficulty_of_a_problem_does_not_bend_the_weights() -> None:
 def test_p_correct_of_the_chosen_answer_is_calibrated_on_new_problems(
     fitted: ScoreCalibration, candidates: int, selection: str
 ) -> None:
-    features, correct, ids = synthetic(3000, seed=1)
-    features = {name: values[:, :candidates] for name, values in features.items()}
-    correct, ids = correct[:, :candidates], ids[:, :candidates]
-    chosen, _ = choose(ids, fitted.combined.score(features), selection, sharpness=fitted.combined.sharpness)
-    rows = np.arange(len(ids))
-    chance, right = fitted.p_correct(features, ids)[rows, chosen], correct[rows, chosen]
+    table, correct = synthetic(3000, seed=1)
+    chance, right = _of_chosen(fitted, table.first(candidates), correct[:, :candidates], selection)
     bins = np.minimum((chance * 10).astype(int), 9)
     gaps = [abs(chance[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins.tolist())]
     assert sum(gaps) < 0.04
 
 
-def test_the_answer_handed_out_has_a_model_of_its_own_and_is_nearer_to_the_truth_for_it() -> None:
+def test_the_chosen_answer_has_a_model_of_its_own_and_is_nearer_to_the_truth_for_it() -> None:
     def gap(found: ScoreCalibration) -> float:
-        features, correct, ids = _stubborn(4000, seed=1)
-        chosen, _ = choose(ids, found.combined.score(features), found.selection, sharpness=found.combined.sharpness)
-        rows = np.arange(len(ids))
-        return abs(found.p_correct(features, ids)[rows, chosen].mean() - correct[rows, chosen].mean())
+        chance, right = _of_chosen(found, *_stubborn(4000, seed=1))
+        return abs(chance.mean() - right.mean())
+
+    def without(found: ScoreCalibration) -> ScoreCalibration:
+        return found.model_copy(update={"probability_chosen": found.probability})
 
     found = fit_calibration(*_stubborn(2000, seed=0))
-    assert [model.num_candidates for model in found.probability_handed_out] == list(range(1, 9))
+    assert [model.num_candidates for model in found.probability_chosen] == list(range(1, 9))
     logistic = found.model_copy(
         update={
             "probability": _straight(found.probability),
-            "probability_handed_out": _straight(found.probability_handed_out),
+            "probability_chosen": _straight(found.probability_chosen),
         }
     )
-    assert gap(logistic) < 0.02 < gap(logistic.model_copy(update={"probability_handed_out": ()}))
-    assert gap(found) < 0.005 and 3 * gap(found) < gap(found.model_copy(update={"probability_handed_out": ()}))
+    assert gap(logistic) < 0.02 < gap(without(logistic))
+    assert gap(found) < 0.005 and 3 * gap(found) < gap(without(found))
 
 
 def test_hard_problems_are_told_from_easy_ones_though_their_candidates_score_alike() -> None:
     def made(seed: int) -> Data:
-        features, _, _ = synthetic(2000, seed=seed)
+        features = dict(synthetic(2000, seed=seed)[0].features)
         rng = np.random.default_rng(seed + 70)
         steps = rng.integers(3, 12, size=(2000, 1))
         features["steps"] = steps + rng.integers(0, 2, size=(2000, 8)).astype(float)
         logit = ALPHA * features["logprob_mean"] - BETA * features["energy_max"] - 0.6 * (steps - 7)
         correct = rng.random((2000, 8)) < expit(logit)
-        return features, correct, np.where(correct, 0, rng.integers(1, 6, size=correct.shape))
+        return CandidateTable(features, np.where(correct, 0, rng.integers(1, 6, size=correct.shape))), correct
 
-    def gap(found: ScoreCalibration, most: bool) -> float:
-        features, correct, ids = made(1)
-        chosen, _ = choose(ids, found.combined.score(features), found.selection, sharpness=found.combined.sharpness)
-        rows = np.flatnonzero((features["steps"].mean(axis=1) > 8) == most)
-        return abs((found.p_correct(features, ids)[rows, chosen[rows]] - correct[rows, chosen[rows]]).mean())
+    def gap(found: ScoreCalibration, hard: bool) -> float:
+        table, correct = made(1)
+        rows = (table.features["steps"].mean(axis=1) > 8) == hard
+        chance, right = _of_chosen(found, table, correct)
+        return abs((chance[rows] - right[rows]).mean())
 
     found = fit_calibration(*made(0))
     blind = found.model_copy(
         update={
             name: tuple(_blind(model) for model in getattr(found, name))
-            for name in ("probability", "probability_handed_out")
+            for name in ("probability", "probability_chosen")
         }
     )
     assert max(gap(found, True), gap(found, False)) < 0.04 < gap(blind, True)
+
+
+def with_features(table: CandidateTable, **features: np.ndarray) -> CandidateTable:
+    """The same candidates with other values of these features."""
+    return CandidateTable({**table.features, **features}, table.ids)
+
+
+def _of_chosen(
+    calibration: ScoreCalibration, table: CandidateTable, correct: np.ndarray, selection: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """P(correct) and truth of what the combined score chooses, `[problems]` each."""
+    chosen = Rule(calibration.combined, selection or calibration.selection).apply(table).chosen
+    return of_chosen(calibration.p_correct(table), chosen), of_chosen(correct, chosen)
 
 
 def _blind(model: ProbabilityModel) -> ProbabilityModel:
@@ -117,34 +130,26 @@ def _straight(models: tuple[ProbabilityModel, ...]) -> tuple[ProbabilityModel, .
 
 def _stubborn(problems: int, seed: int) -> Data:
     """As `synthetic`, but wrong candidates often agree on one answer: some wrong answers have many votes."""
-    features, correct, ids = synthetic(problems, seed=seed)
+    table, correct = synthetic(problems, seed=seed)
     rng = np.random.default_rng(seed + 50)
-    return features, correct, np.where(~correct & (rng.random((problems, 1)) < 0.5), 1, ids)
+    ids = np.where(~correct & (rng.random((problems, 1)) < 0.5), 1, table.ids)
+    return CandidateTable(table.features, ids), correct
 
 
 def test_candidates_that_agree_share_their_probability_and_no_answer_has_none(fitted: ScoreCalibration) -> None:
     candidates = candidates_with("7", "8", "7.0", None, logprobs=[[-1.0], [-2.0], [-3.0], [-4.0]])
-    ranking = fitted.rank(candidates, [[1.0], [1.2], [0.9], [0.1]])
-    chances = [item.p_correct for item in ranking.candidates]
+    energies = [[1.0], [1.2], [0.9], [0.1]]
+    chances = [item.p_correct for item in decided(fitted, candidates, energies).standings]
     assert chances[0] == chances[2] and chances[3] == 0.0
     assert all(chance is not None and 0 <= chance <= 1 for chance in chances)
-    assert fitted.rank(candidates[:1], [[1.0]]).candidates[0].p_correct is not None
-    without = fitted.rank(candidates, [[1.0], [1.2], [0.9], [0.1]], weights={"energy": 0.0})
-    assert all(item.contributions["energy"] == 0.0 for item in without.candidates)
+    assert decided(fitted, candidates[:1], [[1.0]]).standings[0].p_correct is not None
+    without = decided(fitted, candidates, energies, Rule(fitted.combined.reweighted(energy=0.0)))
+    assert all(item.contributions["energy"] == 0.0 for item in without.standings)
 
 
 def test_a_saved_calibration_is_read_back_the_same(fitted: ScoreCalibration, tmp_path: Path) -> None:
     fitted.save(tmp_path / "calibration.json")
     assert ScoreCalibration.load(tmp_path / "calibration.json") == fitted
-
-
-def test_a_calibration_of_an_older_release_is_still_read(fitted: ScoreCalibration, tmp_path: Path) -> None:
-    older = fitted.model_dump(mode="json")
-    del older["probability_handed_out"]
-    (tmp_path / "calibration.json").write_text(json.dumps(older))
-    features, _, ids = synthetic(20, seed=3)
-    chances = ScoreCalibration.load(tmp_path / "calibration.json").p_correct(features, ids)
-    assert ((chances > 0) & (chances < 1)).all()
 
 
 def test_a_damaged_or_missing_calibration_is_named_with_a_cure(fitted: ScoreCalibration, tmp_path: Path) -> None:
@@ -160,32 +165,32 @@ def test_a_damaged_or_missing_calibration_is_named_with_a_cure(fitted: ScoreCali
 
 @pytest.mark.parametrize("problems", [0, 5])
 def test_too_few_problems_are_refused_with_the_number_found(problems: int) -> None:
-    features, correct, ids = synthetic(5)
-    part = {name: values[:problems] for name, values in features.items()}
+    table, correct = synthetic(5)
+    part = CandidateTable({name: each[:problems] for name, each in table.features.items()}, table.ids[:problems])
     with pytest.raises(InvalidInputError, match=f"found [0-5] of {problems}"):
-        fit_calibration(part, correct[:problems], ids[:problems])
+        fit_calibration(part, correct[:problems])
 
 
 def test_problems_that_are_all_right_or_all_wrong_do_not_count() -> None:
-    features, correct, ids = synthetic(100)
+    table, correct = synthetic(100)
     with pytest.raises(InvalidInputError, match="found 0 of 100"):
-        fit_calibration(features, np.ones_like(correct), ids)
+        fit_calibration(table, np.ones_like(correct))
 
 
 def test_a_perfect_feature_and_a_constant_one_still_give_finite_weights() -> None:
-    features, correct, ids = synthetic(100)
-    features |= {"energy_max": np.where(correct, 0.0, 1.0), "tokens": np.full(correct.shape, 12.0)}
-    calibration = fit_calibration(features, correct, ids)
+    table, correct = synthetic(100)
+    perfect, constant = np.where(correct, 0.0, 1.0), np.full(correct.shape, 12.0)
+    calibration = fit_calibration(with_features(table, energy_max=perfect, tokens=constant), correct)
     assert calibration.auroc["combined"] == pytest.approx(1.0)
     assert np.isfinite([calibration.combined.beta, calibration.combined.gamma]).all()
     assert ScoreCalibration.model_validate_json(calibration.model_dump_json()) == calibration
 
 
 def test_candidates_without_a_value_are_left_out_of_the_fit() -> None:
-    features, correct, ids = synthetic(300)
+    table, correct = synthetic(300)
     holes = np.random.default_rng(0).random(correct.shape) < 0.1
-    features = {name: np.where(holes, np.nan, values) for name, values in features.items()}
-    calibration = fit_calibration(features, correct, np.where(holes, -1, ids))
+    features = {name: np.where(holes, np.nan, values) for name, values in table.features.items()}
+    calibration = fit_calibration(CandidateTable(features, np.where(holes, -1, table.ids)), correct)
     assert calibration.combined.beta == pytest.approx(BETA, abs=0.4)
 
 

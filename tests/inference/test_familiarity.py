@@ -1,14 +1,14 @@
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from rjepa.inference.aggregate import chain_features, problem_means
-from rjepa.inference.calibration import ScoreCalibration, fit_calibration
+from rjepa.inference.aggregate import problem_means
+from rjepa.inference.calibrating import fit_calibration
+from rjepa.inference.calibration import ScoreCalibration
+from rjepa.inference.choice import Rule
 from rjepa.inference.familiarity import FAMILIAR_SHARE, fit_familiar_energy, is_familiar
-from rjepa.inference.rerank import UNFAMILIAR, choose
-from tests.inference.making import candidates_with, synthetic
+from rjepa.inference.ranking import UNFAMILIAR
+from rjepa.inference.table import CandidateTable
+from tests.inference.making import candidates_with, decided, synthetic
 
 
 @pytest.fixture(scope="module")
@@ -36,52 +36,38 @@ def test_without_energies_or_a_rule_nothing_is_foreign() -> None:
     assert is_familiar(empty, 0.0).all() and is_familiar({"energy_log": np.full((3, 2), 9.0)}, None).all()
 
 
-def test_foreign_problems_are_handed_out_without_rjepa_and_the_others_with_it(fitted: ScoreCalibration) -> None:
-    features, _, ids = synthetic(400, seed=2)
+def test_foreign_problems_are_chosen_from_without_rjepa_and_the_others_with_it(fitted: ScoreCalibration) -> None:
+    table, _ = synthetic(400, seed=2)
     foreign = np.arange(400) % 2 == 0
-    features["energy_log"] = np.where(foreign[:, None], 5.0, features["energy_log"] - 1.0)
-    assert fitted.is_familiar(features).tolist() == (~foreign).tolist()
-    chosen, scores = fitted.hand_out(features, ids)
-    for score, selection, mask in (
-        (fitted.combined, fitted.selection, ~foreign),
-        (fitted.logprob_length, fitted.fallback_selection, foreign),
+    log = np.where(foreign[:, None], 5.0, table.features["energy_log"] - 1.0)
+    table = CandidateTable({**table.features, "energy_log": log}, table.ids)
+    decision = fitted.decide(table)
+    assert decision.familiar.tolist() == (~foreign).tolist()
+    for rule, mask in (
+        (Rule(fitted.combined, fitted.selection), ~foreign),
+        (Rule(fitted.logprob_length, fitted.fallback_selection), foreign),
     ):
-        expected, _ = choose(ids, score.score(features), selection, sharpness=score.sharpness)
-        assert chosen[mask].tolist() == expected[mask].tolist()
-        np.testing.assert_array_equal(scores[mask], score.score(features)[mask])
+        expected = rule.apply(table)
+        assert decision.choice.chosen[mask].tolist() == expected.chosen[mask].tolist()
+        np.testing.assert_array_equal(decision.choice.scores[mask], expected.scores[mask])
+    assert np.isnan(decision.p_correct[foreign]).all() and not np.isnan(decision.p_correct[~foreign]).any()
 
 
 CANDIDATES = candidates_with("7", "8", "9", logprobs=[[-1.0], [-2.0], [-3.0]])
 
 
-def test_one_question_is_ranked_as_a_whole_set_is(fitted: ScoreCalibration) -> None:
-    known = fitted.rank(CANDIDATES, [[1.0], [1.2], [0.2]])
-    foreign = fitted.rank(CANDIDATES, [[90.0], [95.0], [20.0]])
-    for ranking in (known, foreign):
-        energies = [item.energies for item in ranking.candidates]
-        features = {name: values[None] for name, values in chain_features(CANDIDATES, energies).items()}
-        assert fitted.is_familiar(features).tolist() == [ranking.familiar]
-        assert fitted.hand_out(features, np.arange(3)[None])[0].tolist() == [ranking.chosen]
-    assert known.familiar and all(item.p_correct is not None for item in known.candidates)
-    assert UNFAMILIAR not in known.describe() and "energy" in known.candidates[0].contributions
-    assert not foreign.familiar and all(item.p_correct is None for item in foreign.candidates)
-    assert foreign.describe().endswith(UNFAMILIAR) and "energy" not in foreign.candidates[0].contributions
+def test_an_unfamiliar_question_is_ranked_without_rjepa_and_says_so(fitted: ScoreCalibration) -> None:
+    known = decided(fitted, CANDIDATES, [[1.0], [1.2], [0.2]])
+    foreign = decided(fitted, CANDIDATES, [[90.0], [95.0], [20.0]])
+    assert known.familiar and all(item.p_correct is not None for item in known.standings)
+    assert UNFAMILIAR not in known.text and "energy" in known.standings[0].contributions
+    assert not foreign.familiar and all(item.p_correct is None for item in foreign.standings)
+    assert foreign.text.endswith(UNFAMILIAR) and "energy" not in foreign.standings[0].contributions
     assert foreign.chosen == 0, "the likeliest, whatever R-JEPA thinks of it"
-    assert [item.energies for item in foreign.candidates] == [[90.0], [95.0], [20.0]], "energies are still shown"
 
 
-def test_who_names_a_score_or_weights_gets_them(fitted: ScoreCalibration) -> None:
+def test_a_caller_who_names_a_rule_gets_it(fitted: ScoreCalibration) -> None:
     energies = [[90.0], [95.0], [20.0]]
-    for ranking in (
-        fitted.rank(CANDIDATES, energies, score="energy"),
-        fitted.rank(CANDIDATES, energies, weights={"energy": 3.0}),
-    ):
-        assert ranking.familiar and "energy" in ranking.candidates[0].contributions
-
-
-def test_a_release_from_before_the_rule_leaves_nothing_out(fitted: ScoreCalibration, tmp_path: Path) -> None:
-    older = fitted.model_dump(mode="json")
-    del older["familiar_energy"], older["fallback_selection"]
-    (tmp_path / "calibration.json").write_text(json.dumps(older))
-    read = ScoreCalibration.load(tmp_path / "calibration.json")
-    assert read.rank(CANDIDATES, [[90.0], [95.0], [20.0]]).familiar
+    for score in (fitted.energy, fitted.combined.reweighted(energy=3.0)):
+        ranking = decided(fitted, CANDIDATES, energies, Rule(score))
+        assert ranking.familiar and "energy" in ranking.standings[0].contributions

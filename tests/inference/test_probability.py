@@ -29,12 +29,6 @@ def test_the_curve_never_turns_an_order_round_and_stays_within_0_and_1() -> None
     assert model == ProbabilityModel.model_validate_json(model.model_dump_json())
 
 
-def test_a_model_of_an_older_release_reads_the_inputs_that_it_knows() -> None:
-    older = _fit_one(8, *_sharp(1000, 0))
-    more = np.random.default_rng(2).normal(size=(50, 8, 5))
-    np.testing.assert_array_equal(older.probability(more), older.probability(more[..., :3]))
-
-
 def test_few_answers_and_equal_ones_are_no_trouble() -> None:
     assert _fit_one(8, *_sharp(299, 0)).curve == ()
     inputs = np.zeros((400, 3))

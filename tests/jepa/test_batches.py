@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from rjepa.errors import InvalidInputError
-from rjepa.jepa.batches import Assembler, Sampler, latent_columns
+from rjepa.jepa.batches import Assembler, Sampler
+from rjepa.jepa.reader import latent_columns
 from rjepa.latents.normalizer import fit_normalizer
 from tests.jepa.synthetic import synthetic_set, tiny_config
 
@@ -49,7 +50,7 @@ def test_two_batches_joined_are_their_rows_padded_to_the_longer_one() -> None:
     short, long = np.argsort(DATA.lengths, kind="stable")[[0, -1]]
     joined = assembler.gather(np.array([short])).joined(assembler.gather(np.array([long])))
     together = assembler.gather(np.array([short, long]))
-    for name in ("latents", "valid", "domains", "problems", "first_error", "sentences", "said"):
+    for name in ("latents", "valid", "domains", "problems", "first_error", "sentences", "sentences_valid"):
         assert torch.equal(getattr(joined, name), getattr(together, name)), name
 
 

@@ -69,12 +69,12 @@ def test_energy_of_a_step_ignores_how_many_steps_follow() -> None:
 def test_energy_depends_on_every_sentence_of_the_problem() -> None:
     model = model_of()
     batch = batch_of(model)
-    for sentence in range(batch.said.shape[1]):
+    for sentence in range(batch.sentences_valid.shape[1]):
         changed = batch.sentences.clone()
         changed[:, sentence] += 1.0
         moved = (model.energies(dataclasses.replace(batch, sentences=changed)) - model.energies(batch)).abs().amax(1)
-        assert (moved[batch.said[:, sentence]] > 1e-4).all()
-        assert (moved[~batch.said[:, sentence]] < 1e-5).all()
+        assert (moved[batch.sentences_valid[:, sentence]] > 1e-4).all()
+        assert (moved[~batch.sentences_valid[:, sentence]] < 1e-5).all()
 
 
 def test_a_step_is_expected_from_the_types_of_the_steps_before_it_alone() -> None:

@@ -14,7 +14,7 @@ from rjepa.errors import BusyError, CorruptError, InvalidInputError, NotFoundErr
 from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.latents.building import build_latents
-from rjepa.latents.extraction import extract_latents
+from rjepa.students.extraction import extract_latents
 from rjepa.latents.shards import open_latents
 from rjepa.locks import stage_lock
 from rjepa.schemas import ChainOfThought
@@ -228,7 +228,7 @@ def test_a_slow_student_loses_no_more_than_some_seconds(
     monkeypatch.setattr("rjepa.latents.building._PIECE_CHAINS", 500)
     monkeypatch.setattr("rjepa.latents.encoding.SHARD_CHAINS", 1000)
     monkeypatch.setattr("rjepa.latents.encoding._SHARD_SECONDS", 0.0)
-    monkeypatch.setattr("rjepa.latents.extraction._TOKENS_A_BATCH_CPU", 200)
+    monkeypatch.setattr("rjepa.students.extraction._TOKENS_A_BATCH_CPU", 200)
     assert build_latents(home, taught, DATASET).metadata["shards"] > 3, "a forward, a shard"
     assert open_latents(home, TAG, DATASET).chain_ids == whole.chain_ids
     np.testing.assert_allclose(open_latents(home, TAG, DATASET).latents, whole.latents, atol=2e-3, rtol=2e-3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rjepa.home import Home
-from rjepa.latents.extraction import extract_latents
+from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student
 from rjepa.students.pooling import pool_segments

@@ -10,6 +10,7 @@ from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaEr
 from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home
 from rjepa.parts import Content, PartSource, describe_parts
+from rjepa.reasoning.modes import MODES, modes_offered
 from rjepa.releases.bundle import build_bundle, list_releases, load_manifest, release_folder, verify
 
 from .conftest import Publisher
@@ -33,7 +34,7 @@ def test_a_release_holds_a_manifest_with_the_hash_of_every_file(built: tuple[Hom
 def test_a_release_names_its_parts_and_offers_the_modes_that_they_are_enough_for(built: tuple[Home, str, Path]) -> None:
     manifest = load_manifest(built[0], "tiny-a", built[1])
     assert [part.name for part in manifest.parts] == ["reader", "world_model", "calibration"]
-    assert manifest.modes() == ("off", "rerank")
+    assert modes_offered(manifest) == ("off", "rerank")
 
 
 def test_a_part_that_is_absent_is_a_mode_that_is_not_offered_and_says_what_would_give_it(publisher: Publisher) -> None:
@@ -45,10 +46,10 @@ def test_a_part_that_is_absent_is_a_mode_that_is_not_offered_and_says_what_would
         student_fingerprint="s" * 64,
         parts=(reader, world_model),
     )
-    assert content.modes() == ("off",)
-    offer = content.offers("rerank")
-    assert not offer.offered and "calibration" in offer.problem and "score_calibration" in offer.cure
-    assert not content.offers("telepathy").offered
+    assert modes_offered(content) == ("off",)
+    with pytest.raises(InvalidInputError, match="calibration") as refused:
+        content.require(MODES["rerank"].parts, "mode rerank")
+    assert "score_calibration" in refused.value.cure
 
 
 def test_a_release_of_an_earlier_format_says_what_to_do(built: tuple[Home, str, Path]) -> None:

@@ -11,12 +11,15 @@ import uvicorn
 from fastapi import FastAPI
 from safetensors.numpy import save_file
 
-from rjepa.answer import Answer, CandidateReport, Example, Explanation, check_candidates, check_mode
 from rjepa.errors import InvalidInputError
 from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.parts import reranking_parts
-from rjepa.progress import Progress
+from rjepa.reasoning.answer import Answer, CandidateReport, Example, Explanation
+from rjepa.reasoning.costs import Cost
+from rjepa.reasoning.events import Done, Event, Text, Working
+from rjepa.reasoning.modes.rerank import RerankOptions
+from rjepa.reasoning.question import Question
 from rjepa.releases.bundle import Diagnosis, Facts
 from rjepa.releases.pointer import require_current
 from serving.host import AnswersQuestions, EngineLoader
@@ -32,29 +35,39 @@ class FakeEngine:
         self.llm_tag = llm_tag
         self.release_id = release_id
         self.warm = False
-        self.calls: list[dict[str, Any]] = []
+        self.calls: list[Question] = []
         self.closed = threading.Event()
 
-    def check(self, statement: str, *, mode: str, num_candidates: int, **options: Any) -> None:
-        check_mode(mode)
-        check_candidates(num_candidates)
-        if "long" in statement:
+    def check(self, question: Question) -> None:
+        if "long" in question.statement:
             raise InvalidInputError("the problem has 4000 tokens, the student reads 512", cure="shorten it")
 
-    def answer(self, statement: str, *, mode: str, num_candidates: int, seed: int, progress: Progress, **options: Any):
+    def run(self, question: Question) -> Iterator[Event]:
+        """A step of work every 50 ms, then the answer's lines, then the answer."""
         assert self.warm
-        self.calls.append(
-            {"statement": statement, "mode": mode, "num_candidates": num_candidates, "seed": seed, **options}
-        )
+        self.calls.append(question)
+        statement = question.statement
         if "broken" in statement:
             raise RuntimeError("a secret detail")
-        for done in range(200 if "endless" in statement else 20 if "slow" in statement else 0):
-            time.sleep(0.05)
-            progress(done, 200)
-        familiar = "foreign" not in statement
-        candidates = [_candidate(index, familiar) for index in range(num_candidates)] if mode == "rerank" else []
+        try:
+            for _ in range(200 if "endless" in statement else 20 if "slow" in statement else 0):
+                time.sleep(0.05)
+                yield Working()
+            answer = self._answer(question)
+            for line in answer.text.splitlines(keepends=True):
+                if "drip" in statement:
+                    time.sleep(0.2)
+                yield Text(line)
+            yield Done(answer)
+        finally:
+            self.closed.set()
+
+    def _answer(self, question: Question) -> Answer:
+        familiar = "foreign" not in question.statement
+        count = question.options.num_candidates if isinstance(question.options, RerankOptions) else 0
+        candidates = [_candidate(index, familiar) for index in range(count)]
         return Answer(
-            mode=check_mode(mode),
+            mode=question.mode,
             text="Step 1: Mia has 14 + 5 = 19\nStep 2: Tom has 19 - 2 = 17\nAnswer: 17\n",
             steps=STEPS,
             final_answer="17",
@@ -63,23 +76,11 @@ class FakeEngine:
             p_correct=candidates[0].p_correct if candidates else None,
             explanation=_explanation(candidates, familiar) if candidates else None,
             prompt_tokens=12,
-            completion_tokens=20 * max(1, len(candidates)),
-            seed=seed,
-            seconds=0.5,
+            cost=Cost(tokens_generated=20 * max(1, count), tokens_read=12, seconds=0.5),
+            seed=question.seed,
             llm_tag=self.llm_tag,
             release_id=self.release_id,
         )
-
-    def stream(self, statement: str, *, progress: Progress, **options: Any) -> Iterator[str | Answer]:
-        try:
-            answer = self.answer(statement, progress=progress, **options)
-            for line in answer.text.splitlines(keepends=True):
-                if "drip" in statement:
-                    time.sleep(0.2)
-                yield line
-            yield answer
-        finally:
-            self.closed.set()
 
     def examples(self, limit: int) -> list[Example]:
         return [Example(domain="math", statement="Mia has 14 pens and gets 5. Tom has 2 fewer.\nHow many has Tom?")][

@@ -25,7 +25,7 @@ def test_a_question_is_answered(client: openai.OpenAI, engines: list[FakeEngine]
     assert reply.choices[0].finish_reason == "stop"
     assert (reply.usage.prompt_tokens, reply.usage.completion_tokens, reply.usage.total_tokens) == (12, 20, 32)
     assert reply._request_id
-    assert engines[0].calls[0]["statement"] == "How many has Tom?" and engines[0].calls[0]["mode"] == "off"
+    assert engines[0].calls[0].statement == "How many has Tom?" and engines[0].calls[0].mode == "off"
 
 
 def test_rerank_is_chosen_with_extra_body_and_explains_itself(client: openai.OpenAI, engines: list[FakeEngine]) -> None:
@@ -36,7 +36,8 @@ def test_rerank_is_chosen_with_extra_body_and_explains_itself(client: openai.Ope
     assert field["explanation"]["text"] and field["p_correct"] == 0.75 and field["seed"] == 7
     assert field["release_id"] == reply.system_fingerprint
     assert reply.usage.completion_tokens == 80
-    assert engines[0].calls[0]["max_tokens"] == 50 and engines[0].calls[0]["num_candidates"] == 4
+    assert engines[0].calls[0].max_tokens == 50
+    assert engines[0].calls[0].options.model_dump() == {"num_candidates": 4}
 
 
 @pytest.mark.parametrize("include_usage", [False, True])

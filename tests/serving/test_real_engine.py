@@ -1,13 +1,22 @@
 """The service with a real engine: a tiny student that was taught for a few seconds, and an untrained R-JEPA."""
 
+import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 
+from rjepa.engine import Engine
 from rjepa.home import Home
+from rjepa.reasoning.question import ask
+from rjepa.sampling.protocol import ChainSource, DecodingSession
 from rjepa.students.loading import Student
+from rjepa.students.sampled import Event, Pass
 from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
@@ -52,6 +61,71 @@ def test_the_student_alone_streams_token_by_token(service: openai.OpenAI) -> Non
 def test_a_problem_too_long_for_the_student_is_a_bad_request(service: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="shorten"):
         service.chat.completions.create(model=TAG, messages=[{"role": "user", "content": "apples " * 400}], stream=True)
+
+
+class SlowSession:
+    """A session of the student that rests after each token, so that there is time to leave."""
+
+    def __init__(self, session: DecodingSession) -> None:
+        self.session = session
+        self.closed = threading.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.session, name)
+
+    def __enter__(self) -> "SlowSession":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.session.close()
+        self.closed.set()
+
+    def run(self, *arguments: object, **options: bool) -> Iterator[Event]:
+        for event in self.session.run(*arguments, **options):
+            yield event
+            if isinstance(event, Pass):
+                time.sleep(0.1)
+
+
+class SlowSource:
+    """The student's source of chains, whose sessions are slow and kept."""
+
+    def __init__(self, source: ChainSource) -> None:
+        self.source = source
+        self.sessions: list[SlowSession] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.source, name)
+
+    def session(self, **options: bool) -> SlowSession:
+        self.sessions.append(SlowSession(self.source.session(**options)))
+        return self.sessions[-1]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_a_rerank_stops_it_between_two_tokens(made: tuple[Home, Student], stream: bool) -> None:
+    settings = ServiceSettings(home=made[0].root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None)
+    engine = Engine.load(made[0], TAG, "cpu")
+    whole = engine.answer(ask(STATEMENT, options={"num_candidates": 16}, seed=5)).cost.tokens_generated
+    source = SlowSource(engine._student)
+    engine._student = source
+    app = create_app(settings, lambda previous: engine)
+    with running(app) as address:
+        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        warmed_up = len(source.sessions)
+        options = {"mode": "rerank", "num_candidates": 16, "seed": 5}
+        body = {"model": TAG, "messages": MESSAGES, "stream": stream, "rjepa": options}
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            data = json.dumps(body).encode()
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+            connection.sendall(f"{head}content-length: {len(data)}\r\n\r\n".encode() + data)
+            wait_until(lambda: len(source.sessions) > warmed_up and source.sessions[-1].counts.passes > 1)
+        left = source.sessions[-1]
+        assert left.closed.wait(10)
+        assert 0 < left.counts.generated < whole / 2
+        reply = httpx.post(f"{address}/v1/chat/completions", json={"model": TAG, "messages": MESSAGES}, timeout=60)
+        assert reply.status_code == 200
 
 
 def test_a_new_release_takes_over_while_the_service_runs(

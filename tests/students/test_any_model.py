@@ -10,8 +10,8 @@ import torch
 
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
-from rjepa.latents.extraction import extract_latents
 from rjepa.students.catalog import save_record
+from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import load_student, resolve_student
 from rjepa.students.registering import new_record

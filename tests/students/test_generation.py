@@ -10,7 +10,8 @@ import torch
 from rjepa.errors import InvalidInputError
 from rjepa.students.generation import sample_chains, sample_indices, stream_chain
 from rjepa.students.loading import Student
-from rjepa.students.sampled import GREEDY, SampledChain, uniform_noise
+from rjepa.students.noise import uniform_noise
+from rjepa.students.sampled import GREEDY, SampledChain
 from tests.students.encoding import assert_encoded_alike, prompt_ids
 from tests.students.tiny import STATEMENTS, taught_pairs
 

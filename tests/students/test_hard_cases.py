@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from rjepa.answering import join_latents, make_candidates
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
-from rjepa.latents.extraction import extract_latents
+from rjepa.reasoning.candidates import join_latents, make_candidates
+from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_chains, stream_chain
 from rjepa.students.loading import Student, load_student, resolve_student
 from rjepa.students.prompts import PromptFormat, encode_prompts, render_prompt

@@ -12,7 +12,7 @@ from rjepa.home import Home
 from rjepa.schemas import Problem
 from rjepa.teacher import Teacher
 
-from .scripted import Asked, Says, Scripted, serving
+from .scripted import Answer, Request, Scripted, serving
 
 KEY = "sk-test-0123456789abcdef"
 
@@ -23,7 +23,7 @@ def home(tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Callable[[Asked], Says]], Scripted]]:
+def serve() -> Iterator[Callable[[Callable[[Request], Answer]], Scripted]]:
     """Serves a script until the test ends."""
     with ExitStack() as stack:
         yield lambda script: stack.enter_context(serving(script))

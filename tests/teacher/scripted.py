@@ -16,7 +16,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """One HTTP request as it arrived. `times` counts arrivals of its idempotency key, this one included."""
 
     path: str
@@ -40,40 +40,46 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Says:
-    """What to send back. `cut` closes the connection after so many bytes; `drip` waits so long between bytes."""
+class Answer:
+    """What to send back. `cut` closes the connection after so many bytes; `drip` waits so long between bytes; `chunks`
+    sends the body in so many pieces without saying its length.
+    """
 
-    body: str = ""
+    body: str | bytes = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     drip: float = 0.0
     cut: int | None = None
+    chunks: int = 0
 
 
-def completion(content: str, prompt_tokens: Any = 20, completion_tokens: Any = 30, finish: str = "stop") -> str:
-    """The body of a chat completion."""
+def completion(content: Any, prompt_tokens: Any = 20, completion_tokens: Any = 30, finish: str = "stop") -> str:
+    """The body of a chat completion. `content` is a text, or a whole message."""
+    message = content if isinstance(content, dict) else {"role": "assistant", "content": content}
     return json.dumps(
         {
             "id": "chatcmpl-1",
             "object": "chat.completion",
-            "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}],
+            "choices": [{"index": 0, "finish_reason": finish, "message": message}],
             "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens},
         }
     )
 
 
-def chain(answer: str = "7", steps: list[str] | None = None, **usage: Any) -> Says:
-    """A good worked solution."""
-    return Says(completion(json.dumps({"steps": steps or ["3 + 4 = 7"], "final_answer": answer}), **usage))
+def chain(answer: str = "7", steps: list[str] | None = None, delay: float = 0.0, **usage: Any) -> Answer:
+    """A good worked solution, after so many seconds."""
+    return Answer(
+        completion(json.dumps({"steps": steps or ["3 + 4 = 7"], "final_answer": answer}), **usage), delay=delay
+    )
 
 
 class Scripted:
     """The running server. `asked` holds every request, `billed` how often each call would be on the bill."""
 
-    def __init__(self, script: Callable[[Asked], Says]) -> None:
+    def __init__(self, script: Callable[[Request], Answer]) -> None:
         self.script = script
-        self.asked: list[Asked] = []
+        self.asked: list[Request] = []
         self.answered: Counter[str] = Counter()
         self.billed: Counter[str] = Counter()
         self.url = ""
@@ -95,37 +101,47 @@ class Scripted:
         raw = await reader.readexactly(int(headers.get("content-length", "0")))
         key = headers.get("idempotency-key", "")
         self._times[key] += 1
-        asked = Asked(
+        asked = Request(
             first.split()[1], headers, json.loads(raw) if raw else {}, key, self._times[key], time.monotonic()
         )
         self.asked.append(asked)
-        says = self.script(asked)
-        if says.delay:
-            await asyncio.sleep(says.delay)
-        data = says.body.encode()
-        more = "".join(f"{name}: {value}\r\n" for name, value in says.headers.items())
-        head = f"HTTP/1.1 {says.status} X\r\ncontent-length: {len(data)}\r\n{more}\r\n"
-        if says.cut is not None:
-            writer.write((head.encode() + data)[: says.cut])
+        answer = self.script(asked)
+        if answer.delay:
+            await asyncio.sleep(answer.delay)
+        data = answer.body.encode() if isinstance(answer.body, str) else answer.body
+        more = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+        length = "transfer-encoding: chunked" if answer.chunks else f"content-length: {len(data)}"
+        head = f"HTTP/1.1 {answer.status} X\r\n{length}\r\n{more}\r\n"
+        if answer.cut is not None:
+            writer.write((head.encode() + data)[: answer.cut])
             await writer.drain()
             return False
-        if says.drip:
+        if answer.drip:
             writer.write(head.encode())
             for byte in data:
                 writer.write(bytes([byte]))
                 await writer.drain()
-                await asyncio.sleep(says.drip)
+                await asyncio.sleep(answer.drip)
+        elif answer.chunks:
+            writer.write(head.encode())
+            size = max(1, -(-len(data) // answer.chunks))
+            for start in range(0, len(data), size):
+                piece = data[start : start + size]
+                writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+                await writer.drain()
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
         else:
             writer.write(head.encode() + data)
             await writer.drain()
-        if says.status == 200:
+        if answer.status == 200:
             self.answered[key] += 1
             self.billed[key] = 1
         return True
 
 
 @contextlib.contextmanager
-def serving(script: Callable[[Asked], Says]) -> Iterator[Scripted]:
+def serving(script: Callable[[Request], Answer]) -> Iterator[Scripted]:
     """Serve a script on a free port of this machine, in a thread."""
     server, loop, ready = Scripted(script), asyncio.new_event_loop(), threading.Event()
     stop = asyncio.Event()

@@ -11,19 +11,19 @@ from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.teacher.ledger import BudgetError
 
 from .conftest import KEY
-from .scripted import Asked, Says, chain, completion
+from .scripted import Answer, Request, chain, completion
 
 APP = typer.Typer()
 register(APP)
 APP.callback()(lambda: None)
 
 
-def script(asked: Asked) -> Says:
+def script(asked: Request) -> Answer:
     if asked.path.endswith("/models"):
-        return Says('{"object": "list", "data": [{"id": "large", "object": "model"}]}')
+        return Answer('{"object": "list", "data": [{"id": "large", "object": "model"}]}')
     if "Write one" in asked.prompt:
         claim = {"statement": f"What is {asked.sample} + 4, pray?", "answer": "4"}
-        return Says(completion(json.dumps(claim)))
+        return Answer(completion(json.dumps(claim)))
     return chain(steps=[f"way {asked.sample}"])
 
 
@@ -50,7 +50,7 @@ def test_check_says_which_teachers_can_be_used_and_costs_nothing(server: Any, mo
     assert [asked.path for asked in server.asked] == ["/v1/models"]
     monkeypatch.setenv("TEACHER_ADA_MODEL", "huge")
     assert "serves large" in rjepa("check", "-t", "ada", code=1).stdout
-    server.script = lambda asked: Says("no", 401)
+    server.script = lambda asked: Answer("no", 401)
     assert json.loads(rjepa("check", "-t", "ada", "--json", code=1).stdout)["teachers"][0]["status"] == "http_401"
 
 

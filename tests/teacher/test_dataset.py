@@ -14,11 +14,11 @@ from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.schemas import ChainOfThought
 from rjepa.tables import read_records
-from rjepa.teacher.client import TeacherError
+from rjepa.teacher.errors import TeacherError
 from rjepa.teacher.ledger import BudgetError
 
 from .conftest import KEY
-from .scripted import Asked, Says, chain
+from .scripted import Answer, Request, chain
 
 RECIPE = DatasetRecipe(
     name="taught",
@@ -81,8 +81,8 @@ def test_a_dataset_whose_budget_ran_out_is_not_made_and_goes_on_later(
 
 
 def test_a_dataset_with_unanswered_calls_is_not_made(server: Any, home: Home) -> None:
-    def down(asked: Asked) -> Says:
-        return Says("{}", 503) if asked.sample else chain()
+    def down(asked: Request) -> Answer:
+        return Answer("{}", 503) if asked.sample else chain()
 
     server.script = down
     build_problems(home, RECIPE)

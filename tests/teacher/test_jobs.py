@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from rjepa.database import open_database
 from rjepa.home import Home
-from rjepa.teacher import JobPlan, job_spending, run_job
-from rjepa.teacher.calls import JOURNAL
+from rjepa.teacher import JobPlan, job_spending, run_job, tables
 from rjepa.teacher.jobs import job_folder
-from rjepa.teacher.journal import read_entries
 
 from .conftest import KEY, problems, teacher
-from .scripted import Asked, Says, chain, completion
+from .scripted import Answer, Request, chain, completion
 
 ROOT = Path(__file__).resolve().parents[2]
 TEACHERS = ("ada", "ben", "cy", "dot")
@@ -60,7 +60,19 @@ def start(server: Any, home: Home) -> subprocess.Popen[str]:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env, cwd=ROOT)
 
 
-def misbehaving(asked: Asked) -> Says:
+def calls(home: Home) -> list[Any]:
+    with open_database(home) as database, database.reading() as connection:
+        return list(connection.execute(select(tables.CALLS)))
+
+
+def sums(home: Home) -> tuple[int, int]:
+    """What the job's row says it has spent and reserved."""
+    with open_database(home) as database, database.reading() as connection:
+        row = connection.execute(select(tables.JOBS.c.spent_nano, tables.JOBS.c.reserved_nano)).one()
+    return row.spent_nano, row.reserved_nano
+
+
+def misbehaving(asked: Request) -> Answer:
     """One call in twenty goes wrong the first time, each in its way; the key decides which."""
     luck = int(asked.key[:4], 16) % 100
     good = chain(steps=[f"3 + 4 = 7, way {asked.sample}"])
@@ -68,21 +80,21 @@ def misbehaving(asked: Asked) -> Says:
         return good
     soon = {"retry-after-ms": "10"}
     if luck == 0:
-        return Says("{}", 429, soon)
+        return Answer("{}", 429, soon)
     if luck == 1:
-        return Says("{}", 500, soon)
+        return Answer("{}", 500, soon)
     if luck == 2:
-        return Says(good.body, cut=30)
+        return Answer(good.body, cut=30)
     if luck == 3 and len(asked.body["messages"]) == 2:
-        return Says(completion('{"steps": ["3 + 4'))
+        return Answer(completion('{"steps": ["3 + 4'))
     if luck == 4 and len(asked.body["messages"]) == 2:
-        return Says(completion(f'{{"answer": "{KEY}"}}'))
+        return Answer(completion(f'{{"answer": "{KEY}"}}'))
     return good
 
 
+@pytest.mark.slow
 def test_two_thousand_calls_killed_half_way_lose_nothing_and_pay_nothing_twice(serve: Any, home: Home) -> None:
     server = serve(misbehaving)
-    journal = job_folder(home, "big") / JOURNAL
     process = start(server, home)
     try:
         deadline = time.monotonic() + 120
@@ -92,9 +104,9 @@ def test_two_thousand_calls_killed_half_way_lose_nothing_and_pay_nothing_twice(s
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    before = [entry for entry, _ in read_entries(journal)]
-    kept = {entry["key"] for entry in before if entry["event"] == "replied"}
-    caught = {entry["key"] for entry in before if entry["event"] == "reserved"} - kept
+    before = calls(home)
+    kept = {call.key for call in before if call.state == "replied"}
+    caught = {call.key for call in before if call.state == "open"}
     killed_at = len(server.asked)
     assert CALLS // 4 < len(kept) < CALLS
     in_doubt = job_spending(home, "big")[0]
@@ -110,19 +122,22 @@ def test_two_thousand_calls_killed_half_way_lose_nothing_and_pay_nothing_twice(s
     twice = {key for key, times in server.answered.items() if times > 1}
     assert twice <= caught, "only what the kill caught in flight was answered twice"
     assert set(server.billed.values()) == {1}, "and the idempotency key shows the endpoint that it is the same call"
-    entries = [entry for entry, _ in read_entries(journal)]
-    replies = Counter(entry["key"] for entry in entries if entry["event"] == "replied")
+    after_all = calls(home)
+    replies = Counter(call.key for call in after_all if call.state == "replied")
     assert set(replies.values()) == {1} and set(replies) == set(server.billed)
+    assert {call.key for call in after_all if call.state == "lost"} == caught
     total, _ = job_spending(home, "big")
     assert total.replies == len(replies) and total.in_flight == 0
     assert total.doubtful >= in_doubt.doubtful, "a reservation that the kill left open stays counted"
-    reserved = Counter(entry["key"] for entry in entries if entry["event"] == "reserved")
-    assert {key for key, times in reserved.items() if times > 1} == caught
+    assert sums(home) == (total.spent, 0), "the sums beside the calls are theirs"
 
     written = [path for path in home.root.parent.rglob("*") if path.is_file()]
-    assert {"log.txt", "calls.jsonl", "chains.parquet", "report.json"} <= {path.name for path in written}
+    assert {"log.txt", "rjepa.db", "chains.parquet", "report.json"} <= {path.name for path in written}
     assert all(KEY.encode() not in path.read_bytes() for path in written)
-    assert "[key]" in journal.read_text() and len((home.root.parent / "log.txt").read_text()) > 10_000
+    assert (
+        any("[key]" in (call.reply or "") for call in after_all)
+        and len((home.root.parent / "log.txt").read_text()) > 10_000
+    )
 
 
 def test_a_resumed_job_ends_with_the_records_of_an_uninterrupted_one(serve: Any, home: Home) -> None:
@@ -131,16 +146,16 @@ def test_a_resumed_job_ends_with_the_records_of_an_uninterrupted_one(serve: Any,
     first = run_job(home, "job", who, JobPlan(chains_per_problem=2, judge=False), problems(5), budget_usd=5)
     files = {path: path.read_bytes() for path in job_folder(home, "job").glob("*.parquet")}
     again = run_job(home, "job", who, JobPlan(chains_per_problem=2, judge=False), problems(5), budget_usd=5)
-    assert again.chains == first.chains and again.events == {"from_journal": 20}
+    assert again.chains == first.chains and again.events == {"from_ledger": 20}
     assert {path: path.read_bytes() for path in files} == files
     larger = run_job(home, "job", who, JobPlan(chains_per_problem=3), problems(6), budget_usd=5)
     assert len(larger.chains) == 36 and len(server.asked) == 36
 
 
 def test_opinions_come_from_another_teacher_where_there_is_one(serve: Any, home: Home) -> None:
-    def script(asked: Asked) -> Says:
+    def script(asked: Request) -> Answer:
         if "worked solution" in asked.prompt:
-            return Says(completion(json.dumps({"verdict": "unsure", "first_wrong_step": None, "reason": ""})))
+            return Answer(completion(json.dumps({"verdict": "unsure", "first_wrong_step": None, "reason": ""})))
         return chain()
 
     server = serve(script)
@@ -155,6 +170,6 @@ def test_no_log_line_of_any_library_has_the_key(serve: Any, home: Home, caplog: 
     caplog.set_level(logging.DEBUG)
     for name in ("openai", "httpx2", "httpcore2", "httpx", "httpcore"):
         caplog.set_level(logging.DEBUG, name)
-    server = serve(lambda asked: Says("{}", 500, {"retry-after-ms": "1"}) if asked.times == 1 else chain())
+    server = serve(lambda asked: Answer("{}", 500, {"retry-after-ms": "1"}) if asked.times == 1 else chain())
     run_job(home, "job", [teacher(server)], JobPlan(chains_per_problem=1), problems(1), budget_usd=5)
     assert "Retrying" in caplog.text and KEY not in caplog.text

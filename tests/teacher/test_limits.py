@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from rjepa.teacher.limits import RateLimits, Turn
+from rjepa.teacher.limits import CallUsage, RateLimits
 
 
 class Clock(asyncio.SelectorEventLoop):
@@ -44,11 +44,11 @@ async def admit(loop: Clock, limits: RateLimits, calls: list[tuple[int, int]], w
 
     async def worker() -> None:
         for worst, used in left:
-            turn = Turn(worst)
-            await limits.admit(turn)
+            usage = CallUsage(worst)
+            await limits.admit(usage)
             sent.append((loop.time(), used))
             await asyncio.sleep(2)
-            limits.settle(turn, used)
+            limits.settle(usage, used)
 
     await asyncio.gather(*(worker() for _ in range(workers)))
     return sent

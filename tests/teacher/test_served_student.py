@@ -25,6 +25,7 @@ def sums(count: int) -> list[Problem]:
     ]
 
 
+@pytest.mark.slow
 def test_the_served_student_is_a_teacher(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any
 ) -> None:

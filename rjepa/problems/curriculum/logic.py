@@ -7,7 +7,7 @@ Step 1: Every wug is a dax if red, so Rex is a dax
 Step 2: Every dax is a fep if not big, so Rex is a fep
 
 A rule names its kind and where it leads before its conditions: a student that quotes it then looks up one thing at a
-time (docs/lab-book.md, entries 1 and 6).
+time (docs/lab-book/01-form-of-a-step.md, docs/lab-book/06-where-a-rule-says-its-conditions.md).
 """
 
 import random

@@ -44,7 +44,7 @@ def sample(rng: random.Random, difficulty: str) -> tuple[Program, str]:
 def step_text(program: Program, index: int, op: str, numbers: list[int], result: int) -> str:
     """The step that computes line `index`: what the problem says, then the arithmetic, right or wrong.
 
-    Saying the relation first lets a small student look up one thing at a time (docs/lab-book.md, entry 1).
+    Saying the relation first lets a small student look up one thing at a time (docs/lab-book/01-form-of-a-step.md).
     """
     return f"{program.names[index]} has {phrase(program, index)}: {expression(op, numbers)} = {result}"
 

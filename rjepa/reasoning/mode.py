@@ -1,0 +1,44 @@
+"""What a mode is. The modes themselves stand in `rjepa.reasoning.modes`, one file each."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Protocol
+
+from rjepa.parts import PartName
+from rjepa.reasoning.events import Event, Wait
+from rjepa.reasoning.question import ModeOptions, Question
+from rjepa.reasoning.tools import Tools
+from rjepa.sampling.protocol import Capability
+
+
+class Run(Protocol):
+    """A mode's function: answers one question. Closing the iterator stops it."""
+
+    def __call__(self, question: Question, tools: Tools) -> Generator[Event | Wait, None, None]: ...
+
+
+def _accept(question: Question) -> None:
+    """A mode without rules of its own accepts every question."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to answer.
+
+    Attributes:
+        name: what people call it, in a request, on the command line and as the end of a model's name.
+        summary: half a sentence for help pages.
+        options: what it may be told.
+        needs: what the student's source of chains has to be capable of.
+        parts: which parts of a release it needs beside the student.
+        run: the mode's function.
+        check: what no single option's range can say; raises InvalidInputError.
+    """
+
+    name: str
+    summary: str
+    options: type[ModeOptions]
+    needs: frozenset[Capability]
+    parts: frozenset[PartName]
+    run: Run
+    check: Callable[[Question], None] = _accept

@@ -1,0 +1,147 @@
+"""What a mode has to work with: rows of a decoding session, a trained R-JEPA, and how its release scores.
+
+Every latent that a mode reads enters the world model here, and every piece of work is counted here. The parts belong to
+`rjepa.engine`; which rows are decoded when is up to `rjepa.reasoning.driving`.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rjepa.chains import Segmentation, parse_chain
+from rjepa.inference.aggregate import FloatArray
+from rjepa.inference.calibration import ScoreCalibration
+from rjepa.inference.scoring import segment_energies
+from rjepa.jepa.model import RJepa
+from rjepa.latents.normalizer import Normalizer
+from rjepa.reasoning.answer import Answer, CandidateReport, Explanation
+from rjepa.reasoning.candidates import join_latents
+from rjepa.reasoning.costs import Cost
+from rjepa.reasoning.question import Question
+from rjepa.sampling.protocol import DecodingSession
+from rjepa.students.sampled import ChainEnd, RowRequest, SampledChain, StepEnd, Token
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a release brings, and the names that an answer carries."""
+
+    llm_tag: str
+    release_id: str
+    segmentation: Segmentation
+    sampling_temperature: float
+    model: RJepa
+    normalizer: Normalizer
+    calibration: ScoreCalibration
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one question may use: tokens of its prompt, and tokens of a chain at most."""
+
+    prompt_tokens: int
+    max_new_tokens: int
+
+
+class Tools:
+    """The tools of one question."""
+
+    def __init__(self, question: Question, session: DecodingSession, parts: Parts, limits: Limits) -> None:
+        self.parts = parts
+        self._question = question
+        self._session = session
+        self._limits = limits
+        self.rows: list[int] = []
+        self._started = time.perf_counter()
+        self._text: dict[int, str] = {}
+        self._ended: set[int] = set()
+        self._passes_before = session.counts.passes
+        self._world_model_passes = 0
+
+    def start(self, samples: Sequence[int], temperature: float) -> tuple[int, ...]:
+        """Begin chains of the question, one a sample index; its prompt is read once for all of them.
+
+        Args:
+            samples: `GREEDY`, or an index that with the question's seed determines the chain's noise.
+            temperature: of no matter to the greedy chain.
+        """
+        rows = self._session.add(
+            [
+                RowRequest(
+                    statement=self._question.statement,
+                    seed=self._question.seed,
+                    sample_index=sample,
+                    temperature=temperature,
+                    max_new_tokens=self._limits.max_new_tokens,
+                )
+                for sample in samples
+            ]
+        )
+        self.rows += rows
+        return tuple(rows)
+
+    def note(self, event: Token | StepEnd | ChainEnd) -> None:
+        """Take in what happened to one of the question's rows."""
+        if isinstance(event, Token | ChainEnd) and event.text:
+            self._text[event.row] = self._text.get(event.row, "") + event.text
+        if isinstance(event, ChainEnd):
+            self._ended.add(event.row)
+
+    def new_text(self, row: int) -> str:
+        """What a row has written since the last call."""
+        return self._text.pop(row, "")
+
+    def is_over(self, row: int) -> bool:
+        """Whether a row's chain is whole, by itself or at its limit of tokens, and the mode has seen all of it."""
+        return row in self._ended
+
+    def chains(self, rows: Sequence[int]) -> list[SampledChain]:
+        """What rows have written, with their latents where the session captures them."""
+        return self._session.chains(rows)
+
+    def energies(self, chains: Sequence[SampledChain]) -> list[FloatArray]:
+        """How surprising each segment after the prompt is, float32 `[segments - 1]` a chain."""
+        self._world_model_passes += 1
+        return segment_energies(self.parts.model, self.parts.normalizer, join_latents(chains))
+
+    def cost(self) -> Cost:
+        """What the question has cost so far."""
+        return Cost(
+            tokens_generated=sum(len(self._session.tokens(row)) for row in self.rows),
+            tokens_read=self._limits.prompt_tokens if self.rows else 0,
+            forward_passes=self._session.counts.passes - self._passes_before,
+            world_model_passes=self._world_model_passes,
+            seconds=time.perf_counter() - self._started,
+        )
+
+    def answer(
+        self,
+        text: str,
+        *,
+        finished: bool,
+        candidates: Sequence[CandidateReport] = (),
+        p_correct: float | None = None,
+        explanation: Explanation | None = None,
+    ) -> Answer:
+        """The answer of the question, with what it has cost so far."""
+        parsed = parse_chain(text, self.parts.segmentation)
+        return Answer(
+            mode=self._question.mode,
+            text=text,
+            steps=parsed.steps,
+            final_answer=parsed.final_answer,
+            finished=finished,
+            candidates=list(candidates),
+            p_correct=p_correct,
+            explanation=explanation,
+            prompt_tokens=self._limits.prompt_tokens,
+            cost=self.cost(),
+            seed=self._question.seed,
+            llm_tag=self.parts.llm_tag,
+            release_id=self.parts.release_id,
+        )
+
+    def release(self) -> None:
+        """Free what the question's rows hold."""
+        for row in self.rows:
+            self._session.drop(row)

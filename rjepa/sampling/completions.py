@@ -1,0 +1,138 @@
+"""The bodies that ask an OpenAI-compatible server for chains, and what its replies say. Nothing is sent here.
+
+Forms of a request, best first: a completion, whose prompt is ours to the last token; a chat, which the server wraps
+in its own template. Each is sent with everything first, and then without what a server may refuse: several chains a
+request (llama.cpp gives no more than it has slots), log-probabilities, a seed.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rjepa.chains import parse_chain
+from rjepa.teacher.errors import CallError
+
+
+@dataclass(frozen=True)
+class ChainQuery:
+    """What a server is to go on from: the prompt as text, and as messages, which are None where a chain has begun.
+    `temperature` 0 is greedy.
+    """
+
+    prompt: str
+    messages: list[dict[str, str]] | None
+    max_tokens: int
+    temperature: float
+
+
+@dataclass(frozen=True)
+class ServedChain:
+    """One chain as the server wrote it. `logprobs` are of the tokens of `text`; None where it gave none that fit."""
+
+    text: str
+    finished: bool
+    logprobs: list[float] | None
+
+
+@dataclass(frozen=True)
+class RequestForm:
+    """One form of a request; `without` are the fields that it leaves out."""
+
+    path: str
+    without: tuple[str, ...] = ()
+
+    def body(self, model: str, query: ChainQuery, count: int, seed: int) -> dict[str, Any]:
+        """The request for `count` chains."""
+        is_chat = self.path == CHAT
+        body: dict[str, Any] = {"model": model, "max_tokens": query.max_tokens, "temperature": query.temperature}
+        body |= {"messages": query.messages} if is_chat else {"prompt": query.prompt}
+        body |= {"n": count, "seed": seed, "logprobs": True if is_chat else 1}
+        return {name: value for name, value in body.items() if name not in self.without}
+
+
+CHAT: Final = "/chat/completions"
+_LESS: Final[tuple[tuple[str, ...], ...]] = ((), ("n",), ("n", "logprobs"), ("n", "logprobs", "seed"))
+FORMS: Final = tuple(RequestForm(path, without) for path in ("/completions", CHAT) for without in _LESS)
+_NOT_THESE_FIELDS: Final = ("http_400", "http_422")
+_NOT_THIS_PATH: Final = ("http_404", "http_405", "http_501")
+
+
+def next_form(form: RequestForm, reason: str) -> RequestForm | None:
+    """The form to try where a server refused this one with `reason` (as of `CallError`); None where none is left, or
+    where the reason is another.
+    """
+    rest = FORMS[FORMS.index(form) + 1 :]
+    if reason in _NOT_THIS_PATH:
+        rest = tuple(other for other in rest if other.path != form.path)
+    elif reason not in _NOT_THESE_FIELDS:
+        return None
+    return rest[0] if rest else None
+
+
+def read_chains(reply: str) -> list[ServedChain]:
+    """The chains of a reply to either form, each cut where its answer line ends.
+
+    Raises:
+        CallError: it holds no chain.
+    """
+    try:
+        choices = sorted(json.loads(reply)["choices"], key=lambda choice: choice.get("index") or 0)
+        chains = [_read(choice) for choice in choices]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CallError("not_a_completion", f"{type(error).__name__}: {error}"[:300]) from None
+    if not chains:
+        raise CallError("no_chains", "the reply has no choices")
+    return chains
+
+
+def _read(choice: dict[str, Any]) -> ServedChain:
+    message = choice.get("message")
+    reply_text = choice["text"] if message is None else message["content"]
+    if not isinstance(reply_text, str):
+        raise TypeError("a choice without text")
+    # Half a surrogate pair can be neither encoded nor stored.
+    reply_text = reply_text.encode("utf-8", "replace").decode()
+    text = _up_to_the_answer(reply_text)
+    finished = len(text) < len(reply_text) or choice.get("finish_reason") == "stop" or _answers(text)
+    return ServedChain(text, finished, _logprobs_of(text, reply_text, _tokens(choice.get("logprobs"))))
+
+
+def _up_to_the_answer(text: str) -> str:
+    """The text with its first answer line, if it has a whole one, as its end: the student itself stops there."""
+    end = 0
+    for line in text.splitlines(keepends=True):
+        end += len(line)
+        if line.endswith("\n") and _answers(line):
+            return text[:end]
+    return text
+
+
+def _answers(text: str) -> bool:
+    return parse_chain(text).final_answer is not None
+
+
+def _tokens(logprobs: Any) -> list[tuple[str, float]]:
+    """Tokens as text with their log-probabilities, in the form of a completion or of a chat; empty for neither."""
+    if not isinstance(logprobs, dict):
+        return []
+    if isinstance(logprobs.get("content"), list):
+        return [(str(one["token"]), float(one["logprob"])) for one in logprobs["content"]]
+    tokens, values = logprobs.get("tokens"), logprobs.get("token_logprobs")
+    if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
+        return []
+    return [(str(token), float(value)) for token, value in zip(tokens, values, strict=True) if value is not None]
+
+
+def _logprobs_of(text: str, reply_text: str, tokens: list[tuple[str, float]]) -> list[float] | None:
+    """Of the tokens that begin inside `text`; None where the tokens do not spell out the reply's text (bytes of a split
+    character, say), as nobody could tell then which belong to it.
+    """
+    if not tokens or not "".join(token for token, _ in tokens).startswith(reply_text):
+        return None
+    values, start = [], 0
+    for token, value in tokens:
+        if start >= len(text):
+            break
+        values.append(min(value, 0.0))
+        start += len(token)
+    return values

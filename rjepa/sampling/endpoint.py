@@ -1,0 +1,271 @@
+"""A student whose chains are written by an OpenAI-compatible server (vLLM, SGLang, llama.cpp) that has its weights.
+
+What comes back is text, with log-probabilities where the server gives them. Latents are taken here, by encoding that
+text; so are log-probabilities that were not given, and self-certainty, which no server gives. How servers are asked,
+and read, is `rjepa.sampling.completions`.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any, Final, NoReturn, TypeVar
+
+import torch
+
+from rjepa.errors import RjepaError
+from rjepa.files import sha256_json
+from rjepa.progress import Progress, silent
+from rjepa.sampling.completions import CHAT, FORMS, ChainQuery, ServedChain, next_form, read_chains
+from rjepa.sampling.endpoint_session import EndpointSession
+from rjepa.sampling.protocol import Capability, stream_row
+from rjepa.students.loading import Student
+from rjepa.students.prompting import count_prompt
+from rjepa.students.prompts import render_prompt
+from rjepa.students.sampled import RowRequest, SampledChain
+from rjepa.teacher.client import Endpoint
+from rjepa.teacher.errors import CallError
+from rjepa.teacher.limits import CallUsage
+from rjepa.teacher.settings import Teacher
+
+_CONCURRENCY: Final = 16
+"""Problems in flight: servers of this kind batch what comes together, and queue the rest."""
+_SECONDS: Final = 600.0
+"""Of one attempt: K long chains from a busy server."""
+_MAX_RETRIES: Final = 4
+"""By the openai client, which waits longer each time and honours Retry-After."""
+_LOOK_SECONDS: Final = 0.05
+"""How often whoever waits for a server may change their mind."""
+
+_CAPABILITIES: Final = frozenset(
+    {Capability.CHAINS, Capability.LOGPROBS, Capability.STATES, Capability.PREFIX, Capability.CANCEL}
+)
+
+Result = TypeVar("Result")
+
+
+class EndpointError(RjepaError):
+    """The server that writes a student's chains cannot be used."""
+
+
+class EndpointSource:
+    """A `rjepa.sampling.protocol.ChainSource` that asks the endpoint of a loaded student's record.
+
+    The server writes the samples of a problem together, so that a chain is no function of its index alone; how far
+    equal seeds give equal chains is the server's doing too. A chain comes when it is whole; requests that nobody waits
+    for any more are aborted.
+    """
+
+    def __init__(self, student: Student, *, retries: int = _MAX_RETRIES, timeout: float = _SECONDS) -> None:
+        if student.record.endpoint is None:
+            raise ValueError(f"{student.record.llm_tag} has no endpoint")
+        self.record, self.fingerprint, self.context_length = student.record, student.fingerprint, student.context_length
+        self.device: torch.device | None = student.device
+        self.device_reason = student.device_reason
+        self.capabilities = _CAPABILITIES
+        self._student = student
+        self._form = FORMS[0]
+        self._server = Teacher(
+            name=student.record.llm_tag,
+            base_url=student.record.endpoint,
+            model=student.record.served_model or "?",
+            api_key=os.environ.get(key_variable(student.record.llm_tag)),
+            timeout=timeout,
+            max_retries=retries,
+            concurrency=_CONCURRENCY,
+        )
+
+    def count_prompt(self, statement: str) -> int:
+        """Tokens of a statement's prompt."""
+        return count_prompt(self._student, statement)
+
+    def session(self, *, capture: bool = True, keep_finished: bool = False) -> EndpointSession:
+        """A session of whole chains: `rjepa.sampling.endpoint_session`. Nothing is cached here to be kept."""
+        return EndpointSession(self._student, self.ask_all, self.capabilities, capture)
+
+    def sample(
+        self,
+        statements: Sequence[str],
+        samples: Sequence[int],
+        *,
+        seed: int,
+        temperature: float | None = None,
+        max_new_tokens: int | None = None,
+        capture: bool = True,
+        progress: Progress = silent,
+    ) -> list[list[SampledChain]]:
+        """Chains of each statement, one for each of `samples`, in order; `GREEDY` is the greedy chain.
+
+        Without `capture` there are no latents, and only the log-probabilities that the server gave.
+
+        Raises:
+            EndpointError: the server does not answer, or not with chains.
+            InvalidInputError: a prompt that leaves no room in the context.
+        """
+        requests = [
+            RowRequest(statement, seed, sample, temperature, max_new_tokens)
+            for statement in statements
+            for sample in samples
+        ]
+        with self.session(capture=capture) as session:
+            rows = session.add(requests)
+            for _ in session.run(tokens=False, steps=False):
+                done = sum(session.is_over(row) for row in rows) // len(samples)
+                progress(done, len(statements), "from the endpoint")
+            found = iter(session.chains(rows))
+        return [[next(found) for _ in samples] for _ in statements]
+
+    def stream(
+        self,
+        statement: str,
+        *,
+        seed: int,
+        sample_index: int = 0,
+        temperature: float | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Iterator[str | SampledChain]:
+        """One chain, whose text comes when it is whole, then the chain itself."""
+        with self.session(capture=False) as session:
+            (row,) = session.add([RowRequest(statement, seed, sample_index, temperature, max_new_tokens)])
+            yield from stream_row(session, row)
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+    def ask_all(
+        self, groups: Sequence[Sequence[RowRequest]], rooms: Sequence[int]
+    ) -> Iterator[tuple[int, list[ServedChain]] | None]:
+        """Ask for the chains of groups of rows that differ in their sample index alone; `rooms` are their limits.
+
+        Yields the number of a group and its chains as they come, in any order, and None now and then while it waits.
+        Closing the iterator aborts the requests.
+
+        Raises:
+            EndpointError: the server does not answer, or not with chains.
+        """
+        ready: list[tuple[int, list[ServedChain]]] = []
+        queries = [self._query(group[0], room) for group, room in zip(groups, rooms, strict=True)]
+        for _ in _driven(self._ask_each(groups, queries, ready)):
+            while ready:
+                yield ready.pop(0)
+            yield None
+        yield from ready
+
+    def _query(self, request: RowRequest, max_tokens: int) -> ChainQuery:
+        prompt_format, tokenizer = self.record.prompt, self._student.tokenizer
+        own = render_prompt(tokenizer, prompt_format, request.statement)
+        start = tokenizer.bos_token
+        if prompt_format.use_chat_template and start and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
+            own = own.removeprefix(start)  # the server puts it there too
+        temperature = 0.0 if request.is_greedy else request.temperature or 0.0
+        if request.prompt_ids is not None:
+            own = str(tokenizer.decode(list(request.prompt_ids), skip_special_tokens=False))
+        if request.prompt_ids is not None or request.prefix:
+            whole = own + self._student.pieces.text(request.prefix)
+            return ChainQuery(whole, None, max_tokens, temperature)
+        messages = [{"role": "system", "content": prompt_format.system}] if prompt_format.system else []
+        messages.append({"role": "user", "content": prompt_format.template.replace("{statement}", request.statement)})
+        return ChainQuery(own, messages, max_tokens, temperature)
+
+    async def _ask_each(
+        self,
+        groups: Sequence[Sequence[RowRequest]],
+        queries: Sequence[ChainQuery],
+        ready: list[tuple[int, list[ServedChain]]],
+    ) -> None:
+        server, slots = Endpoint(self._server), asyncio.Semaphore(_CONCURRENCY)
+
+        async def one(number: int) -> None:
+            async with slots:
+                group = groups[number]
+                chains = await self._ask(server, model, queries[number], len(group), group[0].seed)
+            ready.append((number, chains))
+
+        try:
+            model = await self._model(server)
+            first = int(len(groups) > 1 and self._form is FORMS[0])
+            for number in range(first):  # alone: it finds out how this server is to be asked
+                await one(number)
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(first, len(groups)):
+                    tasks.create_task(one(number))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            await server.aclose()
+
+    async def _model(self, server: Endpoint) -> str:
+        if self.record.served_model is not None:
+            return self.record.served_model
+        try:
+            served = await server.models()
+        except CallError as error:
+            self._refuse(error)
+        if served is None or len(served) != 1:
+            found = "does not say what it serves" if served is None else f"serves {', '.join(served) or 'nothing'}"
+            raise EndpointError(
+                f"the endpoint {self.record.endpoint} of {self.record.llm_tag} {found}",
+                cure="name its model: rjepa llm add TAG ... --endpoint URL --served-model NAME",
+            )
+        return served[0]
+
+    async def _ask(self, server: Endpoint, model: str, query: ChainQuery, count: int, seed: int) -> list[ServedChain]:
+        """`count` chains, in as many requests as it takes: some servers give fewer than they are asked for."""
+        chains: list[ServedChain] = []
+        attempt = 0
+        while len(chains) < count:
+            form = self._form
+            if query.messages is None and form.path == CHAT:
+                raise EndpointError(
+                    f"the endpoint {self.record.endpoint} of {self.record.llm_tag} has no /completions, so that no "
+                    f"chain can go on from a beginning",
+                    cure="use a server that offers /v1/completions (vLLM, SGLang, llama.cpp), or another mode",
+                )
+            body = form.body(model, query, count - len(chains), _request_seed(seed, attempt, query))
+            key = sha256_json([body, attempt, len(chains)])
+            try:
+                chains += read_chains(await server.ask(body, key, CallUsage(query.max_tokens), form.path))
+            except CallError as error:
+                following = next_form(form, error.reason)
+                if following is None:
+                    self._refuse(error)
+                self._form = max(self._form, following, key=FORMS.index)
+            attempt += 1
+        return chains[:count]
+
+    def _refuse(self, error: CallError) -> NoReturn:
+        cure = f"start the server, or give its address again: rjepa llm add {self.record.llm_tag} ... --endpoint URL"
+        if error.reason in ("http_401", "http_403"):
+            cure = f"set {key_variable(self.record.llm_tag)} to the key that it wants"
+        raise EndpointError(
+            f"the endpoint {self.record.endpoint} of {self.record.llm_tag} writes no chains ({error})", cure=cure
+        ) from None
+
+
+def _driven(work: Coroutine[Any, Any, Result]) -> Iterator[None]:
+    """Run a coroutine in a loop of its own, and yield now and then meanwhile. Closing the iterator cancels it."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(work)
+    try:
+        while not task.done():
+            loop.run_until_complete(asyncio.wait({task}, timeout=_LOOK_SECONDS))
+            yield
+        task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            loop.run_until_complete(asyncio.wait({task}))
+        if not task.cancelled():
+            task.exception()  # it may have failed after nobody cared any more
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def key_variable(llm_tag: str) -> str:
+    """The environment variable that holds the key of a student's endpoint; local servers seldom want one."""
+    return f"STUDENT_{llm_tag.upper().replace('-', '_').replace('.', '_')}_API_KEY"
+
+
+def _request_seed(seed: int, attempt: int, query: ChainQuery) -> int:
+    digest = hashlib.sha256(f"{seed}/{attempt}/{query.temperature}/{query.prompt}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") >> 1

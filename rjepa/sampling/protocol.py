@@ -1,0 +1,187 @@
+"""What whoever writes a student's chains offers: a source, its sessions, and which of their powers it has.
+
+Sources are the student's own model here (`local`), its process in another environment (`process`), and the server
+behind its endpoint (`endpoint`). They import this module and `wire`, never each other; `opening` alone knows them all.
+"""
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rjepa.errors import InvalidInputError
+from rjepa.progress import Progress, silent
+from rjepa.students.catalog import StudentRecord
+from rjepa.students.sampled import (
+    Bias,
+    ChainEnd,
+    Condition,
+    DecodingCounts,
+    Edit,
+    Event,
+    RowRequest,
+    SampledChain,
+    Token,
+    Until,
+)
+
+
+class Capability(StrEnum):
+    """One power of a source."""
+
+    CHAINS = "chains"
+    """it writes whole chains, many at once"""
+    STREAM = "stream"
+    """it hands tokens over as they are drawn"""
+    STEPS = "steps"
+    """its rows pause at the end of a step, or after some tokens, and go on"""
+    LOGPROBS = "logprobs"
+    """it gives log-probabilities and self-certainty of every token"""
+    STATES = "states"
+    """it gives latents"""
+    LIVE_STATES = "live_states"
+    """it gives latents of steps before the chain is over"""
+    PREFIX = "prefix"
+    """it goes on from tokens that it is given"""
+    FORK = "fork"
+    """its rows fork, and read nothing again where the model's attention forgets nothing"""
+    EDIT = "edit"
+    """it lets hidden states be changed"""
+    BIAS = "bias"
+    """it lets logits be biased"""
+    CALLBACKS = "callbacks"
+    """edits and biases may be functions, asked at every token"""
+    CANCEL = "cancel"
+    """it stops between two tokens"""
+
+
+class DecodingSession(Protocol):
+    """Many rows at once. What each method does, takes and refuses is said at `rjepa.students.session.Session`.
+
+    A source whose capabilities lack what a method wants raises InvalidInputError there.
+    """
+
+    @property
+    def counts(self) -> DecodingCounts: ...
+
+    def add(self, requests: Sequence[RowRequest]) -> list[int]: ...
+
+    def fork(
+        self, row: int, *, sample_index: int, keep_tokens: int | None = None, keep_steps: int | None = None
+    ) -> int: ...
+
+    def drop(self, row: int) -> None: ...
+
+    def set_bias(self, row: int, bias: Bias | None) -> None: ...
+
+    def set_edit(self, row: int, edit: Edit | None) -> None: ...
+
+    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Iterator[Event]: ...
+
+    def is_over(self, row: int) -> bool: ...
+
+    def tokens(self, row: int) -> list[int]: ...
+
+    def latents(self, row: int) -> npt.NDArray[np.float16]: ...
+
+    def chain(self, row: int) -> SampledChain: ...
+
+    def chains(self, rows: Sequence[int]) -> list[SampledChain]: ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+
+class ChainSource(Protocol):
+    """Whoever writes the chains of one student.
+
+    `context_length` is of prompt and chain together, in tokens; `device` is where the student is loaded, None where
+    that is another process, `device_reason` why there.
+    """
+
+    record: StudentRecord
+    fingerprint: str
+    context_length: int
+    device: torch.device | None
+    device_reason: str
+    capabilities: frozenset[Capability]
+
+    def count_prompt(self, statement: str) -> int:
+        """Tokens of a statement's prompt."""
+
+    def session(self, *, capture: bool = True, keep_finished: bool = False) -> DecodingSession:
+        """A session. capture: with latents. keep_finished: forks of rows that are over read nothing again."""
+
+    def sample(
+        self,
+        statements: Sequence[str],
+        samples: Sequence[int],
+        *,
+        seed: int,
+        temperature: float | None = None,
+        max_new_tokens: int | None = None,
+        capture: bool = True,
+        progress: Progress = silent,
+    ) -> list[list[SampledChain]]:
+        """As `rjepa.students.generation.sample_indices`, cut into batches as the student's record says.
+
+        What `progress` raises ends the sampling: between two tokens where the source can `CANCEL`.
+        """
+
+    def stream(
+        self,
+        statement: str,
+        *,
+        seed: int,
+        sample_index: int = 0,
+        temperature: float | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Iterator[str | SampledChain]:
+        """One chain's text in pieces, then the chain itself, without latents. Closing the iterator stops it."""
+
+    def close(self) -> None:
+        """End what the source keeps running for itself."""
+
+
+def stream_row(session: DecodingSession, row: int) -> Iterator[str | SampledChain]:
+    """Run a session and yield one row's text in pieces, then its chain. Closing the iterator stops the run."""
+    for event in session.run(steps=False):
+        if isinstance(event, Token | ChainEnd) and event.row == row and event.text:
+            yield event.text
+    yield session.chain(row)
+
+
+_GIVEN_BY: Final = {
+    Capability.CALLBACKS: "the student's own weights in this process: a record without endpoint and environment",
+    Capability.CHAINS: "any source",
+    Capability.STREAM: "the student's own weights, or an endpoint that streams",
+    Capability.PREFIX: "the student's own weights, or an endpoint with /v1/completions",
+    Capability.STATES: "the student's own weights",
+    Capability.LOGPROBS: "the student's own weights",
+    Capability.CANCEL: "the student's own weights, or an endpoint that streams",
+}
+_BY_WEIGHTS: Final = "the student's own weights, here or in its own environment: a record without endpoint"
+
+
+def require(source: ChainSource, capability: Capability, mode: str) -> None:
+    """Refuse a mode that wants what a source cannot do.
+
+    Raises:
+        InvalidInputError: it cannot; the cure names what could.
+    """
+    if capability in source.capabilities:
+        return
+    raise InvalidInputError(
+        f"mode {mode} wants {capability.value} of whoever writes the chains of {source.record.llm_tag}, which offers "
+        f"{', '.join(sorted(source.capabilities))}",
+        cure=f"{_GIVEN_BY.get(capability, _BY_WEIGHTS)} would do; or choose another mode",
+    )

@@ -1,0 +1,50 @@
+"""Statements as tokens of a student's prompt, and whether they fit its context. The wording is `prompts`' matter."""
+
+from collections.abc import Sequence
+
+from rjepa.errors import InvalidInputError
+from rjepa.students.loading import Student
+from rjepa.students.prompts import encode_prompts, render_prompt
+
+
+def count_prompt(student: Student, statement: str) -> int:
+    """Tokens of a statement's prompt, also where they are too many."""
+    return len(_encode(student, [statement])[0])
+
+
+def encode_statements(student: Student, statements: Sequence[str]) -> list[list[int]]:
+    """Token ids of the prompts of these statements.
+
+    Raises:
+        InvalidInputError: a prompt that leaves no room in the context, or no tokens at all.
+    """
+    prompts = _encode(student, statements)
+    for statement, prompt in zip(statements, prompts, strict=True):
+        require_room(student, statement, len(prompt))
+    return prompts
+
+
+def require_room(student: Student, statement: str, prompt_tokens: int, prefix_tokens: int = 0) -> None:
+    """Refuse a prompt, and what a chain begins with, that leave no room for another token.
+
+    Raises:
+        InvalidInputError: so it is, or the prompt has no tokens.
+    """
+    if not prompt_tokens or prompt_tokens >= student.context_length:
+        raise InvalidInputError(
+            f"the prompt of {statement[:60]!r} has {prompt_tokens} tokens; {student.record.llm_tag} takes 1 to "
+            f"{student.context_length - 1}",
+            cure="shorten the problem's statement, or choose a student with a longer context",
+        )
+    if prompt_tokens + prefix_tokens >= student.context_length:
+        raise InvalidInputError(
+            f"the prompt of {statement[:60]!r} and {prefix_tokens} tokens of a chain fill the {student.context_length} "
+            f"tokens of {student.record.llm_tag}",
+            cure="keep less of the chain, or choose a student with a longer context",
+        )
+
+
+def _encode(student: Student, statements: Sequence[str]) -> list[list[int]]:
+    prompt_format = student.record.prompt
+    texts = [render_prompt(student.tokenizer, prompt_format, statement) for statement in statements]
+    return encode_prompts(student.tokenizer, prompt_format, texts)

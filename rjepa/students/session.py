@@ -1,0 +1,417 @@
+"""A decoding session over a loaded student: many rows at once, forked, edited, dropped, run step by step.
+
+One loop over the model's forward: draw a token for each row, feed them all, see which rows are at an end. What a row
+reads of its neighbours is nothing. Caches live in `rjepa.students.decoding` and `row_cache`, what is fed together in
+`batches`, what is kept of rows in `recording`, where they stand in `standing`. Who else offers a session, and what that
+one lacks, is `rjepa.sampling`'s matter.
+
+A row that waits for the others (its step is over, theirs are not) goes on being fed junk for a while: taking it out of
+the batch copies the caches of all. Junk is not recorded, and is taken back before the row goes on.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from rjepa.errors import InvalidInputError
+from rjepa.students.batches import (
+    NOTHING,
+    RUNNING_SHARE,
+    Batch,
+    find_cached,
+    join_batches,
+    read_batch,
+    rebuild_batch,
+    wants_parting,
+)
+from rjepa.students.drawing import draw_tokens
+from rjepa.students.loading import Student
+from rjepa.students.noise import Branch
+from rjepa.students.prompting import encode_statements, require_room
+from rjepa.students.recording import Float16, Int64, RowTables
+from rjepa.students.sampled import (
+    Bias,
+    ChainEnd,
+    Condition,
+    DecodingCounts,
+    Edit,
+    Event,
+    Pass,
+    RowRequest,
+    SampledChain,
+    StepEnd,
+    Token,
+    Tokens,
+    Until,
+)
+from rjepa.students.standing import Bools, RowStandings, RowTexts
+from rjepa.students.steering import Steering
+from rjepa.students.tap import LayerTap
+
+_NEVER: Final = np.iinfo(np.int64).max
+"""More tokens than any row draws."""
+
+
+class Session:
+    """A `rjepa.sampling.protocol.DecodingSession` over a student that is loaded here.
+
+    Rows are numbers, in the order in which they came. For one thread at a time. Close it, or use it in a `with` block.
+    """
+
+    def __init__(self, student: Student, *, capture: bool = True, keep_finished: bool = False) -> None:
+        """capture: keep hidden states, so that there are latents. keep_finished: hold the caches of rows whose chain is
+        over until they are dropped, so that forks of them need not read their tokens again.
+        """
+        self._student, self._keep_finished = student, keep_finished
+        self._tables = RowTables(student, capture)
+        self._standings = RowStandings(student, self._tables)
+        self._requests: list[RowRequest] = []
+        self._batches: list[Batch] = []
+        self._unread: list[int] = []
+        self._forks: dict[int, tuple[int, int]] = {}  # child: its parent, and how many tokens of it stay in the cache
+        head: nn.Module = student.model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self._steering = Steering(len(head.weight), student.hidden_size)  # type: ignore[arg-type]
+        self._texts = RowTexts(student)
+        self._tap = LayerTap(student.captured, keep=capture)
+        self._changed = self._closed = self._running = False
+        self._generated = self._read = self._passes = 0
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def counts(self) -> DecodingCounts:
+        """What was generated and read so far."""
+        return DecodingCounts(self._generated, self._read, self._passes)
+
+    @torch.inference_mode()
+    def add(self, requests: Sequence[RowRequest]) -> list[int]:
+        """New rows. Their prompts are read, once for rows of the same one, when the session next runs; a session that
+        runs takes them in between two tokens.
+
+        Raises:
+            InvalidInputError: a prompt, with what the chain begins with, that leaves no room in the context.
+        """
+        self._require_open()
+        student = self._student
+        unknown = list(dict.fromkeys(one.statement for one in requests if one.prompt_ids is None))
+        encoded = dict(zip(unknown, encode_statements(student, unknown), strict=True))
+        whole = [
+            _completed(student, one, tuple(encoded[one.statement]) if one.prompt_ids is None else one.prompt_ids)
+            for one in requests
+        ]
+        limits = [min(one.max_new_tokens or 0, student.context_length - len(one.prompt_ids or ())) for one in whole]
+        rows = list(self._tables.add(whole, limits))
+        self._requests += whole
+        self._standings.grow(len(self._requests))
+        self._unread += rows
+        self._changed = True
+        return rows
+
+    @torch.inference_mode()
+    def fork(
+        self, row: int, *, sample_index: int, keep_tokens: int | None = None, keep_steps: int | None = None
+    ) -> int:
+        """A new row that begins with the first tokens, or the first steps, of another and goes on by itself; without
+        either, with all that the other has.
+
+        It has noise of its own (`rjepa.students.noise`) and its parent's prompt, limit and temperature, but neither its
+        bias nor its edit. `sample_index` tells forks of one place apart. Caches are kept: at most the last kept token
+        is read again, but for rows that are over and were not held, and models whose attention forgets.
+
+        Raises:
+            ValueError: more than the row has, or both of tokens and steps.
+        """
+        self._require(row)
+        kept = self._kept(row, keep_tokens, keep_steps)
+        parent = self._requests[row]
+        request = RowRequest(
+            statement=parent.statement,
+            seed=parent.seed,
+            sample_index=parent.sample_index,
+            temperature=parent.temperature,
+            max_new_tokens=parent.max_new_tokens,
+            prompt_ids=parent.prompt_ids,
+            prefix=tuple(self._tables.ids[row, :kept].tolist()),
+            branches=(*parent.branches, Branch(kept, sample_index)),
+        )
+        child = self._tables.fork(row, request)
+        self._requests.append(request)
+        self._standings.grow(len(self._requests))
+        origin = find_cached(self._batches, self._forks, self._standings, self._tables, row, kept)
+        if origin is None:
+            self._unread.append(child)
+        else:
+            self._forks[child] = origin
+        self._changed = True
+        return child
+
+    def drop(self, row: int) -> None:
+        """Stop a row and let its cache go. Its chain so far can still be read. The others do not notice."""
+        self._require(row)
+        self._standings.dropped[row] = True
+        self._steering.forget(row)
+        self._texts.end(row)
+        self._changed = True
+
+    def set_bias(self, row: int, bias: Bias | None) -> None:
+        """Add this to the row's logits from its next token on; None takes it away.
+
+        Raises:
+            ValueError: a tensor that is not one number for each id of the vocabulary.
+        """
+        self._require(row)
+        self._steering.set_bias(row, bias)
+
+    def set_edit(self, row: int, edit: Edit | None) -> None:
+        """Change the states of the tokens that the row is fed from now on; None takes it away.
+
+        Raises:
+            ValueError: a tensor that is not one finite number for each dimension of a state.
+        """
+        self._require(row)
+        self._steering.set_edit(row, edit)
+
+    @torch.inference_mode()
+    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Iterator[Event]:
+        """Run all rows that are not over, each until the condition holds, and yield what happens.
+
+        Between two events rows may be added, forked, dropped, biased and edited; new ones run too. Closing the iterator
+        stops between two tokens, and another run goes on from there.
+
+        Args:
+            until: the end of the step, of the chain, or a number of tokens.
+            tokens: yield a `Token` for each.
+            steps: yield a `StepEnd` for each; `Until.STEP` does anyway.
+        """
+        self._require_open()
+        if self._running:
+            raise ValueError("expected a session that does not run; close the iterator of the run before")
+        standings, known = self._standings, 0
+        self._running = self._changed = True
+        standings.paused[:] = False
+        quota = until.count if isinstance(until, Tokens) else 0
+        try:
+            while not self._closed:
+                if self._changed:
+                    count = len(self._requests)
+                    standings.stop_at[known:] = self._tables.drawn[known:count] + quota if quota else _NEVER
+                    known = count
+                    self._changed = False
+                    self._arrange()
+                batch = next((one for one in self._batches if standings.running(one.places).any()), None)
+                if batch is None:
+                    return
+                if batch is not self._batches[-1]:  # each in its turn
+                    self._batches = [*(one for one in self._batches if one is not batch), batch]
+                yield from self._advance(batch, tokens, steps, until is Until.STEP)
+        finally:
+            self._running = False
+
+    def is_over(self, row: int) -> bool:
+        """Whether the row's chain is at its end."""
+        self._check(row)
+        return bool(self._standings.over[row])
+
+    def tokens(self, row: int) -> list[int]:
+        """The tokens of the row's chain so far."""
+        self._check(row)
+        return [int(token) for token in self._tables.ids[row, : self._standings.written(row)]]
+
+    @torch.inference_mode()
+    def latents(self, row: int) -> Float16:
+        """float16 [1 + segments, width]: the latents of the prompt and of the row's finished steps; of all its chain
+        where that is over. Wants a session that captures. Of free text, steps are known after a run with `steps`.
+        """
+        self._check(row)
+        standings = self._standings
+        tokens = standings.written(row) if standings.over[row] else int(standings.step_tokens[row])
+        return self._tables.latents(row, tokens)
+
+    def chain(self, row: int) -> SampledChain:
+        """The row's chain, as far as it is written."""
+        return self.chains([row])[0]
+
+    @torch.inference_mode()
+    def chains(self, rows: Sequence[int]) -> list[SampledChain]:
+        """The chains of these rows; cheaper than one by one."""
+        for row in rows:
+            self._check(row)
+        return self._tables.chains(rows) if rows else []
+
+    def close(self) -> None:
+        """Let all caches go. A run that is under way ends between two tokens; chains can still be read."""
+        self._closed = True
+        self._batches, self._unread = [], []
+        self._forks.clear()
+
+    # One pass of a run, in its order.
+
+    def _arrange(self) -> None:
+        """Take in what changed: rows that begin, forks, rows that go on after a pause, rows that were dropped."""
+        standings, tables, requests = self._standings, self._tables, self._requests
+        batches = [
+            made
+            for batch in self._batches
+            for made in rebuild_batch(batch, standings, tables, requests, self._forks, self._needs)
+        ]
+        self._forks.clear()
+        unread = [row for row in self._unread if not standings.dropped[row]]
+        self._unread = []
+        if unread:
+            batch, read = read_batch(self._student, self._tap, tables, requests, unread)
+            standings.fed[unread] = tables.drawn[unread]
+            self._passes += 1
+            self._read += read
+            batches.append(batch)
+        together = [one for one in batches if one.rows.can_cut and standings.running(one.places).any()]
+        if len(together) > 1:
+            batches = [one for one in batches if one not in together] + [join_batches(together, requests)]
+        self._batches = batches
+
+    def _advance(self, batch: Batch, tokens: bool, steps: bool, by_step: bool) -> list[Event]:
+        """Draw a token for each row, feed them, and return what happened."""
+        tables, standings, places = self._tables, self._standings, batch.places
+        stopped = standings.paused[places] | standings.dropped[places]
+        held = stopped | (batch.pending != NOTHING)
+        was_over = standings.over[places]
+        at = np.minimum(np.where(held, tables.waste, tables.drawn[places]), tables.waste)
+        column = int(at[0]) if (at == at[0]).all() else torch.from_numpy(at).to(batch.index.device)
+        noise = tables.noise_at(batch.index, column)
+        biased = self._steering.biased(places, batch.logits, self.tokens)
+        drawn, logprobs, certainty = draw_tokens(batch.logits, noise, batch.greedy, batch.temperature, biased)
+        if batch.waits:
+            pending = torch.from_numpy(batch.pending).to(drawn.device)
+            drawn = torch.where(pending == NOTHING, drawn, pending)
+        ids = np.asarray(drawn.tolist())
+        tables.ids[places, at] = ids
+        tables.put_scores(batch.index, column, logprobs, certainty)
+        written = ~held & ~was_over
+        tables.drawn[places[~held]] += 1
+        generated = int(written.sum())
+        self._generated += generated
+        events: list[Event] = []
+        if tokens:
+            events += [
+                Token(int(row), int(token), self._texts.add(int(row), int(token)))
+                for row, token in zip(places[written], ids[written], strict=True)
+            ]
+        events += self._ends(places, ids, written, steps or by_step, by_step)
+        self._feed(batch, drawn, held, was_over, column)
+        return [*events, Pass(generated)]
+
+    def _ends(self, places: Int64, ids: Int64, written: Bools, steps: bool, by_step: bool) -> list[Event]:
+        """Mark the rows that are at an end of something, and return the events."""
+        tables, standings = self._tables, self._standings
+        events: list[Event] = []
+        for index in np.flatnonzero(written & standings.may_end(ids, steps)):
+            row, count = int(places[index]), int(tables.drawn[places[index]])
+            ending = standings.read_end(row, count, steps)
+            if ending.step and steps:
+                events.append(StepEnd(row, int(standings.steps[row]), int(standings.step_tokens[row])))
+                standings.paused[row] |= by_step and not ending.chain
+            if ending.chain:
+                length = count - 1 if standings.is_end_of_sequence(int(ids[index])) else count
+                standings.finish(row, finished=True, tokens=length)
+                events.append(ChainEnd(row, True, self._texts.end(row)))
+        now = tables.drawn[places]
+        for row in places[written & ~standings.over[places] & (now >= tables.limits[places])].tolist():
+            standings.finish(row, finished=False, tokens=int(tables.limits[row]))
+            events.append(ChainEnd(row, False, self._texts.end(row)))
+        standings.paused[places[written & (now >= standings.stop_at[places])]] = True
+        return events
+
+    def _feed(
+        self, batch: Batch, tokens: Int[Tensor, " rows"], held: Bools, was_over: Bools, column: int | Tensor
+    ) -> None:
+        """Feed the tokens that were drawn, if anybody still needs what comes of it."""
+        tables, standings, places = self._tables, self._standings, batch.places
+        new = ~held & ~was_over
+        last = new & (tables.lengths[places] >= tables.drawn[places])  # its chain's last token, perhaps
+        needed = standings.running(places) | (standings.paused[places] & new)
+        if tables.captures or self._keep_finished:
+            needed |= last
+        if not needed.any():
+            self._changed = True
+            return
+        kept = None if self._keep_finished else self._still_needed(batch, last)
+        if kept is not None:
+            index = torch.from_numpy(kept).to(tokens.device)
+            tokens, column = tokens[index], column if isinstance(column, int) else column[index]
+            held, was_over = held[kept], was_over[kept]
+            batch.keep(kept, self._requests)
+            places = batch.places
+        again = batch.pending != NOTHING
+        idle = (held & ~again) | was_over
+        with self._tap as tap:
+            tap.edits = self._steering.edits(places, again.tolist())
+            batch.feed(tokens, idle, self._needs(places))
+        self._passes += 1
+        self._read += int((again & ~idle).sum())
+        if tap.state is not None:
+            tables.put_states(batch.index, column, tap.state[:, -1])
+        standings.fed[places[~idle]] = tables.drawn[places[~idle]]
+        if self._keep_finished or standings.paused[places].any():
+            self._changed |= wants_parting(batch, standings.running(places), self._needs(places))
+
+    def _still_needed(self, batch: Batch, last: Bools) -> Int64 | None:
+        """The rows to go on with, by position; None where the batch stays as it is. Rows of a prompt go together where
+        each prompt has as many.
+        """
+        standings, samples = self._standings, batch.rows.samples
+        done = standings.over[batch.places] & ~(last & self._tables.captures)
+        done |= standings.dropped[batch.places]
+        running = ~done if samples is None else np.repeat(~done.reshape(-1, samples).all(axis=1), samples)
+        return None if not running.any() or running.mean() > RUNNING_SHARE else np.flatnonzero(running)
+
+    # Which rows there are, and what may be asked of them.
+
+    def _needs(self, rows: Int64) -> Bools:
+        """Which of these rows' caches are wanted."""
+        over: Bools = self._standings.over[rows]
+        return ~self._standings.dropped[rows] & (~over | self._keep_finished)
+
+    def _kept(self, row: int, tokens: int | None, steps: int | None) -> int:
+        if tokens is not None and steps is not None:
+            raise ValueError("expected keep_tokens or keep_steps, got both")
+        written = self._standings.written(row)
+        if steps is not None:
+            tokens = self._standings.tokens_of_steps(row, steps)
+        kept = written if tokens is None else tokens
+        if not 0 <= kept <= written or kept >= self._tables.limits[row]:
+            raise ValueError(f"expected to keep 0 to {written} tokens, below the limit; got {kept}")
+        return kept
+
+    def _check(self, row: int) -> None:
+        if not 0 <= row < len(self._requests):
+            raise ValueError(f"expected a row of this session, 0 to {len(self._requests) - 1}; got {row}")
+
+    def _require(self, row: int) -> None:
+        self._require_open()
+        self._check(row)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ValueError("expected an open session")
+
+
+def _completed(student: Student, request: RowRequest, prompt: tuple[int, ...]) -> RowRequest:
+    """The request with its prompt, and the student's own values where it left them open."""
+    require_room(student, request.statement, len(prompt), len(request.prefix))
+    sampling = student.record.sampling
+    limit = sampling.max_new_tokens if request.max_new_tokens is None else request.max_new_tokens
+    if limit <= len(request.prefix):
+        raise InvalidInputError(
+            f"a chain of {len(request.prefix)} tokens cannot go on within {limit}",
+            cure="raise max_new_tokens, or keep less of the chain",
+        )
+    temperature = sampling.temperature if request.temperature is None else request.temperature
+    return replace(request, prompt_ids=prompt, max_new_tokens=limit, temperature=temperature)

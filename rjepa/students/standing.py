@@ -1,0 +1,138 @@
+"""Where each row of a session stands: over, paused or dropped, how much of it was fed, and which lines and steps ended.
+
+What a row's tokens are is kept in `rjepa.students.recording`; what follows from an end, `rjepa.students.session`.
+"""
+
+import codecs
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rjepa.chains import parse_chain, segment_spans
+from rjepa.students.loading import Student
+from rjepa.students.recording import Int64, RowTables
+from rjepa.students.segmentation import segment_ids
+
+Bools = npt.NDArray[np.bool_]
+
+_FIELDS: Final = (
+    "over", "paused", "dropped", "fed", "stop_at", "steps", "step_tokens", "_line_starts"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a token ended: the chain, a step of it, both or neither."""
+
+    chain: bool
+    step: bool
+
+
+class RowStandings:
+    """The standing of each row, by row. `fed`: tokens of its chain that its cache holds. `stop_at`: the number of
+    tokens at which it pauses. `steps` are finished, with their first `step_tokens` tokens.
+    """
+
+    def __init__(self, student: Student, tables: RowTables) -> None:
+        self.over = np.zeros(0, dtype=bool)
+        self.paused = np.zeros(0, dtype=bool)
+        self.dropped = np.zeros(0, dtype=bool)
+        self.fed = np.zeros(0, dtype=np.int64)
+        self.stop_at = np.zeros(0, dtype=np.int64)
+        self.steps = np.zeros(0, dtype=np.int64)
+        self.step_tokens = np.zeros(0, dtype=np.int64)
+        self._line_starts = np.zeros(0, dtype=np.int64)
+        self._tables, self._pieces, self._eos_ids = tables, student.pieces, student.eos_ids
+        self._mode = student.record.segmentation
+        self._stops = student.pieces.has_newline.copy()
+        self._stops[list(student.eos_ids)] = True
+
+    def grow(self, count: int) -> None:
+        """Have `count` rows; the new ones have what they begin with, and have ended what that has ended."""
+        first = len(self.over)
+        for name in _FIELDS:
+            old = getattr(self, name)
+            new = np.zeros(count, dtype=old.dtype)
+            new[:first] = old
+            setattr(self, name, new)
+        for row in range(first, count):
+            for tokens in range(1, int(self._tables.drawn[row]) + 1):
+                self.read_end(row, tokens, steps=True)
+
+    def running(self, rows: Int64) -> Bools:
+        """Which of these want another token."""
+        return ~(self.over[rows] | self.paused[rows] | self.dropped[rows])
+
+    def may_end(self, ids: Int64, steps: bool) -> Bools:
+        """Which of these tokens may end something; with `steps`, steps too."""
+        return np.ones(len(ids), dtype=bool) if steps and self._mode != "guided" else self._stops[ids]
+
+    def read_end(self, row: int, tokens: int, steps: bool) -> Ending:
+        """What ends with the row's first `tokens` tokens. Asked once for each number of tokens, in order."""
+        ids = self._tables.ids[row]
+        token = int(ids[tokens - 1])
+        if token in self._eos_ids:
+            return Ending(True, False)
+        answered = stepped = False
+        if self._stops[token]:
+            line = self._pieces.text(ids[self._line_starts[row] : tokens].tolist())
+            answered = parse_chain(line).final_answer is not None
+            if self._mode == "guided" and line.strip() and not answered:
+                stepped = True
+                self.step_tokens[row] = tokens
+                self.steps[row] = len(segment_spans(self._text(row, tokens))) if steps else 0
+            # A token that goes on after its newline begins the next line too.
+            self._line_starts[row] = tokens if line.endswith("\n") else tokens - 1
+        if self._mode != "guided" and steps:
+            finished = len(segment_spans(self._text(row, tokens), self._mode)) - 1
+            if finished > self.steps[row]:
+                stepped = True
+                self.steps[row], self.step_tokens[row] = finished, tokens - 1
+        return Ending(answered, stepped)
+
+    def finish(self, row: int, *, finished: bool, tokens: int) -> None:
+        """The row's chain is over, with its first `tokens` tokens."""
+        self.over[row], self._tables.finished[row], self._tables.lengths[row] = True, finished, tokens
+
+    def is_end_of_sequence(self, token: int) -> bool:
+        """Whether a token ends a chain and is none of its text."""
+        return token in self._eos_ids
+
+    def written(self, row: int) -> int:
+        """Tokens of the row's chain so far."""
+        return int(min(self._tables.lengths[row], self._tables.drawn[row]))
+
+    def tokens_of_steps(self, row: int, steps: int) -> int:
+        """How many tokens the first `steps` steps of a row have.
+
+        Raises:
+            ValueError: it has fewer steps.
+        """
+        bounds = segment_ids(self._pieces, self._tables.ids[row, : self.written(row)].tolist(), self._mode)
+        if not 0 <= steps < len(bounds):
+            raise ValueError(f"expected to keep 0 to {len(bounds) - 1} steps, got {steps}")
+        return int(bounds[steps])
+
+    def _text(self, row: int, tokens: int) -> str:
+        return self._pieces.text(self._tables.ids[row, :tokens].tolist())
+
+
+class RowTexts:
+    """The text that each token adds to its row's, where a character may take several tokens."""
+
+    def __init__(self, student: Student) -> None:
+        self._pieces, self._eos_ids = student.pieces.pieces, student.eos_ids
+        self._decoders: dict[int, codecs.IncrementalDecoder] = {}
+
+    def add(self, row: int, token: int) -> str:
+        """What the row's text gains by a token."""
+        if row not in self._decoders:
+            self._decoders[row] = codecs.getincrementaldecoder("utf-8")("replace")
+        return self._decoders[row].decode(b"" if token in self._eos_ids else self._pieces[token])
+
+    def end(self, row: int) -> str:
+        """What is shown for a character that stayed incomplete."""
+        decoder = self._decoders.pop(row, None)
+        return "" if decoder is None else decoder.decode(b"", final=True)

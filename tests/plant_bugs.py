@@ -1,0 +1,158 @@
+"""Plant known bugs one by one and show that a test catches each.
+
+    python -m tests.plant_bugs                  # every bug: some minutes
+    python -m tests.plant_bugs energy gate      # those whose name holds one of these words
+    python -m tests.plant_bugs --table          # the table of docs/testing.md
+
+A bug is one replacement in one file, planted in a copy of the tree. Its test has to pass without it and fail with it.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Bug:
+    """What is planted, in words and as a replacement, and the test that has to catch it."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    test: str
+
+
+BUGS = (
+    Bug(
+        "a step's expectation sees the step itself",
+        "rjepa/jepa/masks.py",
+        "before = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril(-1)",
+        "before = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril(0)",
+        "tests/jepa/test_model.py::test_energy_of_a_step_ignores_later_steps",
+    ),
+    Bug(
+        "an expectation that grows forgets the first step",
+        "rjepa/jepa/expecting.py",
+        "keys, values = torch.cat([old_keys, keys], dim=2), torch.cat([old_values, values], dim=2)",
+        "keys, values = torch.cat([old_keys[:, :, :0], keys], dim=2), torch.cat([old_values[:, :, :0], values], dim=2)",
+        "tests/jepa/test_expecting.py::test_energies_and_expectations_grow_to_those_of_the_whole_chain",
+    ),
+    Bug(
+        "energy counts for a chain, not against it",
+        "rjepa/inference/score.py",
+        'sign = -1.0 if self.term == "energy" else 1.0',
+        "sign = 1.0",
+        "tests/inference/test_ranking.py::test_the_score_is_the_sum_of_alpha_beta_and_gamma_terms",
+    ),
+    Bug(
+        "unfamiliar problems are chosen from by R-JEPA",
+        "rjepa/inference/calibration.py",
+        "chosen=np.where(familiar, with_rjepa.chosen, without.chosen),",
+        "chosen=with_rjepa.chosen,",
+        "tests/inference/test_familiarity.py::test_foreign_problems_are_chosen_from_without_rjepa_and_the_others_with_it",
+    ),
+    Bug(
+        "P(correct) is told for unfamiliar problems",
+        "rjepa/inference/calibration.py",
+        "chances = np.where(column, self.p_correct(table), np.nan)",
+        "chances = self.p_correct(table)",
+        "tests/inference/test_familiarity.py::test_an_unfamiliar_question_is_ranked_without_rjepa_and_says_so",
+    ),
+    Bug(
+        "a candidate without an answer may win",
+        "rjepa/inference/voting.py",
+        "best = best | ~best.any(axis=-1, keepdims=True)",
+        "best = np.ones_like(best)",
+        "tests/inference/test_voting.py::test_a_candidate_with_an_answer_beats_a_better_scored_one_without",
+    ),
+    Bug(
+        "the gate accepts any loss",
+        "rjepa/releases/gate.py",
+        "margin = LOSS_OVERALL if domain == ALL else LOSS_IN_DOMAIN[rule]",
+        "margin = 1.0",
+        "tests/releases/test_gate.py::test_a_loss_in_one_domain_is_not_paid_for_by_gains_in_others",
+    ),
+    Bug(
+        "a chain's noise does not know its statement",
+        "rjepa/students/noise.py",
+        "key = f\"{'fork/' if branches else ''}{seed}/{sample_index}{path}/{statement}\"",
+        'key = f"{seed}/{sample_index}{path}"',
+        "tests/sampling/test_golden.py",
+    ),
+    Bug(
+        "a half-written file takes the place of the old one",
+        "rjepa/files.py",
+        "            yield temporary\n            fsync(temporary)\n            temporary.chmod(0o644)\n            temporary.replace(path)",
+        "            temporary.replace(path)\n            yield path",
+        "tests/test_files.py::test_a_writer_killed_in_the_middle_leaves_the_old_file",
+    ),
+    Bug(
+        "any key opens the service",
+        "serving/middleware.py",
+        'if not hmac.compare_digest(digest, self._digest) or scheme.lower() != "bearer":',
+        'if scheme.lower() != "bearer":',
+        "tests/serving/test_guards.py::test_a_wrong_key_is_refused_in_the_openai_shape",
+    ),
+)
+
+
+def main() -> int:
+    """Plant what the command line names; the exit code says whether all were caught."""
+    parser = argparse.ArgumentParser(prog="python -m tests.plant_bugs")
+    parser.add_argument("words", nargs="*", help="plant only bugs whose name holds one of these")
+    parser.add_argument("--table", action="store_true", help="print the table of docs/testing.md")
+    options = parser.parse_args()
+    if options.table:
+        print(table())
+        return 0
+    chosen = [bug for bug in BUGS if not options.words or any(word in bug.name for word in options.words)]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "tree"
+        ignored = shutil.ignore_patterns(".git", ".venv", ".rjepa", "__pycache__", "*_cache")
+        shutil.copytree(ROOT, copy, ignore=ignored)
+        missed = [bug for bug in chosen if not _is_caught(bug, copy)]
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} planted bugs were caught")
+    return 1 if missed else 0
+
+
+def table() -> str:
+    """Markdown: one row a bug."""
+    rows = [f"| {bug.name} | `{bug.file}` | `{bug.test}` |" for bug in BUGS]
+    return "\n".join(["| planted bug | in | caught by |", "|---|---|---|", *rows])
+
+
+def _is_caught(bug: Bug, tree: Path) -> bool:
+    path = tree / bug.file
+    source = path.read_text(encoding="utf-8")
+    if source.count(bug.right) != 1:
+        print(f"STALE   {bug.name}: {bug.file} holds {bug.right!r} {source.count(bug.right)} times")
+        return False
+    if not _passes(bug.test, tree):
+        print(f"BROKEN  {bug.name}: {bug.test} fails without the bug")
+        return False
+    path.write_text(source.replace(bug.right, bug.wrong), encoding="utf-8")
+    try:
+        caught = not _passes(bug.test, tree)
+    finally:
+        path.write_text(source, encoding="utf-8")
+    print(f"{'caught' if caught else 'MISSED'}  {bug.name}: {bug.test}", flush=True)
+    return caught
+
+
+def _passes(test: str, tree: Path) -> bool:
+    # The copy stands before the installed package; bytecode of one second's edits must not be taken for another's.
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n0", test]
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""An OpenAI-compatible server of forty lines that really runs a student, as faulty as a test wants it."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from rjepa.students.generation import sample_chains
+from rjepa.students.loading import Student
+
+
+@dataclass
+class Served:
+    """How the server behaves, and what it was asked: `failures` answers of 500 first; at most `most` choices; whether
+    it gives log-probabilities, and knows completions; which fields it refuses; whether it never answers, and `aborted`
+    once whoever asked hung up."""
+
+    student: Student
+    failures: int = 0
+    most: int = 64
+    logprobs: bool = True
+    completions: bool = True
+    refuses: tuple[str, ...] = ()
+    tail: str = ""
+    stalls: bool = False
+    aborted: threading.Event = field(default_factory=threading.Event)
+    models: tuple[str, ...] = ("tiny",)
+    key: str = ""
+    url: str = ""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        with self.lock:
+            self.asked.append(body | {"path": path})
+            if self.failures:
+                self.failures -= 1
+                return 500, {"error": "not now"}
+            chat = path == "/v1/chat/completions"
+            if not chat and not self.completions:
+                return 404, {"error": "no such path"}
+            if {*self.refuses} & body.keys():
+                return 422, {"error": "unknown fields"}
+            prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+            return 200, {"choices": self.choices(prompt.removesuffix("\n"), body, chat)}
+
+    def choices(self, statement: str, body: dict[str, Any], chat: bool) -> list[dict[str, Any]]:
+        cold = body["temperature"] == 0
+        chains = sample_chains(
+            self.student,
+            [statement],
+            num_candidates=min(body.get("n", 1), self.most),
+            seed=body.get("seed", len(self.asked)),
+            temperature=None if cold else body["temperature"],
+            max_new_tokens=body["max_tokens"],
+            greedy=cold,
+            capture=False,
+        )[0]
+        made = []
+        for index, chain in enumerate(chains):
+            pieces = [self.student.pieces.text([token]) for token in chain.token_ids]
+            one: dict[str, Any] = {"index": index, "finish_reason": "stop" if chain.finished else "length"}
+            one |= {"message": {"content": chain.text + self.tail}} if chat else {"text": chain.text + self.tail}
+            if self.logprobs and "logprobs" in body:
+                tokens, values = [*pieces, self.tail], [*chain.token_logprobs, -9.0]
+                listed = [{"token": t, "logprob": v} for t, v in zip(tokens, values, strict=True)]
+                one["logprobs"] = {"content": listed} if chat else {"tokens": tokens, "token_logprobs": values}
+            made.append(one)
+        return made[::-1]  # in any order: clients go by the index
+
+
+@contextlib.contextmanager
+def serving(served: Served) -> Iterator[Served]:
+    """Serve on a free port of this machine."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._send(200, {"data": [{"id": name} for name in served.models]})
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            if served.stalls:
+                served.asked.append(body)
+                if not self.connection.recv(1):
+                    served.aborted.set()
+                self.close_connection = True
+            elif served.key and self.headers["authorization"] != f"Bearer {served.key}":
+                self._send(401, {"error": "who are you?"})
+            else:
+                self._send(*served.answer(self.path, body))
+
+        def _send(self, status: int, value: dict[str, Any]) -> None:
+            data = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    served.url = f"http://127.0.0.1:{server.server_port}/v1"
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from rjepa.errors import CorruptError, InvalidInputError
-from rjepa.evaluation.baselines import METHOD, CandidateTable, Choice, Variant, choose_by_each, choose_greedily
+from rjepa.evaluation.baselines import METHOD, Choice, JudgedTable, Variant, choose_by_each, choose_greedily
 from rjepa.evaluation.metrics import expected_calibration_error
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.files import read_json, sha256_json, write_json
@@ -159,10 +159,10 @@ def make_record(
             f"none of the {len(pool)} problems has a gold answer, so nothing can be judged",
             cure="evaluate a data set with answers",
         )
-    variant = Variant(METHOD["rjepa"], CandidateTable.of(judged), calibration)
+    variant = Variant(METHOD["rjepa"], JudgedTable.of(judged), calibration)
     choices = {"greedy": choose_greedily(judged), **choose_by_each(variant.table, calibration)}
     served, selected = choices[variant.served.key], choices[variant.selected]
-    chances = calibration.p_correct(variant.table.features, variant.table.ids)
+    chances = calibration.p_correct(variant.table)
     tokens = {name: choices[name] for name in ("mean_at_1", *BASELINES)} | {"served": served}
     return EvaluationRecord(
         llm_tag=content.llm_tag,

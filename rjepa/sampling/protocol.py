@@ -7,7 +7,7 @@ behind its endpoint (`endpoint`). They import this module and `wire`, never each
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,7 @@ class Capability(StrEnum):
     """it stops between two tokens"""
 
 
+@runtime_checkable
 class DecodingSession(Protocol):
     """Many rows at once. What each method does, takes and refuses is said at `rjepa.students.session.Session`.
 
@@ -101,6 +102,7 @@ class DecodingSession(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
 class ChainSource(Protocol):
     """Whoever writes the chains of one student.
 

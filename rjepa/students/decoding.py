@@ -13,7 +13,7 @@ Legend: prompts P, rows a prompt K, rows R, heads N, key heads M, prompt tokens 
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ _GROWTH: Final = 32
 """Token slots a cache gains when it is full: few copies, little held that is not used."""
 
 
+@runtime_checkable
 class CachedRows(Protocol):
     """The caches of R rows of a batch, and what feeds one more token to each."""
 

@@ -13,16 +13,16 @@ from rjepa.schemas import Candidate, Problem
 LOGPROB = ScoreTerm(term="logprob", feature="logprob_sum", weight=1.0)
 ENERGY = ScoreTerm(term="energy", feature="energy_max", weight=1.0)
 LENGTH = ScoreTerm(term="length", feature="tokens", weight=-3.0)
+PROBABILITY = ProbabilityModel(
+    num_candidates=1, weights=(1,) * 5, centers=(0,) * 5, scales=(1,) * 5, intercept=0, answers=1
+)
 CALIBRATION = ScoreCalibration(
     energy=CompositeScore(terms=(ENERGY,)),
     logprob_length=CompositeScore(terms=(LOGPROB, LENGTH)),
     combined=CompositeScore(terms=(LOGPROB, ENERGY, LENGTH)),
     selection="best_of",
-    probability=(
-        ProbabilityModel(
-            num_candidates=1, weights=(1, 1, 1), centers=(0, 0, 0), scales=(1, 1, 1), intercept=0, answers=1
-        ),
-    ),
+    probability=(PROBABILITY,),
+    probability_chosen=(PROBABILITY,),
     attribution=(),
     auroc={},
     loss=0.0,

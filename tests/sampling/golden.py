@@ -4,7 +4,8 @@
 are kept whole, log-probabilities and latents rounded, so that another CPU's last bits do not matter.
 
 One chain was recorded again since: tiny-a's fourth statement, sample 1, goes on where it used to end, since a line that
-only begins like an answer ("Answer increases st / 4 ...") ends no chain any more.
+only begins like an answer ("Answer increases st / 4 ...") ends no chain any more, and begins no segment: for the same
+reason the segments of a few others were counted again. Their tokens and log-probabilities are those of before.
 """
 
 import json

@@ -218,7 +218,9 @@ def _view(
         return
     columns = [*(f"{kind} AS {column}" for column, kind in extra.items()), "*"]
     empty = connection.from_arrow(arrow_schema(model).empty_table())
-    empty.query("empty", f"SELECT {', '.join(columns)} FROM empty").create(name)
+    table = empty.query("empty", f"SELECT {', '.join(columns)} FROM empty")
+    assert table is not None  # a SELECT has a result
+    table.create(name)
 
 
 def _table(

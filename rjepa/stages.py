@@ -5,7 +5,7 @@ What stages make lives in the rooms; who runs them, and when, in an orchestrator
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -63,12 +63,12 @@ class Receipt:
     Args:
         path: the receipt's own file.
         inputs: all that shapes what is made: hashes of what is read, settings, the version of the stage's code.
-        outputs: files or folders that the stage leaves.
+        outputs: files or folders that the stage leaves, or what names them when asked.
     """
 
     path: Path
     inputs: Mapping[str, str | int]
-    outputs: Sequence[Path]
+    outputs: Sequence[Path] | Callable[[], Sequence[Path]]
 
     def find(self) -> Made | None:
         """What was made from the same inputs, if its files are still as they were; None if it has to be made."""
@@ -97,7 +97,8 @@ class Receipt:
 
     def _hashes(self) -> dict[str, str]:
         here = self.path.parent  # relative names: a home may be moved or copied
-        return {os.path.relpath(file, here): _mark(file) for path in self.outputs for file in _files(path)}
+        outputs = self.outputs() if callable(self.outputs) else self.outputs
+        return {os.path.relpath(file, here): _mark(file) for path in outputs for file in _files(path)}
 
 
 def _files(path: Path) -> list[Path]:

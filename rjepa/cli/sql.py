@@ -1,6 +1,6 @@
 """`rjepa sql`: ask the home questions in SQL."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,7 +44,7 @@ def sql(
         _print_table(answer.columns, rows)
 
 
-def _print_table(columns: list[str], rows: list[tuple]) -> None:
+def _print_table(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(len(row[index]) for row in [columns, *cells]) for index in range(len(columns))]
     for row in [columns, *cells]:

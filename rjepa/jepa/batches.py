@@ -6,7 +6,7 @@ Legend: B chains, S segments of the longest chain in the batch, P sentences of i
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class Batch:
 
     def joined(self, other: "Batch") -> "Batch":
         """The rows of both, padded to the longer chain and the longer problem. For rows of one chain."""
-        parts: list[Tensor] = []
+        parts: list[Any] = []
         for name in self._tensors():
             one, two = getattr(self, name), getattr(other, name)
             if one.ndim > 1:

@@ -84,7 +84,7 @@ class Processes:
 
         def join(part: nn.Module, args: Any, output: Any) -> Any:
             rows = whole.pop()
-            return _map(lambda tensor: _Gather.apply(tensor, rows, self), output)
+            return _map(lambda tensor: _Gather.apply(tensor, rows, self), output)  # type: ignore[no-untyped-call]
 
         for part in model.children():
             hooks.append(part.register_forward_pre_hook(cut, with_kwargs=True))

@@ -26,6 +26,7 @@ from rjepa.students.sampled import (
     DecodingCounts,
     Edit,
     Event,
+    Events,
     Pass,
     RowRequest,
     SampledChain,
@@ -110,7 +111,7 @@ class EndpointSession:
         """A row that was not asked for yet is not asked for."""
         self._rows[row] = replace(self._row(row), dropped=True)
 
-    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Iterator[Event]:
+    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Events:
         """Ask for the chains of all rows, and yield those that are there; a `Pass` now and then in between. Closing the
         iterator aborts the requests. There is no `StepEnd`.
 

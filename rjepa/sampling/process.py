@@ -30,7 +30,7 @@ from rjepa.students.sampled import (
     Condition,
     DecodingCounts,
     Edit,
-    Event,
+    Events,
     RowRequest,
     SampledChain,
     Until,
@@ -183,7 +183,7 @@ class ProcessSession:
         """
         self._set("edit", row, edit)
 
-    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Iterator[Event]:
+    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Events:
         """As `rjepa.students.session.Session.run`."""
         if self._running:
             raise ValueError("expected a session that does not run; close the iterator of the run before")

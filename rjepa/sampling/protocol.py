@@ -22,7 +22,7 @@ from rjepa.students.sampled import (
     Condition,
     DecodingCounts,
     Edit,
-    Event,
+    Events,
     RowRequest,
     SampledChain,
     Token,
@@ -81,7 +81,7 @@ class DecodingSession(Protocol):
 
     def set_edit(self, row: int, edit: Edit | None) -> None: ...
 
-    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Iterator[Event]: ...
+    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Events: ...
 
     def is_over(self, row: int) -> bool: ...
 

@@ -4,7 +4,7 @@ No tensor is computed here. The session over a loaded student is `rjepa.students
 `rjepa.sampling.protocol`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -140,6 +140,9 @@ class Pass:
 
 Event = Token | StepEnd | ChainEnd | Pass
 """What `DecodingSession.run` yields."""
+
+Events = Generator[Event, None, None]
+"""What it returns: closing it stops between two tokens."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ A row that waits for the others (its step is over, theirs are not) goes on being
 the batch copies the caches of all. Junk is not recorded, and is taken back before the row goes on.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -41,6 +41,7 @@ from rjepa.students.sampled import (
     DecodingCounts,
     Edit,
     Event,
+    Events,
     Pass,
     RowRequest,
     SampledChain,
@@ -181,7 +182,7 @@ class Session:
         self._steering.set_edit(row, edit)
 
     @torch.inference_mode()
-    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Iterator[Event]:
+    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Events:
         """Run all rows that are not over, each until the condition holds, and yield what happens.
 
         Between two events rows may be added, forked, dropped, biased and edited; new ones run too. Closing the iterator

@@ -69,7 +69,8 @@ def calibrated_score_ranks_right_above_wrong(
     """On the problems that it was fitted on, the combined score puts right candidates above wrong ones, and there are
     problems enough to fit on.
     """
-    from rjepa.inference.calibration import MINIMUM_MIXED, ScoreCalibration
+    from rjepa.inference.calibrating import MINIMUM_MIXED
+    from rjepa.inference.calibration import ScoreCalibration
 
     dataset, llm_tag = split_pair(context.partition_key)
     found = ScoreCalibration.load(home.open().models(llm_tag, dataset) / _CALIBRATION)

@@ -51,3 +51,11 @@ def models_version(home: Home, llm_tag: str, dataset: str, *names: str) -> str:
     """Of files among a dataset|LLM's models."""
     folder = home.models(llm_tag, dataset)
     return sha256_json([file_version(folder / name) for name in names])
+
+
+def evaluations_version(home: Home, llm_tag: str, dataset: str) -> str:
+    """Of an LLM's report on a dataset version and of what it judged; of all its reports where none is named."""
+    reports = home.reports(llm_tag, "v0.0.0").parent
+    names = [dataset] if dataset else sorted(path.parent.name for path in reports.glob("*/report.json"))
+    files = [reports / name / file for name in names for file in ("report.json", "inputs.json")]
+    return sha256_json([[path.parent.name, file_version(path)] for path in files])

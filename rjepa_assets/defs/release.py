@@ -1,11 +1,15 @@
 """What is served: one bundle an LLM, built only from what passed, and only served if the gate agrees."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
+from rjepa.home import Home
+from rjepa.stages import Made
 from rjepa_assets.defs.evaluation import benchmark_report
+from rjepa_assets.defs.inputs import evaluations_version
 from rjepa_assets.defs.partitions import LLMS, SAME_LLM
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import RELEASE_JOB, explained, made_by, partitioned_check, running
@@ -47,20 +51,35 @@ def release(
     context: dg.AssetExecutionContext, config: ReleaseConfig, home: HomeResource, progress: ProgressResource
 ) -> dg.MaterializeResult[Any]:
     """The atomic bundle that is served: what it holds, why it was promoted or refused, and what it replaced."""
-    from rjepa.releases.stage import release_pair
-
     with running(context, home, progress) as stage:
         llm_tag, run_id = context.partition_key, context.run.run_id
-        return stage.always(
-            lambda: release_pair(
-                stage.home,
-                llm_tag,
-                config.dataset or None,
-                run_id=run_id,
-                rule=config.rule,
-                progress=stage.progress,
+
+        def make() -> Made:
+            from rjepa.releases.stage import release_pair
+
+            dataset = config.dataset or None
+            return Made(
+                release_pair(stage.home, llm_tag, dataset, run_id=run_id, rule=config.rule, progress=stage.progress)
             )
+
+        return stage.once(
+            {
+                "dataset": config.dataset or "newest",
+                "rule": config.rule,
+                "evaluated": evaluations_version(stage.home, llm_tag, config.dataset),
+            },
+            lambda: _bundles(stage.home, llm_tag),
+            make,
         )
+
+
+def _bundles(home: Home, llm_tag: str) -> list[Path]:
+    """Weights of all bundles: one that is damaged is no longer what was made. Which of them is served is not looked at,
+    so that a rollback stays; but one has to be.
+    """
+    folder = home.releases(llm_tag)
+    nothing_served = [] if (folder / "CURRENT").exists() else [folder / "CURRENT"]
+    return [*sorted(folder.glob("*/**/*.safetensors")), *sorted(folder.glob("*/**/calibration.json")), *nothing_served]
 
 
 @partitioned_check(release, blocking=True, repeat=True)

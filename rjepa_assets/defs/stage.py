@@ -93,13 +93,16 @@ class StageAtWork:
         return split_pair(self.context.partition_key)
 
     def once(
-        self, inputs: Mapping[str, str | int], outputs: Sequence[Path], make: Callable[[], Made]
+        self,
+        inputs: Mapping[str, str | int],
+        outputs: Sequence[Path] | Callable[[], Sequence[Path]],
+        make: Callable[[], Made],
     ) -> dg.MaterializeResult[Any]:
         """Make it, unless it was made from the same inputs and its files are as they were.
 
         Args:
             inputs: hashes of what the stage reads, and its settings. The version of its code is added.
-            outputs: files and folders that it leaves.
+            outputs: files and folders that it leaves, or what names them when asked.
 
         Raises:
             BusyError: another process makes the same at this moment.

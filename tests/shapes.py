@@ -17,6 +17,22 @@ CHECKED = [
     "rjepa.inference.score",
     "rjepa.inference.uncertainty",
     "rjepa.inference.voting",
+    "rjepa.jepa.batches",
+    "rjepa.jepa.encoder",
+    "rjepa.jepa.expecting",
+    "rjepa.jepa.losses",
+    "rjepa.jepa.masks",
+    "rjepa.jepa.model",
+    "rjepa.jepa.objective",
+    "rjepa.jepa.predictor",
+    "rjepa.jepa.probes",
+    "rjepa.jepa.reader",
+    "rjepa.jepa.ridge",
+    "rjepa.students.decoding",
+    "rjepa.students.drawing",
+    "rjepa.students.packing",
+    "rjepa.students.pooling",
+    "rjepa.students.row_cache",
 ]
 
 

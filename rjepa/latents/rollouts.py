@@ -138,7 +138,7 @@ class Rollouts:
             rows = [
                 row
                 for problem, row in zip(self.problems, self.candidates, strict=True)
-                if problem.domain == domain and row[0].is_correct is not None
+                if problem.domain == domain and all(candidate.is_correct is not None for candidate in row)
             ]
             if not rows:
                 continue

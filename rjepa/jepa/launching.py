@@ -116,7 +116,7 @@ class _Running:
     def __init__(self, what: str, home: Home, arguments: Sequence[str], threads: int) -> None:
         environment = {**os.environ, "RJEPA_HOME": str(home.root), "OMP_NUM_THREADS": str(threads)}
         self._what = what
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed where the process is followed
         self._process = subprocess.Popen(
             [sys.executable, *arguments], env=environment, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )

@@ -64,7 +64,7 @@ class _Wandb(Tracker):
             )
             self._run.define_metric("update")
             self._run.define_metric("*", step_metric="update")
-        except Exception as error:  # whatever a service or its client does, the training goes on
+        except Exception as error:  # noqa: BLE001 - whatever a service or its client does, the training goes on
             self._give_up(error)
 
     def log(self, curve: str, point: Mapping[str, float]) -> None:
@@ -73,7 +73,7 @@ class _Wandb(Tracker):
         try:
             terms = {f"{curve}/{name}": value for name, value in point.items() if name != "update"}
             self._run.log({"update": point["update"], **terms})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._give_up(error)
 
     def close(self, failed: bool) -> None:
@@ -81,7 +81,7 @@ class _Wandb(Tracker):
             return
         try:
             self._run.finish(exit_code=int(failed))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rjepa.students.extraction import ChainLatents, extract_batches
 from rjepa.latents.shards import KeptChain
 from rjepa.latents.store import KEY_LENGTH, ShardIndex, ShardWriter
 from rjepa.progress import Progress, time_left
 from rjepa.step_types import chain_types
+from rjepa.students.extraction import ChainLatents, extract_batches
 from rjepa.students.loading import Student
 
 SHARD_CHAINS: Final = 1000

@@ -14,11 +14,11 @@ from rjepa.errors import BusyError, CorruptError, InvalidInputError, NotFoundErr
 from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.latents.building import build_latents
-from rjepa.students.extraction import extract_latents
 from rjepa.latents.shards import open_latents
 from rjepa.locks import stage_lock
 from rjepa.schemas import ChainOfThought
 from rjepa.step_types import segment_types
+from rjepa.students.extraction import extract_latents
 from rjepa.students.loading import Student
 from rjepa.tables import read_records, write_records
 from tests.latents.conftest import DATASET, sums

@@ -31,8 +31,8 @@ def fit_familiar_energy(features: Features) -> float | None:
     return float(np.quantile(known, FAMILIAR_SHARE)) if known.size else None
 
 
-def is_familiar(features: Features, most: float | None) -> BoolArray:
-    """Bool `[problems]`: at most so much energy. A problem without energies, or without a limit, counts as familiar."""
-    if most is None:
+def is_familiar(features: Features, limit: float | None) -> BoolArray:
+    """Bool `[problems]`: whether the energy is at most `limit`. Without energies, or a limit, a problem is familiar."""
+    if limit is None:
         return np.ones(len(features[FAMILIAR_FEATURE]), dtype=bool)
-    return ~(problem_means(features[FAMILIAR_FEATURE]) > most)
+    return ~(problem_means(features[FAMILIAR_FEATURE]) > limit)

@@ -23,7 +23,7 @@ NO_ANSWER = -1
 def answer_ids(answers: Sequence[Sequence[str | None]]) -> IntArray:
     """int64 `[problems, candidates]`: equal numbers within a row mean equal answers, `NO_ANSWER` none at all.
 
-    What counts as one answer is said by `rjepa.validation.answers.answer_key`.
+    What counts as one answer is defined by `rjepa.validation.answers.answer_key`.
     """
     rows = []
     for row in answers:

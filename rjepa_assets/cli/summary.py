@@ -1,4 +1,4 @@
-"""What a materialised partition (dataset and LLM) shows on the terminal: the leaderboard, what was released, what to type next."""
+"""What the terminal shows of a materialised partition: the leaderboard, what was released, what to type next."""
 
 import shlex
 from pathlib import Path

@@ -15,8 +15,8 @@ from rjepa.students.loading import Student
 @dataclass
 class Served:
     """How the server behaves, and what it was asked: `failures` answers of 500 first; at most `max_candidates` choices;
-    whether it gives log-probabilities, and knows completions; which fields it refuses; whether it never answers, and `aborted`
-    once whoever asked hung up."""
+    whether it gives log-probabilities, and knows completions; which fields it refuses; whether it never answers, and
+    `aborted` once the client hung up."""
 
     student: Student
     failures: int = 0

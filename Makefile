@@ -29,9 +29,11 @@ test-quick: $(INSTALLED)  ## Run the tests that take seconds
 dev: $(INSTALLED)  ## The Dagster UI, its daemon and the service; Ctrl-C stops all of it
 	@exec $(BIN)/rjepa up
 
-lint: $(INSTALLED)  ## Style, and that Dagster can load the graph
+lint: $(INSTALLED)  ## Style, types, the order of the rooms, and that Dagster can load the graph
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	@$(BIN)/dagster definitions validate -w workspace.yaml
 
 clean:  ## Remove caches (never .rjepa, which holds your data, nor .venv)

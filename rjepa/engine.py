@@ -6,6 +6,7 @@ it was verified. How an answer comes about lives in `rjepa.reasoning`.
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Final
 
 from rjepa.device import best_device
@@ -22,17 +23,22 @@ from rjepa.reasoning.events import Done, Event
 from rjepa.reasoning.examples import find_examples
 from rjepa.reasoning.modes import find_mode
 from rjepa.reasoning.question import Question, ask
-from rjepa.reasoning.tools import Limits, Parts, Tools
+from rjepa.reasoning.tools import Parts, Tools
 from rjepa.releases.bundle import Manifest, release_folder, verify
 from rjepa.releases.figures import read_figures
 from rjepa.releases.pointer import require_current
 from rjepa.sampling.opening import open_source
 from rjepa.sampling.protocol import Capability, ChainSource, require
 from rjepa.students.catalog import load_record
+from rjepa.students.prompting import EncodedPrompt
+from rjepa.students.prompts import Message, Role
 from rjepa.students.resolving import check_student, resolve_student
 
 _EXAMPLE_SHARE: Final = 2
 """An example's prompt takes at most one part in so many of the context, so that there is room for a chain."""
+
+_ROLES: Final[dict[str, Role]] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+"""A developer's message is OpenAI's newer name of a system message."""
 
 
 class Engine:
@@ -95,11 +101,8 @@ class Engine:
         Raises:
             InvalidInputError: the mode needs what the student cannot do, or the problem is too long.
         """
-        mode = find_mode(question.mode)
-        self.manifest.require(mode.parts, f"mode {mode.name}")
-        for capability in sorted(mode.needs):
-            require(self._student, capability, question.mode)
-        self._limits(question)
+        self._require(question)
+        self._prompt(question)
 
     def run(self, question: Question) -> Generator[Event, None, None]:
         """Answer a question, event by event; `Done` with the answer comes last.
@@ -169,21 +172,43 @@ class Engine:
         self.answer(ask("1 + 1", options={"num_candidates": 2}, max_tokens=8))
 
     def _run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
+        prompts = []
         for question in questions:
-            self.check(question)
+            self._require(question)
+            prompts.append(self._prompt(question))
         captures = any(Capability.STATES in find_mode(question.mode).needs for question in questions)
         with self._student.session(capture=captures) as session:
             running = []
-            for question in questions:
-                tools = Tools(question, session, self._parts, self._limits(question))
+            for question, prompt in zip(questions, prompts, strict=True):
+                tools = Tools(question, prompt, self._limit(question, prompt), session, self._parts)
                 running.append(Running(find_mode(question.mode).run(question, tools), tools))
             yield from drive(running, session)
 
-    def _limits(self, question: Question) -> Limits:
-        prompt_tokens, context = self._student.count_prompt(question.statement), self._student.context_length
-        if prompt_tokens >= context:
+    def _require(self, question: Question) -> None:
+        mode = find_mode(question.mode)
+        self.manifest.require(mode.parts, f"mode {mode.name}")
+        for capability in sorted(mode.needs):
+            require(self._student, capability, question.mode)
+
+    def _prompt(self, question: Question) -> EncodedPrompt:
+        """The conversation up to its last user message as the student reads it; what it leaves out is listed."""
+        last = max(index for index, message in enumerate(question.messages) if message.role == "user")
+        unread = ["what follows the last user message"] if last + 1 < len(question.messages) else []
+        turns = []
+        for message in question.messages[: last + 1]:
+            role = _ROLES.get(message.role)
+            if role is None:
+                unread.append(f"a message with role {message.role}")
+            else:
+                turns.append(Message(role, message.content))
+        prompt = self._student.encode_conversation(turns)
+        tokens, context = len(prompt.ids), self._student.context_length
+        if tokens >= context:
             raise InvalidInputError(
-                f"the problem has {prompt_tokens} tokens, {self.llm_tag} reads {context}", cure="shorten the problem"
+                f"the problem has {tokens} tokens, {self.llm_tag} reads {context}", cure="shorten the problem"
             )
+        return replace(prompt, ignored=(*prompt.ignored, *unread))
+
+    def _limit(self, question: Question, prompt: EncodedPrompt) -> int:
         wanted = question.max_tokens or self._student.record.sampling.max_new_tokens
-        return Limits(prompt_tokens, min(wanted, context - prompt_tokens))
+        return min(wanted, self._student.context_length - len(prompt.ids))

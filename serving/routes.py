@@ -51,7 +51,7 @@ async def info(request: Request) -> dict[str, Any]:
         "release": None if state.engine is None else state.engine.info(),
         "modes": await asyncio.to_thread(_modes),
         "max_tokens": settings.max_tokens,
-        "messages": "the last user message is the question; other messages are accepted and not read by the student",
+        "messages": "all are read where the student has a chat template; what is not read is listed in rjepa.ignored",
         "ignored_parameters": list(IGNORED),
         "unsupported_parameters": list(NEUTRAL),
     }

@@ -1,10 +1,16 @@
-"""Fixtures that several folders share: a real Postgres, and both databases in turn."""
+"""Fixtures that several folders share: a real Postgres, and both databases in turn.
+
+Nothing of rjepa is imported here: what is imported after `check_shapes` is checked, what was before is not.
+"""
 
 from collections.abc import Iterator
 
 import pytest
 
 from .postgres import Server, missing, throw_away_server
+from .shapes import check_shapes
+
+check_shapes()
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,8 @@ BUGS = (
     Bug(
         "a half-written file takes the place of the old one",
         "rjepa/files.py",
-        "            yield temporary\n            fsync(temporary)\n            temporary.chmod(0o644)\n            temporary.replace(path)",
+        "            yield temporary\n            fsync(temporary)\n"
+        "            temporary.chmod(0o644)\n            temporary.replace(path)",
         "            temporary.replace(path)\n            yield path",
         "tests/test_files.py::test_a_writer_killed_in_the_middle_leaves_the_old_file",
     ),
@@ -100,6 +101,48 @@ BUGS = (
         'if not hmac.compare_digest(digest, self._digest) or scheme.lower() != "bearer":',
         'if scheme.lower() != "bearer":',
         "tests/serving/test_guards.py::test_a_wrong_key_is_refused_in_the_openai_shape",
+    ),
+    Bug(
+        "an equal challenger counts as better",
+        "rjepa/releases/gate.py",
+        "LEVEL_BETTER: Final = 0.025",
+        "LEVEL_BETTER: Final = 1.0",
+        "tests/releases/test_gate.py::test_an_equal_challenger_replaces_and_does_not_improve",
+    ),
+    Bug(
+        "a fork draws its parent's noise",
+        "rjepa/students/session.py",
+        "branches=(*parent.branches, Branch(kept, sample_index)),",
+        "branches=parent.branches,",
+        "tests/sampling/test_session.py::test_noise_of_forks_is_their_own",
+    ),
+    Bug(
+        "transactions of several processes mix",
+        "rjepa/database.py",
+        'connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")',
+        'connection.exec_driver_sql("BEGIN")',
+        "tests/test_database.py::test_transactions_of_several_processes_act_as_if_each_were_alone",
+    ),
+    Bug(
+        "a limit of a minute is taken for a used-up quota",
+        "rjepa/teacher/quotas.py",
+        "return not soon and not _SHORT_PERIOD.search(text) and",
+        "return not soon and",
+        "tests/teacher/test_refusals.py::test_a_limit_of_a_minute_is_no_used_up_quota",
+    ),
+    Bug(
+        "chains are kept without their sample index",
+        "rjepa/latents/freezing.py",
+        "return make_key(statement, index, self.way, self._together)",
+        "return make_key(statement, self.way, self._together)",
+        "tests/latents/test_rollouts.py::test_rollouts_are_the_chains_the_student_samples_with_verdicts",
+    ),
+    Bug(
+        "an option that is taken back counts",
+        "rjepa/validation/multiple_choice.py",
+        "return _DENIAL.match(rest) is not None or _RETRACTION.search(rest) is not None",
+        "return False",
+        "tests/validation/test_multiple_choice.py::test_no_option_is_chosen_where_two_are_named_or_one_is_taken_back",
     ),
 )
 

@@ -10,7 +10,7 @@ from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.home import Home
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.events import Done, StepWritten, Text, Working
-from rjepa.reasoning.question import Question, ask
+from rjepa.reasoning.question import Message, Question, ask
 from rjepa.releases.bundle import release_folder
 from rjepa.releases.pointer import rollback
 from rjepa.sampling.protocol import DecodingSession
@@ -112,6 +112,20 @@ def test_many_questions_are_answered_as_each_would_be_alone_whatever_their_modes
         assert [c.text for c in answer.candidates] == [c.text for c in alone.candidates]
         assert answer.cost.tokens_generated == alone.cost.tokens_generated
     assert counts == [1, 2, 3, 4]
+
+
+def test_what_a_student_without_a_chat_template_does_not_read_is_listed(engine: Engine) -> None:
+    alone = engine.answer(question("off"))
+    messages = [
+        Message(role="system", content="You are terse."),
+        Message(role="user", content="What is 1 + 1?"),
+        Message(role="assistant", content="2"),
+        Message(role="user", content=STATEMENT),
+        Message(role="assistant", content="Let me"),
+    ]
+    answer = engine.answer(ask(messages, "off"))
+    assert answer.text == alone.text and alone.ignored == ()
+    assert answer.ignored == ("the system message", "2 earlier messages", "what follows the last user message")
 
 
 def test_costs_are_those_of_the_work_that_was_done(engine: Engine) -> None:

@@ -62,7 +62,7 @@ def test_a_worker_s_own_words_of_what_went_wrong_arrive() -> None:
 @pytest.mark.parametrize("end", ["raise SystemExit('oh no')", "import os; os.kill(os.getpid(), 9)", "pass"])
 def test_a_worker_that_ends_without_a_word_is_told_with_its_code(end: str) -> None:
     code = {"p": "0", "r": "1", "i": "-9"}[end[0]]
-    with pytest.raises(InvalidInputError, match=rf"the work ended with code {code}(.|\n)*try again") as failed:
+    with pytest.raises(InvalidInputError, match=rf"the work failed with code {code}(.|\n)*try again") as failed:
         worker(end, keep_errors=True).follow()
     assert ("oh no" in failed.value.problem) == (end[0] == "r")
 

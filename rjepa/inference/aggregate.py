@@ -3,6 +3,8 @@
 Features only. How they are weighted lives in `rjepa.inference.score`, how the weights are fitted in
 `rjepa.inference.calibrating`. A chain that is empty, or holds a value that is not
 finite, has no value (NaN) for a feature that needs it, and ranks last.
+
+Dimensions: chains, or problems and their candidates; rows of a ragged array.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +13,14 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float
 
 from rjepa.jepa.config import ENERGY_FLOOR
 from rjepa.schemas import Candidate
 
 FloatArray = npt.NDArray[np.float64]
-Features = Mapping[str, FloatArray]
-"""Name of a feature -> float64 values, all of one shape (`[chains]`, or `[problems, candidates]`)."""
+Features = Mapping[str, Float[FloatArray, "*chains"]]
+"""Name of a feature -> float64 values, all of one shape: one of each chain, or one of each candidate of problems."""
 
 TAIL_SHARE: Final = 0.25
 """The last quarter of a chain: where the answer is put together. At least one token or segment."""
@@ -31,7 +34,9 @@ OTHER_FEATURES: Final = ("self_certainty", "tokens", "steps")
 FEATURES: Final = (*ENERGY_FEATURES, *LOGPROB_FEATURES, *OTHER_FEATURES)
 
 
-def chain_features(candidates: Sequence[Candidate], energies: Sequence[npt.ArrayLike]) -> dict[str, FloatArray]:
+def chain_features(
+    candidates: Sequence[Candidate], energies: Sequence[npt.ArrayLike]
+) -> dict[str, Float[FloatArray, " chains"]]:
     """Every feature of every chain.
 
     Args:
@@ -39,7 +44,7 @@ def chain_features(candidates: Sequence[Candidate], energies: Sequence[npt.Array
         energies: for each chain the energies of its segments 1.. (the prompt has none), in the same order.
 
     Returns:
-        float64 `[chains]` for each of `FEATURES`. Log-probabilities and self-certainty are in nats.
+        float64 values for each of `FEATURES`. Log-probabilities and self-certainty are in nats.
 
     Raises:
         ValueError: the two lists differ in length.
@@ -64,8 +69,8 @@ def chain_features(candidates: Sequence[Candidate], energies: Sequence[npt.Array
     }
 
 
-def problem_means(values: FloatArray) -> FloatArray:
-    """A feature's mean over a problem's candidates that have it, `[problems, candidates]` -> `[problems]`; else NaN."""
+def problem_means(values: Float[FloatArray, "problems candidates"]) -> Float[FloatArray, " problems"]:
+    """A feature's mean over a problem's candidates that have it; NaN where none has."""
     known = np.isfinite(values)
     total = np.where(known, values, 0.0).sum(axis=1)
     means = np.full(len(values), np.nan)
@@ -86,24 +91,24 @@ class _Ragged:
         self._ends = ends
         self._starts = ends - self.lengths[self._filled]
 
-    def reduce(self, function: np.ufunc) -> FloatArray:
-        """`[rows]`, NaN for an empty row."""
+    def reduce(self, function: np.ufunc) -> Float[FloatArray, " rows"]:
+        """NaN for an empty row."""
         return self._by_row(function.reduceat(self._values, self._starts) if self._starts.size else self._values)
 
-    def sum(self) -> FloatArray:
+    def sum(self) -> Float[FloatArray, " rows"]:
         return self.reduce(np.add)
 
-    def mean(self) -> FloatArray:
+    def mean(self) -> Float[FloatArray, " rows"]:
         return self.sum() / np.maximum(self.lengths, 1)
 
-    def log_mean(self, floor: float) -> FloatArray:
+    def log_mean(self, floor: float) -> Float[FloatArray, " rows"]:
         """Mean of log(value + floor); values below 0 count as 0."""
         if not self._starts.size:
             return self._by_row(self._values)
         logs = np.log(np.maximum(self._values, 0.0) + floor)
         return self._by_row(np.add.reduceat(logs, self._starts)) / np.maximum(self.lengths, 1)
 
-    def tail_mean(self) -> FloatArray:
+    def tail_mean(self) -> Float[FloatArray, " rows"]:
         """Mean of the last `TAIL_SHARE` of each row, rounded up."""
         if not self._starts.size:
             return self._by_row(self._values)
@@ -111,7 +116,7 @@ class _Ragged:
         inside = np.arange(self._values.size) >= np.repeat(self._ends - counts, self._ends - self._starts)
         return self._by_row(np.add.reduceat(np.where(inside, self._values, 0.0), self._starts) / counts)
 
-    def _by_row(self, values: FloatArray) -> FloatArray:
+    def _by_row(self, values: Float[FloatArray, " filled"]) -> Float[FloatArray, " rows"]:
         spread = np.full(self.lengths.shape, np.nan)
         spread[self._filled] = values
         return spread

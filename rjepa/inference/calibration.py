@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Bool
 from pydantic import Field, ValidationError
 
 from rjepa.errors import CorruptError
 from rjepa.files import read_json, write_json
-from rjepa.inference.aggregate import Features, FloatArray
+from rjepa.inference.aggregate import Features
 from rjepa.inference.choice import Choice, Rule
 from rjepa.inference.familiarity import is_familiar
 from rjepa.inference.probability import ProbabilityModel, answer_inputs, gives_chosen_answer
 from rjepa.inference.score import CompositeScore, TermName
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import NO_ANSWER, BoolArray
+from rjepa.inference.voting import NO_ANSWER, BoolArray, Scores
 from rjepa.values import FrozenValue
 
 ScoreName = Literal["energy", "logprob_length", "combined"]
@@ -45,15 +46,15 @@ class Decision:
 
     Attributes:
         choice: what is served.
-        familiar: whether R-JEPA took part, bool `[problems]`.
-        p_correct: P(each candidate's final answer is right), float64 `[problems, candidates]`: 0 without an answer, NaN
+        familiar: whether R-JEPA took part.
+        p_correct: P(each candidate's final answer is right): 0 without an answer, NaN
             for problems of a kind that R-JEPA does not know, as it is not measured there.
         rules: the rule of familiar problems, and that of the others.
     """
 
     choice: Choice
-    familiar: BoolArray
-    p_correct: FloatArray
+    familiar: Bool[BoolArray, " problems"]
+    p_correct: Scores
     rules: tuple[Rule, Rule]
 
     def rule_of(self, problem: int) -> Rule:
@@ -110,8 +111,8 @@ class ScoreCalibration(FrozenValue):
         """One of the three scores."""
         return {"energy": self.energy, "logprob_length": self.logprob_length, "combined": self.combined}[name]
 
-    def is_familiar(self, features: Features) -> BoolArray:
-        """Which problems are of a kind that R-JEPA was calibrated on, bool `[problems]`."""
+    def is_familiar(self, features: Features) -> Bool[BoolArray, " problems"]:
+        """Which problems are of a kind that R-JEPA was calibrated on."""
         return is_familiar(features, self.familiar_energy)
 
     def decide(self, table: CandidateTable, rule: Rule | None = None) -> Decision:
@@ -137,8 +138,8 @@ class ScoreCalibration(FrozenValue):
         chances = np.where(column, self.p_correct(table), np.nan)
         return Decision(choice, familiar, chances, rules)
 
-    def p_correct(self, table: CandidateTable) -> FloatArray:
-        """P(each candidate's final answer is right), float64 `[problems, candidates]`; 0 without an answer.
+    def p_correct(self, table: CandidateTable) -> Scores:
+        """P(each candidate's final answer is right); 0 without an answer.
 
         It was fitted to familiar problems, and is wrong elsewhere: `decide` withholds it there.
         There is one model for each number of candidates up to 16; the nearest one below is used. The answer that the

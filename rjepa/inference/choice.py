@@ -8,10 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.score import CompositeScore
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import NO_ANSWER, IntArray, pick, top_k_mask, vote_shares, vote_weights
+from rjepa.inference.voting import NO_ANSWER, AnswerIds, Chosen, Scores, pick, top_k_mask, vote_shares, vote_weights
 
 Selection = Literal["best_of", "vote", "top_k", "majority"]
 
@@ -39,29 +38,29 @@ class Choice:
     """What a rule chose.
 
     Attributes:
-        chosen: index of each problem's candidate, int64 `[problems]`.
-        scores: higher is better, -inf for a chain without a score, float64 `[problems, candidates]`.
-        values: what the choice was made by: the score, or the share of the votes, float64 `[problems, candidates]`.
+        chosen: index of each problem's candidate.
+        scores: higher is better, -inf for a chain without a score.
+        values: what the choice was made by: the score, or the share of the votes.
     """
 
-    chosen: IntArray
-    scores: FloatArray
-    values: FloatArray
+    chosen: Chosen
+    scores: Scores
+    values: Scores
 
 
 def choose(
-    ids: IntArray, scores: FloatArray, selection: Selection, *, sharpness: float = 1.0, top_k: int = 4
-) -> tuple[IntArray, FloatArray]:
+    ids: AnswerIds, scores: Scores, selection: Selection, *, sharpness: float = 1.0, top_k: int = 4
+) -> tuple[Chosen, Scores]:
     """Choose one candidate of each problem.
 
     Args:
-        ids: answers, as from `answer_ids`, `[problems, candidates]`.
-        scores: higher is better, -inf for none, `[problems, candidates]`.
+        ids: answers, as from `answer_ids`.
+        scores: higher is better, -inf for none.
         selection: `best_of` takes the highest score; `majority` counts heads; `vote` weighs heads by
             exp(sharpness * score); `top_k` counts heads among the `top_k` best scored.
 
     Returns:
-        Indices int64 `[problems]`, and the values the choice was made by, float64 `[problems, candidates]`.
+        The index of each problem's candidate, and the values the choice was made by.
     """
     if selection == "best_of":
         return pick(ids, scores), scores

@@ -9,6 +9,7 @@ validation problem. The rule that follows from it lives in `rjepa.inference.cali
 from typing import Final
 
 import numpy as np
+from jaxtyping import Bool
 
 from rjepa.inference.aggregate import Features, problem_means
 from rjepa.inference.voting import BoolArray
@@ -24,15 +25,15 @@ def fit_familiar_energy(features: Features) -> float | None:
     """The energy that `FAMILIAR_SHARE` of validation problems stay below; None where none has an energy.
 
     Args:
-        features: at least `FAMILIAR_FEATURE`, float64 `[problems, candidates]`.
+        features: at least `FAMILIAR_FEATURE`, of each candidate of each problem.
     """
     energy = problem_means(features[FAMILIAR_FEATURE])
     known = energy[np.isfinite(energy)]
     return float(np.quantile(known, FAMILIAR_SHARE)) if known.size else None
 
 
-def is_familiar(features: Features, limit: float | None) -> BoolArray:
-    """Bool `[problems]`: whether the energy is at most `limit`. Without energies, or a limit, a problem is familiar."""
+def is_familiar(features: Features, limit: float | None) -> Bool[BoolArray, " problems"]:
+    """Which problems have at most this energy. A problem without energies, or without a limit, is familiar."""
     if limit is None:
         return np.ones(len(features[FAMILIAR_FEATURE]), dtype=bool)
     return ~(problem_means(features[FAMILIAR_FEATURE]) > limit)

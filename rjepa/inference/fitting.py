@@ -2,21 +2,26 @@
 
 Few parameters and a few thousand rows, so scipy's optimisers with exact gradients do. What is fitted to what lives
 in `rjepa.inference.calibration`.
+
+Dimensions: problems, and the candidates of each; pairs of a right and a wrong one; features of a candidate.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from jaxtyping import Bool, Float
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray, IntArray, vote_shares, vote_weights
+from rjepa.inference.voting import AnswerIds, BoolArray, Marks, Scores, vote_shares, vote_weights
 
 RIDGE: Final = 1e-3
 """On weights of standardised features: small enough to move a fitted weight by well under 1 %, and it keeps a
 perfectly separable set finite."""
+
+Weights = Float[FloatArray, " features"]
 
 MAX_SHARPNESS: Final = 10.0
 """Standardised scores differ by about 1, so at 10 the best candidate outvotes all the others together."""
@@ -27,13 +32,13 @@ class Pairs:
     """Differences right minus wrong within one problem.
 
     Attributes:
-        differences: float64 `[pairs, features]`.
-        weights: float64 `[pairs]`, summing to 1; each mixed problem weighs the same, however many pairs it has.
+        differences: of the features, right minus wrong.
+        weights: summing to 1; each mixed problem weighs the same, however many pairs it has.
         problems: number of mixed problems.
     """
 
-    differences: FloatArray
-    weights: FloatArray
+    differences: Float[FloatArray, "pairs features"]
+    weights: Float[FloatArray, " pairs"]
     problems: int
 
     def keep(self, columns: list[int]) -> "Pairs":
@@ -41,13 +46,8 @@ class Pairs:
         return Pairs(self.differences[:, columns], self.weights, self.problems)
 
 
-def make_pairs(features: FloatArray, correct: BoolArray) -> Pairs:
-    """All (right, wrong) pairs of each problem. Candidates with a value that is not finite are left out.
-
-    Args:
-        features: float64 `[problems, candidates, features]`.
-        correct: bool `[problems, candidates]`.
-    """
+def make_pairs(features: Float[FloatArray, "problems candidates features"], correct: Marks) -> Pairs:
+    """All (right, wrong) pairs of each problem. Candidates with a value that is not finite are left out."""
     usable = np.isfinite(features).all(axis=-1)
     right, wrong = correct & usable, ~correct & usable
     problem, first, second = np.nonzero(right[:, :, None] & wrong[:, None, :])
@@ -57,13 +57,13 @@ def make_pairs(features: FloatArray, correct: BoolArray) -> Pairs:
     return Pairs(features[problem, first] - features[problem, second], weights, mixed)
 
 
-def fit_pairwise(pairs: Pairs) -> tuple[FloatArray, float]:
+def fit_pairwise(pairs: Pairs) -> tuple[Weights, float]:
     """Weights w minimising the mean of -log sigmoid(w . (right - wrong)), and that mean.
 
     Where P(right) = sigmoid(b_problem + w . x), this estimates w whatever the difficulty b of each problem.
     """
 
-    def loss(w: FloatArray) -> tuple[float, FloatArray]:
+    def loss(w: Weights) -> tuple[float, Weights]:
         margin = pairs.differences @ w
         value = pairs.weights @ np.logaddexp(0.0, -margin) + 0.5 * RIDGE * w @ w
         gradient = -(pairs.weights * expit(-margin)) @ pairs.differences + RIDGE * w
@@ -73,27 +73,24 @@ def fit_pairwise(pairs: Pairs) -> tuple[FloatArray, float]:
     return found.x, pair_loss(pairs, found.x)
 
 
-def pair_loss(pairs: Pairs, w: FloatArray) -> float:
+def pair_loss(pairs: Pairs, w: Weights) -> float:
     """Mean of -log sigmoid(w . (right - wrong)), in nats; log 2 for a score that says nothing."""
     return float(pairs.weights @ np.logaddexp(0.0, -(pairs.differences @ w)))
 
 
-def win_rate(pairs: Pairs, w: FloatArray) -> float:
+def win_rate(pairs: Pairs, w: Weights) -> float:
     """How often the right one of a pair scores higher (ties count half): the within-problem AUROC of `w`."""
     margin = pairs.differences @ w
     return float(pairs.weights @ ((margin > 0) + 0.5 * (margin == 0)))
 
 
-def fit_logistic(features: FloatArray, right: BoolArray) -> tuple[FloatArray, float]:
-    """Logistic regression: weights `[features]` and the intercept (not shrunk).
-
-    Args:
-        features: float64 `[rows, features]`, standardised, finite.
-        right: bool `[rows]`.
-    """
+def fit_logistic(
+    features: Float[FloatArray, "rows features"], right: Bool[BoolArray, " rows"]
+) -> tuple[Weights, float]:
+    """Logistic regression on standardised, finite features: weights and the intercept (not shrunk)."""
     target = right.astype(np.float64)
 
-    def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
+    def loss(parameters: Float[FloatArray, " all"]) -> tuple[float, Float[FloatArray, " all"]]:
         w, intercept = parameters[:-1], parameters[-1]
         logit = features @ w + intercept
         value = np.mean(np.logaddexp(0.0, logit) - target * logit) + 0.5 * RIDGE * w @ w
@@ -109,7 +106,7 @@ def fit_logistic(features: FloatArray, right: BoolArray) -> tuple[FloatArray, fl
     return found.x[:-1], float(found.x[-1])
 
 
-def fit_sharpness(scores: FloatArray, ids: IntArray, correct: BoolArray) -> float:
+def fit_sharpness(scores: Scores, ids: AnswerIds, correct: Marks) -> float:
     """The sharpness at which the weighted vote gives the right answers the largest share (mean log share).
 
     Only problems with right and wrong candidates that have answers say anything; without any, 1.

@@ -3,11 +3,14 @@
 Answers, not candidates, are right or wrong: candidates that agree share one probability. The chosen answer has a model
 of its own: an answer that came first of eight is right more often than one with the same score and votes that did not
 (docs/lab-book/19-p-correct-of-the-chosen-answer.md). The score itself is fitted in `rjepa.inference.calibrating`.
+
+Dimensions: problems, and the candidates of each; answers picked from them; inputs of the logistic.
 """
 
 from typing import Final
 
 import numpy as np
+from jaxtyping import Bool, Float
 from pydantic import Field
 from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
@@ -17,7 +20,7 @@ from rjepa.inference.choice import Rule, Selection
 from rjepa.inference.fitting import fit_logistic
 from rjepa.inference.score import CompositeScore
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import NO_ANSWER, BoolArray, IntArray, vote_shares, vote_weights
+from rjepa.inference.voting import NO_ANSWER, AnswerIds, BoolArray, Marks, vote_shares, vote_weights
 from rjepa.values import FrozenValue
 
 PROBLEM_FEATURES: Final = ("steps", "logprob_mean")
@@ -52,15 +55,15 @@ class ProbabilityModel(FrozenValue):
     )
     answers: int = Field(description="distinct answers it was fitted on")
 
-    def probability(self, inputs: FloatArray) -> FloatArray:
-        """float64 `[..., inputs]` -> `[...]`."""
+    def probability(self, inputs: Float[FloatArray, "*answers inputs"]) -> Float[FloatArray, "*answers"]:
+        """P(right) of each answer."""
         standardised = (inputs - np.array(self.centers)) / np.array(self.scales)
         logistic: FloatArray = expit(standardised @ np.array(self.weights) + self.intercept)
         return np.interp(logistic, *np.array(self.curve).T) if self.curve else logistic
 
 
-def answer_inputs(score: CompositeScore, table: CandidateTable) -> FloatArray:
-    """float64 `[problems, candidates, 5]`: the best score among those who gave the answer, its share of heads, the
+def answer_inputs(score: CompositeScore, table: CandidateTable) -> Float[FloatArray, "problems candidates 5"]:
+    """The best score among those who gave the answer, its share of heads, the
     log-odds of its share of the weighted votes, and the problem's mean of each of `PROBLEM_FEATURES`.
     """
     features, ids = table.features, table.ids
@@ -78,14 +81,14 @@ def answer_inputs(score: CompositeScore, table: CandidateTable) -> FloatArray:
 
 
 def fit_probability(
-    score: CompositeScore, table: CandidateTable, correct: BoolArray, selection: Selection | None = None
+    score: CompositeScore, table: CandidateTable, correct: Marks, selection: Selection | None = None
 ) -> tuple[ProbabilityModel, ...]:
     """One model for each number of candidates: the first 1, 2, 3, ... of each problem (powers of 2 above 16).
 
     Args:
         score: fitted on the same candidates.
         table: the candidates.
-        correct: bool `[problems, candidates]`.
+        correct: whether each candidate's answer is right.
         selection: fit on the answers that it chooses; None for all distinct answers.
     """
     total = table.num_candidates
@@ -101,21 +104,23 @@ def fit_probability(
     return tuple(models)
 
 
-def gives_chosen_answer(rule: Rule, table: CandidateTable) -> BoolArray:
-    """Bool `[problems, candidates]`: the candidates that gave the answer which the rule chooses."""
+def gives_chosen_answer(rule: Rule, table: CandidateTable) -> Marks:
+    """The candidates that gave the answer which the rule chooses."""
     chosen = rule.apply(table).chosen
-    agrees: BoolArray = (table.ids != NO_ANSWER) & (table.ids == np.take_along_axis(table.ids, chosen[:, None], axis=1))
+    agrees: Marks = (table.ids != NO_ANSWER) & (table.ids == np.take_along_axis(table.ids, chosen[:, None], axis=1))
     return agrees
 
 
-def _distinct(ids: IntArray) -> BoolArray:
+def _distinct(ids: AnswerIds) -> Marks:
     """One candidate of each distinct answer of a problem: candidates that agree are right or wrong together."""
     repeats = np.tril(ids[:, :, None] == ids[:, None, :], k=-1).any(axis=-1)
-    first: BoolArray = (ids != NO_ANSWER) & ~repeats
+    first: Marks = (ids != NO_ANSWER) & ~repeats
     return first
 
 
-def _fit_one(size: int, inputs: FloatArray, correct: BoolArray) -> ProbabilityModel:
+def _fit_one(
+    size: int, inputs: Float[FloatArray, "answers inputs"], correct: Bool[BoolArray, " answers"]
+) -> ProbabilityModel:
     centers = inputs.mean(axis=0) if len(inputs) else np.zeros(inputs.shape[-1])
     spread = inputs.std(axis=0) if len(inputs) else np.ones(inputs.shape[-1])
     scales = np.where(spread > 1e-9, spread, 1.0)
@@ -131,7 +136,9 @@ def _fit_one(size: int, inputs: FloatArray, correct: BoolArray) -> ProbabilityMo
     return model.model_copy(update={"curve": _fit_curve(model.probability(inputs), correct)})
 
 
-def _fit_curve(predicted: FloatArray, correct: BoolArray) -> tuple[tuple[float, float], ...]:
+def _fit_curve(
+    predicted: Float[FloatArray, " answers"], correct: Bool[BoolArray, " answers"]
+) -> tuple[tuple[float, float], ...]:
     """Monotone, through the means of predicted and found in bins of equal size, and through 0 and 1."""
     bins = min(_MAX_BINS, len(predicted) // _ANSWERS_A_BIN)
     if bins < _MIN_BINS:

@@ -6,6 +6,7 @@ The weights arrive from `rjepa.inference.calibrating`; how a score chooses lives
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 from pydantic import Field
 
 from rjepa.inference.aggregate import Features, FloatArray
@@ -24,8 +25,8 @@ class ScoreTerm(FrozenValue):
     center: float = 0.0
     scale: float = Field(1.0, gt=0)
 
-    def contribution(self, features: Features) -> FloatArray:
-        """What this term adds to the score, any shape. Energy counts against a chain, so it enters negated."""
+    def contribution(self, features: Features) -> Float[FloatArray, "*chains"]:
+        """What this term adds to the score. Energy counts against a chain, so it enters negated."""
         sign = -1.0 if self.term == "energy" else 1.0
         return self.weight * sign * (features[self.feature] - self.center) / self.scale
 
@@ -67,11 +68,11 @@ class CompositeScore(FrozenValue):
         terms = tuple(part.model_copy(update={"weight": weights.get(part.term, part.weight)}) for part in self.terms)
         return self.model_copy(update={"terms": terms})
 
-    def contributions(self, features: Features) -> dict[TermName, FloatArray]:
-        """What each term adds, of the features' shape."""
+    def contributions(self, features: Features) -> dict[TermName, Float[FloatArray, "*chains"]]:
+        """What each term adds."""
         return {part.term: part.contribution(features) for part in self.terms}
 
-    def score(self, features: Features) -> FloatArray:
-        """float64 of the features' shape; -inf for a chain that lacks one of the features."""
+    def score(self, features: Features) -> Float[FloatArray, "*chains"]:
+        """The sum of the terms; -inf for a chain that lacks one of the features."""
         total = sum((part.contribution(features) for part in self.terms), start=np.zeros(()))
         return np.where(np.isfinite(total), total, -np.inf)

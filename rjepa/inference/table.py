@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rjepa.inference.aggregate import Features, chain_features
-from rjepa.inference.voting import IntArray, answer_ids
+from rjepa.inference.voting import AnswerIds, answer_ids
 from rjepa.schemas import Candidate
 
 
@@ -21,13 +21,13 @@ class CandidateTable:
     """P problems with K candidates each.
 
     Attributes:
-        features: each of `rjepa.inference.aggregate.FEATURES`, float64 `[problems, candidates]`; further ones may be
-            added by name.
-        ids: which candidates of a problem agree, int64 `[problems, candidates]`, as from `answer_ids`.
+        features: each of `rjepa.inference.aggregate.FEATURES`, of each candidate; further ones may be added by
+            name.
+        ids: which candidates of a problem agree, as from `answer_ids`.
     """
 
     features: Features
-    ids: IntArray
+    ids: AnswerIds
 
     @classmethod
     def of_question(cls, candidates: Sequence[Candidate], energies: Sequence[npt.ArrayLike]) -> "CandidateTable":

@@ -1,20 +1,23 @@
 """Which problems are most worth a label: where R-JEPA does not know whether the answer is right, and samples disagree.
 
-Pure functions over arrays `[problems, candidates]`. Where P(correct) comes from: `rjepa.inference.calibration`.
+Pure functions. Dimensions: problems, candidates of each. Where P(correct) comes from: `rjepa.inference.calibration`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import entr
 
 from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import NO_ANSWER, IntArray, vote_shares
+from rjepa.inference.voting import NO_ANSWER, AnswerIds, vote_shares
+
+PerProblem = Float[FloatArray, " problems"]
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Per problem, float64 `[problems]` each, from 0 to 1.
+    """Per problem, from 0 to 1.
 
     doubt: entropy in bits of P(correct) of the chosen answer: 1 at one half, 0 where it is surely right or wrong;
         1 too where P(correct) is unknown.
@@ -24,20 +27,20 @@ class Uncertainty:
         unanimous answer may be wrong, and a divided one clear to R-JEPA.
     """
 
-    doubt: FloatArray
-    disagreement: FloatArray
+    doubt: PerProblem
+    disagreement: PerProblem
 
     @property
-    def score(self) -> FloatArray:
+    def score(self) -> PerProblem:
         return (self.doubt + self.disagreement) / 2.0
 
 
-def measure_uncertainty(p_correct: FloatArray, ids: IntArray) -> Uncertainty:
+def measure_uncertainty(p_correct: PerProblem, ids: AnswerIds) -> Uncertainty:
     """Uncertainty of each problem.
 
     Args:
-        p_correct: P(the chosen answer is right), `[problems]`; NaN where it is unknown.
-        ids: which candidates agree, `[problems, candidates]`, as from `rjepa.inference.voting.answer_ids`.
+        p_correct: P(the chosen answer is right); NaN where it is unknown.
+        ids: which candidates agree, as from `rjepa.inference.voting.answer_ids`.
     """
     given = np.where(np.isnan(p_correct), 0.5, p_correct)
     doubt = (entr(given) + entr(1.0 - given)) / np.log(2.0)

@@ -1,7 +1,9 @@
 """Choose among candidates: when are two answers the same, what share of the vote has each, which one wins.
 
-Pure functions over arrays `[problems, candidates]`, shared by the service (one problem) and the leaderboard (all).
+Pure functions, shared by the service (one problem) and the leaderboard (all).
 Every choice is deterministic: ties go to the higher score, then to the candidate that was sampled first.
+
+Dimensions: problems, and the candidates of each.
 """
 
 from collections.abc import Sequence
@@ -9,21 +11,28 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Bool, Float, Int, Shaped
 
 from rjepa.inference.aggregate import FloatArray
 from rjepa.validation.answers import answer_key
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+AnswerIds = Int[IntArray, "problems candidates"]
+"""int64: equal numbers within a row mean equal answers, `NO_ANSWER` none at all."""
+Scores = Float[FloatArray, "problems candidates"]
+Marks = Bool[BoolArray, "problems candidates"]
+Chosen = Int[IntArray, " problems"]
+"""int64: index of one candidate of each problem."""
 _Value = TypeVar("_Value", bound=np.generic)
 
 NO_ANSWER = -1
 
 
-def answer_ids(answers: Sequence[Sequence[str | None]]) -> IntArray:
-    """int64 `[problems, candidates]`: equal numbers within a row mean equal answers, `NO_ANSWER` none at all.
+def answer_ids(answers: Sequence[Sequence[str | None]]) -> AnswerIds:
+    """Number the answers of each problem. What counts as one answer is defined by `rjepa.validation.answers.answer_key`.
 
-    What counts as one answer is defined by `rjepa.validation.answers.answer_key`.
+    Every problem has as many candidates as the others.
     """
     rows = []
     for row in answers:
@@ -33,8 +42,8 @@ def answer_ids(answers: Sequence[Sequence[str | None]]) -> IntArray:
     return np.array(rows, dtype=np.int64).reshape(len(rows), -1)
 
 
-def vote_shares(ids: IntArray, weights: FloatArray | None = None) -> FloatArray:
-    """Each candidate's answer's share of the votes, float64 `[problems, candidates]` in [0, 1].
+def vote_shares(ids: AnswerIds, weights: Scores | None = None) -> Scores:
+    """Each candidate's answer's share of the votes, in [0, 1].
 
     Args:
         ids: as from `answer_ids`. Candidates without an answer do not vote and have share 0.
@@ -52,7 +61,7 @@ def vote_shares(ids: IntArray, weights: FloatArray | None = None) -> FloatArray:
     return shares
 
 
-def vote_weights(scores: FloatArray, sharpness: float) -> FloatArray:
+def vote_weights(scores: Scores, sharpness: float) -> Scores:
     """exp(sharpness * score), scaled so that the best of each problem weighs 1. Sharpness 0 counts heads.
 
     A score of -inf weighs 0, whatever the sharpness, unless no score of the problem is finite.
@@ -63,8 +72,8 @@ def vote_weights(scores: FloatArray, sharpness: float) -> FloatArray:
     return np.where(finite, np.exp(sharpness * np.where(finite, shifted, 0.0)), 0.0)
 
 
-def pick(ids: IntArray, *keys: FloatArray) -> IntArray:
-    """Index of the winner of each problem, int64 `[problems]`.
+def pick(ids: AnswerIds, *keys: Scores) -> Chosen:
+    """Index of the winner of each problem.
 
     Candidates with an answer come before those without; then the higher first key, then the next key, then the
     lower index. NaN counts as -inf.
@@ -78,7 +87,7 @@ def pick(ids: IntArray, *keys: FloatArray) -> IntArray:
     return winners
 
 
-def top_k_mask(ids: IntArray, scores: FloatArray, top_k: int) -> BoolArray:
+def top_k_mask(ids: AnswerIds, scores: Scores, top_k: int) -> Marks:
     """Which candidates are among the `top_k` best scored of their problem, those with an answer first.
 
     Raises:
@@ -89,12 +98,14 @@ def top_k_mask(ids: IntArray, scores: FloatArray, top_k: int) -> BoolArray:
     return ranks(ids, scores) < top_k
 
 
-def of_chosen(values: npt.NDArray[_Value], chosen: IntArray) -> npt.NDArray[_Value]:
-    """What each problem's chosen candidate has: `[problems, candidates]` and indices `[problems]` -> `[problems]`."""
+def of_chosen(
+    values: Shaped[npt.NDArray[_Value], "problems candidates"], chosen: Chosen
+) -> Shaped[npt.NDArray[_Value], " problems"]:
+    """What each problem's chosen candidate has."""
     return np.take_along_axis(values, chosen[:, None], axis=1)[:, 0]
 
 
-def ranks(ids: IntArray, scores: FloatArray) -> IntArray:
+def ranks(ids: AnswerIds, scores: Scores) -> AnswerIds:
     """0 for the best scored candidate of each problem, 1 for the next, ...; those without an answer come last."""
     clean = np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
     order = np.lexsort((-clean, ids == NO_ANSWER), axis=-1)  # stable: ties keep the sampling order

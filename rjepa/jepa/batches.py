@@ -1,7 +1,8 @@
 """From a flat, possibly memory-mapped LatentSet to padded batches, without a Python loop over chains.
 
 Which chains are drawn together is decided here too. Masks and losses live elsewhere.
-Legend: B chains, S segments of the longest chain in the batch, P sentences of its longest prompt, W latent columns.
+Dimensions: rows of a batch (chains, mostly), segments of the longest of them, sentences of the longest prompt, columns
+of latents.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,10 +33,10 @@ _POOL: Final = 16
 class Layout:
     """Where several chains of a problem stand in one row, each distinct beginning of theirs once: a tree."""
 
-    places: Tensor
-    """int64 [B, S], the segment's index within its chain; 0 for padding"""
-    sees: Tensor
-    """bool [B, S, S], `sees[b, t, j]`: j is t, or lies before it in a chain"""
+    places: Int[Tensor, "rows segments"]
+    """the segment's index within its chain; 0 for padding"""
+    sees: Bool[Tensor, "rows segments segments"]
+    """`sees[b, t, j]`: j is t, or lies before it in a chain"""
 
     def to(self, device: torch.device) -> "Layout":
         return Layout(self.places.to(device), self.sees.to(device))
@@ -42,28 +44,30 @@ class Layout:
 
 @dataclass(frozen=True)
 class Batch:
-    """Chains padded to one length. Padding is 0 in `latents` and False in `valid`."""
+    """Chains padded to one length. Floats are float32, integers int64.
 
-    latents: Tensor
-    """float32 [B, S, W], standardised"""
-    valid: Tensor
-    """bool [B, S]"""
-    domains: Tensor
-    """int64 [B], rows of the domain embedding"""
-    problems: Tensor
-    """int64 [B], equal for chains of one problem"""
-    first_error: Tensor
-    """int64 [B], segment index, -1 for a right chain"""
-    sentences: Tensor
-    """float32 [B, P, W], the problem's sentences, standardised; P is 0 for a model that does not read them"""
-    sentences_valid: Tensor
-    """bool [B, P], False in the padding of `sentences`"""
-    types: Tensor
-    """int64 [B, S], indices into STEP_TYPES; 0 in the padding, and everywhere for a model that does not use them"""
+    Padding is 0 in `latents` and False in `valid`.
+    """
+
+    latents: Float[Tensor, "rows segments columns"]
+    """standardised"""
+    valid: Bool[Tensor, "rows segments"]
+    domains: Int[Tensor, " rows"]
+    """rows of the domain embedding"""
+    problems: Int[Tensor, " rows"]
+    """equal for chains of one problem"""
+    first_error: Int[Tensor, " rows"]
+    """segment index, -1 for a right chain"""
+    sentences: Float[Tensor, "rows sentences columns"]
+    """the problem's sentences, standardised; none for a model that does not read them"""
+    sentences_valid: Bool[Tensor, "rows sentences"]
+    """False in the padding of `sentences`"""
+    types: Int[Tensor, "rows segments"]
+    """indices into STEP_TYPES; 0 in the padding, and everywhere for a model that does not use them"""
     layout: Layout | None = None
     """None where every row is one chain"""
 
-    def rows(self, indices: Tensor) -> "Batch":
+    def rows(self, indices: Int[Tensor, " chosen"] | Bool[Tensor, " rows"]) -> "Batch":
         """The batch with rows chosen, repeated or permuted. For rows of one chain."""
         return Batch(*(getattr(self, name)[indices] for name in self._tensors()))
 
@@ -87,8 +91,8 @@ class Batch:
         return [name for name in self.__dataclass_fields__ if name != "layout"]
 
 
-def domain_rows(trained: tuple[str, ...], names: tuple[str, ...]) -> np.ndarray:
-    """int64 [len(names)]: the embedding row of each domain name, UNKNOWN_DOMAIN for one never trained on."""
+def domain_rows(trained: tuple[str, ...], names: tuple[str, ...]) -> Int[np.ndarray, " names"]:
+    """The embedding row of each domain name, UNKNOWN_DOMAIN for one never trained on, int64."""
     return np.array([trained.index(name) + 1 if name in trained else UNKNOWN_DOMAIN for name in names], dtype=np.int64)
 
 
@@ -117,25 +121,25 @@ class Assembler:
         self._problems = latents.problem_ids.numbers()
 
     @property
-    def problems(self) -> np.ndarray:
-        """int32 [chains], equal for chains of one problem."""
+    def problems(self) -> Int[np.ndarray, " chains"]:
+        """Int32, equal for chains of one problem."""
         return self._problems
 
-    def right_chains(self) -> np.ndarray:
-        """int64: indices of the right chains that have a step at all."""
+    def right_chains(self) -> Int[np.ndarray, " right"]:
+        """Indices of the right chains that have a step at all."""
         return np.flatnonzero((self._set.lengths >= 2) & (self._set.first_error < 0))
 
-    def wrong_chains(self) -> np.ndarray:
-        """int64: indices of the wrong chains that have a step at all."""
+    def wrong_chains(self) -> Int[np.ndarray, " wrong"]:
+        """Indices of the wrong chains that have a step at all."""
         return np.flatnonzero((self._set.lengths >= 2) & (self._set.first_error >= 0))
 
-    def gather(self, indices: np.ndarray) -> Batch:
-        """The chains at `indices` (int64 [B]), padded to the longest of them."""
+    def gather(self, indices: Int[np.ndarray, " rows"]) -> Batch:
+        """The chains at `indices`, padded to the longest of them."""
         rows, valid = _runs(self._set.offsets, indices)
         return self._batch(rows, valid, indices)
 
-    def gather_side_by_side(self, groups: Sequence[np.ndarray]) -> tuple[Batch, list[np.ndarray]]:
-        """A row for each group of chains (int64 indices) of one problem, and where in it each chain's segments are.
+    def gather_side_by_side(self, groups: Sequence[Int[np.ndarray, " _"]]) -> tuple[Batch, list[Int[np.ndarray, " _"]]]:
+        """A row for each group of chains (their indices) of one problem, and where in it each chain's segments are.
 
         Segments that are equal, and come after equal ones, are there once: sampled chains often begin alike.
         """
@@ -155,7 +159,9 @@ class Assembler:
         layout = Layout(torch.from_numpy(places), torch.from_numpy(sees))
         return self._batch(np.concatenate(kept), valid, np.array([group[0] for group in groups]), layout), paths
 
-    def _tree(self, group: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    def _tree(
+        self, group: Int[np.ndarray, " chains"]
+    ) -> tuple[list[Int[np.ndarray, " _"]], Int[np.ndarray, " distinct"]]:
         """Places of each chain's segments among the distinct ones of a group, and the rows of latents of those."""
         known: dict[tuple[int, bytes], int] = {}
         rows: list[int] = []
@@ -173,8 +179,14 @@ class Assembler:
             paths.append(np.array(path, dtype=np.int64))
         return paths, np.array(rows, dtype=np.int64)
 
-    def _batch(self, rows: np.ndarray, valid: np.ndarray, chains: np.ndarray, layout: Layout | None = None) -> Batch:
-        """These rows of latents where `valid` (bool [B, S]) is true, of the problems of `chains` (int64 [B])."""
+    def _batch(
+        self,
+        rows: Int[np.ndarray, " filled"],
+        valid: Bool[np.ndarray, "rows segments"],
+        chains: Int[np.ndarray, " rows"],
+        layout: Layout | None = None,
+    ) -> Batch:
+        """These rows of latents where `valid` is true, of the problems of `chains`."""
         padded = self._padded(self._set.latents, rows, valid)
         types = np.zeros(valid.shape, dtype=np.int64)
         if self._types is not None:
@@ -192,27 +204,38 @@ class Assembler:
             layout,
         )
 
-    def _sentences(self, chains: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    def _sentences(
+        self, chains: Int[np.ndarray, " rows"], columns: int
+    ) -> tuple[Float[np.ndarray, "rows sentences {columns}"], Bool[np.ndarray, "rows sentences"]]:
         prompts, prompt_of = self._set.prompts, self._set.prompt_of
         if not self._reads_sentences or prompts is None or prompt_of is None:
             return np.zeros((len(chains), 0, columns), np.float32), np.zeros((len(chains), 0), dtype=bool)
         rows, valid = _runs(prompts.offsets, prompt_of[chains])
         return self._padded(prompts.sentences, rows, valid), valid
 
-    def _padded(self, source: np.ndarray, rows: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """float32 [B, S, W]: these rows, standardised, where `valid` (bool [B, S]) is true."""
+    def _padded(
+        self,
+        source: Float[np.ndarray, "all width"],
+        rows: Int[np.ndarray, " filled"],
+        valid: Bool[np.ndarray, "rows segments"],
+    ) -> Float[np.ndarray, "rows segments columns"]:
+        """These rows, standardised, float32, where `valid` is true."""
         standard = self._standard(source, rows)
         padded = np.zeros((*valid.shape, standard.shape[1]), dtype=np.float32)
         padded[valid] = standard
         return padded
 
-    def _standard(self, source: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The columns that are read of these rows, standardised, float32 [rows, W]."""
+    def _standard(
+        self, source: Float[np.ndarray, "all width"], rows: Int[np.ndarray, " filled"]
+    ) -> Float[np.ndarray, "filled columns"]:
+        """The columns that are read of these rows, standardised, float32."""
         return self._reader.read(take_rows(source, rows))
 
 
-def _runs(offsets: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the runs `offsets[c]:offsets[c + 1]` (int64), end to end, and which of [B, longest] they fill (bool)."""
+def _runs(
+    offsets: Int[np.ndarray, " ends"], chosen: Int[np.ndarray, " rows"]
+) -> tuple[Int[np.ndarray, " filled"], Bool[np.ndarray, "rows longest"]]:
+    """Rows of the runs `offsets[c]:offsets[c + 1]`, end to end, and which of the places of a padded batch they fill."""
     start, end = offsets[chosen], offsets[chosen + 1]
     place = np.arange(max(int((end - start).max(initial=1)), 1))
     valid = place < (end - start)[:, None]
@@ -226,7 +249,7 @@ class BatchOrder:
     from its update number and the generator's state alone.
     """
 
-    def __init__(self, latents: LatentSet, problems: np.ndarray, batch_size: int, seed: int) -> None:
+    def __init__(self, latents: LatentSet, problems: Int[np.ndarray, " chains"], batch_size: int, seed: int) -> None:
         # Narrow integers: these are the arrays that grow with the number of chains.
         self._lengths = latents.lengths.astype(np.int32)
         usable = self._lengths >= 2
@@ -245,8 +268,8 @@ class BatchOrder:
         """Right chains whose problem has a wrong chain too."""
         return int((self._wrong_count[self.right] > 0).sum())
 
-    def chains(self, update: int) -> np.ndarray:
-        """int32 [B]: the right chains of an update (counted from 0)."""
+    def chains(self, update: int) -> Int[np.ndarray, " rows"]:
+        """The right chains, int32, of an update (counted from 0)."""
         per_epoch = len(self.right) // self._batch_size
         epoch, position = divmod(update, per_epoch)
         if self._order[0] != epoch:
@@ -254,15 +277,17 @@ class BatchOrder:
         chosen: np.ndarray = self._order[1][position]
         return chosen
 
-    def negatives(self, chains: np.ndarray, amount: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Up to `amount` wrong chains for a batch: the batch rows they belong to, and their indices, both int64 [M]."""
+    def negatives(
+        self, chains: Int[np.ndarray, " rows"], amount: int, generator: torch.Generator
+    ) -> tuple[Int[np.ndarray, " wrong"], Int[np.ndarray, " wrong"]]:
+        """Up to `amount` wrong chains for a batch: the batch rows they belong to, and their indices."""
         rows = np.flatnonzero(self._wrong_count[chains] > 0)
         rows = rows[torch.randperm(len(rows), generator=generator).numpy()[:amount]]
         draw = torch.rand(len(rows), generator=generator, dtype=torch.float64).numpy()
         owners = chains[rows]
         return rows, self.wrong[self._wrong_start[owners] + (draw * self._wrong_count[owners]).astype(np.int64)]
 
-    def _shuffled(self, epoch: int, batches: int) -> np.ndarray:
+    def _shuffled(self, epoch: int, batches: int) -> Int[np.ndarray, "{batches} rows"]:
         random = np.random.default_rng([self._seed, epoch])
         order = random.permutation(self.right)[: batches * self._batch_size]
         pool = np.arange(len(order)) // (self._batch_size * _POOL)

@@ -1,7 +1,7 @@
 """Latents of segments to states: the encoder that is used both as context encoder and, averaged, as target encoder.
 
-Legend: B chains, S segments, P sentences of the problem, W latent columns, D states. The blocks are shared with the
-predictor.
+Dimensions: rows of a batch (chains, mostly), segments, sentences of the problem, columns of latents, width of states;
+in attention heads, queries, keys, size of a head. The blocks are shared with the predictor.
 """
 
 import functools
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,27 +18,33 @@ from rjepa.jepa.batches import Layout
 from rjepa.jepa.config import EncoderConfig
 from rjepa.step_types import STEP_TYPES
 
+Inputs = Float[Tensor, "rows queries width"]
+HeadKeys = Float[Tensor, "rows heads keys size"]
+Bias = Float[Tensor, "rows 1 queries keys"] | Float[Tensor, ""]
+"""What is added to the scores of attention: 0, and -inf for keys that a query does not see; one 0 hides nothing."""
+
 
 @functools.lru_cache(maxsize=256)
-def sinusoids(count: int, width: int, device: torch.device) -> Tensor:
-    """float32 [count, width]: fixed position codes, so that a chain longer than any in training has one too."""
+def sinusoids(count: int, width: int, device: torch.device) -> Float[Tensor, "{count} {width}"]:
+    """Fixed position codes, float32, so that a chain longer than any in training has one too."""
     rates = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(1000.0) / width))
     angles = torch.arange(count, device=device)[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def positions(states: Tensor, width: int, layout: Layout | None) -> Tensor:
-    """float32 [S, width], or [B, S, width] where rows of `states` [B, S, ...] hold several chains: position codes."""
+def positions(
+    states: Float[Tensor, "rows segments _"], width: int, layout: Layout | None
+) -> Float[Tensor, "segments {width}"] | Float[Tensor, "rows segments {width}"]:
+    """Position codes, float32: the same for all rows, or of each row where rows hold several chains."""
     if layout is None:
         return sinusoids(states.shape[1], width, states.device)
     return sinusoids(int(layout.places.max()) + 1, width, states.device)[layout.places]
 
 
-def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-    """Eager attention, `[B, H, Q, K]` scores: on short chains it beats the fused kernel, which is made for long ones.
-
-    queries [B, H, Q, d], keys and values [B, H, K, d], bias float [B, 1, Q, K] of 0 and -inf. Returns [B, H, Q, d].
-    """
+def attend(
+    queries: Float[Tensor, "rows heads queries size"], keys: HeadKeys, values: HeadKeys, bias: Bias
+) -> Float[Tensor, "rows heads queries size"]:
+    """Eager attention: on short chains it beats the fused kernel, which is made for long ones."""
     scores = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1]) + bias
     return scores.softmax(-1).to(values.dtype) @ values
 
@@ -61,25 +67,25 @@ class Block(nn.Module):
             with torch.no_grad():
                 last.weight.mul_(residual_scale)
 
-    def forward(self, inputs: Tensor, bias: Tensor, memory: Tensor | None = None) -> Tensor:
-        """Inputs [B, Q, width], bias [B, 1, Q, K], memory [B, K, width]. Returns [B, Q, width]."""
+    def forward(self, inputs: Inputs, bias: Bias, memory: Float[Tensor, "rows keys width"] | None = None) -> Inputs:
+        """The inputs, after they have read the memory."""
         normed = self.norm_queries(inputs)
         keys, values = self.read(normed if memory is None else memory)
         return self.mix(inputs, normed, keys, values, bias)
 
-    def read(self, memory: Float[Tensor, "batch keys width"]) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, K, d] of a memory, as it stands."""
+    def read(self, memory: Float[Tensor, "rows keys width"]) -> tuple[HeadKeys, HeadKeys]:
+        """Keys and values of a memory, as it stands."""
         keys, values = self._split(self.keys_values(memory)).chunk(2, dim=1)
         return keys, values
 
-    def mix(self, inputs: Tensor, normed: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+    def mix(self, inputs: Inputs, normed: Inputs, keys: HeadKeys, values: HeadKeys, bias: Bias) -> Inputs:
         """The rest of `forward`, once the inputs are normed and the memory is read."""
         mixed = attend(self._split(self.queries(normed)), keys, values, bias)
         inputs = inputs + self.out(mixed.transpose(1, 2).flatten(2))
         hidden: Tensor = self.down(F.gelu(self.up(self.norm_hidden(inputs))))
         return inputs + hidden
 
-    def _split(self, states: Tensor) -> Tensor:
+    def _split(self, states: Float[Tensor, "rows places width"]) -> Float[Tensor, "rows heads places size"]:
         batch, size, width = states.shape
         head_width = self.queries.out_features // self.heads
         return states.view(batch, size, width // head_width, head_width).transpose(1, 2)
@@ -109,19 +115,18 @@ class Encoder(nn.Module):
 
     def forward(
         self,
-        latents: Tensor,
-        readable: Tensor,
-        domains: Tensor,
-        sentences: Tensor,
-        sentences_valid: Tensor,
-        types: Tensor,
+        latents: Float[Tensor, "rows segments columns"],
+        readable: Bool[Tensor, "rows segments"],
+        domains: Int[Tensor, " rows"],
+        sentences: Float[Tensor, "rows sentences columns"],
+        sentences_valid: Bool[Tensor, "rows sentences"],
+        types: Int[Tensor, "rows segments"],
         layout: Layout | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """States float32 [B, S, D] of the segments and [B, P, D] of the sentences.
+    ) -> tuple[Float[Tensor, "rows segments width"], Float[Tensor, "rows known width"]]:
+        """States, float32, of the segments and of the sentences; of no sentence where the encoder reads none.
 
-        latents float [B, S, W] standardised, readable bool [B, S], domains int64 [B], sentences float [B, P, W]
-        standardised, sentences_valid bool [B, P], types int64 [B, S], layout where a row holds several chains (causal
-        encoders only). The states of what is not readable or not valid mean nothing and are read by nothing else.
+        latents and sentences are standardised; layout where a row holds several chains (causal encoders only). The
+        states of what is not readable or not valid mean nothing and are read by nothing else.
         """
         states = self.project(latents) + positions(latents, self.domain.embedding_dim, layout)
         if self.step_type is not None:
@@ -137,7 +142,12 @@ class Encoder(nn.Module):
         states = self.norm(states.float())
         return states[:, before:], states[:, :before]
 
-    def _bias(self, readable: Tensor, sentences_valid: Tensor, layout: Layout | None) -> Tensor:
+    def _bias(
+        self,
+        readable: Bool[Tensor, "rows segments"],
+        sentences_valid: Bool[Tensor, "rows sentences"],
+        layout: Layout | None,
+    ) -> Float[Tensor, "rows 1 places places"]:
         before, size = sentences_valid.shape[1], sentences_valid.shape[1] + readable.shape[1]
         allowed = torch.cat([sentences_valid, readable], dim=1)[:, None, :].expand(-1, size, -1)
         if self.causal:
@@ -154,6 +164,6 @@ class Encoder(nn.Module):
         return as_bias(allowed)
 
 
-def as_bias(allowed: Tensor) -> Tensor:
-    """Bool [B, Q, K] to float32 [B, 1, Q, K] of 0 and -inf."""
+def as_bias(allowed: Bool[Tensor, "rows queries keys"]) -> Float[Tensor, "rows 1 queries keys"]:
+    """0 where a query may see a key, -inf where not, float32."""
     return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, -torch.inf)[:, None]

@@ -1,7 +1,10 @@
 """What R-JEPA expects next, for chains that grow a segment at a time: each segment is read once.
 
 The whole pass over finished chains is `RJepa.energies`; the two agree within rounding. Only causal encoders can be
-asked step by step. Legend: B chains, P sentences, W latent columns read, D encoder states, N heads, d a head's width.
+asked step by step.
+
+Dimensions: chains, sentences, width of the student's latents, columns of them that are read, states of the encoder;
+heads, keys, size of a head.
 """
 
 from dataclasses import dataclass, field, replace
@@ -9,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,8 +23,13 @@ from rjepa.jepa.losses import latent_error, raw_error
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
 
-KeysValues = tuple[Tensor, Tensor]
-"""Keys and values [B, N, K, d] of one block."""
+KeysValues = tuple[Float[Tensor, "chains heads keys size"], Float[Tensor, "chains heads keys size"]]
+"""Keys and values of one block."""
+
+States = Float[Tensor, "chains states"]
+Latents = Float[Tensor, "chains columns"]
+PerChain = Int[Tensor, " chains"]
+"""Domains or types of steps, int64."""
 
 
 @dataclass(frozen=True)
@@ -30,30 +38,30 @@ class _Grown:
 
     memory: tuple[KeysValues, ...]
 
-    def rows(self, indices: Tensor) -> "_Grown":
+    def rows(self, indices: Int[Tensor, " chosen"]) -> "_Grown":
         return _Grown(tuple((keys[indices], values[indices]) for keys, values in self.memory))
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What R-JEPA expects of the next segment of B chains, and all that it needs to go on; `append` makes another.
+    """What R-JEPA expects of the next segment of chains, and all that it needs to go on; `append` makes another.
 
     Attributes:
-        next: the expected next latent as the model sees latents, float32 `[B, W]`.
-        energies: of the segment appended last, float32 `[B]`: how surprising it was; 0 for the prompt.
+        next: the expected next latent as the model sees latents, float32.
+        energies: of the segment appended last, float32: how surprising it was; 0 for the prompt.
         segments: how many segments each chain has, the prompt included.
     """
 
-    next: Float[Tensor, "batch columns"]
-    energies: Float[Tensor, " batch"]
+    next: Latents
+    energies: Float[Tensor, " chains"]
     segments: int
     _model: RJepa = field(repr=False)
     _reader: Reader = field(repr=False)
-    _domains: Tensor = field(repr=False)
+    _domains: PerChain = field(repr=False)
     _context: _Grown = field(repr=False)
     _target: _Grown = field(repr=False)
     _predictor: _Grown = field(repr=False)
-    _expected_state: Tensor = field(repr=False)
+    _expected_state: States = field(repr=False)
 
     @classmethod
     @torch.no_grad()
@@ -61,16 +69,16 @@ class Expectation:
         cls,
         model: RJepa,
         reader: Reader,
-        prompts: npt.NDArray[np.floating],
-        sentences: npt.NDArray[np.floating] | None = None,
-        types: Tensor | None = None,
+        prompts: Float[npt.NDArray[np.floating], "chains width"],
+        sentences: Float[npt.NDArray[np.floating], "sentences width"] | None = None,
+        types: PerChain | None = None,
     ) -> "Expectation":
-        """Read the prompts of B chains of one problem.
+        """Read the prompts of chains of one problem.
 
         Args:
-            prompts: latents of segment 0, any float type `[B, width]`.
-            sentences: latents of the problem's sentences, `[P, width]`, shared by all chains.
-            types: step types int64 `[B]`, for a model that reads them.
+            prompts: latents of segment 0, any float type.
+            sentences: latents of the problem's sentences, shared by all chains.
+            types: step types, for a model that reads them.
 
         Raises:
             InvalidInputError: the encoder reads a chain in both directions, or wants sentences and is given none.
@@ -94,13 +102,15 @@ class Expectation:
         target, _ = _read_sentences(model.target, read, domains)
         memory = model.predictor.project(states)
         predictor = _Grown(tuple(block.read(memory) for block in model.predictor.blocks))
-        empty = torch.zeros(rows, 0, device=model.device)
-        start = cls(empty, empty, 0, model, reader, domains, context, target, predictor, empty)
+        empty, none = torch.zeros(rows, 0, device=model.device), torch.zeros(rows, device=model.device)
+        start = cls(empty, none, 0, model, reader, domains, context, target, predictor, empty)
         return start.append(prompts, types)
 
     @torch.no_grad()
-    def append(self, latents: npt.NDArray[np.floating], types: Tensor | None = None) -> "Expectation":
-        """Read the next segment of each chain, `[B, width]` of any float type.
+    def append(
+        self, latents: Float[npt.NDArray[np.floating], "chains width"], types: PerChain | None = None
+    ) -> "Expectation":
+        """Read the next segment of each chain, of any float type.
 
         Its energy is measured against what was expected before it was read.
         """
@@ -126,8 +136,8 @@ class Expectation:
         )
         return grown._predicted()
 
-    def rows(self, indices: Tensor) -> "Expectation":
-        """The chains at these indices (int64), chosen, repeated or permuted: a fork reads nothing anew."""
+    def rows(self, indices: Int[Tensor, " chosen"]) -> "Expectation":
+        """The chains at these indices, chosen, repeated or permuted: a fork reads nothing anew."""
         return replace(
             self,
             next=self.next[indices],
@@ -139,12 +149,12 @@ class Expectation:
             _expected_state=self._expected_state[indices],
         )
 
-    def next_latents(self) -> npt.NDArray[np.float32]:
-        """The expected next latents in the student's own space, float32 `[B, W]`."""
+    def next_latents(self) -> Float[npt.NDArray[np.float32], "chains columns"]:
+        """The expected next latents in the student's own space."""
         return self._reader.restore(self.next.cpu().numpy())
 
-    def _placed(self, states: Tensor) -> Tensor:
-        """Context states [B, D] of the newest segment as the predictor's memory [B, 1, P]."""
+    def _placed(self, states: States) -> Float[Tensor, "chains 1 inner"]:
+        """Context states of the newest segment as the predictor's memory."""
         project = self._model.predictor.project
         place = sinusoids(self.segments + 1, project.out_features, states.device)[self.segments]
         placed: Tensor = (project(states) + place)[:, None]
@@ -162,7 +172,7 @@ class Expectation:
         raw = latent.new_zeros(len(latent), 0) if predictor.to_raw is None else predictor.to_raw(states).float()
         return replace(self, next=raw, _expected_state=latent)
 
-    def _energy(self, observed: Tensor, target_state: Tensor) -> Tensor:
+    def _energy(self, observed: Latents, target_state: States) -> Float[Tensor, " chains"]:
         kind = self._model.config.energy
         if kind == "rank" and self._model.rank_head is not None:
             return F.softplus(self._model.rank_head(self.next, observed))
@@ -171,8 +181,10 @@ class Expectation:
         return latent_error(self._expected_state, target_state)
 
 
-def _read_sentences(encoder: Encoder, sentences: Tensor, domains: Tensor) -> tuple[_Grown, Tensor]:
-    """Read the sentences [B, P, W] of the problem, which see each other. Returns the memory and states [B, P, D]."""
+def _read_sentences(
+    encoder: Encoder, sentences: Float[Tensor, "chains sentences columns"], domains: PerChain
+) -> tuple[_Grown, Float[Tensor, "chains known states"]]:
+    """Read the sentences of the problem, which see each other. Returns the memory and their states."""
     width = encoder.domain.embedding_dim
     if encoder.project_sentences is None:
         states = torch.zeros(len(domains), 0, width, device=domains.device)
@@ -189,9 +201,9 @@ def _read_sentences(encoder: Encoder, sentences: Tensor, domains: Tensor) -> tup
 
 
 def _read_segment(
-    encoder: Encoder, grown: _Grown, latents: Tensor, domains: Tensor, place: int, types: Tensor | None
-) -> tuple[_Grown, Tensor]:
-    """Read one more segment [B, W] of each chain. Returns the longer memory and the segment's states [B, D]."""
+    encoder: Encoder, grown: _Grown, latents: Latents, domains: PerChain, place: int, types: PerChain | None
+) -> tuple[_Grown, States]:
+    """Read one more segment of each chain. Returns the longer memory and the segment's states."""
     width = encoder.domain.embedding_dim
     states = encoder.project(latents) + sinusoids(place + 1, width, latents.device)[place]
     if encoder.step_type is not None:
@@ -207,6 +219,6 @@ def _read_segment(
     return _Grown(tuple(memory)), encoder.norm(states.float())[:, 0]
 
 
-def _all_seen(states: Tensor) -> Tensor:
+def _all_seen(states: Tensor) -> Float[Tensor, ""]:
     """A bias that hides nothing."""
     return torch.zeros((), device=states.device)

@@ -1,11 +1,12 @@
 """R-JEPA: what the latent of a step should be, given the steps before it. Parts and forward passes; no files, no loop.
 
-Legend: B chains, S segments, W latent columns, D encoder states, P predictor states.
+Dimensions: rows of a batch (chains, mostly), segments, columns of latents, width of encoder states.
 """
 
 import copy
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,6 +17,8 @@ from rjepa.jepa.losses import latent_error, raw_error
 from rjepa.jepa.masks import View, causal_view, infill_view, side_by_side_view, steps_of
 from rjepa.jepa.predictor import Prediction, Predictor
 from rjepa.jepa.reader import latent_columns
+
+States = Float[Tensor, "rows segments width"]
 
 
 class RankHead(nn.Module):
@@ -32,8 +35,10 @@ class RankHead(nn.Module):
         nn.init.zeros_(self.columns.weight)
         nn.init.ones_(self.size.weight)
 
-    def forward(self, raw: Tensor, observed: Tensor) -> Tensor:
-        """Raw and observed float [B, S, W]. Returns float32 logits [B, S]."""
+    def forward(
+        self, raw: Float[Tensor, "*steps columns"], observed: Float[Tensor, "*steps columns"]
+    ) -> Float[Tensor, "*steps"]:
+        """Float32 logits, from the predicted latents and the observed ones."""
         error = F.smooth_l1_loss(raw.float(), observed.float(), reduction="none")
         size = (error.mean(-1, keepdim=True) + ENERGY_FLOOR).log()
         logits: Tensor = (self.columns(error) + self.size(size)).squeeze(-1).float()
@@ -74,32 +79,32 @@ class RJepa(nn.Module):
     def parameters_trained(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
-    def forward_context(self, batch: Batch, readable: Tensor) -> Tensor:
-        """Context states float32 [B, S, D] that have read the readable segments (bool [B, S]) only."""
+    def forward_context(self, batch: Batch, readable: Bool[Tensor, "rows segments"]) -> States:
+        """Context states, float32, that have read the readable segments only."""
         return self._read(self.context, batch, readable)[0]
 
     @torch.no_grad()
-    def forward_target(self, batch: Batch) -> Tensor:
-        """Layer-normed target states float32 [B, S, D]; with a causal encoder, of t and what lies before it."""
+    def forward_target(self, batch: Batch) -> States:
+        """Layer-normed target states, float32; with a causal encoder, of t and what lies before it."""
         return self._read(self.target, batch, batch.valid)[0]
 
-    def predict(self, batch: Batch, view: View) -> tuple[Prediction, Tensor]:
-        """Predictions of a view's targets, and the context states [B, S, D] they were made from."""
+    def predict(self, batch: Batch, view: View) -> tuple[Prediction, States]:
+        """Predictions of a view's targets, and the context states they were made from."""
         context, sentences = self._read(self.context, batch, view.readable)
         return self.predictor(
             context, view.visible, batch.domains, sentences, batch.sentences_valid, batch.layout
         ), context
 
-    def wrong_logits(self, batch: Batch, prediction: Prediction) -> Tensor:
-        """float32 [B, S]: logit that each observed segment is wrong. Needs a ranking head."""
+    def wrong_logits(self, batch: Batch, prediction: Prediction) -> Float[Tensor, "rows segments"]:
+        """Logit, float32, that each observed segment is wrong. Needs a ranking head."""
         if self.rank_head is None or prediction.raw is None:
             raise ValueError(f"config {self.config.name!r} has no ranking head: its loss.rank is 0")
         logits: Tensor = self.rank_head(prediction.raw, batch.latents)
         return logits
 
     @torch.no_grad()
-    def energies(self, batch: Batch, energy: Energy | None = None) -> Tensor:
-        """float32 [B, S]: how surprising each segment is; 0 for the prompt and for padding.
+    def energies(self, batch: Batch, energy: Energy | None = None) -> Float[Tensor, "rows segments"]:
+        """How surprising each segment is, float32; 0 for the prompt and for padding.
 
         Args:
             energy: where to read it, the config's own choice if None.
@@ -144,13 +149,15 @@ class RJepa(nn.Module):
         torch._foreach_lerp_(target, context, 1 - momentum)
 
     @staticmethod
-    def _read(encoder: Encoder, batch: Batch, readable: Tensor) -> tuple[Tensor, Tensor]:
+    def _read(
+        encoder: Encoder, batch: Batch, readable: Bool[Tensor, "rows segments"]
+    ) -> tuple[States, Float[Tensor, "rows known width"]]:
         states: tuple[Tensor, Tensor] = encoder(
             batch.latents, readable, batch.domains, batch.sentences, batch.sentences_valid, batch.types, batch.layout
         )
         return states
 
-    def _energy(self, kind: Energy, batch: Batch, prediction: Prediction) -> Tensor:
+    def _energy(self, kind: Energy, batch: Batch, prediction: Prediction) -> Float[Tensor, "rows segments"]:
         if kind == "rank":
             # -log P(right): additive over steps, and never negative like the other two.
             return F.softplus(self.wrong_logits(batch, prediction))

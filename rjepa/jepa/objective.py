@@ -1,12 +1,13 @@
 """What one update minimises: views drawn, predictions made, terms weighed. The terms themselves are in `losses`.
 
-Legend: B right chains, M wrong chains, S segments, Q queries of InfoNCE, D target states.
+Dimensions: rows of a batch of right chains, wrong chains, segments, queries of InfoNCE, width of target states.
 """
 
 from dataclasses import replace
 from typing import Final
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,15 +24,15 @@ other's negative: equal text after an equal context differs by float16 rounding 
 
 
 def objective(
-    model: RJepa, batch: Batch, negatives: Batch | None, owners: Tensor, generator: torch.Generator
-) -> dict[str, Tensor]:
+    model: RJepa, batch: Batch, negatives: Batch | None, owners: Int[Tensor, " wrong"], generator: torch.Generator
+) -> dict[str, Float[Tensor, ""]]:
     """The weighted sum as `total` (with gradient) and every unweighted term by its name.
 
     Args:
         batch: right chains only; they alone are JEPA targets.
-        negatives: wrong chains [M, S'], used by InfoNCE (as keys) and by the ranking head. With a trunk, right ones of
+        negatives: wrong chains, used by InfoNCE (as keys) and by the ranking head. With a trunk, right ones of
             the student's own may be among them.
-        owners: int64 [M], the row of `batch` that each wrong chain shares its problem with.
+        owners: the row of `batch` that each wrong chain shares its problem with.
     """
     config, weights = model.config, model.config.loss
     device = model.device
@@ -77,14 +78,14 @@ def _drop_domains(batch: Batch, share: float, generator: torch.Generator) -> Bat
     return replace(batch, domains=batch.domains.masked_fill(dropped, UNKNOWN_DOMAIN))
 
 
-def _queries(view: View, amount: int, generator: torch.Generator) -> Tensor:
-    """int64 [Q, 2], (row, segment): causal targets only, for only these are what an energy will be asked for."""
+def _queries(view: View, amount: int, generator: torch.Generator) -> Int[Tensor, "queries 2"]:
+    """(row, segment): causal targets only, for only these are what an energy will be asked for."""
     candidates = (view.targets & view.causal[:, None]).nonzero()
     return candidates[torch.randperm(len(candidates), generator=generator)[:amount]]
 
 
-def _owner_rows(owners: Tensor, rows: int, per_sample: int) -> Tensor:
-    """int64 [rows]: index of the wrong chain that belongs to each (repeated) row, -1 for none."""
+def _owner_rows(owners: Int[Tensor, " wrong"], rows: int, per_sample: int) -> Int[Tensor, " {rows}"]:
+    """Index of the wrong chain that belongs to each (repeated) row, -1 for none."""
     partner = torch.full((rows // per_sample,), -1)
     partner[owners] = torch.arange(len(owners))
     return partner.repeat_interleave(per_sample)
@@ -94,11 +95,11 @@ def _info_nce(
     model: RJepa,
     batch: Batch,
     prediction: Prediction,
-    target: Tensor,
-    picked: Tensor,
+    target: Float[Tensor, "rows segments width"],
+    picked: Int[Tensor, "queries 2"],
     negatives: Batch,
-    partner: Tensor,
-) -> Tensor:
+    partner: Int[Tensor, " rows"],
+) -> Float[Tensor, ""]:
     """The true step against: steps of other problems, other steps of its chain, the wrong step at its position."""
     if len(picked) == 0:
         return prediction.latent.sum() * 0.0
@@ -135,13 +136,15 @@ def _autocast(model: RJepa) -> torch.autocast:
     return torch.autocast(kind, torch.bfloat16, enabled=model.config.optim.bf16 and multiplies_bf16(kind))
 
 
-def _distances(left: Tensor, right: Tensor) -> Tensor:
-    """Mean squared distances [N, M] of rows [N, W] and [M, W]."""
+def _distances(
+    left: Float[Tensor, "left columns"], right: Float[Tensor, "right columns"]
+) -> Float[Tensor, "left right"]:
+    """Mean squared distances of the rows of two matrices."""
     inner = left @ right.T
     return (left.square().sum(1)[:, None] + right.square().sum(1) - 2 * inner) / left.shape[1]
 
 
-def _rank_alone(model: RJepa, batch: Batch, negatives: Batch | None) -> dict[str, Tensor]:
+def _rank_alone(model: RJepa, batch: Batch, negatives: Batch | None) -> dict[str, Float[Tensor, ""]]:
     """Where the trunk is not trained, its own terms are not worth their forward passes."""
     view = causal_view(batch.valid)
     with _autocast(model), torch.no_grad():
@@ -150,7 +153,7 @@ def _rank_alone(model: RJepa, batch: Batch, negatives: Batch | None) -> dict[str
     return {"total": model.config.loss.rank * rank, "rank": rank}
 
 
-def _rank(model: RJepa, batch: Batch, prediction: Prediction, view: View, negatives: Batch | None) -> Tensor:
+def _rank(model: RJepa, batch: Batch, prediction: Prediction, view: View, negatives: Batch | None) -> Float[Tensor, ""]:
     """Steps of right chains, and the right prefix of wrong ones, against first wrong steps. What follows a wrong step
     may well follow from it, and is no example of either.
     """

@@ -2,7 +2,8 @@
 
 Queries do not see each other, so that one pass predicts every step of every chain, each from its own visible segments.
 The sentences of the problem are always seen.
-Legend: B chains, S segments, Q sentences of the problem, D encoder states, P predictor states, W latent columns.
+Dimensions: rows of a batch (chains, mostly), segments, sentences of the problem, width of encoder states, inner width
+of predictor states, columns of latents.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from rjepa.jepa.batches import Layout
@@ -20,18 +22,17 @@ from rjepa.step_types import STEP_TYPES
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predictions for all positions; only those of a view's targets mean something."""
+    """Predictions for all positions, float32; only those of a view's targets mean something."""
 
-    states: Tensor
-    """float32 [B, S, P]"""
-    latent: Tensor
-    """float32 [B, S, D], in the space of the EMA target"""
-    raw: Tensor | None
-    """float32 [B, S, W], the standardised raw latent; None where its head is not built, as for those below"""
-    delta: Tensor | None = None
-    """float32 [B, S, W], how the standardised raw latent differs from that of the segment before"""
-    step_type: Tensor | None = None
-    """float32 [B, S, types], logits of what the step does"""
+    states: Float[Tensor, "rows segments inner"]
+    latent: Float[Tensor, "rows segments width"]
+    """in the space of the EMA target"""
+    raw: Float[Tensor, "rows segments columns"] | None
+    """the standardised raw latent; None where its head is not built, as for those below"""
+    delta: Float[Tensor, "rows segments columns"] | None = None
+    """how the standardised raw latent differs from that of the segment before"""
+    step_type: Float[Tensor, "rows segments types"] | None = None
+    """logits of what the step does"""
 
     def detached(self) -> "Prediction":
         """The same values without a gradient."""
@@ -62,15 +63,15 @@ class Predictor(nn.Module):
 
     def forward(
         self,
-        context: Tensor,
-        visible: Tensor,
-        domains: Tensor,
-        sentences: Tensor,
-        sentences_valid: Tensor,
+        context: Float[Tensor, "rows segments width"],
+        visible: Bool[Tensor, "rows segments segments"],
+        domains: Int[Tensor, " rows"],
+        sentences: Float[Tensor, "rows known width"],
+        sentences_valid: Bool[Tensor, "rows sentences"],
         layout: Layout | None = None,
     ) -> Prediction:
-        """Context float32 [B, S, D], visible bool [B, S, S] (target, segment), domains int64 [B], sentences float32
-        [B, Q, D] as the encoder left them, sentences_valid bool [B, Q], layout where a row holds several chains.
+        """Predict all positions. visible[row, target, segment]; context and sentences as the encoder left them (it
+        may have read none); layout where a row holds several chains.
         """
         places = positions(context, self.mask_token.shape[0], layout)
         before = sentences.shape[1]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rjepa.jepa.held_out import Steps
@@ -38,11 +39,16 @@ def probe_accuracy(parts: Sequence[tuple[Steps, Steps]], column: str) -> Probe:
     return Probe(*(right[name] / count for name in ("unknown", "untrained", "chance")))
 
 
-def _classify(states: Tensor, labels: Tensor, queries: Tensor, classes: int) -> Tensor:
-    """int64 [M]: ridge regression on one-hot labels, the largest output wins. states [N, D], queries [M, D]."""
+def _classify(
+    states: Float[Tensor, "steps width"],
+    labels: Int[Tensor, " steps"],
+    queries: Float[Tensor, "queries width"],
+    classes: int,
+) -> Int[Tensor, " queries"]:
+    """Ridge regression on one-hot labels, the largest output wins."""
     wanted = torch.nn.functional.one_hot(labels, classes).float()
     return ridge(_with_one(states), wanted, _with_one(queries)).argmax(1)
 
 
-def _with_one(states: Tensor) -> Tensor:
+def _with_one(states: Float[Tensor, "steps width"]) -> Float[Tensor, "steps width+1"]:
     return torch.cat([states, states.new_ones(len(states), 1)], dim=1)

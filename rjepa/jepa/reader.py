@@ -2,12 +2,15 @@
 
 A reader picks the columns that the model was trained on and standardises them. How columns come to be is
 `rjepa.students.pooling`; where the standardisation comes from is `rjepa.latents.normalizer`.
+
+Dimensions: width of the student's latents, columns of them that a model reads.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Float, Int
 
 from rjepa.errors import InvalidInputError
 from rjepa.jepa.config import JepaConfig
@@ -22,11 +25,11 @@ class Reader:
 
     Attributes:
         normalizer: location and scale of each latent column, fitted on train.
-        columns: indices of the columns that are read, int64; None for all of them.
+        columns: indices of the columns that are read; None for all of them.
     """
 
     normalizer: Normalizer
-    columns: npt.NDArray[np.int64] | None
+    columns: Int[npt.NDArray[np.int64], " columns"] | None
 
     @classmethod
     def of(cls, config: JepaConfig, normalizer: Normalizer) -> "Reader":
@@ -44,7 +47,7 @@ class Reader:
 
     @property
     def columns_read(self) -> int:
-        """Columns that the model sees, W."""
+        """Columns that the model sees."""
         return self.width if self.columns is None else len(self.columns)
 
     def check(self, width: int) -> None:
@@ -59,25 +62,25 @@ class Reader:
                 cure="materialise latent_normalizer for the same student and dataset",
             )
 
-    def read(self, latents: npt.NDArray[np.floating]) -> FloatRows:
-        """Latents of any float type `[..., width]` as the model sees them: float32 `[..., W]`."""
+    def read(self, latents: Float[npt.NDArray[np.floating], "*rows width"]) -> Float[FloatRows, "*rows columns"]:
+        """Latents of any float type as the model sees them."""
         standard = self.normalizer.apply(latents)
         return standard if self.columns is None else standard[..., self.columns]
 
-    def restore(self, read: FloatRows) -> FloatRows:
-        """Back to the student's own space, float32 `[..., W]`: values that were clipped stay clipped.
+    def restore(self, read: Float[FloatRows, "*rows columns"]) -> Float[FloatRows, "*rows columns"]:
+        """Back to the student's own space: values that were clipped stay clipped.
 
         The columns are those that the model sees, in its order.
         """
         location, scale = self.normalizer.location, self.normalizer.scale
         if self.columns is not None:
             location, scale = location[self.columns], scale[self.columns]
-        restored: FloatRows = (read * scale + location).astype(np.float32)
+        restored: Float[FloatRows, "*rows columns"] = (read * scale + location).astype(np.float32)
         return restored
 
 
-def latent_columns(config: JepaConfig, width: int) -> npt.NDArray[np.int64] | None:
-    """int64 indices of the columns that the model reads, None for all of them.
+def latent_columns(config: JepaConfig, width: int) -> Int[npt.NDArray[np.int64], " columns"] | None:
+    """Indices of the columns that the model reads, None for all of them.
 
     Raises:
         InvalidInputError: the latents' width cannot hold the poolings that the config names.

@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--judge-python",
         type=Path,
-        help="interpreter of the platform: the checkers of answers that need libraries (math-verify) run there",
+        help="interpreter of the platform: the checkers of answers that need libraries (sympy, say) run there",
     )
     parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one does")
     return parser

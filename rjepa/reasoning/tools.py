@@ -19,6 +19,7 @@ from rjepa.reasoning.candidates import join_latents
 from rjepa.reasoning.costs import Cost
 from rjepa.reasoning.question import Question
 from rjepa.sampling.protocol import DecodingSession
+from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.sampled import ChainEnd, RowRequest, SampledChain, StepEnd, Token
 
 
@@ -35,22 +36,17 @@ class Parts:
     calibration: ScoreCalibration
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one question may use: tokens of its prompt, and tokens of a chain at most."""
-
-    prompt_tokens: int
-    max_new_tokens: int
-
-
 class Tools:
     """The tools of one question."""
 
-    def __init__(self, question: Question, session: DecodingSession, parts: Parts, limits: Limits) -> None:
+    def __init__(
+        self, question: Question, prompt: EncodedPrompt, max_new_tokens: int, session: DecodingSession, parts: Parts
+    ) -> None:
         self.parts = parts
         self._question = question
+        self._prompt = prompt
+        self._max_new_tokens = max_new_tokens
         self._session = session
-        self._limits = limits
         self.rows: list[int] = []
         self._started = time.perf_counter()
         self._text: dict[int, str] = {}
@@ -68,11 +64,13 @@ class Tools:
         rows = self._session.add(
             [
                 RowRequest(
-                    statement=self._question.statement,
+                    statement=self._prompt.statement,
                     seed=self._question.seed,
                     sample_index=sample,
                     temperature=temperature,
-                    max_new_tokens=self._limits.max_new_tokens,
+                    max_new_tokens=self._max_new_tokens,
+                    # A statement alone is the student's own prompt of it, which any source knows.
+                    prompt_ids=self._prompt.ids if len(self._question.messages) > 1 else None,
                 )
                 for sample in samples
             ]
@@ -108,7 +106,7 @@ class Tools:
         """What the question has cost so far."""
         return Cost(
             tokens_generated=sum(len(self._session.tokens(row)) for row in self.rows),
-            tokens_read=self._limits.prompt_tokens if self.rows else 0,
+            tokens_read=len(self._prompt.ids) if self.rows else 0,
             forward_passes=self._session.counts.passes - self._passes_before,
             world_model_passes=self._world_model_passes,
             seconds=time.perf_counter() - self._started,
@@ -134,7 +132,8 @@ class Tools:
             candidates=list(candidates),
             p_correct=p_correct,
             explanation=explanation,
-            prompt_tokens=self._limits.prompt_tokens,
+            prompt_tokens=len(self._prompt.ids),
+            ignored=self._prompt.ignored,
             cost=self.cost(),
             seed=self._question.seed,
             llm_tag=self.parts.llm_tag,

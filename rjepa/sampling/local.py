@@ -8,7 +8,8 @@ from rjepa.progress import Progress, silent
 from rjepa.sampling.protocol import Capability, DecodingSession, stream_row
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
-from rjepa.students.prompting import count_prompt
+from rjepa.students.prompting import EncodedPrompt, count_prompt, encode_conversation
+from rjepa.students.prompts import Message
 from rjepa.students.sampled import RowRequest, SampledChain
 from rjepa.students.session import Session
 
@@ -28,6 +29,10 @@ class LocalSource:
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
         return count_prompt(self._student, statement)
+
+    def encode_conversation(self, messages: Sequence[Message]) -> EncodedPrompt:
+        """The conversation through the student's chat template, where it has one."""
+        return encode_conversation(self._student, messages)
 
     def session(self, *, capture: bool = True, keep_finished: bool = False) -> DecodingSession:
         """As `rjepa.sampling.protocol.ChainSource.session`."""

@@ -25,6 +25,8 @@ from rjepa.sampling.wire import (
     unpack_event,
 )
 from rjepa.students.catalog import StudentRecord
+from rjepa.students.prompting import EncodedPrompt
+from rjepa.students.prompts import Message
 from rjepa.students.sampled import (
     Bias,
     Condition,
@@ -67,6 +69,12 @@ class ProcessSource:
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
         return int(json.loads(self._process.ask("POST", "/count", {"statement": statement}))["tokens"])
+
+    def encode_conversation(self, messages: Sequence[Message]) -> EncodedPrompt:
+        """As the student's process reads it."""
+        body = {"messages": [{"role": message.role, "content": message.content} for message in messages]}
+        found = json.loads(self._process.ask("POST", "/prompt", body))
+        return EncodedPrompt(tuple(found["ids"]), str(found["statement"]), tuple(found["ignored"]))
 
     def session(self, *, capture: bool = True, keep_finished: bool = False) -> "ProcessSession":
         """As `rjepa.sampling.protocol.ChainSource.session`. It has a connection of its own and ends with it."""

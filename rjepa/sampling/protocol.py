@@ -16,6 +16,8 @@ import torch
 from rjepa.errors import InvalidInputError
 from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
+from rjepa.students.prompting import EncodedPrompt
+from rjepa.students.prompts import Message
 from rjepa.students.sampled import (
     Bias,
     ChainEnd,
@@ -119,6 +121,9 @@ class ChainSource(Protocol):
 
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
+
+    def encode_conversation(self, messages: Sequence[Message]) -> EncodedPrompt:
+        """Read a conversation as far as the student and its source can; what is left out is said in `ignored`."""
 
     def session(self, *, capture: bool = True, keep_finished: bool = False) -> DecodingSession:
         """A session. capture: with latents. keep_finished: forks of rows that are over read nothing again."""

@@ -2,10 +2,11 @@
 
     python -m rjepa.sampling.server --llm qwen-awq --port 9100
 
-GET /health says which student it is; POST /count takes {"statement"} and gives the tokens of its prompt; POST /sample
-takes what `ChainSource.sample` takes, and gives lines of progress and then chains. A connection that POSTs /session has
-a decoding session of its own from then on, each method a path under /session/; /session/next runs one forward pass and
-gives its events, so that nothing runs unless somebody waits for it. The session ends with its connection.
+GET /health says which student it is; POST /count takes {"statement"} and gives the tokens of its prompt; POST /prompt
+takes a conversation's {"messages"} and gives its tokens; POST /sample takes what `ChainSource.sample` takes, and gives
+lines of progress and then chains. A connection that POSTs /session has a decoding session of its own from then on, each
+method a path under /session/; /session/next runs one forward pass and gives its events, so that nothing runs unless
+somebody waits for it. The session ends with its connection.
 
 It binds to loopback only and, if RJEPA_STUDENT_TOKEN is set, wants that as a bearer token. Bytes are `wire`'s matter.
 """
@@ -17,6 +18,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -26,15 +28,17 @@ from rjepa.home import Home
 from rjepa.processes import claim_stdout, end_with_parent
 from rjepa.sampling.loopback import LOOPBACK, SERVER, TOKEN
 from rjepa.students.catalog import load_record
+from rjepa.students.prompts import Message
 
 _MAX_BYTES: Final = 16 << 20
 """Of one request: many long statements, or a bias over a large vocabulary."""
+_POST_PATHS: Final = ("/count", "/prompt", "/sample", "/session")
 _SAMPLE_ARGUMENTS: Final = ("seed", "temperature", "max_new_tokens", "capture")
 _ARRAYS: Final = ("bias", "edit")
 """Methods whose body is an array."""
 _JSON: Final = "application/json"
 _BYTES: Final = "application/octet-stream"
-_PATHS: Final = "GET /health, POST /count, POST /sample or POST /session"
+_PATHS: Final = "GET /health, POST /count, POST /prompt, POST /sample or POST /session"
 
 
 def make_server(source: Any, port: int = 0, token: str | None = None) -> ThreadingHTTPServer:
@@ -70,7 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         path = urlsplit(self.path).path
         name = path.removeprefix("/session/")
-        if path not in ("/count", "/sample", "/session") and (name == path or name not in (*_METHODS, *_ARRAYS)):
+        if path not in ("/count", "/prompt", "/sample", "/session") and (
+            name == path or name not in (*_METHODS, *_ARRAYS)
+        ):
             self._refuse(404, "there is no such path", _PATHS)
         elif self._may_ask():
             try:
@@ -98,7 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         data = self._body()
         name = parts.path.removeprefix("/session/")
-        if parts.path == "/count":  # at once, while chains are sampled too: the service checks what it queues
+        if parts.path == "/prompt":
+            messages = [Message(one["role"], str(one["content"])) for one in json.loads(data)["messages"]]
+            self._json(asdict(self.source.encode_conversation(messages)))
+        elif parts.path == "/count":  # at once, while chains are sampled too: the service checks what it queues
             self._json({"tokens": self.source.count_prompt(str(json.loads(data)["statement"]))})
         elif parts.path == "/sample":
             self._sample(json.loads(data))

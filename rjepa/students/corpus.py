@@ -8,7 +8,7 @@ import itertools
 import multiprocessing
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -94,7 +94,7 @@ _worker: tuple[Corpus, PreTrainedTokenizerBase] | None = None
 
 def batches_from(
     recipe: StudentRecipe, tokenizer: PreTrainedTokenizerBase, update: int, workers: int = 0
-) -> Iterator[dict[str, torch.Tensor]]:
+) -> Generator[dict[str, torch.Tensor], None, None]:
     """The batches of `update` and all after it, without end: the same whatever the number of processes that write
     them. With 0 `workers` this process does, each group when it is asked for. Closing the iterator ends the others.
     """

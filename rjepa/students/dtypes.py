@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rjepa.precision import multiplies_bf16
 from rjepa.students.catalog import DType
 from rjepa.students.memory import ModelShape
 
@@ -41,6 +40,8 @@ def choose_dtype(device: str, shape: ModelShape | None = None) -> DTypeChoice:
     """The precision for a device: cpu, mps, or cuda with or without a number. On a CPU that multiplies both precisions
     one layer of the model's shape is timed in both, a second or less.
     """
+    from rjepa.precision import multiplies_bf16  # loads torch, which a command line that only lists does without
+
     kind = device.partition(":")[0]
     if not multiplies_bf16(kind):
         return DTypeChoice("float32", f"{kind} has no instructions for bfloat16 here")

@@ -213,7 +213,7 @@ def _attribute(base: nn.Module, names: tuple[str, ...]) -> str:
 
 def _truncated(base: nn.Module, depth: int, num_layers: int) -> nn.Module:
     """A shallow copy of the base model with its first `depth` layers; the final norm only where all are kept."""
-    encoder = cast(Any, copy.copy(base))
+    encoder: Any = copy.copy(base)
     encoder.__dict__["_modules"] = dict(base._modules)
     encoder.config = copy.copy(encoder.config)
     encoder.config.num_hidden_layers = depth
@@ -221,7 +221,7 @@ def _truncated(base: nn.Module, depth: int, num_layers: int) -> nn.Module:
     setattr(encoder, name, nn.ModuleList(list(getattr(base, name))[:depth]))
     if depth < num_layers:
         setattr(encoder, _attribute(base, _NORM_NAMES), nn.Identity())
-    return encoder
+    return cast(nn.Module, encoder)
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

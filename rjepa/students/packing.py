@@ -5,7 +5,7 @@ Tokens that two neighbouring sequences begin with are read once; all that is lef
 padding. Only attention sees sequences: it collects the keys of each one's path. For architectures whose attention is a
 plain causal softmax (`rjepa.students.decoding.can_share_prefix`).
 
-Legend: sequences B, packed tokens N, heads A, key heads M, head size D; of a group of rows: rows R, queries Q, keys S.
+Dimensions: packed tokens, heads, key heads, size of a head; of a group of rows: rows, queries, keys.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Int64 = npt.NDArray[np.int64]
@@ -25,15 +26,15 @@ _MIN_FILLED = 0.5
 
 @dataclass(frozen=True)
 class _Rows:
-    """Sequences whose new tokens are of about one number. queries: int64 [R * Q], keys: int64 [R * S], both packed
-    places, padded by repeating one. mask: bool [R, 1, Q, S], which keys a query sees; None where no row shares
-    anything, so that Q = S and plain causality says it (only padding, at the end, would see padding).
+    """Sequences whose new tokens are of about one number. queries, keys: packed places, row after row, padded by
+    repeating one. mask: which keys a query sees; None where no row shares anything, so that queries are keys and plain
+    causality says it (only padding, at the end, would see padding).
     """
 
     count: int
-    queries: Tensor
-    keys: Tensor
-    mask: Tensor | None
+    queries: Int[Tensor, " _"]
+    keys: Int[Tensor, " _"]
+    mask: Bool[Tensor, "rows 1 queries keys"] | None
 
     def to(self, device: torch.device) -> "_Rows":
         mask = None if self.mask is None else self.mask.to(device)
@@ -42,15 +43,15 @@ class _Rows:
 
 @dataclass(frozen=True)
 class Packed:
-    """Sequences as one row. input_ids, positions: int64 [1, N]. paths: int64 [length] for each sequence, the packed
-    place of each of its tokens. back: int64 [N], where in the groups' queries end to end a packed token is.
+    """Sequences as one row. paths: for each sequence, the packed place of each of its tokens. back: where in the
+    groups' queries end to end a packed token is.
     """
 
-    input_ids: Tensor
-    positions: Tensor
-    paths: list[Int64]
+    input_ids: Int[Tensor, "1 packed"]
+    positions: Int[Tensor, "1 packed"]
+    paths: list[Int[Int64, " _"]]
     groups: list[_Rows]
-    back: Tensor
+    back: Int[Tensor, " packed"]
 
 
 def shared_length(one: Sequence[int], other: Sequence[int]) -> int:
@@ -85,10 +86,14 @@ def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> Packed:
     )
 
 
-def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, scaling: float | None) -> Tensor:
-    """Causal attention [1, N, A, D] of every packed token over its sequence. query [1, A, N, D], key and value
-    [1, M, N, D].
-    """
+def packed_attention(
+    query: Float[Tensor, "1 heads packed size"],
+    key: Float[Tensor, "1 key_heads packed size"],
+    value: Float[Tensor, "1 key_heads packed size"],
+    packed: Packed,
+    scaling: float | None,
+) -> Float[Tensor, "1 packed heads size"]:
+    """Causal attention of every packed token over its sequence."""
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     outputs = []
     for rows in packed.groups:
@@ -103,7 +108,9 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, packed: Packed, 
     return torch.cat(outputs)[packed.back][None]
 
 
-def _group(paths: list[Int64], known: list[int], positions: Int64) -> tuple[list[_Rows], Int64]:
+def _group(
+    paths: list[Int[Int64, " _"]], known: list[int], positions: Int[Int64, " packed"]
+) -> tuple[list[_Rows], Int[Int64, " packed"]]:
     """Groups of rows, and where in their queries end to end each packed token is."""
     new = np.array([len(path) - shared for path, shared in zip(paths, known, strict=True)])
     order = [int(row) for row in np.argsort(-new, kind="stable") if new[row]]
@@ -124,5 +131,5 @@ def _group(paths: list[Int64], known: list[int], positions: Int64) -> tuple[list
     return groups, back
 
 
-def _padded(places: Int64, length: int) -> Int64:
+def _padded(places: Int[Int64, " places"], length: int) -> Int[Int64, " {length}"]:
     return np.concatenate([places, np.full(length - len(places), places[0])])

@@ -1,10 +1,35 @@
 """Statements as tokens of a student's prompt, and whether they fit its context. The wording is `prompts`' matter."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rjepa.errors import InvalidInputError
 from rjepa.students.loading import Student
-from rjepa.students.prompts import encode_prompts, render_prompt
+from rjepa.students.prompts import Message, encode_prompts, render_conversation, render_prompt
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A conversation as a student reads it.
+
+    ids: tokens of the prompt. statement: the last user message. ignored: what of the conversation is not read, in
+    words.
+    """
+
+    ids: tuple[int, ...]
+    statement: str
+    ignored: tuple[str, ...] = ()
+
+
+def encode_conversation(student: Student, messages: Sequence[Message]) -> EncodedPrompt:
+    """Token ids of a conversation's prompt; it may be longer than the context.
+
+    Raises:
+        InvalidInputError: the conversation does not end with a user message, or the chat template cannot be used.
+    """
+    prompt = render_conversation(student.tokenizer, student.record.prompt, messages)
+    (ids,) = encode_prompts(student.tokenizer, student.record.prompt, [prompt.text])
+    return EncodedPrompt(tuple(ids), prompt.statement, prompt.ignored)
 
 
 def count_prompt(student: Student, statement: str) -> int:

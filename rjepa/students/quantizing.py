@@ -132,7 +132,7 @@ def _careful_quantizer() -> type:
         for name in state:
             state[name] = state[name].clone()
 
-    class CarefulQuantizer(base):
+    class CarefulQuantizer(base):  # type: ignore[misc]  # a class that is imported when it is wanted
         def _compute_best_scale(self, x: Any, w_mean: Any, x_mean: Any, module2inspect: Any, *rest: Any) -> Any:
             hook = module2inspect.register_state_dict_post_hook(copy_all)
             try:

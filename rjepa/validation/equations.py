@@ -26,8 +26,10 @@ _ROUNDED = re.compile(
     r"≈|\b(about|approx\w*|around|round\w*|nearest|whole|roughly|almost|nearly|remain\w*|left ?over|at (least|most))\b",
     re.IGNORECASE,
 )
-_FLOAT_DECIMALS = 13
-"""A result with so many places is a float as a program prints it (0.30000000000000004), good to about as many."""
+_FLOAT_DIGITS = 16
+"""A decimal with so many significant digits is a float as a program prints it: 0.30000000000000004."""
+_FLOAT_NOISE = Fraction(1, 10**13)
+"""How far such a float may be off, of its size or of 1: a difference of near numbers loses digits."""
 _CALCULATION = re.compile(r"<<([^<>]*)>>")
 
 
@@ -126,10 +128,15 @@ def _close(number: Fraction, left: Value, right: Value, rounded: bool) -> bool:
         return True
     if right.decimals is None:
         return False
-    if right.decimals >= _FLOAT_DECIMALS and gap <= max(Fraction(1), abs(number)) * Fraction(1, 10**_FLOAT_DECIMALS):
+    if _is_printed_float(right) and gap <= max(Fraction(1), abs(number)) * _FLOAT_NOISE:
         return True
     place = Fraction(1, 10**right.decimals) * (Fraction(1, 100) if right.percent else 1)
     if right.decimals == 0:
         return rounded and gap < place
     cut_off = right.decimals >= 2 and abs(right.number) < abs(number) and gap < place
     return gap <= place / 2 or cut_off
+
+
+def _is_printed_float(literal: Value) -> bool:
+    """Whether a literal is a decimal with as many significant digits as only a program writes."""
+    return bool(literal.decimals) and abs(literal.number) * 10 ** (literal.decimals or 0) >= 10 ** (_FLOAT_DIGITS - 1)

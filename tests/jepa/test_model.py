@@ -276,7 +276,10 @@ def test_a_domain_that_was_never_trained_on_is_unknown() -> None:
 def test_a_chain_longer_than_any_before_can_be_scored() -> None:
     model = model_of()
     batch = dataclasses.replace(
-        batch_of(model).rows(torch.tensor([0])), latents=torch.randn(1, 300, 24), valid=torch.ones(1, 300).bool()
+        batch_of(model).rows(torch.tensor([0])),
+        latents=torch.randn(1, 300, 24),
+        valid=torch.ones(1, 300).bool(),
+        types=torch.zeros(1, 300, dtype=torch.int64),
     )
     assert torch.isfinite(model.energies(batch)).all()
 

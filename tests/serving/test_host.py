@@ -150,4 +150,4 @@ def test_the_service_describes_itself(client: TestClient, path: str) -> None:
 
 
 def test_info_says_that_system_messages_are_not_read(client: TestClient) -> None:
-    assert "not read" in client.get("/v1/info").json()["messages"]
+    assert "chat template" in client.get("/v1/info").json()["messages"]

@@ -125,7 +125,7 @@ def test_the_worker_needs_its_requirements_alone_and_judges_with_the_platforms_l
     write_sums(home)
     path = home.dataset(DATASET) / "problems.parquet"
     halves = [p.model_copy(update={"answer_gold": r"\frac{1}{2}"}) for p in read_records(path, Problem)]
-    write_records(path, Problem, halves)  # formulas: comparing them takes math-verify, which is not in the environment
+    write_records(path, Problem, halves)  # formulas: comparing them takes sympy, which is not in the environment
     save_record(home, record(taught.path, environment=str(lean)))
     task = StudentTask("rollouts", "tiny-test", DATASET, num_candidates=2)
     report = run_where_it_lives(home, task, lambda done, total, note="": reports.append((done, total)))

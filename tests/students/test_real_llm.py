@@ -14,14 +14,15 @@ import pytest
 from rjepa.chains import parse_chain, segment_spans
 from rjepa.home import Home
 from rjepa.latents.building import build_latents
-from rjepa.latents.extraction import extract_latents
 from rjepa.latents.freezing import build_rollouts
 from rjepa.latents.rollouts import open_rollouts
 from rjepa.latents.shards import open_latents
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.students.catalog import Sampling
-from rjepa.students.generation import encode_statements, sample_chains, stream_chain
+from rjepa.students.extraction import extract_latents
+from rjepa.students.generation import sample_chains, stream_chain
 from rjepa.students.loading import Student, load_student, resolve_student
+from rjepa.students.prompting import encode_statements
 from rjepa.students.prompts import Message, render_conversation, render_prompt
 from rjepa.students.registering import new_record
 from rjepa.students.sampled import GREEDY

@@ -40,7 +40,7 @@ class MemoryRow:
 
 
 def known_shape(record: StudentRecord) -> ModelShape | None:
-    """The shape of a record's model as far as it can be told without fetching anything: that of the catalogue, or of a
+    """The shape of a record's model as far as it is known without fetching anything: that of the catalogue, or of a
     local folder or .gguf file. None for all others: those trained here are small, and those on the hub tell when they
     are fetched.
 
@@ -63,7 +63,7 @@ def with_dtype_for_here(
     record: StudentRecord, devices: Sequence["DeviceMemory"], existing: StudentRecord | None = None
 ) -> StudentRecord:
     """The record in the precision that suits the device it will run on, with the reason: for students whose precision
-    nobody has decided (`rjepa.students.registering.leaves_dtype_open`).
+    no one has chosen (`rjepa.students.registering.leaves_dtype_open`).
 
     Args:
         existing: the record that already has this tag. Its precision stays, as what was made is bound to it.

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """What a materialised partition shows on the terminal: the leaderboard, what was released, what to type next."""
+=======
+"""What the terminal shows of a materialised partition: the leaderboard, what was released, what to type next."""
+>>>>>>> names
 
 import shlex
 from pathlib import Path

@@ -116,9 +116,9 @@ def test_a_bad_request_is_refused_and_the_server_goes_on(
         connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
         connection.request("POST", path, body, {"content-type": kind, "authorization": f"Bearer {token}"})
         response = connection.getresponse()
-        said = json.loads(response.read())
+        reply = json.loads(response.read())
         connection.close()
-        assert response.status == wanted and said["problem"] and said["cure"]
+        assert response.status == wanted and reply["problem"] and reply["cure"]
 
 
 def test_the_engine_answers_with_a_student_in_its_own_environment_and_survives_its_death(

@@ -40,7 +40,7 @@ class MemoryRow:
 
 
 def known_shape(record: StudentRecord) -> ModelShape | None:
-    """The shape of a record's model as far as it can be told without fetching anything: that of the catalogue, or of a
+    """The shape of a record's model as far as it is known without fetching anything: that of the catalogue, or of a
     local folder or .gguf file. None for all others: those trained here are small, and those on the hub tell when they
     are fetched.
 

@@ -95,7 +95,7 @@ def check_widths(record: StudentRecord, device: str, shape: ModelShape) -> None:
 
 
 def loading_arguments(record: StudentRecord, device: str) -> dict[str, Any]:
-    """What `from_pretrained` is told for a quantised student. What lies quantised on the disk says so itself."""
+    """Arguments of `from_pretrained` for a quantised student. Files that are quantised say so themselves."""
     if record.quantisation in ("none", "gguf"):
         return {}
     arguments: dict[str, Any] = {"device_map": {"": device}}

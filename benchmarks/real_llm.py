@@ -4,8 +4,9 @@
 vocabulary has 49 152 tokens) unless another GGUF file is named, such as Qwen2.5-Coder-0.5B-Instruct (151 936).
 
 All three write the same number of tokens after the same prompt, whatever would end a text, in 1, 8 and 64 chains:
-tokens a CPU second on one thread, the reading of the prompt included (`generate` reads it once a chain). Ours and `generate`
-compute in float32 and bfloat16, ours with capture of latents; llama.cpp multiplies the quantised weights as they are.
+tokens a CPU second on one thread, the reading of the prompt included (`generate` reads it once a chain). Ours and
+`generate` compute in float32 and bfloat16, ours with capture of latents; llama.cpp multiplies the quantised weights
+as they are.
 """
 
 import contextlib

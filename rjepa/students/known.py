@@ -1,7 +1,7 @@
 """The catalogue of public models in configs/students/catalog/: where each is, its shape, its licence. Values only.
 
 A student may be any other model too; for those named here a short name will do, and their size is known before anything
-is fetched. Where the numbers come from is stated at the head of each file.
+is fetched. Where the numbers come from stands at the head of each file.
 """
 
 import difflib

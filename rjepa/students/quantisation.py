@@ -95,7 +95,7 @@ def check_widths(record: StudentRecord, device: str, shape: ModelShape) -> None:
 
 
 def loading_arguments(record: StudentRecord, device: str) -> dict[str, Any]:
-    """Arguments of `from_pretrained` for a quantised student. Weights stored quantised carry their own config."""
+    """Arguments of `from_pretrained` for a quantised student. Files that are quantised say so themselves."""
     if record.quantisation in ("none", "gguf"):
         return {}
     arguments: dict[str, Any] = {"device_map": {"": device}}

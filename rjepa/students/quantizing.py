@@ -3,7 +3,7 @@
     python -m rjepa.students.quantizing --llm tiny-a --out tiny-a-awq --dataset v1.0.0
 
 AutoAWQ does the quantising, on the CPU too. `rjepa llm quantize` runs this module in a process of its own, here or in
-the environment that it is given: AutoAWQ is no longer kept up and need not be installed beside the platform.
+the environment that is named: AutoAWQ is no longer kept up and need not be installed beside the platform.
 """
 
 import argparse

@@ -18,7 +18,7 @@ from rjepa.errors import InvalidInputError
 _log = logging.getLogger(__name__)
 
 _NAMED: Final = 6
-"""Tensors that a message names: one layer's worth; of more, the number is told."""
+"""Tensors that a message names: one layer's worth; of more, the number is given."""
 
 _loading: Final = threading.RLock()
 """How loudly transformers speaks is one setting for the whole process."""

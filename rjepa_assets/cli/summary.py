@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """What a materialised partition shows on the terminal: the leaderboard, what was released, what to type next."""
-=======
-"""What the terminal shows of a materialised partition: the leaderboard, what was released, what to type next."""
->>>>>>> names
 
 import shlex
 from pathlib import Path

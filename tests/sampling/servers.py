@@ -16,11 +16,7 @@ from rjepa.students.loading import Student
 class Served:
     """How the server behaves, and what it was asked: `failures` answers of 500 first; at most `max_candidates` choices;
     whether it gives log-probabilities, and knows completions; which fields it refuses; whether it never answers, and
-<<<<<<< HEAD
     `aborted` once whoever asked hung up."""
-=======
-    `aborted` once the client hung up."""
->>>>>>> names
 
     student: Student
     failures: int = 0

@@ -1,6 +1,7 @@
 """Every check of the data finds its fault: planted in what a stage writes, seen on a real Dagster instance."""
 
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 
 import dagster as dg
@@ -13,7 +14,7 @@ from rjepa.datasets.versions import register_recipe
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
 from rjepa.schemas import ChainOfThought, Problem
-from rjepa.stages import StageReport
+from rjepa.stages import Made, StageReport
 from rjepa.students.catalog import StudentRecord, save_record
 from rjepa.tables import write_records
 from rjepa_assets.definitions import build_defs
@@ -75,7 +76,8 @@ def plant(monkeypatch: pytest.MonkeyPatch, stage: str, home: Home, **files: list
         for name, records in files.items():
             model = Problem if name == "problems" else ChainOfThought
             write_records(home.dataset("planted") / f"{name}.parquet", model, records)
-        return StageReport("0" * 64)
+        # Another content each time: a check that passed is not asked again of the same.
+        return StageReport(uuid.uuid4().hex * 2)
 
     monkeypatch.setattr(f"rjepa.datasets.building.{stage}", write)
 
@@ -227,13 +229,12 @@ def test_latents_that_pass_a_wrong_chain_off_as_a_target_block(
         for chain in chosen
     ]
 
-    def build(*_: object) -> StageReport:
+    def build(*_: object) -> Made:
         write_latents(made, "tiny-x", "v0.1.0", kept)
-        return StageReport("0" * 64)
+        return Made(StageReport(uuid.uuid4().hex * 2))
 
     save_record(made, StudentRecord(llm_tag="tiny-x", model="bundled:tiny-a"))
-    monkeypatch.setattr("rjepa.latents.building.build_latents", build)
-    monkeypatch.setattr("rjepa.students.stage.open_student", lambda *_: None)
+    monkeypatch.setattr("rjepa_assets.defs.latents.make_with_student", build)
     result = materialise("latents", "v0.1.0")
     assert ("wrong_chains_are_no_targets" in failed(result)) is wrong
     assert result.success is not wrong

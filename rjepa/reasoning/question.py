@@ -75,13 +75,13 @@ def ask(
     Args:
         messages: a conversation, or the statement of a problem.
         mode: one of `rjepa.reasoning.modes.MODES`.
-        options: of the mode, by name; None is the default of each.
+        options: of the mode, by name; None is the default of each. Those that only other modes know are left out.
         strict: whether a number has to be one: from a command line all values come as text.
 
     Raises:
         InvalidQuestionError: an unknown mode or option, a value out of range, or a problem without words.
     """
-    from rjepa.reasoning.modes import find_mode
+    from rjepa.reasoning.modes import MODES, find_mode
 
     known = find_mode(mode)
     turns = (Message(role="user", content=messages),) if isinstance(messages, str) else tuple(messages)
@@ -94,7 +94,9 @@ def ask(
         raise InvalidQuestionError(
             "the problem is empty", cure="write the problem to solve as the last user message", field="messages"
         )
-    given = {name: value for name, value in (options or {}).items() if value is not None}
+    # Clients send one set of options whatever the mode: those of other modes are left out.
+    foreign = {name for other in MODES.values() for name in other.options.model_fields} - {*known.options.model_fields}
+    given = {name: value for name, value in (options or {}).items() if value is not None and name not in foreign}
     try:
         question = Question(
             messages=turns,

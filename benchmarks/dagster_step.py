@@ -20,7 +20,7 @@ from rjepa.home import Home
 from rjepa.latents.building import build_latents
 from rjepa.students.stage import open_student
 from rjepa_assets.defs.latents import latents
-from rjepa_assets.defs.partitions import DATASET, LLM, pair_key
+from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 
 SIZES: Final = (96, 768)
@@ -72,7 +72,7 @@ def _seconds(home: Home, size: int, with_dagster: bool) -> float:
         started = time.process_time()
         done = dg.materialize(
             [latents],
-            partition_key=pair_key(dataset, STUDENT),
+            partition_key=partition_key(dataset, STUDENT),
             instance=instance,
             resources={"home": HomeResource(root=str(home.root)), "progress": ProgressResource()},
         )

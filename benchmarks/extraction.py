@@ -67,7 +67,7 @@ class _Workload:
     statements: list[str]
     texts: list[str]
 
-    def every(self, stride: int) -> "_Workload":
+    def sampled(self, stride: int) -> "_Workload":
         return _Workload(self.statements[::stride], self.texts[::stride])
 
 
@@ -132,7 +132,7 @@ def _measured(
     clock: Clock,
 ) -> dict[str, float]:
     """Figures of one student and workload, by name."""
-    looped = work.every(max(1, len(work.texts) // LOOP_CHAINS))
+    looped = work.sampled(max(1, len(work.texts) // LOOP_CHAINS))
     coarse, stock = in_bfloat16(student), stock_model(student)
     tokens, looped_tokens = _tokens(student, work), _tokens(student, looped)
     row = round(tokens / len(work.texts))

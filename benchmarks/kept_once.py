@@ -22,7 +22,7 @@ from rjepa.stages import StageReport
 from rjepa.tables import read_records, write_records
 
 PROBLEMS: Final = 210
-NEW_EVERY: Final = 21
+NEW_STRIDE: Final = 21
 K: Final = 8
 OLD: Final = "v1.0.0"
 NEW: Final = "v1.1.0"
@@ -73,7 +73,7 @@ def _keep_old(home: Home) -> None:
     """v1.0.0: v1.1.0 without its new problems."""
     problems = read_records(home.dataset(NEW) / "problems.parquet", Problem)
     chains = read_records(home.dataset(NEW) / "validated_chains.parquet", ChainOfThought)
-    kept = [problem for index, problem in enumerate(problems) if index % NEW_EVERY]
+    kept = [problem for index, problem in enumerate(problems) if index % NEW_STRIDE]
     ids = {problem.problem_id for problem in kept}
     write_records(home.dataset(OLD) / "problems.parquet", Problem, kept)
     write_records(

@@ -18,7 +18,7 @@ from rjepa.home import Home
 
 SIZES: Final = (10_000, 1_000_000)
 WIDTH: Final = 24
-PAIR: Final = ("tiny", "synthetic")
+PARTITION: Final = ("tiny", "synthetic")
 TARGETS: Final = {"peak_of_small_over_large": 1 / 1.2}
 """Peak memory may grow by a fifth."""
 
@@ -29,7 +29,7 @@ def main() -> None:
     with temporary_folder() as folder:
         for size in SIZES:
             home = Home(Path(folder) / str(size))
-            write_shards(home, *PAIR, size, WIDTH)
+            write_shards(home, *PARTITION, size, WIDTH)
             found[size] = in_fresh_process(__spec__.name, str(home.root))
     small, large = (found[size] for size in SIZES)
     report(
@@ -46,14 +46,14 @@ def _work(home: Home) -> None:
     """Fit and train as the assets do; print what was held at most."""
     import torch
 
-    from rjepa.jepa.stage import fit_pair_normalizer, train_pair
+    from rjepa.jepa.stage import build_checkpoint, build_normalizer
 
     torch.set_num_threads(1)
     watch = _Anonymous()
     figures = {"before_megabytes": peak_megabytes()}
-    fit_pair_normalizer(home, *PAIR)
+    build_normalizer(home, *PARTITION)
     figures["fitted_megabytes"] = peak_megabytes()
-    train_pair(home, *PAIR, "smoke")
+    build_checkpoint(home, *PARTITION, "smoke")
     figures |= {"peak_megabytes": peak_megabytes(), "anonymous_megabytes": watch.stop()}
     print(json.dumps(figures))
 

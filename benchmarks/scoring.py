@@ -27,7 +27,7 @@ from rjepa.students.sampled import SampledChain
 PROBLEMS_A_DOMAIN: Final = 12
 SAMPLES: Final = 8
 REPEATS: Final = 5
-WAYS: Final = ("together", "one_by_one")
+METHODS: Final = ("together", "one_by_one")
 ALONE_STRIDE: Final = 3
 """One question in so many is generated alone too: it takes three times as long a question."""
 
@@ -77,8 +77,8 @@ def main() -> None:
                 "segments": float(len(together.latents)),
                 "chains_per_cpu_second_together": len(together) / seconds["together"],
                 "chains_per_cpu_second_one_by_one": len(together) / seconds["one_by_one"],
-                **{f"share_of_generating_{way}": seconds[way] / seconds[f"generating_{way}"] for way in WAYS},
-                **{f"generating_over_scoring_{way}": seconds[f"generating_{way}"] / seconds[way] for way in WAYS},
+                **{f"share_of_generating_{way}": seconds[way] / seconds[f"generating_{way}"] for way in METHODS},
+                **{f"generating_over_scoring_{way}": seconds[f"generating_{way}"] / seconds[way] for way in METHODS},
                 "one_by_one_over_generating_together": seconds["one_by_one"] / seconds["generating_together"],
             },
             TARGETS,

@@ -50,8 +50,8 @@ def main() -> None:
             "share_of_requests_used": _steady(requests) / allowed["requests"],
             "share_of_tokens_used": _steady(tokens) / allowed["tokens"],
             "room_under_the_limits": min(
-                1 - _most(requests, WINDOW) / (RPM * WINDOW / 60 + RPM * 0.01),
-                1 - _most(tokens, WINDOW) / (TPM * WINDOW / 60 + TPM * 0.01) * per_call,
+                1 - _largest_sum(requests, WINDOW) / (RPM * WINDOW / 60 + RPM * 0.01),
+                1 - _largest_sum(tokens, WINDOW) / (TPM * WINDOW / 60 + TPM * 0.01) * per_call,
             ),
             "calls": float(len(requests) + len(tokens)),
             "calls_repeated": float(len(requests) + len(tokens) - 2 * CALLS),
@@ -66,7 +66,7 @@ def _steady(arrived: list[float]) -> int:
     return sum(start <= at < start + WINDOW for at in arrived)
 
 
-def _most(arrived: list[float], seconds: float) -> int:
+def _largest_sum(arrived: list[float], seconds: float) -> int:
     """The most requests in any stretch of so many seconds."""
     return max(sum(start <= at < start + seconds for at in arrived) for start in arrived)
 

@@ -63,23 +63,23 @@ class Home:
 
     def rollouts(self, llm_tag: str, dataset: str) -> Path:
         """Frozen candidates sampled by a student: a manifest over shards."""
-        return self._pair("rollouts", llm_tag, dataset)
+        return self._of_student("rollouts", llm_tag, dataset)
 
     def train_rollouts(self, llm_tag: str, dataset: str) -> Path:
         """Chains sampled for training problems: a manifest over shards."""
-        return self._pair("train_rollouts", llm_tag, dataset)
+        return self._of_student("train_rollouts", llm_tag, dataset)
 
     def latents(self, llm_tag: str, dataset: str) -> Path:
         """Latents of the validated chains: a manifest over shards."""
-        return self._pair("latents", llm_tag, dataset)
+        return self._of_student("latents", llm_tag, dataset)
 
     def models(self, llm_tag: str, dataset: str) -> Path:
         """Normaliser, checkpoint and score calibration."""
-        return self._pair("models", llm_tag, dataset)
+        return self._of_student("models", llm_tag, dataset)
 
     def reports(self, llm_tag: str, dataset: str) -> Path:
         """Benchmark reports: JSON, HTML and PNG."""
-        return self._pair("reports", llm_tag, dataset)
+        return self._of_student("reports", llm_tag, dataset)
 
     def releases(self, llm_tag: str) -> Path:
         """Release bundles of one LLM and the `CURRENT` pointer."""
@@ -89,5 +89,5 @@ class Home:
         """Evaluation records, append-only: a folder for each release or checkpoint that was judged."""
         return self.root / "evaluations" / check_tag(llm_tag)
 
-    def _pair(self, room: str, llm_tag: str, dataset: str) -> Path:
-        return self.root / room / check_tag(llm_tag) / check_tag(dataset, "dataset version")
+    def _of_student(self, kind: str, llm_tag: str, dataset: str) -> Path:
+        return self.root / kind / check_tag(llm_tag) / check_tag(dataset, "dataset version")

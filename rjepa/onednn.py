@@ -23,7 +23,7 @@ from torch import Tensor, nn
 LEAST_WORK: Final = 500_000
 """Multiplications of one product, below which the call itself costs as much, and MKL's is cheaper."""
 
-_MOST_COPIED: Final = 256 << 20
+_MAX_COPIED_BYTES: Final = 256 << 20
 """Bytes of a model's layers, above which no second copy is kept: a student's need of memory is told without it."""
 
 
@@ -74,7 +74,7 @@ def use_onednn(model: nn.Module, least_work: int = LEAST_WORK) -> None:
     if not mkl_is_slow():
         return
     layers = [module for module in model.modules() if type(module) is nn.Linear]
-    small = sum(layer.weight.nbytes for layer in layers) <= _MOST_COPIED
+    small = sum(layer.weight.nbytes for layer in layers) <= _MAX_COPIED_BYTES
     for layer in layers:
         layer.__class__ = OneDnnLinear
         assert isinstance(layer, OneDnnLinear)

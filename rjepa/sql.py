@@ -151,7 +151,7 @@ def add_views(connection: "DuckDBPyConnection", home: Home, only: str | None = N
         ("rollouts", Candidate, _STUDENT_AND_DATASET, _select_rollouts),
     ):
         selects = []
-        for llm_tag, dataset, folder in _pairs(home, name, only):
+        for llm_tag, dataset, folder in _partition_folders(home, name, only):
             if (folder / MANIFEST).is_file():
                 text, paths = select(home, llm_tag, dataset)
                 files += paths
@@ -248,7 +248,7 @@ def _dataset_row(home: Home, name: str) -> dict[str, Any]:
 
 
 def _report_rows(home: Home, only: str | None) -> Iterator[dict[str, Any]]:
-    for llm_tag, dataset, folder in _pairs(home, "reports", only):
+    for llm_tag, dataset, folder in _partition_folders(home, "reports", only):
         try:
             rows = read_json(folder / _REPORT_FILE)["leaderboard"]["rows"]
         except NotFoundError:
@@ -262,9 +262,9 @@ def _report_rows(home: Home, only: str | None) -> Iterator[dict[str, Any]]:
             yield {"llm_tag": llm_tag, "dataset": dataset, **row}
 
 
-def _pairs(home: Home, room: str, only: str | None) -> Iterator[tuple[str, str, Path]]:
-    """(llm_tag, dataset, folder) of a room that has a folder for each pair."""
-    for folder in sorted((home.root / room).glob("*/*")):
+def _partition_folders(home: Home, kind: str, only: str | None) -> Iterator[tuple[str, str, Path]]:
+    """(llm_tag, dataset, folder) of a kind of files that has a folder for each student and dataset."""
+    for folder in sorted((home.root / kind).glob("*/*")):
         llm_tag, dataset = folder.parent.name, folder.name
         named = TAG_PATTERN.fullmatch(llm_tag) and TAG_PATTERN.fullmatch(dataset)
         if folder.is_dir() and named and only in (None, dataset):

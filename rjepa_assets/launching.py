@@ -15,7 +15,7 @@ import dagster as dg
 from rjepa.errors import InvalidInputError, RjepaError, StorageError
 from rjepa.jepa.config import load_jepa_config
 from rjepa_assets.definitions import build_defs
-from rjepa_assets.defs.partitions import DATASET, LLM, pair_key
+from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.defs.resources import ProgressResource
 from rjepa_assets.defs.stage import AGAIN_TAG, DATASET_JOB, DATASET_LLM_JOB, LLM_JOB, RELEASE_JOB, VARIANTS_JOB
 from rjepa_assets.defs.students import TrainRolloutConfig
@@ -79,7 +79,7 @@ def release_launches(
     Args:
         rule: of the gate: "replace", or "improve" where nobody asked for this release.
     """
-    key = pair_key(dataset, llm_tag)
+    key = partition_key(dataset, llm_tag)
     launches = [*dataset_launches(dataset), Launch(LLM_JOB, llm_tag)]
     if load_jepa_config(recipe).loss.uses_negatives:
         launches.append(Launch(VARIANTS_JOB, key, ("train_rollouts",)))
@@ -104,7 +104,7 @@ def variants_launches(
         train_problems: training problems that the LLM answers, where labels are learnt from its answers.
         sizes: file with runs at several sizes of training data, for the report; empty for none.
     """
-    key = pair_key(dataset, llm_tag)
+    key = partition_key(dataset, llm_tag)
     return [
         *dataset_launches(dataset),
         Launch(LLM_JOB, llm_tag),

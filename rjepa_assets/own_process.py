@@ -22,7 +22,7 @@ import dagster as dg
 from rjepa.errors import RjepaError
 from rjepa.home import Home
 from rjepa.latents.worker import MODULE as STUDENT_WORKER
-from rjepa.latents.worker import PairTask
+from rjepa.latents.worker import StudentTask
 from rjepa.progress import Progress
 from rjepa.stages import Made, StageReport
 from rjepa.students.catalog import load_record
@@ -46,7 +46,7 @@ class Call:
     arguments: Mapping[str, Any]
 
 
-def make_pair(context: dg.AssetExecutionContext, home: Home, task: PairTask, progress: Progress) -> Made:
+def make_with_student(context: dg.AssetExecutionContext, home: Home, task: StudentTask, progress: Progress) -> Made:
     """Run one stage of a student on a dataset in a process where its student lives.
 
     Raises:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from rjepa.errors import NotFoundError
 from rjepa.home import Home
-from rjepa_assets.defs.partitions import DATASET, LLM, pair_key
+from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.instance import open_instance
 
 REQUEST = dg.AssetKey("request")
@@ -30,7 +30,7 @@ def ask_for(instance: dg.DagsterInstance, dataset: str, llm_tag: str) -> None:
     """Write down that a dataset|LLM is wanted, once."""
     want_dataset(instance, dataset)
     want_llm(instance, llm_tag)
-    key = pair_key(dataset, llm_tag)
+    key = partition_key(dataset, llm_tag)
     if key not in instance.get_materialized_partitions(REQUEST):
         instance.report_runless_asset_event(dg.AssetMaterialization(REQUEST, partition=key))
 

@@ -1,6 +1,6 @@
 """One stage function of the library, in a process that Dagster Pipes started:
 
-    python -m rjepa_assets.stage_process rjepa.jepa.stage:train_pair '{"llm_tag": "tiny-a", ...}'
+    python -m rjepa_assets.stage_process rjepa.jepa.stage:build_checkpoint '{"llm_tag": "tiny-a", ...}'
 
 It loads no Dagster but `dagster_pipes`, reports progress and errors as custom messages, and ends when its parent does.
 Who starts it is `own_process`; what the functions do lives in `rjepa`.

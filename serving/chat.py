@@ -60,7 +60,7 @@ def _question(body: ChatRequest, settings: ServiceSettings) -> Question:
             cure=f"ask for at most {settings.max_tokens} tokens",
         )
     return ask(
-        body.turns(),
+        body.conversation(),
         body.rjepa.mode,
         body.rjepa.mode_options,
         temperature=body.temperature,

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_
 
 from rjepa.errors import InvalidInputError
 from rjepa.reasoning.answer import Answer
-from rjepa.reasoning.question import Message as Turn
+from rjepa.reasoning.question import Message as QuestionMessage
 
 MAX_MESSAGES: Final = 64
 MAX_CHARACTERS: Final = 8000
@@ -115,7 +115,7 @@ class ChatRequest(_Body):
         """Tokens that a candidate may have at most; None for the student's own limit."""
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
-    def turns(self) -> tuple[Turn, ...]:
+    def conversation(self) -> tuple[QuestionMessage, ...]:
         """The conversation.
 
         Raises:
@@ -128,7 +128,7 @@ class ChatRequest(_Body):
             )
         if not texts[-1]:
             raise InvalidInputError("the last user message is empty", cure="write the question as its content")
-        return tuple(Turn(role=message.role, content=message.text.strip()) for message in self.messages)
+        return tuple(QuestionMessage(role=message.role, content=message.text.strip()) for message in self.messages)
 
 
 def usage_of(answer: Answer) -> dict[str, int]:

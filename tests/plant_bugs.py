@@ -90,7 +90,8 @@ BUGS = (
     Bug(
         "a half-written file takes the place of the old one",
         "rjepa/files.py",
-        "            yield temporary\n            fsync(temporary)\n            temporary.chmod(0o644)\n            temporary.replace(path)",
+        "            yield temporary\n            fsync(temporary)\n"
+        "            temporary.chmod(0o644)\n            temporary.replace(path)",
         "            temporary.replace(path)\n            yield path",
         "tests/test_files.py::test_a_writer_killed_in_the_middle_leaves_the_old_file",
     ),

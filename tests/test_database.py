@@ -132,15 +132,15 @@ def test_a_kill_loses_nothing_that_was_returned_and_keeps_nothing_of_what_was_no
     work = "database = open_database(home)\nwhile True: print(database.transact(add_one), flush=True)"
     (process,) = processes(home, work, 1)
     assert process.stdout is not None
-    told = 0
+    reported = 0
     for _ in range(100):
-        told = int(process.stdout.readline())
+        reported = int(process.stdout.readline())
     process.send_signal(signal.SIGKILL)
     rest, _ = process.communicate()
-    told = max([told, *(int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n"))])
+    reported = max([reported, *(int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n"))])
     with open_database(home) as database:
-        assert told <= value_of(database) <= told + 1, "the last one may be there though it was not told"
-        assert database.transact(add_one) > told, "and the dead process holds no lock"
+        assert reported <= value_of(database) <= reported + 1, "the last one may be there though it was not reported"
+        assert database.transact(add_one) > reported, "and the dead process holds no lock"
 
 
 def test_a_reader_sees_one_state_while_another_writes(each_database: str, home: Home) -> None:

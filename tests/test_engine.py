@@ -105,13 +105,13 @@ def test_many_questions_are_answered_as_each_would_be_alone_whatever_their_modes
         question("off", temperature=1.0, seed=3, max_tokens=9),
         question(statement=other, num_candidates=2, seed=2, temperature=0.7),
     ]
-    told: list[int] = []
-    together = engine.answer_many(questions, lambda done, total, note: told.append(done))
+    counts: list[int] = []
+    together = engine.answer_many(questions, lambda done, total, note: counts.append(done))
     for answer, alone in zip(together, map(engine.answer, questions), strict=True):
         assert (answer.text, answer.seed, answer.prompt_tokens) == (alone.text, alone.seed, alone.prompt_tokens)
         assert [c.text for c in answer.candidates] == [c.text for c in alone.candidates]
         assert answer.cost.tokens_generated == alone.cost.tokens_generated
-    assert told == [1, 2, 3, 4]
+    assert counts == [1, 2, 3, 4]
 
 
 def test_what_a_student_without_a_chat_template_does_not_read_is_listed(engine: Engine) -> None:

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from rjepa.progress import Progress
 
-_LINE_EVERY = 10.0
+_SECONDS_BETWEEN_LINES = 10.0
 """Seconds between plain lines where stderr is not a terminal: enough to see life in a log, few enough to read it."""
 
 
@@ -51,10 +51,10 @@ class _Lines:
 
     def __init__(self, label: str, stream: TextIO) -> None:
         self._label, self._stream = label, stream
-        self._next = time.monotonic() + _LINE_EVERY
+        self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + _LINE_EVERY
+            self._next = now + _SECONDS_BETWEEN_LINES
             print(f"{self._label}: {done}/{total} {note}".rstrip(), file=self._stream, flush=True)

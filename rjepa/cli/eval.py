@@ -138,7 +138,7 @@ def _ensure_rollouts(
     from rjepa.errors import InvalidInputError, NotFoundError
     from rjepa.latents.launching import run_where_it_lives
     from rjepa.latents.rollouts import open_rollouts
-    from rjepa.latents.worker import PairTask
+    from rjepa.latents.worker import StudentTask
 
     try:
         frozen = open_rollouts(home, tag, dataset, fingerprint=model.student_fingerprint).num_candidates
@@ -158,7 +158,7 @@ def _ensure_rollouts(
     from rjepa.students.resolving import check_student, resolve_student
 
     check_student(model.name, model.student_fingerprint, resolve_student(home, load_record(home, tag), progress))
-    task = PairTask("rollouts", tag, dataset, num_candidates=candidates or _CANDIDATES, seed=0, splits=("test",))
+    task = StudentTask("rollouts", tag, dataset, num_candidates=candidates or _CANDIDATES, seed=0, splits=("test",))
     run_where_it_lives(home, task, progress)
 
 

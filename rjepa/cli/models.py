@@ -1,4 +1,4 @@
-"""Name a trained R-JEPA on the command line: a release, the pair's own checkpoint, or one of its variants."""
+"""Name a trained R-JEPA on the command line: a release, the checkpoint of a dataset and LLM, or one of its variants."""
 
 import re
 from dataclasses import dataclass

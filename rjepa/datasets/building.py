@@ -45,7 +45,7 @@ from rjepa.validation.judge import judged
 
 NEAR_REPORT = "near_duplicates.json"
 """Beside the problems: every near-duplicate that was left out, what it is like, and how like."""
-_PROGRESS_EVERY = 500
+_PROGRESS_INTERVAL = 500
 
 
 def build_problems(home: Home, recipe: DatasetRecipe, progress: Progress = silent) -> StageReport:
@@ -132,7 +132,7 @@ def validate_chains(home: Home, recipe: DatasetRecipe, progress: Progress = sile
     agreed = agreements(recipe, problems, chains)
     validated = []
     for done, chain in enumerate(chains):
-        if done % _PROGRESS_EVERY == 0:
+        if done % _PROGRESS_INTERVAL == 0:
             progress(done, len(chains))
         problem, agreement = problems[chain.problem_id], agreed.get(chain.problem_id)
         validated.append(

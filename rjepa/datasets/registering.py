@@ -26,7 +26,7 @@ from rjepa.problems.importing import Intake, import_rows
 from rjepa.problems.lines import SplitChoice, normalised
 from rjepa.progress import Progress, silent
 
-_PROGRESS_EVERY = 5000
+_PROGRESS_INTERVAL = 5000
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _register(
         with temporary.open("w", encoding="utf-8") as out:
             for pair in intake.pairs():
                 out.write(normalised(pair))
-                if intake.taken % _PROGRESS_EVERY == 0:
+                if intake.taken % _PROGRESS_INTERVAL == 0:
                     progress(intake.taken, intake.taken, "rows")
         intake.finish()
         digest = sha256_file(temporary)

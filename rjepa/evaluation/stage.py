@@ -165,7 +165,7 @@ def judge_on(
     return record
 
 
-def calibrate_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> StageReport:
+def build_calibration(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> StageReport:
     """Fit on the validation rollouts, and write."""
     world_model = open_world_model(home, llm_tag, dataset)
     pool = open_pool(home, llm_tag, dataset, "validation", world_model, progress)
@@ -178,7 +178,7 @@ def calibrate_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = 
     return StageReport(sha256_file(path), metadata)
 
 
-def benchmark_pair(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> Benchmark:
+def build_report(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> Benchmark:
     """Judge every method on the test rollouts; write the report as JSON, HTML and PNG, and the evaluation's record."""
     calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
     world_model = open_world_model(home, llm_tag, dataset)

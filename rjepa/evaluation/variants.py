@@ -25,7 +25,7 @@ from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.config import load_jepa_config
 from rjepa.jepa.launching import train_side_by_side
-from rjepa.jepa.stage import open_variant, train_pair, variant_folder
+from rjepa.jepa.stage import build_checkpoint, open_variant, variant_folder
 from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
 
@@ -73,7 +73,7 @@ def train_variants(
     versions, metadata = {}, dict[str, int | float | str]()
     for recipe, seed in wanted:
         # After a training of its own process this finds the finished run, and diagnoses it.
-        done = train_pair(home, llm_tag, dataset, recipe, progress, seed=seed).report
+        done = build_checkpoint(home, llm_tag, dataset, recipe, progress, seed=seed).report
         versions[f"{recipe}-{seed}"] = done.data_version
         metadata |= {
             f"{recipe}_{seed}_{name}": done.metadata[name]

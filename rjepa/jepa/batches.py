@@ -242,10 +242,10 @@ def _runs(
     return (start[:, None] + place)[valid], valid
 
 
-class Sampler:
+class BatchOrder:
     """Which chains an update sees: right chains once an epoch, and fresh wrong chains of the same problems.
 
-    The order is a function of (seed, epoch) and the negatives of the generator handed in, so that a run can be resumed
+    The order is a function of (seed, epoch) and the negatives of the given generator, so that a run can be resumed
     from its update number and the generator's state alone.
     """
 

@@ -67,7 +67,7 @@ def open_world_model(home: Home, llm_tag: str, dataset: str) -> tuple[RJepa, Nor
     return load_model(model_folder(home, llm_tag, dataset), best_device()), normalizer
 
 
-def fit_pair_normalizer(home: Home, llm_tag: str, dataset: str) -> StageReport:
+def build_normalizer(home: Home, llm_tag: str, dataset: str) -> StageReport:
     """Fit on the right chains of the train split, and write."""
     train_set = open_latents(home, llm_tag, dataset).split("train")
     right = np.flatnonzero(train_set.first_error < 0)
@@ -87,7 +87,7 @@ def fit_pair_normalizer(home: Home, llm_tag: str, dataset: str) -> StageReport:
     )
 
 
-def train_pair(
+def build_checkpoint(
     home: Home,
     llm_tag: str,
     dataset: str,
@@ -109,7 +109,7 @@ def train_pair(
     """
     config, folder = _config(home, llm_tag, dataset, recipe, seed), _folder(home, llm_tag, dataset, recipe, seed)
     if config.trunk is not None:
-        train_pair(
+        build_checkpoint(
             home,
             llm_tag,
             dataset,
@@ -166,7 +166,7 @@ def train_together(
     environment: Mapping[str, str],
     device: torch.device | str,
 ) -> TrainReport:
-    """The training of `train_pair`, by one of several processes: only the first one
+    """The training of `build_checkpoint`, by one of several processes: only the first one
     checks hashes, writes and reports. Nothing is diagnosed.
     """
     latents = open_latents(home, llm_tag, dataset, verify=processes.first)
@@ -204,7 +204,10 @@ def variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: in
 
 
 def open_variant(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> tuple[RJepa, Normalizer]:
-    """A trained variant, on the best device there is, with the pair's normaliser (errors as `open_world_model`)."""
+    """A trained variant, on the best device there is, with the normaliser of its dataset and LLM.
+
+    Errors as in `open_world_model`.
+    """
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
     return load_model(variant_folder(home, llm_tag, dataset, recipe, seed), best_device()), normalizer
 

@@ -16,7 +16,7 @@ import torch
 
 from rjepa.errors import InvalidInputError
 from rjepa.files import read_json, remove_temporary, sha256_file, write_json
-from rjepa.jepa.batches import Assembler, Batch, Sampler
+from rjepa.jepa.batches import Assembler, Batch, BatchOrder
 from rjepa.jepa.checkpoint import MODEL_FILE, TrainingState, load_model, load_training, save_model, save_training
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.diagnostics import unmoved_parameters
@@ -32,7 +32,7 @@ from rjepa.latents.sets import LatentSet
 from rjepa.progress import Progress, silent
 
 REPORT_FILE: Final = "report.json"
-_LOG_EVERY: Final = 10
+_UPDATES_BETWEEN_LOGS: Final = 10
 _VALIDATION_CHAINS: Final = 2048
 
 
@@ -96,7 +96,7 @@ class _Run:
     generator: torch.Generator
     data: Assembler
     held_out: Assembler
-    sampler: Sampler
+    order: BatchOrder
     sampled_chains: _Sampled | None
     folder: Path
     processes: Processes
@@ -136,10 +136,10 @@ def train(
     names = train.domain_names
     data = Assembler(train, normalizer, config, names)
     held_out = Assembler(validation, normalizer, config, names)
-    sampler = Sampler(train, data.problems, config.optim.batch_size, config.seed)
+    order = BatchOrder(train, data.problems, config.optim.batch_size, config.seed)
     sampled_chains = _Sampled.find(sampled, normalizer, config, names)
-    _check_data(config, sampler, sampled_chains)
-    config = config.model_copy(update={"optim": config.optim.for_chains(len(sampler.right))})
+    _check_data(config, order, sampled_chains)
+    config = config.model_copy(update={"optim": config.optim.for_chains(len(order.right))})
     start = None if trunk is None else load_model(trunk)
     fingerprint = fingerprint_of(
         config,
@@ -166,7 +166,7 @@ def train(
     state = load_training(folder, fingerprint, model, optimizers, generator)
     state = state or TrainingState(fingerprint, 0, 0.0, [], [], [])
     processes.check_equal(fingerprint, state.update)
-    run = _Run(model, optimizers, generator, data, held_out, sampler, sampled_chains, folder, processes)
+    run = _Run(model, optimizers, generator, data, held_out, order, sampled_chains, folder, processes)
     tracker = (tracking or Tracking()).start(folder, fingerprint, config, enabled=processes.first)
     with tracker:
         with processes.sharing(model):
@@ -180,8 +180,8 @@ def train(
             updates=state.update,
             seconds=state.seconds,
             parameters=model.parameters_trained,
-            chains=len(sampler.right),
-            wrong_chains=_wrong_chains(config, sampler, sampled_chains),
+            chains=len(order.right),
+            wrong_chains=_wrong_chains(config, order, sampled_chains),
             curve=state.curve,
             validation=state.validation,
             unmoved=unmoved_parameters(model),
@@ -198,7 +198,7 @@ def _loop(run: _Run, state: TrainingState, progress: Progress, tracker: Tracker)
         entry = _update(run, update)
         done = update + 1
         window.append(entry)
-        if done % _LOG_EVERY == 0 or done == optim.updates:
+        if done % _UPDATES_BETWEEN_LOGS == 0 or done == optim.updates:
             state.curve.append({"update": done, **_means(window)})
             tracker.log("train", state.curve[-1])
             note, window = f"loss {state.curve[-1]['total']:.3f}", []
@@ -246,11 +246,11 @@ def _take_trunk(model: RJepa, trained: RJepa) -> None:
 def _draw(run: _Run, update: int) -> tuple[Batch, Batch | None, torch.Tensor]:
     """Right chains, wrong ones, and the rows of the former that the first of the latter share their problems with."""
     config = run.model.config
-    chains = run.sampler.chains(update)
+    chains = run.order.chains(update)
     if not config.loss.uses_negatives:
         return run.data.gather(chains), None, torch.empty(0, dtype=torch.int64)
     amount = config.optim.negatives
-    owners, wrong = run.sampler.negatives(chains, amount // 2 if run.sampled_chains else amount, run.generator)
+    owners, wrong = run.order.negatives(chains, amount // 2 if run.sampled_chains else amount, run.generator)
     negatives = run.data.gather(wrong) if len(wrong) else None
     if run.sampled_chains is not None:
         own = run.sampled_chains.draw(amount - len(wrong), run.generator)
@@ -275,19 +275,19 @@ def _means(window: list[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([entry[name] for entry in window if name in entry])) for name in names}
 
 
-def _wrong_chains(config: JepaConfig, sampler: Sampler, sampled_chains: _Sampled | None) -> int:
+def _wrong_chains(config: JepaConfig, order: BatchOrder, sampled_chains: _Sampled | None) -> int:
     if not config.loss.uses_negatives:
         return 0
-    return len(sampler.wrong) + (sampled_chains.wrong if sampled_chains else 0)
+    return len(order.wrong) + (sampled_chains.wrong if sampled_chains else 0)
 
 
-def _check_data(config: JepaConfig, sampler: Sampler, sampled_chains: _Sampled | None) -> None:
-    if len(sampler.right) < 2:
+def _check_data(config: JepaConfig, order: BatchOrder, sampled_chains: _Sampled | None) -> None:
+    if len(order.right) < 2:
         raise InvalidInputError(
-            f"{len(sampler.right)} right chains with a step to train on, expected at least 2",
+            f"{len(order.right)} right chains with a step to train on, expected at least 2",
             cure="use a dataset whose train split has validated chains",
         )
-    if config.loss.uses_negatives and sampler.paired == 0 and sampled_chains is None:
+    if config.loss.uses_negatives and order.paired == 0 and sampled_chains is None:
         raise InvalidInputError(
             f"config {config.name!r} uses wrong chains as negatives, and neither does a right chain have one of its "
             "problem, nor did the student write one",

@@ -42,6 +42,7 @@ from rjepa.stages import StageReport
 from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
 from rjepa.tables import to_table
+from rjepa.validation.judge import PROBLEM_FAULTS
 
 Int64 = npt.NDArray[np.int64]
 
@@ -267,7 +268,7 @@ class _Rows:
     """
 
     def __init__(self, samples: _Samples, judge: Judge, table: VersionWriter[RolloutManifest]) -> None:
-        self.counts = {"tokens": 0, "correct": 0, "unfinished": 0}
+        self.counts = {"tokens": 0, "correct": 0, "unfinished": 0, "broken_checks": 0}
         self._samples, self._judge, self._table = samples, judge, table
         self.shards: dict[int, int] = {}
 
@@ -283,7 +284,7 @@ class _Rows:
         rows = []
         where = zip(shards.ravel().tolist(), places.ravel().tolist(), strict=True)
         for (problem, sample), verdict, (shard, place) in zip(owners, verdicts, where, strict=True):
-            can_tell = problem.answer_gold is not None
+            can_tell = problem.answer_gold is not None and verdict.reason not in PROBLEM_FAULTS
             rows.append(
                 CandidateRow(
                     problem_id=problem.problem_id,
@@ -327,6 +328,7 @@ class _Rows:
         self.counts["tokens"] += sum(len(values) for values in kept["token_logprobs"].to_pylist())
         self.counts["correct"] += sum(row.is_correct is True for row in rows if row.sample_index != GREEDY)
         self.counts["unfinished"] += kept["finished"].to_pylist().count(False)
+        self.counts["broken_checks"] += sum(row.reason in PROBLEM_FAULTS for row in rows)
 
 
 def _record(

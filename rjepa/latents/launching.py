@@ -8,7 +8,7 @@ started is the same, `rjepa.latents.worker`.
 import sys
 
 from rjepa.home import Home
-from rjepa.latents.worker import MODULE, PairTask, run_task
+from rjepa.latents.worker import MODULE, StudentTask, run_task
 from rjepa.progress import Progress, silent
 from rjepa.stages import StageReport
 from rjepa.students.catalog import load_record
@@ -16,7 +16,7 @@ from rjepa.students.environments import check_environment, module_command, modul
 from rjepa.workers import WorkerProcess
 
 
-def run_where_it_lives(home: Home, task: PairTask, progress: Progress = silent) -> StageReport:
+def run_where_it_lives(home: Home, task: StudentTask, progress: Progress = silent) -> StageReport:
     """Do a task where the student's record says.
 
     Raises:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from rjepa.chains import Segmentation, parse_chain, segment_spans
+from rjepa.chains import Segmentation, read_segments
 from rjepa.datasets.reading import load_problems, stage_paths
 from rjepa.datasets.stages import PROBLEMS
 from rjepa.errors import CorruptError
@@ -138,7 +138,7 @@ class Rollouts:
             rows = [
                 row
                 for problem, row in zip(self.problems, self.candidates, strict=True)
-                if problem.domain == domain and row[0].is_correct is not None
+                if problem.domain == domain and all(candidate.is_correct is not None for candidate in row)
             ]
             if not rows:
                 continue
@@ -341,6 +341,6 @@ def _first_error(candidate: Candidate, segments: int, segmentation: Segmentation
     step = candidate.first_error_step
     if step is None or segments - 1 == len(candidate.steps) + (candidate.final_answer is not None):
         return first_error_segment(False, step, segments)
-    spans = segment_spans(candidate.text, segmentation)
-    of_step = [index for index, (start, end) in enumerate(spans) if parse_chain(candidate.text[start:end]).steps]
+    read = read_segments(candidate.text, segmentation)
+    of_step = [index for index, segment in enumerate(read) if segment.text and not segment.is_answer]
     return first_error_segment(False, of_step[step] if step < len(of_step) else None, segments)

@@ -32,7 +32,7 @@ _STARTED_BY_PIPES: Final = "DAGSTER_PIPES_CONTEXT"
 
 
 @dataclass(frozen=True)
-class PairTask:
+class StudentTask:
     """What to make of a student on a dataset. What follows `dataset` is of the two kinds of rollouts alone: `splits` of
     None are those of the stage; of more problems than `max_problems`, some are chosen.
     """
@@ -55,7 +55,7 @@ class PairTask:
         return given
 
 
-def run_task(home: Home, task: PairTask, progress: Progress = silent) -> StageReport:
+def run_task(home: Home, task: StudentTask, progress: Progress = silent) -> StageReport:
     """Do it in this process.
 
     Raises:
@@ -87,7 +87,7 @@ def run_task(home: Home, task: PairTask, progress: Progress = silent) -> StageRe
     )
 
 
-def _find(home: Home, task: PairTask, record: StudentRecord, fingerprint: str) -> StageReport | None:
+def _find(home: Home, task: StudentTask, record: StudentRecord, fingerprint: str) -> StageReport | None:
     """The report of what is made and whole already; None where there is something to do."""
     from rjepa.latents.rollouts import RolloutRequest, find_rollouts
     from rjepa.latents.shards import find_latents
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.with_parent:
         end_with_parent()
     splits = tuple(options.splits) if options.splits else None
-    task = PairTask(
+    task = StudentTask(
         options.stage, options.llm, options.dataset, options.num_candidates, options.seed, splits, options.max_problems
     )
     reporter: _Reporter = _DagsterReporter() if _STARTED_BY_PIPES in os.environ else StdoutReporter()
@@ -138,18 +138,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description="Make one stage of one pair.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {MODULE}", description="Make one stage of one student on one dataset."
+    )
     parser.add_argument("stage", choices=["latents", "rollouts", "train_rollouts"])
     parser.add_argument("--llm", required=True, help="llm_tag of the student")
     parser.add_argument("--dataset", required=True, help="dataset version")
-    parser.add_argument("--num-candidates", type=int, default=PairTask.num_candidates, help="of rollouts: chains each")
-    parser.add_argument("--seed", type=int, default=PairTask.seed, help="of rollouts: of the sampling noise")
+    parser.add_argument(
+        "--num-candidates", type=int, default=StudentTask.num_candidates, help="of rollouts: chains each"
+    )
+    parser.add_argument("--seed", type=int, default=StudentTask.seed, help="of rollouts: of the sampling noise")
     parser.add_argument("--splits", nargs="+", help="of rollouts: whose problems, if not the stage's own")
     parser.add_argument("--max-problems", type=int, help="of rollouts: so many at most, evenly spread")
     parser.add_argument(
         "--judge-python",
         type=Path,
-        help="interpreter of the platform: the checkers of answers that need libraries (math-verify) run there",
+        help="interpreter of the platform: the checkers of answers that need libraries (sympy, say) run there",
     )
     parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one does")
     return parser

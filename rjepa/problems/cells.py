@@ -21,7 +21,7 @@ _LITERAL: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTAL
 _ARRAY: Final = re.compile(r"(?:np\.|numpy\.)?array\((?P<items>.*?)(?:,\s*dtype=[^,]*)?\)", re.DOTALL)
 _LIST_START: Final = re.compile(r"[\[(]\s*(?:['\"{\[]|[bu]['\"]|(?:np\.)?array\(|None\b|nan\b|\.\.\.)|\[\s*\]$")
 _SHOWN: Final = 40
-_MOST_DIGITS: Final = 40
+_MAX_DIGITS: Final = 40
 """Zeros that are written out, of a number with an exponent; beyond that the exponent stays."""
 
 _LOST_BACKSLASH: Final = re.compile(
@@ -74,7 +74,7 @@ def number_text(value: float | Decimal) -> str:
     exact = Decimal(repr(value)) if isinstance(value, float) else value
     if exact == 0:
         return "0"
-    if abs(exact.adjusted()) > _MOST_DIGITS:
+    if abs(exact.adjusted()) > _MAX_DIGITS:
         return str(exact)
     written = format(exact, "f")
     return written.rstrip("0").rstrip(".") if "." in written else written

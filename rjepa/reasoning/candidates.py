@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rjepa.chains import Segmentation, parse_chain, segment_spans
+from rjepa.chains import Segmentation, parse_chain, read_segments
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.ranking import Ranking, Standing
 from rjepa.latents.sets import LatentSet, Prompts
@@ -63,13 +63,14 @@ def step_energies(text: str, energies: FloatArray, segmentation: Segmentation) -
     """Energies of the steps that people see, and of the answer line: a step without words has a segment but no line."""
     steps: list[float] = []
     answer = None
-    spans = segment_spans(text, segmentation)
-    for (start, end), energy in zip(spans, np.nan_to_num(energies).tolist(), strict=False):
-        parsed = parse_chain(text[start:end])
-        if parsed.steps:
-            steps.append(energy)
-        elif parsed.final_answer is not None:
+    segments = read_segments(text, segmentation)
+    for segment, energy in zip(segments, np.nan_to_num(energies).tolist(), strict=False):
+        if not segment.text:
+            continue
+        if segment.is_answer:
             answer = energy
+        else:
+            steps.append(energy)
     return steps, answer
 
 

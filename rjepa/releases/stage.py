@@ -39,7 +39,7 @@ class NotEligibleError(RjepaError):
     """What would be released is not what was evaluated, or was not evaluated at all."""
 
 
-def release_pair(
+def build_release(
     home: Home,
     llm_tag: str,
     dataset: str | None = None,
@@ -63,7 +63,7 @@ def release_pair(
     rollouts = open_split(home, llm_tag, dataset, "test", fingerprint=fingerprint)
     _check_unchanged(home, llm_tag, dataset, rollouts)
     content = checkpoint_content(home, llm_tag, dataset, fingerprint)
-    challenger = judge_on(home, content, lambda: _open_pair(home, llm_tag, dataset), rollouts, dataset, progress)
+    challenger = judge_on(home, content, lambda: _open_checkpoint(home, llm_tag, dataset), rollouts, dataset, progress)
     facts = Facts(
         dataset_hash=content.dataset_hash,
         student_fingerprint=fingerprint,
@@ -130,7 +130,7 @@ def diagnostics_pass(found: Diagnostics) -> bool:
     return learnt and not (found.collapsed or found.leaks or found.target_has_gradient)
 
 
-def _open_pair(home: Home, llm_tag: str, dataset: str) -> tuple[tuple[RJepa, Normalizer], ScoreCalibration]:
+def _open_checkpoint(home: Home, llm_tag: str, dataset: str) -> tuple[tuple[RJepa, Normalizer], ScoreCalibration]:
     calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
     return open_world_model(home, llm_tag, dataset), calibration
 

@@ -45,12 +45,12 @@ def make_server(source: Any, port: int = 0, token: str | None = None) -> Threadi
     """A server for a `rjepa.sampling.protocol.ChainSource` on a port of loopback, 0 for a free one. Call
     `serve_forever`.
     """
-    turns = threading.Lock()  # one forward pass at a time, whoever's it is
+    forward_lock = threading.Lock()  # one forward pass at a time, of any request
 
     class Handler(_Handler):
         pass
 
-    Handler.source, Handler.turns, Handler.token = source, turns, token
+    Handler.source, Handler.forward_lock, Handler.token = source, forward_lock, token
     return ThreadingHTTPServer((LOOPBACK, port), Handler)
 
 
@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     source: Any
-    turns: threading.Lock
+    forward_lock: threading.Lock
     token: str | None
     session: Any = None
     events: Iterator[Any] | None = None
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif name in _ARRAYS:
             self._change(name, int(parse_qs(parts.query)["row"][0]), data)
         else:
-            with self.turns:
+            with self.forward_lock:
                 answer = _METHODS[name](self, json.loads(data))
             self._send(200, _BYTES, answer) if isinstance(answer, bytes) else self._json(answer)
 
@@ -150,15 +150,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self.end_headers()
 
         def progress(done: int, total: int, note: str = "") -> None:
-            self.turns.release()
+            self.forward_lock.release()
             try:
                 begin()
                 self.wfile.write(json.dumps({"done": done, "total": total, "note": note}).encode() + b"\n")
             finally:
-                self.turns.acquire()
+                self.forward_lock.acquire()
 
         try:
-            with self.turns:
+            with self.forward_lock:
                 data = pack_chains(self.source.sample(statements, samples, progress=progress, **options))
         except RjepaError as error:
             if not begun:
@@ -182,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
         from rjepa.sampling.wire import unpack_array
 
         array = torch.from_numpy(unpack_array(data).copy())
-        with self.turns:
+        with self.forward_lock:
             set_value = self.session.set_bias if name == "bias" else self.session.set_edit
             set_value(row, array if array.numel() else None)
         self._json({})

@@ -17,14 +17,19 @@ equation), not_entailed (a step or answer that does not follow), unknown_check, 
 answer_ and one of timeout, too_large, unparsable (the gold answer or the given one), worker_died; wrong_choice,
 unreadable_choice; and for code those of
 `rjepa.validation.unit_tests` with `tests_` before them (tests_test_failed, tests_wall_limit, ...).
+Those of `PROBLEM_FAULTS` are no verdict.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from rjepa.schemas import ChainOfThought, Problem, Verdict
 from rjepa.validation.answers import answers_match
 from rjepa.validation.equations import first_wrong_equation
 from rjepa.validation.spelling import is_malformed, plain
+
+PROBLEM_FAULTS: Final = frozenset({"broken_check", "tests_broken_tests"})
+"""Reasons that say nothing of the solution: what the problem would check it with cannot be used."""
 
 AnswerCheck = Callable[[Problem, list[str], str], str]
 """(problem, steps, final answer) -> "ok" or the reason why the answer is not right."""

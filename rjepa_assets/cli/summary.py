@@ -1,4 +1,4 @@
-"""What a materialised pair shows on the terminal: the leaderboard, what was released, what to type next."""
+"""What a materialised partition shows on the terminal: the leaderboard, what was released, what to type next."""
 
 import shlex
 from pathlib import Path

@@ -8,7 +8,7 @@ import dagster as dg
 from rjepa.stages import Made
 from rjepa_assets.defs.inputs import latents_version, models_version, rollouts_version, train_rollouts_version
 from rjepa_assets.defs.leaderboard import leaderboard_table
-from rjepa_assets.defs.partitions import PAIRS, SAME_KEY, split_pair
+from rjepa_assets.defs.partitions import DATASET_BY_LLM, SAME_KEY, split_partition
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import DATASET_LLM_JOB, explained, made_by, partitioned_check, running, with_metadata
 from rjepa_assets.defs.students import rollouts, train_rollouts
@@ -16,7 +16,7 @@ from rjepa_assets.defs.world_model import latent_normalizer, rjepa_checkpoint
 
 
 @dg.asset(
-    partitions_def=PAIRS,
+    partitions_def=DATASET_BY_LLM,
     deps=[
         dg.AssetDep(rollouts, partition_mapping=SAME_KEY),
         dg.AssetDep(latent_normalizer, partition_mapping=SAME_KEY),
@@ -41,12 +41,12 @@ def score_calibration(
 ) -> dg.MaterializeResult[Any]:
     """Weights of energy, log-probability and length, and P(correct), fitted on the validation rollouts."""
     with running(context, home, progress) as stage:
-        dataset, llm_tag = stage.pair
+        dataset, llm_tag = stage.dataset_and_llm
 
         def make() -> Made:
-            from rjepa.evaluation.stage import calibrate_pair
+            from rjepa.evaluation.stage import build_calibration
 
-            return Made(calibrate_pair(stage.home, llm_tag, dataset, stage.progress))
+            return Made(build_calibration(stage.home, llm_tag, dataset, stage.progress))
 
         return stage.once(
             {
@@ -72,7 +72,7 @@ def calibrated_score_ranks_right_above_wrong(
     from rjepa.inference.calibrating import MINIMUM_MIXED
     from rjepa.inference.calibration import ScoreCalibration
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     found = ScoreCalibration.load(home.open().models(llm_tag, dataset) / _CALIBRATION)
     return dg.AssetCheckResult(
         passed=found.auroc["combined"] > 0.5 and found.mixed_problems >= MINIMUM_MIXED,
@@ -87,7 +87,7 @@ def calibrated_score_ranks_right_above_wrong(
 
 
 @dg.asset(
-    partitions_def=PAIRS,
+    partitions_def=DATASET_BY_LLM,
     deps=[
         dg.AssetDep(rollouts, partition_mapping=SAME_KEY),
         dg.AssetDep(train_rollouts, partition_mapping=SAME_KEY),
@@ -121,13 +121,13 @@ def benchmark_report(
 ) -> dg.MaterializeResult[Any]:
     """Every mode and every baseline on the same frozen candidates, with intervals: a leaderboard, plots, HTML."""
     with running(context, home, progress) as stage:
-        dataset, llm_tag = stage.pair
+        dataset, llm_tag = stage.dataset_and_llm
         folder = stage.home.reports(llm_tag, dataset)
 
         def make() -> Made:
-            from rjepa.evaluation.stage import benchmark_pair
+            from rjepa.evaluation.stage import build_report
 
-            found = benchmark_pair(stage.home, llm_tag, dataset, stage.progress)
+            found = build_report(stage.home, llm_tag, dataset, stage.progress)
             plots = {f"plot_{name}": png for name, png in found.plots.items()}
             return Made(found.report, {"gallery": found.gallery_markdown}, plots)
 
@@ -156,7 +156,7 @@ def report_is_of_the_files_that_are_there(
     """What the report judged hashes to the candidates and to the parts that a release would take."""
     from rjepa.evaluation.stage import candidates_to_judge, judged_files, open_split, reported_files
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     candidates = candidates_to_judge(open_split(home.open(), llm_tag, dataset, "test"), dataset)
     judged = reported_files(home.open(), llm_tag, dataset)
     now = judged_files(home.open(), llm_tag, dataset, candidates)
@@ -172,7 +172,7 @@ def no_way_of_choosing_beats_the_oracle(
     from rjepa.evaluation.plausible import implausible_rows
     from rjepa.evaluation.reading import read_report
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     board = read_report(home.open(), llm_tag, dataset).leaderboard
     wrong = implausible_rows(board)
     return dg.AssetCheckResult(

@@ -4,11 +4,11 @@ from typing import Any
 
 import dagster as dg
 
-from rjepa.latents.worker import PairTask
+from rjepa.latents.worker import StudentTask
 from rjepa.stages import file_version
 from rjepa_assets.defs.inputs import student_version
 from rjepa_assets.defs.lake import LakeResource
-from rjepa_assets.defs.partitions import PAIRS, split_pair
+from rjepa_assets.defs.partitions import DATASET_BY_LLM, split_partition
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import (
     DATASET_LLM_JOB,
@@ -20,11 +20,11 @@ from rjepa_assets.defs.stage import (
     running,
 )
 from rjepa_assets.defs.students import WANTED
-from rjepa_assets.own_process import make_pair
+from rjepa_assets.own_process import make_with_student
 
 
 @dg.asset(
-    partitions_def=PAIRS,
+    partitions_def=DATASET_BY_LLM,
     deps=WANTED,
     group_name="latents",
     owners=["team:students"],
@@ -48,14 +48,14 @@ def latents(
 ) -> dg.MaterializeResult[Any]:
     """One vector a step of every validated chain: content-addressed shards of safetensors, with Parquet beside them."""
     with running(context, home, progress) as stage:
-        dataset, llm_tag = stage.pair
+        dataset, llm_tag = stage.dataset_and_llm
         return stage.once(
             {
                 "dataset": file_version(stage.home.dataset(dataset) / "manifest.json"),
                 "student": student_version(stage.home, llm_tag),
             },
             [stage.home.latents(llm_tag, dataset)],
-            lambda: make_pair(context, stage.home, PairTask("latents", llm_tag, dataset), stage.progress),
+            lambda: make_with_student(context, stage.home, StudentTask("latents", llm_tag, dataset), stage.progress),
         )
 
 
@@ -65,7 +65,7 @@ def latents_are_finite_and_spread(context: dg.AssetCheckExecutionContext, home: 
     from rjepa.latents.shards import open_latents
     from rjepa.latents.spread import measure_spread
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     spread = measure_spread(open_latents(home.open(), llm_tag, dataset))
     return dg.AssetCheckResult(passed=spread.is_healthy, metadata=spread.metadata())
 
@@ -77,7 +77,7 @@ def wrong_chains_are_no_targets(
     """What may become a target is the latents of chains that were judged right, in their problem's own split."""
     from rjepa.datasets.checking import measure_wrong_targets
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     with lake.over(home.open(), dataset) as connection:
         found = measure_wrong_targets(connection, llm_tag, dataset)
     return dg.AssetCheckResult(

@@ -14,24 +14,24 @@ LLM: Final = "llm_tag"
 
 DATASETS: Final = dg.DynamicPartitionsDefinition(name=DATASET)
 LLMS: Final = dg.DynamicPartitionsDefinition(name=LLM)
-PAIRS: Final = dg.MultiPartitionsDefinition({DATASET: DATASETS, LLM: LLMS})
+DATASET_BY_LLM: Final = dg.MultiPartitionsDefinition({DATASET: DATASETS, LLM: LLMS})
 
 with warnings.catch_warnings():
     # In beta on 1.13; the version is pinned and the maps are tested, so the notice helps no one who runs the demo.
     warnings.simplefilter("ignore", dg.BetaWarning)
     SAME_DATASET: Final = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name=DATASET)
-    """Between a dataset version and every pair that holds it."""
+    """Between a dataset version and every partition of both that holds it."""
     SAME_LLM: Final = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name=LLM)
-    """Between an LLM and every pair that holds it."""
+    """Between an LLM and every partition of both that holds it."""
 SAME_KEY: Final = dg.IdentityPartitionMapping()
 
 
-def pair_key(dataset: str, llm_tag: str) -> str:
+def partition_key(dataset: str, llm_tag: str) -> str:
     """The product's key for one dataset version and one LLM (dimensions are sorted by name)."""
     return f"{dataset}|{llm_tag}"
 
 
-def split_pair(key: str) -> tuple[str, str]:
+def split_partition(key: str) -> tuple[str, str]:
     """Dataset version and LLM of a key of the product."""
     dataset, llm_tag = key.split("|")
     return dataset, llm_tag

@@ -55,11 +55,11 @@ def release(
         llm_tag, run_id = context.partition_key, context.run.run_id
 
         def make() -> Made:
-            from rjepa.releases.stage import release_pair
+            from rjepa.releases.stage import build_release
 
             dataset = config.dataset or None
             return Made(
-                release_pair(stage.home, llm_tag, dataset, run_id=run_id, rule=config.rule, progress=stage.progress)
+                build_release(stage.home, llm_tag, dataset, run_id=run_id, rule=config.rule, progress=stage.progress)
             )
 
         return stage.once(

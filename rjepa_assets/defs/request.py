@@ -4,12 +4,12 @@ from typing import Any
 
 import dagster as dg
 
-from rjepa_assets.defs.partitions import PAIRS
+from rjepa_assets.defs.partitions import DATASET_BY_LLM
 from rjepa_assets.defs.stage import DATASET_LLM_JOB, made_by
 
 
 @dg.asset(
-    partitions_def=PAIRS,
+    partitions_def=DATASET_BY_LLM,
     group_name="requests",
     owners=["team:students"],
     kinds={"python"},

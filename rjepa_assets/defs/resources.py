@@ -16,7 +16,7 @@ from rjepa.progress import Progress
 from rjepa.settings import load_settings
 from rjepa_assets.defs.lake import LakeResource
 
-_LOG_EVERY: Final = 10.0
+_SECONDS_BETWEEN_LINES: Final = 10.0
 """Seconds between two progress lines of a run: each is a row in Dagster's event storage."""
 
 
@@ -72,12 +72,12 @@ class _LogLines:
 
     def __init__(self, log: dg.DagsterLogManager) -> None:
         self._log = log
-        self._next = time.monotonic() + _LOG_EVERY
+        self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + _LOG_EVERY
+            self._next = now + _SECONDS_BETWEEN_LINES
             self._log.info(f"{done}/{total} {note}".rstrip())
 
 

@@ -21,7 +21,7 @@ from rjepa.home import Home
 from rjepa.locks import stage_lock
 from rjepa.progress import Progress
 from rjepa.stages import Made, Receipt, StageReport
-from rjepa_assets.defs.partitions import split_pair
+from rjepa_assets.defs.partitions import split_partition
 from rjepa_assets.defs.resources import HomeResource, ProgressResource, StageLine
 from rjepa_assets.processes import claim
 
@@ -88,9 +88,9 @@ class StageAtWork:
         return str(self.context.partition_key).split("|")[0]
 
     @property
-    def pair(self) -> tuple[str, str]:
+    def dataset_and_llm(self) -> tuple[str, str]:
         """Dataset version and LLM of a dataset|LLM partition."""
-        return split_pair(self.context.partition_key)
+        return split_partition(self.context.partition_key)
 
     def once(
         self,

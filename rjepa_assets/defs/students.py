@@ -5,11 +5,11 @@ from typing import Any, Final
 import dagster as dg
 from pydantic import Field
 
-from rjepa.latents.worker import PairTask
+from rjepa.latents.worker import StudentTask
 from rjepa.stages import Made, file_version
 from rjepa_assets.defs.chains import dataset_release
 from rjepa_assets.defs.inputs import student_version
-from rjepa_assets.defs.partitions import LLMS, PAIRS, SAME_DATASET, SAME_KEY, SAME_LLM, split_pair
+from rjepa_assets.defs.partitions import DATASET_BY_LLM, LLMS, SAME_DATASET, SAME_KEY, SAME_LLM, split_partition
 from rjepa_assets.defs.request import request
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import (
@@ -23,7 +23,7 @@ from rjepa_assets.defs.stage import (
     partitioned_check,
     running,
 )
-from rjepa_assets.own_process import Call, call, make_pair
+from rjepa_assets.own_process import Call, call, make_with_student
 
 
 class RolloutConfig(dg.Config):
@@ -121,7 +121,7 @@ _ROLLOUTS: Final = explained(
 
 
 @dg.asset(
-    partitions_def=PAIRS,
+    partitions_def=DATASET_BY_LLM,
     deps=WANTED,
     group_name="students",
     owners=["team:students"],
@@ -136,8 +136,8 @@ def rollouts(
     context: dg.AssetExecutionContext, config: RolloutConfig, home: HomeResource, progress: ProgressResource
 ) -> dg.MaterializeResult[Any]:
     """K chains a problem sampled by the student, judged and frozen, with latents: what every method chooses from."""
-    dataset, llm_tag = split_pair(context.partition_key)
-    task = PairTask("rollouts", llm_tag, dataset, num_candidates=config.num_candidates, seed=config.seed)
+    dataset, llm_tag = split_partition(context.partition_key)
+    task = StudentTask("rollouts", llm_tag, dataset, num_candidates=config.num_candidates, seed=config.seed)
     return _sampled(context, home, progress, task)
 
 
@@ -150,7 +150,7 @@ class TrainRolloutConfig(RolloutConfig):
 
 
 @dg.asset(
-    partitions_def=PAIRS,
+    partitions_def=DATASET_BY_LLM,
     deps=OF_A_STUDENT_ON_A_DATASET,
     group_name="students",
     owners=["team:students"],
@@ -164,8 +164,8 @@ def train_rollouts(
     context: dg.AssetExecutionContext, config: TrainRolloutConfig, home: HomeResource, progress: ProgressResource
 ) -> dg.MaterializeResult[Any]:
     """K judged chains for each of some training problems: what `rank` and the supervised baselines learn from."""
-    dataset, llm_tag = split_pair(context.partition_key)
-    task = PairTask(
+    dataset, llm_tag = split_partition(context.partition_key)
+    task = StudentTask(
         "train_rollouts",
         llm_tag,
         dataset,
@@ -177,7 +177,7 @@ def train_rollouts(
 
 
 def _sampled(
-    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource, task: PairTask
+    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource, task: StudentTask
 ) -> dg.MaterializeResult[Any]:
     with running(context, home, progress) as stage:
         folder = stage.home.rollouts if task.stage == "rollouts" else stage.home.train_rollouts
@@ -190,7 +190,7 @@ def _sampled(
         }
 
         def make() -> Made:
-            return make_pair(context, stage.home, task, stage.progress)
+            return make_with_student(context, stage.home, task, stage.progress)
 
         return stage.once(inputs, [folder(task.llm_tag, task.dataset)], make)
 
@@ -203,6 +203,6 @@ def rollouts_are_in_the_target_regime(
     from rjepa.latents.regime import judge_regime
     from rjepa.latents.rollouts import open_rollouts
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     regime = judge_regime(open_rollouts(home.open(), llm_tag, dataset))
     return dg.AssetCheckResult(passed=regime.is_met, metadata=regime.metadata(), description=regime.text)

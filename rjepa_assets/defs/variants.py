@@ -19,7 +19,7 @@ from rjepa_assets.defs.inputs import (
 )
 from rjepa_assets.defs.latents import latents
 from rjepa_assets.defs.leaderboard import leaderboard_table
-from rjepa_assets.defs.partitions import PAIRS, SAME_KEY
+from rjepa_assets.defs.partitions import DATASET_BY_LLM, SAME_KEY
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import GPU_POOL, VARIANTS_JOB, explained, made_by, running, with_metadata
 from rjepa_assets.defs.students import rollouts, train_rollouts
@@ -43,7 +43,7 @@ class SizesConfig(dg.Config):
 
 
 @dg.asset(
-    partitions_def=PAIRS,
+    partitions_def=DATASET_BY_LLM,
     deps=[
         dg.AssetDep(latents, partition_mapping=SAME_KEY),
         dg.AssetDep(latent_normalizer, partition_mapping=SAME_KEY),
@@ -65,7 +65,7 @@ def rjepa_variants(
 ) -> dg.MaterializeResult[Any]:
     """Several R-JEPAs, each recipe under several seeds: never served, only compared."""
     with running(context, home, progress) as stage:
-        dataset, llm_tag = stage.pair
+        dataset, llm_tag = stage.dataset_and_llm
         arguments = {"llm_tag": llm_tag, "dataset": dataset, "recipes": config.recipes, "seeds": config.seeds}
         return stage.once(
             {
@@ -84,7 +84,7 @@ def rjepa_variants(
 
 
 @dg.asset(
-    partitions_def=PAIRS,
+    partitions_def=DATASET_BY_LLM,
     deps=[
         dg.AssetDep(rollouts, partition_mapping=SAME_KEY),
         dg.AssetDep(train_rollouts, partition_mapping=SAME_KEY),
@@ -106,7 +106,7 @@ def variants_report(
 ) -> dg.MaterializeResult[Any]:
     """Every variant and every baseline on the same frozen candidates, over seeds, held against the targets."""
     with running(context, home, progress) as stage:
-        dataset, llm_tag = stage.pair
+        dataset, llm_tag = stage.dataset_and_llm
         sizes = Path(config.sizes) if config.sizes else None
         folder = stage.home.reports(llm_tag, dataset) / "variants"
 

@@ -10,7 +10,7 @@ from rjepa.jepa.config import load_jepa_config
 from rjepa.stages import Made
 from rjepa_assets.defs.inputs import latents_version, models_version, recipe_version, train_rollouts_version
 from rjepa_assets.defs.latents import latents
-from rjepa_assets.defs.partitions import PAIRS, SAME_KEY, split_pair
+from rjepa_assets.defs.partitions import DATASET_BY_LLM, SAME_KEY, split_partition
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import DATASET_LLM_JOB, GPU_POOL, explained, made_by, partitioned_check, running
 from rjepa_assets.defs.students import train_rollouts
@@ -27,7 +27,7 @@ class TrainingConfig(dg.Config):
 
 
 @dg.asset(
-    partitions_def=PAIRS,
+    partitions_def=DATASET_BY_LLM,
     deps=[dg.AssetDep(latents, partition_mapping=SAME_KEY)],
     group_name="world_model",
     owners=["team:world-model"],
@@ -47,12 +47,12 @@ def latent_normalizer(
 ) -> dg.MaterializeResult[Any]:
     """Per-dimension location and scale of the latents, fitted on the train split's right chains."""
     with running(context, home, progress) as stage:
-        dataset, llm_tag = stage.pair
+        dataset, llm_tag = stage.dataset_and_llm
 
         def make() -> Made:
-            from rjepa.jepa.stage import fit_pair_normalizer
+            from rjepa.jepa.stage import build_normalizer
 
-            return Made(fit_pair_normalizer(stage.home, llm_tag, dataset))
+            return Made(build_normalizer(stage.home, llm_tag, dataset))
 
         return stage.once(
             {"latents": latents_version(stage.home, llm_tag, dataset)},
@@ -71,14 +71,14 @@ def normalised_latents_are_centred_and_few_are_clipped(
     from rjepa.latents.normalizer import load_normalizer
     from rjepa.latents.shards import open_latents
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     latent_set = open_latents(home.open(), llm_tag, dataset).split("validation")
     found = measure_normalised(load_normalizer(normalizer_file(home.open(), llm_tag, dataset)), latent_set.latents)
     return dg.AssetCheckResult(passed=found.is_healthy, metadata=found.metadata())
 
 
 @dg.asset(
-    partitions_def=PAIRS,
+    partitions_def=DATASET_BY_LLM,
     deps=[
         dg.AssetDep(latents, partition_mapping=SAME_KEY),
         dg.AssetDep(latent_normalizer, partition_mapping=SAME_KEY),
@@ -112,7 +112,7 @@ def rjepa_checkpoint(
 ) -> dg.MaterializeResult[Any]:
     """The trained R-JEPA: encoder, EMA target, predictor and heads, with its configuration and its training curve."""
     with running(context, home, progress) as stage:
-        dataset, llm_tag = stage.pair
+        dataset, llm_tag = stage.dataset_and_llm
         recipe = recipe_version([config.recipe])
         folder = stage.home.models(llm_tag, dataset) / "rjepa"
         arguments = {
@@ -123,7 +123,7 @@ def rjepa_checkpoint(
         }
 
         def make() -> Made:
-            made = call(context, stage.home, Call("rjepa.jepa.stage:train_pair", arguments), stage.progress)
+            made = call(context, stage.home, Call("rjepa.jepa.stage:build_checkpoint", arguments), stage.progress)
             made.report.metadata["recipe_sha256"] = recipe
             return made
 
@@ -153,7 +153,7 @@ def rjepa_has_skill_over_mean_and_copy(
     """It predicts the next step better than the mean latent and than a copy of the previous step."""
     from rjepa.jepa.stage import read_diagnostics
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     found = read_diagnostics(home.open(), llm_tag, dataset)
     metadata = {"skill_over_mean": found.skill_over_mean, "skill_over_copy": found.skill_over_copy}
     return dg.AssetCheckResult(passed=min(metadata.values()) > 0, metadata=metadata)
@@ -164,7 +164,7 @@ def rjepa_beats_ridge(context: dg.AssetCheckExecutionContext, home: HomeResource
     """It predicts the next step better than ridge regression on the steps before it."""
     from rjepa.jepa.stage import read_diagnostics
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     skill = read_diagnostics(home.open(), llm_tag, dataset).skill_over_ridge
     return dg.AssetCheckResult(
         passed=skill > 0, severity=dg.AssetCheckSeverity.WARN, metadata={"skill_over_ridge": skill}
@@ -176,7 +176,7 @@ def representation_has_not_collapsed(context: dg.AssetCheckExecutionContext, hom
     """The encoder's states use many directions: their effective rank and spread are above a collapsed model's."""
     from rjepa.jepa.stage import read_diagnostics
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     found = read_diagnostics(home.open(), llm_tag, dataset)
     return dg.AssetCheckResult(
         passed=not found.collapsed, metadata={"rankme": found.rankme, "deviation": found.deviation}
@@ -188,7 +188,7 @@ def every_parameter_moved(context: dg.AssetCheckExecutionContext, home: HomeReso
     """Training has changed every parameter that it may change: none is cut off from the loss."""
     from rjepa.jepa.stage import read_diagnostics
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     unmoved = read_diagnostics(home.open(), llm_tag, dataset).unmoved
     return dg.AssetCheckResult(passed=unmoved == 0, metadata={"unmoved": unmoved})
 
@@ -198,6 +198,6 @@ def target_gets_no_gradient(context: dg.AssetCheckExecutionContext, home: HomeRe
     """The loss does not push on the target encoder, which follows the context encoder by its average alone."""
     from rjepa.jepa.stage import read_diagnostics
 
-    dataset, llm_tag = split_pair(context.partition_key)
+    dataset, llm_tag = split_partition(context.partition_key)
     pushed = read_diagnostics(home.open(), llm_tag, dataset).target_has_gradient
     return dg.AssetCheckResult(passed=not pushed, metadata={"target_has_gradient": pushed})

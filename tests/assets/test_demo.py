@@ -25,7 +25,7 @@ from .running import SMOKE, Ran, kill_in, rjepa
 
 pytestmark = pytest.mark.slow
 
-PAIR = ("tiny-a", "smoke")
+PARTITION = ("tiny-a", "smoke")
 
 
 def leftovers(home: Path) -> list[str]:
@@ -36,7 +36,9 @@ def leftovers(home: Path) -> list[str]:
 def fingerprint_of(home: Path) -> tuple[str, str]:
     """The report and the release's content: equal where all that leads to them is equal."""
     current = require_current(Home(home), "tiny-a")
-    return read_report(Home(home), *PAIR).model_dump_json(), load_manifest(Home(home), "tiny-a", current).content_hash
+    return read_report(Home(home), *PARTITION).model_dump_json(), load_manifest(
+        Home(home), "tiny-a", current
+    ).content_hash
 
 
 def test_the_demo_shows_every_way_of_choosing_with_intervals_and_what_to_type_next(demo: tuple[Path, Ran]) -> None:
@@ -68,7 +70,7 @@ def test_a_second_demo_finds_everything_and_is_quick(demo: tuple[Path, Ran]) -> 
 
 def test_a_file_that_went_missing_is_made_again_and_nothing_else_changes(demo_copy: Home) -> None:
     before = fingerprint_of(demo_copy.root)
-    (demo_copy.models(*PAIR) / "calibration.json").unlink()
+    (demo_copy.models(*PARTITION) / "calibration.json").unlink()
     ran = rjepa(demo_copy.root, "demo", *SMOKE)
     assert ran.code == 0, ran.stderr
     assert [asset for asset, fate in ran.fates.items() if fate == "done"] == ["score_calibration"]
@@ -77,7 +79,7 @@ def test_a_file_that_went_missing_is_made_again_and_nothing_else_changes(demo_co
 
 def test_a_corrupted_file_is_made_again_by_the_same_command(demo_copy: Home) -> None:
     before = fingerprint_of(demo_copy.root)
-    model = demo_copy.models(*PAIR) / "rjepa" / "model.safetensors"
+    model = demo_copy.models(*PARTITION) / "rjepa" / "model.safetensors"
     model.write_bytes(model.read_bytes()[:-1] + b"\x01")
     mended = rjepa(demo_copy.root, "demo", *SMOKE)
     assert mended.code == 0, mended.stderr
@@ -97,7 +99,7 @@ def test_a_corrupt_release_is_not_up_to_date(demo_copy: Home) -> None:
 def test_a_failed_blocking_check_stops_the_path_and_is_named(demo_copy: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     import rjepa.jepa.stage as stage
 
-    whole = stage.read_diagnostics(demo_copy, *PAIR)
+    whole = stage.read_diagnostics(demo_copy, *PARTITION)
     for name in ("DAGSTER_HOME", "RJEPA_HOME"):
         monkeypatch.setenv(name, "")
     launches = starting_from(stages_of(release_launches("smoke", "tiny-a", "smoke")), "rjepa_checkpoint")

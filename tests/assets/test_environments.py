@@ -18,7 +18,7 @@ from rjepa.students.environments import find_interpreter
 from rjepa.students.stage import open_student
 from rjepa.tables import write_records
 from rjepa_assets.definitions import build_defs
-from rjepa_assets.defs.partitions import DATASET, LLM, pair_key
+from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.defs.resources import HomeResource
 from rjepa_assets.instance import open_instance
 from tests.latents.conftest import DATASET as SUMS
@@ -62,7 +62,7 @@ def materialise(home: Home, instance: dg.DagsterInstance, asset: str, **config: 
     defs = build_defs({"home": HomeResource(root=str(home.root))})
     return defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
-        partition_key=pair_key(SUMS, TAG),
+        partition_key=partition_key(SUMS, TAG),
         asset_selection=[dg.AssetKey(asset)],
         run_config={"ops": {asset: {"config": config}}} if config else None,
     )

@@ -6,7 +6,7 @@ import dagster as dg
 
 import rjepa_assets
 from rjepa_assets.definitions import build_defs, defs
-from rjepa_assets.defs.partitions import DATASET, LLM, pair_key, split_pair
+from rjepa_assets.defs.partitions import DATASET, LLM, partition_key, split_partition
 from rjepa_assets.defs.resources import HomeResource
 from rjepa_assets.launching import release_launches, stages_of, starting_from
 
@@ -84,9 +84,9 @@ def test_every_asset_that_makes_something_is_checked() -> None:
 
 
 def test_a_pair_is_its_dataset_and_its_llm() -> None:
-    key = pair_key("v1.0.0", "tiny-a")
+    key = partition_key("v1.0.0", "tiny-a")
     assert key == dg.MultiPartitionKey({LLM: "tiny-a", DATASET: "v1.0.0"})
-    assert split_pair(key) == ("v1.0.0", "tiny-a")
+    assert split_partition(key) == ("v1.0.0", "tiny-a")
 
 
 def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:

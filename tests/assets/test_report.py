@@ -10,7 +10,7 @@ from rjepa.errors import InvalidInputError
 from rjepa.evaluation.variants import _waves, list_variants, read_variants_report, variants_report_folder
 from rjepa.home import Home
 from rjepa.jepa.config import load_jepa_config
-from rjepa.jepa.stage import open_variant, train_pair
+from rjepa.jepa.stage import build_checkpoint, open_variant
 from rjepa.latents.rollouts import open_rollouts
 from rjepa.releases.pointer import require_current
 from rjepa_assets.defs.inputs import recipe_version
@@ -21,7 +21,7 @@ from .running import rjepa
 
 pytestmark = pytest.mark.slow
 
-PAIR = ("tiny-a", "smoke")
+PARTITION = ("tiny-a", "smoke")
 REPORT = ("report", "--dataset", "smoke", "--recipe", "smoke", "--seeds", "2", "--train-problems", "40")
 
 
@@ -36,18 +36,18 @@ def test_a_report_trains_what_is_missing_judges_it_and_leaves_the_release_alone(
     assert [(run["variant"], run["seed"]) for run in found["seeds"]] == [("smoke", 0), ("smoke", 1)]
     methods = {row["method"] for row in found["leaderboard"]}
     assert {"rjepa", "probe_logprob", "gated_vote", "text", "mahalanobis", "untrained", "logprob_sum_vote"} <= methods
-    answered = open_rollouts(demo_copy, *PAIR, asset="train_rollouts").problems
+    answered = open_rollouts(demo_copy, *PARTITION, asset="train_rollouts").problems
     assert len(answered) == 40 and {problem.split for problem in answered} == {"train"}
-    result = read_variants_report(demo_copy, *PAIR)
+    result = read_variants_report(demo_copy, *PARTITION)
     assert result.variant == "smoke" and {row.seeds for row in result.spreads if row.figure == "accuracy"} == {2}
-    assert (variants_report_folder(demo_copy, *PAIR) / "report.html").exists()
+    assert (variants_report_folder(demo_copy, *PARTITION) / "report.html").exists()
     assert require_current(demo_copy, "tiny-a") == released
 
     again = rjepa(demo_copy.root, *REPORT)
     assert again.code == 0 and set(again.fates.values()) == {"is up to date"}
     assert "R-JEPA smoke" in again.stdout and "Over seeds:" in again.stdout
 
-    first, second = (f"smoke-{run.seed}" for run in list_variants(demo_copy, *PAIR))
+    first, second = (f"smoke-{run.seed}" for run in list_variants(demo_copy, *PARTITION))
     ran = rjepa(demo_copy.root, "eval", "compare", first, second, "--dataset", "smoke", "--json")
     assert ran.code == 0, ran.stderr
     duel = json.loads(ran.stdout)
@@ -79,8 +79,8 @@ def test_a_trunk_is_trained_first_under_the_same_seed_and_an_edited_one_again(
     known["head"] = type(known["smoke"]).model_validate(known["smoke"].model_dump() | changes)
     for module in ("rjepa.jepa.stage", "rjepa.evaluation.variants", "rjepa_assets.defs.inputs"):
         monkeypatch.setattr(f"{module}.load_jepa_config", known.__getitem__)
-    train_pair(demo_copy, *PAIR, "head", seed=3)
-    trunk, head = (open_variant(demo_copy, *PAIR, recipe, 3)[0] for recipe in ("smoke", "head"))
+    build_checkpoint(demo_copy, *PARTITION, "head", seed=3)
+    trunk, head = (open_variant(demo_copy, *PARTITION, recipe, 3)[0] for recipe in ("smoke", "head"))
     assert trunk.config.seed == 3 and trunk.rank_head is None and head.rank_head is not None
     assert torch.equal(trunk.predictor.mask_token, head.predictor.mask_token)
     assert _waves([("head", 0), ("head", 1), ("smoke", 0)]) == [

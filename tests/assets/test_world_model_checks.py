@@ -15,7 +15,7 @@ from rjepa_assets.defs import world_model
 from rjepa_assets.defs.resources import HomeResource
 
 CHECKPOINT = dg.AssetKey("rjepa_checkpoint")
-PAIR = ("tiny", "v1.0.0")
+PARTITION = ("tiny", "v1.0.0")
 SOUND = Diagnostics(
     steps=1000,
     loss=0.10,
@@ -46,12 +46,12 @@ def is_of_the_model(value: object) -> bool:
 
 
 def verdicts(home: Home, found: Diagnostics) -> dict[str, bool]:
-    write_json(model_folder(home, *PAIR) / DIAGNOSTICS_FILE, {"model": "", "diagnostics": asdict(found)})
+    write_json(model_folder(home, *PARTITION) / DIAGNOSTICS_FILE, {"model": "", "diagnostics": asdict(found)})
     checks = [value for value in vars(world_model).values() if is_of_the_model(value)]
     instance = dg.DagsterInstance.ephemeral()
     results = {}
     for check in checks:
-        context = dg.build_op_context(instance=instance, partition_key=f"{PAIR[1]}|{PAIR[0]}")
+        context = dg.build_op_context(instance=instance, partition_key=f"{PARTITION[1]}|{PARTITION[0]}")
         function = check.node_def.compute_fn.decorated_fn
         results[function.__name__] = bool(function(context, HomeResource(root=str(home.root))).passed)
     return results

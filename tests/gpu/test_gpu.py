@@ -15,8 +15,8 @@ from rjepa.home import Home
 from rjepa.jepa.batches import Assembler
 from rjepa.jepa.checkpoint import load_model
 from rjepa.jepa.trainer import train
-from rjepa.students.extraction import extract_latents
 from rjepa.latents.normalizer import fit_normalizer
+from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student, load_student
 from rjepa.students.recipe import StudentRecipe

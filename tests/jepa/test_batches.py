@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from rjepa.errors import InvalidInputError
-from rjepa.jepa.batches import Assembler, Sampler
+from rjepa.jepa.batches import Assembler, BatchOrder
 from rjepa.jepa.reader import latent_columns
 from rjepa.latents.normalizer import fit_normalizer
 from tests.jepa.synthetic import synthetic_set, tiny_config
@@ -38,11 +38,11 @@ def test_a_run_reads_the_poolings_of_its_student_in_their_order() -> None:
 
 def test_an_epoch_shows_right_chains_once_and_no_wrong_one() -> None:
     problems = np.arange(len(DATA)) // 2
-    sampler = Sampler(DATA, problems, batch_size=8, seed=0)
-    seen = np.concatenate([sampler.chains(update) for update in range(60 // 8)])
+    order = BatchOrder(DATA, problems, batch_size=8, seed=0)
+    seen = np.concatenate([order.chains(update) for update in range(60 // 8)])
     assert len(set(seen.tolist())) == len(seen) == 56
     assert (DATA.first_error[seen] < 0).all()
-    assert not np.array_equal(seen, np.concatenate([sampler.chains(update) for update in range(7, 14)]))
+    assert not np.array_equal(seen, np.concatenate([order.chains(update) for update in range(7, 14)]))
 
 
 def test_two_batches_joined_are_their_rows_padded_to_the_longer_one() -> None:
@@ -56,9 +56,9 @@ def test_two_batches_joined_are_their_rows_padded_to_the_longer_one() -> None:
 
 def test_negatives_are_wrong_chains_of_the_same_problem() -> None:
     problems = np.arange(len(DATA)) // 2
-    sampler = Sampler(DATA, problems, batch_size=20, seed=0)
-    chains = sampler.chains(0)
-    rows, wrong = sampler.negatives(chains, 12, torch.Generator().manual_seed(0))
+    order = BatchOrder(DATA, problems, batch_size=20, seed=0)
+    chains = order.chains(0)
+    rows, wrong = order.negatives(chains, 12, torch.Generator().manual_seed(0))
     assert len(rows) == len(set(rows.tolist())) == 12
     assert (problems[chains[rows]] == problems[wrong]).all()
     assert (DATA.first_error[wrong] >= 0).all()

@@ -1,5 +1,5 @@
 """The stage with several processes: `processes: 2` gives a finished, diagnosed model, variants train side by side, and
-failures are told."""
+failures are reports."""
 
 import shutil
 import subprocess
@@ -17,17 +17,17 @@ from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE
 from rjepa.jepa.launching import train_side_by_side
 from rjepa.jepa.stage import (
-    fit_pair_normalizer,
+    build_checkpoint,
+    build_normalizer,
     model_folder,
     open_variant,
     read_diagnostics,
-    train_pair,
     variant_folder,
 )
 from rjepa.latents.sets import LatentSet, Prompts
 from tests.jepa.synthetic import synthetic_set, write_shards
 
-PAIR = ("tiny", "v1.0.0")
+PARTITION = ("tiny", "v1.0.0")
 
 
 @pytest.fixture
@@ -49,59 +49,61 @@ def home(tmp_path: Path) -> Home:
         ),
         prompt_of=np.concatenate([parts[0].prompt_of, parts[1].prompt_of + len(parts[0].prompts)]),
     )
-    write_shards(home, *PAIR, both, shard_size=64)
-    fit_pair_normalizer(home, *PAIR)
+    write_shards(home, *PARTITION, both, shard_size=64)
+    build_normalizer(home, *PARTITION)
     return home
 
 
 def test_the_stage_trains_with_two_processes_and_records_their_model(home: Home) -> None:
-    told: list[tuple[int, int]] = []
-    trained = train_pair(home, *PAIR, "smoke", lambda done, total, note="": told.append((done, total)), processes=2)
+    reports: list[tuple[int, int]] = []
+    trained = build_checkpoint(
+        home, *PARTITION, "smoke", lambda done, total, note="": reports.append((done, total)), processes=2
+    )
     assert trained.report.metadata["updates"] == 60
-    assert told[-1] == (60, 60) and len(told) > 2, "progress of the processes reaches the caller"
-    assert read_diagnostics(home, *PAIR).unmoved == 0
-    again = train_pair(home, *PAIR, "smoke")
+    assert reports[-1] == (60, 60) and len(reports) > 2, "progress of the processes reaches the caller"
+    assert read_diagnostics(home, *PARTITION).unmoved == 0
+    again = build_checkpoint(home, *PARTITION, "smoke")
     assert again.report.data_version == trained.report.data_version, "a finished run is found, not repeated"
 
 
 def test_a_run_reads_the_latents_that_there_are(home: Home) -> None:
-    train_pair(home, *PAIR, "smoke", seed=3)
-    config = open_variant(home, *PAIR, "smoke", 3)[0].config
+    build_checkpoint(home, *PARTITION, "smoke", seed=3)
+    config = open_variant(home, *PARTITION, "smoke", 3)[0].config
     assert config.poolings == ("mean",), "what the latents hold, and not what most students have"
 
 
 def test_processes_that_fail_say_why(home: Home) -> None:
-    shard = next(home.shards("latents", PAIR[0]).rglob("*.safetensors"))
+    shard = next(home.shards("latents", PARTITION[0]).rglob("*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"\x01")
     with pytest.raises(InvalidInputError, match="is damaged"):
-        train_pair(home, *PAIR, "smoke", processes=2)
-    assert not (model_folder(home, *PAIR) / MODEL_FILE).exists()
+        build_checkpoint(home, *PARTITION, "smoke", processes=2)
+    assert not (model_folder(home, *PARTITION) / MODEL_FILE).exists()
 
 
 def test_variants_train_side_by_side_each_as_it_would_alone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     # Two at once with a thread each: how sums are rounded depends on the number of threads.
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     runs = [("smoke", 0), ("smoke", 1), ("smoke", 2)]
-    train_side_by_side(home, *PAIR, runs, lambda done, total, note="": told.append((done, total)))
-    assert told[-1] == (300, 300) and told == sorted(told)
-    models = [load_file(variant_folder(home, *PAIR, *run) / MODEL_FILE) for run in runs]
+    train_side_by_side(home, *PARTITION, runs, lambda done, total, note="": reports.append((done, total)))
+    assert reports[-1] == (300, 300) and reports == sorted(reports)
+    models = [load_file(variant_folder(home, *PARTITION, *run) / MODEL_FILE) for run in runs]
     assert not any(torch.equal(models[0][name], models[1][name]) for name in models[0] if name.endswith("mask_token"))
-    shutil.rmtree(variant_folder(home, *PAIR, "smoke", 1))
+    shutil.rmtree(variant_folder(home, *PARTITION, "smoke", 1))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        alone = train_pair(home, *PAIR, "smoke", seed=1)
+        alone = build_checkpoint(home, *PARTITION, "smoke", seed=1)
     finally:
         torch.set_num_threads(threads)
     assert alone.report.metadata["updates"] == 60
-    for name, tensor in load_file(variant_folder(home, *PAIR, "smoke", 1) / MODEL_FILE).items():
+    for name, tensor in load_file(variant_folder(home, *PARTITION, "smoke", 1) / MODEL_FILE).items():
         torch.testing.assert_close(tensor, models[1][name])
 
 
 def test_a_variant_that_fails_is_named(home: Home) -> None:
     with pytest.raises(InvalidInputError, match="training nobody, seed 0, failed: .*nobody"):
-        train_side_by_side(home, *PAIR, [("smoke", 0), ("nobody", 0)])
+        train_side_by_side(home, *PARTITION, [("smoke", 0), ("nobody", 0)])
 
 
 @pytest.mark.parametrize("late", [0, 2])
@@ -117,7 +119,7 @@ def test_where_a_variant_fails_the_others_are_stopped(home: Home, monkeypatch: p
     monkeypatch.setattr("rjepa.jepa.launching._worker", worker)
     started = time.monotonic()
     with pytest.raises(InvalidInputError, match="training broken, seed 0, failed"):
-        train_side_by_side(home, *PAIR, [("slow", 0), ("broken", 0)])
+        train_side_by_side(home, *PARTITION, [("slow", 0), ("broken", 0)])
     assert time.monotonic() - started < 60
 
 

@@ -197,6 +197,22 @@ def test_another_checker_judges_anew(built: Home, taught: Student, monkeypatch: 
     assert {c.reason for row in open_rollouts(built, TAG, DATASET).candidates for c in row} == {"never"}
 
 
+@pytest.mark.parametrize("fault", ["tests_broken_tests", "broken_check"])
+def test_a_check_that_cannot_run_is_no_verdict_and_is_counted(
+    built: Home, taught: Student, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr("rjepa.latents.freezing.checkers_folder", lambda _: fault)
+    monkeypatch.setattr(
+        "rjepa.latents.verdicts.judge", lambda *_: Verdict(is_valid=False, is_correct=False, reason=fault)
+    )
+    report = build_rollouts(built, taught, DATASET, num_candidates=3, seed=1)
+    opened = open_rollouts(built, TAG, DATASET)
+    flat = [candidate for row in opened.candidates for candidate in row]
+    assert {(candidate.is_correct, candidate.is_valid, candidate.reason) for candidate in flat} == {(None, None, fault)}
+    assert report.metadata["broken_checks"] >= len(flat)
+    assert opened.regime() == {}
+
+
 def test_killed_rollouts_go_on_after_the_last_whole_shard(home: Home, taught: Student) -> None:
     command = [sys.executable, "-c", KILLED, str(home.root), str(taught.path)]
     killed = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rjepa.home import Home
-from rjepa.latents.worker import PairTask, run_task
+from rjepa.latents.worker import StudentTask, run_task
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.students.catalog import save_record
 from rjepa.students.loading import Student
@@ -22,8 +22,8 @@ AGAIN = """
 import sys
 from pathlib import Path
 from rjepa.home import Home
-from rjepa.latents.worker import PairTask, run_task
-task = PairTask(sys.argv[2], "tiny-test", "sums", num_candidates=2, max_problems=5)
+from rjepa.latents.worker import StudentTask, run_task
+task = StudentTask(sys.argv[2], "tiny-test", "sums", num_candidates=2, max_problems=5)
 print(run_task(Home(Path(sys.argv[1])), task).data_version)
 print("torch" in sys.modules)
 """
@@ -37,7 +37,7 @@ def known(home: Home, taught: Student) -> Home:
 
 @pytest.mark.parametrize("stage", ["latents", "rollouts", "train_rollouts"])
 def test_a_stage_with_nothing_to_do_says_the_same_without_loading_torch(known: Home, stage: str) -> None:
-    task = PairTask(stage, TAG, DATASET, num_candidates=2, max_problems=5)  # type: ignore[arg-type]
+    task = StudentTask(stage, TAG, DATASET, num_candidates=2, max_problems=5)  # type: ignore[arg-type]
     first = run_task(known, task)
     command = [sys.executable, "-c", AGAIN, str(known.root), stage]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
@@ -50,7 +50,7 @@ def test_a_stage_with_nothing_to_do_says_the_same_without_loading_torch(known: H
 
 @pytest.mark.parametrize("stage", ["latents", "rollouts"])
 def test_a_damaged_shard_or_table_is_made_again(known: Home, stage: str) -> None:
-    task = PairTask(stage, TAG, DATASET, num_candidates=2, max_problems=5)  # type: ignore[arg-type]
+    task = StudentTask(stage, TAG, DATASET, num_candidates=2, max_problems=5)  # type: ignore[arg-type]
     first = run_task(known, task)
     for path in (next(known.shards(stage, TAG).rglob("*.safetensors")), next((known.root / stage).rglob("*.parquet"))):
         path.write_bytes(path.read_bytes()[:-1] + b"\x01")
@@ -60,16 +60,16 @@ def test_a_damaged_shard_or_table_is_made_again(known: Home, stage: str) -> None
 
 
 def test_changed_data_or_another_request_is_something_to_do(known: Home) -> None:
-    task = PairTask("rollouts", TAG, DATASET, num_candidates=2, max_problems=5)
+    task = StudentTask("rollouts", TAG, DATASET, num_candidates=2, max_problems=5)
     first = run_task(known, task)
-    other = run_task(known, PairTask("rollouts", TAG, DATASET, num_candidates=3, max_problems=5))
+    other = run_task(known, StudentTask("rollouts", TAG, DATASET, num_candidates=3, max_problems=5))
     assert other.metadata["chains_sampled"] == 5 and other.data_version != first.data_version
     assert run_task(known, task).data_version == first.data_version
     path = known.dataset(DATASET) / "problems.parquet"
     problems = read_records(path, Problem)
     write_records(path, Problem, [p.model_copy(update={"answer_gold": "1"}) for p in problems])
     assert run_task(known, task).metadata["chains_judged"] > 0
-    latents = run_task(known, PairTask("latents", TAG, DATASET))
+    latents = run_task(known, StudentTask("latents", TAG, DATASET))
     chains = read_records(known.dataset(DATASET) / "validated_chains.parquet", ChainOfThought)
     write_records(known.dataset(DATASET) / "validated_chains.parquet", ChainOfThought, chains[:-2])
-    assert run_task(known, PairTask("latents", TAG, DATASET)).data_version != latents.data_version
+    assert run_task(known, StudentTask("latents", TAG, DATASET)).data_version != latents.data_version

@@ -1,4 +1,4 @@
-"""The release stage on a real pair: a tiny student, its frozen candidates, an R-JEPA, records on the disk."""
+"""The release stage on a real evaluated: a tiny student, its frozen candidates, an R-JEPA, records on the disk."""
 
 import json
 import random
@@ -12,7 +12,7 @@ import pytest
 from rjepa.datasets.building import build_problems, build_teacher_chains, release_dataset, validate_chains
 from rjepa.errors import CorruptError
 from rjepa.evaluation.records import EvaluationRecord, list_records
-from rjepa.evaluation.stage import benchmark_pair, calibration_file
+from rjepa.evaluation.stage import build_report, calibration_file
 from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.jepa.diagnostics import Diagnostics
@@ -23,7 +23,7 @@ from rjepa.parts import MODEL_FILES
 from rjepa.releases.bundle import list_releases, load_manifest
 from rjepa.releases.history import history
 from rjepa.releases.pointer import require_current
-from rjepa.releases.stage import NotEligibleError, release_pair
+from rjepa.releases.stage import NotEligibleError, build_release
 from rjepa.students.loading import Student
 from tests.datasets.importing import import_dataset
 from tests.tiny_release import TAG, addition, publish, register_student, taught_folder
@@ -31,7 +31,7 @@ from tests.tiny_release import TAG, addition, publish, register_student, taught_
 DATASET = "sums"
 
 
-class Pair:
+class Evaluated:
     """A student and a data set of up to 20 sums, whose candidates and R-JEPA a test changes."""
 
     def __init__(self, root: Path, student: Student) -> None:
@@ -72,78 +72,78 @@ class Pair:
         write_json(model / DIAGNOSTICS_FILE, {"diagnostics": asdict(found)})
 
     def evaluate(self) -> None:
-        benchmark_pair(self.home, TAG, DATASET)
+        build_report(self.home, TAG, DATASET)
 
     def records(self, release_id: str) -> list[EvaluationRecord]:
         return list_records(self.home, TAG, load_manifest(self.home, TAG, release_id).content_hash)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    root = tmp_path_factory.mktemp("pair")
-    pair = Pair(root, register_student(Home(root / "home"), taught_folder(tmp_path_factory)))
-    pair.make_dataset()
-    pair.sample(4)
-    pair.train(0)
-    pair.evaluate()
-    return pair
+def evaluated_once(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    root = tmp_path_factory.mktemp("evaluated")
+    evaluated = Evaluated(root, register_student(Home(root / "home"), taught_folder(tmp_path_factory)))
+    evaluated.make_dataset()
+    evaluated.sample(4)
+    evaluated.train(0)
+    evaluated.evaluate()
+    return evaluated
 
 
 @pytest.fixture
-def pair(made: Pair, tmp_path: Path) -> Pair:
-    shutil.copytree(made.home.root, tmp_path / "home")
-    return Pair(tmp_path, made.student)
+def evaluated(evaluated_once: Evaluated, tmp_path: Path) -> Evaluated:
+    shutil.copytree(evaluated_once.home.root, tmp_path / "home")
+    return Evaluated(tmp_path, evaluated_once.student)
 
 
 @pytest.mark.slow
-def test_a_challenger_is_compared_on_the_same_candidates_after_they_were_sampled_anew(pair: Pair) -> None:
+def test_a_challenger_is_compared_on_the_same_candidates_after_they_were_sampled_anew(evaluated: Evaluated) -> None:
     """Sampled again with more candidates, the served release is measured on them too: its old record says nothing."""
-    assert release_pair(pair.home, TAG, DATASET).metadata["reason"] == "first_release"
-    first = require_current(pair.home, TAG)
-    assert [record.candidates.num_candidates for record in pair.records(first)] == [4]
+    assert build_release(evaluated.home, TAG, DATASET).metadata["reason"] == "first_release"
+    first = require_current(evaluated.home, TAG)
+    assert [record.candidates.num_candidates for record in evaluated.records(first)] == [4]
 
-    pair.sample(8)
-    pair.train(1)
+    evaluated.sample(8)
+    evaluated.train(1)
     with pytest.raises(NotEligibleError, match="candidates"):
-        release_pair(pair.home, TAG, DATASET)
-    pair.evaluate()
-    metadata = release_pair(pair.home, TAG, DATASET).metadata
+        build_release(evaluated.home, TAG, DATASET)
+    evaluated.evaluate()
+    metadata = build_release(evaluated.home, TAG, DATASET).metadata
 
-    old, new = pair.records(first)
+    old, new = evaluated.records(first)
     assert (old.candidates.num_candidates, new.candidates.num_candidates) == (4, 8)
     assert metadata["candidates"] == new.candidates.sha256
-    decision = history(pair.home, TAG)[-1].decision
+    decision = history(evaluated.home, TAG)[-1].decision
     assert decision is not None and decision.candidates == new.candidates.sha256
     assert decision.findings[0].current_accuracy == new.accuracy
     assert decision.findings[0].challenger_accuracy == metadata["accuracy"]
     assert metadata["gate_all_difference"] == pytest.approx(metadata["accuracy"] - new.accuracy)
 
 
-def test_releasing_again_changes_nothing_and_judges_nothing_twice(pair: Pair) -> None:
-    first = release_pair(pair.home, TAG, DATASET)
-    files = {path: path.stat().st_mtime_ns for path in pair.home.evaluations(TAG).rglob("*.json")}
-    again = release_pair(pair.home, TAG, DATASET)
+def test_releasing_again_changes_nothing_and_judges_nothing_twice(evaluated: Evaluated) -> None:
+    first = build_release(evaluated.home, TAG, DATASET)
+    files = {path: path.stat().st_mtime_ns for path in evaluated.home.evaluations(TAG).rglob("*.json")}
+    again = build_release(evaluated.home, TAG, DATASET)
     assert again.data_version == first.data_version and again.metadata["reason"] == "already_current"
-    assert len(list_releases(pair.home, TAG)) == 1 and len(history(pair.home, TAG)) == 1
-    assert files == {path: path.stat().st_mtime_ns for path in pair.home.evaluations(TAG).rglob("*.json")}
+    assert len(list_releases(evaluated.home, TAG)) == 1 and len(history(evaluated.home, TAG)) == 1
+    assert files == {path: path.stat().st_mtime_ns for path in evaluated.home.evaluations(TAG).rglob("*.json")}
 
 
-def test_a_record_that_is_gone_is_measured_again_and_says_the_same(pair: Pair) -> None:
-    release_pair(pair.home, TAG, DATASET)
-    (before,) = pair.records(require_current(pair.home, TAG))
-    shutil.rmtree(pair.home.evaluations(TAG))
-    release_pair(pair.home, TAG, DATASET)
-    (after,) = pair.records(require_current(pair.home, TAG))
+def test_a_record_that_is_gone_is_measured_again_and_says_the_same(evaluated: Evaluated) -> None:
+    build_release(evaluated.home, TAG, DATASET)
+    (before,) = evaluated.records(require_current(evaluated.home, TAG))
+    shutil.rmtree(evaluated.home.evaluations(TAG))
+    build_release(evaluated.home, TAG, DATASET)
+    (after,) = evaluated.records(require_current(evaluated.home, TAG))
     assert after.sha256 == before.sha256 and np.array_equal(after.right, before.right)
 
 
-def test_a_record_that_was_changed_afterwards_is_refused_with_a_cure(pair: Pair) -> None:
-    (path,) = pair.home.evaluations(TAG).rglob("*.json")
+def test_a_record_that_was_changed_afterwards_is_refused_with_a_cure(evaluated: Evaluated) -> None:
+    (path,) = evaluated.home.evaluations(TAG).rglob("*.json")
     value = json.loads(path.read_text())
     value["served"] = "1" * len(value["served"])
     if value["served"] == json.loads(path.read_text())["served"]:
         value["served"] = "0" + value["served"][1:]
     path.write_text(json.dumps(value))
     with pytest.raises(CorruptError, match="changed after it was written") as error:
-        release_pair(pair.home, TAG, DATASET)
+        build_release(evaluated.home, TAG, DATASET)
     assert "measured again" in error.value.cure

@@ -14,13 +14,13 @@ from rjepa.students.loading import Student
 
 @dataclass
 class Served:
-    """How the server behaves, and what it was asked: `failures` answers of 500 first; at most `most` choices; whether
-    it gives log-probabilities, and knows completions; which fields it refuses; whether it never answers, and `aborted`
-    once whoever asked hung up."""
+    """How the server behaves, and what it was asked: `failures` answers of 500 first; at most `max_candidates` choices;
+    whether it gives log-probabilities, and knows completions; which fields it refuses; whether it never answers, and
+    `aborted`     once whoever asked hung up."""
 
     student: Student
     failures: int = 0
-    most: int = 64
+    max_candidates: int = 64
     logprobs: bool = True
     completions: bool = True
     refuses: tuple[str, ...] = ()
@@ -48,15 +48,15 @@ class Served:
             return 200, {"choices": self.choices(prompt.removesuffix("\n"), body, chat)}
 
     def choices(self, statement: str, body: dict[str, Any], chat: bool) -> list[dict[str, Any]]:
-        cold = body["temperature"] == 0
+        greedy = body["temperature"] == 0
         chains = sample_chains(
             self.student,
             [statement],
-            num_candidates=min(body.get("n", 1), self.most),
+            num_candidates=min(body.get("n", 1), self.max_candidates),
             seed=body.get("seed", len(self.asked)),
-            temperature=None if cold else body["temperature"],
+            temperature=None if greedy else body["temperature"],
             max_new_tokens=body["max_tokens"],
-            greedy=cold,
+            greedy=greedy,
             capture=False,
         )[0]
         made = []

@@ -64,7 +64,7 @@ def test_scores_of_chains_that_are_read_are_those_of_chains_that_are_sampled(tau
     [
         {},
         {"logprobs": False},
-        {"most": 1},
+        {"max_candidates": 1},
         {"completions": False},
         {"completions": False, "refuses": ("n", "logprobs")},
         {"completions": False, "refuses": ("n", "logprobs", "seed")},

@@ -11,7 +11,7 @@ from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home
 from rjepa.latents.launching import run_where_it_lives
 from rjepa.latents.rollouts import open_rollouts
-from rjepa.latents.worker import MODULE, PairTask
+from rjepa.latents.worker import MODULE, StudentTask
 from rjepa.schemas import Problem
 from rjepa.students.catalog import StudentRecord, load_record, save_record
 from rjepa.students.environments import check_environment, find_interpreter, module_command, module_variables
@@ -121,21 +121,21 @@ def test_a_record_written_before_there_were_environments_is_read(tmp_path: Path)
 def test_the_worker_needs_its_requirements_alone_and_judges_with_the_platforms_libraries(
     lean: Path, tmp_path: Path, taught: Student
 ) -> None:
-    home, told = Home(tmp_path), []
+    home, reports = Home(tmp_path), []
     write_sums(home)
     path = home.dataset(DATASET) / "problems.parquet"
     halves = [p.model_copy(update={"answer_gold": r"\frac{1}{2}"}) for p in read_records(path, Problem)]
-    write_records(path, Problem, halves)  # formulas: comparing them takes math-verify, which is not in the environment
+    write_records(path, Problem, halves)  # formulas: comparing them takes sympy, which is not in the environment
     save_record(home, record(taught.path, environment=str(lean)))
-    task = PairTask("rollouts", "tiny-test", DATASET, num_candidates=2)
-    report = run_where_it_lives(home, task, lambda done, total, note="": told.append((done, total)))
-    assert len(report.data_version) == 64 and report.metadata["problems"] == 24 and told[-1] == (24, 24)
+    task = StudentTask("rollouts", "tiny-test", DATASET, num_candidates=2)
+    report = run_where_it_lives(home, task, lambda done, total, note="": reports.append((done, total)))
+    assert len(report.data_version) == 64 and report.metadata["problems"] == 24 and reports[-1] == (24, 24)
     reasons = {c.reason for row in open_rollouts(home, "tiny-test", DATASET).candidates for c in row}
     assert "wrong_answer" in reasons and not reasons & {"answer_died", "answer_timeout"}
 
 
 def test_the_worker_says_in_a_line_what_went_wrong_and_how_to_mend_it(lean: Path, tmp_path: Path) -> None:
-    task = PairTask("latents", "nobody", DATASET)
+    task = StudentTask("latents", "nobody", DATASET)
     command = module_command(find_interpreter(str(lean)), MODULE, task.arguments())
     variables = {**os.environ, **module_variables(Home(tmp_path))}
     done = subprocess.run(command, capture_output=True, text=True, env=variables)

@@ -11,7 +11,7 @@ from rjepa.home import Home
 from rjepa.latents.building import build_latents
 from rjepa.latents.launching import run_where_it_lives
 from rjepa.latents.shards import open_latents
-from rjepa.latents.worker import PairTask
+from rjepa.latents.worker import StudentTask
 from rjepa.problems.curriculum import generate_problems
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.students.catalog import load_record, save_record
@@ -87,7 +87,7 @@ def test_awq_weights_are_made_loaded_and_give_latents_near_those_of_full_precisi
         save_record(home, full)
         save_record(home, awq)
         build_latents(home, open_student(home, full.llm_tag), DATASET)
-        run_where_it_lives(home, PairTask("latents", awq.llm_tag, DATASET))
+        run_where_it_lives(home, StudentTask("latents", awq.llm_tag, DATASET))
         mine, its = (open_latents(home, tag, DATASET) for tag in (full.llm_tag, awq.llm_tag))
         assert mine.chain_ids == its.chain_ids and np.array_equal(mine.offsets, its.offsets)
         one, other = mine.latents.astype(np.float64), its.latents.astype(np.float64)

@@ -60,7 +60,7 @@ def _corrupt_program(domain: str, program: Program, rng: random.Random, kind: st
     needed = needed_lines(program)
     values = evaluate(program)
     right = {
-        _said(program.names[index], line.op, operand_values(line, values), values[index])
+        _statement(program.names[index], line.op, operand_values(line, values), values[index])
         for index, line in enumerate(program.lines)
     }
     while True:
@@ -68,7 +68,7 @@ def _corrupt_program(domain: str, program: Program, rng: random.Random, kind: st
         broken = needed[position]
         op, numbers, result = _wrong_step(program, broken, values, kind, rng)
         # By chance, a wrong step may be what another line of the same variable says.
-        if _said(program.names[broken], op, numbers, result) not in right:
+        if _statement(program.names[broken], op, numbers, result) not in right:
             break
     values[broken] = result
     wording = _WORDINGS[domain]
@@ -85,7 +85,7 @@ def _corrupt_program(domain: str, program: Program, rng: random.Random, kind: st
     return position, steps, str(values[program.query])
 
 
-def _said(name: str, op: str, numbers: list[int], result: int) -> tuple[str, str, tuple[int, ...], int]:
+def _statement(name: str, op: str, numbers: list[int], result: int) -> tuple[str, str, tuple[int, ...], int]:
     """What a step says, whatever the order of operands that may be swapped."""
     return name, op, tuple(sorted(numbers) if op in COMMUTATIVE else numbers), result
 

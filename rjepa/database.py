@@ -17,7 +17,7 @@ A room defines its tables so (`rjepa/teacher/tables.py` is an example):
         Column("decided_at", BigInteger, nullable=False),
     )
 
-and uses them so, in a module that imports the one above (tables that nobody imported are not made):
+and uses them so, in a module that imports the one above (tables of modules that are not imported are not made):
 
     with open_database(home) as database:
         database.transact(lambda connection: connection.execute(insert(RELEASE_DECISIONS).values(...)))
@@ -26,7 +26,7 @@ and uses them so, in a module that imports the one above (tables that nobody imp
 
 Types that mean the same on SQLite and Postgres: String, Text, Integer, BigInteger, Boolean, Float, JSON, LargeBinary.
 A moment is whole milliseconds since 1970 in a BigInteger. Text for Postgres holds no NUL character.
-Whoever changes the columns of a table that exists raises `SCHEMA_VERSION` by one.
+A change of the columns of an existing table raises `SCHEMA_VERSION` by one.
 """
 
 import contextlib
@@ -119,7 +119,7 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     def transact(self, work: Callable[[Connection], Result]) -> Result:
-        """Run `work` in one transaction, as if nobody else used the database, and return its result once it is durable.
+        """Run `work` in one transaction, alone, and return its result once it is durable.
 
         Where another process is in the way, everything is undone and `work` is called again: it must do nothing but
         read and write through its connection. An exception out of `work` undoes the transaction.
@@ -165,7 +165,8 @@ class Database:
         """
         if self._patiently(lambda: self._once(self._is_complete, self._reading_options())):
             return
-        # Whoever waited for the lock on Postgres has to see what the holder made: each statement with eyes of its own.
+        # A transaction that waited for the lock on Postgres has to see what the holder wrote: a
+        # snapshot for each statement.
         options = {_WRITING: True} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}
         self._patiently(lambda: self._once(self._create, options))
 
@@ -301,7 +302,7 @@ def open_database(home: Home, url: SecretStr | None = None) -> Database:
 def _sqlite(path: Path) -> Database:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Prompts, feedback and keys are nobody else's business; SQLite gives its other files the same mode.
+        # Prompts, feedback and keys are private to this account; SQLite gives its other files the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StorageError(

@@ -1,4 +1,4 @@
-"""Where small models run when nobody says where. How a student is placed, by its size, is `rjepa.students.devices`."""
+"""The device of small models where none is given. How a student is placed, by its size, is `rjepa.students.devices`."""
 
 import torch
 

@@ -51,7 +51,7 @@ def stage_lock(home: Home, stage: str, *names: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def shared_lock(home: Home, name: str, *names: str) -> Iterator[None]:
-    """Hold something that many processes may use at once and that nobody may then clear away (see `clearing_lock`).
+    """Hold something that many processes may use at once and that no process may then clear away (see `clearing_lock`).
 
     Waits while somebody clears it, which takes moments.
     """

@@ -24,7 +24,7 @@ LEAST_WORK: Final = 500_000
 """Multiplications of one product, below which the call itself costs as much, and MKL's is cheaper."""
 
 _MAX_COPIED_BYTES: Final = 256 << 20
-"""Bytes of a model's layers, above which no second copy is kept: a student's need of memory is told without it."""
+"""Bytes of a model's layers, above which no second copy is kept: the stated memory of a student does not count it."""
 
 
 class _Packed:

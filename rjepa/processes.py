@@ -1,4 +1,4 @@
-"""What helper processes of ours share: they end with whoever started them, or when told; stdout is for reports."""
+"""What helper processes share: they end with their parent, or when asked to; stdout is for reports."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from typing import Final, TextIO
 
 _SECONDS_BETWEEN_LOOKS: Final = 1.0
 _PATIENCE: Final = 5.0
-"""Seconds that a process which is told to end may take."""
+"""Seconds that a process may take to end when asked to."""
 
 
 def end_with_parent() -> None:

@@ -1,6 +1,6 @@
-"""What the header of a safetensors file says: shapes and metadata, without reading a tensor.
+"""Read the header of a safetensors file: shapes and metadata, without reading a tensor.
 
-safetensors reads and checks the header; files that are not whole are told from other formats here.
+safetensors reads and checks the header; files that are not whole are distinguished from other formats here.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """What a segment of a chain does, read off its text by rule: which operation it computes, if it deduces or answers.
 
-R-JEPA may be told the types of the steps it reads, and asked for the type of the step it predicts (`step_types` and
+R-JEPA may receive the types of the steps it reads, and asked for the type of the step it predicts (`step_types` and
 `loss.step_type` of its config). Where segments begin is decided in `rjepa.chains`.
 """
 

@@ -116,7 +116,7 @@ class StdoutReporter:
 
 
 class WorkerProcess:
-    """A worker that was started. Whoever starts one follows it or stops it."""
+    """A worker that was started. The caller that starts one follows it or stops it."""
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 each, in order; what became of them, in the library's terms.
 
 Stages themselves see whether there is anything to do, so nothing is worked out here. A run is in Dagster's storage like
-one that the UI launched; it is told apart by its process tag alone.
+one that the UI launched; its process tag alone marks it.
 """
 
 import threading
@@ -77,7 +77,7 @@ def release_launches(
     """Bring a dataset version and an LLM to an evaluated world model and, with `release`, to what is served.
 
     Args:
-        rule: of the gate: "replace", or "improve" where nobody asked for this release.
+        rule: of the gate: "replace", or "improve" where no person asked for this release.
     """
     key = partition_key(dataset, llm_tag)
     launches = [*dataset_launches(dataset), Launch(LLM_JOB, llm_tag)]
@@ -181,7 +181,7 @@ def _shown(launch: Launch) -> list[str]:
 
 
 def _want(instance: dg.DagsterInstance, launch: Launch) -> None:
-    """Whoever launches something wants it: its partition appears."""
+    """Add the partition of what is launched."""
     if launch.job == DATASET_JOB:
         want_dataset(instance, launch.partition)
     elif "|" in launch.partition:

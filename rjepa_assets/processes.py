@@ -1,7 +1,7 @@
-"""Which process works on a run, and what becomes of runs whose process died or was told to stop.
+"""Which process works on a run, and what becomes of runs whose process died or was asked to stop.
 
 Dagster leaves a run that was killed in the state STARTED, with its pool slot, for ever. Every stage therefore writes
-its process into the run's tags, and whoever starts next fails the runs whose process is gone.
+its process into the run's tags, and the next process to start fails the runs whose process is gone.
 """
 
 import contextlib

@@ -27,7 +27,7 @@ _PING_SECONDS: Final = 10.0
 """Proxies cut connections that are silent for 30 to 60 s; sampling many candidates can take longer."""
 
 _CLIENT_LEFT: Final = 499
-"""Nobody reads it; nginx's number for the same in its log."""
+"""No client reads it; nginx's number for the same in its log."""
 
 router = APIRouter()
 

@@ -69,7 +69,7 @@ def error_body(
 
 
 def body_of(error: Exception) -> tuple[int, dict[str, Any]]:
-    """Status and body for any exception. One that is not ours is logged and told without its details."""
+    """Status and body for any exception. One that is not ours is logged and reported without its details."""
     if isinstance(error, RjepaError):
         status, code = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), (500, "error"))
         param = None

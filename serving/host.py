@@ -128,7 +128,7 @@ class EngineHost:
         abandoned = threading.Event()
 
         def put(item: Event | Exception | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no one listens any more
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
         def produce() -> None:

@@ -98,7 +98,7 @@ class AllowedHosts:
 
 
 class ApiKey:
-    """Ask for `Authorization: Bearer KEY` wherever it is not said otherwise."""
+    """Ask for `Authorization: Bearer KEY` on every route that is not open."""
 
     def __init__(self, app: ASGIApp, key: str | None) -> None:
         self._app = app

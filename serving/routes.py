@@ -87,7 +87,7 @@ def _host(request: Request) -> EngineHost:
 
 
 def _modes() -> list[dict[str, Any]]:
-    """Each mode with the options that it may be told."""
+    """Return each mode with the options that it takes."""
     from rjepa.reasoning.modes import MODES  # torch comes with them, and the service is up before it is
 
     return [

@@ -75,7 +75,7 @@ class RjepaOptions(BaseModel):
 
     @property
     def mode_options(self) -> dict[str, Any]:
-        """What the mode was told, by name; the mode itself says whether it knows it."""
+        """The options of the mode, by name; the mode itself says whether it knows it."""
         return dict(self.model_extra or {})
 
 

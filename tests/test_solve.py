@@ -28,7 +28,7 @@ def solve(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     register(app)
 
     def call(*arguments: str, **options: str) -> Result:
-        return CliRunner().invoke(app, list(arguments), **options)
+        return CliRunner().invoke(app, ["solve", *arguments], **options)
 
     return call
 

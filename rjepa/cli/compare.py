@@ -22,7 +22,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare what two R-JEPAs hand out on the same candidates: paired difference, interval, McNemar, by domain.
+    """Compare what two R-JEPAs choose on the same candidates: paired difference, interval, McNemar, by domain.
 
     Example: rjepa eval compare full rank --dataset v1.0.0
     """

@@ -71,7 +71,7 @@ def _leave(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # nobody reads it any more
+        except OSError:  # its reader is gone
             code = code or 1
     os._exit(code)
 

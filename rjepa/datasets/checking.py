@@ -1,6 +1,6 @@
 """Measurements over a whole dataset, in SQL over the views of `rjepa.sql`: for the checks of the asset graph.
 
-A function here counts; whether a count is good enough is said where the check is.
+A function here counts; whether a count is good enough is decided by the check.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Gaps:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Chains of a dataset by what was said of them. `worked` were meant to be right; `valid` of these are.
+    """Chains of a dataset by their verdicts. `worked` were meant to be right; `valid` of these are.
 
     unjudged: no verdict. contradictory: valid with a first wrong step, wrong with the reason "ok", or judged without a
     reason. strays: of no problem of the dataset. of_tests: of a test problem, which has none to train on.
@@ -73,7 +73,7 @@ def measure_gaps(connection: "DuckDBPyConnection", dataset: str) -> Gaps:
 
 
 def measure_verdicts(connection: "DuckDBPyConnection", dataset: str) -> Verdicts:
-    """What was said of the chains."""
+    """Count the chains by verdict."""
     row = _row(
         connection,
         "SELECT count(*),"

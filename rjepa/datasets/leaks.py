@@ -21,7 +21,7 @@ from rjepa.home import Home
 Int64 = npt.NDArray[np.int64]
 
 NEAR: Final = 0.8
-"""Least similarity of a near-duplicate where nobody says otherwise (docs/data.md shows what it finds)."""
+"""Least similarity of a near-duplicate by default (docs/data.md shows what it finds)."""
 _TEST: Final = 2
 _MAX_SHOWN: Final = 5
 

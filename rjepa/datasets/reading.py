@@ -137,7 +137,7 @@ def stage_paths(home: Home, dataset: str, stage: Stage) -> list[Path]:
         CorruptError: a part is gone.
     """
     if not (home.dataset(dataset) / stage.file).exists():
-        load_recipe(home, dataset)  # an unknown dataset is told apart from one that is not made yet
+        load_recipe(home, dataset)  # an unknown dataset is distinguished from one that is not made yet
         raise NotFoundError(
             f"dataset {dataset} has no {stage.file} yet", cure=f"run `rjepa backfill --llm tiny-a --dataset {dataset}`"
         )

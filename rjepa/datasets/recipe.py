@@ -135,7 +135,7 @@ def load_recipe(home: Home, dataset: str) -> DatasetRecipe:
     """The recipe of a dataset: this repository's own, then the user's.
 
     Raises:
-        NotFoundError: nobody described such a dataset.
+        NotFoundError: there is no recipe of this name.
         InvalidInputError: its file does not fit, or names another dataset.
     """
     path = next((path for path in _paths(home, dataset) if path.exists()), None)

@@ -1,6 +1,6 @@
 """Remove a dataset with all that was made of it: nothing of it is left, or, killed at any moment, the next try goes on.
 
-What goes is first moved into `.removing/NAME`, the recipe before the rest: from that moment nobody knows the dataset.
+What goes is first moved into `.removing/NAME`, the recipe before the rest: from that moment the dataset is unknown.
 Shards of latents and chains, which others may share, stay until `rjepa gc`. Dagster's partition keys are
 `rjepa_assets`' matter.
 """

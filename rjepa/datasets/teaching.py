@@ -1,6 +1,6 @@
 """Chains from the teachers that a recipe names: one job a dataset, which a kill or an empty budget only pauses.
 
-How teachers are asked lives in `rjepa.teacher`; whether a chain is right is said by the next stage.
+How teachers are asked lives in `rjepa.teacher`; whether a chain is right is decided by the next stage.
 """
 
 from collections import defaultdict

@@ -2,7 +2,7 @@
 
 A version is cumulative: it has what its parent has, and more. The number says what a reader must expect:
 
-- patch (v1.0.1): the same problems and chains; only what is said of them changed (the description).
+- patch (v1.0.1): the same problems and chains; only their description changed.
 - minor (v1.1.0): problems were added. Everything that was there is still there, in the same split.
 - major (v2.0.0): problems were removed (a deletion request), perhaps others added.
 

@@ -86,7 +86,7 @@ def train_candidates(frozen: Frozen, home: Home, llm_tag: str, dataset: str) -> 
 def energies_of(
     world_model: tuple[RJepa, Normalizer], latents: LatentSet, progress: Progress = silent
 ) -> list[np.ndarray]:
-    """Energies as they are served: without the domain, as nobody names one in a chat."""
+    """Energies as they are served: without the domain, as a chat names none."""
     model, normalizer = world_model
     return segment_energies(model, normalizer, latents.without_domains(), progress=progress)
 

@@ -87,11 +87,11 @@ def chain_of_embedding(points: npt.NDArray[np.floating]) -> tuple[float, float]:
         return float("nan"), float("nan")
     points = np.asarray(points, dtype=np.float64)
     whole = float(np.linalg.norm(points[-1] - points[0]))
-    turn = float(_angle(points[-1:], points[:1])[0])
-    if whole < 1e-12 or turn < 1e-12:
+    whole_angle = float(_angle(points[-1:], points[:1])[0])
+    if whole < 1e-12 or whole_angle < 1e-12:
         return float("nan"), float("nan")
     moves = np.linalg.norm(points[1:] - points[:-1], axis=1) / whole
-    angles = _angle(points[1:], points[:-1]) / turn
+    angles = _angle(points[1:], points[:-1]) / whole_angle
     return float(moves.mean() - angles.mean()), float(np.abs(np.mean(moves * np.exp(1j * angles))))
 
 

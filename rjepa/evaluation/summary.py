@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rjepa.evaluation.uncertain import UncertainProblem
 
 FEWEST_PROBLEMS: Final = 30
-"""Below this a 95 % interval of an accuracy is wider than 35 points: nothing can be told from it."""
+"""Below this a 95 % interval of an accuracy is wider than 35 points: it supports no conclusion."""
 
 _CURVE: Final = ("mean_at_1", "majority", "logprob_length", "rjepa_logprob", "oracle")
 _WIDEST: Final = 400

@@ -48,7 +48,7 @@ class Decision:
         choice: what is served.
         familiar: whether R-JEPA took part.
         p_correct: P(each candidate's final answer is right): 0 without an answer, NaN
-            for problems of a kind that R-JEPA does not know, as nobody has measured it there.
+            for problems of a kind that R-JEPA does not know, as it is not measured there.
         rules: the rule of familiar problems, and that of the others.
     """
 

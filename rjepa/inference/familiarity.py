@@ -32,8 +32,8 @@ def fit_familiar_energy(features: Features) -> float | None:
     return float(np.quantile(known, FAMILIAR_SHARE)) if known.size else None
 
 
-def is_familiar(features: Features, most: float | None) -> Bool[BoolArray, " problems"]:
-    """Which problems have at most so much energy. A problem without energies, or without a limit, is familiar."""
-    if most is None:
+def is_familiar(features: Features, limit: float | None) -> Bool[BoolArray, " problems"]:
+    """Which problems have at most this energy. A problem without energies, or without a limit, is familiar."""
+    if limit is None:
         return np.ones(len(features[FAMILIAR_FEATURE]), dtype=bool)
-    return ~(problem_means(features[FAMILIAR_FEATURE]) > most)
+    return ~(problem_means(features[FAMILIAR_FEATURE]) > limit)

@@ -30,7 +30,7 @@ NO_ANSWER = -1
 
 
 def answer_ids(answers: Sequence[Sequence[str | None]]) -> AnswerIds:
-    """Number the answers of each problem. What counts as one answer is said by `rjepa.validation.answers.answer_key`.
+    """Number the answers of each problem. What counts as one answer is for `rjepa.validation.answers.answer_key`.
 
     Every problem has as many candidates as the others.
     """

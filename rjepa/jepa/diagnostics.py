@@ -54,9 +54,9 @@ class Diagnostics:
     unmoved: int
     """trainable parameters that still have their first value"""
     domain_probe: Probe
-    """how often a linear probe of the frozen states, not told the domain, names it"""
+    """how often a linear probe of the frozen states, without the domain as input, names it"""
     step_probe: Probe
-    """how often one names the number of the step, which every encoder is told"""
+    """how often one names the number of the step, which is an input of every encoder"""
 
     @property
     def skill_over_mean(self) -> float:

@@ -159,7 +159,7 @@ class Encoder(nn.Module):
         else:
             allowed = allowed.clone()
             allowed[:, :before, before:] = False
-        # A row may always read itself: a padded or hidden one needs one key, and nobody reads its state.
+        # A row may always read itself: a padded or hidden one needs one key, and its state is not read.
         allowed = allowed | torch.eye(size, dtype=torch.bool, device=readable.device)
         return as_bias(allowed)
 

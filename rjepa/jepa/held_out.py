@@ -42,7 +42,7 @@ class Steps:
     places: Tensor
     """[N], from 1 for the first step"""
     unknown: Tensor
-    """[N, D]: target states of the chains when their domain is not told"""
+    """[N, D]: target states of the chains without their domain as input"""
     untrained: Tensor
     """[N, D]: the same by an encoder of this shape that was never trained"""
     probe: Batch

@@ -57,7 +57,7 @@ def train_side_by_side(
         command = _worker(llm_tag, dataset, recipe, seed)
         process = _start(f"training {recipe}, seed {seed},", home, command, threads=cores // at_once)
         running.append(process)
-        if is_over.is_set():  # while this one was being started: whoever stops the others may not have seen it
+        if is_over.is_set():  # while this one was being started: the code that stops the others may not see it
             process.stop()
         process.follow(lambda done, total, note="": reports.put((number, done, total)))
 

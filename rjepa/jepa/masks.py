@@ -56,7 +56,7 @@ def side_by_side_view(valid: Segments, layout: Layout) -> View:
     """`causal_view` where a row holds several chains: each segment from what lies before it in its own."""
     places = layout.places
     before = layout.sees & (places[:, None, :] < places[:, :, None])
-    # Prompts and padding see themselves, as the prompt does there: nobody reads what is predicted for them.
+    # Prompts and padding see themselves, as the prompt does there: their predictions are not read.
     itself = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device) & (places == 0)[:, :, None]
     return View(valid, before | itself, valid & (places > 0), valid.new_ones(len(valid)))
 

@@ -1,4 +1,4 @@
-"""Context states to a prediction of each target: told its position, never its text nor the length of the chain.
+"""Context states to a prediction of each target: given its position, never its text nor the length of the chain.
 
 Queries do not see each other, so that one pass predicts every step of every chain, each from its own visible segments.
 The sentences of the problem are always seen.

@@ -42,7 +42,7 @@ class Tracker:
 
 
 class _Wandb(Tracker):
-    """A run on W&B. The first thing that goes wrong is told once, and ends the tracking."""
+    """A run on W&B. The first failure is reported once, and ends the tracking."""
 
     def __init__(self, environment: Mapping[str, str], folder: Path, run_id: str, config: dict[str, Any]) -> None:
         self._secret = environment.get(_KEY, "")

@@ -1,6 +1,6 @@
 """Rows of tensors that lie in many shards, as one array: mapped where they lie, joined in memory, or joined in a file.
 
-Where the rows lie is told by the caller in runs; which rows a dataset version has is `rjepa.latents.versions`.
+Where the rows lie is given by the caller in runs; which rows a dataset version has is `rjepa.latents.versions`.
 """
 
 import tempfile

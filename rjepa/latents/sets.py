@@ -150,7 +150,7 @@ class LatentSet:
         )
 
     def without_domains(self) -> "LatentSet":
-        """The same chains with no domain told: how a question looks that nobody has labelled."""
+        """Return the same chains without a domain: how a question without a label looks."""
         return replace(self, domains=np.zeros_like(self.domains), domain_names=("",))
 
     def split(self, name: str) -> "LatentSet":

@@ -61,7 +61,7 @@ def run_task(home: Home, task: StudentTask, progress: Progress = silent) -> Stag
     Raises:
         RjepaError: as `open_student`, and `build_latents` or `build_rollouts`.
     """
-    # An unknown student, or one without its files, is told at once, and what is there already is found: torch takes
+    # An unknown student, or one without its files, is refused at once, and what is there already is found: torch takes
     # seconds to import.
     record = load_record(home, task.llm_tag)
     resolved = resolve_student(home, record)
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         traceback.print_exc()
         reporter.failed(f"{sys.executable} cannot load what the student needs: {error}", _how_to_install(options.llm))
-    except Exception as error:  # noqa: BLE001 whoever started this process is told of whatever ended it
+    except Exception as error:  # noqa: BLE001 the process that started this one gets every error
         traceback.print_exc()
         reporter.failed(
             f"{options.stage} of {options.llm} failed: {type(error).__name__}: {error}",

@@ -1,4 +1,4 @@
-"""Grade-school problems with worked solutions that nobody here wrote: reasoning-gym's `gsm_symbolic` (Apache-2.0).
+"""Grade-school problems with worked solutions from another project: reasoning-gym's `gsm_symbolic` (Apache-2.0).
 
 Each problem comes from one of 85 templates (the generator functions of Apple's GSM-Symbolic), filled in by a seeded
 generator. Splits are made *within* templates, by the hash of the statement: every template occurs in every split, so a

@@ -86,7 +86,7 @@ def read_row(
     """A stranger's row as a problem of the data set `name`.
 
     Args:
-        split: of every problem, or "by-hash". None: what the row says, else `test`: problems that nobody offered for
+        split: of every problem, or "by-hash". None: what the row says, else `test`: problems that are not offered for
             training are evaluated, all of them.
         licence: of rows that name none.
 

@@ -21,7 +21,7 @@ _QUESTION = "question"
 
 
 def make_candidates(chains: Sequence[SampledChain]) -> list[Candidate]:
-    """The chains of one question as candidates that nobody has judged."""
+    """Return the chains of one question as candidates without a verdict."""
     return [_candidate(index, chain) for index, chain in enumerate(chains)]
 
 

@@ -1,6 +1,6 @@
 """What happens while a question is answered, in the order in which it happens. Values only.
 
-A mode is a generator of these and of waits. Whoever reads the events can stop between two of them, and then all work
+A mode is a generator of these and of waits. The reader of the events can stop between two of them, and then all work
 for the question stops: there is at least one for each token that is decoded.
 """
 
@@ -53,7 +53,7 @@ Event = Working | Text | StepWritten | CandidateWritten | Done
 class Wait:
     """The mode goes on once these rows, or any of them, have another token, have ended a step, or are over.
 
-    It reaches nobody but who drives the modes, and lets many questions share one decoding session. A row that is over
+    Only the driver of the modes sees it; it lets many questions share one decoding session. A row that is over
     has reached all three.
     """
 

@@ -28,7 +28,7 @@ class Mode:
     Attributes:
         name: what people call it, in a request, on the command line and as the end of a model's name.
         summary: half a sentence for help pages.
-        options: what it may be told.
+        options: the options that it takes.
         needs: what the student's source of chains has to be capable of.
         parts: which parts of a release it needs beside the student.
         run: the mode's function.

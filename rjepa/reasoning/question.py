@@ -1,6 +1,6 @@
 """A question: what is asked, by which mode, with which options, from which seed, within which limits.
 
-Made once, from a request's body, the command line or the evaluation, and frozen. What a mode may be told is declared in
+Made once, from a request's body, the command line or the evaluation, and frozen. The options of a mode are declared in
 its own file; what a release and a student can do is checked by `rjepa.engine`.
 """
 
@@ -37,7 +37,7 @@ class Message(FrozenValue):
 
 
 class ModeOptions(FrozenValue):
-    """What a mode may be told. Each mode has a class of its own, with a description for every field."""
+    """The options of a mode. Each mode has a class of its own, with a description for every field."""
 
 
 class Question(FrozenValue):

@@ -47,7 +47,7 @@ as the bound is not exact and a simulation of it has luck of its own."""
 
 LOSS_IN_DOMAIN: Final[dict[Rule, float]] = {"replace": 0.05, "improve": 0.03}
 """A domain has a third of the problems and less, and with them a bound that is nearly twice as wide. A person who asks
-accepts a domain's loss of less than five points; the night, which nobody watches, of less than three."""
+accepts a domain's loss of less than five points; the night, which runs unattended, of less than three."""
 LEVEL_IN_DOMAIN: Final = 0.05
 """Chance that a domain which lost its margin looks as if it had not. All domains have to pass at once, so that the
 chance that all of several losses stay unseen is far smaller, and no correction for their number is needed."""
@@ -190,7 +190,7 @@ def compare(challenger: EvaluationRecord, current: EvaluationRecord, rule: Rule)
 
 
 def _judge(findings: tuple[Finding, ...], rule: Rule, claim: str) -> tuple[Reason, str]:
-    """Reason and text: what is shown to be worse first, then what cannot be told, then whether the claim holds."""
+    """Reason and text: what is shown to be worse first, then what is undecided, then whether the claim holds."""
     # A loss that is shown, but smaller than the margin, is what a person may accept.
     worse = [finding for finding in findings if finding.is_worse and (rule == "improve" or not finding.not_worse)]
     if worse:

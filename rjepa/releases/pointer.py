@@ -1,7 +1,7 @@
 """Which release is served: the `CURRENT` file, which holds one id and is replaced atomically.
 
 Every move is written into the history (`rjepa.releases.history`) before the pointer moves, so that a kill between the
-two never leaves a move that nobody can explain.
+two never leaves a move without an explanation.
 """
 
 import contextlib

@@ -35,7 +35,7 @@ _SECONDS: Final = 600.0
 _MAX_RETRIES: Final = 4
 """By the openai client, which waits longer each time and honours Retry-After."""
 _LOOK_SECONDS: Final = 0.05
-"""How often whoever waits for a server may change their mind."""
+"""Seconds between two looks at whether a waiting caller still wants the answer."""
 
 _CAPABILITIES: Final = frozenset(
     {Capability.CHAINS, Capability.LOGPROBS, Capability.STATES, Capability.PREFIX, Capability.CANCEL}
@@ -263,7 +263,7 @@ def _driven(work: Coroutine[Any, Any, Result]) -> Iterator[None]:
             task.cancel()
             loop.run_until_complete(asyncio.wait({task}))
         if not task.cancelled():
-            task.exception()  # it may have failed after nobody cared any more
+            task.exception()  # it may have failed after its caller left
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 

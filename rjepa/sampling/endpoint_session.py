@@ -68,7 +68,7 @@ class EndpointSession:
 
     @property
     def counts(self) -> DecodingCounts:
-        """Tokens that the server wrote, and that it and the student here read. How many passes it took, nobody says."""
+        """Tokens that the server wrote, and that it and the student here read. The number of its passes is unknown."""
         return self._counts
 
     def add(self, requests: Sequence[RowRequest]) -> list[int]:

@@ -138,7 +138,7 @@ class ProcessSource:
 
 class ProcessSession:
     """A `rjepa.sampling.protocol.DecodingSession` of a student in another process. Each forward pass is asked for: the
-    process computes nothing that nobody waits for, and closing the session, or losing it, ends it there.
+    process computes only what a client waits for, and closing the session, or losing it, ends it there.
     """
 
     def __init__(self, process: StudentProcess, capture: bool, keep_finished: bool) -> None:

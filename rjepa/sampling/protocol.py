@@ -1,4 +1,4 @@
-"""What whoever writes a student's chains offers: a source, its sessions, and which of their powers it has.
+"""What a writer of a student's chains offers: a source, its sessions, and which of their powers it has.
 
 Sources are the student's own model here (`local`), its process in another environment (`process`), and the server
 behind its endpoint (`endpoint`). They import this module and `wire`, never each other; `opening` alone knows them all.
@@ -63,7 +63,7 @@ class Capability(StrEnum):
 
 @runtime_checkable
 class DecodingSession(Protocol):
-    """Many rows at once. What each method does, takes and refuses is said at `rjepa.students.session.Session`.
+    """Many rows at once. What each method does, takes and refuses is documented at `rjepa.students.session.Session`.
 
     A source whose capabilities lack what a method wants raises InvalidInputError there.
     """
@@ -106,7 +106,7 @@ class DecodingSession(Protocol):
 
 @runtime_checkable
 class ChainSource(Protocol):
-    """Whoever writes the chains of one student.
+    """A writer of the chains of one student.
 
     `context_length` is of prompt and chain together, in tokens; `device` is where the student is loaded, None where
     that is another process, `device_reason` why there.

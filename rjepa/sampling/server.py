@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
                 problem = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 self._refuse(400, problem, "send what rjepa.sampling.protocol says")
             except ConnectionError:
-                self.close_connection = True  # whoever asked is gone: what they asked for has stopped
+                self.close_connection = True  # the client is gone: its work has stopped
             except Exception as error:
                 self._refuse(500, f"{type(error).__name__}: {error}", "see what the student's process printed")
                 raise
@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _sample(self, body: dict[str, Any]) -> None:
         """Lines of progress as they come, {"bytes": n}, and n bytes of chains; or a last line with a problem. Progress
-        that cannot be delivered ends the sampling: nobody waits for it.
+        that cannot be delivered ends the sampling: no client waits for it.
         """
         from rjepa.sampling.wire import pack_chains
 

@@ -1,4 +1,4 @@
-"""In which precision a student computes where nobody says: worked out for the device it will run on, with the reason.
+"""In which precision a student computes where none is given: worked out for the device it will run on, with the reason.
 
 Whether a device multiplies bfloat16 at all is `rjepa.precision`'s matter. That is not enough on a CPU: one with
 avx512_bf16 and without AMX multiplies large matrices faster in bfloat16 and takes longer for all that lies between

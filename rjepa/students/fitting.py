@@ -63,7 +63,7 @@ def with_dtype_for_here(
     record: StudentRecord, devices: Sequence["DeviceMemory"], existing: StudentRecord | None = None
 ) -> StudentRecord:
     """The record in the precision that suits the device it will run on, with the reason: for students whose precision
-    nobody has decided (`rjepa.students.registering.leaves_dtype_open`).
+    no one has chosen (`rjepa.students.registering.leaves_dtype_open`).
 
     Args:
         existing: the record that already has this tag. Its precision stays, as what was made is bound to it.

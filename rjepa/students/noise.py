@@ -1,7 +1,7 @@
 """The noise that a chain is drawn with: a function of the seed, its statement, its sample index and its forks alone.
 
-Position n of a row's noise draws the chain's token n, whoever is sampled beside it and whenever. A forked row has a
-stream of its own from its first own token on. How a token is drawn from noise is `rjepa.students.session`'s matter.
+Position n of a row's noise draws the chain's token n, independent of the rows beside it and of the time. A forked row
+has a stream of its own from its first own token on. How a token is drawn from noise lies in `rjepa.students.session`.
 """
 
 import hashlib

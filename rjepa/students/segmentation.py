@@ -158,7 +158,7 @@ def _bounds_in_ids(pieces: TokenPieces, ids: Sequence[int], spans: Callable[[str
 
 def _token_starts(text: str, offsets: list[tuple[int, int]]) -> Int64:
     """Character that each token begins in or at. SentencePiece's unigram gives all bytes of a run of characters that it
-    does not know the offsets of the whole run: there, each byte is told its own character.
+    does not know the offsets of the whole run: there, each byte gets its own character.
     """
     starts = np.array([start for start, _ in offsets], dtype=np.int64)
     first = 0

@@ -1,7 +1,7 @@
 """One call to a teacher, paid for once: look it up, reserve, ask, keep the whole answer, settle.
 
 The key of a call is its content: teacher, model, prompt, sample. An answer that is kept is never asked for again. A
-call that a kill caught in flight is, and its reservation stays counted: nobody can tell whether it was billed.
+call that a kill caught in flight is, and its reservation stays counted: it is unknown whether it was billed.
 """
 
 import asyncio

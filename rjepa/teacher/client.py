@@ -46,7 +46,7 @@ class Endpoint:
         )
         self._changes: dict[str, str | None] = {}
         """Fields that this endpoint was found not to take, and the names that it wants instead, if any."""
-        # The openai client reads these from the environment; they are OpenAI's and nobody else's business.
+        # The openai client reads these from the environment; they belong to OpenAI and go to no other server.
         self._client.organization = self._client.project = None
 
     async def ask(

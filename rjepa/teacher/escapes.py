@@ -10,7 +10,7 @@ and "rac", `\times` a tab and "imes", `\neq` a line break and "eq". What decides
   Then the rest of the reply decides: a writer that doubles its backslashes means a line break, one that does not means
   the command. Where nothing shows which, the reply is refused;
 - `\\` is two backslashes where the writer shows that it does not double them, and one elsewhere. A writer that does
-  both is refused: nobody knows where it meant what.
+  both is refused: it is ambiguous.
 
 Where an object begins and ends in a reply is `objects`' matter.
 """
@@ -162,7 +162,7 @@ def _escape(body: str, start: int, letter: str, after: str, evidence: _Evidence)
         return literal
     if _may_be_a_command(body, start, letter, after):
         return literal if _is_command(letter, after, evidence) else "\\" + letter
-    if after in _KNOWN[letter] or (letter == "r" and after):  # a carriage return alone ends nobody's lines
+    if after in _KNOWN[letter] or (letter == "r" and after):  # a carriage return alone ends no line
         return literal
     return "\\" + letter
 

@@ -1,7 +1,7 @@
 """The record of a job: what is asked, answered and spent. A worst case is reserved before a call, its cost kept after.
 
 Every method returns once what it wrote is durable, so that a kill at any time leaves a job that goes on: an answer is
-never paid for twice, and a call that was in flight counts at its worst case, since nobody can tell whether it was
+never paid for twice, and a call that was in flight counts at its worst case, since it is unknown whether it was
 billed. The budget is checked by the database, in the transaction that reserves. Sums for people are in `spending`.
 """
 

@@ -39,7 +39,7 @@ class NoObjectError(ValueError):
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """What a model thought in tags, and what it said outside of them.
+    """Split a reply into the thought inside of tags and the text outside of them.
 
     A closing tag alone closes what came before it, as where the chat template opened it. Thinking that was never closed
     goes on to the end.

@@ -21,7 +21,7 @@ _MARK_LENGTH: Final = 12
 
 
 class PromptTemplates(BaseModel):
-    """What the endpoint is told it is, and what it is asked."""
+    """The system message and the question for the endpoint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,6 +1,6 @@
 """What a reply must look like to count: one JSON object of a known shape, or a student's `Step 1: ...` text.
 
-A reply that says anything else, however persuasively, is refused with a reason that the teacher is told once. Where the
+A reply that says anything else, however persuasively, is refused with a reason that the teacher gets once. Where the
 object is in a reply is `objects`' matter, what an endpoint's answer holds `completion`'s.
 """
 
@@ -15,7 +15,7 @@ from rjepa.teacher.objects import NoObjectError, one_object, split_thinking
 
 _LABEL: Final = re.compile(r"^Step\s+\d+\s*[:.]\s*", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""Characters that nobody means in a text: what stands there was a backslash and a letter, and something is lost."""
+"""Characters that no text means to hold: what stands there was a backslash and a letter, and something is lost."""
 _SHOWN_ERRORS: Final = 4
 _LONGEST_QUOTE: Final = 300
 

@@ -26,7 +26,7 @@ def this_process() -> str:
 
 
 def is_alive(process: str, until_ms: int, now_ms: int) -> bool:
-    """Whether the runner that noted itself as `process` lives. `until_ms` is the moment up to which it said so."""
+    """Whether the runner that noted itself as `process` lives. `until_ms` is the end of the lease that it noted."""
     machine, number, started = process.rsplit("|", 2)
     if machine != _machine():
         return now_ms < until_ms

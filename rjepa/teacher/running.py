@@ -170,7 +170,7 @@ def _form(chain: ChainOfThought) -> str:
 
 
 def _other(able: list[Teacher], chain: ChainOfThought) -> Teacher:
-    """The teacher after the one that wrote the chain: nobody marks their own work where there is a choice."""
+    """The teacher after the one that wrote the chain: no teacher marks its own work where there is a choice."""
     names = [teacher.name for teacher in able]
     wrote = chain.meta["teacher"]
     return able[(names.index(wrote) + 1) % len(able)] if wrote in names else able[0]

@@ -10,7 +10,7 @@ from rjepa.teacher.tables import CALLS, JOBS
 
 @dataclass(frozen=True)
 class Spending:
-    """What a job spent, in nano-dollars. `doubtful` is the part that nobody can be sure was billed."""
+    """What a job spent, in nano-dollars. `doubtful` is the part that may or may not be billed."""
 
     spent: int = 0
     doubtful: int = 0

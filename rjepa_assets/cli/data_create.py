@@ -65,9 +65,9 @@ def create(
     new = manifest.get("new", {"problems": counts["problems"]})["problems"]
     typer.echo(f"{name}: {counts['problems']} problems ({pairs(counts['by_split'])}), of them {new} new")
     made = manifest["stages"]["problems"]["metadata"]
-    for key, said in _LEFT_OUT.items():
+    for key, reason in _LEFT_OUT.items():
         if made.get(key):
-            typer.echo(f"left out: {made[key]} {said}")
+            typer.echo(f"left out: {made[key]} {reason}")
     for warning in manifest["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
 

@@ -210,7 +210,7 @@ def quantize(
 
 
 def _unpack(home: Home, record: StudentRecord) -> None:
-    """Unpack a local GGUF file now, so that nobody waits for it later. One on the hub is fetched when it is needed."""
+    """Unpack a local GGUF file now, so that later no one waits for it. One on the hub is fetched when it is needed."""
     if record.quantisation != "gguf" or record.environment is not None or not Path(record.model).expanduser().is_file():
         return
     from rjepa.cli.bars import progress_bar

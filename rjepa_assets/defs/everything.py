@@ -1,7 +1,7 @@
 """Jobs over stages of different partitions: everything for one dataset version and LLM, and the night.
 
 A run of Dagster's has one partition, so these start the runs of the other jobs, in order, through the command line:
-each is an ordinary run of its own, which the runs page shows beside this one. What they do is said in
+each is an ordinary run of its own, which the runs page shows beside this one. What they do is described in
 `rjepa_assets.launching`.
 """
 

@@ -1,6 +1,6 @@
 """DuckDB for assets and checks: the dagster-duckdb resource over the same views that `rjepa sql` shows.
 
-In memory and reading only. What the views are is said in `rjepa.sql`; Parquet and safetensors stay the store.
+In memory and reading only. The views are described in `rjepa.sql`; Parquet and safetensors stay the store.
 """
 
 import contextlib

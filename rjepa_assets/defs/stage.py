@@ -127,7 +127,7 @@ class StageAtWork:
         return self._result(Made(report), found=report.data_version == before)
 
     def _locked(self) -> contextlib.AbstractContextManager[None]:
-        """The only right to write the stage's files, whoever asks: two runs of Dagster's do not write them together."""
+        """The only right to write the stage's files, for any caller: two Dagster runs do not write them together."""
         name = self.context.asset_key.to_user_string()
         if name in _LOCKED_BY_THE_LIBRARY:
             return contextlib.nullcontext()

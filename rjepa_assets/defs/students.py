@@ -83,7 +83,7 @@ def student(
 def student_is_still_the_one_that_was_resolved(
     context: dg.AssetCheckExecutionContext, home: HomeResource
 ) -> dg.AssetCheckResult:
-    """The files and the record hash to what latents and rollouts are told apart by; nobody has replaced them since."""
+    """The files and the record hash to the fingerprint of latents and rollouts; they are not replaced since."""
     from rjepa_assets.defs.stage import latest_version
 
     now = student_version(home.open(), context.partition_key)

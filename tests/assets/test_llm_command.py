@@ -83,8 +83,8 @@ def test_a_model_of_the_catalogue_is_shown_with_what_fits_here(home: Home, machi
 
 def test_a_model_of_the_catalogue_is_added_by_its_name(home: Home, machine: None) -> None:
     options = ["--layer", "-4", "--pooling", "mean", "--pooling", "last", "--thinking"]
-    said = ran("add", "q", "--model", "qwen3-4b", *options)
-    assert "rjepa backfill --llm q" in said
+    output = ran("add", "q", "--model", "qwen3-4b", *options)
+    assert "rjepa backfill --llm q" in output
     record = load_record(home, "q")
     assert record.model == "Qwen/Qwen3-4B" and record.layer_idx == -4 and record.poolings == ("mean", "last")
     assert record.prompt.use_chat_template and record.prompt.thinking is True

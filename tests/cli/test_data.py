@@ -89,7 +89,7 @@ def test_import_registers_a_file_and_says_what_to_type_next(home: Home, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "said"),
+    ("arguments", "error", "message"),
     [
         (["stats", "nope"], NotFoundError, "no dataset 'nope'"),
         (["show", "v1.0.0"], NotFoundError, "no problems.parquet yet"),
@@ -99,9 +99,9 @@ def test_import_registers_a_file_and_says_what_to_type_next(home: Home, tmp_path
     ],
 )
 def test_what_is_not_there_is_refused_with_a_cure(
-    home: Home, arguments: list[str], error: type[Exception], said: str
+    home: Home, arguments: list[str], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         rjepa(*arguments)
     assert caught.value.cure  # type: ignore[attr-defined]
 

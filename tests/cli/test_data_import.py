@@ -51,7 +51,7 @@ def test_a_training_file_of_a_benchmark_has_no_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "said"),
+    ("arguments", "error", "message"),
     [
         (["{file}", "--map", "colour=red"], InvalidInputError, "is not FIELD=COLUMN"),
         (["{file}", "--format", "xml"], InvalidInputError, "no format"),
@@ -62,10 +62,10 @@ def test_a_training_file_of_a_benchmark_has_no_tests() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused_with_a_cure(
-    home: Home, arguments: list[str], error: type[Exception], said: str
+    home: Home, arguments: list[str], error: type[Exception], message: str
 ) -> None:
     filled = [argument.replace("{file}", str(FIXTURES / "gsm8k.jsonl")) for argument in arguments]
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         imported(*filled, "--name", "x")
     assert caught.value.cure  # type: ignore[attr-defined]
     assert not (home.registry / "datasets" / "x.yaml").exists()

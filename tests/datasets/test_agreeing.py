@@ -37,7 +37,7 @@ def chain(of: str, number: int, answer: str | None) -> ChainOfThought:
 
 def verdicts(home: Home, answers: dict[str, list[str | None]], gold: dict[str, str]) -> dict[str, list[str]]:
     store(home, RECIPE, PROBLEMS, [problem(name, gold.get(name)) for name in answers], {})
-    chains = [chain(name, number, said) for name, row in answers.items() for number, said in enumerate(row)]
+    chains = [chain(name, number, answer) for name, row in answers.items() for number, answer in enumerate(row)]
     store(home, RECIPE, TEACHER_CHAINS, chains, {})
     report = validate_chains(home, RECIPE)
     assert report.metadata.get("problems_agreed_on") == 1

@@ -49,7 +49,7 @@ def test_a_recipe_under_another_files_name_is_refused(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("seeed: 3\n", "seeed"),
         ("corrupted_share: 2\n", "corrupted_share"),
@@ -62,11 +62,11 @@ def test_a_recipe_under_another_files_name_is_refused(home: Home) -> None:
         ("created: 2026-01-01T00:00:00\n", "created"),
     ],
 )
-def test_a_recipe_with_a_wrong_field_is_refused_and_the_field_is_named(home: Home, change: str, said: str) -> None:
+def test_a_recipe_with_a_wrong_field_is_refused_and_the_field_is_named(home: Home, change: str, message: str) -> None:
     key = change.split(":")[0]
     kept = "".join(f"{line}\n" for line in TEXT.splitlines() if not line.startswith(f"{key}:"))
     write(home, "mine", kept + change)
-    with pytest.raises(InvalidInputError, match=said):
+    with pytest.raises(InvalidInputError, match=message):
         load_recipe(home, "mine")
 
 

@@ -138,7 +138,7 @@ def test_every_benchmark_has_a_recipe_here(home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"source": "benchmark"}, "says which benchmark"),
         ({"source": "benchmark", "benchmark": {"name": "gsm9k"}}, "no benchmark 'gsm9k'"),
@@ -148,10 +148,10 @@ def test_every_benchmark_has_a_recipe_here(home: Home) -> None:
         ({"source": "curriculum", "counts": {"math": {"train": 1}}, "tasks": [{"task": "ab", "size": 1}]}, "lists its"),
     ],
 )
-def test_a_recipe_that_says_too_little_is_refused(home: Home, fields: dict, said: str) -> None:
+def test_a_recipe_that_says_too_little_is_refused(home: Home, fields: dict, message: str) -> None:
     path = home.registry / "datasets" / "mine.yaml"
     write_json(path, {"name": "mine", "created": WHEN.isoformat(), **fields})
-    with pytest.raises(InvalidInputError, match=said):
+    with pytest.raises(InvalidInputError, match=message):
         load_recipe(home, "mine")
 
 

@@ -28,11 +28,11 @@ def test_the_first_problems_of_a_split_are_of_every_domain() -> None:
 def test_a_statement_a_structure_or_an_id_in_two_splits_is_a_leak() -> None:
     apart = [problem(0, "a", "train", structure="s"), problem(1, "b", "train", structure="s"), problem(2, "c", "test")]
     assert find_leaks(apart) == []
-    for stray, said in (
+    for stray, message in (
         (problem(3, "A ", "test"), "statement"),
         (problem(3, "d", "validation", structure="s"), "structure"),
         (problem(0, "d", "train"), "used twice"),
     ):
         assert len(find_leaks([*apart, stray])) == 1
-        with pytest.raises(CorruptError, match=said):
+        with pytest.raises(CorruptError, match=message):
             check_leaks([*apart, stray], "mine")

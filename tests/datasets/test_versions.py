@@ -148,7 +148,7 @@ def test_a_patch_says_other_things_of_the_same_problems(home_copy: Home) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "error", "said", "cure"),
+    ("name", "options", "error", "message", "cure"),
     [
         ("v0.2.1", {"adds": ["more"]}, InvalidInputError, "problems are added", "v0.3.0"),
         ("v0.3.0", {"removes": ["x"]}, InvalidInputError, "problems are removed", "v1.0.0"),
@@ -163,10 +163,10 @@ def test_a_patch_says_other_things_of_the_same_problems(home_copy: Home) -> None
     ],
 )
 def test_a_version_that_does_not_fit_is_refused_and_nothing_is_registered(
-    home_copy: Home, name: str, options: dict, error: type[Exception], said: str, cure: str
+    home_copy: Home, name: str, options: dict, error: type[Exception], message: str, cure: str
 ) -> None:
     before = sorted((home_copy.registry / "datasets").iterdir())
-    with pytest.raises(error, match=said) as caught:
+    with pytest.raises(error, match=message) as caught:
         create_version(home_copy, name, **{"parent": "v0.2.0", **options})
     assert cure in caught.value.cure  # type: ignore[attr-defined]
     assert sorted((home_copy.registry / "datasets").iterdir()) == before

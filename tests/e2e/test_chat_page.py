@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from rjepa.home import Home
+from rjepa.reasoning.answer import Answer
+from rjepa.reasoning.question import Question
 from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests import tiny_release
@@ -156,15 +158,15 @@ def test_more_candidates_than_allowed_are_not_sent(page: Page, address: str) -> 
 
 def test_what_people_and_models_write_is_never_run(page: Page, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     evil = "<img src=x onerror='window.ran=1'><script>window.ran=1</script>"
-    answer = FakeEngine.answer
+    answer = FakeEngine._answer
 
-    def hostile(self: FakeEngine, statement: str, **options: object) -> object:
-        made = answer(self, statement, **options)
+    def hostile(self: FakeEngine, question: Question) -> Answer:
+        made = answer(self, question)
         return made.model_copy(
             update={"text": f"Step 1: {evil}\nAnswer: {evil}\n", "steps": [evil], "final_answer": evil}
         )
 
-    monkeypatch.setattr(FakeEngine, "answer", hostile)
+    monkeypatch.setattr(FakeEngine, "_answer", hostile)
     page.goto(address)
     page.locator("#question").fill(evil)
     page.keyboard.press("Enter")

@@ -50,8 +50,8 @@ def test_choosing_lies_between_one_sample_and_the_oracle(result: EvaluationResul
 
 def test_energies_that_know_the_truth_reach_the_oracle(pools: Pools) -> None:
     def perfect(pool: CandidatePool) -> CandidatePool:
-        told = [[np.array([0.0 if c.is_correct else 1.0]) for c in row] for row in pool.candidates]
-        return replace(pool, energies=told)
+        labels = [[np.array([0.0 if c.is_correct else 1.0]) for c in row] for row in pool.candidates]
+        return replace(pool, energies=labels)
 
     calibration = calibrate(perfect(pools(100, split="validation", seed=1)))
     board = evaluate(perfect(pools(100, seed=2)), calibration, 0, resamples=50).leaderboard

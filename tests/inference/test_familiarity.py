@@ -24,10 +24,10 @@ def test_the_mean_of_a_problem_is_that_of_the_candidates_that_have_a_value() -> 
 def test_the_rule_spares_the_promised_share_of_problems_like_those_of_validation() -> None:
     rng = np.random.default_rng(0)
     seen, new = ({"energy_log": rng.normal(size=(20_000, 8))} for _ in range(2))
-    most = fit_familiar_energy(seen)
-    assert is_familiar(seen, most).mean() == pytest.approx(FAMILIAR_SHARE, abs=1e-4)
-    assert is_familiar(new, most).mean() == pytest.approx(FAMILIAR_SHARE, abs=0.003)
-    assert not is_familiar({"energy_log": new["energy_log"] + 3.0}, most).any()
+    limit = fit_familiar_energy(seen)
+    assert is_familiar(seen, limit).mean() == pytest.approx(FAMILIAR_SHARE, abs=1e-4)
+    assert is_familiar(new, limit).mean() == pytest.approx(FAMILIAR_SHARE, abs=0.003)
+    assert not is_familiar({"energy_log": new["energy_log"] + 3.0}, limit).any()
 
 
 def test_without_energies_or_a_rule_nothing_is_foreign() -> None:

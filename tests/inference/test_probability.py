@@ -24,8 +24,8 @@ def test_a_truth_that_is_no_logistic_is_met_on_new_answers() -> None:
 def test_the_curve_never_turns_an_order_round_and_stays_within_0_and_1() -> None:
     model = _fit_one(8, *_sharp(1000, 0))
     inputs = np.random.default_rng(2).normal(scale=4, size=(50, 8, 3))
-    said, read = (one.probability(inputs).ravel() for one in (model.model_copy(update={"curve": ()}), model))
-    assert (np.diff(read[np.argsort(said)]) >= 0).all() and read.min() >= 0 and read.max() <= 1
+    fitted, curved = (one.probability(inputs).ravel() for one in (model.model_copy(update={"curve": ()}), model))
+    assert (np.diff(curved[np.argsort(fitted)]) >= 0).all() and curved.min() >= 0 and curved.max() <= 1
     assert model == ProbabilityModel.model_validate_json(model.model_dump_json())
 
 

@@ -127,7 +127,7 @@ def test_what_is_published_for_tests_is_never_train_and_training_rows_give_some_
 
 
 @pytest.mark.parametrize(
-    ("name", "line", "said"),
+    ("name", "line", "message"),
     [
         ("gsm8k", '{"question": "q?"}', "answer: missing; the row has question"),
         ("gsm8k", '{"question": "q?", "answer": "no mark"}', "no '#### ' line"),
@@ -147,7 +147,7 @@ def test_what_is_published_for_tests_is_never_train_and_training_rows_give_some_
     ],
 )
 def test_a_row_of_another_schema_is_refused_and_its_field_is_named(
-    tmp_path: Path, name: str, line: str, said: str
+    tmp_path: Path, name: str, line: str, message: str
 ) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(f"{line}\n")
@@ -156,7 +156,7 @@ def test_a_row_of_another_schema_is_refused_and_its_field_is_named(
     assert list(intake.pairs()) == []
     with pytest.raises(InvalidInputError) as caught:
         intake.finish()
-    assert "row 1: " in caught.value.problem and said in caught.value.problem
+    assert "row 1: " in caught.value.problem and message in caught.value.problem
 
 
 def test_a_few_broken_rows_of_a_large_set_are_left_out_and_told(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_csv_of_more_columns_than_a_spreadsheet_has_is_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("statement,answer\na?,1\nb?,2,3\n", "line 3: 3 cells, the header has 2"),
         ('statement,answer\na?,1\n"b?,2\nc?,3\n', "is a quote not closed?"),
@@ -135,22 +135,22 @@ def test_a_csv_of_more_columns_than_a_spreadsheet_has_is_refused(tmp_path: Path)
         ("statement,answer\n" + "a?,1\n" * 2, "line 3: this statement is already on line 2"),
     ],
 )
-def test_a_bad_row_of_a_csv_refuses_it_with_its_line(tmp_path: Path, content: str, said: str) -> None:
+def test_a_bad_row_of_a_csv_refuses_it_with_its_line(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "a.csv").write_text(content)
-    assert said in refusal(tmp_path / "a.csv").problem
+    assert message in refusal(tmp_path / "a.csv").problem
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("q,answer\nx,1\n", "no column 'statement' for statement; it has q, answer"),
         ("statement,statement\nx,1\n", "'statement' twice"),
     ],
 )
-def test_a_header_without_what_is_needed_names_what_is_there(tmp_path: Path, content: str, said: str) -> None:
+def test_a_header_without_what_is_needed_names_what_is_there(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "a.csv").write_text(content)
     error = refusal(tmp_path / "a.csv", parse_map([]) if "q," in content else None)
-    assert said in error.problem
+    assert message in error.problem
     assert "--map" in error.cure or "name of its own" in error.cure
 
 
@@ -238,7 +238,7 @@ def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('[{"statement": "a?", "answer": "1"}, 7]', "item 2: a JSON int"),
         ('[{"statement": "a?", "answer": "1"},, {}]', "breaks at item 2"),
@@ -254,9 +254,9 @@ def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
         ('[{"statement": {"deep": {"deeper": 1}}, "answer": "1"}]', "statement: Input should be a valid string"),
     ],
 )
-def test_a_bad_json_file_is_refused_with_the_place(tmp_path: Path, content: str, said: str) -> None:
+def test_a_bad_json_file_is_refused_with_the_place(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "a.json").write_text(content)
-    assert said in refusal(tmp_path / "a.json").problem
+    assert message in refusal(tmp_path / "a.json").problem
 
 
 def test_a_json_list_is_read_item_by_item_in_little_memory(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_list_that_a_library_wrote_into_a_cell_is_its_texts(tmp_path: Path, ce
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"),
+    ("cell", "message"),
     [
         ("['a' 'b' ... 'z']", "cut short"),
         ("['a', 'b', ...]", "cut short"),
@@ -169,11 +169,11 @@ def test_a_list_that_a_library_wrote_into_a_cell_is_its_texts(tmp_path: Path, ce
         ("{'a', 'b'}", "no order"),
     ],
 )
-def test_a_list_in_a_cell_that_cannot_be_understood_is_refused(tmp_path: Path, cell: str, said: str) -> None:
+def test_a_list_in_a_cell_that_cannot_be_understood_is_refused(tmp_path: Path, cell: str, message: str) -> None:
     path = write_csv(tmp_path / "a.csv", [["statement", "answer", "steps"], ["a?", "14", cell]])
     problem = refusal(path)
     assert "line 2: steps: " in problem or "line 3: steps: " in problem
-    assert said in problem
+    assert message in problem
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ GOOD = b'{"statement": "good?", "answer": "1"}\n'
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (b"{broken", "not JSON"),
         (b'{"statement": "caf\xe9?", "answer": "1"}', "not UTF-8"),
@@ -104,11 +104,11 @@ GOOD = b'{"statement": "good?", "answer": "1"}\n'
         (b'{"statement": "' + b"a" * MAX_LINE + b'", "answer": "1"}', f"longer than {MAX_LINE}"),
     ],
 )
-def test_a_bad_line_refuses_the_file_and_is_named(tmp_path: Path, line: bytes, said: str) -> None:
+def test_a_bad_line_refuses_the_file_and_is_named(tmp_path: Path, line: bytes, message: str) -> None:
     problem = refusal(tmp_path, GOOD + line + b"\n" + GOOD.replace(b"good", b"fine"))
     assert "1 bad line" in problem
     assert "line 2: " in problem
-    assert said in problem
+    assert message in problem
 
 
 def test_an_id_used_twice_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rjepa.students.loading import Student
 class Served:
     """How the server behaves, and what it was asked: `failures` answers of 500 first; at most `max_candidates` choices;
     whether it gives log-probabilities, and knows completions; which fields it refuses; whether it never answers, and
-    `aborted`     once whoever asked hung up."""
+    `aborted` once whoever asked hung up."""
 
     student: Student
     failures: int = 0

@@ -14,6 +14,8 @@ from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.latents.freezing import build_rollouts
 from rjepa.latents.rollouts import open_rollouts
+from rjepa.reasoning.events import Done, Text
+from rjepa.reasoning.question import ask
 from rjepa.sampling.endpoint import EndpointError, EndpointSource, key_variable
 from rjepa.sampling.local import LocalSource
 from rjepa.sampling.opening import source_of
@@ -203,11 +205,12 @@ def test_the_engine_answers_with_chains_that_the_endpoint_wrote(
         (home.registry / "students" / f"{TAG}.yaml").unlink()
         save_record(home, student.record.model_copy(update={"endpoint": served.url}))
         engine = Engine.load(home, TAG, "cpu")
-        assert engine.answer(STATEMENT, mode="off").text == here.answer(STATEMENT, mode="off").text
-        answer = engine.answer(STATEMENT, mode="rerank", num_candidates=4)
+        assert engine.answer(ask(STATEMENT, "off")).text == here.answer(ask(STATEMENT, "off")).text
+        answer = engine.answer(ask(STATEMENT, options={"num_candidates": 4}))
         assert len(answer.candidates) == 4 and answer.p_correct is not None and answer.explanation is not None
-        *pieces, last = engine.stream(STATEMENT, mode="off")
-        assert "".join(map(str, pieces)) == last.text
+        *events, last = engine.run(ask(STATEMENT, "off"))
+        assert isinstance(last, Done)
+        assert "".join(event.text for event in events if isinstance(event, Text)) == last.answer.text
     assert served.asked
 
 

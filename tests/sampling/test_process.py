@@ -18,6 +18,8 @@ import pytest
 from rjepa.engine import Engine
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.home import Home
+from rjepa.reasoning.events import Done, StepWritten, Text
+from rjepa.reasoning.question import ask
 from rjepa.sampling.local import LocalSource
 from rjepa.sampling.loopback import SERVER, TOKEN
 from rjepa.sampling.process import ProcessSource
@@ -114,9 +116,9 @@ def test_a_bad_request_is_refused_and_the_server_goes_on(
         connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
         connection.request("POST", path, body, {"content-type": kind, "authorization": f"Bearer {token}"})
         response = connection.getresponse()
-        said = json.loads(response.read())
+        reply = json.loads(response.read())
         connection.close()
-        assert response.status == wanted and said["problem"] and said["cure"]
+        assert response.status == wanted and reply["problem"] and reply["cure"]
 
 
 def test_the_engine_answers_with_a_student_in_its_own_environment_and_survives_its_death(
@@ -129,19 +131,17 @@ def test_the_engine_answers_with_a_student_in_its_own_environment_and_survives_i
     save_record(home, load_record(home, TAG).model_copy(update={"environment": environment}))
     there = Engine.load(home, TAG, "cpu")
     process = next(one for one in psutil.Process().children() if runs(one, SERVER))
-    for options in ({"mode": "off"}, {"mode": "rerank", "num_candidates": 4, "seed": 5}):
-        mine, its = here.answer(STATEMENT, **options), there.answer(STATEMENT, **options)
-        assert (its.text, its.prompt_tokens, its.completion_tokens) == (
-            mine.text,
-            mine.prompt_tokens,
-            mine.completion_tokens,
-        )
+    for question in (ask(STATEMENT, "off"), ask(STATEMENT, options={"num_candidates": 4}, seed=5)):
+        mine, its = here.answer(question), there.answer(question)
+        assert (its.text, its.prompt_tokens) == (mine.text, mine.prompt_tokens)
+        assert its.cost.tokens_generated == mine.cost.tokens_generated
         np.testing.assert_allclose(its.p_correct or 0, mine.p_correct or 0, atol=1e-3)
-        *pieces, last = there.stream(STATEMENT, **options)
-        assert "".join(map(str, pieces)) == last.text == mine.text
+        *events, last = there.run(question)
+        pieces = [event.text for event in events if isinstance(event, Text | StepWritten)]
+        assert isinstance(last, Done) and "".join(pieces) == last.answer.text == mine.text
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    assert there.answer(STATEMENT, mode="off").text == here.answer(STATEMENT, mode="off").text  # it was started anew
+    assert there.answer(ask(STATEMENT, "off")).text == here.answer(ask(STATEMENT, "off")).text  # it was started anew
     process = next(one for one in psutil.Process().children() if runs(one, SERVER))
     del there
     process.wait(10)  # nobody uses it any more

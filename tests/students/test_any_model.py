@@ -154,8 +154,8 @@ def test_what_a_folder_says_of_itself_is_in_its_record(tmp_path: Path) -> None:
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
-    said = new_record("a", str(folder))
-    assert said.quantisation == "gptq" and said.prompt.use_chat_template and said.prompt.thinking is False
+    record = new_record("a", str(folder))
+    assert record.quantisation == "gptq" and record.prompt.use_chat_template and record.prompt.thinking is False
 
 
 def test_options_that_a_record_does_not_take_are_named(tmp_path: Path) -> None:

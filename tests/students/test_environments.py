@@ -139,5 +139,5 @@ def test_the_worker_says_in_a_line_what_went_wrong_and_how_to_mend_it(lean: Path
     command = module_command(find_interpreter(str(lean)), MODULE, task.arguments())
     variables = {**os.environ, **module_variables(Home(tmp_path))}
     done = subprocess.run(command, capture_output=True, text=True, env=variables)
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert done.returncode == 1 and "no student is called 'nobody'" in said["problem"] and said["cure"]
+    output = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 1 and "no student is called 'nobody'" in output["problem"] and output["cure"]

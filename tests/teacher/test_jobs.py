@@ -113,9 +113,9 @@ def test_two_thousand_calls_killed_half_way_lose_nothing_and_pay_nothing_twice(s
     assert in_doubt.in_flight == len(caught) > 0 and in_doubt.doubtful > 0
 
     process = start(server, home)
-    said, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, (home.root.parent / "log.txt").read_text()[-3000:]
-    assert said.split() == [str(CALLS), "0"], "every problem has two distinct chains of every teacher"
+    assert output.split() == [str(CALLS), "0"], "every problem has two distinct chains of every teacher"
 
     after = server.asked[killed_at:]
     assert not {asked.key for asked in after} & kept, "what was answered and written down is never asked again"

@@ -18,7 +18,7 @@ pytestmark = needs_sandbox
 QUICK = Limits(wall_seconds=4.0, cpu_seconds=2, memory_mib=256, processes=12, file_mib=2, tmp_mib=4)
 
 
-def said(program: str, limits: Limits = QUICK) -> str:
+def output_of(program: str, limits: Limits = QUICK) -> str:
     run = run_python(program, limits)
     assert run.ending == "finished", run
     return run.output.decode()
@@ -32,7 +32,7 @@ def marked(marker: str) -> list[int]:
 
 
 def test_an_honest_program_runs_and_its_output_comes_back() -> None:
-    assert said("import math\nprint(math.comb(10, 3))") == "120\n"
+    assert output_of("import math\nprint(math.comb(10, 3))") == "120\n"
 
 
 def test_a_fork_bomb_is_stopped_and_leaves_no_process() -> None:
@@ -61,7 +61,7 @@ def test_processes_are_counted_one_by_one_even_when_root_starts_the_sandbox() ->
 
 
 def test_a_ten_gigabyte_allocation_fails_inside() -> None:
-    assert "MemoryError" in said("x = bytearray(10 * 1024 ** 3)")
+    assert "MemoryError" in output_of("x = bytearray(10 * 1024 ** 3)")
 
 
 def test_memory_is_bounded_over_all_processes_together() -> None:
@@ -97,12 +97,12 @@ def test_the_files_of_the_host_cannot_be_read(tmp_path: Path) -> None:
     tries = "".join(
         f"try:\n    print(open({path!r}).read())\nexcept OSError as e:\n    print(e.errno)\n" for path in paths
     )
-    assert said(tries).split() == ["2"] * len(paths)
+    assert output_of(tries).split() == ["2"] * len(paths)
 
 
 def test_the_environment_and_the_processes_of_the_host_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", "the-canary")
-    output = said(
+    output = output_of(
         "import os\nprint(dict(os.environ))\nprint([open(f'/proc/{p}/environ').read() for p in os.listdir('/proc')"
         " if p.isdigit()])\nprint(sorted(int(p) for p in os.listdir('/proc') if p.isdigit()))"
     )
@@ -116,7 +116,7 @@ def test_there_is_no_network() -> None:
         "    try:\n        socket.create_connection(address, timeout=2)\n        print('open')\n"
         "    except OSError:\n        print('closed')\n"
     )
-    assert said(program).split() == ["closed"] * 3
+    assert output_of(program).split() == ["closed"] * 3
 
 
 def test_nothing_is_written_outside_its_own_tmp(tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_nothing_is_written_outside_its_own_tmp(tmp_path: Path) -> None:
     tries = "".join(
         f"try:\n    open({place!r}, 'w')\n    print('written')\nexcept OSError:\n    print('no')\n" for place in places
     )
-    assert said(tries + f"open('/tmp/{name}', 'w').write('mine')").split() == ["no"] * len(places)
+    assert output_of(tries + f"open('/tmp/{name}', 'w').write('mine')").split() == ["no"] * len(places)
     assert not Path(f"/tmp/{name}").exists()
-    assert said("import os\nprint(os.listdir('/tmp'))") == "[]\n"  # nothing is left for the next run either
+    assert output_of("import os\nprint(os.listdir('/tmp'))") == "[]\n"  # nothing is left for the next run either
 
 
 def test_a_symlink_leads_nowhere(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_symlink_leads_nowhere(tmp_path: Path) -> None:
         "for path in ('/tmp/out/secret.txt', '/tmp/root/etc/passwd', '/proc/self/cwd/../../etc/passwd'):\n"
         "    try:\n        print(open(path).read())\n    except OSError:\n        print('no')\n"
     )
-    assert said(program).split() == ["no"] * 3
+    assert output_of(program).split() == ["no"] * 3
 
 
 def test_files_and_tmp_are_of_bounded_size() -> None:
@@ -149,7 +149,7 @@ def test_files_and_tmp_are_of_bounded_size() -> None:
         "        for _ in range(9):\n            f.write(b'x' * (1 << 20))\n"
         "except OSError as e:\n    print(e.errno)\n"
     )
-    first, second = said(program).splitlines()
+    first, second = output_of(program).splitlines()
     assert int(first.split()[0]) <= QUICK.tmp_mib and first.split()[1] == "28"
     assert second in ("27", "28")
 
@@ -209,7 +209,7 @@ def test_no_capability_and_no_new_user_namespace() -> None:
         "import ctypes\nprint([l.split()[1] for l in open('/proc/self/status') if l.startswith('Cap')])\n"
         "print(ctypes.CDLL(None).unshare(0x10000000))"
     )
-    capabilities, namespace = said(program).splitlines()
+    capabilities, namespace = output_of(program).splitlines()
     assert set(capabilities) <= set("[]', 0")
     assert namespace == "-1"
 

@@ -21,7 +21,7 @@ class Benchmark:
     """One published benchmark.
 
     `splits` maps its own split names to ours. What the benchmark tests on is `test` and nothing else, whatever it calls
-    it. `subsets` are the hub's configuration names; a subset's name is told to the adapter as the field `subset_field`.
+    it. `subsets` are the hub's configuration names; a subset's name reaches the adapter as the field `subset_field`.
     """
 
     name: str

@@ -49,7 +49,7 @@ def csv_rows(path: Path, delimiter: str) -> Iterator[Row]:
         except StopIteration:
             return
         except (csv.Error, ValueError) as error:
-            # Where a quote goes wrong, nobody knows where the next row starts.
+            # Where a quote goes wrong, the start of the next row is unknown.
             yield Row(lines.number, fault=f"{error}; is a quote not closed? Nothing after this line was read")
             return
         if not header_read:

@@ -59,12 +59,11 @@ def test_the_demo_leaves_a_release_that_verifies_and_nothing_half_written(demo: 
     assert leftovers(root) == []
 
 
-def test_a_second_demo_finds_everything_and_is_quick(demo: tuple[Path, Ran]) -> None:
+def test_a_second_demo_finds_everything_and_makes_nothing(demo: tuple[Path, Ran]) -> None:
     root, first = demo
     ran = rjepa(root, "demo", *SMOKE)
     assert ran.code == 0, ran.stderr
     assert set(ran.fates.values()) == {"is up to date"} and len(ran.fates) == 12
-    assert ran.seconds < max(20.0, first.seconds / 2)
     assert ran.stdout == first.stdout
 
 

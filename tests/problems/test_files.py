@@ -42,13 +42,13 @@ def refusal(path: Path, columns: ColumnMap | None = None) -> InvalidInputError:
 
 @contextmanager
 def little_memory_and_time(seconds: float = 20.0) -> Iterator[None]:
-    started = time.monotonic()
+    started = time.process_time()
     tracemalloc.start()
     yield
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 24 << 20
-    assert time.monotonic() - started < seconds
+    assert time.process_time() - started < seconds
 
 
 def as_jsonl(path: Path) -> None:

@@ -1,5 +1,4 @@
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -102,10 +101,8 @@ def test_a_client_that_leaves_a_stream_frees_the_model(address: str, engines: li
         pieces = reply.iter_bytes()  # kept: a collected iterator closes the connection by itself
         next(pieces)
         wait_until(lambda: bool(engines[0].calls))
-    started = time.monotonic()
     assert engines[0].closed.wait(5)
     assert httpx.post(f"{address}/v1/chat/completions", json=body("x")).status_code == 200
-    assert time.monotonic() - started < 6
 
 
 def test_stopping_the_service_ends_a_running_stream(settings: ServiceSettings, home: Home) -> None:
@@ -125,8 +122,6 @@ def test_stopping_the_service_ends_a_running_stream(settings: ServiceSettings, h
         reader = threading.Thread(target=read, args=(address,))
         reader.start()
         wait_until(lambda: bool(got))
-        started = time.monotonic()
-    assert time.monotonic() - started < 5
     reader.join(5)
     assert len(got) == 2 and "Answer" not in got[1]
 

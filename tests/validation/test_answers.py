@@ -68,15 +68,15 @@ def test_another_answer_does_not_match(gold: str, given: str) -> None:
 @pytest.mark.parametrize("piece", ["9", "1,", "1/", "a ", " ", "-", "9**", "\u0663", "("])
 def test_a_hostile_answer_is_judged_at_once(piece: str) -> None:
     answer = piece * (100_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     assert not answers_match("5", answer)
     assert answers_match(answer, answer) is bool(answer.strip())
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_tower_of_powers_is_text_and_not_computed() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert answers_match("9**9**9**9", "9**9**9**9")
     assert not answers_match("9", "9**9**9**9")
     assert not answers_match("9**9**9**9", "9")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

@@ -181,7 +181,7 @@ def test_any_text_is_judged_without_an_error(step: str) -> None:
 
 @pytest.mark.parametrize("piece", ["1+1=", "(", "1+", "=", "9", "1,", "1 x ", "1/", "a ", "-", "1*9999999999*"])
 def test_a_hostile_step_is_judged_at_once(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     has_wrong_equation(piece * 50_000 + "=1")
     has_wrong_equation(piece * 60 + "1=1")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

@@ -150,10 +150,10 @@ def test_the_gold_answer_is_a_letter_or_a_text() -> None:
 
 @pytest.mark.parametrize("piece", ["B", "(", "(B) ", "the answer is ", "\\boxed{", " "])
 def test_a_hostile_answer_is_read_at_once(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     read_choice(piece * 300, CITIES)
     read_choice(piece * 100_000, CITIES)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_the_judge_reads_choices_from_meta() -> None:

@@ -61,10 +61,10 @@ def test_what_is_no_formula_is_refused_with_a_cure(text: str) -> None:
 
 def test_a_table_of_twelve_variables_is_quick_and_more_are_refused() -> None:
     names = [f"v{index}" for index in range(MAX_VARIABLES)]
-    start = time.perf_counter()
+    start = time.process_time()
     premises = [f"{a} -> {b}" for a, b in itertools.pairwise(names)]
     assert entails([*premises, names[0]], names[-1])
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
     with pytest.raises(FormulaError, match="at most 12"):
         entails([*premises, "v11 -> v12"], "v0")
 

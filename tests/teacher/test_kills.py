@@ -107,20 +107,22 @@ def test_a_job_that_is_killed_again_and_again_pays_nothing_twice_and_loses_nothi
 def test_two_processes_upon_one_job_never_spend_more_than_its_budget(
     each_database: str, serve: Any, home: Home
 ) -> None:
-    """Every answer costs $0.02 by the endpoint's own count; a budget of $0.5 is never exceeded at the endpoint."""
-    server = serve(lambda asked: chain(prompt_tokens=500, completion_tokens=500, delay=0.01))
-    running = [job(home, server, 60, budget=0.5) for _ in range(2)]
+    """Every answer costs $0.008 by the endpoint's own count, less than its worst case; a budget of $0.2 is never
+    exceeded at the endpoint.
+    """
+    server = serve(lambda asked: chain(prompt_tokens=300, completion_tokens=100, delay=0.01))
+    running = [job(home, server, 60, budget=0.2) for _ in range(2)]
     for process in running:
         go(process)
     ends = [process.communicate(timeout=60) for process in running]
     done = [out for (out, _), process in zip(ends, running, strict=True) if process.returncode == 0]
     refused = [err for (_, err), process in zip(ends, running, strict=True) if process.returncode != 0]
     assert done and all("is running in another process" in err for err in refused)
-    assert sum(server.answered.values()) * 0.02 <= 0.5
+    assert sum(server.answered.values()) * 0.008 <= 0.2
     assert all(out.split()[1] == "True" for out in done), "it stopped for the budget"
-    again = job(home, server, 60, budget=0.5)
+    again = job(home, server, 60, budget=0.2)
     out, _ = again.communicate("go\n", timeout=60)
-    assert out.split()[1] == "True" and sum(server.answered.values()) * 0.02 <= 0.5
+    assert out.split()[1] == "True" and sum(server.answered.values()) * 0.008 <= 0.2
     check_sums(home)
 
 

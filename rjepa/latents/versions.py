@@ -51,6 +51,25 @@ class VersionManifest(BaseModel):
 AnyManifest = TypeVar("AnyManifest", bound=VersionManifest)
 
 
+def version_files(folder: Path, shards: Path) -> list[Path]:
+    """Every file that a version stands on: its own, and those of the shards that it names.
+
+    Args:
+        folder: of the version.
+        shards: of all shards of its kind and LLM.
+
+    Raises:
+        NotFoundError: there is no manifest.
+        CorruptError: it cannot be read.
+    """
+    manifest = read_json(folder / MANIFEST)
+    try:
+        names = [f"{shard['id']}.{suffix}" for shard in manifest["shards"] for suffix in shard["files"]]
+        return [folder, *(shards / manifest["shard_folder"] / name for name in names)]
+    except (KeyError, TypeError) as error:
+        raise CorruptError(f"{folder / MANIFEST} is no manifest ({error})", cure="make the version again") from error
+
+
 @dataclass(frozen=True)
 class Version(Generic[AnyManifest]):
     """The files of one version. `what` and `cure` word its errors ("latents of v1.0.0 by tiny-a")."""

@@ -19,7 +19,7 @@ from rjepa_assets.defs.stage import (
     partitioned_check,
     running,
 )
-from rjepa_assets.defs.students import WANTED
+from rjepa_assets.defs.students import WANTED, files_of_version
 from rjepa_assets.own_process import make_with_student
 
 
@@ -54,7 +54,7 @@ def latents(
                 "dataset": file_version(stage.home.dataset(dataset) / "manifest.json"),
                 "student": student_version(stage.home, llm_tag),
             },
-            [stage.home.latents(llm_tag, dataset)],
+            lambda: files_of_version(stage.home.latents(llm_tag, dataset), stage.home.shards("latents", llm_tag)),
             lambda: make_with_student(context, stage.home, StudentTask("latents", llm_tag, dataset), stage.progress),
         )
 

@@ -1,5 +1,6 @@
 """The LLM under study, and what it answers: resolved weights, and the frozen candidates sampled from them."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
@@ -192,7 +193,15 @@ def _sampled(
         def make() -> Made:
             return make_with_student(context, stage.home, task, stage.progress)
 
-        return stage.once(inputs, [folder(task.llm_tag, task.dataset)], make)
+        version, shards = folder(task.llm_tag, task.dataset), stage.home.shards("rollouts", task.llm_tag)
+        return stage.once(inputs, lambda: files_of_version(version, shards), make)
+
+
+def files_of_version(folder: Path, shards: Path) -> list[Path]:
+    """A version of latents or rollouts with the shards that it stands on: one that is gone is made again."""
+    from rjepa.latents.versions import version_files  # it loads pyarrow
+
+    return version_files(folder, shards)
 
 
 @partitioned_check(rollouts)

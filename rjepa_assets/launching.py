@@ -19,7 +19,7 @@ from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.defs.resources import ProgressResource
 from rjepa_assets.defs.stage import AGAIN_TAG, DATASET_JOB, DATASET_LLM_JOB, LLM_JOB, RELEASE_JOB, VARIANTS_JOB
 from rjepa_assets.defs.students import TrainRolloutConfig
-from rjepa_assets.processes import PROCESS_TAG, Process, cancel_runs_of
+from rjepa_assets.processes import PROCESS_TAG, Process, cancel_runs_of, children_can_be_ended
 from rjepa_assets.requests import REQUEST, want_dataset, want_llm
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -163,10 +163,11 @@ def run_all(instance: dg.DagsterInstance, launches: Sequence[Launch], stream: in
     """
     total = sum(len(_shown(launch)) for launch in launches)
     first = 1
-    for launch in launches:
-        _want(instance, launch)
-        _run(instance, launch, (stream, first, total))
-        first += len(_shown(launch))
+    with children_can_be_ended():
+        for launch in launches:
+            _want(instance, launch)
+            _run(instance, launch, (stream, first, total))
+            first += len(_shown(launch))
 
 
 def define_job(name: str, stream: int, first: int, total: int) -> dg.JobDefinition:

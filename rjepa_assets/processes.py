@@ -5,8 +5,12 @@ its process into the run's tags, and the next process to start fails the runs wh
 """
 
 import contextlib
+import signal
 import socket
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Final
 
 import dagster as dg
@@ -91,3 +95,27 @@ def cancel_runs_of(instance: dg.DagsterInstance, process: Process) -> None:
     for record in instance.get_run_records(dg.RunsFilter(statuses=_IN_PROGRESS, tags={PROCESS_TAG: process.tag()})):
         instance.report_run_canceled(record.dagster_run, "Someone stopped it. Run it again to go on.")
         instance.event_log_storage.free_concurrency_slots_for_run(record.dagster_run.run_id)
+
+
+@contextlib.contextmanager
+def children_can_be_ended() -> Iterator[None]:
+    """Where SIGINT is ignored, as in a shell's background job, go on ignoring it, but not for the processes that start.
+
+    What a process ignores its children ignore, and Dagster lets SIGTERM follow SIGINT: its helpers, which mirror what
+    a step prints, could then not be ended and would hold the output of this command open for ever. SIGTERM stops it.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            raise KeyboardInterrupt
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -106,3 +106,18 @@ def test_what_a_stopped_process_worked_on_is_cancelled_and_what_it_started_ends(
         assert child.wait(10) == -signal.SIGKILL
     assert status(instance, run_id) == dg.DagsterRunStatus.CANCELED
     assert status(instance, others) == STARTED
+
+
+def test_where_interrupts_are_ignored_children_can_be_ended_all_the_same() -> None:
+    program = (
+        "import signal, subprocess\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Dagster does then\n"
+        "from rjepa_assets.processes import children_can_be_ended\n"
+        "with children_can_be_ended():\n"
+        "    child = subprocess.Popen(['sleep', '60'])\n"
+        "    child.terminate()\n"
+        "    assert child.wait(10) == -signal.SIGTERM\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

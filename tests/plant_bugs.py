@@ -130,6 +130,20 @@ BUGS = (
         "return False",
         "tests/validation/test_multiple_choice.py::test_no_option_is_chosen_where_two_are_named_or_one_is_taken_back",
     ),
+    Bug(
+        "transactions of several processes overwrite each other",
+        "rjepa/database.py",
+        'options = {_WRITING: True} if self.is_sqlite else {"isolation_level": "SERIALIZABLE"}',
+        'options = {_WRITING: True} if self.is_sqlite else {"isolation_level": "READ COMMITTED"}',
+        "tests/test_database.py::test_transactions_of_several_processes_act_as_if_each_were_alone",
+    ),
+    Bug(
+        "a limit of a minute is taken for a used-up quota",
+        "rjepa/teacher/quotas.py",
+        "return not soon and not _SHORT_PERIOD.search(text) and",
+        "return not soon and",
+        "tests/teacher/test_refusals.py::test_a_limit_of_a_minute_is_no_used_up_quota",
+    ),
 )
 
 

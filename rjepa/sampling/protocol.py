@@ -123,7 +123,7 @@ class ChainSource(Protocol):
         """Tokens of a statement's prompt."""
 
     def encode_conversation(self, messages: Sequence[Message]) -> EncodedPrompt:
-        """Read a conversation as far as the student and its source can; what is left out is said in `ignored`."""
+        """Encode a conversation as the student's prompt; its `ignored` names the messages that are left out."""
 
     def session(self, *, capture: bool = True, keep_finished: bool = False) -> DecodingSession:
         """A session. capture: with latents. keep_finished: forks of rows that are over read nothing again."""

@@ -155,8 +155,10 @@ def rebuild_batch(
     forks: Mapping[int, tuple[int, int]],
     needs: Callable[[Int64], Bools],
 ) -> list[Batch]:
-    """A batch with its forks (child: its parent, and how many tokens of it stay in the cache) and without what nobody
-    needs: none, itself, or those that run and those that wait apart. Rows that go on lose the junk they were fed.
+    """Add forks to a batch and leave out the rows that are no longer needed.
+
+    `forks` maps a child to its parent and to how many of the parent's tokens stay in the cache. Returns no batch, this
+    one, or two: rows that run, and rows that wait. Rows that go on lose the filler tokens that they were fed.
     """
     position = {int(place): index for index, place in enumerate(batch.places)}
     children = [

@@ -380,4 +380,4 @@ SIGNS: Final = _signs()
 FOREIGN = frozenset(
     {"pm", "am", "nm_", "ns_", "dA", "hA", "pA_", "nB", "mB", "cB", "dB_", "pg_", "hs", "ds", "cs", "Ts"}
 )
-"""Products of a prefix and a sign that nobody writes, or that mean something else (`pm`)."""
+"""Prefix and sign joined that are not in use as a unit, or that mean something else (`pm` is a time of day)."""

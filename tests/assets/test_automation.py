@@ -1,4 +1,4 @@
-"""What happens by itself, told tick by tick: what somebody asked for is filled, and nothing else."""
+"""Automation over several ticks: requested partitions are filled, and no others."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ class Daemon:
 
 @pytest.fixture
 def daemon() -> Iterator[Daemon]:
-    """A released dataset version and a resolved LLM, of which nobody asked anything together."""
+    """A released dataset version and a resolved LLM whose combination was not requested."""
     with dg.DagsterInstance.ephemeral() as instance:
         want_dataset(instance, "v1.0.0")
         want_llm(instance, "tiny-a")

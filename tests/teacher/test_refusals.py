@@ -160,6 +160,7 @@ BUSY = [
     (429, error("Quota exceeded for online prediction requests. Please retry in 12s.")),
     (429, error("This request would exceed your organization's rate limit of 50,000 input tokens per minute")),
     (429, error("You are limited to 10 API calls / minute")),
+    (429, error("You exceeded your quota of 3 requests per minute")),
     (429, error("Too many concurrent requests")),
     (429, error("Rate limit of 15 per 60s exceeded for UserByModelByMinute. Please wait 45 seconds")),
     (429, "{}"),

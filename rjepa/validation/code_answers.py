@@ -190,7 +190,7 @@ def _header(statement: str, entry_point: str | None) -> list[ast.stmt]:
 
 
 def _helpers(tree: ast.Module, others: list[ast.Module], known: set[str]) -> list[ast.stmt]:
-    """Return statements of other blocks that define names which the chosen block reads and lacks, and what they need."""
+    """Return statements of other blocks that define names the chosen block reads and lacks, and what they need."""
     found: list[ast.stmt] = []
     wanted = _free(tree) - known
     while wanted:

@@ -194,6 +194,7 @@ class Engine:
         self.manifest.require(mode.parts, f"mode {mode.name}")
         for capability in sorted(mode.needs):
             require(self._student, capability, question.mode)
+        mode.fit(question, self._parts)
 
     def _prompt(self, question: Question) -> EncodedPrompt:
         """The conversation up to its last user message as the student reads it; what it leaves out is listed."""

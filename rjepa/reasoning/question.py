@@ -39,6 +39,8 @@ class Message(FrozenValue):
 class ModeOptions(FrozenValue):
     """The options of a mode. Each mode has a class of its own, with a description for every field."""
 
+    budget: int | None = Field(None, ge=1, description="tokens generated at most, over all candidates; none: no limit")
+
 
 class Question(FrozenValue):
     """One question, checked as far as that needs no model. `ask` makes it."""

@@ -96,6 +96,7 @@ class Engine:
             model=load_model(folder / MODEL_FOLDER, chosen),
             normalizer=load_normalizer(folder / NORMALIZER),
             calibration=ScoreCalibration.load(folder / CALIBRATION),
+            capabilities=student.capabilities,
         )
         return cls(home, manifest, student, parts)
 

@@ -38,6 +38,7 @@ from rjepa.evaluation.measures import (
 )
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.prefixes import calibrate_prefixes
+from rjepa.evaluation.promises import calibrate_risk
 from rjepa.evaluation.results import EvaluationResult, FirstErrorReport
 from rjepa.evaluation.statistics import RESAMPLES
 from rjepa.evaluation.targets import judge_targets, seed_figures, spread_over_seeds
@@ -72,6 +73,7 @@ def calibrate(pool: CandidatePool, *, minimum_mixed: int = MINIMUM_MIXED) -> Sco
         raise ValueError(f"a calibration is fitted on validation problems only, found {strangers}: use pool.split")
     judged = pool.judged()
     found = fit_calibration(judged.table, judged.correct, minimum_mixed=minimum_mixed)
+    risk = calibrate_risk(judged, minimum_mixed)
     steps = judged_steps(judged)
     threshold = fit_threshold(*steps)
     compared = first_error_steps(*steps)
@@ -79,6 +81,7 @@ def calibrate(pool: CandidatePool, *, minimum_mixed: int = MINIMUM_MIXED) -> Sco
         update={
             "step_threshold": threshold if np.isfinite(threshold) else None,
             "prefix": calibrate_prefixes(judged),
+            "risk": risk,
             "step_quantiles": fit_step_quantiles(compared.energies[~compared.is_first_error]),
         }
     )

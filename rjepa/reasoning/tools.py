@@ -20,14 +20,14 @@ from rjepa.reasoning.candidates import join_latents
 from rjepa.reasoning.costs import Cost
 from rjepa.reasoning.question import Question
 from rjepa.reasoning.reading import Reading, guess_ends, read_on
-from rjepa.sampling.protocol import DecodingSession
+from rjepa.sampling.protocol import Capability, DecodingSession
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.sampled import Bias, ChainEnd, Edit, RowRequest, SampledChain, StepEnd, Token
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a release brings, and the names that an answer carries."""
+    """What a release and its student's source bring, and the names that an answer carries."""
 
     llm_tag: str
     release_id: str
@@ -36,6 +36,12 @@ class Parts:
     model: RJepa
     normalizer: Normalizer
     calibration: ScoreCalibration
+    capabilities: frozenset[Capability] = frozenset(Capability)
+
+    @property
+    def reads_steps(self) -> bool:
+        """Whether R-JEPA can read chains while they are written."""
+        return self.model.config.encoder.causal and self.capabilities >= {Capability.STEPS, Capability.LIVE_STATES}
 
 
 class Tools:

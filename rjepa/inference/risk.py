@@ -1,11 +1,12 @@
 """The risk dial: at which P(correct) may a release answer, so that at most a given share of its answers is wrong?
 
 What is bounded is the error among the answers that are given, in every domain of the validation problems at once, with
-confidence `1 - DELTA`. Ten thresholds are tested, each in each domain, by the exact binomial bound of Clopper and
-Pearson (Biometrika 26, 1934) at a level that is shared out among all tests (Bonferroni): any threshold that passes is
-safe, and the one that answers most is used. This is "learn then test" (Angelopoulos, Bates, Candès, Jordan, Lei,
-arXiv:2110.01052) with the selective risk of Geifman and El-Yaniv (NeurIPS 2017). It holds for problems such as those of
-validation; on others the guard of `rjepa.inference.familiarity` keeps the dial from answering at all.
+confidence `1 - DELTA`. Ten thresholds are tested by the exact binomial bound of Clopper and Pearson (Biometrika 26,
+1934), each at a tenth of the level (Bonferroni), so that any that passes is safe; the one that answers most is used. A
+threshold passes where every domain does, which needs no correction: a claim about all is wrong only where the claim
+about one of them is (Berger, Technometrics 24, 1982). This is "learn then test" (Angelopoulos, Bates, Candès, Jordan,
+Lei, arXiv:2110.01052) with the selective risk of Geifman and El-Yaniv (NeurIPS 2017). It holds for problems such as
+those of validation; on others the guard of `rjepa.inference.familiarity` keeps the dial from answering at all.
 
 What is counted is the policy itself, with its looks at P(correct) after every candidate: `rjepa.inference.stopping`.
 """
@@ -23,8 +24,9 @@ from rjepa.values import FrozenValue
 DELTA: Final = 0.1
 """Chance that a release's bound is wrong: one calibration in ten."""
 
-THRESHOLDS: Final = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98)
-"""Closer together where few errors are asked for. More of them would cost each some of its level."""
+SHARES: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)
+"""The thresholds are those at which so much of the validation problems is answered. More of them would cost each some
+of its level."""
 
 
 class RiskPoint(FrozenValue):
@@ -47,7 +49,7 @@ class RiskTable(FrozenValue):
         points = [point for point in self.points if point.threshold == threshold]
         if not points:
             return 1.0
-        level = DELTA / len(self.points)
+        level = DELTA / len({point.threshold for point in self.points})
         return max(_upper_bound(point.wrong, point.answered, level) for point in points)
 
     def threshold(self, max_error: float) -> float | None:
@@ -69,7 +71,8 @@ def count_risk(path: Path, domains: Sequence[str]) -> RiskTable:
     """
     names = np.array(domains)
     points = []
-    for threshold in THRESHOLDS:
+    best = np.nan_to_num(path.p_correct).max(axis=1)
+    for threshold in sorted({float(np.quantile(best, 1.0 - share)) for share in SHARES}):
         stop = path.stop_at(threshold)
         for name in sorted(set(domains)):
             mine = stop.reached & (names == name)

@@ -62,6 +62,11 @@ class CandidateTable:
         features = {name: np.where(unfinished, np.nan, values) for name, values in self.features.items()}
         return replace(self, features=features, ids=np.where(unfinished, NO_ANSWER, self.ids))
 
+    def row(self, problem: int) -> "CandidateTable":
+        """The table of one problem."""
+        features = {name: values[problem : problem + 1] for name, values in self.features.items()}
+        return CandidateTable(features, self.ids[problem : problem + 1])
+
     def first(self, count: int) -> Self:
         """The table of the first `count` candidates."""
         return self.part(0, count)

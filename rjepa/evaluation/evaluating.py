@@ -37,11 +37,13 @@ from rjepa.evaluation.measures import (
     term_effects,
 )
 from rjepa.evaluation.pool import CandidatePool
-from rjepa.evaluation.prefixes import calibrate_prefixes
-from rjepa.evaluation.promises import calibrate_risk
+from rjepa.evaluation.prefixes import calibrate_prefixes, judge_prefixes
+from rjepa.evaluation.promises import calibrate_risk, keep_promises
+from rjepa.evaluation.replay import replay
 from rjepa.evaluation.results import EvaluationResult, FirstErrorReport
 from rjepa.evaluation.statistics import RESAMPLES
 from rjepa.evaluation.targets import judge_targets, seed_figures, spread_over_seeds
+from rjepa.evaluation.trials import compare_trials
 from rjepa.inference.calibrating import MINIMUM_MIXED, fit_calibration
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.surprise import fit_step_quantiles
@@ -163,6 +165,9 @@ def evaluate(
         num_candidates=judged.num_candidates,
         seed=seed,
         variant=None if variant is None else variant[0],
+        spending=tuple(compare_trials([], replay(judged, calibration), seed, resamples)),
+        prefixes=judge_prefixes(judged, calibration.prefix),
+        promises=keep_promises(judged, calibration),
         seeds=tuple(seeds),
         spreads=spread_over_seeds(seeds),
         targets=()

@@ -8,6 +8,7 @@ from fastapi.staticfiles import StaticFiles
 
 from rjepa.home import Home
 from serving import chat, errors, models, responses, routes
+from serving.document import DocumentedApp
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.middleware import AllowedHosts, ApiKey, BodyLimit, RequestContext
 from serving.response_store import ResponseStore
@@ -42,7 +43,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
             await host.stop()
 
     # The documentation pages fetch scripts from elsewhere, which the content policy refuses: only the schema is served.
-    app = FastAPI(
+    app = DocumentedApp(
         title="R-JEPA",
         version="0.1.0",
         docs_url=None,

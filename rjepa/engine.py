@@ -28,7 +28,7 @@ from rjepa.releases.bundle import Manifest, release_folder, verify
 from rjepa.releases.figures import read_figures
 from rjepa.releases.pointer import require_current
 from rjepa.sampling.opening import open_source
-from rjepa.sampling.protocol import Capability, ChainSource, require
+from rjepa.sampling.protocol import Capability, ChainSource, needs_of, require
 from rjepa.students.catalog import load_record
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.prompts import Message, Role
@@ -187,7 +187,7 @@ class Engine:
     def _require(self, question: Question) -> None:
         mode = find_mode(question.mode)
         self.manifest.require(mode.parts, f"mode {mode.name}")
-        for capability in sorted(mode.needs):
+        for capability in sorted(mode.needs | needs_of(question.rules)):
             require(self._student, capability, question.mode)
 
     def _prompt(self, question: Question) -> EncodedPrompt:

@@ -18,9 +18,10 @@ from rjepa.reasoning.answer import Answer, CandidateReport, Explanation
 from rjepa.reasoning.candidates import join_latents
 from rjepa.reasoning.costs import Cost
 from rjepa.reasoning.question import Question
+from rjepa.reasoning.tokens import TokenReport, report_tokens
 from rjepa.sampling.protocol import DecodingSession
 from rjepa.students.prompting import EncodedPrompt
-from rjepa.students.sampled import ChainEnd, RowRequest, SampledChain, StepEnd, Token
+from rjepa.students.sampled import ChainEnd, RowRequest, SampledChain, StepEnd, Token, TokenScore
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Tools:
         self.rows: list[int] = []
         self._started = time.perf_counter()
         self._text: dict[int, str] = {}
+        self._scores: dict[int, list[TokenScore]] = {}
         self._ended: set[int] = set()
         self._passes_before = session.counts.passes
         self._world_model_passes = 0
@@ -83,12 +85,18 @@ class Tools:
         """Take in what happened to one of the question's rows."""
         if isinstance(event, Token | ChainEnd) and event.text:
             self._text[event.row] = self._text.get(event.row, "") + event.text
+        if isinstance(event, Token) and event.score is not None:
+            self._scores.setdefault(event.row, []).append(event.score)
         if isinstance(event, ChainEnd):
             self._ended.add(event.row)
 
     def new_text(self, row: int) -> str:
         """What a row has written since the last call."""
         return self._text.pop(row, "")
+
+    def new_tokens(self, row: int) -> tuple[TokenReport, ...]:
+        """The tokens that a row has drawn since the last call, where the question asks for their log-probabilities."""
+        return report_tokens(self._scores.pop(row, ())) or ()
 
     def is_over(self, row: int) -> bool:
         """Whether a row's chain is whole, by itself or at its limit of tokens, and the mode has seen all of it."""
@@ -124,13 +132,15 @@ class Tools:
     ) -> Answer:
         """The answer of the question, with what it has cost so far."""
         parsed = parse_chain(text, self.parts.segmentation)
+        tokens = self._tokens_by_text()
         return Answer(
             mode=self._question.mode,
             text=text,
             steps=parsed.steps,
             final_answer=parsed.final_answer,
             finished=finished,
-            candidates=list(candidates),
+            candidates=[one.model_copy(update={"scored_tokens": tokens.get(one.text)}) for one in candidates],
+            scored_tokens=tokens.get(text),
             p_correct=p_correct,
             explanation=explanation,
             prompt_tokens=len(self._prompt.ids),
@@ -140,6 +150,12 @@ class Tools:
             llm_tag=self.parts.llm_tag,
             release_id=self.parts.release_id,
         )
+
+    def _tokens_by_text(self) -> dict[str, tuple[TokenReport, ...] | None]:
+        """The tokens of each chain of the question by its text, where their log-probabilities are asked for."""
+        if self._question.top_logprobs is None or not self.rows:
+            return {}
+        return {chain.text: report_tokens(chain.scores) for chain in self._session.chains(self.rows)}
 
     def release(self) -> None:
         """Free what the question's rows hold."""

@@ -7,9 +7,10 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from rjepa.home import Home
-from serving import chat, errors, models, routes
+from serving import chat, errors, models, responses, routes
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.middleware import AllowedHosts, ApiKey, BodyLimit, RequestContext
+from serving.response_store import ResponseStore
 from serving.settings import ServiceSettings, check_start
 
 
@@ -50,10 +51,12 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
         responses=errors.DOCUMENTED,
     )
     app.state.host = host
+    app.state.responses = ResponseStore()
     app.state.releases = models.LoadedReleases(home, settings.llm, host, loader)
     app.state.settings = settings
     errors.install(app)
     app.include_router(chat.router)
+    app.include_router(responses.router)
     app.include_router(models.router)
     app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")

@@ -194,7 +194,7 @@ def test_an_answer_cut_at_the_token_limit_says_so(engine: Engine) -> None:
 
 
 BAD = {
-    "unknown mode": ({"mode": "nudge"}, "off, rerank"),
+    "unknown mode": ({"mode": "telepathy"}, "off, .*rerank"),
     "no candidates": ({"num_candidates": 0}, "1 to 64"),
     "10 000 candidates": ({"num_candidates": 10_000}, "1 to 64"),
     "nothing to choose from": ({"temperature": 0.0}, "mode off"),

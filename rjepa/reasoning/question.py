@@ -43,6 +43,8 @@ class Message(FrozenValue):
 class ModeOptions(FrozenValue):
     """The options of a mode. Each mode has a class of its own, with a description for every field."""
 
+    budget: int | None = Field(None, ge=1, description="tokens generated at most, over all candidates; none: no limit")
+
 
 class Drawing(TypedDict, total=False):
     """How a question's tokens are drawn, beside its temperature: what `ask` takes. `rjepa.students.rules` says more."""

@@ -34,15 +34,15 @@ _HTTP_CURES: Final = {
     405: "see GET /openapi.json for the routes and their methods",
     413: "send a shorter request",
 }
-_TYPES: Final = {401: "authentication_error", 429: "rate_limit_error"}
+_TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 class NotReadyError(RjepaError):
     """No release is loaded."""
 
 
-class BusyError(RjepaError):
-    """Too many requests wait for the model."""
+class TimedOutError(RjepaError):
+    """The request's time is up."""
 
 
 class UnknownModelError(RjepaError):
@@ -52,7 +52,7 @@ class UnknownModelError(RjepaError):
 _STATUS: Final[dict[type[RjepaError], tuple[int, str]]] = {
     InvalidInputError: (400, "invalid_value"),
     UnknownModelError: (404, "model_not_found"),
-    BusyError: (429, "busy"),
+    TimedOutError: (504, "timeout"),
     NotReadyError: (503, "not_ready"),
     NotFoundError: (503, "not_ready"),
     CorruptError: (503, "corrupt"),

@@ -21,12 +21,16 @@ def register(app: typer.Typer) -> None:
 @_APP.command()
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is, or what for.")],
-    role: Annotated[str, typer.Option(help="viewer looks, user asks too, operator changes what is served too.")] = "user",
+    role: Annotated[
+        str, typer.Option(help="viewer looks, user asks too, operator changes what is served too.")
+    ] = "user",
     days: Annotated[float | None, typer.Option(min=0.001, help="Days until it expires [default: never].")] = None,
     requests_per_minute: Annotated[
         int | None, typer.Option(min=1, help="Its own limit [default: the service's].")
     ] = None,
-    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="Its own limit [default: the service's].")] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Its own limit [default: the service's].")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a key. It is shown once: only its hash is kept. A running service knows it within two seconds.
@@ -74,7 +78,9 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     for row in shown:
         limits = [f"{row[name]} {name.replace('_', ' ')}" for name in _LIMITS if row[name] is not None]
         until = f", until {row['expires']}" if row["expires"] and row["state"] != "expired" else ""
-        typer.echo(f"{row['id']}  {row['role']:8}  {row['state']:7}  {row['name']}{until}  {', '.join(limits)}".rstrip())
+        typer.echo(
+            f"{row['id']}  {row['role']:8}  {row['state']:7}  {row['name']}{until}  {', '.join(limits)}".rstrip()
+        )
     if not shown:
         typer.echo("there are no keys; `rjepa keys create NAME` makes one", err=True)
 

@@ -120,7 +120,7 @@ def test_host_names_can_be_added(monkeypatch: pytest.MonkeyPatch, home: Home) ->
 
 
 def test_a_large_body_is_refused_with_or_without_a_length(address: str) -> None:
-    size = 300 * 1024
+    size = 1100 * 1024
     declared = httpx.post(
         f"{address}/v1/chat/completions", content=b" " * size, headers={"content-type": "application/json"}
     )

@@ -81,5 +81,5 @@ def may(role: Role, needed: Role) -> bool:
 
 @cache
 def _pattern(path: str) -> re.Pattern[str]:
-    quoted = re.escape(path).replace(r"\{\}", "[^/]+").replace(r"\*\*", r"(?!.*(?:^|/)\.\.(?:/|$)).*")
+    quoted = re.escape(path).replace(r"\{\}", "[^/]+").replace(r"\*\*", r"(?!.*(?<![^/])\.\.(?![^/])).*")
     return re.compile(quoted, re.DOTALL)

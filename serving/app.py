@@ -8,7 +8,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
 from rjepa.home import Home
-from serving import chat, errors, metrics, routes
+from serving import chat, errors, metrics, models, routes
 from serving.auth import Auth, Authenticator
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.limits import Admission, Limits
@@ -29,10 +29,11 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     """
     check_start(settings)
     figures = Metrics()
+    home, loader = Home(settings.home), engine_loader or _load_engine(settings)
     host = EngineHost(
-        Home(settings.home),
+        home,
         settings.llm,
-        engine_loader or _load_engine(settings),
+        loader,
         reload_seconds=settings.reload_seconds,
         metrics=figures,
     )
@@ -48,14 +49,22 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     # The documentation pages fetch scripts from elsewhere, which the content policy refuses: only the schema is served.
     # A redirect to the path with a slash would be put together from the Host header.
     app = FastAPI(
-        title="R-JEPA", version="0.1.0", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False
+        title="R-JEPA",
+        version="0.1.0",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        responses=errors.DOCUMENTED,
     )
     app.state.host = host
+    app.state.releases = models.LoadedReleases(home, settings.llm, host, loader)
     app.state.settings = settings
     app.state.metrics = figures
     app.state.admission = Admission(settings, host.seconds_a_job)
     errors.install(app)
     app.include_router(chat.router)
+    app.include_router(models.router)
     app.include_router(routes.router)
     app.include_router(metrics.router)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")
@@ -88,7 +97,7 @@ _RATE_HEADERS = tuple(
 
 
 def _load_engine(settings: ServiceSettings) -> EngineLoader:
-    def load(previous: AnswersQuestions | None) -> AnswersQuestions:
+    def load(previous: AnswersQuestions | None, release_id: str | None = None) -> AnswersQuestions:
         # Torch and transformers take seconds to import: the service is up and says "loading" meanwhile.
         import torch
 
@@ -98,6 +107,8 @@ def _load_engine(settings: ServiceSettings) -> EngineLoader:
             torch.set_num_threads(settings.threads)
 
         reuse = previous if isinstance(previous, Engine) else None
-        return Engine.load(Home(settings.home), settings.llm, address=settings.student_url, reuse=reuse)
+        return Engine.load(
+            Home(settings.home), settings.llm, release_id=release_id, address=settings.student_url, reuse=reuse
+        )
 
     return load

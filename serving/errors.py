@@ -6,26 +6,32 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
 from rjepa.reasoning.question import InvalidQuestionError
-from serving.schemas import MAX_CHARACTERS, MAX_MESSAGES
 
 _LOG = structlog.get_logger("serving")
 
+_WHOLE: Final = "choose a whole number of tokens, 1 or more"
 _CURES: Final = {
     "model": "name a model that GET /v1/models lists",
-    "messages": f"send 1 to {MAX_MESSAGES} messages; the last one with role user is the question",
-    "messages.content": f"send text of at most {MAX_CHARACTERS} characters",
-    "max_tokens": "ask for at least 1 token and no more than the max_tokens of GET /v1/info",
-    "max_completion_tokens": "ask for at least 1 token and no more than the max_tokens of GET /v1/info",
+    "messages": "send the conversation as a list of messages; the last one with role user is the question",
+    "messages.role": "choose system, developer, user, assistant or tool",
+    "messages.content": 'send text, or a list of parts of type "text"',
+    "input": "send text, or a list of messages; the last one with role user is the question",
+    "max_tokens": _WHOLE,
+    "max_completion_tokens": _WHOLE,
+    "max_output_tokens": _WHOLE,
     "temperature": "choose a temperature from 0 to 2",
-    "n": "ask for one choice (n = 1); the candidates come in the reply's rjepa field",
+    "top_p": "choose a number from 0 to 1",
+    "n": "choose a whole number from 1 to 64",
+    "seed": "choose a whole number",
+    "stop": "send one text, or up to 16",
     "rjepa.mode": "name a mode that GET /v1/info lists",
     "rjepa.seed": "choose a whole number from 0 to 2^53 - 1",
-    "seed": "choose a whole number from 0 to 2^53 - 1",
 }
 _DEFAULT_CURE: Final = "see GET /openapi.json for the fields and their limits"
 _HTTP_CURES: Final = {
@@ -34,6 +40,43 @@ _HTTP_CURES: Final = {
     405: "see GET /openapi.json for the routes and their methods",
     413: "send a shorter request",
 }
+
+
+class ErrorDetails(BaseModel):
+    """What went wrong. `message` ends with the cure, `param` names the field."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+    cure: str
+
+
+class ErrorReply(BaseModel):
+    """The body of every error, in OpenAI's shape."""
+
+    error: ErrorDetails
+
+
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ErrorReply, "description": what}
+    for status, what in {
+        400: "the request cannot be answered; the message says how to mend it",
+        401: "the key is missing or wrong",
+        404: "there is no such model, route or value",
+        405: "the route does not know this method",
+        403: "the key's role does not suffice, or a page elsewhere asks",
+        408: "the body did not arrive in time",
+        413: "the body is too large",
+        415: "the body is not JSON",
+        429: "too many requests of this client, or of all, at a time or a minute",
+        500: "the service failed; its log says why",
+        503: "no release can be served at this moment, or the service is stopping",
+        504: "the answer took longer than a request may",
+    }.items()
+}
+"""What every route may reply beside its own, for the OpenAPI document."""
+
 _TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 

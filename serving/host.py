@@ -10,7 +10,7 @@ import contextvars
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -22,6 +22,7 @@ from rjepa.home import Home
 from rjepa.reasoning.answer import Answer, Example
 from rjepa.reasoning.events import Done, Event, Working
 from rjepa.reasoning.question import Question
+from rjepa.receipts import Receipt
 from rjepa.releases.pointer import current_release, require_current
 from serving.context import RequestInfo, current_request
 from serving.errors import NotReadyError, TimedOutError
@@ -47,12 +48,20 @@ class AnswersQuestions(Protocol):
 
     llm_tag: str
     release_id: str
+    sampling_temperature: float
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Names of the modes that it can answer in."""
 
     def check(self, question: Question) -> None:
         """Raise if the question cannot be answered."""
 
-    def run(self, question: Question) -> Generator[Event, None, None]:
-        """Answer it, event by event; closing the iterator stops the work."""
+    def run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
+        """Answer them, event by event with the index of the question; closing the iterator stops the work."""
+
+    def receipt(self, question: Question, answer: Answer, *, keep_question: bool = False) -> Receipt:
+        """What anybody needs to generate the answer again."""
 
     def examples(self, limit: int) -> list[Example]:
         """Problems to offer."""
@@ -64,8 +73,12 @@ class AnswersQuestions(Protocol):
         """Do what is done once."""
 
 
-EngineLoader = Callable[[AnswersQuestions | None], AnswersQuestions]
-"""Loads and verifies what `CURRENT` points at. The engine in use is passed so that its student can be kept."""
+class EngineLoader(Protocol):
+    """Loads and verifies a release; None is what `CURRENT` points at. The engine in use is passed so that its student
+    can be kept.
+    """
+
+    def __call__(self, previous: AnswersQuestions | None, release_id: str | None = None) -> AnswersQuestions: ...
 
 
 @dataclass(frozen=True)
@@ -157,7 +170,9 @@ class EngineHost:
         finally:
             self._jobs.drop(job)
 
-    async def events(self, work: Callable[[], Generator[Event, None, None]]) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, work: Callable[[], Generator[tuple[int, Event], None, None]]
+    ) -> AsyncGenerator[tuple[int, Event], None]:
         """Run the events that `work` makes in the engine's thread, and yield them; `Working` is left out.
 
         Closing this generator stops the work at its next event, between two tokens, or takes it out of the queue.
@@ -168,11 +183,11 @@ class EngineHost:
             NotReadyError: the service was stopped meanwhile.
         """
         request, loop = current_request(), asyncio.get_running_loop()
-        queue: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
+        queue: asyncio.Queue[tuple[int, Event] | Exception | None] = asyncio.Queue()
         abandoned = threading.Event()
         passes = 0
 
-        def put(item: Event | Exception | None) -> None:
+        def put(item: tuple[int, Event] | Exception | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: no one listens any more
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
@@ -181,13 +196,13 @@ class EngineHost:
             try:
                 if not abandoned.is_set() and not self._stopping.is_set():
                     with contextlib.closing(work()) as events:
-                        for event in events:
+                        for index, event in events:
                             if abandoned.is_set() or self._stopping.is_set():
                                 break
                             if isinstance(event, Working):
                                 passes += 1
                             else:
-                                put(event)
+                                put((index, event))
                 put(_stopped() if self._stopping.is_set() else None)
             except Exception as error:  # noqa: BLE001 - it is raised again where the events are awaited
                 put(error)
@@ -197,9 +212,9 @@ class EngineHost:
             while (item := await _next(request, queue)) is not None:
                 if isinstance(item, Exception):
                     raise item
-                if isinstance(item, Done):
+                if isinstance(item[1], Done):
                     counted = True
-                    self._count(request, item.answer)
+                    self._count(request, item[1].answer)
                 yield item
         finally:
             abandoned.set()
@@ -302,7 +317,9 @@ def _stopped() -> NotReadyError:
     return NotReadyError("the service is stopping", cure="try again when it is back")
 
 
-async def _next(request: RequestInfo, queue: asyncio.Queue[Event | Exception | None]) -> Event | Exception | None:
+async def _next(
+    request: RequestInfo, queue: asyncio.Queue[tuple[int, Event] | Exception | None]
+) -> tuple[int, Event] | Exception | None:
     with contextlib.suppress(asyncio.QueueEmpty):
         return queue.get_nowait()
     return await _within(request, queue.get())

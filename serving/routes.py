@@ -1,4 +1,4 @@
-"""What the service says of itself: models, health, readiness, info, examples, and the page."""
+"""What the service says of itself: health, readiness, info, examples, and the page."""
 
 import asyncio
 from pathlib import Path
@@ -7,9 +7,8 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse
 
-from serving.errors import UnknownModelError
 from serving.host import EngineHost
-from serving.schemas import IGNORED, NEUTRAL
+from serving.lenient import RULE
 
 STATIC: Final = Path(__file__).resolve().parent / "static"
 _EXAMPLES: Final = 6
@@ -53,24 +52,8 @@ async def info(request: Request) -> dict[str, Any]:
         "modes": await asyncio.to_thread(_modes),
         "max_tokens": settings.max_tokens,
         "messages": "all are read where the student has a chat template; what is not read is listed in rjepa.ignored",
-        "ignored_parameters": list(IGNORED),
-        "unsupported_parameters": list(NEUTRAL),
+        "parameters": RULE,
     }
-
-
-@router.get("/v1/models")
-async def models(request: Request) -> dict[str, Any]:
-    """The one model that is served."""
-    return {"object": "list", "data": [_model(request)]}
-
-
-@router.get("/v1/models/{model}")
-async def model(model: str, request: Request) -> dict[str, Any]:
-    """One model by its name."""
-    known = _model(request)
-    if model != known["id"]:
-        raise UnknownModelError(f"there is no model {model!r} here", cure=f"use {known['id']!r}")
-    return known
 
 
 @router.get("/v1/examples")
@@ -95,8 +78,3 @@ def _modes() -> list[dict[str, Any]]:
         {"name": mode.name, "summary": mode.summary, "options": mode.options.model_json_schema().get("properties", {})}
         for mode in MODES.values()
     ]
-
-
-def _model(request: Request) -> dict[str, Any]:
-    engine = _host(request).engine()
-    return {"id": engine.llm_tag, "object": "model", "created": engine.info()["created"], "owned_by": "rjepa"}

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rjepa.chains import parse_chain
+from rjepa.chains import completes_answer, parse_chain
 from rjepa.teacher.errors import CallError
 
 
@@ -99,11 +99,11 @@ def _read(choice: dict[str, Any]) -> ServedChain:
 
 def _up_to_the_answer(text: str) -> str:
     """The text with its first answer line, if it has a whole one, as its end: the student itself stops there."""
-    end = 0
-    for line in text.splitlines(keepends=True):
-        end += len(line)
-        if line.endswith("\n") and _answers(line):
+    start = 0
+    while end := text.find("\n", start) + 1:
+        if completes_answer(text[:end], start):
             return text[:end]
+        start = end
     return text
 
 

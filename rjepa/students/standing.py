@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rjepa.chains import parse_chain, segment_spans
+from rjepa.chains import completes_answer, segment_spans
 from rjepa.students.loading import Student
 from rjepa.students.recording import Int64, RowTables
 from rjepa.students.segmentation import segment_ids
@@ -78,7 +78,8 @@ class RowStandings:
         answered = stepped = False
         if self._stops[token]:
             line = self._pieces.text(ids[self._line_starts[row] : tokens].tolist())
-            answered = parse_chain(line).final_answer is not None
+            text = self._text(row, tokens)
+            answered = completes_answer(text, max(0, len(text) - len(line)))
             if self._mode == "guided" and line.strip() and not answered:
                 stepped = True
                 self.step_tokens[row] = tokens

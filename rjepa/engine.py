@@ -29,7 +29,7 @@ from rjepa.releases.bundle import Manifest, release_folder, verify
 from rjepa.releases.figures import read_figures
 from rjepa.releases.pointer import require_current
 from rjepa.sampling.opening import open_source
-from rjepa.sampling.protocol import Capability, ChainSource, require
+from rjepa.sampling.protocol import Capability, ChainSource, needs_of, require
 from rjepa.students.catalog import load_record
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.prompts import Message, Role
@@ -132,8 +132,11 @@ class Engine:
         for question in questions:
             self._require(question)
             prompts.append(self._prompt(question))
-        captures = any(Capability.STATES in find_mode(question.mode).needs for question in questions)
-        with self._student.session(capture=captures) as session:
+        needs = frozenset[Capability]().union(*(find_mode(question.mode).needs for question in questions))
+        # Who forks goes back to chains that are over.
+        with self._student.session(
+            capture=Capability.STATES in needs, keep_finished=Capability.FORK in needs
+        ) as session:
             running = []
             for question, prompt in zip(questions, prompts, strict=True):
                 tools = Tools(question, prompt, self._limit(question, prompt), session, self._parts)
@@ -216,8 +219,9 @@ class Engine:
     def _require(self, question: Question) -> None:
         mode = find_mode(question.mode)
         self.manifest.require(mode.parts, f"mode {mode.name}")
-        for capability in sorted(mode.needs):
+        for capability in sorted(mode.needs | needs_of(question.rules)):
             require(self._student, capability, question.mode)
+        mode.fit(question, self._parts)
 
     def _prompt(self, question: Question) -> EncodedPrompt:
         """The conversation up to its last user message as the student reads it; what it leaves out is listed."""

@@ -8,12 +8,13 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
 from rjepa.home import Home
-from serving import chat, errors, metrics, models, routes
+from serving import chat, errors, metrics, models, responses, routes
 from serving.auth import Auth, Authenticator
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.limits import Admission, Limits
 from serving.metrics import Metrics
 from serving.middleware import Body, Doors, RequestContext
+from serving.response_store import ResponseStore
 from serving.settings import ServiceSettings, check_start
 from serving.tokens import open_token_reader
 
@@ -58,12 +59,14 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
         responses=errors.DOCUMENTED,
     )
     app.state.host = host
+    app.state.responses = ResponseStore()
     app.state.releases = models.LoadedReleases(home, settings.llm, host, loader)
     app.state.settings = settings
     app.state.metrics = figures
     app.state.admission = Admission(settings, host.seconds_a_job)
     errors.install(app)
     app.include_router(chat.router)
+    app.include_router(responses.router)
     app.include_router(models.router)
     app.include_router(routes.router)
     app.include_router(metrics.router)

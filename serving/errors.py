@@ -1,5 +1,6 @@
 """Errors in the shape that OpenAI clients read: {"error": {message, type, param, code}}, with our cure beside them."""
 
+import re
 from typing import Any, Final
 
 import structlog
@@ -33,6 +34,7 @@ _CURES: Final = {
     "rjepa.mode": "name a mode that GET /v1/info lists",
     "rjepa.seed": "choose a whole number from 0 to 2^53 - 1",
 }
+_FIELD: Final = re.compile(r"[a-z][a-z0-9_]*")
 _DEFAULT_CURE: Final = "see GET /openapi.json for the fields and their limits"
 _HTTP_CURES: Final = {
     401: "send the key as Authorization: Bearer KEY",
@@ -92,9 +94,14 @@ class UnknownModelError(RjepaError):
     """The request names a model that is not served."""
 
 
+class GoneError(RjepaError):
+    """The request names something that was stored and is not any more, or never was."""
+
+
 _STATUS: Final[dict[type[RjepaError], tuple[int, str]]] = {
     InvalidInputError: (400, "invalid_value"),
     UnknownModelError: (404, "model_not_found"),
+    GoneError: (404, "not_found"),
     TimedOutError: (504, "timeout"),
     NotReadyError: (503, "not_ready"),
     NotFoundError: (503, "not_ready"),
@@ -150,12 +157,17 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
 
+def _is_field(part: str) -> bool:
+    """Whether a part of pydantic's place of an error is a field, and not one of the types that it could have had."""
+    return _FIELD.fullmatch(part) is not None and part not in ("str", "int", "float", "bool", "list", "dict")
+
+
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """The first wrong field, with its cure. What was sent is not echoed."""
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
-    names = [str(part) for part in first["loc"][1:] if isinstance(part, str)]
+    names = [part for part in first["loc"][1:] if isinstance(part, str) and _is_field(part)]
     if first["type"] == "json_invalid":
         problem, cure, param = "the body is not valid JSON", "send one JSON object as application/json", None
     elif not names:

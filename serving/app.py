@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from rjepa.home import Home
-from serving import chat, errors, routes
+from serving import chat, errors, monitor, pages, routes
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.middleware import AllowedHosts, ApiKey, BodyLimit, RequestContext
 from serving.settings import ServiceSettings, check_start
@@ -46,6 +46,8 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     errors.install(app)
     app.include_router(chat.router)
     app.include_router(routes.router)
+    app.include_router(pages.router)
+    app.include_router(monitor.router)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(ApiKey, key=settings.key)

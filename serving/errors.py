@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
+from rjepa.monitoring.runs import DagsterAwayError, LaunchError
 from rjepa.reasoning.question import InvalidQuestionError
 from serving.schemas import MAX_CHARACTERS, MAX_MESSAGES
 
@@ -45,6 +46,10 @@ class BusyError(RjepaError):
     """Too many requests wait for the model."""
 
 
+class OutOfDateError(RjepaError):
+    """What the request takes for granted has changed since."""
+
+
 class UnknownModelError(RjepaError):
     """The request names a model that is not served."""
 
@@ -52,7 +57,10 @@ class UnknownModelError(RjepaError):
 _STATUS: Final[dict[type[RjepaError], tuple[int, str]]] = {
     InvalidInputError: (400, "invalid_value"),
     UnknownModelError: (404, "model_not_found"),
+    OutOfDateError: (409, "out_of_date"),
     BusyError: (429, "busy"),
+    DagsterAwayError: (503, "dagster_away"),
+    LaunchError: (502, "launch_refused"),
     NotReadyError: (503, "not_ready"),
     NotFoundError: (503, "not_ready"),
     CorruptError: (503, "corrupt"),

@@ -1,11 +1,11 @@
-"""What the service says of itself: models, health, readiness, info, examples, and the page."""
+"""What the service says of itself: models, health, readiness, info and examples. The pages are `serving.pages`."""
 
 import asyncio
 from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 
 from serving.errors import UnknownModelError
 from serving.host import EngineHost
@@ -15,12 +15,6 @@ STATIC: Final = Path(__file__).resolve().parent / "static"
 _EXAMPLES: Final = 6
 
 router = APIRouter()
-
-
-@router.get("/", include_in_schema=False)
-async def page() -> FileResponse:
-    """The chat page."""
-    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
 
 @router.get("/v1/health")

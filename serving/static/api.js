@@ -45,7 +45,7 @@ export async function* ask(body, signal) {
     if (chunk.error) throw refusal(chunk, 200);
     const text = chunk.choices?.[0]?.delta?.content;
     if (text) yield { type: "text", text };
-    if (chunk.rjepa?.type) yield chunk.rjepa;
+    if (chunk.rjepa?.event) yield chunk.rjepa.event;
     else if (chunk.rjepa) yield { type: "answer", answer: chunk.rjepa };
   }
   throw new ServiceError({ problem: "the answer was cut off", cure: "try again", code: "cut_off" });

@@ -144,7 +144,7 @@ function drawSoon(turn) {
   due = turn;
 }
 
-/** Draw a turn again. Unless the reader has scrolled, its end is in sight, or its beginning where it is too long. */
+/** Draw a turn again. Unless the reader has scrolled, its end is in sight; an answer that is too long, from its question on. */
 function redraw(turn) {
   due = null;
   const box = cards.get(turn);
@@ -155,7 +155,8 @@ function redraw(turn) {
   else if (running?.turn === turn) drawDraft(card, turn.draft, turn.scale ?? scaleOf(null));
   else drawUnanswered(card, turn);
   if (!following || !box.isConnected) return;
-  main.scrollTop = Math.min(main.scrollHeight, box.offsetTop - main.offsetTop - 12);
+  const whole = turn.result || running?.turn === turn ? box.offsetTop - main.offsetTop - 12 : Infinity;
+  main.scrollTop = Math.min(main.scrollHeight, whole);
   placed = main.scrollTop;
 }
 

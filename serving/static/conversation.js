@@ -61,13 +61,13 @@ export function note(draft, event) {
     case "text":
       draft.text += event.text;
       return "text";
-    case "step":
+    case "step_written":
       draft.energies.push(event.energy ?? null);
       return "text";
     case "candidate_step":
       laneOf(draft, event.candidate).steps.push({ text: event.text, energy: event.energy ?? null });
       return "lanes";
-    case "candidate":
+    case "candidate_written":
       laneOf(draft, event.index).done = true;
       [draft.written, draft.total] = [event.written, event.total];
       return "lanes";

@@ -3,6 +3,7 @@
 const { words, errors } = JSON.parse(document.getElementById("words").textContent);
 
 export const language = document.documentElement.lang;
+const locale = { en: "en-GB", fr: "fr-FR" }[language];
 
 /** A sentence with its {figures} filled in. */
 export function say(name, figures = {}) {
@@ -13,13 +14,13 @@ export const knows = (name) => name in words;
 
 export const number = (value, digits = 2) =>
   value === null || value === undefined || !Number.isFinite(value) ? say("noValue")
-    : value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    : value.toLocaleString(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
 export const percent = (value, digits = 0) =>
   value === null || value === undefined ? say("noValue")
-    : value.toLocaleString(language, { style: "percent", maximumFractionDigits: digits });
+    : value.toLocaleString(locale, { style: "percent", maximumFractionDigits: digits });
 
-export const day = (moment) => new Date(moment).toLocaleDateString(language, { day: "numeric", month: "long", year: "numeric" });
+export const day = (moment) => new Date(moment).toLocaleDateString(locale, { day: "numeric", month: "long", year: "numeric" });
 
 /** A name from a data set, such as a domain, in words where there are some. */
 export const named = (kind, name) => (knows(`${kind}_${name}`) ? say(`${kind}_${name}`) : name.replaceAll("_", " "));

@@ -71,3 +71,10 @@ def share_of_right_steps_below(quantiles: Sequence[float], energy: float) -> flo
     if not quantiles:
         return None
     return float(np.interp(energy, quantiles, np.linspace(0.0, 1.0, len(quantiles))))
+
+
+def energy_above_share(quantiles: Sequence[float], share: float) -> float | None:
+    """The energy that this share of right steps does not exceed; None where a release does not know."""
+    if not quantiles:
+        return None
+    return float(np.interp(share, np.linspace(0.0, 1.0, len(quantiles)), quantiles))

@@ -12,8 +12,9 @@ const FIRST = ["num_candidates", "candidates"]; // the budget that people change
 let modes = [];
 
 /** Draw the modes once they are known; what was chosen stays. */
-export function offerModes(listed, maxTokens) {
-  if (JSON.stringify(listed) === JSON.stringify(modes)) return;
+export function offerModes(all, maxTokens) {
+  const listed = all.filter((mode) => mode.offered);
+  if (!listed.length || JSON.stringify(listed) === JSON.stringify(modes)) return;
   modes = listed;
   COMMON.max_tokens.maximum = maxTokens;
   const select = byId("mode");

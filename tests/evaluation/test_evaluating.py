@@ -13,8 +13,9 @@ from rjepa.evaluation.evaluating import Contender, calibrate, evaluate
 from rjepa.evaluation.leaderboard import ALL, Leaderboard
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import EvaluationResult
-from rjepa.evaluation.summary import domain_table, render
+from rjepa.evaluation.summary import domain_table
 from rjepa.inference.calibration import ScoreCalibration
+from rjepa.text_tables import render
 
 Pools = Callable[..., CandidatePool]
 

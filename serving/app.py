@@ -8,7 +8,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
 from rjepa.home import Home
-from serving import chat, errors, metrics, models, responses, routes
+from serving import chat, errors, metrics, models, monitor, pages, responses, routes
 from serving.auth import Auth, Authenticator
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.limits import Admission, Limits
@@ -70,6 +70,8 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.include_router(models.router)
     app.include_router(routes.router)
     app.include_router(metrics.router)
+    app.include_router(pages.router)
+    app.include_router(monitor.router)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")
     _guard(app, settings)
     return app

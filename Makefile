@@ -42,7 +42,7 @@ lint: $(INSTALLED)  ## Style, types, the order of the rooms, and that Dagster ca
 # Everything that they need is named with its version: nothing is resolved, and optillm comes without the half that its server does not import.
 $(CLIENTS)/.installed: tests/clients/requirements.txt | $(INSTALLED)
 	@$(BIN)/python -m venv $(CLIENTS)
-	@$(CLIENTS)/bin/pip install --disable-pip-version-check --no-input -q --no-deps -r $<
+	@$(CLIENTS)/bin/pip install --disable-pip-version-check --no-input -q --no-deps --no-compile -r $<
 	@touch $@
 
 clean:  ## Remove caches (never .rjepa, which holds your data, nor .venv)

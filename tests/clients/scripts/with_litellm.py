@@ -11,7 +11,7 @@ known = {"api_base": f"{address}/v1", "api_key": "x", "max_retries": 0, "timeout
 messages = [{"role": "user", "content": statement}]
 whole = litellm.completion(model=f"openai/{model}:rerank", messages=messages, n=2, seed=3, temperature=0.9, **known)
 turn = [*messages, whole.choices[0].message.model_dump(), {"role": "user", "content": "And two more?"}]
-second = litellm.completion(model=f"openai/{model}", messages=turn, top_p=0.9, stop=["\n\n"], **known)
+second = litellm.completion(model=f"openai/{model}", messages=turn, top_p=0.9, stop=["Answer:"], **known)
 chunks = litellm.completion(
     model=f"openai/{model}:rerank", messages=messages, seed=3, temperature=0.9, stream=True,
     stream_options={"include_usage": True}, **known,

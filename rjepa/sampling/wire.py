@@ -142,17 +142,15 @@ def unpack_condition(value: str | int) -> Condition:
 def pack_event(event: Event) -> list[Any]:
     """An event as JSON values: its kind, then its fields."""
     values = asdict(event)
-    if isinstance(event, Token):
-        values["score"] = None if event.score is None else pack_scores([event.score])
+    if isinstance(event, Token | ChainEnd):
+        values["scores"] = pack_scores(event.scores)
     return [_NAMES[type(event)], *values.values()]
 
 
 def unpack_event(value: list[Any]) -> Event:
     """The same again (KeyError or TypeError where it is something else)."""
     event = _EVENTS[value[0]](*value[1:])
-    if isinstance(event, Token) and event.score is not None:
-        return replace(event, score=unpack_scores(value[-1])[0])
-    return event
+    return replace(event, scores=unpack_scores(value[-1])) if isinstance(event, Token | ChainEnd) else event
 
 
 def pack_array(array: npt.NDArray[Any]) -> bytes:

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from rjepa.home import Home
-from serving import chat, errors, models, responses, routes
+from serving import chat, completions, errors, models, responses, routes
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.middleware import AllowedHosts, ApiKey, BodyLimit, RequestContext
 from serving.response_store import ResponseStore
@@ -56,6 +56,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.state.settings = settings
     errors.install(app)
     app.include_router(chat.router)
+    app.include_router(completions.router)
     app.include_router(responses.router)
     app.include_router(models.router)
     app.include_router(routes.router)

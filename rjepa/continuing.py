@@ -66,6 +66,7 @@ def check_continuations(source: ChainSource, wanted: Sequence[Continuation]) -> 
         for capability in sorted(needs_of(one.rules) | {Capability.CHAINS}):
             require(source, capability, _WHAT)
         require_text(source, one.ids, 1)
+        require_known(source, [token for token, _ in one.rules.logit_bias])
 
 
 def require_text(source: ChainSource, ids: Sequence[int], more: int = 0) -> None:
@@ -82,6 +83,16 @@ def require_text(source: ChainSource, ids: Sequence[int], more: int = 0) -> None
             f"the text has {len(ids)} tokens, {tag} reads {source.context_length}",
             cure=f"shorten it to {most} tokens",
         )
+    require_known(source, ids)
+
+
+def require_known(source: ChainSource, ids: Sequence[int]) -> None:
+    """Refuse ids that the student has no token for.
+
+    Raises:
+        InvalidInputError: there are some.
+    """
+    tag = source.record.llm_tag
     foreign = [token for token in ids if not 0 <= token < source.reader.vocabulary]
     if foreign:
         raise InvalidInputError(

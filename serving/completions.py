@@ -23,6 +23,7 @@ from rjepa.students.rules import TokenRules
 from serving import sse
 from serving.chat import CLIENT_LEFT
 from serving.completion_schemas import DEFAULT_TOKENS, CompletionRequest, logprobs_value
+from serving.context import current_request
 from serving.errors import body_of
 from serving.host import EngineHost
 from serving.lenient import Notes
@@ -100,6 +101,8 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time())}
     head |= {"model": body.model, "system_fingerprint": engine.release_id}
     job = await asyncio.to_thread(_prepare, body, source, most, head)
+    if (meter := current_request().meter) is not None:
+        meter.spend(sum(map(len, job.prompts)))  # what is written is counted where it is written
     events = host.events(job.work)
     if body.stream:
         return sse.streaming(_chunks(events, job), dict(job.notes.headers))

@@ -96,7 +96,7 @@ def test_echo_tells_the_log_likelihood_of_a_prompt(client: openai.OpenAI, studen
     logprobs = expected_logprobs(student, ids)
     told = reply.logprobs
     assert told is not None and told.token_logprobs is not None and told.top_logprobs is not None
-    # One entry a token, and one for what was written, even where that ends the sequence: harnesses cut the last one off.
+    # One entry a token, and one for what was written, even where that ends the sequence: harnesses cut it off.
     assert len(told.token_logprobs) == len(told.tokens) == len(ids) + limit
     assert told.token_logprobs[0] is None and told.top_logprobs[0] is None
     own = logprobs.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]

@@ -21,7 +21,7 @@ from serving.errors import body_of, error_body
 
 _LOG = structlog.get_logger("serving")
 
-OPEN_PATHS: Final = frozenset({"/", "/v1/health", "/v1/ready"})
+OPEN_PATHS: Final = frozenset({"/", "/monitor", "/v1/health", "/v1/ready"})
 OPEN_FOLDER: Final = "/static/"
 """All else asks for the key when one is set: an allow-list, so that a new route is guarded without anyone's doing."""
 

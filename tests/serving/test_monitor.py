@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
+from rjepa.database import open_database
 from rjepa.files import write_json
 from rjepa.home import Home
+from rjepa.keys import create_key
 from rjepa.releases.history import history
 from rjepa.releases.pointer import current_release
 from serving.app import create_app
@@ -64,6 +66,21 @@ def test_with_dagster_away_the_section_says_so_and_the_rest_is_shown(home: Home)
         assert 'id="create"' not in text
         reply = client.post("/v1/monitor/datasets", json={"name": "smoke"})
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "dagster_away")
+
+
+def test_a_viewer_sees_everything_and_may_do_nothing(home: Home, dagster: Dagster) -> None:
+    first, second = current_release(home, "tiny-a"), publish(home, 2)
+    settings = ServiceSettings(home=home.root, dagster_url=dagster.url, api_key="d41d8cd98f00b204e9800998ecf8427e")
+    with open_database(home) as database:
+        key, _ = create_key(database, "reader", "viewer")
+    with TestClient(create_app(settings, fake_loader(home)), base_url="http://localhost") as client:
+        assert client.get("/v1/monitor/state").status_code == 401
+        client.headers["authorization"] = f"Bearer {key}"
+        text = client.get("/v1/monitor/sections").text
+        assert "What is served" in text and 'id="rollback"' not in text and 'id="create"' not in text
+        assert client.post("/v1/monitor/rollback", json={"to": first, "served": second}).status_code == 403
+        assert client.post("/v1/monitor/datasets", json={"name": "smoke"}).status_code == 403
+    assert current_release(home, "tiny-a") == second and dagster.launched == []
 
 
 def test_an_operator_rolls_back_and_the_history_keeps_it(client: TestClient, home: Home) -> None:

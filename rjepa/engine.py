@@ -163,6 +163,8 @@ class Engine:
             "replaces": manifest.replaces,
             "figures": None if (found := read_figures(self._home, manifest)) is None else found.model_dump(mode="json"),
             "selection": self._parts.calibration.selection,
+            "step_threshold": self._parts.calibration.step_threshold,
+            "step_quantiles": list(self._parts.calibration.step_quantiles),
             "device": str(self._parts.model.device),
             "device_reason": self._student.device_reason,
         }

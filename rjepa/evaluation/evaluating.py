@@ -23,7 +23,7 @@ from rjepa.evaluation.baselines import (
     in_order,
 )
 from rjepa.evaluation.comparisons import compare
-from rjepa.evaluation.first_error import fit_threshold
+from rjepa.evaluation.first_error import first_error_steps, fit_threshold
 from rjepa.evaluation.gallery import pick_gallery
 from rjepa.evaluation.leaderboard import ALL, Leaderboard, build_leaderboard
 from rjepa.evaluation.length import length_measures
@@ -42,6 +42,7 @@ from rjepa.evaluation.statistics import RESAMPLES
 from rjepa.evaluation.targets import judge_targets, seed_figures, spread_over_seeds
 from rjepa.inference.calibrating import MINIMUM_MIXED, fit_calibration
 from rjepa.inference.calibration import ScoreCalibration
+from rjepa.inference.surprise import fit_step_quantiles
 from rjepa.inference.voting import BoolArray
 
 
@@ -70,8 +71,15 @@ def calibrate(pool: CandidatePool, *, minimum_mixed: int = MINIMUM_MIXED) -> Sco
         raise ValueError(f"a calibration is fitted on validation problems only, found {strangers}: use pool.split")
     judged = pool.judged()
     found = fit_calibration(judged.table, judged.correct, minimum_mixed=minimum_mixed)
-    threshold = fit_threshold(*judged_steps(judged))
-    return found.model_copy(update={"step_threshold": threshold if np.isfinite(threshold) else None})
+    steps = judged_steps(judged)
+    threshold = fit_threshold(*steps)
+    compared = first_error_steps(*steps)
+    return found.model_copy(
+        update={
+            "step_threshold": threshold if np.isfinite(threshold) else None,
+            "step_quantiles": fit_step_quantiles(compared.energies[~compared.is_first_error]),
+        }
+    )
 
 
 def evaluate(

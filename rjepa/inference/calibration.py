@@ -21,6 +21,7 @@ from rjepa.inference.choice import Choice, Rule
 from rjepa.inference.familiarity import is_familiar
 from rjepa.inference.probability import ProbabilityModel, answer_inputs, gives_chosen_answer
 from rjepa.inference.score import CompositeScore, TermName
+from rjepa.inference.surprise import share_of_right_steps_below
 from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import NO_ANSWER, BoolArray, Scores
 from rjepa.values import FrozenValue
@@ -83,6 +84,9 @@ class ScoreCalibration(FrozenValue):
     step_threshold: float | None = Field(
         None, description="a step with more energy is named as wrong: best F1 on validation chains with judged steps"
     )
+    step_quantiles: tuple[float, ...] = Field(
+        (), description="energies that 0 %, 1 %, ..., 100 % of right validation steps do not exceed; none: not known"
+    )
     problems: int
     mixed_problems: int
     num_candidates: int
@@ -110,6 +114,10 @@ class ScoreCalibration(FrozenValue):
     def score(self, name: ScoreName) -> CompositeScore:
         """One of the three scores."""
         return {"energy": self.energy, "logprob_length": self.logprob_length, "combined": self.combined}[name]
+
+    def share_of_right_steps_below(self, energy: float) -> float | None:
+        """Share of right steps that have less energy than this one; None where the release does not know."""
+        return share_of_right_steps_below(self.step_quantiles, energy)
 
     def is_familiar(self, features: Features) -> Bool[BoolArray, " problems"]:
         """Which problems are of a kind that R-JEPA was calibrated on."""

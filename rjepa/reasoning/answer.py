@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from rjepa.inference.choice import Reason, Selection
+from rjepa.reasoning.changes import Planned, Pruned, Repaired, StopReason
 from rjepa.reasoning.costs import Cost
 from rjepa.values import FrozenValue
 
@@ -38,10 +39,17 @@ class Explanation(FrozenValue):
     margin_terms: dict[str, float] = Field(description="chosen minus runner-up, by term of the score")
     familiar: bool = Field(True, description="False where R-JEPA was left out, as it does not know such problems")
     text: str
+    pruned: tuple[Pruned, ...] = Field((), description="candidates that were given up, and why")
+    repaired: tuple[Repaired, ...] = Field((), description="steps that were written again, in that order")
+    planned: tuple[Planned, ...] = Field((), description="what R-JEPA expected of steps, in words")
+    stopped: StopReason | None = Field(None, description="why no more was written; None where nothing was to decide")
 
 
 class Answer(FrozenValue):
-    """One answer. With mode `off` there are no candidates, no P(correct) and no explanation."""
+    """One answer. With mode `off` there are no candidates, no P(correct) and no explanation.
+
+    An answer that abstains has no steps and no final answer; its text says so, and the candidates hold what was found.
+    """
 
     mode: str
     text: str
@@ -51,6 +59,7 @@ class Answer(FrozenValue):
     candidates: list[CandidateReport] = Field(default_factory=list)
     p_correct: float | None = Field(None, description="None with mode `off`, and where R-JEPA knows no such problems")
     explanation: Explanation | None = None
+    abstained: bool = Field(False, description="the chance of an error was above the `max_error` that was asked for")
     prompt_tokens: int
     cost: Cost
     ignored: tuple[str, ...] = Field((), description="what of the question the student cannot read, in words")

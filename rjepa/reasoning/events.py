@@ -2,12 +2,17 @@
 
 A mode is a generator of these and of waits. The reader of the events can stop between two of them, and then all work
 for the question stops: there is at least one for each token that is decoded.
+
+Three kinds: the answer's own text (`Text`, `StepWritten`), which together is what the answer says; what candidates go
+through on the way (`CandidateStep`, `CandidateWritten`, and the changes of `rjepa.reasoning.changes`: `Branch`,
+`Pruned`, `Repaired`, `Planned`), which a reader may show or leave out; and the end, `Done`.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 from rjepa.reasoning.answer import Answer
+from rjepa.reasoning.changes import Change
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,39 @@ class Text:
 
 @dataclass(frozen=True)
 class StepWritten:
-    """A step of the answer, as text with its label and end. `energy` is None where R-JEPA did not read it."""
+    """A step of the answer, as text with its label and end.
+
+    Attributes:
+        energy: how surprising it is given what stands before; None where R-JEPA did not read it.
+        p_correct: P(the chain ends right), as judged after this step; None where that is not known.
+        share_of_right_steps_below: share of right steps on validation problems with less energy, 0 to 1: the scale of
+            an energy bar. None where the release has no such quantiles.
+    """
 
     text: str
     energy: float | None
+    p_correct: float | None = None
+    share_of_right_steps_below: float | None = None
+
+
+@dataclass(frozen=True)
+class CandidateStep:
+    """A step of a candidate, as it is written; whether it ends in the answer is not known yet.
+
+    `step` counts from 1; the answer line is the step after the last. The other fields are those of `StepWritten`.
+    """
+
+    candidate: int
+    step: int
+    text: str
+    energy: float | None
+    p_correct: float | None = None
+    share_of_right_steps_below: float | None = None
 
 
 @dataclass(frozen=True)
 class CandidateWritten:
-    """The candidate at `index` has ended, and with it `written` of `total`."""
+    """The candidate at `index` has ended, and with it `written` of `total`; `total` are the most that there may be."""
 
     index: int
     written: int
@@ -46,7 +75,7 @@ class Done:
     answer: Answer
 
 
-Event = Working | Text | StepWritten | CandidateWritten | Done
+Event = Working | Text | StepWritten | CandidateStep | CandidateWritten | Change | Done
 
 
 @dataclass(frozen=True)

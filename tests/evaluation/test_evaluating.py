@@ -211,3 +211,17 @@ def test_a_thousand_problems_are_judged_in_seconds(pools: Pools, calibration: Sc
     started = time.process_time()
     evaluate(pool, calibration, 0)
     assert time.process_time() - started < 5.0
+
+
+def test_a_step_is_told_by_the_share_of_right_steps_with_less_energy(pools: Pools) -> None:
+    # Right steps have energies around 1.0 with a deviation of 0.3; wrong ones lie 3.0 higher and do not count.
+    calibration = calibrate(pools(250, split="validation", seed=1, signal=10.0))
+    share = calibration.share_of_right_steps_below
+    assert share(1.0) == pytest.approx(0.5, abs=0.03)
+    assert share(1.0 + 2 * 0.3) == pytest.approx(0.977, abs=0.01)
+    assert share(3.0) == 1.0 and share(-1.0) == 0.0
+
+
+def test_few_right_steps_give_no_share(pools: Pools) -> None:
+    calibration = calibrate(pools(2, candidates=4, split="validation", seed=3), minimum_mixed=0)
+    assert calibration.step_quantiles == () and calibration.share_of_right_steps_below(1.0) is None

@@ -1,0 +1,42 @@
+"""How unusual an energy is among right steps: what turns a number without a unit into a share that people can read.
+
+A release knows the energies of the right steps of validation chains, as quantiles. A step is then told by the share of
+right steps that have less energy: 0.5 is an ordinary right step, and above 0.98 one right step in fifty. Finding the
+right steps lives in `rjepa.evaluation.first_error`, the scores of whole chains in `rjepa.inference.score`.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from rjepa.inference.aggregate import FloatArray
+
+_QUANTILES: Final = 101
+"""One a percent. The bar of a step is some 100 pixels wide, and a finer share would tell nobody more."""
+
+_FEWEST_STEPS: Final = 100
+"""Fewer right steps than quantiles between 0 and 1 do not tell one percent from the next."""
+
+
+def fit_step_quantiles(energies: FloatArray) -> tuple[float, ...]:
+    """Energies that 0 %, 1 %, ..., 100 % of right steps do not exceed; empty where there are too few steps to tell.
+
+    Args:
+        energies: of steps that were judged right, of validation chains, `[steps]`.
+    """
+    known = energies[np.isfinite(energies)]
+    if known.size < _FEWEST_STEPS:
+        return ()
+    return tuple(np.quantile(known, np.linspace(0.0, 1.0, _QUANTILES)).tolist())
+
+
+def share_of_right_steps_below(quantiles: Sequence[float], energy: float) -> float | None:
+    """Share of right steps that have less energy, between 0 and 1; None where a release does not know.
+
+    Args:
+        quantiles: what `fit_step_quantiles` returns.
+    """
+    if not quantiles:
+        return None
+    return float(np.interp(energy, quantiles, np.linspace(0.0, 1.0, len(quantiles))))

@@ -178,8 +178,11 @@ class Engine:
         for question in questions:
             self._require(question)
             prompts.append(self._prompt(question))
-        captures = any(Capability.STATES in find_mode(question.mode).needs for question in questions)
-        with self._student.session(capture=captures) as session:
+        needs = frozenset[Capability]().union(*(find_mode(question.mode).needs for question in questions))
+        # Who forks goes back to chains that are over.
+        with self._student.session(
+            capture=Capability.STATES in needs, keep_finished=Capability.FORK in needs
+        ) as session:
             running = []
             for question, prompt in zip(questions, prompts, strict=True):
                 tools = Tools(question, prompt, self._limit(question, prompt), session, self._parts)

@@ -37,6 +37,7 @@ from rjepa.evaluation.measures import (
     term_effects,
 )
 from rjepa.evaluation.pool import CandidatePool
+from rjepa.evaluation.prefixes import calibrate_prefixes
 from rjepa.evaluation.results import EvaluationResult, FirstErrorReport
 from rjepa.evaluation.statistics import RESAMPLES
 from rjepa.evaluation.targets import judge_targets, seed_figures, spread_over_seeds
@@ -77,6 +78,7 @@ def calibrate(pool: CandidatePool, *, minimum_mixed: int = MINIMUM_MIXED) -> Sco
     return found.model_copy(
         update={
             "step_threshold": threshold if np.isfinite(threshold) else None,
+            "prefix": calibrate_prefixes(judged),
             "step_quantiles": fit_step_quantiles(compared.energies[~compared.is_first_error]),
         }
     )

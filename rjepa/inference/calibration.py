@@ -19,6 +19,7 @@ from rjepa.files import read_json, write_json
 from rjepa.inference.aggregate import Features
 from rjepa.inference.choice import Choice, Rule
 from rjepa.inference.familiarity import is_familiar
+from rjepa.inference.prefix import PrefixCalibration
 from rjepa.inference.probability import ProbabilityModel, answer_inputs, gives_chosen_answer
 from rjepa.inference.score import CompositeScore, TermName
 from rjepa.inference.surprise import share_of_right_steps_below
@@ -87,6 +88,7 @@ class ScoreCalibration(FrozenValue):
     step_quantiles: tuple[float, ...] = Field(
         (), description="energies that 0 %, 1 %, ..., 100 % of right validation steps do not exceed; none: not known"
     )
+    prefix: PrefixCalibration = Field(PrefixCalibration(), description="P(correct) of chains that are not whole yet")
     problems: int
     mixed_problems: int
     num_candidates: int

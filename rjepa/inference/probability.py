@@ -10,18 +10,16 @@ Dimensions: problems, and the candidates of each; answers picked from them; inpu
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pydantic import Field
-from scipy.optimize import isotonic_regression
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from rjepa.inference.aggregate import FloatArray, problem_means
 from rjepa.inference.choice import Rule, Selection
-from rjepa.inference.fitting import fit_logistic
+from rjepa.inference.curved import CurvedLogistic
 from rjepa.inference.score import CompositeScore
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import NO_ANSWER, AnswerIds, BoolArray, Marks, vote_shares, vote_weights
-from rjepa.values import FrozenValue
+from rjepa.inference.voting import NO_ANSWER, AnswerIds, Marks, vote_shares, vote_weights
 
 PROBLEM_FEATURES: Final = ("steps", "logprob_mean")
 """Their means over a problem's candidates say how hard it is, which no score does that is made to compare candidates of
@@ -32,34 +30,15 @@ _SMALLEST_SHARE: Final = 0.003
 """Shares are clipped here before their log-odds. With log-odds in place of the share itself, simulated candidates gave
 an ECE of 0.018 against 0.046 for the chosen answer at K = 8."""
 
-_ANSWERS_A_BIN: Final = 100
-_MAX_BINS: Final = 15
-_MIN_BINS: Final = 3
-"""Answers a bin, and bins, of the curve over the logistic. Cross-validated, it took the ECE of chosen answers from
-0.035 to 0.012 on 3 000 problems and from 0.040 to 0.024 on 750 (docs/lab-book/33-curve-of-p-correct.md)."""
-
 _ALL_SIZES_UP_TO: Final = 16
 """A model for 4 candidates used with 6 is off by 0.06; above 16 one more candidate changes little."""
 
 
-class ProbabilityModel(FrozenValue):
+class ProbabilityModel(CurvedLogistic):
     """P(an answer is right) at one number of candidates: logistic in what `answer_inputs` returns."""
 
     num_candidates: int
-    weights: tuple[float, ...] = Field(description="of the inputs in their order")
-    centers: tuple[float, ...]
-    scales: tuple[float, ...]
-    intercept: float
-    curve: tuple[tuple[float, float], ...] = Field(
-        (), description="(logistic, found) probabilities, ascending: the logistic is mapped along them; none: as it is"
-    )
     answers: int = Field(description="distinct answers it was fitted on")
-
-    def probability(self, inputs: Float[FloatArray, "*answers inputs"]) -> Float[FloatArray, "*answers"]:
-        """P(right) of each answer."""
-        standardised = (inputs - np.array(self.centers)) / np.array(self.scales)
-        logistic: FloatArray = expit(standardised @ np.array(self.weights) + self.intercept)
-        return np.interp(logistic, *np.array(self.curve).T) if self.curve else logistic
 
 
 def answer_inputs(score: CompositeScore, table: CandidateTable) -> Float[FloatArray, "problems candidates 5"]:
@@ -100,7 +79,12 @@ def fit_probability(
         rows = _distinct(head.ids)
         if selection is not None:
             rows &= gives_chosen_answer(Rule(score, selection), head)
-        models.append(_fit_one(size, answer_inputs(score, head)[rows], correct[:, :size][rows]))
+        answers = int(rows.sum())
+        models.append(
+            ProbabilityModel.fit(
+                answer_inputs(score, head)[rows], correct[:, :size][rows], num_candidates=size, answers=answers
+            )
+        )
     return tuple(models)
 
 
@@ -116,34 +100,3 @@ def _distinct(ids: AnswerIds) -> Marks:
     repeats = np.tril(ids[:, :, None] == ids[:, None, :], k=-1).any(axis=-1)
     first: Marks = (ids != NO_ANSWER) & ~repeats
     return first
-
-
-def _fit_one(
-    size: int, inputs: Float[FloatArray, "answers inputs"], correct: Bool[BoolArray, " answers"]
-) -> ProbabilityModel:
-    centers = inputs.mean(axis=0) if len(inputs) else np.zeros(inputs.shape[-1])
-    spread = inputs.std(axis=0) if len(inputs) else np.ones(inputs.shape[-1])
-    scales = np.where(spread > 1e-9, spread, 1.0)
-    weights, intercept = fit_logistic((inputs - centers) / scales, correct)
-    model = ProbabilityModel(
-        num_candidates=size,
-        weights=tuple(weights.tolist()),
-        centers=tuple(centers.tolist()),
-        scales=tuple(scales.tolist()),
-        intercept=intercept,
-        answers=len(inputs),
-    )
-    return model.model_copy(update={"curve": _fit_curve(model.probability(inputs), correct)})
-
-
-def _fit_curve(
-    predicted: Float[FloatArray, " answers"], correct: Bool[BoolArray, " answers"]
-) -> tuple[tuple[float, float], ...]:
-    """Monotone, through the means of predicted and found in bins of equal size, and through 0 and 1."""
-    bins = min(_MAX_BINS, len(predicted) // _ANSWERS_A_BIN)
-    if bins < _MIN_BINS:
-        return ()
-    parts = np.array_split(np.argsort(predicted, kind="stable"), bins)
-    found = isotonic_regression([correct[part].mean() for part in parts]).x
-    middle = zip((float(predicted[part].mean()) for part in parts), found.tolist(), strict=True)
-    return ((0.0, 0.0), *middle, (1.0, 1.0))

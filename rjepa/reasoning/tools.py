@@ -13,14 +13,16 @@ from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.model import RJepa
+from rjepa.jepa.reader import Reader
 from rjepa.latents.normalizer import Normalizer
 from rjepa.reasoning.answer import Answer, CandidateReport, Explanation
 from rjepa.reasoning.candidates import join_latents
 from rjepa.reasoning.costs import Cost
 from rjepa.reasoning.question import Question
+from rjepa.reasoning.reading import Reading
 from rjepa.sampling.protocol import DecodingSession
 from rjepa.students.prompting import EncodedPrompt
-from rjepa.students.sampled import ChainEnd, RowRequest, SampledChain, StepEnd, Token
+from rjepa.students.sampled import Bias, ChainEnd, Edit, RowRequest, SampledChain, StepEnd, Token
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Tools:
         self._ended: set[int] = set()
         self._passes_before = session.counts.passes
         self._world_model_passes = 0
+        self._ends: dict[int, list[int]] = {}  # by row: tokens up to the end of each finished segment
+        self._readings: dict[int, Reading] = {}
+        self._prompt_read: Reading | None = None
+        self._prefix_tokens: dict[int, int] = {}  # by row: tokens that it was forked with
 
     def start(self, samples: Sequence[int], temperature: float) -> tuple[int, ...]:
         """Begin chains of the question, one a sample index; its prompt is read once for all of them.
@@ -82,6 +88,8 @@ class Tools:
         """Take in what happened to one of the question's rows."""
         if isinstance(event, Token | ChainEnd) and event.text:
             self._text[event.row] = self._text.get(event.row, "") + event.text
+        if isinstance(event, StepEnd):
+            _extend(self._ends.setdefault(event.row, []), event.steps, event.tokens)
         if isinstance(event, ChainEnd):
             self._ended.add(event.row)
 
@@ -97,6 +105,66 @@ class Tools:
         """What rows have written, with their latents where the session captures them."""
         return self._session.chains(rows)
 
+    def fork(self, row: int, *, keep_steps: int, sample_index: int) -> int:
+        """A new row that begins with the first `keep_steps` segments of another and goes on by itself. Neither the
+        student nor R-JEPA reads them again.
+
+        Args:
+            sample_index: tells forks of one place apart; with the question's seed it decides their noise.
+        """
+        child = self._session.fork(row, keep_steps=keep_steps, sample_index=sample_index)
+        self.rows.append(child)
+        self._prefix_tokens[child] = len(self._session.tokens(child))
+        self._ends[child] = self._ends.get(row, [])[:keep_steps]
+        if row in self._readings:
+            self._readings[child] = self._readings[row].kept(keep_steps)
+        return child
+
+    def drop(self, row: int) -> None:
+        """Stop a row; what it has written can still be read."""
+        self._session.drop(row)
+        self._ended.add(row)
+
+    def can_grow(self, row: int, keep_steps: int) -> bool:
+        """Whether the first `keep_steps` segments of a row leave room for more of the chain."""
+        kept = self._ends.get(row, [])[:keep_steps]
+        return (kept[-1] if kept else 0) < self._max_new_tokens
+
+    def read(self, rows: Sequence[int]) -> list[Reading]:
+        """What R-JEPA makes of these rows, as far as their steps are finished; what was read before is not read again.
+
+        Only rows whose prompt the session has read, and of a session that captures.
+
+        Raises:
+            InvalidInputError: R-JEPA reads chains in both directions, and nothing of them before they end.
+        """
+        model = self.parts.model
+        for row, chain in zip(rows, self._session.chains(rows), strict=True):
+            if self.is_over(row) and chain.latents is not None:
+                _extend(self._ends.setdefault(row, []), len(chain.latents) - 1, len(chain.token_ids))
+            if self._prompt_read is None:
+                reader = Reader.of(model.config, self.parts.normalizer)
+                self._prompt_read = Reading.begin(model, reader, chain)
+                self._world_model_passes += 1
+            known = self._readings.get(row, self._prompt_read)
+            ends = self._ends.get(row, [])
+            self._world_model_passes += max(0, len(ends) - len(known.steps))
+            self._readings[row] = known.read(chain, ends)
+        return [self._readings[row] for row in rows]
+
+    def set_bias(self, row: int, bias: Bias | None) -> None:
+        """Add this to the row's logits from its next token on; None takes it away."""
+        self._session.set_bias(row, bias)
+
+    def set_edit(self, row: int, edit: Edit | None) -> None:
+        """Change the states of the tokens that the row is fed from now on; None takes it away."""
+        self._session.set_edit(row, edit)
+
+    @property
+    def tokens_generated(self) -> int:
+        """Tokens that were drawn for the question so far; those that a fork began with were drawn before."""
+        return sum(len(self._session.tokens(row)) - self._prefix_tokens.get(row, 0) for row in self.rows)
+
     def energies(self, chains: Sequence[SampledChain]) -> list[FloatArray]:
         """How surprising each segment after the prompt is, float32 `[segments - 1]` a chain."""
         self._world_model_passes += 1
@@ -105,7 +173,7 @@ class Tools:
     def cost(self) -> Cost:
         """What the question has cost so far."""
         return Cost(
-            tokens_generated=sum(len(self._session.tokens(row)) for row in self.rows),
+            tokens_generated=self.tokens_generated,
             tokens_read=len(self._prompt.ids) if self.rows else 0,
             forward_passes=self._session.counts.passes - self._passes_before,
             world_model_passes=self._world_model_passes,
@@ -144,3 +212,8 @@ class Tools:
         """Free what the question's rows hold."""
         for row in self.rows:
             self._session.drop(row)
+
+
+def _extend(ends: list[int], segments: int, tokens: int) -> None:
+    """Note that the first `segments` segments of a row have `tokens` tokens; several may have ended at once."""
+    ends += [tokens] * (segments - len(ends))

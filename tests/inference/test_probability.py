@@ -3,7 +3,7 @@
 import numpy as np
 
 from rjepa.evaluation.metrics import expected_calibration_error
-from rjepa.inference.probability import ProbabilityModel, _fit_one
+from rjepa.inference.curved import CurvedLogistic
 
 
 def _sharp(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -14,7 +14,7 @@ def _sharp(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_truth_that_is_no_logistic_is_met_on_new_answers() -> None:
-    model = _fit_one(8, *_sharp(3000, 0))
+    model = CurvedLogistic.fit(*_sharp(3000, 0))
     plain = model.model_copy(update={"curve": ()})
     inputs, correct = _sharp(3000, 1)
     bent, straight = (expected_calibration_error(one.probability(inputs), correct) for one in (model, plain))
@@ -22,16 +22,16 @@ def test_a_truth_that_is_no_logistic_is_met_on_new_answers() -> None:
 
 
 def test_the_curve_never_turns_an_order_round_and_stays_within_0_and_1() -> None:
-    model = _fit_one(8, *_sharp(1000, 0))
+    model = CurvedLogistic.fit(*_sharp(1000, 0))
     inputs = np.random.default_rng(2).normal(scale=4, size=(50, 8, 3))
     fitted, curved = (one.probability(inputs).ravel() for one in (model.model_copy(update={"curve": ()}), model))
     assert (np.diff(curved[np.argsort(fitted)]) >= 0).all() and curved.min() >= 0 and curved.max() <= 1
-    assert model == ProbabilityModel.model_validate_json(model.model_dump_json())
+    assert model == CurvedLogistic.model_validate_json(model.model_dump_json())
 
 
 def test_few_answers_and_equal_ones_are_no_trouble() -> None:
-    assert _fit_one(8, *_sharp(299, 0)).curve == ()
+    assert CurvedLogistic.fit(*_sharp(299, 0)).curve == ()
     inputs = np.zeros((400, 3))
-    model = _fit_one(8, inputs, np.arange(400) < 100)
+    model = CurvedLogistic.fit(inputs, np.arange(400) < 100)
     np.testing.assert_allclose(model.probability(inputs), 0.25, atol=0.01)
-    assert np.isfinite(_fit_one(8, np.zeros((0, 3)), np.zeros(0, dtype=bool)).probability(inputs)).all()
+    assert np.isfinite(CurvedLogistic.fit(np.zeros((0, 3)), np.zeros(0, dtype=bool)).probability(inputs)).all()

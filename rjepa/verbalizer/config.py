@@ -1,4 +1,4 @@
-"""One run of a decoder as one frozen value, loaded whole from a YAML file of configs/verbalizer/, stamped into weights."""
+"""One run of a decoder as one frozen value, loaded from a YAML file of configs/verbalizer/ and stamped into weights."""
 
 from typing import Literal, Self
 
@@ -9,8 +9,8 @@ from rjepa.jepa.config import OptimConfig
 from rjepa.values import FrozenValue
 
 Form = Literal["latent", "reading", "plain"]
-"""What a decoder is given beside the words of the step so far. latent: the step's latent alone. reading: the problem and
-the earlier steps too. plain: these and no latent, an ordinary language model: the control of the other two."""
+"""What a decoder is given beside the words of the step so far. latent: the step's latent alone. reading: the problem
+and the earlier steps too. plain: these and no latent, an ordinary language model: the control of the other two."""
 
 Learns = Literal["expected", "observed", "both"]
 """Latents of right steps that it is trained on: what R-JEPA expected of them, what the student made of them, or each by

@@ -1,8 +1,8 @@
 """Whether a problem is of a kind that R-JEPA knows, told before a word of its chain is written.
 
 A choice among candidates can look at their energies (`rjepa.inference.familiarity`). Guidance cannot: what it guides
-looks as expected, whatever the problem. So it looks at the problem alone: how far its latent lies from those of training
-problems. On a family never seen every problem is far (docs/lab-book/38-guard-against-unknown-kinds.md).
+looks as expected, whatever the problem. So it looks at the problem alone: how far its latent lies from those of
+training problems. On a family never seen every problem is far (docs/lab-book/38-guard-against-unknown-kinds.md).
 
 Dimensions: problems, columns of latents, directions that are kept.
 """
@@ -32,7 +32,7 @@ _FLOOR: Final = 1e-6
 
 @dataclass(frozen=True)
 class Familiarity:
-    """Where the latents of training problems lie. All float32; `limit` is the distance that most problems stay below."""
+    """Where the latents of training problems lie, float32; `limit` is the distance that most problems stay below."""
 
     location: Float[Tensor, " columns"]
     directions: Float[Tensor, "directions columns"]

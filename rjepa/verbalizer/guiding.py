@@ -120,7 +120,6 @@ class Guide:
     guidance: Guidance
     statement: str
     prompt: Sequence[int]
-    alpha: float
     labelled: bool
     _speaker: Speaker = field(init=False)
     _written: int = field(init=False, default=0)

@@ -1,11 +1,12 @@
 """How well a decoder puts latents into words, judged step by step on held-out right chains, and against controls.
 
-A spoken step stands in the place of the right one, after the right steps before it, and the chain is judged: it is valid
-if no error is found up to it. Intervals are over steps, by the normal approximation.
+A spoken step stands in the place of the right one, after the right steps before it, and the chain is judged: it is
+valid if no error is found up to it. Intervals are over steps, by the normal approximation.
 
 Dimensions: latents of a batch, columns of latents.
 """
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -174,7 +175,14 @@ def _lines_of(steps: dict[str, list[HeldOutStep]], source: Source) -> list[HeldO
         givers = [expected[index] for index in random.permutation(len(expected))]
     else:
         givers = [_of_other_problem(step, expected, random) for step in expected]
-    return [_with_own(step, lambda _, giver=giver: giver.line.latents[-1]) for step, giver in zip(expected, givers, strict=True)]
+    return [
+        _with_own(step, functools.partial(_given, giver.line.latents[-1]))
+        for step, giver in zip(expected, givers, strict=True)
+    ]
+
+
+def _given(latent: Tensor, _: Tensor) -> Tensor:
+    return latent
 
 
 def _of_other_problem(step: HeldOutStep, steps: Sequence[HeldOutStep], random: np.random.Generator) -> HeldOutStep:

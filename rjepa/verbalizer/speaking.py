@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -172,5 +171,3 @@ def label_length(vocabulary: Vocabulary, tokens: Sequence[int]) -> int | None:
         if labels and labels[0].end <= len(text):
             return count
     return None
-
-

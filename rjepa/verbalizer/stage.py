@@ -17,11 +17,10 @@ from rjepa.datasets.reading import load_chains, load_problems
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
 from rjepa.files import sha256_file, sha256_json, write_json
-from rjepa.home import Home, check_tag
-from rjepa.jepa.checkpoint import MODEL_FILE
+from rjepa.home import Home
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
-from rjepa.jepa.stage import model_folder, normalizer_file, open_world_model
+from rjepa.jepa.stage import open_world_model
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.shards import open_latents
@@ -36,27 +35,13 @@ from rjepa.students.segmentation import TokenPieces, token_pieces
 from rjepa.verbalizer.checkpoint import load_decoder
 from rjepa.verbalizer.config import DecoderConfig, load_decoder_config
 from rjepa.verbalizer.familiar import Familiarity
+from rjepa.verbalizer.made import current_world_model, verbalizer_folder
 from rjepa.verbalizer.measuring import SpokenReport, measure_spoken, report_table
 from rjepa.verbalizer.model import Decoder
 from rjepa.verbalizer.texts import ChainTokens, Texts, known_tokens, right_chains
 from rjepa.verbalizer.trainer import DecoderReport, train_decoder
 
 MEASURES_FILE: Final = "measures.json"
-
-
-def verbalizer_folder(home: Home, llm_tag: str, dataset: str) -> Path:
-    """Where the decoder of a student and dataset lies: weights, training state, report, measurements."""
-    return home.models(llm_tag, dataset) / "verbalizer"
-
-
-def guidance_folder(home: Home, llm_tag: str, dataset: str) -> Path:
-    """Where the guidance of a student and dataset lies: a decoder of its own, its settings, and what it knows."""
-    return home.models(llm_tag, dataset) / "guidance"
-
-
-def decoder_variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> Path:
-    """Where a decoder lies that nothing serves: `<recipe>-<seed>`, a control or another seed."""
-    return home.models(llm_tag, dataset) / "decoders" / f"{check_tag(recipe, 'name of a training run')}-{seed}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +59,8 @@ class Material:
     validation_tokens: ChainTokens
     inputs: str
     """a hash of what all of it comes from"""
+    made_for: str
+    """names the R-JEPA"""
 
     @property
     def columns(self) -> int:
@@ -105,14 +92,8 @@ class Material:
         def tokens(latent_set: LatentSet) -> ChainTokens:
             return right_chains(latent_set, problems, chains, tokenizer, resolved.record, max_tokens=max_tokens)
 
-        inputs = sha256_json(
-            [
-                sha256_file(model_folder(home, llm_tag, dataset) / MODEL_FILE),
-                sha256_file(normalizer_file(home, llm_tag, dataset)),
-                sha256_file(home.latents(llm_tag, dataset) / MANIFEST),
-                resolved.fingerprint,
-            ]
-        )
+        made_for = current_world_model(home, llm_tag, dataset)
+        latents_hash = sha256_file(home.latents(llm_tag, dataset) / MANIFEST)
         return cls(
             record=resolved.record,
             pieces=token_pieces(tokenizer, size),
@@ -123,7 +104,8 @@ class Material:
             validation=validation,
             train_tokens=tokens(train),
             validation_tokens=tokens(validation),
-            inputs=inputs,
+            inputs=sha256_json([made_for, latents_hash, resolved.fingerprint]),
+            made_for=made_for,
         )
 
     def texts(self, config: DecoderConfig) -> tuple[Texts, Texts]:
@@ -135,7 +117,9 @@ class Material:
     def train_into(self, folder: Path, config: DecoderConfig, progress: Progress = silent) -> DecoderReport:
         """Train a decoder into a folder, or go on with it (errors as `train_decoder`)."""
         train, held_out = self.texts(config)
-        return train_decoder(config, train, held_out, self.columns, folder, self.inputs, progress, best_device())
+        return train_decoder(
+            config, train, held_out, self.columns, folder, self.inputs, self.made_for, progress, best_device()
+        )
 
     def familiarity(self) -> Familiarity:
         """Which problems are familiar, from the prompts of training and validation chains."""

@@ -77,9 +77,7 @@ def right_chains(
     for first in range(0, len(right), _PIECE):
         piece = [int(index) for index in right[first : first + _PIECE] if latents.chain_ids[int(index)] in texts]
         known = [texts[latents.chain_ids[index]] for index in piece]
-        rendered = [
-            render_prompt(tokenizer, record.prompt, statements[latents.problem_ids[index]]) for index in piece
-        ]
+        rendered = [render_prompt(tokenizer, record.prompt, statements[latents.problem_ids[index]]) for index in piece]
         encoded = segment_many(
             tokenizer,
             encode_prompts(tokenizer, record.prompt, rendered),
@@ -175,8 +173,8 @@ def make_batch(
     vocabulary: Vocabulary,
     form: Form,
 ) -> TokenBatch:
-    """Rows of these chains: one a chain, or one a segment for a decoder that reads its latent alone. `latents` are those
-    of the chains' segments after the prompt, chain after chain.
+    """Rows of these chains: one a chain, or one a segment for a decoder that reads its latent alone. `latents` are
+    those of the chains' segments after the prompt, chain after chain.
     """
     rows: list[tuple[Int64, Int64, Int64]] = []
     first = 0
@@ -214,5 +212,3 @@ def known_tokens(tokens: ChainTokens, form: Form, pieces: Sequence[bytes]) -> Vo
     starts = [0 if form != "latent" else int(bounds[1]) for bounds in tokens.bounds]
     rows = (np.unique(ids[start:]).tolist() for ids, start in zip(tokens.tokens, starts, strict=True))
     return Vocabulary.of(rows, pieces)
-
-

@@ -58,6 +58,7 @@ def train_decoder(
     columns: int,
     folder: Path,
     inputs: str,
+    made_for: str,
     progress: Progress = silent,
     device: torch.device | str = "cpu",
 ) -> DecoderReport:
@@ -68,6 +69,7 @@ def train_decoder(
         held_out: right validation chains.
         columns: of the latents that R-JEPA reads.
         inputs: a hash of all that the texts come from.
+        made_for: names the R-JEPA whose expectations are learnt (`checkpoint.world_model_hash`).
 
     Raises:
         InvalidInputError: too few right chains, or a loss that is not finite.
@@ -93,7 +95,7 @@ def train_decoder(
     state = load_training(folder, fingerprint, decoder, optimizers, generator)
     state = state or TrainingState(fingerprint, 0, 0.0, [], [], [])
     state = _loop(decoder, optimizers, generator, texts, held_out, state, folder, progress)
-    save_decoder(folder, decoder)
+    save_decoder(folder, decoder, made_for)
     report = DecoderReport(
         data_version=sha256_file(folder / DECODER_FILE),
         fingerprint=fingerprint,
@@ -149,7 +151,7 @@ def _update(decoder: Decoder, optimizers: Optimizers, batch: TokenBatch, update:
             cure="lower optim.learning_rate in the run's config, or check the latents for values that are not finite",
         )
     decoder.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(decoder.parameters(), optim.clip)
     set_rates(optimizers, optim, update)
     for optimizer in optimizers:

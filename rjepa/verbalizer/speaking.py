@@ -105,6 +105,7 @@ class Speaker:
     _memory: Memory = field(init=False)
     _fed: int = field(init=False, default=0)
     _spans: list[tuple[int, Tensor]] = field(init=False, default_factory=list)
+    _last: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._memory = self._empty()
@@ -120,28 +121,33 @@ class Speaker:
         projected = self.decoder.project(latent[None].to(self.decoder.device), kind)[0]
         if self.decoder.config.form == "latent":
             self._memory, self._fed, self._spans = self._empty(), 0, []
+        # The token before the segment goes with it, and may have been read by a row that waited there.
+        kept = min(self._fed, len(self.prompt) + max(written - 1, 0))
+        self._memory.lengths.fill_(kept)
+        self._fed, self._last = kept, None
         self._spans.append((written, projected))
 
     @torch.no_grad()
     def log_probs(self, tokens: Sequence[int]) -> Float[Tensor, " places"]:
         """Natural logarithms, float32, over the decoder's places, of the token after these of the chain.
 
-        Each call reads what is new since the last one.
+        Each call reads what is new since the last one, if anything is.
 
         Raises:
-            ValueError: nothing is expected yet, or nothing is new.
+            ValueError: nothing is expected yet.
         """
         if not self._spans:
             raise ValueError("expected a latent before the first token; call expect")
         places, segments = self._unread(tokens)
-        if not places:
-            raise ValueError("expected a token more than at the last call")
+        if not places and self._last is not None:
+            return self._last
         inputs = torch.tensor([places], device=self.decoder.device)
         none = torch.zeros_like(self._spans[0][1])
         added = torch.stack([self._spans[at][1] if at >= 0 else none for at in segments])[None]
         states = self.decoder(inputs, added, self._memory)
         self._fed += len(places)
-        return self.decoder.logits(states[0, -1]).log_softmax(dim=-1)
+        self._last = self.decoder.logits(states[0, -1]).log_softmax(dim=-1)
+        return self._last
 
     def _unread(self, tokens: Sequence[int]) -> tuple[list[int], list[int]]:
         """Places that the memory lacks, and the span that each goes with."""

@@ -196,6 +196,8 @@ def _below(text: str, end: int) -> tuple[int, str | None] | None:
     newline = text.find("\n", first)
     stop = len(text) if newline < 0 else newline + 1
     content = text[first:stop].strip()
+    if content in ("\\[", "$$"):
+        return len(text), None  # the formula is cut off
     if content.startswith("- "):
         return None  # a bullet or a minus
     content = content.removeprefix("* ").removeprefix("\u2022 ").lstrip()

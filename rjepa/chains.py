@@ -12,12 +12,13 @@ from typing import Final, Literal
 
 from rjepa.answer_lines import AnswerLine, answer_in_step, find_answer
 from rjepa.clauses import STARTS
-from rjepa.labels import StepLabel, step_labels
+from rjepa.labels import StepLabel, step_labels, thinking_end
 
 Segmentation = Literal["guided", "punctuation", "connectives", "paragraph"]
 """What begins a step. guided: a step label alone. Otherwise a label, and besides each sentence or line, each clause
 that opens with a connective, or each paragraph. The answer line is a segment of its own in every mode."""
 
+_FENCE_LINE: Final = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 _SENTENCE_END: Final = re.compile(r"(?<=[.?!])\s+|\s*\n\s*")
 
 MAX_SENTENCES: Final = 64
@@ -140,3 +141,21 @@ def parse_chain(text: str, segmentation: Segmentation = "guided") -> ParsedChain
     if segments and not segments[-1].is_answer and steps and (len(steps) > 1 or not step_labels(text)):
         answer = answer_in_step(steps[-1])
     return ParsedChain(steps, answer)
+
+
+def completes_answer(text: str, line: int) -> bool:
+    """Whether the last line of a growing text, which begins at `line` and is finished, makes its answer whole.
+
+    The line may be an answer line by itself, or stand under the label of one: a value, or the end of a formula or of a
+    code block. Within a thinking block it is a draft.
+    """
+    if thinking_end(text) > line:
+        return False
+    if parse_chain(text[line:]).final_answer is not None:
+        return True
+    if "nswer" not in text[:line].lower():
+        return False
+    found = find_answer(text)
+    if found is None or found.answer is None or not found.start < line < found.end:
+        return False
+    return len(_FENCE_LINE.findall(text, found.start, found.end)) % 2 == 0

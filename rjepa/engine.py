@@ -21,14 +21,15 @@ from rjepa.reasoning.answer import Answer, Example
 from rjepa.reasoning.answering import ReadyQuestion, run_questions
 from rjepa.reasoning.events import Done, Event
 from rjepa.reasoning.examples import find_examples
-from rjepa.reasoning.modes import find_mode
+from rjepa.reasoning.modes import find_mode, modes_offered
 from rjepa.reasoning.question import Question, ask
 from rjepa.reasoning.tools import Parts
+from rjepa.receipts import Receipt, make_receipt
 from rjepa.releases.bundle import Manifest, release_folder, verify
 from rjepa.releases.figures import read_figures
 from rjepa.releases.pointer import require_current
 from rjepa.sampling.opening import open_source
-from rjepa.sampling.protocol import ChainSource, require
+from rjepa.sampling.protocol import ChainSource, needs_of, require
 from rjepa.students.catalog import load_record
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.prompts import Message, Role
@@ -49,6 +50,8 @@ class Engine:
     def __init__(self, home: Home, manifest: Manifest, student: ChainSource, parts: Parts) -> None:
         self.llm_tag = manifest.llm_tag
         self.release_id = manifest.release_id
+        self.student_fingerprint = manifest.student_fingerprint
+        self.sampling_temperature = parts.sampling_temperature
         self.manifest = manifest
         self._home = home
         self._student = student
@@ -61,11 +64,12 @@ class Engine:
         llm_tag: str,
         device: str = "auto",
         *,
+        release_id: str | None = None,
         address: str | None = None,
         reuse: "Engine | None" = None,
         progress: Progress = silent,
     ) -> "Engine":
-        """Load what `CURRENT` points at. The student of `reuse` is kept if the release is for the same one.
+        """Load a release; None for what `CURRENT` points at. The student of `reuse` is kept if it is for the same one.
 
         A student with an environment of its own runs there, in a process that is started now, or that already serves it
         at `address`.
@@ -76,7 +80,7 @@ class Engine:
             InvalidInputError: the release was made for other weights than this student has now.
             RjepaError: the student's own environment cannot run it.
         """
-        manifest = verify(home, llm_tag, require_current(home, llm_tag))
+        manifest = verify(home, llm_tag, release_id or require_current(home, llm_tag))
         folder = release_folder(home, llm_tag, manifest.release_id)
         if reuse is not None and reuse._student.fingerprint == manifest.student_fingerprint:
             student = reuse._student
@@ -116,9 +120,24 @@ class Engine:
         Raises:
             InvalidInputError: as `check`.
         """
-        with closing(self._run_many([question])) as events:
+        with closing(self.run_many([question])) as events:
             for _, event in events:
                 yield event
+
+    def run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
+        """Answer questions in one batch, each as it would be answered alone; events come with their question's index.
+
+        Closing the iterator stops the work between two tokens.
+
+        Raises:
+            InvalidInputError: one of them cannot be answered, as `check`.
+        """
+        ready = []
+        for question in questions:
+            self._require(question)
+            prompt = self._prompt(question)
+            ready.append(ReadyQuestion(question, prompt, self._limit(question, prompt)))
+        yield from run_questions(self._student, self._parts, ready)
 
     def answer(self, question: Question) -> Answer:
         """Answer a question. Equal questions give equal answers.
@@ -139,12 +158,28 @@ class Engine:
         """
         answers: dict[int, Answer] = {}
         tokens = 0
-        for index, event in self._run_many(questions):
+        for index, event in self.run_many(questions):
             if isinstance(event, Done):
                 answers[index] = event.answer
                 tokens += event.answer.cost.tokens_generated
                 progress(len(answers), len(questions), f"{tokens} tokens")
         return [answers[index] for index in range(len(questions))]
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Names of the modes that the release has the parts for, and the student the powers."""
+        powers = self._student.capabilities
+        return tuple(name for name in modes_offered(self.manifest) if find_mode(name).needs <= powers)
+
+    def receipt(self, question: Question, answer: Answer, *, keep_question: bool = False) -> Receipt:
+        """What anybody needs to generate an answer of this release again.
+
+        Args:
+            keep_question: whether the receipt holds the question itself, and not its hash alone.
+        """
+        sampling = self._student.record.sampling
+        defaults = {"temperature": sampling.temperature, "max_new_tokens": sampling.max_new_tokens}
+        return make_receipt(question, answer, self.student_fingerprint, defaults, keep_question=keep_question)
 
     def examples(self, limit: int) -> list[Example]:
         """Easy test problems of the release's dataset, of every domain in turn; of the curriculum if it is not here."""
@@ -177,19 +212,12 @@ class Engine:
         """One short answer, so that the first person who asks does not wait for what is done once."""
         self.answer(ask("1 + 1", options={"num_candidates": 2}, max_tokens=8))
 
-    def _run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
-        ready = []
-        for question in questions:
-            self._require(question)
-            prompt = self._prompt(question)
-            ready.append(ReadyQuestion(question, prompt, self._limit(question, prompt)))
-        yield from run_questions(self._student, self._parts, ready)
-
     def _require(self, question: Question) -> None:
         mode = find_mode(question.mode)
         self.manifest.require(mode.parts, f"mode {mode.name}")
-        for capability in sorted(mode.needs):
+        for capability in sorted(mode.needs | needs_of(question.rules)):
             require(self._student, capability, question.mode)
+        mode.fit(question, self._parts)
 
     def _prompt(self, question: Question) -> EncodedPrompt:
         """The conversation up to its last user message as the student reads it; what it leaves out is listed."""

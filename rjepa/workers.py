@@ -14,17 +14,13 @@ import json
 import os
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import IO, Any, Final
 
 from rjepa.errors import InvalidInputError
 from rjepa.processes import claim_stdout, end_process
-from rjepa.progress import Progress, silent
-
-_SECONDS_BETWEEN_REPORTS: Final = 0.2
-"""Between two reports of progress: a bar that moves five times a second looks smooth."""
+from rjepa.progress import MESSAGE_SECONDS, Progress, Throttled, silent
 
 _TAIL: Final = 2000
 """Characters of a worker's stderr that are shown when it ended without a message."""
@@ -79,26 +75,12 @@ def read_message(values: Mapping[str, Any]) -> Message:
     raise ValueError(f"not a message of a worker: it holds {', '.join(values) or 'nothing'}")
 
 
-class Throttled:
-    """Passes progress on a few times a second, and whenever all is done."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._last = float("-inf")
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        now = time.monotonic()
-        if done >= total or now - self._last >= _SECONDS_BETWEEN_REPORTS:
-            self._last = now
-            self._progress(done, total, note)
-
-
 class StdoutReporter:
     """A worker's side of the protocol. What libraries print goes to stderr from now on."""
 
     def __init__(self) -> None:
         self._stdout = claim_stdout()
-        self.progress = Throttled(self._progressed)
+        self.progress = Throttled(self._progressed, MESSAGE_SECONDS, ends=True)
 
     def finished(self, data_version: str, metadata: Mapping[str, int | float | str]) -> None:
         """Say what was made."""

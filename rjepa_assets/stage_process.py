@@ -12,20 +12,18 @@ import inspect
 import json
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from rjepa.errors import RjepaError
 from rjepa.home import Home
 from rjepa.processes import end_with_parent
+from rjepa.progress import MESSAGE_SECONDS, Progress, Throttled
 from rjepa.settings import load_settings
 from rjepa.stages import Made, StageReport
-
-_SECONDS_BETWEEN_REPORTS: Final = 0.2
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     name, values = arguments
     with open_dagster_pipes() as pipes:
         try:
-            made = _made(_call(_function(name), json.loads(values), _Progress(pipes)))
+            made = _made(_call(_function(name), json.loads(values), _messages(pipes)))
         except RjepaError as error:
             pipes.report_custom_message({"problem": error.problem, "cure": error.cure})
             return 1
@@ -62,7 +60,7 @@ def _function(name: str) -> Callable[..., Any]:
     return found
 
 
-def _call(function: Callable[..., Any], arguments: dict[str, Any], progress: "_Progress") -> Any:
+def _call(function: Callable[..., Any], arguments: dict[str, Any], progress: Progress) -> Any:
     """A function that asks for environment variables (a training that may report to W&B) gets this process's."""
     if "environment" in inspect.signature(function).parameters:
         arguments = arguments | {"environment": os.environ}
@@ -81,18 +79,13 @@ def _made(result: Any) -> Made:
     return Made(result.report, texts, {f"plot_{name}": png for name, png in result.plots.items()})
 
 
-class _Progress:
+def _messages(pipes: PipesContext) -> Progress:
     """Progress as custom messages: the first, the last, and a few a second."""
 
-    def __init__(self, pipes: PipesContext) -> None:
-        self._pipes = pipes
-        self._last = 0.0
+    def message(done: int, total: int, note: str = "") -> None:
+        pipes.report_custom_message({"done": done, "total": total, "note": note})
 
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        if done < total and time.monotonic() - self._last < _SECONDS_BETWEEN_REPORTS:
-            return
-        self._last = time.monotonic()
-        self._pipes.report_custom_message({"done": done, "total": total, "note": note})
+    return Throttled(message, MESSAGE_SECONDS, ends=True)
 
 
 if __name__ == "__main__":

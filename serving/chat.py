@@ -1,177 +1,112 @@
 """POST /v1/chat/completions: parse, one call, answer. Whole, or as server-sent events."""
 
 import asyncio
-import json
-import secrets
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from fastapi.responses import JSONResponse, Response
 
-from rjepa.errors import InvalidInputError
 from rjepa.reasoning.answer import Answer
-from rjepa.reasoning.events import Done, Event, StepWritten, Text
-from rjepa.reasoning.question import Question, ask
-from serving.errors import UnknownModelError, body_of
+from rjepa.reasoning.conversation import to_messages
+from rjepa.reasoning.events import Done, Event
+from rjepa.reasoning.question import Question
+from serving import sse
+from serving.asking import Wanted, make_questions
+from serving.errors import body_of
+from serving.events import event_value, text_of
 from serving.host import AnswersQuestions, EngineHost
-from serving.schemas import ChatRequest, completion, finish_reason, rjepa_field, usage_of
-from serving.settings import ServiceSettings
+from serving.lenient import Notes
+from serving.models import engine_of
+from serving.names import parse_name
+from serving.replies import Answered, Choice, choices_of, usage_of
+from serving.schemas import ChatRequest, RjepaOptions
 
 _LOG = structlog.get_logger("serving")
-_PING_SECONDS: Final = 10.0
-"""Proxies cut connections that are silent for 30 to 60 s; sampling many candidates can take longer."""
 
-_CLIENT_LEFT: Final = 499
+CLIENT_LEFT: Final = 499
 """No client reads it; nginx's number for the same in its log."""
+
+Events = AsyncGenerator[tuple[int, Event], None]
 
 router = APIRouter()
 
 
+@dataclass(frozen=True)
+class _Chat:
+    """One request that is being answered: what each of its replies and chunks needs."""
+
+    engine: AnswersQuestions
+    questions: tuple[Question, ...]
+    body: ChatRequest
+    notes: Notes
+    id: str
+    created: int
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What a completion and its chunks have in common."""
+        return {
+            "id": self.id,
+            "created": self.created,
+            "model": self.body.model,
+            "system_fingerprint": self.engine.release_id,
+        }
+
+    def choices(self, index: int, answer: Answer) -> list[Choice]:
+        """The choices that one question's answer gives."""
+        keep = self.body.rjepa is not None and self.body.rjepa.keep_question
+        answered = Answered(self.questions[index], answer, self.engine, self.notes, keep)
+        return choices_of(answered, (self.body.n or 1) if len(self.questions) == 1 else 1)
+
+
 @router.post("/v1/chat/completions")
 async def chat_completions(body: ChatRequest, request: Request) -> Response:
-    """Answer the conversation. `rjepa.mode` chooses how: GET /v1/info lists the modes."""
+    """Answer the conversation. The model's name or `rjepa.mode` chooses how: GET /v1/models lists the names."""
     host: EngineHost = request.app.state.host
-    engine = host.engine()
-    if body.model != engine.llm_tag:
-        raise UnknownModelError(f"there is no model {body.model!r} here", cure=f"use model={engine.llm_tag!r}")
-    question = await asyncio.to_thread(_question, body, request.app.state.settings)
-    await asyncio.to_thread(engine.check, question)
-    events = host.events(lambda: engine.run(question))
-    ident: dict[str, Any] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time())}
-    if body.stream:
-        chunks = _chunks(events, engine, ident, _wants_usage(body))
-        return StreamingResponse(chunks, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
-    answer = await _answer(events, request)
-    if answer is None:
-        return Response(status_code=_CLIENT_LEFT)
-    _log_answer(answer)
-    return JSONResponse(completion(answer, completion_id=ident["id"], created=ident["created"]))
+    name = parse_name(body.model)
+    engine = await engine_of(request, name)
+    notes = Notes()
 
-
-def _question(body: ChatRequest, settings: ServiceSettings) -> Question:
-    if body.limit is not None and body.limit > settings.max_tokens:
-        raise InvalidInputError(
-            f"max_tokens is {body.limit}, this service gives at most {settings.max_tokens}",
-            cure=f"ask for at most {settings.max_tokens} tokens",
+    def prepare() -> tuple[Question, ...]:
+        body.refuse()
+        notes.ignore(body.unknown())
+        wanted = Wanted(
+            to_messages(body.messages),
+            name,
+            body.rjepa or RjepaOptions(),
+            body.sampling,
+            limit=body.limit,
+            seed=body.seed,
+            choices=body.n or 1,
         )
-    return ask(
-        body.conversation(),
-        body.rjepa.mode,
-        body.rjepa.mode_options,
-        temperature=body.temperature,
-        max_tokens=body.limit,
-        seed=_seed(body),
-        strict=True,
-    )
+        return make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
+
+    questions = await asyncio.to_thread(prepare)
+    chat = _Chat(engine, questions, body, notes, f"chatcmpl-{uuid.uuid4().hex}", int(time.time()))
+    events = host.events(lambda: engine.run_many(questions))
+    if body.stream:
+        return sse.streaming(_chunks(events, chat), dict(notes.headers))
+    answers = await sse.unless_left(request, events, answers_of)
+    if answers is None:
+        return Response(status_code=CLIENT_LEFT)
+    for answer in answers:
+        log_answer(answer)
+    return JSONResponse(_completion(chat, answers), headers=dict(notes.headers))
 
 
-def _seed(body: ChatRequest) -> int:
-    given = body.rjepa.seed if body.rjepa.seed is not None else body.seed
-    return given if given is not None else secrets.randbelow(2**31)
+async def answers_of(events: AsyncIterator[tuple[int, Event]]) -> list[Answer]:
+    """The answer of each question, in their order."""
+    answers = {index: event.answer async for index, event in events if isinstance(event, Done)}
+    return [answers[index] for index in sorted(answers)]
 
 
-def _wants_usage(body: ChatRequest) -> bool:
-    return body.stream_options is not None and body.stream_options.include_usage
-
-
-async def _answer(events: AsyncGenerator[Event, None], request: Request) -> Answer | None:
-    """The answer, or None if the client leaves first: then the work for it stops."""
-
-    async def last() -> Answer | None:
-        async for event in events:
-            if isinstance(event, Done):
-                return event.answer
-        return None
-
-    working, leaving = asyncio.ensure_future(last()), asyncio.ensure_future(_leave(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-        await events.aclose()
-
-
-async def _leave(request: Request) -> None:
-    """Return when the client has closed the connection: its body was read, so nothing else can come."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _chunks(
-    events: AsyncGenerator[Event, None], engine: AnswersQuestions, ident: dict[str, Any], include_usage: bool
-) -> AsyncIterator[bytes]:
-    """Chunks: the role, the text as it comes, the finish with the `rjepa` field, the usage if asked for, [DONE]."""
-
-    def chunk(delta: dict[str, str] | None, finish: str | None = None, **more: Any) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        value: dict[str, Any] = {
-            "id": ident["id"],
-            "object": "chat.completion.chunk",
-            "created": ident["created"],
-            "model": engine.llm_tag,
-            "system_fingerprint": engine.release_id,
-            "choices": [] if delta is None else [choice],
-        }
-        if include_usage:
-            value["usage"] = None
-        return _event(value | more)
-
-    try:
-        yield chunk({"role": "assistant", "content": ""})
-        async for event in _with_pings(events):
-            if event is None:
-                yield KEEPALIVE_COMMENT
-            elif isinstance(event, Text | StepWritten):
-                yield chunk({"content": event.text})
-            elif isinstance(event, Done):
-                _log_answer(event.answer)
-                yield chunk({}, finish_reason(event.answer), rjepa=rjepa_field(event.answer))
-                if include_usage:
-                    yield chunk(None, usage=usage_of(event.answer))
-        yield format_sse_event(data_str="[DONE]")
-    except Exception as error:  # noqa: BLE001 - a stream that has begun can only tell it as an event
-        yield _event(body_of(error)[1])
-    finally:
-        await events.aclose()
-
-
-async def _with_pings(events: AsyncIterator[Event]) -> AsyncIterator[Event | None]:
-    """The events, and None whenever none came for a while."""
-    pending: asyncio.Future[Event] | None = None
-    try:
-        while True:
-            pending = pending or asyncio.ensure_future(anext(events))
-            finished, _ = await asyncio.wait({pending}, timeout=_PING_SECONDS)
-            if not finished:
-                yield None
-                continue
-            try:
-                event = pending.result()
-            except StopAsyncIteration:
-                return
-            finally:
-                pending = None
-            yield event
-    finally:
-        if pending is not None:
-            pending.cancel()
-            await asyncio.gather(pending, return_exceptions=True)
-
-
-def _event(value: dict[str, Any]) -> bytes:
-    return format_sse_event(data_str=json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
-
-
-def _log_answer(answer: Answer) -> None:
-    """Figures only: what was asked and answered stays out of the log."""
+def log_answer(answer: Answer) -> None:
+    """Log figures only: what was asked and answered stays out of the log."""
     _LOG.info(
         "answered",
         mode=answer.mode,
@@ -180,3 +115,63 @@ def _log_answer(answer: Answer) -> None:
         seconds=round(answer.cost.seconds, 3),
         release=answer.release_id,
     )
+
+
+def _completion(chat: _Chat, answers: list[Answer]) -> dict[str, Any]:
+    """The reply of a request without streaming. `rjepa` is that of the first choice; the others have their own."""
+    choices = [choice for index, answer in enumerate(answers) for choice in chat.choices(index, answer)]
+    return chat.head | {
+        "object": "chat.completion",
+        "choices": [_choice(index, choice) for index, choice in enumerate(choices)],
+        "usage": usage_of(answers),
+        "rjepa": choices[0].rjepa,
+    }
+
+
+def _choice(index: int, choice: Choice) -> dict[str, Any]:
+    message = {"role": "assistant", "content": choice.text, "refusal": None}
+    own = {} if index == 0 else {"rjepa": choice.rjepa}
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason} | own
+
+
+async def _chunks(events: Events, chat: _Chat) -> AsyncIterator[bytes]:
+    """Chunks: a role for each choice, text and events as they come, finishes with the `rjepa` field, usage, [DONE].
+
+    An event that adds no text is a chunk with an empty delta, which clients that know nothing of it pass over.
+    """
+    include_usage = chat.body.stream_options is not None and chat.body.stream_options.include_usage
+    usage: dict[str, Any] = {"usage": None} if include_usage else {}
+    head = chat.head | {"object": "chat.completion.chunk"} | usage
+
+    def chunk(index: int, delta: dict[str, str], finish: str | None = None, **more: Any) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return sse.event(head | {"choices": [choice]} | more)
+
+    answers: list[Answer] = []
+    try:
+        for index in range(len(chat.questions)):
+            yield chunk(index, {"role": "assistant", "content": ""})
+        async for item in sse.with_pings(events):
+            if item is None:
+                yield sse.KEEP_ALIVE
+                continue
+            index, event = item
+            if isinstance(event, Done):
+                log_answer(event.answer)
+                answers.append(event.answer)
+                first, *others = chat.choices(index, event.answer)
+                yield chunk(index, {}, first.finish_reason, rjepa=first.rjepa)
+                for place, choice in enumerate(others, 1):
+                    yield chunk(place, {"role": "assistant", "content": choice.text})
+                    yield chunk(place, {}, choice.finish_reason, rjepa=choice.rjepa)
+                continue
+            text, told = text_of(event), event_value(event)
+            more: dict[str, Any] = {} if told is None else {"rjepa": {"event": told}}
+            yield chunk(index, {} if text is None else {"content": text}, **more)
+        if include_usage:
+            yield sse.event(head | {"choices": [], "usage": usage_of(answers)})
+        yield sse.DONE
+    except Exception as error:  # noqa: BLE001 - a stream that has begun can only tell it as an event
+        yield sse.event(body_of(error)[1])
+    finally:
+        await events.aclose()

@@ -1,32 +1,41 @@
 """Errors in the shape that OpenAI clients read: {"error": {message, type, param, code}}, with our cure beside them."""
 
+import re
 from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
+from rjepa.monitoring.runs import DagsterAwayError, LaunchError
 from rjepa.reasoning.question import InvalidQuestionError
-from serving.schemas import MAX_CHARACTERS, MAX_MESSAGES
 
 _LOG = structlog.get_logger("serving")
 
+_WHOLE: Final = "choose a whole number of tokens, 1 or more"
 _CURES: Final = {
     "model": "name a model that GET /v1/models lists",
-    "messages": f"send 1 to {MAX_MESSAGES} messages; the last one with role user is the question",
-    "messages.content": f"send text of at most {MAX_CHARACTERS} characters",
-    "max_tokens": "ask for at least 1 token and no more than the max_tokens of GET /v1/info",
-    "max_completion_tokens": "ask for at least 1 token and no more than the max_tokens of GET /v1/info",
+    "messages": "send the conversation as a list of messages; the last one with role user is the question",
+    "messages.role": "choose system, developer, user, assistant or tool",
+    "messages.content": 'send text, or a list of parts of type "text"',
+    "input": "send text, or a list of messages; the last one with role user is the question",
+    "max_tokens": _WHOLE,
+    "max_completion_tokens": _WHOLE,
+    "max_output_tokens": _WHOLE,
     "temperature": "choose a temperature from 0 to 2",
-    "n": "ask for one choice (n = 1); the candidates come in the reply's rjepa field",
+    "top_p": "choose a number from 0 to 1",
+    "n": "choose a whole number from 1 to 64",
+    "seed": "choose a whole number",
+    "stop": "send one text, or up to 16",
     "rjepa.mode": "name a mode that GET /v1/info lists",
     "rjepa.seed": "choose a whole number from 0 to 2^53 - 1",
-    "seed": "choose a whole number from 0 to 2^53 - 1",
 }
+_FIELD: Final = re.compile(r"[a-z][a-z0-9_]*")
 _DEFAULT_CURE: Final = "see GET /openapi.json for the fields and their limits"
 _HTTP_CURES: Final = {
     401: "send the key as Authorization: Bearer KEY",
@@ -34,6 +43,41 @@ _HTTP_CURES: Final = {
     405: "see GET /openapi.json for the routes and their methods",
     413: "send a shorter request",
 }
+
+
+class ErrorDetails(BaseModel):
+    """What went wrong. `message` ends with the cure, `param` names the field."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+    cure: str
+
+
+class ErrorReply(BaseModel):
+    """The body of every error, in OpenAI's shape."""
+
+    error: ErrorDetails
+
+
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ErrorReply, "description": what}
+    for status, what in {
+        400: "the request cannot be answered; the message says how to mend it",
+        401: "the key is missing or wrong",
+        404: "there is no such model, route or value",
+        405: "the route does not know this method",
+        409: "what the request takes for granted has changed since",
+        413: "the body is too large",
+        429: "too many requests wait already",
+        500: "the service failed; its log says why",
+        502: "Dagster refuses what was asked of it",
+        503: "no release can be served at this moment",
+    }.items()
+}
+"""What every route may reply beside its own, for the OpenAPI document."""
+
 _TYPES: Final = {401: "authentication_error", 429: "rate_limit_error"}
 
 
@@ -45,14 +89,26 @@ class BusyError(RjepaError):
     """Too many requests wait for the model."""
 
 
+class OutOfDateError(RjepaError):
+    """What the request takes for granted has changed since."""
+
+
 class UnknownModelError(RjepaError):
     """The request names a model that is not served."""
+
+
+class GoneError(RjepaError):
+    """The request names something that was stored and is not any more, or never was."""
 
 
 _STATUS: Final[dict[type[RjepaError], tuple[int, str]]] = {
     InvalidInputError: (400, "invalid_value"),
     UnknownModelError: (404, "model_not_found"),
+    OutOfDateError: (409, "out_of_date"),
+    GoneError: (404, "not_found"),
     BusyError: (429, "busy"),
+    DagsterAwayError: (503, "dagster_away"),
+    LaunchError: (502, "launch_refused"),
     NotReadyError: (503, "not_ready"),
     NotFoundError: (503, "not_ready"),
     CorruptError: (503, "corrupt"),
@@ -107,12 +163,17 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
 
+def _is_field(part: str) -> bool:
+    """Whether a part of pydantic's place of an error is a field, and not one of the types that it could have had."""
+    return _FIELD.fullmatch(part) is not None and part not in ("str", "int", "float", "bool", "list", "dict")
+
+
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """The first wrong field, with its cure. What was sent is not echoed."""
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
-    names = [str(part) for part in first["loc"][1:] if isinstance(part, str)]
+    names = [part for part in first["loc"][1:] if isinstance(part, str) and _is_field(part)]
     if first["type"] == "json_invalid":
         problem, cure, param = "the body is not valid JSON", "send one JSON object as application/json", None
     elif not names:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -13,9 +13,10 @@ import structlog
 
 from rjepa.errors import NotFoundError, RjepaError
 from rjepa.home import Home
-from rjepa.reasoning.answer import Example
+from rjepa.reasoning.answer import Answer, Example
 from rjepa.reasoning.events import Event, Working
 from rjepa.reasoning.question import Question
+from rjepa.receipts import Receipt
 from rjepa.releases.pointer import current_release, require_current
 from serving.errors import BusyError, NotReadyError
 
@@ -32,12 +33,20 @@ class AnswersQuestions(Protocol):
 
     llm_tag: str
     release_id: str
+    sampling_temperature: float
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Names of the modes that it can answer in."""
 
     def check(self, question: Question) -> None:
         """Raise if the question cannot be answered."""
 
-    def run(self, question: Question) -> Generator[Event, None, None]:
-        """Answer it, event by event; closing the iterator stops the work."""
+    def run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
+        """Answer them, event by event with the index of the question; closing the iterator stops the work."""
+
+    def receipt(self, question: Question, answer: Answer, *, keep_question: bool = False) -> Receipt:
+        """What anybody needs to generate the answer again."""
 
     def examples(self, limit: int) -> list[Example]:
         """Problems to offer."""
@@ -49,8 +58,12 @@ class AnswersQuestions(Protocol):
         """Do what is done once."""
 
 
-EngineLoader = Callable[[AnswersQuestions | None], AnswersQuestions]
-"""Loads and verifies what `CURRENT` points at. The engine in use is passed so that its student can be kept."""
+class EngineLoader(Protocol):
+    """Loads and verifies a release; None is what `CURRENT` points at. The engine in use is passed so that its student
+    can be kept.
+    """
+
+    def __call__(self, previous: AnswersQuestions | None, release_id: str | None = None) -> AnswersQuestions: ...
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,9 @@ class EngineHost:
         with self._place():
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
-    async def events(self, work: Callable[[], Generator[Event, None, None]]) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, work: Callable[[], Generator[tuple[int, Event], None, None]]
+    ) -> AsyncGenerator[tuple[int, Event], None]:
         """Run the events that `work` makes in the engine's thread, and yield them; `Working` is left out.
 
         Closing this generator stops the work at its next event, between two tokens.
@@ -124,10 +139,10 @@ class EngineHost:
             NotReadyError: the service was stopped meanwhile.
         """
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
+        queue: asyncio.Queue[tuple[int, Event] | Exception | None] = asyncio.Queue()
         abandoned = threading.Event()
 
-        def put(item: Event | Exception | None) -> None:
+        def put(item: tuple[int, Event] | Exception | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: no one listens any more
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
@@ -135,11 +150,11 @@ class EngineHost:
             try:
                 if not abandoned.is_set() and not self._stopping.is_set():
                     with contextlib.closing(work()) as events:
-                        for event in events:
+                        for index, event in events:
                             if abandoned.is_set() or self._stopping.is_set():
                                 break
                             if not isinstance(event, Working):
-                                put(event)
+                                put((index, event))
                 if self._stopping.is_set():
                     put(NotReadyError("the service is stopping", cure="try again when it is back"))
                 put(None)

@@ -1,26 +1,19 @@
-"""What the service says of itself: models, health, readiness, info, examples, and the page."""
+"""What the service says of itself: health, readiness, info and examples. The pages are `serving.pages`."""
 
 import asyncio
 from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 
-from serving.errors import UnknownModelError
-from serving.host import EngineHost
-from serving.schemas import IGNORED, NEUTRAL
+from serving.host import AnswersQuestions, EngineHost
+from serving.lenient import RULE
 
 STATIC: Final = Path(__file__).resolve().parent / "static"
 _EXAMPLES: Final = 6
 
 router = APIRouter()
-
-
-@router.get("/", include_in_schema=False)
-async def page() -> FileResponse:
-    """The chat page."""
-    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
 
 @router.get("/v1/health")
@@ -49,27 +42,11 @@ async def info(request: Request) -> dict[str, Any]:
         "reload": state.reload,
         "error": error,
         "release": None if state.engine is None else state.engine.info(),
-        "modes": await asyncio.to_thread(_modes),
+        "modes": await asyncio.to_thread(_modes, state.engine),
         "max_tokens": settings.max_tokens,
         "messages": "all are read where the student has a chat template; what is not read is listed in rjepa.ignored",
-        "ignored_parameters": list(IGNORED),
-        "unsupported_parameters": list(NEUTRAL),
+        "parameters": RULE,
     }
-
-
-@router.get("/v1/models")
-async def models(request: Request) -> dict[str, Any]:
-    """The one model that is served."""
-    return {"object": "list", "data": [_model(request)]}
-
-
-@router.get("/v1/models/{model}")
-async def model(model: str, request: Request) -> dict[str, Any]:
-    """One model by its name."""
-    known = _model(request)
-    if model != known["id"]:
-        raise UnknownModelError(f"there is no model {model!r} here", cure=f"use {known['id']!r}")
-    return known
 
 
 @router.get("/v1/examples")
@@ -86,16 +63,16 @@ def _host(request: Request) -> EngineHost:
     return host
 
 
-def _modes() -> list[dict[str, Any]]:
-    """Return each mode with the options that it takes."""
+def _modes(engine: AnswersQuestions | None) -> list[dict[str, Any]]:
+    """Return each mode with the options that it takes, and whether what is served offers it."""
     from rjepa.reasoning.modes import MODES  # torch comes with them, and the service is up before it is
 
     return [
-        {"name": mode.name, "summary": mode.summary, "options": mode.options.model_json_schema().get("properties", {})}
+        {
+            "name": mode.name,
+            "summary": mode.summary,
+            "options": mode.options.model_json_schema().get("properties", {}),
+            "offered": engine is not None and mode.name in engine.modes,
+        }
         for mode in MODES.values()
     ]
-
-
-def _model(request: Request) -> dict[str, Any]:
-    engine = _host(request).engine()
-    return {"id": engine.llm_tag, "object": "model", "created": engine.info()["created"], "owned_by": "rjepa"}

@@ -1,165 +1,121 @@
-"""What a chat request may hold, and the shapes of a reply: the OpenAI contract plus the `rjepa` field."""
+"""What a request to /v1/chat/completions may hold. How its values become questions is `serving.asking`'s matter."""
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
-from rjepa.errors import InvalidInputError
-from rjepa.reasoning.answer import Answer
-from rjepa.reasoning.question import Message as QuestionMessage
+from rjepa.reasoning.conversation import ChatMessage
+from rjepa.reasoning.question import MAX_SEED, InvalidQuestionError
+from rjepa.values import LenientValue, Words
+from serving.lenient import Number, Whole
 
-MAX_MESSAGES: Final = 64
-MAX_CHARACTERS: Final = 8000
-"""Of one message. The bundled students read a few hundred tokens; more is refused by their context length anyway."""
+MAX_CHOICES: Final = 64
+"""As many as the largest number of candidates."""
 
-IGNORED: Final = (
-    "user",
-    "metadata",
-    "store",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "parallel_tool_calls",
-    "reasoning_effort",
-    "verbosity",
-)
-"""OpenAI parameters that change no answer here: accepted so that clients work unchanged. GET /v1/info lists them."""
-
-NEUTRAL: Final[dict[str, tuple[Any, ...]]] = {
-    "top_p": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "logit_bias": ({},),
-    "stop": ([],),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "modalities": (["text"],),
-    "response_format": ({"type": "text"},),
-}
-"""OpenAI parameters that would change the answer and that this service does not have: only these values pass."""
-
-Seed = Annotated[StrictInt, Field(ge=0, lt=2**53)]
-"""Whole numbers that JavaScript holds exactly."""
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TextPart(_Body):
-    type: Literal["text"]
-    text: str = Field(max_length=MAX_CHARACTERS)
-
-
-class Message(_Body):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, Field(max_length=MAX_CHARACTERS)] | Annotated[list[TextPart], Field(max_length=16)]
-    name: str | None = Field(None, max_length=64)
-
-    @property
-    def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+MAX_STOPS: Final = 16
+"""OpenAI takes four, lm-evaluation-harness sends more for some tasks."""
 
 
 class RjepaOptions(BaseModel):
-    """The extension: a mode, the options of that mode (GET /v1/info lists them), and a seed."""
+    """Our own field, read strictly: a mode, the options of that mode (GET /v1/info lists them), a seed, a receipt."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    mode: str = "off"
-    seed: Seed | None = None
+    mode: str | None = None
+    seed: Annotated[StrictInt, Field(ge=0, lt=MAX_SEED)] | None = None
+    keep_question: StrictBool = False
+    """Whether the receipt holds the question itself."""
 
     @property
     def mode_options(self) -> dict[str, Any]:
-        """The options of the mode, by name; the mode itself says whether it knows it."""
+        """The options of the mode, by name; the mode itself says whether it knows them."""
         return dict(self.model_extra or {})
 
 
-class StreamOptions(_Body):
+class StreamOptions(LenientValue):
     include_usage: StrictBool = False
-    include_obfuscation: StrictBool = False
 
 
-class ChatRequest(_Body):
-    """A request to POST /v1/chat/completions."""
+class ResponseFormat(LenientValue):
+    type: str
+
+
+class NamedTool(LenientValue):
+    """A tool that the model is made to call."""
+
+    type: str
+
+
+class ChatRequest(LenientValue):
+    """A request to POST /v1/chat/completions. Unknown fields are ignored, and listed in the reply."""
 
     model: str = Field(max_length=200)
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: list[ChatMessage] = Field(min_length=1)
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    temperature: float | None = Field(None, ge=0, le=2, strict=True, allow_inf_nan=False)
-    max_tokens: StrictInt | None = Field(None, ge=1)
-    max_completion_tokens: StrictInt | None = Field(None, ge=1)
-    n: Annotated[StrictInt, Field(ge=1, le=1)] | None = None
-    seed: Seed | None = None
-    rjepa: RjepaOptions = Field(default_factory=RjepaOptions)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_what_changes_nothing(cls, body: Any) -> Any:
-        if not isinstance(body, dict):
-            return body
-        for name, passing in NEUTRAL.items():
-            if body.get(name) is not None and body[name] not in passing:
-                raise ValueError(f"this service does not support {name}; leave it out")
-        if body.get("rjepa", body) is None:
-            body = {name: value for name, value in body.items() if name != "rjepa"}
-        return {name: value for name, value in body.items() if name not in IGNORED and name not in NEUTRAL}
+    n: Annotated[Whole, Field(ge=1, le=MAX_CHOICES)] | None = None
+    max_tokens: Annotated[Whole, Field(ge=-1)] | None = None
+    max_completion_tokens: Annotated[Whole, Field(ge=-1)] | None = None
+    seed: Whole | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = None
+    stop: Words | Annotated[list[Words], Field(max_length=MAX_STOPS)] | None = None
+    logprobs: StrictBool | None = None
+    top_logprobs: Annotated[Whole, Field(ge=0)] | None = None
+    response_format: ResponseFormat | None = None
+    modalities: list[str] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    rjepa: RjepaOptions | None = None
 
     @property
     def limit(self) -> int | None:
-        """Tokens that a candidate may have at most; None for the student's own limit."""
+        """Tokens that an answer may have at most; -1, as llama.cpp's users write it, is none."""
         return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
 
-    def conversation(self) -> tuple[QuestionMessage, ...]:
-        """The conversation.
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """How tokens are drawn, by the names that a question has for it."""
+        values = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "presence_penalty": self.presence_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "logit_bias": self.logit_bias,
+            "stop": (self.stop,) if isinstance(self.stop, str) else self.stop and tuple(self.stop),
+            "top_logprobs": (self.top_logprobs or 0) if self.logprobs else None,
+        }
+        return {name: value for name, value in values.items() if value is not None and value != () and value != {}}
+
+    def refuse(self) -> None:
+        """Refuse what would give another answer than the one that is asked for.
 
         Raises:
-            InvalidInputError: it holds no user message, or the last one is empty.
+            InvalidQuestionError: a form of the answer that cannot be promised.
         """
-        texts = [message.text.strip() for message in self.messages if message.role == "user"]
-        if not texts:
-            raise InvalidInputError(
-                "messages holds no message with role user", cure="add the question as a user message"
+        if self.response_format is not None:
+            refuse_format(self.response_format.type, "response_format")
+        if self.modalities is not None and set(self.modalities) - {"text"}:
+            raise InvalidQuestionError(
+                "answers are text", cure='leave modalities out, or send ["text"]', field="modalities"
             )
-        if not texts[-1]:
-            raise InvalidInputError("the last user message is empty", cure="write the question as its content")
-        return tuple(QuestionMessage(role=message.role, content=message.text.strip()) for message in self.messages)
+        if self.tool_choice is not None and self.tool_choice not in ("none", "auto"):
+            raise InvalidQuestionError(
+                "the student calls no tools, so it cannot be made to", cure="leave tool_choice out", field="tool_choice"
+            )
 
 
-def usage_of(answer: Answer) -> dict[str, int]:
-    """Tokens of every candidate count: they were all generated."""
-    return {
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.cost.tokens_generated,
-        "total_tokens": answer.prompt_tokens + answer.cost.tokens_generated,
-    }
+def refuse_format(kind: str, field: str) -> None:
+    """Refuse a format of the answer's text that no one here can promise.
 
-
-def rjepa_field(answer: Answer) -> dict[str, Any]:
-    """Everything about an answer beyond its text."""
-    return answer.model_dump(mode="json", exclude={"text"})
-
-
-def finish_reason(answer: Answer) -> str:
-    return "stop" if answer.finished else "length"
-
-
-def completion(answer: Answer, *, completion_id: str, created: int) -> dict[str, Any]:
-    """The reply of a request without streaming."""
-    message = {"role": "assistant", "content": answer.text, "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(answer)}
-    return {
-        "id": completion_id,
-        "object": "chat.completion",
-        "created": created,
-        "model": answer.llm_tag,
-        "system_fingerprint": answer.release_id,
-        "choices": [choice],
-        "usage": usage_of(answer),
-        "rjepa": rjepa_field(answer),
-    }
+    Raises:
+        InvalidQuestionError: anything but plain text.
+    """
+    if kind != "text":
+        raise InvalidQuestionError(
+            f"{field} {kind[:40]!r} cannot be kept: the student writes numbered steps, and nothing makes them JSON",
+            cure=f"leave {field} out, and read steps and final_answer in the reply's rjepa field",
+            field=field,
+        )

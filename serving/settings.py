@@ -26,6 +26,9 @@ class ServiceSettings(Settings):
     max_body_bytes: int = Field(256 * 1024, ge=1024, description="largest request body")
     max_waiting: int = Field(16, ge=1, description="requests that may wait for the model before others get a 429")
     max_tokens: int = Field(1024, ge=1, description="most tokens that a request may ask for")
+    dagster_url: str | None = Field(
+        None, description="Dagster's web server, for the monitor; unset: RJEPA_DAGSTER_PORT of this machine"
+    )
     reload_seconds: float = Field(1.0, gt=0, description="how often the release pointer is looked at")
 
     @field_validator("allowed_hosts", mode="before")

@@ -144,6 +144,20 @@ BUGS = (
         "return not soon and",
         "tests/teacher/test_refusals.py::test_a_limit_of_a_minute_is_no_used_up_quota",
     ),
+    Bug(
+        "a stream shows the beginning of a stop string",
+        "rjepa/students/stopping.py",
+        "return self._up_to(len(self._text) - self._held() if self.cut is None else self.cut)",
+        "return self._up_to(len(self._text) if self.cut is None else self.cut)",
+        "tests/sampling/test_rules.py::test_a_text_ends_before_its_stop_string_wherever_tokens_part_it",
+    ),
+    Bug(
+        "log-probabilities are those of the bent logits",
+        "rjepa/students/session.py",
+        "self._rules.read(places, ids, batch.logits, written)",
+        "self._rules.read(places, ids, batch.logits if biased is None else biased, written)",
+        "tests/sampling/test_rules.py::test_logprobs_stay_the_students_own_whatever_the_rules",
+    ),
 )
 
 

@@ -1,9 +1,10 @@
 """A chain's text is read back as it was written, and its spans cover it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rjepa.chains import parse_chain, render_chain, segment_spans
+from rjepa.chains import completes_answer, parse_chain, render_chain, segment_spans
 
 STEP = st.text(st.characters(codec="ascii", categories=["L", "N"], include_characters=" =+-"), min_size=1).filter(
     lambda text: text.strip() and not text.strip().startswith(("Step", "Answer"))
@@ -39,3 +40,38 @@ def test_what_follows_the_answer_line_is_left_out() -> None:
 
 def test_the_answer_is_found_in_other_common_forms() -> None:
     assert parse_chain("Step 1. add\nThe answer is 12.").final_answer == "12"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Step 1: 2 * 7 = 14\nAnswer: 14\n",
+        "Step 1: 2 * 7 = 14\n**Final Answer:**\n14\n",
+        "Step 1: 2 * 7 = 14\n### Final answer\n\\[ 14 \\]\n",
+        "Step 1: 2 * 7 = 14\nAnswer:\n\n\\[\n14\n\\]\n",
+        "The answer is:\n$$\n14\n$$\n",
+        "Step 1: write it\nAnswer:\n```python\ndef f():\n    return 14\n```\n",
+        "<think>\nAnswer: 15? Perhaps.\nAnswer: 13\n</think>\nStep 1: 2 * 7 = 14\nAnswer: 14\n",
+        "[THINK]\nStep 1: a draft\nAnswer: 13\n[/THINK]\nAnswer: 14\n",
+    ],
+)
+def test_a_growing_text_has_its_answer_with_its_last_line_and_not_before(text: str) -> None:
+    ends = [index + 1 for index, character in enumerate(text) if character == "\n"]
+    starts = [0, *ends[:-1]]
+    whole = [completes_answer(text[:end], start) for start, end in zip(starts, ends, strict=True)]
+    assert whole == [False] * (len(ends) - 1) + [True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Answer:\n",
+        "Answer:\n\\[\n",
+        "Answer:\n```python\ndef f():\n",
+        "<think>\nAnswer: 14\n",
+        "The answer is not clear yet.\n",
+    ],
+)
+def test_a_text_that_has_no_whole_answer_yet_goes_on(text: str) -> None:
+    line = text.rfind("\n", 0, len(text) - 1) + 1
+    assert not completes_answer(text, line)

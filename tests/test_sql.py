@@ -125,7 +125,7 @@ def rjepa(*arguments: str) -> str:
 def test_the_verb_prints_a_table_json_or_csv(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RJEPA_HOME", str(home.root))
     query = "select dataset, problems, parent from datasets order by 1"
-    assert rjepa(query).splitlines()[1].split() == ["v0.1.0", "40"]
+    assert rjepa(query).splitlines()[2].split() == ["v0.1.0", "40"]
     assert json.loads(rjepa(query, "--json"))[1] == {"dataset": "v0.2.0", "problems": 56, "parent": "v0.1.0"}
     assert rjepa(query, "--csv").splitlines() == ["dataset,problems,parent", "v0.1.0,40,", "v0.2.0,56,v0.1.0"]
     assert len(json.loads(rjepa("select * from problems", "--json", "--limit", "5"))) == 5

@@ -10,12 +10,12 @@ import psutil
 import pytest
 
 from rjepa.errors import InvalidInputError
+from rjepa.progress import MESSAGE_SECONDS, Throttled
 from rjepa.workers import (
     Failed,
     Finished,
     Message,
     Progressed,
-    Throttled,
     WorkerProcess,
     message_values,
     read_message,
@@ -81,7 +81,7 @@ def test_an_error_of_whoever_listens_ends_the_worker() -> None:
 
 def test_progress_is_passed_on_a_few_times_a_second_and_at_the_end() -> None:
     seen: list[int] = []
-    progress = Throttled(lambda done, total, note="": seen.append(done))
+    progress = Throttled(lambda done, total, note="": seen.append(done), MESSAGE_SECONDS, ends=True)
     for done in range(11):
         progress(done, 10)
     assert seen[0] == 0 and seen[-1] == 10 and len(seen) <= 11

@@ -15,6 +15,7 @@ from rjepa.home import Home
 from rjepa.inference.aggregate import FEATURES, chain_features
 from rjepa.inference.calibrating import fit_calibration
 from rjepa.inference.scoring import segment_energies
+from rjepa.inference.surprise import fit_step_quantiles
 from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import answer_ids
 from rjepa.jepa.checkpoint import save_model
@@ -101,7 +102,9 @@ def publish(home: Home, student: Student, sources: Path, seed: int = 0, dataset:
     correct = np.array([[answer == p[2] for answer in row] for row, p in zip(answers, problems, strict=True)])
     features = {name: flat[name].reshape(len(problems), 8) for name in FEATURES}
     table = CandidateTable(features, answer_ids(answers))
-    fit_calibration(table, correct, minimum_mixed=1).save(sources / "calibration.json")
+    calibration = fit_calibration(table, correct, minimum_mixed=1)
+    steps = fit_step_quantiles(np.concatenate(energies).astype(np.float64))
+    calibration.model_copy(update={"step_quantiles": steps}).save(sources / "calibration.json")
     facts = Facts("d" * 64, student.fingerprint, Diagnosis(passed=True), "test")
     parts = reranking_parts(sources, sources / "normalizer.safetensors", sources / "calibration.json")
     return release_parts(home, TAG, dataset, parts, facts)

@@ -2,14 +2,10 @@
 
 import contextlib
 import sys
-import time
 from collections.abc import Iterator
 from typing import TextIO
 
-from rjepa.progress import Progress
-
-_SECONDS_BETWEEN_LINES = 10.0
-"""Seconds between plain lines where stderr is not a terminal: enough to see life in a log, few enough to read it."""
+from rjepa.progress import LINE_SECONDS, Progress, Throttled
 
 
 @contextlib.contextmanager
@@ -20,7 +16,7 @@ def progress_bar(label: str, stream: TextIO | None = None) -> Iterator[Progress]
         with _rich_bar(label, stream) as progress:
             yield progress
     else:
-        yield _Lines(label, stream)
+        yield _lines(label, stream)
 
 
 @contextlib.contextmanager
@@ -46,15 +42,10 @@ def _rich_bar(label: str, stream: TextIO) -> Iterator[Progress]:
         yield progress
 
 
-class _Lines:
-    """Plain lines for logs, rate-limited."""
+def _lines(label: str, stream: TextIO) -> Progress:
+    """Plain lines for logs."""
 
-    def __init__(self, label: str, stream: TextIO) -> None:
-        self._label, self._stream = label, stream
-        self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
+    def line(done: int, total: int, note: str = "") -> None:
+        print(f"{label}: {done}/{total} {note}".rstrip(), file=stream, flush=True)
 
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _SECONDS_BETWEEN_LINES
-            print(f"{self._label}: {done}/{total} {note}".rstrip(), file=self._stream, flush=True)
+    return Throttled(line, LINE_SECONDS)

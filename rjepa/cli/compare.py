@@ -73,7 +73,8 @@ def compare(
 
 
 def _show(found: "Duel", tag: str, dataset: str) -> None:
-    from rjepa.evaluation.summary import duel_table, render
+    from rjepa.evaluation.summary import duel_table
+    from rjepa.text_tables import render
 
     typer.echo(f"{tag} on {dataset}: {found.problems} test problems, K = {found.num_candidates}")
     typer.echo(f"A = {found.a.name} ({found.a.selection}), B = {found.b.name} ({found.b.selection})\n")

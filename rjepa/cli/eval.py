@@ -55,10 +55,11 @@ def evaluate_model(
     if context.invoked_subcommand is not None:
         return
     from rjepa.cli.models import open_model
-    from rjepa.evaluation.summary import cost_table, domain_table, render, short_table, warn_if_few
+    from rjepa.evaluation.summary import cost_table, domain_table, short_table, warn_if_few
     from rjepa.home import Home, check_tag
     from rjepa.reasoning.modes import find_mode
     from rjepa.settings import load_settings
+    from rjepa.text_tables import render
 
     find_mode(mode)
     settings = load_settings()

@@ -28,10 +28,10 @@ def list_all(llm: _Llm = None, as_json: _Json = False) -> None:
 
     Example: rjepa release list --llm tiny-a
     """
-    from rjepa.evaluation.summary import add_row, new_table, render
     from rjepa.releases.bundle import list_releases
     from rjepa.releases.figures import read_figures
     from rjepa.releases.pointer import current_release
+    from rjepa.text_tables import add_row, new_table, render
 
     home, tag = _where(llm)
     current = current_release(home, tag)

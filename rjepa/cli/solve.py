@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -53,13 +54,21 @@ def solve(
     ] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens of a chain at most.")] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal answers.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the receipt.")] = False,
+    receipt: Annotated[
+        Path | None, typer.Option(help="File for the answer's receipt: `rjepa verify` generates it again.")
+    ] = None,
+    keep_question: Annotated[
+        bool, typer.Option("--keep-question", help="Write the problem into the receipt, and not its hash alone.")
+    ] = False,
 ) -> None:
     """Answer one problem with the released R-JEPA, and say why. Options of the mode may follow: --num-candidates 4.
 
     Example: rjepa solve "Tom has 4 pens. Mia has 5 more than Tom. [...] How many pens does Ann have?"
     """
     from rjepa.cli.bars import progress_bar
+    from rjepa.cli.common import print_json
+    from rjepa.files import write_json
     from rjepa.home import Home
     from rjepa.releases.pointer import require_current
     from rjepa.settings import load_settings
@@ -75,7 +84,7 @@ def solve(
     from rjepa.reasoning.events import CandidateWritten, Done
     from rjepa.reasoning.question import ask
 
-    statement = sys.stdin.read() if problem == "-" else problem
+    statement = (sys.stdin.read() if problem == "-" else problem).strip()
     question = ask(statement, mode, options, temperature=temperature, max_tokens=max_tokens, seed=seed)
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -85,8 +94,11 @@ def solve(
             if isinstance(event, CandidateWritten):
                 progress(event.written, event.total, "candidates")
     assert isinstance(event, Done)
+    made = engine.receipt(question, event.answer, keep_question=keep_question)
+    if receipt is not None:
+        write_json(receipt, made.model_dump(mode="json"))
     if as_json:
-        typer.echo(event.answer.model_dump_json(indent=2))
+        print_json(event.answer.model_dump(mode="json") | {"receipt": made.model_dump(mode="json")})
     else:
         _show(event.answer)
 

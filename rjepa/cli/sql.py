@@ -45,10 +45,12 @@ def sql(
 
 
 def _print_table(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(len(row[index]) for row in [columns, *cells]) for index in range(len(columns))]
-    for row in [columns, *cells]:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    from rjepa.text_tables import add_row, new_table, render
+
+    table = new_table(*columns)
+    for row in rows:
+        add_row(table, *(_cell(value) for value in row))
+    typer.echo(render(table))
 
 
 def _cell(value: object) -> str:

@@ -31,10 +31,11 @@ def uncertain(
     from rjepa.cli.bars import progress_bar
     from rjepa.cli.common import checked_split, open_home, print_json
     from rjepa.cli.models import open_model
-    from rjepa.evaluation.summary import render, uncertain_table
+    from rjepa.evaluation.summary import uncertain_table
     from rjepa.evaluation.uncertain import most_uncertain
     from rjepa.home import check_tag
     from rjepa.settings import load_settings
+    from rjepa.text_tables import render
 
     home, tag, wanted = open_home(), check_tag(llm or load_settings().llm), checked_split(split)
     judge = open_model(home, tag, dataset or "v1.0.0", model)

@@ -1,23 +1,18 @@
 """An evaluation as tables for a terminal. Markdown and HTML are in `leaderboard` and `report`, figures in `results`.
 
-Every function gives a `rich.table.Table`; `render` turns it into plain text that is as wide as it needs to be.
+Every function gives a `rich.table.Table`; `rjepa.text_tables.render` turns it into plain text.
 """
 
 from collections.abc import Sequence
-from io import StringIO
 from typing import TYPE_CHECKING, Final
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.control import strip_control_codes
-from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
 from rjepa.evaluation.baselines import is_headline
 from rjepa.evaluation.leaderboard import ALL, HEADINGS, Leaderboard, LeaderboardRow, display_cells
 from rjepa.evaluation.reading import SERVED_METHOD
 from rjepa.evaluation.results import CurvePoint, EvaluationResult
+from rjepa.text_tables import add_row, new_table
 
 if TYPE_CHECKING:
     from rjepa.evaluation.ab import Duel
@@ -27,8 +22,6 @@ FEWEST_PROBLEMS: Final = 30
 """Below this a 95 % interval of an accuracy is wider than 35 points: it supports no conclusion."""
 
 _CURVE: Final = ("mean_at_1", "majority", "logprob_length", "rjepa_logprob", "oracle")
-_WIDEST: Final = 400
-"""Columns that a table may take: longer lines are the terminal's to break."""
 _STATEMENT_LENGTH: Final = 60
 """Characters of a statement in a list of problems: enough to recognise it, and the row stays on one line."""
 
@@ -125,34 +118,6 @@ def uncertain_table(rows: Sequence["UncertainProblem"]) -> Table:
             f"{row.problem_id}: {short}",
         )
     return table
-
-
-def render(table: Table) -> str:
-    """A table as plain text without trailing blanks, as wide as its longest row."""
-    out = StringIO()
-    console = Console(file=out, width=_WIDEST, color_system=None, highlight=False, emoji=False, markup=False)
-    console.width = max(Measurement.get(console, console.options, table).maximum, 1)
-    console.print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
-
-
-def new_table(*headings: str) -> Table:
-    """An empty table in the one style that all of them have."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in headings:
-        table.add_column(_plain(heading), no_wrap=True)
-    return table
-
-
-def add_row(table: Table, *cells: str) -> None:
-    """Add a row of cells that others may have written."""
-    table.add_row(*(_plain(cell) for cell in cells))
-
-
-def _plain(text: str) -> Text:
-    """Text that others wrote: one line, no markup, nothing that a terminal would obey."""
-    kept = text if "\n" not in text and "\r" not in text else " ".join(text.split())
-    return Text(strip_control_codes(kept).replace("\x1b", ""))
 
 
 def _accuracy_and_interval(row: LeaderboardRow) -> str:

@@ -22,7 +22,7 @@ from rjepa.inference.familiarity import is_familiar
 from rjepa.inference.prefix import PrefixCalibration
 from rjepa.inference.probability import ProbabilityModel, answer_inputs, gives_chosen_answer
 from rjepa.inference.score import CompositeScore, TermName
-from rjepa.inference.surprise import share_of_right_steps_below
+from rjepa.inference.surprise import StepEnergies, share_of_right_steps_below
 from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import NO_ANSWER, BoolArray, Scores
 from rjepa.values import FrozenValue
@@ -88,6 +88,7 @@ class ScoreCalibration(FrozenValue):
     step_quantiles: tuple[float, ...] = Field(
         (), description="energies that 0 %, 1 %, ..., 100 % of right validation steps do not exceed; none: not known"
     )
+    step_energies: tuple[StepEnergies, ...] = Field((), description="of validation steps, in each domain")
     prefix: PrefixCalibration = Field(PrefixCalibration(), description="P(correct) of chains that are not whole yet")
     problems: int
     mixed_problems: int

@@ -7,6 +7,7 @@ Dimensions: chains, sentences, width of the student's latents, columns of them t
 heads, keys, size of a head.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -40,6 +41,11 @@ class _Grown:
 
     def rows(self, indices: Int[Tensor, " chosen"]) -> "_Grown":
         return _Grown(tuple((keys[indices], values[indices]) for keys, values in self.memory))
+
+    @classmethod
+    def join(cls, parts: Sequence["_Grown"]) -> "_Grown":
+        blocks = zip(*(part.memory for part in parts), strict=True)
+        return cls(tuple((torch.cat([k for k, _ in block]), torch.cat([v for _, v in block])) for block in blocks))
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,28 @@ class Expectation:
             _target=self._target.rows(indices),
             _predictor=self._predictor.rows(indices),
             _expected_state=self._expected_state[indices],
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["Expectation"]) -> "Expectation":
+        """Chains of one problem that have as many segments each, side by side.
+
+        Raises:
+            ValueError: there is none, or they have different numbers of segments.
+        """
+        if len({part.segments for part in parts}) != 1:
+            raise ValueError(f"expected chains of as many segments, got {[part.segments for part in parts]}")
+        if len(parts) == 1:
+            return parts[0]
+        return replace(
+            parts[0],
+            next=torch.cat([part.next for part in parts]),
+            energies=torch.cat([part.energies for part in parts]),
+            _domains=torch.cat([part._domains for part in parts]),
+            _context=_Grown.join([part._context for part in parts]),
+            _target=_Grown.join([part._target for part in parts]),
+            _predictor=_Grown.join([part._predictor for part in parts]),
+            _expected_state=torch.cat([part._expected_state for part in parts]),
         )
 
     def next_latents(self) -> Float[npt.NDArray[np.float32], "chains columns"]:

@@ -20,12 +20,12 @@ from typing import Final, Literal, Protocol
 from rjepa.errors import NotFoundError, RjepaError
 from rjepa.home import Home
 from rjepa.processes import end_with_parent
-from rjepa.progress import Progress, silent
+from rjepa.progress import MESSAGE_SECONDS, Progress, Throttled, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport
 from rjepa.students.catalog import StudentRecord, load_record
 from rjepa.students.resolving import resolve_student
-from rjepa.workers import Failed, Message, Progressed, StdoutReporter, Throttled, message_values
+from rjepa.workers import Failed, Message, Progressed, StdoutReporter, message_values
 
 MODULE: Final = "rjepa.latents.worker"
 _STARTED_BY_PIPES: Final = "DAGSTER_PIPES_CONTEXT"
@@ -174,7 +174,7 @@ class _DagsterReporter:
         from dagster_pipes import open_dagster_pipes
 
         self._pipes = open_dagster_pipes()
-        self.progress = Throttled(self._progressed)
+        self.progress = Throttled(self._progressed, MESSAGE_SECONDS, ends=True)
 
     def finished(self, data_version: str, metadata: Mapping[str, int | float | str]) -> None:
         """Report the materialisation."""

@@ -4,7 +4,7 @@ A mode says what it waits for; how far rows are run, and when a mode goes on, is
 mode thinks nothing is decoded, so that what it forks, drops or biases takes effect with the next token.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -30,6 +30,12 @@ class Running:
         if self.wait is not None and _reaches(event, self.wait):
             self.pending = set() if self.wait.any_row else self.pending - {event.row}
 
+    def mind_budget(self) -> None:
+        """Stop all rows of the question where its budget is spent: what was waited for will not come."""
+        if self.pending and self.tools.is_spent:
+            self.tools.stop_spending()
+            self.pending = set()
+
     def go_on(self) -> Iterator[Event]:
         """The mode's events up to its next wait, or its end."""
         for item in self.events:
@@ -52,7 +58,7 @@ def drive(questions: Sequence[Running], session: DecodingSession) -> Iterator[tu
     Yields:
         Events with the index of their question. Those of one question keep their order.
     """
-    running = dict(enumerate(questions))
+    running, owners = dict(enumerate(questions)), _Owners()
     try:
         yield from _resume(running)
         while running:
@@ -61,11 +67,15 @@ def drive(questions: Sequence[Running], session: DecodingSession) -> Iterator[tu
             with closing(session.run(until, tokens=tokens, steps=until is Until.STEP)) as events:
                 for event in events:
                     if not isinstance(event, Pass):
-                        _owner(event.row, running).take(event)
-                        yield from _resume(running)
+                        owner = owners.find(event.row, running.values())
+                        if owner is not None:  # what a question that is over had in this pass is of no use
+                            owner.take(event)
+                            yield from _resume(running)
                         continue
-                    for index in list(running):
+                    for index, question in list(running.items()):
                         yield index, Working()
+                        question.mind_budget()
+                    yield from _resume(running)
                     # Only here: what is left of a pass would be lost with the run.
                     if running and _target(running) != target:
                         break
@@ -86,13 +96,24 @@ def _resume(running: dict[int, Running]) -> Iterator[tuple[int, Event]]:
 
 
 def _target(running: dict[int, Running]) -> tuple[Until, bool]:
-    """How far the session has to run its rows, and whether anybody wants to see single tokens."""
+    """How far the session has to run its rows, and whether anybody wants to see, or to count, single tokens."""
     waits = {question.wait.until for question in running.values() if question.wait is not None}
-    return Until.STEP if "step" in waits else Until.CHAIN, "token" in waits
+    counts = any(question.tools.budget is not None for question in running.values())
+    return Until.STEP if "step" in waits else Until.CHAIN, "token" in waits or counts
 
 
-def _owner(row: int, running: dict[int, Running]) -> Running:
-    return next(question for question in running.values() if row in question.tools.rows)
+class _Owners:
+    """Whose row is it? Rows are never handed on, so that what was found once stays true."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Running] = {}
+
+    def find(self, row: int, running: Iterable[Running]) -> Running | None:
+        """The question that the row belongs to, None where it is over."""
+        if row not in self._known:
+            self._known.update((one, question) for question in running for one in question.tools.rows)
+        owner = self._known.get(row)
+        return None if owner is None or owner.over else owner
 
 
 def _reaches(event: Token | StepEnd | ChainEnd, wait: Wait) -> bool:

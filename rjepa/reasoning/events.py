@@ -13,6 +13,7 @@ from typing import Literal
 
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import Change
+from rjepa.reasoning.tokens import TokenReport
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,12 @@ class Working:
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of the answer's text, as it is written."""
+    """A piece of the answer's text, as it is written. `tokens` are those that were drawn since the last piece, where
+    the question asks for their log-probabilities; they come when they are drawn, the text when it is certain.
+    """
 
     text: str
+    tokens: tuple[TokenReport, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class StepWritten:
 class CandidateStep:
     """A step of a candidate, as it is written; whether it ends in the answer is not known yet.
 
-    `step` counts from 1; the answer line is the step after the last. The other fields are those of `StepWritten`.
+    `step` counts from 1; the answer line is the step after the last. A step that goes on in another line is told again.
+    The other fields are those of `StepWritten`.
     """
 
     candidate: int

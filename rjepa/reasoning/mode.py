@@ -7,7 +7,7 @@ from typing import Protocol
 from rjepa.parts import PartName
 from rjepa.reasoning.events import Event, Wait
 from rjepa.reasoning.question import ModeOptions, Question
-from rjepa.reasoning.tools import Tools
+from rjepa.reasoning.tools import Parts, Tools
 from rjepa.sampling.protocol import Capability
 
 
@@ -19,6 +19,10 @@ class Run(Protocol):
 
 def _accept(question: Question) -> None:
     """A mode without rules of its own accepts every question."""
+
+
+def _fit(question: Question, parts: Parts) -> None:
+    """A mode that any release serves."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Mode:
         parts: which parts of a release it needs beside the student.
         run: the mode's function.
         check: what no single option's range can say; raises InvalidInputError.
+        fit: whether the release's parts are such that they can do it; raises InvalidInputError.
     """
 
     name: str
@@ -42,3 +47,4 @@ class Mode:
     parts: frozenset[PartName]
     run: Run
     check: Callable[[Question], None] = _accept
+    fit: Callable[[Question, Parts], None] = _fit

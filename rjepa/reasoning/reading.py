@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from jaxtyping import Float
 
 from rjepa.chains import Segment, read_segments
 from rjepa.jepa.expecting import Expectation
@@ -68,34 +70,83 @@ class Reading:
         kind = torch.tensor([STEP_TYPES.index("prompt")], device=model.device)
         return cls(_after=(Expectation.begin(model, reader, chain.latents[:1], chain.sentences, kind),))
 
-    def read(self, chain: SampledChain, ends: Sequence[int]) -> "Reading":
-        """Read on.
+    @classmethod
+    def whole(cls, chain: SampledChain, energies: Sequence[float], ends: Sequence[int]) -> "Reading":
+        """The reading of a chain that was read in one pass: nothing is expected after it, and it does not grow.
 
         Args:
-            chain: with latents, and this reading's steps as its first ones.
-            ends: tokens of the chain up to the end of each of its finished segments.
+            energies: of its segments after the prompt.
+            ends: tokens up to the end of each of them.
         """
-        assert chain.latents is not None
-        found = read_segments(chain.text, chain.segmentation)
-        types = segment_types(chain.text, len(ends) + 1, chain.segmentation)
-        steps, after = list(self.steps), list(self._after)
-        for index in range(len(steps), len(ends)):
-            # Bytes that are no character may be cut otherwise as text than they were as tokens.
-            part = found[index] if index < len(found) else Segment(len(chain.text), len(chain.text), "")
-            kind = torch.tensor([int(types[index + 1])], device=after[-1].energies.device)
-            after.append(after[-1].append(chain.latents[index + 1 : index + 2], kind))
-            steps.append(
-                ReadStep(
-                    text=chain.text[part.start : part.end],
-                    words=part.text,
-                    is_answer=part.is_answer,
-                    energy=float(np.nan_to_num(after[-1].energies[0].item())),
-                    logprob=float(sum(chain.token_logprobs[: ends[index]])),
-                    tokens=ends[index],
-                )
-            )
-        return Reading(tuple(steps), tuple(after))
+        found = _segments(chain, len(energies))
+        steps = [_step(chain, part, energy, end) for part, energy, end in zip(found, energies, ends, strict=True)]
+        return cls(tuple(steps))
 
     def kept(self, steps: int) -> "Reading":
         """The reading as it was after so many segments."""
         return Reading(self.steps[:steps], self._after[: steps + 1])
+
+    def still_true_of(self, chain: SampledChain) -> "Reading":
+        """What of it still holds: a line without a label goes on with the segment before it, which is read again."""
+        found = _segments(chain, len(self.steps))
+        texts = (chain.text[part.start : part.end] for part in found)
+        grown = (index for index, (step, text) in enumerate(zip(self.steps, texts, strict=True)) if step.text != text)
+        return self.kept(next(grown, len(self.steps)))
+
+
+def read_on(
+    readings: Sequence[Reading], chains: Sequence[SampledChain], ends: Sequence[Sequence[int]]
+) -> list[Reading]:
+    """Read on, chains of as many segments together.
+
+    Args:
+        readings: of each chain, as far as it was read before.
+        chains: with latents, each with its reading's steps as its first ones.
+        ends: tokens of each chain up to the end of each of its finished segments.
+    """
+    grown = [one.still_true_of(chain) for one, chain in zip(readings, chains, strict=True)]
+    types = [segment_types(one.text, len(end) + 1, one.segmentation) for one, end in zip(chains, ends, strict=True)]
+    found = [_segments(one, len(end)) for one, end in zip(chains, ends, strict=True)]
+    while waiting := [row for row, end in enumerate(ends) if len(grown[row].steps) < len(end)]:
+        at = min(len(grown[row].steps) for row in waiting)
+        rows = [row for row in waiting if len(grown[row].steps) == at]
+        before = Expectation.join([grown[row].expectation for row in rows])
+        kinds = torch.tensor([int(types[row][at + 1]) for row in rows], device=before.energies.device)
+        after = before.append(np.concatenate([_latent(chains[row], at + 1) for row in rows]), kinds)
+        for place, (row, energy) in enumerate(zip(rows, after.energies.tolist(), strict=True)):
+            step = _step(chains[row], found[row][at], energy, ends[row][at])
+            alone = after.rows(torch.tensor([place], device=kinds.device))
+            grown[row] = Reading((*grown[row].steps, step), (*grown[row]._after, alone))
+    return grown
+
+
+def guess_ends(chain: SampledChain, known: Sequence[int], segments: int) -> list[int]:
+    """Tokens of a whole chain up to the end of each of its segments: those that are known, then by share of the text,
+    as the tokens on both sides of an end (newline, label) are nearly certain and move a log-probability little.
+    """
+    length, text = len(chain.token_ids), max(len(chain.text), 1)
+    shares = [part.end / text for part in _segments(chain, segments)[len(known) :]]
+    guessed = [max(round(share * length), known[-1] if known else 0) for share in shares]
+    return [*known, *guessed][: segments - 1] + [length] * (segments > 0)
+
+
+def _latent(chain: SampledChain, segment: int) -> Float[npt.NDArray[np.float16], "1 width"]:
+    assert chain.latents is not None
+    return chain.latents[segment : segment + 1]
+
+
+def _segments(chain: SampledChain, count: int) -> list[Segment]:
+    """Its first `count` segments. Bytes that are no character may be cut otherwise as text than as tokens."""
+    end = Segment(len(chain.text), len(chain.text), "")
+    return [*read_segments(chain.text, chain.segmentation), *[end] * count][:count]
+
+
+def _step(chain: SampledChain, part: Segment, energy: float, end: int) -> ReadStep:
+    return ReadStep(
+        text=chain.text[part.start : part.end],
+        words=part.text,
+        is_answer=part.is_answer,
+        energy=float(np.nan_to_num(energy)),
+        logprob=float(sum(chain.token_logprobs[:end])),
+        tokens=end,
+    )

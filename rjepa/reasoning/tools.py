@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rjepa.chains import Segmentation, parse_chain
+from rjepa.chains import ParsedChain, Segmentation, parse_chain
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.scoring import segment_energies
@@ -21,10 +21,11 @@ from rjepa.reasoning.answer import Answer, CandidateReport, Explanation
 from rjepa.reasoning.candidates import join_latents
 from rjepa.reasoning.costs import Cost
 from rjepa.reasoning.question import Question
-from rjepa.reasoning.reading import Reading
+from rjepa.reasoning.reading import Reading, guess_ends, read_on
+from rjepa.reasoning.tokens import TokenReport, report_tokens
 from rjepa.sampling.protocol import DecodingSession
 from rjepa.students.prompting import EncodedPrompt
-from rjepa.students.sampled import Bias, ChainEnd, Edit, RowRequest, SampledChain, StepEnd, Token
+from rjepa.students.sampled import Bias, ChainEnd, Edit, RowRequest, SampledChain, StepEnd, Token, TokenScore
 from rjepa.verbalizer.guiding import Guidance, Guide
 from rjepa.verbalizer.model import Decoder
 
@@ -58,6 +59,7 @@ class Tools:
         self.rows: list[int] = []
         self._started = time.perf_counter()
         self._text: dict[int, str] = {}
+        self._scores: dict[int, list[TokenScore]] = {}
         self._ended: set[int] = set()
         self._passes_before = session.counts.passes
         self._world_model_passes = 0
@@ -65,6 +67,8 @@ class Tools:
         self._readings: dict[int, Reading] = {}
         self._prompt_read: Reading | None = None
         self._prefix_tokens: dict[int, int] = {}  # by row: tokens that it was forked with
+        self._dropped: set[int] = set()
+        self._drawn = self._read_again = 0
 
     def start(self, samples: Sequence[int], temperature: float) -> tuple[int, ...]:
         """Begin chains of the question, one a sample index; its prompt is read once for all of them.
@@ -83,6 +87,7 @@ class Tools:
                     max_new_tokens=self._max_new_tokens,
                     # A statement alone is the student's own prompt of it, which any source knows.
                     prompt_ids=self._prompt.ids if len(self._question.messages) > 1 else None,
+                    rules=self._question.rules,
                 )
                 for sample in samples
             ]
@@ -94,6 +99,10 @@ class Tools:
         """Take in what happened to one of the question's rows."""
         if isinstance(event, Token | ChainEnd) and event.text:
             self._text[event.row] = self._text.get(event.row, "") + event.text
+        if isinstance(event, Token):
+            self._drawn += 1
+            if event.score is not None:
+                self._scores.setdefault(event.row, []).append(event.score)
         if isinstance(event, StepEnd):
             _extend(self._ends.setdefault(event.row, []), event.steps, event.tokens)
         if isinstance(event, ChainEnd):
@@ -103,17 +112,25 @@ class Tools:
         """What a row has written since the last call."""
         return self._text.pop(row, "")
 
+    def new_tokens(self, row: int) -> tuple[TokenReport, ...]:
+        """The tokens that a row has drawn since the last call, where the question asks for their log-probabilities."""
+        return report_tokens(self._scores.pop(row, ())) or ()
+
     def is_over(self, row: int) -> bool:
         """Whether a row's chain is whole, by itself or at its limit of tokens, and the mode has seen all of it."""
         return row in self._ended
+
+    def is_whole(self, row: int) -> bool:
+        """Whether a row is over and was not stopped on the way."""
+        return row in self._ended and row not in self._dropped
 
     def chains(self, rows: Sequence[int]) -> list[SampledChain]:
         """What rows have written, with their latents where the session captures them."""
         return self._session.chains(rows)
 
     def fork(self, row: int, *, keep_steps: int, sample_index: int) -> int:
-        """A new row that begins with the first `keep_steps` segments of another and goes on by itself. Neither the
-        student nor R-JEPA reads them again.
+        """A new row that begins with the first `keep_steps` segments of another and goes on by itself. R-JEPA does not
+        read them again, and the student only where the other row was dropped.
 
         Args:
             sample_index: tells forks of one place apart; with the question's seed it decides their noise.
@@ -121,6 +138,8 @@ class Tools:
         child = self._session.fork(row, keep_steps=keep_steps, sample_index=sample_index)
         self.rows.append(child)
         self._prefix_tokens[child] = len(self._session.tokens(child))
+        if row in self._dropped:
+            self._read_again += len(self._prompt.ids) + self._prefix_tokens[child]
         self._ends[child] = self._ends.get(row, [])[:keep_steps]
         if row in self._readings:
             self._readings[child] = self._readings[row].kept(keep_steps)
@@ -128,8 +147,27 @@ class Tools:
 
     def drop(self, row: int) -> None:
         """Stop a row; what it has written can still be read."""
-        self._session.drop(row)
-        self._ended.add(row)
+        if row not in self._dropped:
+            self._session.drop(row)
+            self._dropped.add(row)
+            self._ended.add(row)
+
+    @property
+    def budget(self) -> int | None:
+        """Tokens that may be drawn for the question, over all its rows."""
+        return self._question.options.budget
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether one more token of each row that is not over would exceed the budget."""
+        waiting = sum(row not in self._ended for row in self.rows)
+        return self.budget is not None and self._drawn + max(waiting, 1) > self.budget
+
+    def stop_spending(self) -> None:
+        """Stop all rows where they stand."""
+        for row in self.rows:
+            if row not in self._ended:
+                self.drop(row)
 
     def can_grow(self, row: int, keep_steps: int) -> bool:
         """Whether the first `keep_steps` segments of a row leave room for more of the chain."""
@@ -144,18 +182,16 @@ class Tools:
         Raises:
             InvalidInputError: R-JEPA reads chains in both directions, and nothing of them before they end.
         """
-        model = self.parts.model
-        for row, chain in zip(rows, self._session.chains(rows), strict=True):
-            if self.is_over(row) and chain.latents is not None:
-                _extend(self._ends.setdefault(row, []), len(chain.latents) - 1, len(chain.token_ids))
-            if self._prompt_read is None:
-                reader = Reader.of(model.config, self.parts.normalizer)
-                self._prompt_read = Reading.begin(model, reader, chain)
-                self._world_model_passes += 1
-            known = self._readings.get(row, self._prompt_read)
-            ends = self._ends.get(row, [])
-            self._world_model_passes += max(0, len(ends) - len(known.steps))
-            self._readings[row] = known.read(chain, ends)
+        chains = self._chains_with_ends(rows)
+        if self._prompt_read is None:
+            reader = Reader.of(self.parts.model.config, self.parts.normalizer)
+            self._prompt_read = Reading.begin(self.parts.model, reader, chains[0])
+            self._world_model_passes += 1
+        known = [self._readings.get(row, self._prompt_read) for row in rows]
+        ends = [self._ends.get(row, []) for row in rows]
+        # Rows of as many segments take one pass together.
+        self._world_model_passes += len({at for one, end in zip(known, ends, strict=True) for at in _new(one, end)})
+        self._readings.update(zip(rows, read_on(known, chains, ends), strict=True))
         return [self._readings[row] for row in rows]
 
     def knows_problem(self, row: int) -> bool:
@@ -174,6 +210,31 @@ class Tools:
         assert self.parts.guidance is not None  # the engine has seen to it
         labelled = self.parts.segmentation == "guided"
         return Guide(self.parts.guidance, self._question.statement, self._prompt.ids, labelled)
+
+    def read_whole(self, rows: Sequence[int]) -> list[Reading]:
+        """What R-JEPA makes of rows that are over: in one pass, but for those that were read while they were written.
+
+        Any model can do that, one that reads in both directions too.
+        """
+        chains = self._chains_with_ends(rows)
+        unread = [place for place, row in enumerate(rows) if not self._is_read(row)]
+        if unread:
+            energies = self.energies([chains[place] for place in unread])
+            for place, found in zip(unread, energies, strict=True):
+                ends = self._ends.get(rows[place], [])
+                self._readings[rows[place]] = Reading.whole(chains[place], found.tolist(), ends)
+        return [self._readings[row] for row in rows]
+
+    def _is_read(self, row: int) -> bool:
+        return row in self._readings and len(self._readings[row].steps) == len(self._ends.get(row, []))
+
+    def _chains_with_ends(self, rows: Sequence[int]) -> list[SampledChain]:
+        """The rows' chains; of those that are over, all segments count as finished."""
+        chains = self._session.chains(rows)
+        for row, chain in zip(rows, chains, strict=True):
+            if self.is_over(row) and chain.latents is not None:
+                self._ends[row] = guess_ends(chain, self._ends.get(row, []), len(chain.latents) - 1)
+        return chains
 
     def set_bias(self, row: int, bias: Bias | None) -> None:
         """Add this to the row's logits from its next token on; None takes it away."""
@@ -197,7 +258,7 @@ class Tools:
         """What the question has cost so far."""
         return Cost(
             tokens_generated=self.tokens_generated,
-            tokens_read=len(self._prompt.ids) if self.rows else 0,
+            tokens_read=(len(self._prompt.ids) if self.rows else 0) + self._read_again,
             forward_passes=self._session.counts.passes - self._passes_before,
             world_model_passes=self._world_model_passes,
             seconds=time.perf_counter() - self._started,
@@ -211,16 +272,20 @@ class Tools:
         candidates: Sequence[CandidateReport] = (),
         p_correct: float | None = None,
         explanation: Explanation | None = None,
+        abstained: bool = False,
     ) -> Answer:
-        """The answer of the question, with what it has cost so far."""
-        parsed = parse_chain(text, self.parts.segmentation)
+        """The answer of the question, with what it has cost so far. One that abstains has neither steps nor answer."""
+        parsed = ParsedChain([], None) if abstained else parse_chain(text, self.parts.segmentation)
+        tokens = self._tokens_by_text()
         return Answer(
             mode=self._question.mode,
             text=text,
+            abstained=abstained,
             steps=parsed.steps,
             final_answer=parsed.final_answer,
             finished=finished,
-            candidates=list(candidates),
+            candidates=[one.model_copy(update={"scored_tokens": tokens.get(one.text)}) for one in candidates],
+            scored_tokens=tokens.get(text),
             p_correct=p_correct,
             explanation=explanation,
             prompt_tokens=len(self._prompt.ids),
@@ -231,12 +296,26 @@ class Tools:
             release_id=self.parts.release_id,
         )
 
+    def _tokens_by_text(self) -> dict[str, tuple[TokenReport, ...] | None]:
+        """The tokens of each chain of the question by its text, where their log-probabilities are asked for."""
+        if self._question.top_logprobs is None or not self.rows:
+            return {}
+        return {chain.text: report_tokens(chain.scores) for chain in self._session.chains(self.rows)}
+
     def release(self) -> None:
         """Free what the question's rows hold."""
         for row in self.rows:
-            self._session.drop(row)
+            self.drop(row)
 
 
 def _extend(ends: list[int], segments: int, tokens: int) -> None:
-    """Note that the first `segments` segments of a row have `tokens` tokens; several may have ended at once."""
+    """Note that the first `segments` segments of a row have `tokens` tokens. Several may have ended at once, or the
+    last one that had ended has grown.
+    """
+    del ends[max(segments - 1, 0) :]
     ends += [tokens] * (segments - len(ends))
+
+
+def _new(reading: Reading, ends: Sequence[int]) -> range:
+    """The numbers of the segments that are finished and not read."""
+    return range(len(reading.steps), len(ends))

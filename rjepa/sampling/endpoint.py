@@ -38,7 +38,15 @@ _LOOK_SECONDS: Final = 0.05
 """Seconds between two looks at whether a waiting caller still wants the answer."""
 
 _CAPABILITIES: Final = frozenset(
-    {Capability.CHAINS, Capability.LOGPROBS, Capability.STATES, Capability.PREFIX, Capability.CANCEL}
+    {
+        Capability.CHAINS,
+        Capability.LOGPROBS,
+        Capability.STATES,
+        Capability.PREFIX,
+        Capability.RULES,
+        Capability.ALTERNATIVES,
+        Capability.CANCEL,
+    }
 )
 
 Result = TypeVar("Result")
@@ -169,10 +177,10 @@ class EndpointSource:
             own = str(tokenizer.decode(list(request.prompt_ids), skip_special_tokens=False))
         if request.prompt_ids is not None or request.prefix:
             whole = own + self._student.pieces.text(request.prefix)
-            return ChainQuery(whole, None, max_tokens, temperature)
+            return ChainQuery(whole, None, max_tokens, temperature, request.rules)
         messages = [{"role": "system", "content": prompt_format.system}] if prompt_format.system else []
         messages.append({"role": "user", "content": prompt_format.template.replace("{statement}", request.statement)})
-        return ChainQuery(own, messages, max_tokens, temperature)
+        return ChainQuery(own, messages, max_tokens, temperature, request.rules)
 
     async def _ask_each(
         self,
@@ -231,7 +239,8 @@ class EndpointSource:
             body = form.body(model, query, count - len(chains), _request_seed(seed, attempt, query))
             key = sha256_json([body, attempt, len(chains)])
             try:
-                chains += read_chains(await server.ask(body, key, CallUsage(query.max_tokens), form.path))
+                reply = await server.ask(body, key, CallUsage(query.max_tokens), form.path)
+                chains += read_chains(reply, query.rules)
             except CallError as error:
                 following = next_form(form, error.reason)
                 if following is None:

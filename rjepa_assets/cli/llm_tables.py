@@ -10,6 +10,7 @@ from rjepa.students.catalog import Quantisation
 from rjepa.students.fitting import MemoryRow
 from rjepa.students.known import KnownModel
 from rjepa.students.memory import Workload, gigabytes, memory_need
+from rjepa.text_tables import add_row, new_table, render
 
 _KINDS: Final[tuple[Quantisation, ...]] = ("none", "bnb8", "awq")
 _HEADINGS = ("bfloat16", "8 bits", "4 bits")
@@ -18,13 +19,15 @@ _HEADINGS = ("bfloat16", "8 bits", "4 bits")
 def catalogue_text(models: Sequence[KnownModel]) -> str:
     """A line a model: its shape, licence, and what it needs in memory."""
     workload = Workload()
-    head = ("name", "parameters", "layers", "hidden", "context", *_HEADINGS, "licence", "")
-    rows = [head, *(_line(model) for model in models)]
+    numbers = ("parameters", "layers", "hidden", "context", *_HEADINGS)
+    table = new_table("name", *numbers, "licence", "", numbers=numbers)
+    for model in models:
+        add_row(table, *_line(model))
     note = (
         f"Memory in GB for {workload.chains} chains of {workload.context} tokens. "
         "Any other model will do as well: give its hub id, folder or .gguf file."
     )
-    return f"{aligned(rows)}\n{note}"
+    return f"{render(table)}\n{note}"
 
 
 def catalogue_values(models: Sequence[KnownModel]) -> list[dict[str, Any]]:
@@ -38,14 +41,14 @@ def catalogue_values(models: Sequence[KnownModel]) -> list[dict[str, Any]]:
 
 def memory_text(rows: Sequence[MemoryRow], what_is_here: str) -> str:
     """What a model needs in each precision, and whether it is here."""
-    head = ("quantisation", "dtype", "weights", "cache", "working", "together", "fits here")
-    table: list[tuple[str, ...]] = [head]
+    numbers = ("weights", "cache", "working", "together")
+    table = new_table("quantisation", "dtype", *numbers, "fits here", numbers=numbers)
     for row in rows:
         need = row.need
         sizes = (gigabytes(size) for size in (need.weights, need.cache, need.working, need.total))
-        table.append((row.quantisation, row.dtype, *sizes, row.fits_on or "no"))
+        add_row(table, row.quantisation, row.dtype, *sizes, row.fits_on or "no")
     workload = Workload()
-    return f"{aligned(table)}\nfor {workload.chains} chains of {workload.context} tokens; {what_is_here}"
+    return f"{render(table)}\nfor {workload.chains} chains of {workload.context} tokens; {what_is_here}"
 
 
 def memory_values(rows: Sequence[MemoryRow]) -> list[dict[str, Any]]:
@@ -62,21 +65,6 @@ def memory_values(rows: Sequence[MemoryRow]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of even width; those of numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    columns = range(len(widths))
-    numbers = [all(row[column][:1].isdigit() or row[column] == "-" for row in rows[1:]) for column in columns]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(row, widths, numbers, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def _line(model: KnownModel) -> tuple[str, ...]:

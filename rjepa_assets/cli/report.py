@@ -51,8 +51,9 @@ def report(
     from pathlib import Path
 
     from rjepa.cli.common import print_json
-    from rjepa.evaluation.summary import accuracy_table, render
+    from rjepa.evaluation.summary import accuracy_table
     from rjepa.evaluation.variants import read_variants_report, variants_report_folder
+    from rjepa.text_tables import render
     from rjepa_assets.cli.materialising import materialise_variants, open_home
     from rjepa_assets.cli.summary import relative
 

@@ -11,9 +11,10 @@ from rjepa.home import Home
 def print_results(home: Home, llm_tag: str, dataset: str) -> None:
     """The leaderboard of one student and dataset, and what is served now."""
     from rjepa.evaluation.reading import read_report
-    from rjepa.evaluation.summary import render, short_table
+    from rjepa.evaluation.summary import short_table
     from rjepa.releases.bundle import load_manifest
     from rjepa.releases.pointer import current_release
+    from rjepa.text_tables import render
 
     result = read_report(home, llm_tag, dataset)
     typer.echo(

@@ -5,19 +5,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from rjepa.cli.bars import progress_bar
 from rjepa.home import Home
-from rjepa.progress import Progress
+from rjepa.progress import LINE_SECONDS, Progress, Throttled
 from rjepa.settings import load_settings
 from rjepa_assets.defs.lake import LakeResource
-
-_SECONDS_BETWEEN_LINES: Final = 10.0
-"""Seconds between two progress lines of a run: each is a row in Dagster's event storage."""
 
 
 class HomeResource(dg.ConfigurableResource[Any]):
@@ -51,7 +48,7 @@ class ProgressResource(dg.ConfigurableResource[Any]):
     def show(self, context: dg.AssetExecutionContext) -> Iterator[StageLine]:
         """One stage, from its beginning to its end."""
         if self.stream < 0:
-            yield StageLine(_LogLines(context.log))
+            yield StageLine(_log_lines(context.log))
             return
         name = context.asset_key.to_user_string()
         label = f"[{self.first + self._done:2}/{self.total}] {name} {context.partition_key}:"
@@ -67,18 +64,13 @@ class ProgressResource(dg.ConfigurableResource[Any]):
             print(label, fate, file=stream)
 
 
-class _LogLines:
-    """Progress as rate-limited lines of a run's log."""
+def _log_lines(log: dg.DagsterLogManager) -> Progress:
+    """Progress as lines of a run's log."""
 
-    def __init__(self, log: dg.DagsterLogManager) -> None:
-        self._log = log
-        self._next = time.monotonic() + _SECONDS_BETWEEN_LINES
+    def line(done: int, total: int, note: str = "") -> None:
+        log.info(f"{done}/{total} {note}".rstrip())
 
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _SECONDS_BETWEEN_LINES
-            self._log.info(f"{done}/{total} {note}".rstrip())
+    return Throttled(line, LINE_SECONDS)
 
 
 def default_resources() -> dict[str, dg.ConfigurableResource[Any]]:

@@ -23,6 +23,8 @@ from rjepa_assets.defs.resources import HomeResource
 from tests.datasets.growing import first_version
 from tests.latents.rows import Prompted, write_latents
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[[str], dg.ExecuteInProcessResult]
 
 

@@ -19,6 +19,8 @@ from rjepa_assets.defs.students import student
 from rjepa_assets.instance import open_instance
 from tests.students.architectures import write_model
 
+pytestmark = pytest.mark.slow
+
 GB = 10**9
 STUDENT = dg.AssetKey("student")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from rjepa import progress as progress_module
 from rjepa.cli import bars, main
 from rjepa.errors import NotFoundError
 
@@ -134,7 +135,7 @@ def test_progress_in_a_log_is_a_few_plain_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(bars.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
     with bars.progress_bar("stage") as progress:
         for done in range(100):
             now[0] += 1.0

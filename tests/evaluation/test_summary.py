@@ -6,7 +6,8 @@ import pytest
 from rjepa.evaluation.evaluating import calibrate, evaluate
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import EvaluationResult
-from rjepa.evaluation.summary import accuracy_table, cost_table, domain_table, render, short_table, warn_if_few
+from rjepa.evaluation.summary import accuracy_table, cost_table, domain_table, short_table, warn_if_few
+from rjepa.text_tables import render
 
 Pools = Callable[..., CandidatePool]
 

@@ -20,6 +20,8 @@ from rjepa.latents.normalizer import fit_normalizer
 from rjepa.latents.sets import LatentSet
 from tests.jepa.synthetic import synthetic_set, tiny_config
 
+pytestmark = pytest.mark.slow
+
 FIT, HELD_OUT = synthetic_set(1200, seed=4, wrong=False), synthetic_set(150, seed=5, wrong=False, split="test")
 NORMALIZER = fit_normalizer(FIT)
 

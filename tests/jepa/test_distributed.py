@@ -16,6 +16,8 @@ from rjepa.jepa.trainer import REPORT_FILE
 from tests.jepa import train_together
 from tests.jepa.train_together import run
 
+pytestmark = pytest.mark.slow
+
 SOUND = ("pure", "rank", "types", "textbook")
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,6 +12,8 @@ from rjepa.jepa.checkpoint import MODEL_FILE
 from rjepa.jepa.tracking import TRACKING_FILE, Tracker, Tracking, run_id
 from tests.jepa.synthetic import tiny_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "0123456789abcdef" * 2 + "deadbeef"
 PROGRAM = """

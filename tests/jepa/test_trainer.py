@@ -26,6 +26,8 @@ from rjepa.latents.normalizer import Normalizer, fit_normalizer
 from rjepa.latents.sets import LatentSet
 from tests.jepa.synthetic import synthetic_set, tiny_config
 
+pytestmark = pytest.mark.slow
+
 TRAIN = synthetic_set(100, seed=1)
 VALIDATION = synthetic_set(20, seed=2, split="validation")
 NORMALIZER = fit_normalizer(TRAIN)

@@ -28,6 +28,8 @@ from rjepa.jepa.stage import (
 from rjepa.latents.sets import LatentSet, Prompts
 from tests.jepa.synthetic import synthetic_set, write_shards
 
+pytestmark = pytest.mark.slow
+
 PARTITION = ("tiny", "v1.0.0")
 
 

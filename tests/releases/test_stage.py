@@ -28,6 +28,8 @@ from rjepa.students.loading import Student
 from tests.datasets.importing import import_dataset
 from tests.tiny_release import TAG, addition, publish, register_student, taught_folder
 
+pytestmark = pytest.mark.slow
+
 DATASET = "sums"
 
 
@@ -95,7 +97,6 @@ def evaluated(evaluated_once: Evaluated, tmp_path: Path) -> Evaluated:
     return Evaluated(tmp_path, evaluated_once.student)
 
 
-@pytest.mark.slow
 def test_a_challenger_is_compared_on_the_same_candidates_after_they_were_sampled_anew(evaluated: Evaluated) -> None:
     """Sampled again with more candidates, the served release is measured on them too: its old record says nothing."""
     assert build_release(evaluated.home, TAG, DATASET).metadata["reason"] == "first_release"

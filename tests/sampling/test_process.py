@@ -34,6 +34,8 @@ from tests.students.environments import lean_environment, runs
 from tests.students.tiny import taught_pairs
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
+pytestmark = pytest.mark.slow
+
 STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
 
 

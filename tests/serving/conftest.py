@@ -7,8 +7,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from rjepa.home import Home
+from rjepa.students.loading import Student
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.tiny_release import TAG, register_student, taught_folder
+from tests.tiny_release import publish as publish_tiny
 
 from .fakes import FakeEngine, fake_loader, publish, running, wait_until
 
@@ -51,4 +54,24 @@ def address(settings: ServiceSettings, home: Home, engines: list[FakeEngine]) ->
     app = create_app(settings, fake_loader(home, engines))
     with running(app) as address:
         wait_until(lambda: app.state.host.state.engine is not None)
+        yield address
+
+
+@pytest.fixture(scope="session")
+def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Student]:
+    """A home with a release of a student that was taught for a few seconds. Read only: its tests share it."""
+    root = tmp_path_factory.mktemp("tiny-release")
+    home = Home(root / "home")
+    student = register_student(home, taught_folder(tmp_path_factory))
+    publish_tiny(home, student, root / "sources")
+    return home, student
+
+
+@pytest.fixture(scope="module")
+def tiny_service(tiny_release: tuple[Home, Student]) -> Iterator[str]:
+    """The address of the real service over that release."""
+    settings = ServiceSettings(home=tiny_release[0].root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None)
+    app = create_app(settings)
+    with running(app) as address:
+        wait_until(lambda: app.state.host.state.engine is not None, 60)
         yield address

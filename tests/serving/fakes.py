@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from rjepa.reasoning.costs import Cost
 from rjepa.reasoning.events import Done, Event, Text, Working
 from rjepa.reasoning.modes.rerank import RerankOptions
 from rjepa.reasoning.question import Question
+from rjepa.receipts import Receipt, make_receipt
 from rjepa.releases.bundle import Diagnosis, Facts
 from rjepa.releases.pointer import require_current
 from serving.host import AnswersQuestions, EngineLoader
@@ -34,6 +35,8 @@ class FakeEngine:
     def __init__(self, release_id: str, llm_tag: str = "tiny-a") -> None:
         self.llm_tag = llm_tag
         self.release_id = release_id
+        self.sampling_temperature = 0.8
+        self.modes = ("off", "rerank")
         self.warm = False
         self.calls: list[Question] = []
         self.closed = threading.Event()
@@ -61,6 +64,15 @@ class FakeEngine:
             yield Done(answer)
         finally:
             self.closed.set()
+
+    def run_many(self, questions: Sequence[Question]) -> Iterator[tuple[int, Event]]:
+        """One after the other."""
+        for index, question in enumerate(questions):
+            with contextlib.closing(self.run(question)) as events:
+                yield from ((index, event) for event in events)
+
+    def receipt(self, question: Question, answer: Answer, *, keep_question: bool = False) -> Receipt:
+        return make_receipt(question, answer, "s" * 64, {}, keep_question=keep_question)
 
     def _answer(self, question: Question) -> Answer:
         familiar = "foreign" not in question.statement
@@ -144,8 +156,9 @@ def publish(home: Home, seed: int, llm_tag: str = "tiny-a") -> str:
 def fake_loader(home: Home, made: list[FakeEngine] | None = None) -> EngineLoader:
     """Loads a fake of whatever `CURRENT` names; appends it to `made`."""
 
-    def load(previous: AnswersQuestions | None) -> FakeEngine:
-        engine = FakeEngine(require_current(home, "tiny-a"))
+    def load(previous: AnswersQuestions | None, release_id: str | None = None) -> FakeEngine:
+        engine = FakeEngine(release_id or require_current(home, "tiny-a"))
+        engine.warm = release_id is not None
         if made is not None:
             made.append(engine)
         return engine

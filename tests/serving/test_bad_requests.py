@@ -33,28 +33,34 @@ def ask(client: TestClient, **changes: Any) -> Any:
 BAD: dict[str, tuple[dict[str, Any], str | None]] = {
     "no messages": ({"messages": []}, "messages"),
     "messages of another type": ({"messages": "hello"}, "messages"),
-    "too many messages": ({"messages": [QUESTION] * 65}, "messages"),
-    "empty content": ({"messages": [{"role": "user", "content": "  "}]}, None),
-    "no user message": ({"messages": [{"role": "system", "content": "x"}]}, None),
-    "content too long": ({"messages": [{"role": "user", "content": "x" * 8001}]}, "messages.content"),
+    "empty content": ({"messages": [{"role": "user", "content": "  "}]}, "messages"),
+    "no user message": ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
     "an image": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.content"),
+    "a sound": ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages.content"),
     "unknown role": ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.role"),
     "a problem too long for the student": ({"messages": [{"role": "user", "content": "long"}]}, None),
     "no candidates": ({"rjepa": {"mode": "rerank", "num_candidates": 0}}, "rjepa.num_candidates"),
     "10 000 candidates": ({"rjepa": {"mode": "rerank", "num_candidates": 10_000}}, "rjepa.num_candidates"),
     "candidates as text": ({"rjepa": {"mode": "rerank", "num_candidates": "8"}}, "rjepa.num_candidates"),
     "true candidates": ({"rjepa": {"mode": "rerank", "num_candidates": True}}, "rjepa.num_candidates"),
+    "more choices than candidates": (
+        {"n": 4, "rjepa": {"mode": "rerank", "num_candidates": 3}},
+        "rjepa.num_candidates",
+    ),
     "unknown mode": ({"rjepa": {"mode": "telepathy"}}, "rjepa.mode"),
+    "two modes": ({"model": "tiny-a:rerank", "rjepa": {"mode": "off"}}, "rjepa.mode"),
     "unknown rjepa field": ({"rjepa": {"mod": "off"}}, "rjepa.mod"),
-    "unknown field": ({"temprature": 1}, "temprature"),
-    "two choices": ({"n": 2}, "n"),
+    "no choices": ({"n": 0}, "n"),
+    "too many choices": ({"n": 1000}, "n"),
     "no tokens": ({"max_tokens": 0}, "max_tokens"),
-    "too many tokens": ({"max_tokens": 10**9}, None),
+    "half a token": ({"max_tokens": 0.5}, "max_tokens"),
     "hot": ({"temperature": 3}, "temperature"),
-    "negative seed": ({"seed": -1}, "seed"),
-    "a stop word": ({"stop": ["Step"]}, None),
-    "tools": ({"tools": [{"type": "function"}]}, None),
-    "JSON mode": ({"response_format": {"type": "json_object"}}, None),
+    "warm as text": ({"temperature": "0.7"}, "temperature"),
+    "negative rjepa seed": ({"rjepa": {"seed": -1}}, "rjepa.seed"),
+    "JSON mode": ({"response_format": {"type": "json_object"}}, "response_format"),
+    "a JSON schema": ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format"),
+    "speech": ({"modalities": ["text", "audio"]}, "modalities"),
+    "a tool that has to be called": ({"tool_choice": "required"}, "tool_choice"),
 }
 
 
@@ -70,19 +76,6 @@ def test_a_bad_request_is_refused_with_a_cure(client: TestClient, name: str) -> 
 
 def test_an_unknown_model_is_not_found(client: TestClient) -> None:
     assert ask(client, model="gpt-5").status_code == 404
-
-
-@pytest.mark.parametrize("name", ["user", "store", "metadata", "reasoning_effort"])
-def test_parameters_that_change_nothing_are_accepted(client: TestClient, name: str) -> None:
-    assert ask(client, **{name: "x"}).status_code == 200
-    assert name in client.get("/v1/info").json()["ignored_parameters"]
-
-
-@pytest.mark.parametrize(
-    "neutral", [{"top_p": 1}, {"n": 1}, {"stop": None}, {"presence_penalty": 0.0}, {"rjepa": None}]
-)
-def test_neutral_values_are_accepted(client: TestClient, neutral: dict[str, Any]) -> None:
-    assert ask(client, **neutral).status_code == 200
 
 
 RAW = [b"", b"{", b"null", b"[]", b"[" * 100_000, b"\xff\xfe", b'{"model": NaN}', b'"text"', b'{"messages": [[]]}']

@@ -23,6 +23,8 @@ from tests.latents.conftest import DATASET, write_sums
 from tests.students.environments import empty_environment, lean_environment
 from tests.students.tiny import record
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -22,6 +22,8 @@ from rjepa.students.stage import resolve_and_record
 from rjepa.students.tokenizer import train_tokenizer
 from rjepa.students.training import add_layers, load_trained, remove_layers, train_student
 
+pytestmark = pytest.mark.slow
+
 RECIPE = StudentRecipe(
     name="tiny-test",
     architecture="llama",

@@ -15,6 +15,8 @@ from rjepa.students.loading import load_student, loadable_folder, resolve_studen
 from rjepa.students.registering import new_record
 from tests.students.tiny import model, tokenizer
 
+pytestmark = pytest.mark.slow
+
 gguf = pytest.importorskip("gguf")
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>"

@@ -20,6 +20,8 @@ from rjepa.teacher.tables import CALLS, JOBS
 from .conftest import KEY, problems, teacher
 from .scripted import Answer, Request, chain
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 _JOB = """
 import sys
@@ -67,7 +69,6 @@ def check_sums(home: Home) -> None:
     assert (found is None and settled == reserved == 0) or tuple(found) == (settled, reserved)
 
 
-@pytest.mark.slow
 def test_a_job_that_is_killed_again_and_again_pays_nothing_twice_and_loses_nothing(
     each_database: str, serve: Any, home: Home
 ) -> None:
@@ -103,7 +104,6 @@ def test_a_job_that_is_killed_again_and_again_pays_nothing_twice_and_loses_nothi
     assert spent.doubtful == sum(call.reserved_nano for call in rows(home) if call.state == "lost")
 
 
-@pytest.mark.slow
 def test_two_processes_upon_one_job_never_spend_more_than_its_budget(
     each_database: str, serve: Any, home: Home
 ) -> None:

@@ -15,6 +15,8 @@ from serving.settings import ServiceSettings
 from tests.serving.fakes import running, wait_until
 from tests.tiny_release import TAG, addition, publish, register_student, taught_folder
 
+pytestmark = pytest.mark.slow
+
 
 def sums(count: int) -> list[Problem]:
     rng = random.Random(3)
@@ -25,7 +27,6 @@ def sums(count: int) -> list[Problem]:
     ]
 
 
-@pytest.mark.slow
 def test_the_served_student_is_a_teacher(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any
 ) -> None:

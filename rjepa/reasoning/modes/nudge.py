@@ -5,25 +5,23 @@ Candidates are chosen among by what R-JEPA's energy does not know, log-probabili
 expected, whatever they say. On problems of a kind that R-JEPA does not know the student writes alone.
 """
 
-from collections.abc import Generator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable
+from dataclasses import replace
 from typing import Final, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 
 from rjepa.inference.choice import Rule
-from rjepa.inference.ranking import explain
-from rjepa.inference.surprise import share_of_right_steps_below
-from rjepa.inference.table import CandidateTable
-from rjepa.reasoning.answer import Explanation
-from rjepa.reasoning.candidates import make_candidates, report_candidates
-from rjepa.reasoning.events import CandidateStep, CandidateWritten, Done, Event, StepWritten, Wait
+from rjepa.reasoning.answer import Answer
+from rjepa.reasoning.changes import StopReason
+from rjepa.reasoning.choosing import finish, judge
+from rjepa.reasoning.events import CandidateStep, Done, Event, StepWritten, Wait
 from rjepa.reasoning.mode import Mode
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
-from rjepa.reasoning.reading import Reading, ReadStep
+from rjepa.reasoning.reading import ReadStep
 from rjepa.reasoning.tools import Tools
+from rjepa.reasoning.writing import Candidates
 from rjepa.sampling.protocol import Capability
 from rjepa.students.sampled import GREEDY
 from rjepa.verbalizer.blending import blend, expected_state
@@ -69,116 +67,73 @@ def check(question: Question) -> None:
         )
 
 
-@dataclass
-class _Row:
-    """One chain that is guided. `told` counts its segments that have been told of."""
-
-    row: int
-    guide: Guide
-    reading: Reading = field(default_factory=Reading)
-    told: int = 0
-
-
 def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]:
-    """Guide each chain step by step; choose; a single chain's steps come as they are written."""
+    """Guide each chain step by step, then choose."""
     assert isinstance(question.options, NudgeOptions)
     options, greedy = question.options, question.temperature == 0
-    count = options.num_candidates
     temperature = question.temperature or tools.parts.sampling_temperature
-    rows = tools.start([GREEDY] if greedy else range(count), temperature)
+    candidates = Candidates(tools, options.num_candidates)
+    running = yield from candidates.start([GREEDY] if greedy else range(options.num_candidates), temperature)
     # The problem is read with the first token, which is no word of a step yet.
-    yield Wait(rows, "token")
-    familiar = tools.knows_problem(rows[0])
-    guides = familiar or options.unfamiliar == "guide"
-    chains = [_Row(row, tools.guide()) for row in rows]
-    running, ended = list(chains), 0
-    while running:
-        for one, reading in zip(running, tools.read([one.row for one in running]), strict=True):
-            one.reading = reading
-            yield from _tell(one, rows.index(one.row), count, tools)
-        for one in [one for one in running if tools.is_over(one.row)]:
-            running.remove(one)
-            ended += 1
-            yield CandidateWritten(rows.index(one.row), ended, len(rows))
-        if guides:
-            for one in running:
-                _pull(one, options, tools)
-        if running:
-            yield Wait(tuple(one.row for one in running), "step")
-    yield from _finish(rows, chains, guides, tools)
+    yield Wait(tuple(candidates.rows), "token")
+    tools.read(candidates.rows)
+    guided = options.unfamiliar == "guide" or tools.knows_problem(candidates.rows[0])
+    guides = {number: tools.guide() for number in running}
+    while running and not tools.is_spent:
+        for number in running if guided else ():
+            _pull(candidates, number, guides[number], options)
+        yield from _without_chances(candidates.write_step(running))
+        running = [number for number in running if not candidates.is_over(number)]
+    for number in running:
+        candidates.drop(number)
+    rule = Rule(tools.parts.calibration.logprob_length, "vote")
+    judged = judge(tools, candidates.rows, rule)
+    stopped: StopReason | None = "out_of_budget" if running else None
+    for event in _without_chances(finish(tools, judged, stopped=stopped, note=GUIDED if guided else ALONE)):
+        yield replace(event, answer=_known(event.answer, guided)) if isinstance(event, Done) else event
 
 
-def _tell(one: _Row, index: int, count: int, tools: Tools) -> Generator[Event, None, None]:
-    """The steps that a row has written since it was last told of."""
-    for number, step in enumerate(one.reading.steps[one.told :], start=one.told + 1):
-        share = share_of_right_steps_below(tools.parts.calibration.step_quantiles, step.energy)
-        if count == 1:
-            yield StepWritten(step.text, step.energy, None, share)
-        else:
-            yield CandidateStep(index, number, step.text, step.energy, None, share)
-    one.told = len(one.reading.steps)
-
-
-def _pull(one: _Row, options: NudgeOptions, tools: Tools) -> None:
-    """Set the bias and the edit for the step that comes next."""
+def _pull(candidates: Candidates, number: int, guide: Guide, options: NudgeOptions) -> None:
+    """Set the bias and the edit for the step that a candidate writes next."""
+    tools, row = candidates.tools, candidates.rows[number]
     guidance, usual = tools.parts.guidance, tools.parts.calibration.step_threshold
-    assert guidance is not None
-    steps = one.reading.steps
-    last = steps[-1] if steps else None
-    energy = None if last is None else last.energy
+    assert guidance is not None  # the engine has seen to it
+    reading = candidates.reading(number)
+    last = reading.steps[-1] if reading.steps else None
     alpha = guidance.settings.alpha if options.alpha is None else options.alpha
     anneal = guidance.settings.anneal if options.anneal is None else options.anneal
-    weight = annealed(alpha, anneal, energy, usual)
-    expectation = one.reading.expectation
+    weight = annealed(alpha, anneal, None if last is None else last.energy, usual)
+    expected = reading.expectation
     if weight:
-        latent = expectation.next[0].float().cpu()
-        one.guide.expect(latent, len(steps) + 1, 0 if last is None else last.tokens, weight)
-    tools.set_bias(one.row, one.guide.bias if weight else None)
-    pull = options.blend * options.blend_decay ** len(steps) if _gate(options, last, usual) else 0.0
+        guide.expect(expected.next[0].float().cpu(), len(reading.steps) + 1, 0 if last is None else last.tokens, weight)
+    tools.set_bias(row, guide.bias if weight else None)
     if options.blend:
+        share = options.blend * options.blend_decay ** len(reading.steps) if _gate(options, last, usual) else 0.0
         config = tools.parts.model.config
-        state = expected_state(torch.from_numpy(expectation.next_latents()[0]), config.use or config.poolings)
-        tools.set_edit(one.row, blend(state, pull) if pull else None)
+        state = expected_state(torch.from_numpy(expected.next_latents()[0]), config.use or config.poolings)
+        tools.set_edit(row, blend(state, share) if share else None)
 
 
 def _gate(options: NudgeOptions, last: ReadStep | None, usual: float | None) -> bool:
+    """Whether the hidden states are pulled after this step."""
     if options.blend_gate == "always" or usual is None:
         return True
     surprised = last is not None and last.energy > usual
     return surprised == (options.blend_gate == "surprised")
 
 
-def _finish(
-    rows: tuple[int, ...], guided: list[_Row], guides: bool, tools: Tools
-) -> Generator[Event | Wait, None, None]:
-    """Choose without the energy, and hand the chosen chain out."""
-    chains = tools.chains(rows)
-    candidates = make_candidates(chains)
-    energies = [np.asarray(one.reading.energies, dtype=np.float64) for one in guided]
-    table = CandidateTable.of_question(candidates, energies)
-    calibration = tools.parts.calibration
-    decision = calibration.decide(table, Rule(calibration.logprob_length, "vote"))
-    ranking = explain(table, decision, [candidate.final_answer for candidate in candidates])
-    # P(correct) was fitted to chains that the student wrote alone.
-    reports = [
-        report.model_copy(update={"p_correct": None})
-        for report in report_candidates(candidates, energies, ranking, tools.parts.segmentation)
-    ]
-    winner = reports[ranking.chosen]
-    if len(rows) > 1:
-        for step in guided[ranking.chosen].reading.steps:
-            share = share_of_right_steps_below(calibration.step_quantiles, step.energy)
-            yield StepWritten(step.text, step.energy, None, share)
-    explanation = Explanation(**ranking.model_dump(include=set(Explanation.model_fields)))
-    words = f"{explanation.text} {GUIDED if guides else ALONE}"
-    yield Done(
-        tools.answer(
-            winner.text,
-            finished=winner.finished,
-            candidates=reports,
-            explanation=explanation.model_copy(update={"familiar": guides, "text": words}),
-        )
-    )
+def _without_chances(events: Iterable[Event | Wait]) -> Generator[Event | Wait, None, None]:
+    """The events without P(correct), which was fitted to chains that the student wrote alone."""
+    for event in events:
+        yield replace(event, p_correct=None) if isinstance(event, CandidateStep | StepWritten) else event
+
+
+def _known(answer: Answer, guided: bool) -> Answer:
+    """The answer as far as it is known how good it is."""
+    assert answer.explanation is not None
+    candidates = [one.model_copy(update={"p_correct": None}) for one in answer.candidates]
+    explanation = answer.explanation.model_copy(update={"familiar": guided})
+    return answer.model_copy(update={"p_correct": None, "candidates": candidates, "explanation": explanation})
 
 
 MODE: Final = Mode(

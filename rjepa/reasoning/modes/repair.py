@@ -1,0 +1,171 @@
+"""Cut a chain before its first surprising step, write the rest again from what was kept, and keep what scores better.
+
+The kept steps are neither written nor read again: a rewrite is a fork of the decoding session and of R-JEPA's reading.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import Field
+
+from rjepa.inference.choice import Rule
+from rjepa.reasoning.changes import Repaired, StopReason
+from rjepa.reasoning.choosing import Judged, finish, is_familiar, judge
+from rjepa.reasoning.events import Event, Wait
+from rjepa.reasoning.mode import Mode
+from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
+from rjepa.reasoning.tools import Tools
+from rjepa.reasoning.writing import Candidates, energy_limit, require_steps
+from rjepa.sampling.protocol import Capability
+
+MOST_CHAINS: Final = 16
+MOST_ROUNDS: Final = 32
+MOST_REWRITES: Final = 8
+"""Beyond these nothing was gained on validation problems (docs/lab-book/42-repair-and-search.md)."""
+
+
+class RepairOptions(ModeOptions):
+    """How many chains there are, and how often and how eagerly they are repaired."""
+
+    chains: int = Field(1, ge=1, le=MOST_CHAINS, description=f"chains that are repaired, 1 to {MOST_CHAINS}")
+    rounds: int = Field(8, ge=0, le=MOST_ROUNDS, description=f"repairs of a chain at most, 0 to {MOST_ROUNDS}")
+    rewrites: int = Field(1, ge=1, le=MOST_REWRITES, description=f"rewrites in a repair, 1 to {MOST_REWRITES}")
+    surprise: float = Field(
+        0.95, gt=0, lt=1, description="a step with more energy than this share of right steps is written again"
+    )
+
+
+@dataclass
+class _Work:
+    """The chains under repair, each by the number of the candidate that stands for it now, and what was done."""
+
+    chains: list[int]
+    repaired: list[Repaired] = field(default_factory=list)
+
+
+def check(question: Question) -> None:
+    """Refuse to write one chain several times."""
+    if question.temperature == 0:
+        raise InvalidQuestionError(
+            "at temperature 0 what is written again is the same",
+            cure="leave temperature out, or use mode off",
+            field="temperature",
+        )
+
+
+def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]:
+    """Write chains, repair them round by round, choose the best scored of all that were written."""
+    options = question.options
+    assert isinstance(options, RepairOptions)
+    temperature = question.temperature or tools.parts.sampling_temperature
+    limit = energy_limit(tools.parts, options.surprise)
+    most = options.chains * (1 + options.rounds * options.rewrites)
+    candidates = Candidates(tools, most)
+    numbers = yield from candidates.start(range(options.chains), temperature)
+    yield from candidates.write(numbers)
+    work = _Work(numbers)
+    stopped: StopReason = "all_drawn"
+    if is_familiar(tools, candidates.rows):
+        stopped = yield from _repair(candidates, work, options, limit)
+    judged = judge(tools, candidates.rows, Rule(tools.parts.calibration.combined, "best_of"))
+    yield from finish(tools, judged, repaired=work.repaired, stopped=stopped, note=_note(judged, work.repaired))
+
+
+def _repair(
+    candidates: Candidates, work: _Work, options: RepairOptions, limit: float
+) -> Generator[Event | Wait, None, StopReason]:
+    """All chains round by round, together. Returns why no more was repaired."""
+    for _ in range(options.rounds):
+        cuts = [
+            (place, step)
+            for place, number in enumerate(work.chains)
+            if (step := _cut(candidates, number, limit)) is not None
+        ]
+        if not cuts:
+            return "nothing_to_repair"
+        forks: list[list[int]] = []
+        for place, step in cuts:
+            forks.append([])
+            for _ in range(options.rewrites):
+                forks[-1].append((yield from candidates.fork(work.chains[place], step)))
+        yield from candidates.write([number for each in forks for number in each])
+        for (place, step), rewrites in zip(cuts, forks, strict=True):
+            work.chains[place] = yield from _accept(candidates, work, work.chains[place], step, rewrites)
+        if candidates.tools.is_spent:
+            return "out_of_budget"
+    return "all_drawn"
+
+
+def _cut(candidates: Candidates, number: int, limit: float) -> int | None:
+    """Where a candidate is to be cut: before which segment, from 0."""
+    step = candidates.bad_step(number, limit)
+    return step if step is not None and candidates.can_fork(number, step) else None
+
+
+def _accept(candidates: Candidates, work: _Work, old: int, step: int, forks: list[int]) -> Generator[Event, None, int]:
+    """Compare rewrites with what they were cut from. Returns the best scored, which goes on as the chain."""
+    whole = [fork for fork in forks if fork in candidates.whole]
+    compared = [old, *whole]
+    scores = dict(
+        zip(compared, judge(candidates.tools, [candidates.rows[one] for one in compared]).scores(), strict=True)
+    )
+    best = max(compared, key=lambda one: scores[one])
+    was = candidates.reading(old).steps[step]
+    for fork in forks:
+        steps = candidates.reading(fork).steps
+        new = steps[step] if step < len(steps) else None
+        if fork not in whole:
+            why = "the budget was spent before it ended"
+        else:
+            change = scores[fork] - scores[old]
+            why = f"the whole chain scores {abs(change):.2f} {'more' if change > 0 else 'less'}"
+            if fork != best and change > 0:
+                why += ", another rewrite still more"
+        event = Repaired(
+            candidate=old,
+            rewritten=fork,
+            step=step + 1,
+            old=was.words,
+            new="" if new is None else new.words,
+            energy_old=was.energy,
+            energy_new=None if new is None else new.energy,
+            accepted=fork == best,
+            why=why,
+        )
+        work.repaired.append(event)
+        yield event
+    return best
+
+
+def _note(judged: Judged, repaired: list[Repaired]) -> str:
+    """What was replaced, in a sentence."""
+    if not judged.ranking.familiar:
+        return "Nothing was repaired."
+    taken = [one for one in repaired if one.accepted]
+    if not taken:
+        tried = f" ({len(repaired)} rewrites were worse)" if repaired else ""
+        return f"No step was replaced{tried}."
+    parts = [f"step {one.step} of candidate {one.candidate + 1}" for one in taken]
+    return f"Replaced: {', '.join(parts)}; {len(repaired) - len(taken)} further rewrites were not taken."
+
+
+MODE: Final = Mode(
+    name="repair",
+    summary="surprising steps are written again",
+    options=RepairOptions,
+    needs=frozenset(
+        {
+            Capability.CHAINS,
+            Capability.LOGPROBS,
+            Capability.STATES,
+            Capability.LIVE_STATES,
+            Capability.STEPS,
+            Capability.FORK,
+        }
+    ),
+    parts=frozenset({"reader", "world_model", "calibration"}),
+    run=run,
+    check=check,
+    fit=require_steps,
+)

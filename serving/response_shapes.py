@@ -1,0 +1,122 @@
+"""The shapes of /v1/responses: the response object, and the events of a stream in the order that clients expect."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from serving import sse
+from serving.replies import Choice
+from serving.response_schemas import ResponsesRequest
+
+_OURS: Final = "response.rjepa."
+"""Before the type of an event that OpenAI does not have: clients pass over types that they do not know."""
+
+
+@dataclass(frozen=True)
+class ResponseShape:
+    """Builds the objects of one response. Its own ids and its request never change."""
+
+    id: str
+    item_id: str
+    request: ResponsesRequest
+    release_id: str
+    created: float = field(default_factory=time.time)
+
+    def response(self, status: str, output: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        """The response object; `more` holds what is only known at the end."""
+        asked = self.request
+        return {
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created,
+            "status": status,
+            "model": asked.model,
+            "output": output,
+            "error": None,
+            "incomplete_details": None,
+            "instructions": asked.instructions,
+            "metadata": asked.metadata or {},
+            "previous_response_id": asked.previous_response_id,
+            "max_output_tokens": asked.max_output_tokens,
+            "temperature": asked.temperature,
+            "top_p": asked.top_p,
+            "parallel_tool_calls": False,
+            "tool_choice": "none",
+            "tools": [],
+            "text": {"format": {"type": "text"}},
+            "truncation": "disabled",
+            "background": False,
+            "store": asked.store is not False,
+            "usage": None,
+            "system_fingerprint": self.release_id,
+        } | more
+
+    def message(self, status: str, text: str | None = None) -> dict[str, Any]:
+        """The output item; without a text it has no content yet."""
+        content = [] if text is None else [self.part(text)]
+        return {"id": self.item_id, "type": "message", "role": "assistant", "status": status, "content": content}
+
+    def part(self, text: str) -> dict[str, Any]:
+        """The one part of the message."""
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+    def finished(self, choice: Choice, usage: dict[str, int]) -> dict[str, Any]:
+        """The whole response."""
+        status = "completed" if choice.finished else "incomplete"
+        return self.response(
+            status,
+            [self.message(status, choice.text)],
+            incomplete_details=None if choice.finished else {"reason": "max_output_tokens"},
+            completed_at=time.time() if choice.finished else None,
+            usage={
+                "input_tokens": usage["prompt_tokens"],
+                "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                "output_tokens": usage["completion_tokens"],
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": usage["total_tokens"],
+            },
+            rjepa=choice.rjepa,
+        )
+
+
+class ResponseEvents:
+    """The events of one stream, numbered."""
+
+    def __init__(self, shape: ResponseShape) -> None:
+        self._shape = shape
+        self._number = -1
+        self._place = {"item_id": shape.item_id, "output_index": 0, "content_index": 0}
+
+    def begin(self) -> Iterator[bytes]:
+        """What comes before the first word."""
+        running = self._shape.response("in_progress", [])
+        yield self._event("response.created", response=running)
+        yield self._event("response.in_progress", response=running)
+        yield self._event("response.output_item.added", output_index=0, item=self._shape.message("in_progress"))
+        yield self._event("response.content_part.added", **self._place, part=self._shape.part(""))
+
+    def text(self, text: str) -> bytes:
+        """A piece of the answer's text."""
+        return self._event("response.output_text.delta", **self._place, delta=text, logprobs=[])
+
+    def told(self, value: dict[str, Any]) -> bytes:
+        """An event of R-JEPA's own."""
+        return self._event(f"{_OURS}{value['type']}", item_id=self._shape.item_id, output_index=0, event=value)
+
+    def end(self, choice: Choice, whole: dict[str, Any]) -> Iterator[bytes]:
+        """What comes after the last word."""
+        part = self._shape.part(choice.text)
+        yield self._event("response.output_text.done", **self._place, text=choice.text, logprobs=[])
+        yield self._event("response.content_part.done", **self._place, part=part)
+        yield self._event("response.output_item.done", output_index=0, item=whole["output"][0])
+        yield self._event(f"response.{whole['status']}", response=whole)
+
+    def fail(self, error: dict[str, Any]) -> bytes:
+        """The end of a stream that something went wrong in."""
+        details = {"code": "server_error", "message": error["message"]}
+        return self._event("response.failed", response=self._shape.response("failed", [], error=details))
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        self._number += 1
+        return sse.event({"type": kind, "sequence_number": self._number} | fields, kind)

@@ -1,0 +1,152 @@
+"""POST /v1/responses, and the stored ones: GET and DELETE /v1/responses/{id}."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from rjepa.reasoning.answer import Answer
+from rjepa.reasoning.conversation import to_messages
+from rjepa.reasoning.events import Done
+from rjepa.reasoning.question import InvalidQuestionError, Message, Question
+from serving import sse
+from serving.asking import Wanted, make_questions
+from serving.chat import CLIENT_LEFT, Events, answers_of, log_answer
+from serving.errors import body_of
+from serving.events import event_value, text_of
+from serving.host import AnswersQuestions, EngineHost
+from serving.lenient import Notes
+from serving.models import engine_of
+from serving.names import parse_name
+from serving.replies import Answered, Choice, choices_of, usage_of
+from serving.response_schemas import ResponsesRequest
+from serving.response_shapes import ResponseEvents, ResponseShape
+from serving.response_store import ResponseStore
+from serving.schemas import RjepaOptions
+
+router = APIRouter()
+
+
+class _Responding:
+    """One request that is being answered: its question, its shape, and what is kept of it when it is done."""
+
+    def __init__(
+        self, body: ResponsesRequest, engine: AnswersQuestions, question: Question, notes: Notes, store: ResponseStore
+    ) -> None:
+        self.engine = engine
+        self.question = question
+        self.notes = notes
+        self._keep_question = body.rjepa is not None and body.rjepa.keep_question
+        self._instructions = len(_instructions(body))
+        self._store = store if body.store is not False else None
+        self._owner = owner_of()
+        self.shape = ResponseShape(f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}", body, engine.release_id)
+
+    def finish(self, answer: Answer) -> tuple[Choice, dict[str, Any]]:
+        """The answer's text and the whole response, which is stored unless the client asked not to."""
+        log_answer(answer)
+        (choice,) = choices_of(Answered(self.question, answer, self.engine, self.notes, self._keep_question), 1)
+        whole = self.shape.finished(choice, usage_of([answer]))
+        if self._store is not None:
+            # Instructions are this answer's alone: those of the next one take their place.
+            earlier = self.question.messages[self._instructions :]
+            said = Message(role="assistant", content=answer.text.strip())
+            self._store.add(self._owner, whole, (*earlier, *([said] if said.content else [])))
+        return choice, whole
+
+
+@router.post("/v1/responses")
+async def responses(body: ResponsesRequest, request: Request) -> Response:
+    """Answer the input, after the conversation that `previous_response_id` names."""
+    host: EngineHost = request.app.state.host
+    store: ResponseStore = request.app.state.responses
+    name = parse_name(body.model)
+    engine = await engine_of(request, name)
+    notes = Notes()
+    earlier = store.conversation(owner_of(), body.previous_response_id)
+
+    def prepare() -> Question:
+        body.refuse()
+        notes.ignore(body.unknown())
+        wanted = Wanted(
+            (*_instructions(body), *earlier, *_input(body, notes)),
+            name,
+            body.rjepa or RjepaOptions(),
+            body.sampling,
+            limit=body.max_output_tokens,
+        )
+        (question,) = make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
+        return question
+
+    question = await asyncio.to_thread(prepare)
+    responding = _Responding(body, engine, question, notes, store)
+    events = host.events(lambda: engine.run_many([question]))
+    if body.stream:
+        return sse.streaming(_stream(events, responding), dict(notes.headers))
+    answers = await sse.unless_left(request, events, answers_of)
+    if answers is None:
+        return Response(status_code=CLIENT_LEFT)
+    _, whole = responding.finish(answers[0])
+    return JSONResponse(whole, headers=dict(notes.headers))
+
+
+@router.get("/v1/responses/{response_id}")
+async def stored(response_id: str, request: Request) -> dict[str, Any]:
+    """A stored response, as it was given."""
+    store: ResponseStore = request.app.state.responses
+    return store.get(owner_of(), response_id).body
+
+
+@router.delete("/v1/responses/{response_id}")
+async def forget(response_id: str, request: Request) -> dict[str, Any]:
+    """Forget a stored response. Those that went on from it keep their conversation."""
+    store: ResponseStore = request.app.state.responses
+    store.delete(owner_of(), response_id)
+    return {"id": response_id, "object": "response", "deleted": True}
+
+
+def owner_of() -> str:
+    """Whose answers a request may see."""
+    return "-"
+
+
+def _instructions(body: ResponsesRequest) -> tuple[Message, ...]:
+    words = (body.instructions or "").strip()
+    return (Message(role="system", content=words),) if words else ()
+
+
+def _input(body: ResponsesRequest, notes: Notes) -> tuple[Message, ...]:
+    try:
+        return to_messages(body.turns(notes))
+    except InvalidQuestionError as error:
+        field = error.field.replace("messages", "input")
+        raise InvalidQuestionError(error.problem, cure=error.cure, field=field) from error
+
+
+async def _stream(events: Events, responding: _Responding) -> AsyncIterator[bytes]:
+    """The events that OpenAI's clients expect, and between them R-JEPA's own."""
+    making = ResponseEvents(responding.shape)
+    try:
+        for piece in making.begin():
+            yield piece
+        async for item in sse.with_pings(events):
+            if item is None:
+                yield sse.KEEP_ALIVE
+                continue
+            _, event = item
+            if isinstance(event, Done):
+                for piece in making.end(*responding.finish(event.answer)):
+                    yield piece
+                continue
+            text, told = text_of(event), event_value(event)
+            if text:
+                yield making.text(text)
+            if told is not None:
+                yield making.told(told)
+    except Exception as error:  # noqa: BLE001 - a stream that has begun can only tell it as an event
+        yield making.fail(body_of(error)[1]["error"])
+    finally:
+        await events.aclose()

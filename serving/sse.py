@@ -1,0 +1,77 @@
+"""Server-sent events: how a value becomes one, comments that keep a silent stream open, and a client that leaves."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
+PING_SECONDS: Final = 10.0
+"""Proxies cut connections that are silent for 30 to 60 s; sampling many candidates can take longer."""
+
+DONE: Final = format_sse_event(data_str="[DONE]")
+KEEP_ALIVE: Final = KEEPALIVE_COMMENT
+
+Value = TypeVar("Value")
+
+
+def event(value: dict[str, Any], name: str | None = None) -> bytes:
+    """One event with a JSON value."""
+    data = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return format_sse_event(data_str=data, event=name)
+
+
+def streaming(chunks: AsyncIterator[bytes], headers: dict[str, str]) -> StreamingResponse:
+    """A reply whose events leave as they come: nginx would hold them back without the header."""
+    return StreamingResponse(chunks, media_type="text/event-stream", headers={"x-accel-buffering": "no"} | headers)
+
+
+async def with_pings(items: AsyncIterator[Value], seconds: float = PING_SECONDS) -> AsyncIterator[Value | None]:
+    """The items, and None whenever none came for a while."""
+    pending: asyncio.Future[Value] | None = None
+    try:
+        while True:
+            pending = pending or asyncio.ensure_future(_next(items))
+            finished, _ = await asyncio.wait({pending}, timeout=seconds)
+            if not finished:
+                yield None
+                continue
+            try:
+                item = pending.result()
+            except StopAsyncIteration:
+                return
+            finally:
+                pending = None
+            yield item
+    finally:
+        if pending is not None:
+            pending.cancel()
+            await asyncio.gather(pending, return_exceptions=True)
+
+
+async def unless_left(
+    request: Request, events: AsyncGenerator[Value, None], read: Callable[[AsyncIterator[Value]], Awaitable[Any]]
+) -> Any:
+    """What `read` makes of the events, or None if the client leaves first: then the work for them stops."""
+    working, leaving = asyncio.ensure_future(read(events)), asyncio.ensure_future(_leave(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+        await events.aclose()
+
+
+async def _next(items: AsyncIterator[Value]) -> Value:
+    return await anext(items)
+
+
+async def _leave(request: Request) -> None:
+    """Return when the client has closed the connection: its body was read, so nothing else can come."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

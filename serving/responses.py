@@ -15,6 +15,7 @@ from rjepa.reasoning.question import InvalidQuestionError, Message, Question
 from serving import sse
 from serving.asking import Wanted, make_questions
 from serving.chat import CLIENT_LEFT, Events, answers_of, log_answer
+from serving.context import current_request
 from serving.errors import body_of
 from serving.events import event_value, text_of
 from serving.host import AnswersQuestions, EngineHost
@@ -110,7 +111,7 @@ async def forget(response_id: str, request: Request) -> dict[str, Any]:
 
 def owner_of() -> str:
     """Whose answers a request may see."""
-    return "-"
+    return current_request().client
 
 
 def _instructions(body: ResponsesRequest) -> tuple[Message, ...]:

@@ -25,10 +25,11 @@ async def health() -> dict[str, str]:
 @router.get("/v1/ready")
 async def ready(request: Request) -> JSONResponse:
     """200 if questions can be answered, 503 if not. Why not is in `/v1/info`."""
-    state = _host(request).state
-    body = {"ready": state.engine is not None, "reload": state.reload}
+    state, stopping = _host(request).state, request.app.state.admission.stopping
+    is_ready = state.engine is not None and not stopping
+    body = {"ready": is_ready, "reload": state.reload, "stopping": stopping}
     body["release"] = None if state.engine is None else state.engine.release_id
-    return JSONResponse(body, status_code=200 if state.engine is not None else 503)
+    return JSONResponse(body, status_code=200 if is_ready else 503)
 
 
 @router.get("/v1/info")

@@ -158,6 +158,34 @@ BUGS = (
         "self._rules.read(places, ids, batch.logits if biased is None else biased, written)",
         "tests/sampling/test_rules.py::test_logprobs_stay_the_students_own_whatever_the_rules",
     ),
+    Bug(
+        "a receipt does not compare the choice",
+        "rjepa/receipts.py",
+        'for name in ("finished", "tokens", "chosen"):',
+        'for name in ("finished", "tokens"):',
+        "tests/serving/test_receipts.py::test_a_difference_is_named_and_ends_with_3",
+    ),
+    Bug(
+        "what is ignored of a body is not listed",
+        "rjepa/values.py",
+        "if not any(value is empty or value == empty for empty in _SAYS_NOTHING):",
+        "if False:",
+        "tests/serving/test_client_bodies.py::test_what_is_unknown_is_ignored_and_listed",
+    ),
+    Bug(
+        "the n best candidates come as they were sampled",
+        "serving/replies.py",
+        "others = sorted((one for one in answer.candidates if not one.chosen), key=_rank)",
+        "others = [one for one in answer.candidates if not one.chosen]",
+        "tests/serving/test_client_bodies.py::test_with_rerank_n_gives_the_best_candidates_best_first",
+    ),
+    Bug(
+        "a stored answer is seen by everyone",
+        "serving/response_store.py",
+        "if found is None or found.owner != owner:",
+        "if found is None:",
+        "tests/serving/test_responses.py::test_the_store_forgets_the_oldest_and_shows_nobody_else_s",
+    ),
 )
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from rjepa.chains import ParsedChain, Segmentation, parse_chain
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
@@ -24,6 +26,8 @@ from rjepa.reasoning.tokens import TokenReport, report_tokens
 from rjepa.sampling.protocol import DecodingSession
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.sampled import Bias, ChainEnd, Edit, RowRequest, SampledChain, StepEnd, Token, TokenScore
+from rjepa.verbalizer.guiding import Guidance, Guide
+from rjepa.verbalizer.model import Decoder
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Parts:
     model: RJepa
     normalizer: Normalizer
     calibration: ScoreCalibration
+    verbalizer: Decoder | None = None
+    guidance: Guidance | None = None
 
 
 class Tools:
@@ -95,10 +101,10 @@ class Tools:
             self._text[event.row] = self._text.get(event.row, "") + event.text
         if isinstance(event, Token):
             self._drawn += 1
-            if event.score is not None:
-                self._scores.setdefault(event.row, []).append(event.score)
         if isinstance(event, StepEnd):
             _extend(self._ends.setdefault(event.row, []), event.steps, event.tokens)
+        if isinstance(event, Token | ChainEnd) and event.scores:
+            self._scores.setdefault(event.row, []).extend(event.scores)
         if isinstance(event, ChainEnd):
             self._ended.add(event.row)
 
@@ -187,6 +193,23 @@ class Tools:
         self._world_model_passes += len({at for one, end in zip(known, ends, strict=True) for at in _new(one, end)})
         self._readings.update(zip(rows, read_on(known, chains, ends), strict=True))
         return [self._readings[row] for row in rows]
+
+    def knows_problem(self, row: int) -> bool:
+        """Whether R-JEPA knows problems like this one, as its latent says; True where the release has no guard. The
+        session has to have read the row's prompt.
+        """
+        guard = None if self.parts.guidance is None else self.parts.guidance.familiarity
+        if guard is None:
+            return True
+        reader = Reader.of(self.parts.model.config, self.parts.normalizer)
+        prompt = reader.read(self._session.latents(row)[:1])
+        return guard.knows(torch.from_numpy(prompt)[0])
+
+    def guide(self) -> Guide:
+        """A guide for one of the question's rows. The release has to have guidance."""
+        assert self.parts.guidance is not None  # the engine has seen to it
+        labelled = self.parts.segmentation == "guided"
+        return Guide(self.parts.guidance, self._question.statement, self._prompt.ids, labelled)
 
     def read_whole(self, rows: Sequence[int]) -> list[Reading]:
         """What R-JEPA makes of rows that are over: in one pass, but for those that were read while they were written.

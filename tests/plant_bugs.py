@@ -185,6 +185,8 @@ BUGS = (
         "if found is None or found.owner != owner:",
         "if found is None:",
         "tests/serving/test_responses.py::test_the_store_forgets_the_oldest_and_shows_nobody_else_s",
+    ),
+    Bug(
         "wrong steps count among the right ones of an energy bar's scale",
         "rjepa/evaluation/evaluating.py",
         "fit_step_quantiles(compared.energies[~compared.is_first_error])",
@@ -220,7 +222,7 @@ def main() -> int:
     chosen = [bug for bug in BUGS if not options.words or any(word in bug.name for word in options.words)]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "tree"
-        ignored = shutil.ignore_patterns(".git", ".venv", ".rjepa", "__pycache__", "*_cache")
+        ignored = shutil.ignore_patterns(".git", ".venv*", ".rjepa", "__pycache__", "*_cache")
         shutil.copytree(ROOT, copy, ignore=ignored)
         missed = [bug for bug in chosen if not _is_caught(bug, copy)]
     print(f"{len(chosen) - len(missed)} of {len(chosen)} planted bugs were caught")

@@ -15,25 +15,27 @@ from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.checkpoint import load_model
 from rjepa.latents.normalizer import load_normalizer
-from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
+from rjepa.parts import CALIBRATION, GUIDANCE_FOLDER, MODEL_FOLDER, NORMALIZER, VERBALIZER_FOLDER
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.answer import Answer, Example
-from rjepa.reasoning.driving import Running, drive
+from rjepa.reasoning.answering import ReadyQuestion, run_questions
 from rjepa.reasoning.events import Done, Event
 from rjepa.reasoning.examples import find_examples
 from rjepa.reasoning.modes import find_mode, modes_offered
 from rjepa.reasoning.question import Question, ask
-from rjepa.reasoning.tools import Parts, Tools
+from rjepa.reasoning.tools import Parts
 from rjepa.receipts import Receipt, make_receipt
 from rjepa.releases.bundle import Manifest, release_folder, verify
 from rjepa.releases.figures import read_figures
 from rjepa.releases.pointer import require_current
 from rjepa.sampling.opening import open_source
-from rjepa.sampling.protocol import Capability, ChainSource, require
+from rjepa.sampling.protocol import ChainSource, needs_of, require
 from rjepa.students.catalog import load_record
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.prompts import Message, Role
 from rjepa.students.resolving import check_student, resolve_student
+from rjepa.verbalizer.checkpoint import load_decoder
+from rjepa.verbalizer.guiding import Guidance
 
 _EXAMPLE_SHARE: Final = 2
 """An example's prompt takes at most one part in so many of the context, so that there is room for a chain."""
@@ -97,6 +99,8 @@ class Engine:
             normalizer=load_normalizer(folder / NORMALIZER),
             calibration=ScoreCalibration.load(folder / CALIBRATION),
             capabilities=student.capabilities,
+            verbalizer=load_decoder(folder / VERBALIZER_FOLDER) if manifest.has({"verbalizer"}) else None,
+            guidance=Guidance.load(folder / GUIDANCE_FOLDER) if manifest.has({"guidance"}) else None,
         )
         return cls(home, manifest, student, parts)
 
@@ -129,20 +133,12 @@ class Engine:
         Raises:
             InvalidInputError: one of them cannot be answered, as `check`.
         """
-        prompts = []
+        ready = []
         for question in questions:
             self._require(question)
-            prompts.append(self._prompt(question))
-        needs = frozenset[Capability]().union(*(find_mode(question.mode).needs for question in questions))
-        # Who forks goes back to chains that are over.
-        with self._student.session(
-            capture=Capability.STATES in needs, keep_finished=Capability.FORK in needs
-        ) as session:
-            running = []
-            for question, prompt in zip(questions, prompts, strict=True):
-                tools = Tools(question, prompt, self._limit(question, prompt), session, self._parts)
-                running.append(Running(find_mode(question.mode).run(question, tools), tools))
-            yield from drive(running, session)
+            prompt = self._prompt(question)
+            ready.append(ReadyQuestion(question, prompt, self._limit(question, prompt)))
+        yield from run_questions(self._student, self._parts, ready)
 
     def answer(self, question: Question) -> Answer:
         """Answer a question. Equal questions give equal answers.
@@ -169,6 +165,16 @@ class Engine:
                 tokens += event.answer.cost.tokens_generated
                 progress(len(answers), len(questions), f"{tokens} tokens")
         return [answers[index] for index in range(len(questions))]
+
+    @property
+    def source(self) -> ChainSource:
+        """Who writes and reads for the student. One caller at a time, as for the engine."""
+        return self._student
+
+    @property
+    def parts(self) -> Parts:
+        """What the release brings."""
+        return self._parts
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -220,7 +226,7 @@ class Engine:
     def _require(self, question: Question) -> None:
         mode = find_mode(question.mode)
         self.manifest.require(mode.parts, f"mode {mode.name}")
-        for capability in sorted(mode.needs):
+        for capability in sorted(mode.needs | needs_of(question.rules)):
             require(self._student, capability, question.mode)
         mode.fit(question, self._parts)
 

@@ -18,7 +18,7 @@ from rjepa.files import sha256_file, sha256_json
 PartName = Literal["reader", "world_model", "calibration", "verbalizer", "guidance", "adapter", "student_lora"]
 """What a part does. A release has at most one part of each name."""
 
-PartKind = Literal["normalizer", "rjepa", "score_calibration"]
+PartKind = Literal["normalizer", "rjepa", "score_calibration", "latent_decoder", "logit_guidance"]
 """How a part's files are read. A second implementation of a part is another kind under the same name."""
 
 NORMALIZER: Final = "normalizer.safetensors"
@@ -27,12 +27,18 @@ MODEL_FOLDER: Final = "model"
 MODEL_FILES: Final = ("config.json", "model.safetensors")
 """What `rjepa.jepa.checkpoint` reads back. Optimiser state and logs stay with the checkpoint: they are not served."""
 
+VERBALIZER_FOLDER: Final = "verbalizer"
+VERBALIZER_FILES: Final = ("model.safetensors",)
+GUIDANCE_FOLDER: Final = "guidance"
+GUIDANCE_FILES: Final = ("model.safetensors", "guidance.json", "familiar.safetensors")
+"""What `rjepa.verbalizer` reads back of a decoder, and of a decoder that guides."""
+
 _GIVEN_BY: Final[Mapping[PartName, str]] = {
     "reader": "materialise latent_normalizer",
     "world_model": "materialise rjepa_checkpoint",
     "calibration": "materialise score_calibration",
-    "verbalizer": "materialise latent_decoder",
-    "guidance": "materialise logit_guidance",
+    "verbalizer": "materialise latent_decoder (rjepa backfill --decoders)",
+    "guidance": "materialise logit_guidance (rjepa backfill --decoders)",
     "adapter": "materialise adapter",
     "student_lora": "materialise student_lora",
 }
@@ -144,6 +150,18 @@ def reranking_parts(model: Path, normalizer: Path, calibration: Path) -> tuple[P
         PartSource("world_model", "rjepa", {f"{MODEL_FOLDER}/{name}": model / name for name in MODEL_FILES}),
         PartSource("calibration", "score_calibration", {CALIBRATION: calibration}),
     )
+
+
+def verbalizer_part(folder: Path) -> PartSource:
+    """The part that puts latents into words, from the folder that `latent_decoder` made."""
+    files = {f"{VERBALIZER_FOLDER}/{name}": folder / name for name in VERBALIZER_FILES}
+    return PartSource("verbalizer", "latent_decoder", files)
+
+
+def guidance_part(folder: Path) -> PartSource:
+    """The part that mode `nudge` needs besides, from the folder that `logit_guidance` made."""
+    files = {f"{GUIDANCE_FOLDER}/{name}": folder / name for name in GUIDANCE_FILES}
+    return PartSource("guidance", "logit_guidance", files)
 
 
 def describe_parts(sources: Sequence[PartSource]) -> tuple[Part, ...]:

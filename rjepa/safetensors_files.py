@@ -1,15 +1,21 @@
-"""Read the header of a safetensors file: shapes and metadata, without reading a tensor.
+"""safetensors files: a header without its tensors; weights with the JSON values that say what they are.
 
 safetensors reads and checks the header; files that are not whole are distinguished from other formats here.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
 from rjepa.errors import CorruptError
+from rjepa.files import atomic_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -45,3 +51,31 @@ def _kind(file: Path) -> str:
     if head.startswith(b"GGUF"):
         return "GGUF"
     return "damaged, cut short or another format"
+
+
+def save_tensors(path: Path, tensors: "dict[str, Tensor]", about: Mapping[str, Any]) -> None:
+    """Atomically write weights with JSON values in the header: equal ones give equal bytes."""
+    from safetensors.torch import save_file
+
+    # One metadata key only: safetensors writes several in no fixed order.
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"rjepa": json.dumps(about, sort_keys=True)})
+
+
+def load_tensors(path: Path, cure: str) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+    """What `save_tensors` wrote.
+
+    Raises:
+        CorruptError: the file cannot be read; with this cure.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("rjepa", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise CorruptError(f"{path} cannot be read ({error})", cure=cure) from error
+
+
+def on_cpu(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """The same values, ready to be written."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -4,14 +4,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
 from rjepa.home import Home
-from serving import chat, errors, models, responses, routes
+from serving import chat, completions, errors, metrics, models, monitor, pages, responses, routes
+from serving.auth import Auth, Authenticator
+from serving.document import DocumentedApp
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
-from serving.middleware import AllowedHosts, ApiKey, BodyLimit, RequestContext
+from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
+from serving.limits import Admission, Limits
+from serving.metrics import Metrics
+from serving.middleware import Body, Doors, RequestContext
 from serving.response_store import ResponseStore
 from serving.settings import ServiceSettings, check_start
+from serving.tokens import open_token_reader
 
 
 def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = None) -> FastAPI:
@@ -24,13 +31,14 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
         InvalidInputError: the settings would serve a network without a proper key.
     """
     check_start(settings)
+    figures = Metrics()
     home, loader = Home(settings.home), engine_loader or _load_engine(settings)
     host = EngineHost(
         home,
         settings.llm,
         loader,
-        max_waiting=settings.max_waiting,
         reload_seconds=settings.reload_seconds,
+        metrics=figures,
     )
 
     @asynccontextmanager
@@ -42,29 +50,58 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
             await host.stop()
 
     # The documentation pages fetch scripts from elsewhere, which the content policy refuses: only the schema is served.
-    app = FastAPI(
+    # A redirect to the path with a slash would be put together from the Host header.
+    app = DocumentedApp(
         title="R-JEPA",
         version="0.1.0",
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        redirect_slashes=False,
         responses=errors.DOCUMENTED,
     )
     app.state.host = host
     app.state.responses = ResponseStore()
     app.state.releases = models.LoadedReleases(home, settings.llm, host, loader)
     app.state.settings = settings
+    app.state.metrics = figures
+    app.state.admission = Admission(settings, host.seconds_a_job)
     errors.install(app)
     app.include_router(chat.router)
+    app.include_router(completions.router)
     app.include_router(responses.router)
     app.include_router(models.router)
     app.include_router(routes.router)
+    app.include_router(metrics.router)
+    app.include_router(pages.router)
+    app.include_router(monitor.router)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(ApiKey, key=settings.key)
-    app.add_middleware(AllowedHosts, hosts=settings.hosts)
-    app.add_middleware(RequestContext)
+    _guard(app, settings)
     return app
+
+
+def _guard(app: FastAPI, settings: ServiceSettings) -> None:
+    """The guards, innermost first: a request passes the last one here before all others."""
+    figures = app.state.metrics
+    app.add_middleware(Limits, admission=app.state.admission, metrics=figures)
+    app.add_middleware(Body, settings=settings, metrics=figures)
+    app.add_middleware(Auth, authenticator=Authenticator(settings, open_token_reader(settings)), metrics=figures)
+    if settings.cors_origins:
+        # Without credentials: keys are sent by the page itself, never by the browser on its behalf.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after", IGNORED_HEADER, ADJUSTED_HEADER, *_RATE_HEADERS],
+        )
+    app.add_middleware(Doors, settings=settings, metrics=figures)
+    app.add_middleware(RequestContext, settings=settings, metrics=figures)
+
+
+_RATE_HEADERS = tuple(
+    f"x-ratelimit-{part}-{kind}" for part in ("limit", "remaining", "reset") for kind in ("requests", "tokens")
+)
 
 
 def _load_engine(settings: ServiceSettings) -> EngineLoader:

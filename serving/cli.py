@@ -19,11 +19,10 @@ def serve(
 
     Example: rjepa serve --llm tiny-a --port 8000
     """
-    import uvicorn
-
     from rjepa.home import check_tag
     from serving.app import create_app
     from serving.logs import configure_logs
+    from serving.server import GracefulServer, raise_file_limit
     from serving.settings import ServiceSettings
 
     given: dict[str, Any] = {
@@ -31,16 +30,11 @@ def serve(
     }
     settings = ServiceSettings(**given)
     check_tag(settings.llm)
-    configure_logs()
-    application = create_app(settings)
+    configure_logs(details=settings.log_details)
+    raise_file_limit(settings.max_connections)
+    server = GracefulServer(create_app(settings), settings)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     typer.echo(f"R-JEPA ({settings.llm}) at http://{shown}:{settings.port}/  -  Ctrl-C stops it", err=True)
-    uvicorn.run(
-        application,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    server.run()
+    if not server.started:
+        raise typer.Exit(1)

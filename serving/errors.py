@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
+from rjepa.monitoring.runs import DagsterAwayError, LaunchError
 from rjepa.reasoning.question import InvalidQuestionError
 
 _LOG = structlog.get_logger("serving")
@@ -67,23 +68,33 @@ DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
         401: "the key is missing or wrong",
         404: "there is no such model, route or value",
         405: "the route does not know this method",
+        403: "the key's role does not suffice, or a page elsewhere asks",
+        408: "the body did not arrive in time",
+        409: "what the request takes for granted has changed since",
         413: "the body is too large",
-        429: "too many requests wait already",
+        415: "the body is not JSON",
+        429: "too many requests of this client, or of all, at a time or a minute",
         500: "the service failed; its log says why",
-        503: "no release can be served at this moment",
+        502: "Dagster refuses what was asked of it",
+        503: "no release can be served at this moment, or the service is stopping",
+        504: "the answer took longer than a request may",
     }.items()
 }
 """What every route may reply beside its own, for the OpenAPI document."""
 
-_TYPES: Final = {401: "authentication_error", 429: "rate_limit_error"}
+_TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 class NotReadyError(RjepaError):
     """No release is loaded."""
 
 
-class BusyError(RjepaError):
-    """Too many requests wait for the model."""
+class TimedOutError(RjepaError):
+    """The request's time is up."""
+
+
+class OutOfDateError(RjepaError):
+    """What the request takes for granted has changed since."""
 
 
 class UnknownModelError(RjepaError):
@@ -97,8 +108,11 @@ class GoneError(RjepaError):
 _STATUS: Final[dict[type[RjepaError], tuple[int, str]]] = {
     InvalidInputError: (400, "invalid_value"),
     UnknownModelError: (404, "model_not_found"),
+    OutOfDateError: (409, "out_of_date"),
     GoneError: (404, "not_found"),
-    BusyError: (429, "busy"),
+    TimedOutError: (504, "timeout"),
+    DagsterAwayError: (503, "dagster_away"),
+    LaunchError: (502, "launch_refused"),
     NotReadyError: (503, "not_ready"),
     NotFoundError: (503, "not_ready"),
     CorruptError: (503, "corrupt"),

@@ -1,29 +1,44 @@
-"""Hold the engine: load what the release points at, swap it when the pointer moves, run one request at a time."""
+"""Hold the engine: load what the release points at, swap it when the pointer moves, run one request at a time.
+
+One thread belongs to the engine. Jobs wait for it in a queue that is fair between clients; one job is one question
+today, and whoever batches several takes several jobs from the queue. How many may wait is `serving.limits`'s matter.
+"""
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
 from rjepa.errors import NotFoundError, RjepaError
 from rjepa.home import Home
 from rjepa.reasoning.answer import Answer, Example
-from rjepa.reasoning.events import Event, Working
+from rjepa.reasoning.events import Done, Event, Working
 from rjepa.reasoning.question import Question
 from rjepa.receipts import Receipt
 from rjepa.releases.pointer import current_release, require_current
-from serving.errors import BusyError, NotReadyError
+from serving.context import RequestInfo, current_request
+from serving.errors import NotReadyError, TimedOutError
+from serving.fairness import FairQueue, Job
+from serving.metrics import Metrics
 
 _LOG = structlog.get_logger("serving")
 _RETRY_SECONDS = 30.0
 """A release that failed to load is tried again after this long even if the pointer has not moved: the cause may be
 memory or a disk."""
+_STOP_SECONDS: Final = 5.0
+"""A pass of the student takes less; a thread that hangs does not keep the process."""
+_RECENT: Final = 20
+"""Jobs whose mean says how long the next one will take."""
+_RELEASE: Final = "release"
+"""The client that a new release's first answer counts for."""
 
 Value = TypeVar("Value")
 
@@ -76,35 +91,43 @@ class HostState:
 
 
 class EngineHost:
-    """One engine, one worker thread, a bounded queue."""
+    """One engine, one worker thread, a fair queue."""
 
     def __init__(
-        self, home: Home, llm_tag: str, loader: EngineLoader, *, max_waiting: int, reload_seconds: float
+        self, home: Home, llm_tag: str, loader: EngineLoader, *, reload_seconds: float, metrics: Metrics | None = None
     ) -> None:
         self._home = home
         self._llm_tag = llm_tag
         self._loader = loader
-        self._max_waiting = max_waiting
         self._reload_seconds = reload_seconds
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._waiting = 0
+        self._metrics = metrics or Metrics()
+        self._jobs = FairQueue()
+        self._worker = threading.Thread(target=self._work, name="engine", daemon=True)
         self._stopping = threading.Event()
+        self._recent: deque[float] = deque(maxlen=_RECENT)
         self._watcher: asyncio.Task[None] | None = None
         self._failed: tuple[object, float] | None = None
         self.state = HostState(None, "loading", None)
+        self._metrics.queue.set_function(lambda: len(self._jobs))
 
     async def start(self) -> None:
         """Begin to load and to watch the pointer."""
+        self._worker.start()
         self._watcher = asyncio.create_task(self._watch())
 
-    async def stop(self) -> None:
-        """Let the running request end early, refuse the waiting ones, and free the thread."""
+    def end_answers(self) -> None:
+        """Let the running request end early, and refuse those that wait."""
         self._stopping.set()
+
+    async def stop(self) -> None:
+        """End answers, and free the thread."""
+        self.end_answers()
         if self._watcher is not None:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
-        await asyncio.to_thread(self._worker.shutdown, wait=True, cancel_futures=True)
+        self._jobs.close()
+        await asyncio.to_thread(self._worker.join, _STOP_SECONDS)
 
     def engine(self) -> AnswersQuestions:
         """The engine to answer with.
@@ -118,69 +141,108 @@ class EngineHost:
             raise NotReadyError(self.state.error.problem, cure=self.state.error.cure)
         raise NotReadyError("the release is being loaded", cure="try again in a few seconds")
 
+    def seconds_a_job(self) -> float:
+        """How long recent jobs took, on average; a second where there was none."""
+        recent = list(self._recent)
+        return sum(recent) / len(recent) if recent else 1.0
+
     async def run(self, work: Callable[[], Value]) -> Value:
-        """Run `work` in the engine's thread.
+        """Run `work` in the engine's thread. Whoever stops waiting for it takes it back if it has not begun.
 
         Raises:
-            BusyError: too many requests wait already.
-        """
-        with self._place():
-            return await asyncio.get_running_loop().run_in_executor(self._worker, work)
-
-    async def events(
-        self, work: Callable[[], Generator[tuple[int, Event], None, None]]
-    ) -> AsyncGenerator[tuple[int, Event], None]:
-        """Run the events that `work` makes in the engine's thread, and yield them; `Working` is left out.
-
-        Closing this generator stops the work at its next event, between two tokens.
-
-        Raises:
-            BusyError: too many requests wait already.
+            TimedOutError: the request's time is up.
             NotReadyError: the service was stopped meanwhile.
         """
-        loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[tuple[int, Event] | Exception | None] = asyncio.Queue()
-        abandoned = threading.Event()
+        request, result = current_request(), Future[Value]()
 
-        def put(item: tuple[int, Event] | Exception | None) -> None:
+        def execute() -> None:
+            if self._stopping.is_set():
+                result.set_exception(_stopped())
+                return
+            try:
+                result.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+                result.set_exception(error)
+
+        job = self._submit(request.client, execute)
+        try:
+            return await _within(request, asyncio.wrap_future(result))
+        finally:
+            self._jobs.drop(job)
+
+    async def events(
+        self, work: Callable[[], Generator[tuple[int, Value], None, None]]
+    ) -> AsyncGenerator[tuple[int, Value], None]:
+        """Run the events that `work` makes in the engine's thread, and yield them; `Working` is left out.
+
+        Closing this generator stops the work at its next event, between two tokens, or takes it out of the queue.
+        Tokens are counted for the client of the request, those of an answer that is given up too.
+
+        Raises:
+            TimedOutError: the request's time is up.
+            NotReadyError: the service was stopped meanwhile.
+        """
+        request, loop = current_request(), asyncio.get_running_loop()
+        queue: asyncio.Queue[tuple[int, Value] | Exception | None] = asyncio.Queue()
+        abandoned = threading.Event()
+        passes = 0
+
+        def put(item: tuple[int, Value] | Exception | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: no one listens any more
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
         def produce() -> None:
+            nonlocal passes
             try:
                 if not abandoned.is_set() and not self._stopping.is_set():
                     with contextlib.closing(work()) as events:
                         for index, event in events:
                             if abandoned.is_set() or self._stopping.is_set():
                                 break
-                            if not isinstance(event, Working):
+                            if isinstance(event, Working):
+                                passes += 1
+                            else:
                                 put((index, event))
-                if self._stopping.is_set():
-                    put(NotReadyError("the service is stopping", cure="try again when it is back"))
-                put(None)
+                put(_stopped() if self._stopping.is_set() else None)
             except Exception as error:  # noqa: BLE001 - it is raised again where the events are awaited
                 put(error)
 
-        with self._place():
-            done = loop.run_in_executor(self._worker, produce)
-            try:
-                while (item := await queue.get()) is not None:
-                    if isinstance(item, Exception):
-                        raise item
-                    yield item
-            finally:
-                abandoned.set()
-                done.cancel()
-
-    @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._waiting >= self._max_waiting:
-            raise BusyError(f"{self._waiting} requests wait for the model already", cure="try again in a few seconds")
-        self._waiting += 1
+        job, counted = self._submit(request.client, produce), False
         try:
-            yield
+            while (item := await _next(request, queue)) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                if isinstance(item[1], Done):
+                    counted = True
+                    self._count(request, item[1].answer)
+                yield item
         finally:
-            self._waiting -= 1
+            abandoned.set()
+            self._jobs.drop(job)
+            if not counted and request.meter is not None:
+                request.meter.spend(passes)
+
+    def _submit(self, client: str, work: Callable[[], None]) -> Job:
+        """Queue `work`, to be run with the context of now: its log lines know their request."""
+        context = contextvars.copy_context()
+        job = Job(client, lambda: context.run(work))
+        self._jobs.put(job)
+        if job.state == "dropped":
+            raise _stopped()
+        return job
+
+    def _work(self) -> None:
+        while (job := self._jobs.take()) is not None:
+            started = time.monotonic()
+            job.work()
+            job.state = "done"
+            if job.client != _RELEASE:
+                self._recent.append(time.monotonic() - started)
+
+    def _count(self, request: RequestInfo, answer: Answer) -> None:
+        self._metrics.answered(answer)
+        if request.meter is not None:
+            request.meter.spend(answer.cost.tokens_generated + answer.cost.tokens_read)
 
     async def _watch(self) -> None:
         while True:
@@ -203,15 +265,30 @@ class EngineHost:
         try:
             fresh = await asyncio.to_thread(self._load, engine)
             # Between requests: the fresh engine may share its student with the one that answers them.
-            await asyncio.get_running_loop().run_in_executor(self._worker, fresh.warm_up)
+            await self._warm_up(fresh)
         except Exception as error:  # noqa: BLE001 - whatever it is, the old release stays
+            self._metrics.reloads.labels("failed").inc()
             self._failed = (mark, time.monotonic() + _RETRY_SECONDS)
             self._fail(error)
             return
         self._failed = None
         self.state = HostState(fresh, "ok", None)
+        self._metrics.loaded(fresh.llm_tag, fresh.release_id)
         where = fresh.info().get("device_reason")
         _LOG.info("release_loaded", llm=fresh.llm_tag, release=fresh.release_id, device=where)
+
+    async def _warm_up(self, engine: AnswersQuestions) -> None:
+        done = Future[None]()
+
+        def execute() -> None:
+            try:
+                engine.warm_up()
+                done.set_result(None)
+            except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+                done.set_exception(error)
+
+        self._submit(_RELEASE, execute)
+        await asyncio.wrap_future(done)
 
     def _mark(self) -> tuple[str | None, int]:
         """What the pointer says, and when it was written."""
@@ -234,3 +311,26 @@ class EngineHost:
             log = _LOG.info if isinstance(error, NotFoundError) else _LOG.error
             log("release_not_loaded", problem=known.problem, cure=known.cure, exc_info=None if quiet else error)
         self.state = HostState(self.state.engine, "failed", known)
+
+
+def _stopped() -> NotReadyError:
+    return NotReadyError("the service is stopping", cure="try again when it is back")
+
+
+async def _next(
+    request: RequestInfo, queue: asyncio.Queue[tuple[int, Value] | Exception | None]
+) -> tuple[int, Value] | Exception | None:
+    with contextlib.suppress(asyncio.QueueEmpty):
+        return queue.get_nowait()
+    return await _within(request, queue.get())
+
+
+async def _within(request: RequestInfo, waiting: Awaitable[Value]) -> Value:
+    """What is awaited, if it comes before the request's time is up."""
+    try:
+        async with asyncio.timeout(request.seconds_left()):
+            return await waiting
+    except TimeoutError:
+        raise TimedOutError(
+            "the answer took longer than a request may", cure="ask for fewer candidates or tokens, or ask again later"
+        ) from None

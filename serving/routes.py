@@ -1,25 +1,19 @@
-"""What the service says of itself: health, readiness, info, examples, and the page."""
+"""What the service says of itself: health, readiness, info and examples. The pages are `serving.pages`."""
 
 import asyncio
 from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 
-from serving.host import EngineHost
+from serving.host import AnswersQuestions, EngineHost
 from serving.lenient import RULE
 
 STATIC: Final = Path(__file__).resolve().parent / "static"
 _EXAMPLES: Final = 6
 
 router = APIRouter()
-
-
-@router.get("/", include_in_schema=False)
-async def page() -> FileResponse:
-    """The chat page."""
-    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
 
 @router.get("/v1/health")
@@ -31,10 +25,11 @@ async def health() -> dict[str, str]:
 @router.get("/v1/ready")
 async def ready(request: Request) -> JSONResponse:
     """200 if questions can be answered, 503 if not. Why not is in `/v1/info`."""
-    state = _host(request).state
-    body = {"ready": state.engine is not None, "reload": state.reload}
+    state, stopping = _host(request).state, request.app.state.admission.stopping
+    is_ready = state.engine is not None and not stopping
+    body = {"ready": is_ready, "reload": state.reload, "stopping": stopping}
     body["release"] = None if state.engine is None else state.engine.release_id
-    return JSONResponse(body, status_code=200 if state.engine is not None else 503)
+    return JSONResponse(body, status_code=200 if is_ready else 503)
 
 
 @router.get("/v1/info")
@@ -48,7 +43,7 @@ async def info(request: Request) -> dict[str, Any]:
         "reload": state.reload,
         "error": error,
         "release": None if state.engine is None else state.engine.info(),
-        "modes": await asyncio.to_thread(_modes),
+        "modes": await asyncio.to_thread(_modes, state.engine),
         "max_tokens": settings.max_tokens,
         "messages": "all are read where the student has a chat template; what is not read is listed in rjepa.ignored",
         "parameters": RULE,
@@ -69,11 +64,16 @@ def _host(request: Request) -> EngineHost:
     return host
 
 
-def _modes() -> list[dict[str, Any]]:
-    """Return each mode with the options that it takes."""
+def _modes(engine: AnswersQuestions | None) -> list[dict[str, Any]]:
+    """Return each mode with the options that it takes, and whether what is served offers it."""
     from rjepa.reasoning.modes import MODES  # torch comes with them, and the service is up before it is
 
     return [
-        {"name": mode.name, "summary": mode.summary, "options": mode.options.model_json_schema().get("properties", {})}
+        {
+            "name": mode.name,
+            "summary": mode.summary,
+            "options": mode.options.model_json_schema().get("properties", {}),
+            "offered": engine is not None and mode.name in engine.modes,
+        }
         for mode in MODES.values()
     ]

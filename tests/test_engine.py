@@ -212,6 +212,42 @@ def test_a_bad_question_is_refused_with_a_cure(engine: Engine, name: str) -> Non
         engine.check(question(**changes))
 
 
+def test_an_answer_is_drawn_as_the_question_says(engine: Engine) -> None:
+    plain = engine.answer(question("off", temperature=1.0))
+    line = plain.text.split("\n")[0]
+    stopped = engine.answer(ask(STATEMENT, "off", temperature=1.0, stop=[line[-3:]]))
+    assert stopped.text == plain.text[: plain.text.index(line[-3:])] and stopped.finished
+    greedy = engine.answer(question("off", temperature=0.0))
+    assert engine.answer(ask(STATEMENT, "off", temperature=1.0, top_k=1)).text == greedy.text
+    assert (
+        engine.answer(ask(STATEMENT, "off", temperature=1.0, top_p=1.0, presence_penalty=0.0, stop=[])).text
+        == plain.text
+    )
+
+
+@pytest.mark.parametrize("mode", ["off", "rerank"])
+def test_log_probabilities_of_an_answers_tokens_are_told_where_they_are_asked_for(engine: Engine, mode: str) -> None:
+    asked = ask(STATEMENT, mode, temperature=1.0, top_logprobs=2)
+    events = list(engine.run(asked))
+    assert isinstance(events[-1], Done)
+    answer = events[-1].answer
+    assert answer.text == engine.answer(question(mode, temperature=1.0)).text
+    tokens = answer.scored_tokens
+    assert tokens is not None
+    written = b"".join(bytes(token.bytes) for token in tokens).decode()
+    assert written.removesuffix("<|end|>") == answer.text
+    for token in tokens:
+        assert [one.logprob for one in token.top] == sorted((one.logprob for one in token.top), reverse=True)
+        assert len(token.top) == 2 and token.top[0].logprob >= token.logprob
+    for candidate in answer.candidates:
+        assert candidate.scored_tokens is not None
+        told = sum(token.logprob for token in candidate.scored_tokens[: candidate.tokens])
+        assert candidate.logprob == pytest.approx(told, abs=1e-3)
+    if mode == "off":
+        assert tuple(token for event in events if isinstance(event, Text) for token in event.tokens) == tokens
+    assert engine.answer(question(mode)).scored_tokens is None
+
+
 def test_without_a_release_the_error_names_the_cure(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="make demo"):
         Engine.load(Home(tmp_path), "tiny-a")

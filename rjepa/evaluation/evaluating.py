@@ -34,6 +34,7 @@ from rjepa.evaluation.measures import (
     first_errors,
     judged_steps,
     probability_of,
+    step_energies,
     term_effects,
 )
 from rjepa.evaluation.pool import CandidatePool
@@ -85,6 +86,7 @@ def calibrate(pool: CandidatePool, *, minimum_mixed: int = MINIMUM_MIXED) -> Sco
             "prefix": calibrate_prefixes(judged),
             "risk": risk,
             "step_quantiles": fit_step_quantiles(compared.energies[~compared.is_first_error]),
+            "step_energies": step_energies(judged, _masks(judged)),
         }
     )
 

@@ -37,6 +37,7 @@ from rjepa.evaluation.statistics import Resamples, interval
 from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES, FloatArray
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.choice import choose
+from rjepa.inference.surprise import StepEnergies, StepSpread
 from rjepa.inference.voting import BoolArray, of_chosen
 
 CURVE_METHODS: Final = (
@@ -166,6 +167,16 @@ def judged_steps(pool: CandidatePool) -> tuple[Sequence[FloatArray], list[int | 
         [candidate.first_error_step for candidate in chains],
         [candidate.is_valid is True for candidate in chains],
     )
+
+
+def step_energies(pool: CandidatePool, masks: Mapping[str, BoolArray]) -> tuple[StepEnergies, ...]:
+    """How surprising right steps and first wrong ones are, in each domain."""
+    found = []
+    for domain, mask in masks.items():
+        steps = first_error_steps(*judged_steps(pool.select(mask)))
+        right, wrong = (StepSpread.of(steps.energies[kind]) for kind in (~steps.is_first_error, steps.is_first_error))
+        found.append(StepEnergies(domain=domain, right=right, wrong=wrong))
+    return tuple(found)
 
 
 def best_of(table: JudgedTable, scores: FloatArray) -> float:

@@ -43,6 +43,7 @@ from rjepa.parts import Content, PartSource, describe_parts, reranking_parts
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport
+from rjepa.verbalizer.made import decoder_parts
 
 INPUTS_FILE: Final = "inputs.json"
 """Hashes of what was judged, candidates among it, so that a release can tell a report of something else."""
@@ -65,14 +66,21 @@ def calibration_file(home: Home, llm_tag: str, dataset: str) -> Path:
 
 def judged_files(home: Home, llm_tag: str, dataset: str, candidates: CandidateSet) -> dict[str, str]:
     """Hex SHA-256 of all that a benchmark's figures follow from: the parts that a release holds, and the candidates."""
+    # Whatever is added to speak and to guide leaves the choice among these candidates as it is.
     parts: dict[str, str] = {
-        part.name: part.sha256 for part in describe_parts(checkpoint_sources(home, llm_tag, dataset))
+        part.name: part.sha256 for part in describe_parts(_choosing_sources(home, llm_tag, dataset))
     }
     return {**parts, "candidates": candidates.sha256}
 
 
 def checkpoint_sources(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ...]:
-    """The parts of the R-JEPA that was trained last for a student and a dataset, where their assets wrote them."""
+    """The parts of the R-JEPA that was trained last for a student and a dataset, where their assets wrote them; with a
+    verbaliser and guidance where these were made for it.
+    """
+    return (*_choosing_sources(home, llm_tag, dataset), *decoder_parts(home, llm_tag, dataset))
+
+
+def _choosing_sources(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ...]:
     return reranking_parts(
         model_folder(home, llm_tag, dataset),
         normalizer_file(home, llm_tag, dataset),

@@ -23,7 +23,7 @@ from rjepa.inference.prefix import PrefixCalibration
 from rjepa.inference.probability import ProbabilityModel, answer_inputs, gives_chosen_answer
 from rjepa.inference.risk import RiskTable
 from rjepa.inference.score import CompositeScore, TermName
-from rjepa.inference.surprise import share_of_right_steps_below
+from rjepa.inference.surprise import StepEnergies, share_of_right_steps_below
 from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import NO_ANSWER, BoolArray, Chosen, Scores
 from rjepa.values import FrozenValue
@@ -95,6 +95,7 @@ class ScoreCalibration(FrozenValue):
         (), description="energies that 0 %, 1 %, ..., 100 % of right validation steps do not exceed; none: not known"
     )
     risk: RiskTable = Field(RiskTable(), description="what answering at a P(correct) came to, for the risk dial")
+    step_energies: tuple[StepEnergies, ...] = Field((), description="of validation steps, in each domain")
     prefix: PrefixCalibration = Field(PrefixCalibration(), description="P(correct) of chains that are not whole yet")
     problems: int
     mixed_problems: int

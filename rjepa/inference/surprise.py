@@ -9,14 +9,45 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from pydantic import Field
 
 from rjepa.inference.aggregate import FloatArray
+from rjepa.values import FrozenValue
 
 _QUANTILES: Final = 101
 """One a percent. The bar of a step is some 100 pixels wide, and a finer share would tell nobody more."""
 
 _FEWEST_STEPS: Final = 100
 """Fewer right steps than quantiles between 0 and 1 do not tell one percent from the next."""
+
+_SPREAD: Final = (0.1, 0.5, 0.9)
+"""Quantiles that are told of a domain: an ordinary step, and what lies eight times in ten between."""
+
+
+class StepSpread(FrozenValue):
+    """Energies of steps: what one, five and nine of ten do not exceed."""
+
+    steps: int
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, energies: FloatArray) -> "StepSpread | None":
+        """None where there is no step."""
+        known = energies[np.isfinite(energies)]
+        if not known.size:
+            return None
+        low, median, high = np.quantile(known, _SPREAD).tolist()
+        return cls(steps=int(known.size), low=low, median=median, high=high)
+
+
+class StepEnergies(FrozenValue):
+    """How surprising the steps of validation chains are in one domain."""
+
+    domain: str
+    right: StepSpread | None
+    wrong: StepSpread | None = Field(description="first wrong steps: what follows from one is not counted")
 
 
 def fit_step_quantiles(energies: FloatArray) -> tuple[float, ...]:

@@ -288,8 +288,21 @@ class BatchOrder:
         return rows, self.wrong[self._wrong_start[owners] + (draw * self._wrong_count[owners]).astype(np.int64)]
 
     def _shuffled(self, epoch: int, batches: int) -> Int[np.ndarray, "{batches} rows"]:
-        random = np.random.default_rng([self._seed, epoch])
-        order = random.permutation(self.right)[: batches * self._batch_size]
-        pool = np.arange(len(order)) // (self._batch_size * _POOL)
-        order = order[np.lexsort((self._lengths[order], pool))].reshape(batches, self._batch_size)
-        return order[random.permutation(batches)]
+        return shuffled_batches(self.right, self._lengths, self._batch_size, batches, (self._seed, epoch))
+
+
+def shuffled_batches(
+    chains: Int[np.ndarray, " chains"],
+    lengths: Int[np.ndarray, " all"],
+    batch_size: int,
+    batches: int,
+    key: tuple[int, int],
+) -> Int[np.ndarray, "{batches} rows"]:
+    """So many batches of these chains, each chain at most once, those of about one length together. A function of the
+    key, (seed, epoch).
+    """
+    random = np.random.default_rng(key)
+    order = random.permutation(chains)[: batches * batch_size]
+    pool = np.arange(len(order)) // (batch_size * _POOL)
+    order = order[np.lexsort((lengths[order], pool))].reshape(batches, batch_size)
+    return order[random.permutation(batches)]

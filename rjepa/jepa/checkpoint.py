@@ -4,23 +4,21 @@
 killed run needs to go on as if nothing had happened.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rjepa.errors import CorruptError, NotFoundError
-from rjepa.files import atomic_path, sha256_file
+from rjepa.files import sha256_file
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.optimizer import Optimizers
 from rjepa.onednn import use_onednn
+from rjepa.safetensors_files import load_tensors, on_cpu, save_tensors
 
 MODEL_FILE: Final = "model.safetensors"
 TRAINING_FILE: Final = "training.safetensors"
@@ -28,7 +26,7 @@ _FORMAT: Final = "rjepa-model-1"
 _MUCH_WORK: Final = 20_000_000
 """Multiplications of one product, from which on oneDNN is faster even where the number of segments is new to it."""
 
-_CURE: Final = "delete its folder and materialise rjepa_checkpoint"
+_CURE: Final = "delete its folder and materialise it again (rjepa_checkpoint, or a decoder's asset)"
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def save_model(folder: Path, model: RJepa) -> str:
         "width": model.width,
         "domain_names": list(model.domain_names),
     }
-    _save(folder / MODEL_FILE, _on_cpu(model.state_dict()), about)
+    save_tensors(folder / MODEL_FILE, on_cpu(model.state_dict()), about)
     return sha256_file(folder / MODEL_FILE)
 
 
@@ -65,7 +63,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> RJepa:
     path = folder / MODEL_FILE
     if not path.exists():
         raise NotFoundError(f"there is no trained R-JEPA in {folder}", cure="materialise rjepa_checkpoint")
-    tensors, about = _load(path)
+    tensors, about = load_tensors(path, _CURE)
     try:
         if about["format"] != _FORMAT:
             raise CorruptError(f"{path} has format {about['format']!r}, expected {_FORMAT!r}", cure=_CURE)
@@ -80,20 +78,20 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> RJepa:
 
 
 def save_training(
-    folder: Path, model: RJepa, optimizers: Optimizers, generator: torch.Generator, state: TrainingState
+    folder: Path, model: nn.Module, optimizers: Optimizers, generator: torch.Generator, state: TrainingState
 ) -> None:
     """Atomically write weights, the optimisers' moments, random state and the run's own counters."""
-    tensors = {f"model.{name}": tensor for name, tensor in _on_cpu(model.state_dict()).items()}
+    tensors = {f"model.{name}": tensor for name, tensor in on_cpu(model.state_dict()).items()}
     for name, parameter in model.named_parameters():
         for optimizer in optimizers:
-            for moment, tensor in _on_cpu(optimizer.state.get(parameter, {})).items():
+            for moment, tensor in on_cpu(optimizer.state.get(parameter, {})).items():
                 tensors[f"optimizer.{moment}.{name}"] = tensor
     tensors["random"] = generator.get_state()
-    _save(folder / TRAINING_FILE, tensors, vars(state))
+    save_tensors(folder / TRAINING_FILE, tensors, vars(state))
 
 
 def load_training(
-    folder: Path, fingerprint: str, model: RJepa, optimizers: Optimizers, generator: torch.Generator
+    folder: Path, fingerprint: str, model: nn.Module, optimizers: Optimizers, generator: torch.Generator
 ) -> TrainingState | None:
     """Fill model, optimisers and generator from a checkpoint of the same run; None if there is none.
 
@@ -105,7 +103,7 @@ def load_training(
     path = folder / TRAINING_FILE
     if not path.exists():
         return None
-    tensors, about = _load(path)
+    tensors, about = load_tensors(path, _CURE)
     try:
         if about["fingerprint"] != fingerprint:
             return None
@@ -125,22 +123,3 @@ def load_training(
         return TrainingState(**about)
     except (KeyError, TypeError, RuntimeError) as error:
         raise CorruptError(f"{path} is not a training checkpoint ({error})", cure=_CURE) from error
-
-
-def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _save(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    # One metadata key only: safetensors writes several in no fixed order, and equal models must give equal bytes.
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"rjepa": json.dumps(about, sort_keys=True)})
-
-
-def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("rjepa", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise CorruptError(f"{path} cannot be read ({error})", cure=_CURE) from error

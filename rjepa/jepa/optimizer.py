@@ -6,23 +6,30 @@ directions are learnt as fast as frequent ones. On the same data and updates it 
 (docs/lab-book/11-muon.md).
 """
 
+from typing import Final
+
 import torch
+from torch import nn
 
 from rjepa.jepa.config import OptimConfig
-from rjepa.jepa.model import RJepa
 from rjepa.jepa.schedules import schedule, weight_decay
 from rjepa.muon import Muon
 
 Optimizers = tuple[torch.optim.Optimizer, ...]
 
 
-def make_optimizers(model: RJepa, config: OptimConfig) -> Optimizers:
+_EMBEDDINGS: Final = ("domain", "embed")
+"""In the names of tables whose rows are looked up: they are no matrices to Muon."""
+
+
+def make_optimizers(model: nn.Module, config: OptimConfig) -> Optimizers:
     """One optimiser, AdamW, or Muon before it where the config has a rate for it. Only matrices decay: biases, norms,
     embeddings and the mask token do not.
     """
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    matrices = [parameter for name, parameter in named if parameter.ndim >= 2 and "domain" not in name]
-    others = [parameter for name, parameter in named if parameter.ndim < 2 or "domain" in name]
+    tables = {name for name, _ in named if any(word in name for word in _EMBEDDINGS)}
+    matrices = [parameter for name, parameter in named if parameter.ndim >= 2 and name not in tables]
+    others = [parameter for name, parameter in named if parameter.ndim < 2 or name in tables]
     rest = [{"params": others, "decays": False, "peak": config.learning_rate}]
     if config.matrix_rate is None:
         rest.insert(0, {"params": matrices, "decays": True, "peak": config.learning_rate})

@@ -5,6 +5,7 @@ from pydantic import Field
 from rjepa.inference.choice import Reason, Selection
 from rjepa.reasoning.changes import Planned, Pruned, Repaired, StopReason
 from rjepa.reasoning.costs import Cost
+from rjepa.reasoning.tokens import TokenReport
 from rjepa.values import FrozenValue
 
 
@@ -27,6 +28,7 @@ class CandidateReport(FrozenValue):
     weighted_share: float = Field(description="share of the weighted vote that its answer has")
     p_correct: float | None
     chosen: bool
+    scored_tokens: tuple[TokenReport, ...] | None = Field(None, description="where `top_logprobs` asks for them")
 
 
 class Explanation(FrozenValue):
@@ -59,6 +61,7 @@ class Answer(FrozenValue):
     candidates: list[CandidateReport] = Field(default_factory=list)
     p_correct: float | None = Field(None, description="None with mode `off`, and where R-JEPA knows no such problems")
     explanation: Explanation | None = None
+    scored_tokens: tuple[TokenReport, ...] | None = Field(None, description="where `top_logprobs` asks for them")
     abstained: bool = Field(False, description="the chance of an error was above the `max_error` that was asked for")
     prompt_tokens: int
     cost: Cost

@@ -13,6 +13,7 @@ from typing import Literal
 
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import Change
+from rjepa.reasoning.tokens import TokenReport
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,12 @@ class Working:
 
 @dataclass(frozen=True)
 class Text:
-    """A piece of the answer's text, as it is written."""
+    """A piece of the answer's text, as it is written. `tokens` are those that were drawn since the last piece, where
+    the question asks for their log-probabilities; none comes before its text.
+    """
 
     text: str
+    tokens: tuple[TokenReport, ...] = ()
 
 
 @dataclass(frozen=True)

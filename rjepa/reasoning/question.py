@@ -5,11 +5,12 @@ its own file; what a release and a student can do is checked by `rjepa.engine`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypedDict, Unpack
 
-from pydantic import Field, SerializeAsAny, ValidationError
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from rjepa.errors import InvalidInputError
+from rjepa.students.rules import MAX_BIAS, MAX_PENALTY, MAX_STOPS, MAX_TOP_LOGPROBS, TokenRules
 from rjepa.values import FrozenValue
 
 MAX_TEMPERATURE: Final = 2.0
@@ -17,6 +18,9 @@ MAX_TEMPERATURE: Final = 2.0
 
 MAX_SEED: Final = 2**53
 """Whole numbers below are exact in JavaScript too, and so survive a round trip through any client."""
+
+TokenId = Annotated[int, Field(ge=0)]
+TokenBias = Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -42,6 +46,19 @@ class ModeOptions(FrozenValue):
     budget: int | None = Field(None, ge=1, description="tokens generated at most, over all candidates; none: no limit")
 
 
+class Drawing(TypedDict, total=False):
+    """How a question's tokens are drawn, beside its temperature: what `ask` takes. `rjepa.students.rules` says more."""
+
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[int, float] | None
+    stop: Sequence[str] | None
+    top_logprobs: int | None
+
+
 class Question(FrozenValue):
     """One question, checked as far as that needs no model. `ask` makes it."""
 
@@ -55,6 +72,34 @@ class Question(FrozenValue):
         None, ge=1, description="tokens of a chain at most; the student's own limit if left out"
     )
     seed: int = Field(0, ge=0, lt=MAX_SEED, description="equal seeds give equal answers")
+    top_p: float = Field(1.0, ge=0, le=1, description="the share of the probability that tokens are drawn from")
+    top_k: int = Field(0, ge=0, description="how many tokens are drawn from at most; 0 for all")
+    min_p: float = Field(0.0, ge=0, le=1, description="the least probability, as a share of the most probable token's")
+    presence_penalty: float = Field(
+        0.0, ge=-MAX_PENALTY, le=MAX_PENALTY, description="taken from the logit of a token that is there already"
+    )
+    frequency_penalty: float = Field(
+        0.0, ge=-MAX_PENALTY, le=MAX_PENALTY, description="taken from a token's logit for each time that it is there"
+    )
+    logit_bias: tuple[tuple[TokenId, TokenBias], ...] = Field(
+        (), description=f"-{MAX_BIAS:.0f} to {MAX_BIAS:.0f} for each token id of the student that it names"
+    )
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), max_length=MAX_STOPS, description="a chain's text ends before the first of these"
+    )
+    top_logprobs: int | None = Field(
+        None, ge=0, le=MAX_TOP_LOGPROBS, description="note every token's log-probability, and so many alternatives"
+    )
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _by_token(cls, bias: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+        return tuple(sorted(dict(bias).items()))
+
+    @property
+    def rules(self) -> TokenRules:
+        """How the tokens of its chains are drawn."""
+        return TokenRules(**{name: getattr(self, name) for name in Drawing.__annotations__})
 
     @property
     def statement(self) -> str:
@@ -71,6 +116,7 @@ def ask(
     max_tokens: int | None = None,
     seed: int = 0,
     strict: bool = False,
+    **drawing: Unpack[Drawing],
 ) -> Question:
     """Make a question.
 
@@ -79,6 +125,7 @@ def ask(
         mode: one of `rjepa.reasoning.modes.MODES`.
         options: of the mode, by name; None is the default of each. Those that only other modes know are left out.
         strict: whether a number has to be one: from a command line all values come as text.
+        drawing: how tokens are drawn; None is the default of each.
 
     Raises:
         InvalidQuestionError: an unknown mode or option, a value out of range, or a problem without words.
@@ -107,11 +154,18 @@ def ask(
             temperature=temperature,
             max_tokens=max_tokens,
             seed=seed,
+            **_drawn(drawing),
         )
     except ValidationError as error:
         raise _explained(error, mode, known.options) from error
     known.check(question)
     return question
+
+
+def _drawn(drawing: Drawing) -> dict[str, Any]:
+    given = {name: value for name, value in drawing.items() if value is not None}
+    bias = drawing.get("logit_bias")
+    return given | ({} if bias is None else {"logit_bias": tuple(bias.items())})
 
 
 def _explained(error: ValidationError, mode: str, options: type[ModeOptions]) -> InvalidQuestionError:

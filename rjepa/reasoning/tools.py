@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from rjepa.chains import ParsedChain, Segmentation, parse_chain
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
@@ -20,9 +22,12 @@ from rjepa.reasoning.candidates import join_latents
 from rjepa.reasoning.costs import Cost
 from rjepa.reasoning.question import Question
 from rjepa.reasoning.reading import Reading, guess_ends, read_on
+from rjepa.reasoning.tokens import TokenReport, report_tokens
 from rjepa.sampling.protocol import Capability, DecodingSession
 from rjepa.students.prompting import EncodedPrompt
-from rjepa.students.sampled import Bias, ChainEnd, Edit, RowRequest, SampledChain, StepEnd, Token
+from rjepa.students.sampled import Bias, ChainEnd, Edit, RowRequest, SampledChain, StepEnd, Token, TokenScore
+from rjepa.verbalizer.guiding import Guidance, Guide
+from rjepa.verbalizer.model import Decoder
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Parts:
     normalizer: Normalizer
     calibration: ScoreCalibration
     capabilities: frozenset[Capability] = frozenset(Capability)
+    verbalizer: Decoder | None = None
+    guidance: Guidance | None = None
 
     @property
     def reads_steps(self) -> bool:
@@ -58,6 +65,7 @@ class Tools:
         self.rows: list[int] = []
         self._started = time.perf_counter()
         self._text: dict[int, str] = {}
+        self._scores: dict[int, list[TokenScore]] = {}
         self._ended: set[int] = set()
         self._passes_before = session.counts.passes
         self._world_model_passes = 0
@@ -85,6 +93,7 @@ class Tools:
                     max_new_tokens=self._max_new_tokens,
                     # A statement alone is the student's own prompt of it, which any source knows.
                     prompt_ids=self._prompt.ids if len(self._question.messages) > 1 else None,
+                    rules=self._question.rules,
                 )
                 for sample in samples
             ]
@@ -100,12 +109,18 @@ class Tools:
             self._drawn += 1
         if isinstance(event, StepEnd):
             _extend(self._ends.setdefault(event.row, []), event.steps, event.tokens)
+        if isinstance(event, Token | ChainEnd) and event.scores:
+            self._scores.setdefault(event.row, []).extend(event.scores)
         if isinstance(event, ChainEnd):
             self._ended.add(event.row)
 
     def new_text(self, row: int) -> str:
         """What a row has written since the last call."""
         return self._text.pop(row, "")
+
+    def new_tokens(self, row: int) -> tuple[TokenReport, ...]:
+        """The tokens that a row has drawn since the last call, where the question asks for their log-probabilities."""
+        return report_tokens(self._scores.pop(row, ())) or ()
 
     def is_over(self, row: int) -> bool:
         """Whether a row's chain is whole, by itself or at its limit of tokens, and the mode has seen all of it."""
@@ -185,6 +200,23 @@ class Tools:
         self._readings.update(zip(rows, read_on(known, chains, ends), strict=True))
         return [self._readings[row] for row in rows]
 
+    def knows_problem(self, row: int) -> bool:
+        """Whether R-JEPA knows problems like this one, as its latent says; True where the release has no guard. The
+        session has to have read the row's prompt.
+        """
+        guard = None if self.parts.guidance is None else self.parts.guidance.familiarity
+        if guard is None:
+            return True
+        reader = Reader.of(self.parts.model.config, self.parts.normalizer)
+        prompt = reader.read(self._session.latents(row)[:1])
+        return guard.knows(torch.from_numpy(prompt)[0])
+
+    def guide(self) -> Guide:
+        """A guide for one of the question's rows. The release has to have guidance."""
+        assert self.parts.guidance is not None  # the engine has seen to it
+        labelled = self.parts.segmentation == "guided"
+        return Guide(self.parts.guidance, self._question.statement, self._prompt.ids, labelled)
+
     def read_whole(self, rows: Sequence[int]) -> list[Reading]:
         """What R-JEPA makes of rows that are over: in one pass, but for those that were read while they were written.
 
@@ -250,6 +282,7 @@ class Tools:
     ) -> Answer:
         """The answer of the question, with what it has cost so far. One that abstains has neither steps nor answer."""
         parsed = ParsedChain([], None) if abstained else parse_chain(text, self.parts.segmentation)
+        tokens = self._tokens_by_text()
         return Answer(
             mode=self._question.mode,
             text=text,
@@ -257,7 +290,8 @@ class Tools:
             steps=parsed.steps,
             final_answer=parsed.final_answer,
             finished=finished,
-            candidates=list(candidates),
+            candidates=[one.model_copy(update={"scored_tokens": tokens.get(one.text)}) for one in candidates],
+            scored_tokens=tokens.get(text),
             p_correct=p_correct,
             explanation=explanation,
             prompt_tokens=len(self._prompt.ids),
@@ -267,6 +301,12 @@ class Tools:
             llm_tag=self.parts.llm_tag,
             release_id=self.parts.release_id,
         )
+
+    def _tokens_by_text(self) -> dict[str, tuple[TokenReport, ...] | None]:
+        """The tokens of each chain of the question by its text, where their log-probabilities are asked for."""
+        if self._question.top_logprobs is None or not self.rows:
+            return {}
+        return {chain.text: report_tokens(chain.scores) for chain in self._session.chains(self.rows)}
 
     def release(self) -> None:
         """Free what the question's rows hold."""

@@ -6,23 +6,33 @@ request (llama.cpp gives no more than it has slots), log-probabilities, a seed.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rjepa.chains import completes_answer, parse_chain
+from rjepa.students.rules import PLAIN, TokenRules
 from rjepa.teacher.errors import CallError
 
 
 @dataclass(frozen=True)
 class ChainQuery:
     """What a server is to go on from: the prompt as text, and as messages, which are None where a chain has begun.
-    `temperature` 0 is greedy.
+    `temperature` 0 is greedy; `rules` are sent in OpenAI's words, top_k and min_p in those of other servers.
     """
 
     prompt: str
     messages: list[dict[str, str]] | None
     max_tokens: int
     temperature: float
+    rules: TokenRules = PLAIN
+
+    def drawing(self) -> dict[str, Any]:
+        """The fields of a request that say how tokens are drawn, where that is not the server's own way."""
+        given = {name: value for name in _RULES if (value := getattr(self.rules, name)) != getattr(PLAIN, name)}
+        if "logit_bias" in given:
+            given["logit_bias"] = {str(token): value for token, value in self.rules.logit_bias}
+        return given | ({"stop": list(self.rules.stop)} if self.rules.stop else {})
 
 
 @dataclass(frozen=True)
@@ -46,10 +56,12 @@ class RequestForm:
         is_chat = self.path == CHAT
         body: dict[str, Any] = {"model": model, "max_tokens": query.max_tokens, "temperature": query.temperature}
         body |= {"messages": query.messages} if is_chat else {"prompt": query.prompt}
+        body |= query.drawing()
         body |= {"n": count, "seed": seed, "logprobs": True if is_chat else 1}
         return {name: value for name, value in body.items() if name not in self.without}
 
 
+_RULES: Final = ("top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "logit_bias")
 CHAT: Final = "/chat/completions"
 _LESS: Final[tuple[tuple[str, ...], ...]] = ((), ("n",), ("n", "logprobs"), ("n", "logprobs", "seed"))
 FORMS: Final = tuple(RequestForm(path, without) for path in ("/completions", CHAT) for without in _LESS)
@@ -69,15 +81,15 @@ def next_form(form: RequestForm, reason: str) -> RequestForm | None:
     return rest[0] if rest else None
 
 
-def read_chains(reply: str) -> list[ServedChain]:
-    """The chains of a reply to either form, each cut where its answer line ends.
+def read_chains(reply: str, rules: TokenRules = PLAIN) -> list[ServedChain]:
+    """The chains of a reply to either form, each cut where its answer line ends, and before what it is to stop at.
 
     Raises:
         CallError: it holds no chain.
     """
     try:
         choices = sorted(json.loads(reply)["choices"], key=lambda choice: choice.get("index") or 0)
-        chains = [_read(choice) for choice in choices]
+        chains = [_read(choice, rules) for choice in choices]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CallError("not_a_completion", f"{type(error).__name__}: {error}"[:300]) from None
     if not chains:
@@ -85,15 +97,16 @@ def read_chains(reply: str) -> list[ServedChain]:
     return chains
 
 
-def _read(choice: dict[str, Any]) -> ServedChain:
+def _read(choice: dict[str, Any], rules: TokenRules) -> ServedChain:
     message = choice.get("message")
     reply_text = choice["text"] if message is None else message["content"]
     if not isinstance(reply_text, str):
         raise TypeError("a choice without text")
     # Half a surrogate pair can be neither encoded nor stored.
     reply_text = reply_text.encode("utf-8", "replace").decode()
-    text = _up_to_the_answer(reply_text)
-    finished = len(text) < len(reply_text) or choice.get("finish_reason") == "stop" or _answers(text)
+    text = _up_to_a_stop(_up_to_the_answer(reply_text) if rules.ends_at_answer else reply_text, rules.stop)
+    finished = len(text) < len(reply_text) or choice.get("finish_reason") == "stop"
+    finished |= rules.ends_at_answer and _answers(text)
     return ServedChain(text, finished, _logprobs_of(text, reply_text, _tokens(choice.get("logprobs"))))
 
 
@@ -105,6 +118,11 @@ def _up_to_the_answer(text: str) -> str:
             return text[:end]
         start = end
     return text
+
+
+def _up_to_a_stop(text: str, stops: Sequence[str]) -> str:
+    """The text before the first of these strings: a server may leave it in."""
+    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
 
 
 def _answers(text: str) -> bool:

@@ -19,6 +19,7 @@ from rjepa.progress import Progress, silent
 from rjepa.sampling.completions import CHAT, FORMS, ChainQuery, ServedChain, next_form, read_chains
 from rjepa.sampling.endpoint_session import EndpointSession
 from rjepa.sampling.protocol import Capability, stream_row
+from rjepa.sampling.reading import StudentReader, TextReader
 from rjepa.students.loading import Student
 from rjepa.students.prompting import EncodedPrompt, count_prompt, encode_conversation
 from rjepa.students.prompts import Message, render_prompt
@@ -38,7 +39,15 @@ _LOOK_SECONDS: Final = 0.05
 """Seconds between two looks at whether a waiting caller still wants the answer."""
 
 _CAPABILITIES: Final = frozenset(
-    {Capability.CHAINS, Capability.LOGPROBS, Capability.STATES, Capability.PREFIX, Capability.CANCEL}
+    {
+        Capability.CHAINS,
+        Capability.LOGPROBS,
+        Capability.STATES,
+        Capability.PREFIX,
+        Capability.RULES,
+        Capability.ALTERNATIVES,
+        Capability.CANCEL,
+    }
 )
 
 Result = TypeVar("Result")
@@ -63,6 +72,7 @@ class EndpointSource:
         self.device: torch.device | None = student.device
         self.device_reason = student.device_reason
         self.capabilities = _CAPABILITIES
+        self.reader: TextReader = StudentReader(student)
         self._student = student
         self._form = FORMS[0]
         self._server = Teacher(
@@ -169,10 +179,10 @@ class EndpointSource:
             own = str(tokenizer.decode(list(request.prompt_ids), skip_special_tokens=False))
         if request.prompt_ids is not None or request.prefix:
             whole = own + self._student.pieces.text(request.prefix)
-            return ChainQuery(whole, None, max_tokens, temperature)
+            return ChainQuery(whole, None, max_tokens, temperature, request.rules)
         messages = [{"role": "system", "content": prompt_format.system}] if prompt_format.system else []
         messages.append({"role": "user", "content": prompt_format.template.replace("{statement}", request.statement)})
-        return ChainQuery(own, messages, max_tokens, temperature)
+        return ChainQuery(own, messages, max_tokens, temperature, request.rules)
 
     async def _ask_each(
         self,
@@ -231,7 +241,8 @@ class EndpointSource:
             body = form.body(model, query, count - len(chains), _request_seed(seed, attempt, query))
             key = sha256_json([body, attempt, len(chains)])
             try:
-                chains += read_chains(await server.ask(body, key, CallUsage(query.max_tokens), form.path))
+                reply = await server.ask(body, key, CallUsage(query.max_tokens), form.path)
+                chains += read_chains(reply, query.rules)
             except CallError as error:
                 following = next_form(form, error.reason)
                 if following is None:

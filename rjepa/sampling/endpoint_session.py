@@ -18,7 +18,7 @@ from rjepa.sampling.protocol import Capability
 from rjepa.students.extraction import extract_latents
 from rjepa.students.loading import Student
 from rjepa.students.prompting import encode_statements, require_room
-from rjepa.students.rescoring import score_chains
+from rjepa.students.rescoring import score_chains, score_tokens_of
 from rjepa.students.sampled import (
     Bias,
     ChainEnd,
@@ -31,6 +31,7 @@ from rjepa.students.sampled import (
     RowRequest,
     SampledChain,
     Token,
+    TokenScore,
     Until,
 )
 
@@ -47,6 +48,7 @@ class _Row:
     limit: int
     written: ServedChain | None = None
     ids: tuple[int, ...] = ()
+    scores: tuple[TokenScore, ...] | None = None
     chain: SampledChain | None = None
     dropped: bool = False
 
@@ -201,7 +203,10 @@ class EndpointSession:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         if tokens:
             new = ids[len(self._rows[row].request.prefix) :]
-            yield from (Token(row, token, decoder.decode(self._student.pieces.pieces[token])) for token in new)
+            scores = self._rows[row].scores
+            for place, token in enumerate(new):
+                told = scores[place : place + 1] if scores is not None else ()
+                yield Token(row, token, decoder.decode(self._student.pieces.pieces[token]), told)
         yield ChainEnd(row, written.finished, decoder.decode(b"", final=True))
 
     def _count(self, rows: Sequence[int]) -> int:
@@ -220,7 +225,16 @@ class EndpointSession:
             ids = self._ids(text)
         if text != written.text:
             written = ServedChain(text, False, None)
-        return replace(row, written=written, ids=(*prefix, *ids))
+        return replace(row, written=written, ids=(*prefix, *ids), scores=self._scored(row, ids))
+
+    def _scored(self, row: _Row, ids: Sequence[int]) -> tuple[TokenScore, ...] | None:
+        """The scores of tokens that a server wrote, where they are wanted: read here, as its own name no ids."""
+        top = row.request.rules.top_logprobs
+        if top is None:
+            return None
+        before = (*row.prompt, *row.request.prefix)
+        self._counts += DecodingCounts(read=len(before) + len(ids))
+        return tuple(score_tokens_of(self._student, [before], [ids], top)[0])
 
     def _ids(self, text: str) -> list[int]:
         return list(self._student.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -236,6 +250,7 @@ class EndpointSession:
             finished=written.finished,
             latents=None,
             segmentation=self._student.record.segmentation,
+            scores=row.scores,
         )
 
     def _captured(self, rows: Sequence[int]) -> list[SampledChain]:

@@ -5,6 +5,7 @@ behind its endpoint (`endpoint`). They import this module and `wire`, never each
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from types import TracebackType
 from typing import Final, Protocol, Self, runtime_checkable
@@ -15,9 +16,11 @@ import torch
 
 from rjepa.errors import InvalidInputError
 from rjepa.progress import Progress, silent
+from rjepa.sampling.reading import TextReader
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.prompts import Message
+from rjepa.students.rules import PLAIN, TokenRules
 from rjepa.students.sampled import (
     Bias,
     ChainEnd,
@@ -57,6 +60,10 @@ class Capability(StrEnum):
     """it lets logits be biased"""
     CALLBACKS = "callbacks"
     """edits and biases may be functions, asked at every token"""
+    RULES = "rules"
+    """its rows have rules: top_p, penalties, biases of single tokens, strings to stop at"""
+    ALTERNATIVES = "alternatives"
+    """it gives the most probable tokens beside each that was drawn"""
     CANCEL = "cancel"
     """it stops between two tokens"""
 
@@ -109,7 +116,7 @@ class ChainSource(Protocol):
     """A writer of the chains of one student.
 
     `context_length` is of prompt and chain together, in tokens; `device` is where the student is loaded, None where
-    that is another process, `device_reason` why there.
+    that is another process, `device_reason` why there; `reader` reads texts that somebody else wrote.
     """
 
     record: StudentRecord
@@ -118,6 +125,7 @@ class ChainSource(Protocol):
     device: torch.device | None
     device_reason: str
     capabilities: frozenset[Capability]
+    reader: TextReader
 
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
@@ -174,9 +182,17 @@ _GIVEN_BY: Final = {
     Capability.PREFIX: "the student's own weights, or an endpoint with /v1/completions",
     Capability.STATES: "the student's own weights",
     Capability.LOGPROBS: "the student's own weights",
+    Capability.RULES: "the student's own weights, or an endpoint",
+    Capability.ALTERNATIVES: "the student's own weights, or an endpoint",
     Capability.CANCEL: "the student's own weights, or an endpoint that streams",
 }
 _BY_WEIGHTS: Final = "the student's own weights, here or in its own environment: a record without endpoint"
+
+
+def needs_of(rules: TokenRules) -> frozenset[Capability]:
+    """What a row with these rules wants of its source."""
+    needed = frozenset() if rules.top_logprobs is None else frozenset({Capability.ALTERNATIVES})
+    return needed if replace(rules, top_logprobs=None) == PLAIN else needed | {Capability.RULES}
 
 
 def require(source: ChainSource, capability: Capability, mode: str) -> None:

@@ -53,6 +53,7 @@ class RowTables:
         self.limits = np.zeros(0, dtype=np.int64)
         self.finished = np.zeros(0, dtype=bool)
         self.prompts: list[PromptLatents | None] = []
+        self._cuts: dict[int, int] = {}  # rows whose text ends before their tokens do, and where, in bytes
         self._student = student
         self._noise = torch.zeros(0, 1, device=student.device)
         self._scores = torch.zeros(2, 0, 1, device=student.device)
@@ -115,6 +116,12 @@ class RowTables:
         if states is not None:
             self._states[:kept, place] = states
 
+    def cut(self, place: int, size: int) -> None:
+        """End a row's text after `size` bytes, and its chain with the token that holds the last of them."""
+        ends = np.cumsum(self._student.pieces.lengths[self.ids[place, : self.drawn[place]]])
+        self.lengths[place] = np.searchsorted(ends, size) + 1 if size else 0
+        self._cuts[place] = size
+
     def latents(self, place: int, tokens: int) -> Float16:
         """float16 [segments, width] of the first `tokens` tokens of a row, the prompt's latent first."""
         return self._latents([place], [tokens])[0]
@@ -131,7 +138,7 @@ class RowTables:
             prompt = self.prompts[place]
             chains.append(
                 SampledChain(
-                    text=self._student.pieces.text(ids),
+                    text=self._student.pieces.join(ids)[: self._cuts.get(place)].decode("utf-8", "replace"),
                     token_ids=ids,
                     token_logprobs=logprobs[row, :length].tolist(),
                     self_certainty=float(certainty[row, :length].mean()) if length else 0.0,
@@ -147,7 +154,10 @@ class RowTables:
         """All rows are pooled at once."""
         pieces, record = self._student.pieces, self._student.record
         ids = [self.ids[place, :length] for place, length in zip(places, lengths, strict=True)]
-        bounds = [segment_ids(pieces, row.tolist(), record.segmentation) for row in ids]
+        bounds = [
+            segment_ids(pieces, row.tolist(), record.segmentation, self._cuts.get(place))
+            for place, row in zip(places, ids, strict=True)
+        ]
         prompts = [self._prompt(place).whole[None] for place in places]
         rows = [row for row, bound in enumerate(bounds) if len(bound) > 1]
         if not rows:

@@ -15,9 +15,22 @@ from torch import Tensor
 
 from rjepa.chains import Segmentation
 from rjepa.students.noise import Branch
+from rjepa.students.rules import PLAIN, TokenRules
 
 GREEDY: Final = -1
 """The sample index of the greedy chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """A token with its log-probability, the student's own at temperature 1, in nats. `piece` are the bytes that it adds
+    to a text, or the name of a special token; `top` the most probable tokens of its place, best first.
+    """
+
+    token: int
+    piece: bytes
+    logprob: float
+    top: "tuple[TokenScore, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,9 @@ class SampledChain:
 
     `latents` is float16 [segments, width], the prompt first, and `sentences` float16 [sentences, width] of the prompt,
     the same array for all samples of a problem; None where they were not captured. `segmentation` says how its text is
-    cut into those segments.
+    cut into those segments. A text that ends before a stop string may end within its last token. `scores` are of the
+    tokens that were drawn, one that ends the sequence included and those of a stop string left out, where the row's
+    rules ask for them.
     """
 
     text: str
@@ -38,6 +53,7 @@ class SampledChain:
     latents: npt.NDArray[np.float16] | None
     sentences: npt.NDArray[np.float16] | None = None
     segmentation: Segmentation = "guided"
+    scores: tuple[TokenScore, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +67,7 @@ class RowRequest:
     prompt_ids: the prompt's tokens; None for the student's prompt of the statement.
     prefix: tokens that the chain begins with; they are read, not drawn.
     branches: the forks that this row stands for, where it is to be drawn as a forked row would have been.
+    rules: what its tokens are drawn by beside the temperature, and what ends its text.
     """
 
     statement: str
@@ -61,6 +78,7 @@ class RowRequest:
     prompt_ids: tuple[int, ...] | None = None
     prefix: tuple[int, ...] = ()
     branches: tuple[Branch, ...] = ()
+    rules: TokenRules = PLAIN
 
     def __post_init__(self) -> None:
         if self.sample_index < GREEDY or (self.temperature is not None and not 0 <= self.temperature < float("inf")):
@@ -100,12 +118,14 @@ Condition = Until | Tokens
 @dataclass(frozen=True, slots=True)
 class Token:
     """A row has one more token. `text` is what it adds to the row's text; empty for the end of the sequence, and while
-    a character is incomplete.
+    a character, or what may be a stop string, is incomplete. `scores` are of the tokens whose text is certain now,
+    where the row's rules ask for them: of this one, as a rule.
     """
 
     row: int
     token: int
     text: str
+    scores: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +142,14 @@ class StepEnd:
 
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
-    """A row's chain is over. `finished` is False where its limit cut it; `text` is what an incomplete last character is
-    shown as.
+    """A row's chain is over. `finished` is False where its limit cut it; `text` is what was held back: an incomplete
+    last character, or the beginning of a stop string that did not come. `scores` are those that were held back too.
     """
 
     row: int
     finished: bool
     text: str = ""
+    scores: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,12 +125,15 @@ def segment_many(
     return results
 
 
-def segment_ids(pieces: TokenPieces, ids: Sequence[int], segmentation: Segmentation = "guided") -> Int64:
+def segment_ids(
+    pieces: TokenPieces, ids: Sequence[int], segmentation: Segmentation = "guided", size: int | None = None
+) -> Int64:
     """Boundaries of a generated chain's own token ids: int64 [segments + 1], counted from its first token.
 
-    Tokens after the answer line belong to it; a chain without text has no segments.
+    Tokens after the answer line belong to it; a chain without text has no segments. `size` is where its text ends, in
+    bytes, where that is before its last token does.
     """
-    return _bounds_in_ids(pieces, ids, functools.partial(segment_spans, segmentation=segmentation))
+    return _bounds_in_ids(pieces, ids, functools.partial(segment_spans, segmentation=segmentation), size)
 
 
 def sentence_ids(pieces: TokenPieces, ids: Sequence[int]) -> Int64:
@@ -142,8 +145,10 @@ def sentence_ids(pieces: TokenPieces, ids: Sequence[int]) -> Int64:
     return bounds if len(bounds) > 1 else np.array([0, len(ids)], dtype=np.int64)
 
 
-def _bounds_in_ids(pieces: TokenPieces, ids: Sequence[int], spans: Callable[[str], list[tuple[int, int]]]) -> Int64:
-    raw = pieces.join(ids)
+def _bounds_in_ids(
+    pieces: TokenPieces, ids: Sequence[int], spans: Callable[[str], list[tuple[int, int]]], size: int | None = None
+) -> Int64:
+    raw = pieces.join(ids)[:size]
     text = raw.decode("utf-8", "surrogateescape")
     firsts = [start for start, _ in spans(text)]
     if not firsts:

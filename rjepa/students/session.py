@@ -34,6 +34,7 @@ from rjepa.students.loading import Student
 from rjepa.students.noise import Branch
 from rjepa.students.prompting import encode_statements, require_room
 from rjepa.students.recording import Float16, Int64, RowTables
+from rjepa.students.row_rules import RowRules
 from rjepa.students.sampled import (
     Bias,
     ChainEnd,
@@ -48,6 +49,7 @@ from rjepa.students.sampled import (
     StepEnd,
     Token,
     Tokens,
+    TokenScore,
     Until,
 )
 from rjepa.students.standing import Bools, RowStandings, RowTexts
@@ -77,7 +79,8 @@ class Session:
         self._forks: dict[int, tuple[int, int]] = {}  # child: its parent, and how many tokens of it stay in the cache
         head: nn.Module = student.model.get_output_embeddings()  # type: ignore[no-untyped-call]
         self._steering = Steering(len(head.weight), student.hidden_size)  # type: ignore[arg-type]
-        self._texts = RowTexts(student)
+        self._rules = RowRules(student, len(head.weight))  # type: ignore[arg-type]
+        self._texts = RowTexts(student, self._rules)
         self._tap = LayerTap(student.captured, keep=capture)
         self._changed = self._closed = self._running = False
         self._generated = self._read = self._passes = 0
@@ -99,7 +102,8 @@ class Session:
         runs takes them in between two tokens.
 
         Raises:
-            InvalidInputError: a prompt, with what the chain begins with, that leaves no room in the context.
+            InvalidInputError: a prompt, with what the chain begins with, that leaves no room in the context; a token
+                that the student does not have.
         """
         self._require_open()
         student = self._student
@@ -111,6 +115,8 @@ class Session:
         ]
         limits = [min(one.max_new_tokens or 0, student.context_length - len(one.prompt_ids or ())) for one in whole]
         rows = list(self._tables.add(whole, limits))
+        for row, request in zip(rows, whole, strict=True):
+            self._follow(row, request)
         self._requests += whole
         self._standings.grow(len(self._requests))
         self._unread += rows
@@ -124,9 +130,9 @@ class Session:
         """A new row that begins with the first tokens, or the first steps, of another and goes on by itself; without
         either, with all that the other has.
 
-        It has noise of its own (`rjepa.students.noise`) and its parent's prompt, limit and temperature, but neither its
-        bias nor its edit. `sample_index` tells forks of one place apart. Caches are kept: at most the last kept token
-        is read again, but for rows that are over and were not held, and models whose attention forgets.
+        It has noise of its own (`rjepa.students.noise`) and its parent's prompt, limit, temperature and rules, but
+        neither its bias nor its edit. `sample_index` tells forks of one place apart. Caches are kept: at most the last
+        kept token is read again, but for rows that are over and were not held, and models whose attention forgets.
 
         Raises:
             ValueError: more than the row has, or both of tokens and steps.
@@ -134,17 +140,13 @@ class Session:
         self._require(row)
         kept = self._kept(row, keep_tokens, keep_steps)
         parent = self._requests[row]
-        request = RowRequest(
-            statement=parent.statement,
-            seed=parent.seed,
-            sample_index=parent.sample_index,
-            temperature=parent.temperature,
-            max_new_tokens=parent.max_new_tokens,
-            prompt_ids=parent.prompt_ids,
+        request = replace(
+            parent,
             prefix=tuple(self._tables.ids[row, :kept].tolist()),
             branches=(*parent.branches, Branch(kept, sample_index)),
         )
         child = self._tables.fork(row, request)
+        self._follow(child, request, (self._rules.scores(row) or ())[: kept - len(parent.prefix)])
         self._requests.append(request)
         self._standings.grow(len(self._requests))
         origin = find_cached(self._batches, self._forks, self._standings, self._tables, row, kept)
@@ -161,6 +163,7 @@ class Session:
         self._standings.dropped[row] = True
         self._steering.forget(row)
         self._texts.end(row)
+        self._rules.forget(row)
         self._changed = True
 
     def set_bias(self, row: int, bias: Bias | None) -> None:
@@ -246,7 +249,10 @@ class Session:
         """The chains of these rows; cheaper than one by one."""
         for row in rows:
             self._check(row)
-        return self._tables.chains(rows) if rows else []
+        chains = self._tables.chains(rows) if rows else []
+        if not self._rules:
+            return chains
+        return [replace(chain, scores=self._rules.scores(row)) for row, chain in zip(rows, chains, strict=True)]
 
     def close(self) -> None:
         """Let all caches go. A run that is under way ends between two tokens; chains can still be read."""
@@ -288,6 +294,8 @@ class Session:
         column = int(at[0]) if (at == at[0]).all() else torch.from_numpy(at).to(batch.index.device)
         noise = tables.noise_at(batch.index, column)
         biased = self._steering.biased(places, batch.logits, self.tokens)
+        if self._rules:
+            biased = self._rules.shaped(places, batch.logits, biased, self.tokens)
         drawn, logprobs, certainty = draw_tokens(batch.logits, noise, batch.greedy, batch.temperature, biased)
         if batch.waits:
             pending = torch.from_numpy(batch.pending).to(drawn.device)
@@ -299,11 +307,13 @@ class Session:
         tables.drawn[places[~held]] += 1
         generated = int(written.sum())
         self._generated += generated
+        if self._rules:
+            self._rules.read(places, ids, batch.logits, written)
         events: list[Event] = []
         if tokens:
             events += [
-                Token(int(row), int(token), self._texts.add(int(row), int(token)))
-                for row, token in zip(places[written], ids[written], strict=True)
+                Token(row, token, self._texts.add(row, token), self._rules.new_scores(row))
+                for row, token in zip(places[written].tolist(), ids[written].tolist(), strict=True)
             ]
         events += self._ends(places, ids, written, steps or by_step, by_step)
         self._feed(batch, drawn, held, was_over, column)
@@ -312,7 +322,9 @@ class Session:
     def _ends(self, places: Int64, ids: Int64, written: Bools, steps: bool, by_step: bool) -> list[Event]:
         """Mark the rows that are at an end of something, and return the events."""
         tables, standings = self._tables, self._standings
-        events: list[Event] = []
+        events: list[Event] = self._stop(places, written)
+        if events:
+            written = written & ~standings.over[places]
         for index in np.flatnonzero(written & standings.may_end(ids, steps)):
             row, count = int(places[index]), int(tables.drawn[places[index]])
             ending = standings.read_end(row, count, steps)
@@ -322,13 +334,34 @@ class Session:
             if ending.chain:
                 length = count - 1 if standings.is_end_of_sequence(int(ids[index])) else count
                 standings.finish(row, finished=True, tokens=length)
-                events.append(ChainEnd(row, True, self._texts.end(row)))
+                events.append(self._ended(row, True))
         now = tables.drawn[places]
         for row in places[written & ~standings.over[places] & (now >= tables.limits[places])].tolist():
             standings.finish(row, finished=False, tokens=int(tables.limits[row]))
-            events.append(ChainEnd(row, False, self._texts.end(row)))
+            events.append(self._ended(row, False))
         standings.paused[places[written & (now >= standings.stop_at[places])]] = True
         return events
+
+    def _stop(self, places: Int64, written: Bools) -> list[Event]:
+        """Mark the rows that have come to a stop string, and return the events."""
+        stopped = self._rules.stopped(places)
+        events: list[Event] = []
+        for row in () if stopped is None else places[written & stopped].tolist():
+            self._tables.cut(row, self._rules.cut(row) or 0)
+            length = int(self._tables.lengths[row])
+            self._rules.trim(row, int(self._tables.drawn[row]) - length)
+            self._standings.finish(row, finished=True, tokens=length)
+            events.append(self._ended(row, True))
+        return events
+
+    def _ended(self, row: int, finished: bool) -> ChainEnd:
+        return ChainEnd(row, finished, self._texts.end(row), self._rules.new_scores(row, over=True))
+
+    def _follow(self, row: int, request: RowRequest, scores: Sequence[TokenScore] = ()) -> None:
+        """Mind the rules of a new row."""
+        self._rules.add(row, request, scores)
+        if not request.rules.ends_at_answer:
+            self._standings.write_plainly(row)
 
     def _feed(
         self, batch: Batch, tokens: Int[Tensor, " rows"], held: Bools, was_over: Bools, column: int | Tensor

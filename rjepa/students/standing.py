@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rjepa.chains import completes_answer, segment_spans
 from rjepa.students.loading import Student
 from rjepa.students.recording import Int64, RowTables
+from rjepa.students.row_rules import RowRules
 from rjepa.students.segmentation import segment_ids
 
 Bools = npt.NDArray[np.bool_]
@@ -46,6 +47,7 @@ class RowStandings:
         self._line_starts = np.zeros(0, dtype=np.int64)
         self._tables, self._pieces, self._eos_ids = tables, student.pieces, student.eos_ids
         self._mode = student.record.segmentation
+        self._plain: set[int] = set()
         self._stops = student.pieces.has_newline.copy()
         self._stops[list(student.eos_ids)] = True
 
@@ -60,6 +62,10 @@ class RowStandings:
         for row in range(first, count):
             for tokens in range(1, int(self._tables.drawn[row]) + 1):
                 self.read_end(row, tokens, steps=True)
+
+    def write_plainly(self, row: int) -> None:
+        """A row that no answer line ends."""
+        self._plain.add(row)
 
     def running(self, rows: Int64) -> Bools:
         """Which of these want another token."""
@@ -79,7 +85,7 @@ class RowStandings:
         if self._stops[token]:
             line = self._pieces.text(ids[self._line_starts[row] : tokens].tolist())
             text = self._text(row, tokens)
-            answered = completes_answer(text, max(0, len(text) - len(line)))
+            answered = row not in self._plain and completes_answer(text, max(0, len(text) - len(line)))
             if self._mode == "guided" and line.strip() and not answered:
                 stepped = True
                 self.step_tokens[row] = tokens
@@ -121,19 +127,20 @@ class RowStandings:
 
 
 class RowTexts:
-    """The text that each token adds to its row's, where a character may take several tokens."""
+    """The text that each token adds to its row's, where a character, or a stop string, may take several tokens."""
 
-    def __init__(self, student: Student) -> None:
-        self._pieces, self._eos_ids = student.pieces.pieces, student.eos_ids
+    def __init__(self, student: Student, rules: RowRules) -> None:
+        self._pieces, self._eos_ids, self._rules = student.pieces.pieces, student.eos_ids, rules
         self._decoders: dict[int, codecs.IncrementalDecoder] = {}
 
     def add(self, row: int, token: int) -> str:
         """What the row's text gains by a token."""
         if row not in self._decoders:
             self._decoders[row] = codecs.getincrementaldecoder("utf-8")("replace")
-        return self._decoders[row].decode(b"" if token in self._eos_ids else self._pieces[token])
+        piece = b"" if token in self._eos_ids else self._pieces[token]
+        return self._decoders[row].decode(self._rules.shown(row, piece) if self._rules else piece)
 
     def end(self, row: int) -> str:
-        """What is shown for a character that stayed incomplete."""
+        """What is shown at the end: what was held back, and a character that stayed incomplete."""
         decoder = self._decoders.pop(row, None)
-        return "" if decoder is None else decoder.decode(b"", final=True)
+        return "" if decoder is None else decoder.decode(self._rules.rest(row), final=True)

@@ -1,10 +1,9 @@
-// Calls to the service. Errors carry the problem and its cure.
+// Calls to the service. Errors carry the problem, its cure and the service's code for it.
 
 export class ServiceError extends Error {
-  constructor(problem, cure, status) {
+  constructor({ problem, cure = "", code = null, status = 0 }) {
     super(problem);
-    this.cure = cure;
-    this.status = status;
+    Object.assign(this, { problem, cure, code, status });
   }
 }
 
@@ -13,47 +12,47 @@ function headers() {
   return { "content-type": "application/json", ...(key ? { authorization: `Bearer ${key}` } : {}) };
 }
 
-function serviceError(body, status) {
-  const { message = `HTTP ${status}`, cure = "" } = body?.error ?? {};
+function refusal(body, status) {
+  const { message = `HTTP ${status}`, cure = "", code = null } = body?.error ?? {};
   const problem = cure && message.endsWith(` -> ${cure}`) ? message.slice(0, -cure.length - 4) : message;
-  return new ServiceError(problem, cure, status);
+  return new ServiceError({ problem, cure, code, status });
 }
 
-export async function get(path) {
-  const reply = await fetch(path, { headers: headers() });
-  const body = await reply.json().catch(() => null);
-  if (!reply.ok) throw serviceError(body, reply.status);
-  return body;
-}
-
-/** Ask one question. `onText` gets the text as it comes; resolves to the `rjepa` field of the last chunk. */
-export async function ask(question, { model, mode, candidates, signal, onText }) {
-  const reply = await fetch("/v1/chat/completions", {
-    method: "POST",
-    headers: headers(),
-    signal,
-    body: JSON.stringify({
-      model,
-      messages: [{ role: "user", content: question }],
-      stream: true,
-      rjepa: { mode, num_candidates: candidates },
-    }),
-  });
-  if (!reply.ok) throw serviceError(await reply.json().catch(() => null), reply.status);
-  let result = null;
-  for await (const data of events(reply.body)) {
-    if (data === "[DONE]") break;
-    const chunk = JSON.parse(data);
-    if (chunk.error) throw serviceError(chunk, 200);
-    const text = chunk.choices[0]?.delta?.content;
-    if (text) onText(text);
-    result = chunk.rjepa ?? result;
+async function reach(path, options = {}) {
+  let reply;
+  try {
+    reply = await fetch(path, { ...options, headers: headers() });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServiceError({ problem: "the service does not answer", cure: "check that rjepa serve is running", code: "unreachable" });
   }
-  return result;
+  if (!reply.ok) throw refusal(await reply.json().catch(() => null), reply.status);
+  return reply;
+}
+
+export const get = async (path) => (await reach(path)).json();
+
+export const getText = async (path) => (await reach(path)).text();
+
+export const post = async (path, body) => (await reach(path, { method: "POST", body: JSON.stringify(body) })).json();
+
+/** Ask, and yield what happens: {type: "text", text}, the service's own events as they are, {type: "answer", answer}. */
+export async function* ask(body, signal) {
+  const reply = await reach("/v1/chat/completions", { method: "POST", signal, body: JSON.stringify({ ...body, stream: true }) });
+  for await (const data of serverSentEvents(reply.body)) {
+    if (data === "[DONE]") return;
+    const chunk = JSON.parse(data);
+    if (chunk.error) throw refusal(chunk, 200);
+    const text = chunk.choices?.[0]?.delta?.content;
+    if (text) yield { type: "text", text };
+    if (chunk.rjepa?.event) yield chunk.rjepa.event;
+    else if (chunk.rjepa) yield { type: "answer", answer: chunk.rjepa };
+  }
+  throw new ServiceError({ problem: "the answer was cut off", cure: "try again", code: "cut_off" });
 }
 
 /** The data of each server-sent event. */
-async function* events(stream) {
+async function* serverSentEvents(stream) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "";
   for (;;) {

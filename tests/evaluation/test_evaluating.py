@@ -221,6 +221,11 @@ def test_a_step_is_told_by_the_share_of_right_steps_with_less_energy(pools: Pool
     assert share(1.0) == pytest.approx(0.5, abs=0.03)
     assert share(1.0 + 2 * 0.3) == pytest.approx(0.977, abs=0.01)
     assert share(3.0) == 1.0 and share(-1.0) == 0.0
+    everywhere, *domains = calibration.step_energies
+    assert everywhere.domain == ALL and [found.domain for found in domains] == ["code", "logic", "math"]
+    assert everywhere.right is not None and everywhere.wrong is not None
+    assert everywhere.right.median == pytest.approx(1.0, abs=0.03)
+    assert everywhere.wrong.low > 3.0 > everywhere.right.high
 
 
 def test_few_right_steps_give_no_share(pools: Pools) -> None:

@@ -26,6 +26,7 @@ from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.prompts import PromptFormat
 from rjepa.students.rescoring import score_chains
+from rjepa.students.rules import TokenRules
 from rjepa.students.sampled import GREEDY, Pass, RowRequest, Token, Until
 from tests.latents.conftest import DATASET
 from tests.sampling.servers import Served, serving
@@ -280,3 +281,35 @@ def test_leaving_aborts_the_requests(taught: Student) -> None:
                         assert isinstance(next(run), Pass)
                     run.close()
             assert served.aborted.wait(10)
+
+
+def test_rules_go_to_the_server_in_its_own_words_and_its_text_ends_before_a_stop_string(taught: Student) -> None:
+    rules = TokenRules(0.9, 5, 0.1, 0.5, -0.5, ((3, -100.0), (7, 2.0)), ("Answer", "##"), top_logprobs=2)
+    with serving(Served(taught)) as served:
+        source = EndpointSource(at(taught, served.url))
+        with source.session(capture=False) as session:
+            plain, ruled = session.add(
+                [RowRequest(STATEMENTS[0], 1, GREEDY, rules=one) for one in (TokenRules(), rules)]
+            )
+            events = list(session.run())
+            whole, chain = session.chains([plain, ruled])
+    first, second = sorted((body for body in served.asked if "prompt" in body), key=len)
+    assert not {"top_p", "stop", "logit_bias"} & first.keys()
+    assert second.items() >= {
+        "top_p": 0.9, "top_k": 5, "min_p": 0.1, "presence_penalty": 0.5, "frequency_penalty": -0.5,
+        "logit_bias": {"3": -100.0, "7": 2.0}, "stop": ["Answer", "##"],
+    }.items()  # fmt: skip
+    # The server of these tests knows none of them: what it writes past the string is cut here.
+    assert chain.text == whole.text[: whole.text.index("Answer")] and chain.finished
+    assert chain.scores is not None and [score.token for score in chain.scores] == chain.token_ids
+    told = [one for event in events if isinstance(event, Token) and event.row == ruled for one in event.scores]
+    assert told == list(chain.scores) and all(len(score.top) == 2 for score in chain.scores)
+
+
+def test_plain_text_of_a_server_goes_on_past_an_answer_line(taught: Student) -> None:
+    with serving(Served(taught, tail="more")) as served, EndpointSource(at(taught, served.url)).session() as session:
+        rules = TokenRules(ends_at_answer=False)
+        rows = session.add([RowRequest(STATEMENTS[0], 1, GREEDY, rules=one) for one in (TokenRules(), rules)])
+        list(session.run())
+        chain, free = session.chains(rows)
+    assert free.text == f"{chain.text}more"

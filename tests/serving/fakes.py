@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import uvicorn
 from fastapi import FastAPI
 from safetensors.numpy import save_file
 
@@ -24,6 +23,7 @@ from rjepa.receipts import Receipt, make_receipt
 from rjepa.releases.bundle import Diagnosis, Facts
 from rjepa.releases.pointer import require_current
 from serving.host import AnswersQuestions, EngineLoader
+from serving.server import GracefulServer
 from tests.tiny_release import release_parts
 
 STEPS = ["Mia has 14 + 5 = 19", "Tom has 19 - 2 = 17"]
@@ -169,15 +169,22 @@ def fake_loader(home: Home, made: list[FakeEngine] | None = None) -> EngineLoade
 @contextlib.contextmanager
 def running(app: FastAPI) -> Iterator[str]:
     """Serve `app` on a free port of this machine; yields its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=2))
+    with stoppable(app) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def stoppable(app: FastAPI) -> Iterator[tuple[str, GracefulServer]]:
+    """The same, with the server: `should_exit = True` is what SIGTERM does."""
+    server = GracefulServer(app, app.state.settings, port=0)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_until(lambda: server.started)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", server
     finally:
         server.should_exit = True
-        thread.join(15)
+        thread.join(30)
         assert not thread.is_alive()
 
 

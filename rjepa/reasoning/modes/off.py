@@ -21,8 +21,9 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     (row,) = tools.start([GREEDY if greedy else 0], question.temperature or tools.parts.sampling_temperature)
     while not tools.is_over(row):
         yield Wait((row,), "token")
-        if piece := tools.new_text(row):
-            yield Text(piece)
+        piece, tokens = tools.new_text(row), tools.new_tokens(row)
+        if piece or tokens:
+            yield Text(piece, tokens)
     (chain,) = tools.chains([row])
     yield Done(tools.answer(chain.text, finished=chain.finished))
 

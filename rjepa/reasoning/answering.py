@@ -1,0 +1,50 @@
+"""Run questions of any modes over one decoding session of a source, with the parts of a release, or with parts that may
+become one. Whether they may be asked at all is checked by who calls (`rjepa.engine`).
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from rjepa.reasoning.answer import Answer
+from rjepa.reasoning.driving import Running, drive
+from rjepa.reasoning.events import Done, Event
+from rjepa.reasoning.modes import find_mode
+from rjepa.reasoning.question import Question
+from rjepa.reasoning.tools import Parts, Tools
+from rjepa.sampling.protocol import Capability, ChainSource
+from rjepa.students.prompting import EncodedPrompt
+from rjepa.students.prompts import Message
+
+
+@dataclass(frozen=True)
+class ReadyQuestion:
+    """A question with its prompt, and the tokens that a chain of it may have."""
+
+    question: Question
+    prompt: EncodedPrompt
+    max_new_tokens: int
+
+
+def run_questions(
+    source: ChainSource, parts: Parts, questions: Sequence[ReadyQuestion]
+) -> Generator[tuple[int, Event], None, None]:
+    """Events of all questions, each with its question's index; `Done` is the last of each."""
+    needs = frozenset[Capability]().union(*(find_mode(one.question.mode).needs for one in questions))
+    # Who forks goes back to chains that are over.
+    with source.session(capture=Capability.STATES in needs, keep_finished=Capability.FORK in needs) as session:
+        running = []
+        for one in questions:
+            tools = Tools(one.question, one.prompt, one.max_new_tokens, session, parts)
+            running.append(Running(find_mode(one.question.mode).run(one.question, tools), tools))
+        yield from drive(running, session)
+
+
+def answer_statements(source: ChainSource, parts: Parts, questions: Sequence[Question]) -> list[Answer]:
+    """Answer questions that are statements of problems, each as it would be answered alone."""
+    limit = source.record.sampling.max_new_tokens
+    ready = []
+    for question in questions:
+        prompt = source.encode_conversation([Message("user", question.statement)])
+        ready.append(ReadyQuestion(question, prompt, min(limit, source.context_length - len(prompt.ids))))
+    answers = {index: event.answer for index, event in run_questions(source, parts, ready) if isinstance(event, Done)}
+    return [answers[index] for index in range(len(questions))]

@@ -1,0 +1,155 @@
+"""From a decoder's words to a bias on a student's next token: the product of two experts, one of whom knows what R-JEPA
+expects.
+
+While a step is written, `alpha` times the decoder's log-probabilities is added to the student's logits, so that tokens
+are drawn from student * decoder ** alpha. Nothing is drawn here; who asks is a mode of `rjepa.reasoning`.
+
+Dimensions: places of the decoder's vocabulary, tokens of the student, columns of latents.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from rjepa.errors import CorruptError
+from rjepa.files import read_json, write_json
+from rjepa.values import FrozenValue
+from rjepa.verbalizer.checkpoint import load_decoder
+from rjepa.verbalizer.familiar import Familiarity
+from rjepa.verbalizer.model import Decoder
+from rjepa.verbalizer.speaking import Speaker, label_length
+from rjepa.verbalizer.vocabulary import Vocabulary
+
+SETTINGS_FILE: Final = "guidance.json"
+
+FLOOR: Final = -12.0
+"""Nats that a token is held to be improbable at most: what the decoder never saw is discouraged and not forbidden."""
+
+Latent = Float[Tensor, " columns"]
+
+
+class GuidanceSettings(FrozenValue):
+    """How strongly a student is guided, as chosen on validation problems."""
+
+    alpha: float = Field(ge=0, description="weight of the decoder's log-probabilities")
+    anneal: float = Field(0.0, ge=0, description="how much a surprising step takes off the weight of the next")
+    answer_line: bool = Field(False, description="guide the answer line too")
+    floor: float = Field(FLOOR, lt=0, description="least log-probability of a token, in nats")
+    tried: dict[str, float] = Field(
+        default_factory=dict, description="share of validation problems answered right, by setting"
+    )
+    problems: int = Field(0, ge=0, description="validation problems that it was chosen on")
+
+    def save(self, folder: Path) -> None:
+        """Atomically write as JSON."""
+        write_json(folder / SETTINGS_FILE, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: Path) -> "GuidanceSettings":
+        """Read what `save` wrote.
+
+        Raises:
+            NotFoundError: there is no such file.
+            CorruptError: it is not the settings of a guidance.
+        """
+        path = folder / SETTINGS_FILE
+        try:
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            raise CorruptError(
+                f"{path} does not hold the settings of a guidance ({error.error_count()} fields do not fit)",
+                cure="materialise logit_guidance again",
+            ) from error
+
+
+def annealed(alpha: float, anneal: float, energy: float | None, usual: float | None) -> float:
+    """The weight after a step of this energy: alpha / (1 + anneal * energy / usual). The more the last step surprised,
+    the less is known of the next. `usual` is the energy from which on a step is called wrong; None leaves alpha alone.
+    """
+    if energy is None or not usual or usual <= 0:
+        return alpha
+    return alpha / (1 + anneal * max(energy, 0.0) / usual)
+
+
+def logit_bias(
+    log_probs: Float[Tensor, " places"], vocabulary: Vocabulary, alpha: float, floor: float
+) -> Float[Tensor, " tokens"]:
+    """Alpha times the log-probability of each token of the student, at least `floor`; that for tokens that the decoder
+    does not know.
+    """
+    clamped = log_probs[vocabulary.first :].clamp(min=floor)
+    bias = torch.full((vocabulary.student_size,), floor, dtype=torch.float32, device=log_probs.device)
+    bias[torch.tensor(vocabulary.tokens, device=log_probs.device)] = clamped
+    return bias * alpha
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What a release brings to guide its student: a decoder, how it is used, and which problems it knows.
+
+    alter: changes each expected latent before it is spoken, given its problem and the number of its segment. Controls
+        do so, to see what the latent is worth.
+    """
+
+    decoder: Decoder
+    settings: GuidanceSettings
+    familiarity: Familiarity | None = None
+    alter: Callable[[Latent, str, int], Latent] | None = None
+
+    @classmethod
+    def load(cls, folder: Path) -> "Guidance":
+        """The guidance of a folder, on the CPU, where one token at a time is fastest.
+
+        Raises:
+            NotFoundError: nothing was made here.
+            CorruptError: a file is not what it should be.
+        """
+        return cls(load_decoder(folder), GuidanceSettings.load(folder), Familiarity.load(folder))
+
+
+@dataclass
+class Guide:
+    """Guides one row of a decoding session, step by step."""
+
+    guidance: Guidance
+    statement: str
+    prompt: Sequence[int]
+    labelled: bool
+    _speaker: Speaker = field(init=False)
+    _written: int = field(init=False, default=0)
+    _weight: float = field(init=False, default=0.0)
+    _label: int | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._speaker = Speaker(self.guidance.decoder, self.prompt)
+
+    def expect(self, latent: Latent, segment: int, written: int, weight: float) -> None:
+        """Segment number `segment` of the chain, which has `written` tokens, is expected to have this standardised
+        latent; its words weigh `weight` from now on.
+        """
+        if self.guidance.alter is not None:
+            latent = self.guidance.alter(latent, self.statement, segment)
+        self._speaker.expect(latent, written)
+        self._written, self._weight, self._label = written, weight, None
+
+    def bias(self, tokens: Sequence[int]) -> Tensor | None:
+        """The bias on the token after these of the chain; None where it is left to the student: before the first step
+        is expected, and until a step has its label.
+        """
+        if not self._weight or not self._has_begun(tokens):
+            return None
+        settings, vocabulary = self.guidance.settings, self.guidance.decoder.vocabulary
+        return logit_bias(self._speaker.log_probs(tokens), vocabulary, self._weight, settings.floor)
+
+    def _has_begun(self, tokens: Sequence[int]) -> bool:
+        if not self.labelled:
+            return True
+        if self._label is None:
+            self._label = label_length(self.guidance.decoder.vocabulary, tokens[self._written :])
+        return self._label is not None

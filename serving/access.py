@@ -1,0 +1,85 @@
+"""Which role each route asks for, in one table. How a client shows its role lives in `serving.auth`.
+
+The first rule that fits a method and a path holds. What no rule names asks for the operator's role: a new route is
+guarded without anyone's doing, and a test asks for its line here.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Literal
+
+from rjepa.keys import ROLES, Role
+
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "DELETE"})
+"""Others are refused before anything looks at them."""
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""These change nothing, so that a page of another origin may send them: it cannot read the reply."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`path` may hold `{}` for one segment, and end with `**` for anything. Without a role, the route is open.
+
+    `asks_model` marks the routes that cost the model's time: rates, tokens and places in the queue are counted there.
+    """
+
+    methods: Literal["GET", "POST", "DELETE"]
+    path: str
+    role: Role | None
+    asks_model: bool = False
+
+    def fits(self, method: str, path: str) -> bool:
+        """Whether the rule is about a request. HEAD is GET without a body."""
+        return (
+            self.methods == ("GET" if method == "HEAD" else method) and _pattern(self.path).fullmatch(path) is not None
+        )
+
+
+ACCESS: Final = (
+    # Open: that the process lives, and the pages' files, which say nothing of anyone.
+    Rule("GET", "/v1/health", None),
+    Rule("GET", "/v1/ready", None),
+    Rule("GET", "/", None),
+    Rule("GET", "/monitor", None),
+    Rule("GET", "/static/**", None),
+    # To look.
+    Rule("GET", "/openapi.json", "viewer"),
+    Rule("GET", "/metrics", "viewer"),
+    Rule("GET", "/v1/info", "viewer"),
+    Rule("GET", "/v1/models", "viewer"),
+    Rule("GET", "/v1/models/{}", "viewer"),
+    Rule("GET", "/v1/examples", "viewer"),
+    Rule("GET", "/v1/monitor/**", "viewer"),
+    # To ask.
+    Rule("POST", "/v1/chat/completions", "user", asks_model=True),
+    Rule("POST", "/v1/completions", "user", asks_model=True),
+    Rule("POST", "/v1/responses", "user", asks_model=True),
+    Rule("GET", "/v1/responses/**", "user"),
+    Rule("DELETE", "/v1/responses/**", "user"),
+    Rule("POST", "/v1/embeddings", "user", asks_model=True),
+    Rule("POST", "/v1/generate", "user", asks_model=True),
+    Rule("POST", "/v1/similarity", "user", asks_model=True),
+    Rule("POST", "/v1/rjepa/**", "user", asks_model=True),
+    # To change what is served.
+    Rule("POST", "/v1/monitor/**", "operator"),
+)
+
+_UNNAMED: Final = Rule("GET", "**", "operator")
+
+
+def rule_of(method: str, path: str) -> Rule:
+    """The rule for a request: the first of `ACCESS` that fits, or the operator's."""
+    return next((rule for rule in ACCESS if rule.fits(method, path)), _UNNAMED)
+
+
+def may(role: Role, needed: Role) -> bool:
+    """Whether a role suffices."""
+    return ROLES.index(role) >= ROLES.index(needed)
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    quoted = re.escape(path).replace(r"\{\}", "[^/]+").replace(r"\*\*", r"(?!.*(?<![^/])\.\.(?![^/])).*")
+    return re.compile(quoted, re.DOTALL)

@@ -1,0 +1,91 @@
+// The monitor: fetches what the server rendered, now and again, and sends what an operator asks for.
+
+import { getText, post } from "./api.js";
+import { askForKey, byId, drawRefusal, element, startPage } from "./page.js";
+import { language, say } from "./words.js";
+
+const REFRESH_SECONDS = 15;
+
+const filled = new Map(); // what an operator has begun to fill in: it outlives a refresh
+
+async function refresh() {
+  try {
+    const found = new DOMParser().parseFromString(await getText(`/v1/monitor/sections?lang=${language}`), "text/html");
+    keepOpen(found);
+    for (const field of found.querySelectorAll("input, select")) if (filled.has(nameOf(field))) fill(field);
+    byId("status").textContent = found.querySelector("[data-updated]").dataset.updated;
+    byId("sections").replaceChildren(...found.body.childNodes);
+  } catch (error) {
+    if (error.status === 401) askForKey(sessionStorage.getItem("key") !== null);
+    byId("status").textContent = "";
+    refuse(error);
+  }
+}
+
+const nameOf = (field) => field.id || field.value;
+
+function fill(field) {
+  if (field.type === "checkbox") field.checked = filled.get(nameOf(field));
+  else field.value = filled.get(nameOf(field));
+}
+
+/** What a reader has opened stays open. */
+function keepOpen(fresh) {
+  const old = [...byId("sections").querySelectorAll("details")];
+  const parallel = [...fresh.querySelectorAll("details")];
+  if (old.length === parallel.length) old.forEach((box, index) => { parallel[index].open = box.open; });
+}
+
+function isBusy() {
+  const here = document.activeElement;
+  return byId("sections").contains(here) && here.matches("input, select, a, button, summary, [tabindex]");
+}
+
+function tell(node) {
+  byId("said").replaceChildren(node);
+}
+
+function refuse(error) {
+  const box = element("div", "refusal");
+  drawRefusal(box, error);
+  tell(box);
+}
+
+async function act(path, body, done) {
+  try {
+    const sentence = done(await post(path, body));
+    filled.clear();
+    await refresh();
+    tell(element("p", "done", sentence));
+  } catch (error) {
+    if (error.status === 401) askForKey(sessionStorage.getItem("key") !== null);
+    refuse(error);
+  }
+  byId("said").scrollIntoView({ block: "nearest" });
+}
+
+byId("sections").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (event.target.id === "rollback") {
+    const to = byId("rollback-to").value;
+    if (!confirm(say("rollBackSure", { release: to.slice(-12) }))) return;
+    const served = event.target.dataset.served || null;
+    act("/v1/monitor/rollback", { to, served }, (reply) => say("rollBackDone", { release: reply.release.slice(-12) }));
+  } else {
+    const add = [...event.target.querySelectorAll("[name=add]:checked")].map((box) => box.value);
+    const body = { name: byId("create-name").value, parent: byId("create-parent").value || null, add };
+    act("/v1/monitor/datasets", body, ({ dataset, run }) => say("createDone", { dataset, run: run.slice(0, 8) }));
+  }
+});
+byId("sections").addEventListener("input", ({ target }) => {
+  filled.set(nameOf(target), target.type === "checkbox" ? target.checked : target.value);
+});
+byId("refresh").addEventListener("click", () => { tell(""); refresh(); });
+
+async function watch() {
+  if (!document.hidden && !isBusy()) await refresh();
+  setTimeout(watch, 1000 * REFRESH_SECONDS);
+}
+
+startPage(() => { tell(""); refresh(); });
+watch();

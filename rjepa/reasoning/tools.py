@@ -217,6 +217,10 @@ class Tools:
         labelled = self.parts.segmentation == "guided"
         return Guide(self.parts.guidance, self._question.statement, self._prompt.ids, labelled)
 
+    def reading(self, row: int) -> Reading:
+        """What R-JEPA has read of a row so far, without reading on; empty before its prompt was read."""
+        return self._readings.get(row, self._prompt_read or Reading())
+
     def read_whole(self, rows: Sequence[int]) -> list[Reading]:
         """What R-JEPA makes of rows that are over: in one pass, but for those that were read while they were written.
 

@@ -39,7 +39,7 @@ class Candidates:
     most: int
     rows: list[int] = field(default_factory=list)
     whole: list[int] = field(default_factory=list)
-    _read: dict[int, Reading] = field(default_factory=dict)
+    _told: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _forks: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def start(self, samples: Sequence[int], temperature: float) -> Generator[Event | Wait, None, list[int]]:
@@ -57,7 +57,7 @@ class Candidates:
         self._forks[number, steps] = place + 1
         self.rows.append(self.tools.fork(self.rows[number], keep_steps=steps, sample_index=place))
         child = len(self.rows) - 1
-        self._read[child] = self.reading(number).kept(steps)
+        self._told[child] = self._told.get(number, ())[:steps]
         yield Branch(candidate=child, parent=number, step=steps)
         return child
 
@@ -93,8 +93,8 @@ class Candidates:
             running = [number for number in running if not self.is_over(number)]
 
     def reading(self, number: int) -> Reading:
-        """What R-JEPA has read of a candidate, as far as `write` and `write_step` have come."""
-        return self._read.get(number, Reading())
+        """What R-JEPA has read of a candidate so far; nothing is read for it."""
+        return self.tools.reading(self.rows[number])
 
     def bad_step(self, number: int, limit: float, since: int = 0) -> int | None:
         """The first segment, from 0, of a candidate that has more energy than `limit`; None where there is none."""
@@ -111,9 +111,9 @@ class Candidates:
 
     def _stream(self, number: int, reading: Reading) -> Generator[CandidateStep, None, None]:
         """The steps that are new, or have grown since they were told."""
-        told, texts = ([step.text for step in one.steps] for one in (self.reading(number), reading))
+        told, texts = self._told.get(number, ()), tuple(step.text for step in reading.steps)
         same = next((index for index, (old, new) in enumerate(zip(told, texts, strict=False)) if old != new), None)
-        self._read[number] = reading
+        self._told[number] = texts
         yield from new_steps(self.tools, number, reading, min(len(told), len(texts)) if same is None else same)
 
 

@@ -166,6 +166,16 @@ class Engine:
         return [answers[index] for index in range(len(questions))]
 
     @property
+    def source(self) -> ChainSource:
+        """Who writes and reads for the student. One caller at a time, as for the engine."""
+        return self._student
+
+    @property
+    def parts(self) -> Parts:
+        """What the release brings."""
+        return self._parts
+
+    @property
     def modes(self) -> tuple[str, ...]:
         """Names of the modes that the release has the parts for, and the student the powers."""
         powers = self._student.capabilities

@@ -8,7 +8,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
 from rjepa.home import Home
-from serving import chat, errors, metrics, models, monitor, pages, responses, routes
+from serving import chat, completions, errors, metrics, models, monitor, pages, responses, routes
 from serving.auth import Auth, Authenticator
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.limits import Admission, Limits
@@ -66,6 +66,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.state.admission = Admission(settings, host.seconds_a_job)
     errors.install(app)
     app.include_router(chat.router)
+    app.include_router(completions.router)
     app.include_router(responses.router)
     app.include_router(models.router)
     app.include_router(routes.router)

@@ -171,8 +171,8 @@ class EngineHost:
             self._jobs.drop(job)
 
     async def events(
-        self, work: Callable[[], Generator[tuple[int, Event], None, None]]
-    ) -> AsyncGenerator[tuple[int, Event], None]:
+        self, work: Callable[[], Generator[tuple[int, Value], None, None]]
+    ) -> AsyncGenerator[tuple[int, Value], None]:
         """Run the events that `work` makes in the engine's thread, and yield them; `Working` is left out.
 
         Closing this generator stops the work at its next event, between two tokens, or takes it out of the queue.
@@ -183,11 +183,11 @@ class EngineHost:
             NotReadyError: the service was stopped meanwhile.
         """
         request, loop = current_request(), asyncio.get_running_loop()
-        queue: asyncio.Queue[tuple[int, Event] | Exception | None] = asyncio.Queue()
+        queue: asyncio.Queue[tuple[int, Value] | Exception | None] = asyncio.Queue()
         abandoned = threading.Event()
         passes = 0
 
-        def put(item: tuple[int, Event] | Exception | None) -> None:
+        def put(item: tuple[int, Value] | Exception | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: no one listens any more
                 loop.call_soon_threadsafe(queue.put_nowait, item)
 
@@ -318,8 +318,8 @@ def _stopped() -> NotReadyError:
 
 
 async def _next(
-    request: RequestInfo, queue: asyncio.Queue[tuple[int, Event] | Exception | None]
-) -> tuple[int, Event] | Exception | None:
+    request: RequestInfo, queue: asyncio.Queue[tuple[int, Value] | Exception | None]
+) -> tuple[int, Value] | Exception | None:
     with contextlib.suppress(asyncio.QueueEmpty):
         return queue.get_nowait()
     return await _within(request, queue.get())

@@ -16,6 +16,7 @@ from rjepa.monitoring.making import make_dataset
 from rjepa.monitoring.releases import read_releases
 from rjepa.monitoring.snapshot import Snapshot, take_snapshot
 from rjepa.releases.pointer import current_release, rollback
+from serving.access import may
 from serving.charts import accuracy_over_releases, energies_by_domain
 from serving.errors import OutOfDateError
 from serving.figures import Figures
@@ -74,6 +75,7 @@ async def sections(request: Request) -> HTMLResponse:
         state=snapshot,
         served=served,
         moves=snapshot.releases.moves[:_SHOWN_MOVES],
+        may_act=may(request.state.principal.role, "operator"),
         accuracy=accuracy_over_releases(snapshot.releases.releases),
         energies=None if served is None else energies_by_domain(served.step_energies),
     )

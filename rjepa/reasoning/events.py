@@ -24,7 +24,7 @@ class Working:
 @dataclass(frozen=True)
 class Text:
     """A piece of the answer's text, as it is written. `tokens` are those that were drawn since the last piece, where
-    the question asks for their log-probabilities; they come when they are drawn, the text when it is certain.
+    the question asks for their log-probabilities; none comes before its text.
     """
 
     text: str

@@ -7,7 +7,7 @@ its own file; what a release and a student can do is checked by `rjepa.engine`.
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypedDict, Unpack
 
-from pydantic import Field, SerializeAsAny, ValidationError
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from rjepa.errors import InvalidInputError
 from rjepa.students.rules import MAX_BIAS, MAX_PENALTY, MAX_STOPS, MAX_TOP_LOGPROBS, TokenRules
@@ -91,6 +91,11 @@ class Question(FrozenValue):
         None, ge=0, le=MAX_TOP_LOGPROBS, description="note every token's log-probability, and so many alternatives"
     )
 
+    @field_validator("logit_bias")
+    @classmethod
+    def _by_token(cls, bias: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+        return tuple(sorted(dict(bias).items()))
+
     @property
     def rules(self) -> TokenRules:
         """How the tokens of its chains are drawn."""
@@ -160,7 +165,7 @@ def ask(
 def _drawn(drawing: Drawing) -> dict[str, Any]:
     given = {name: value for name, value in drawing.items() if value is not None}
     bias = drawing.get("logit_bias")
-    return given | ({} if bias is None else {"logit_bias": tuple(sorted(bias.items()))})
+    return given | ({} if bias is None else {"logit_bias": tuple(bias.items())})
 
 
 def _explained(error: ValidationError, mode: str, options: type[ModeOptions]) -> InvalidQuestionError:

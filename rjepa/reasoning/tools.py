@@ -101,10 +101,10 @@ class Tools:
             self._text[event.row] = self._text.get(event.row, "") + event.text
         if isinstance(event, Token):
             self._drawn += 1
-            if event.score is not None:
-                self._scores.setdefault(event.row, []).append(event.score)
         if isinstance(event, StepEnd):
             _extend(self._ends.setdefault(event.row, []), event.steps, event.tokens)
+        if isinstance(event, Token | ChainEnd) and event.scores:
+            self._scores.setdefault(event.row, []).extend(event.scores)
         if isinstance(event, ChainEnd):
             self._ended.add(event.row)
 

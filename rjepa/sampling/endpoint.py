@@ -19,6 +19,7 @@ from rjepa.progress import Progress, silent
 from rjepa.sampling.completions import CHAT, FORMS, ChainQuery, ServedChain, next_form, read_chains
 from rjepa.sampling.endpoint_session import EndpointSession
 from rjepa.sampling.protocol import Capability, stream_row
+from rjepa.sampling.reading import StudentReader, TextReader
 from rjepa.students.loading import Student
 from rjepa.students.prompting import EncodedPrompt, count_prompt, encode_conversation
 from rjepa.students.prompts import Message, render_prompt
@@ -71,6 +72,7 @@ class EndpointSource:
         self.device: torch.device | None = student.device
         self.device_reason = student.device_reason
         self.capabilities = _CAPABILITIES
+        self.reader: TextReader = StudentReader(student)
         self._student = student
         self._form = FORMS[0]
         self._server = Teacher(

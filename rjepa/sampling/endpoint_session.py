@@ -203,9 +203,10 @@ class EndpointSession:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         if tokens:
             new = ids[len(self._rows[row].request.prefix) :]
-            scores = self._rows[row].scores or [None] * len(new)
-            for token, score in zip(new, scores, strict=True):
-                yield Token(row, token, decoder.decode(self._student.pieces.pieces[token]), score)
+            scores = self._rows[row].scores
+            for place, token in enumerate(new):
+                told = scores[place : place + 1] if scores is not None else ()
+                yield Token(row, token, decoder.decode(self._student.pieces.pieces[token]), told)
         yield ChainEnd(row, written.finished, decoder.decode(b"", final=True))
 
     def _count(self, rows: Sequence[int]) -> int:

@@ -6,6 +6,7 @@ import torch
 
 from rjepa.progress import Progress, silent
 from rjepa.sampling.protocol import Capability, DecodingSession, stream_row
+from rjepa.sampling.reading import StudentReader, TextReader
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.prompting import EncodedPrompt, count_prompt, encode_conversation
@@ -24,6 +25,7 @@ class LocalSource:
         self.device: torch.device | None = student.device
         self.device_reason = student.device_reason
         self.capabilities = frozenset(Capability)
+        self.reader: TextReader = StudentReader(student)
         self._student = student
 
     def count_prompt(self, statement: str) -> int:

@@ -28,3 +28,7 @@ def host_at(address: str) -> str:
             f"{address} is no address of a student's process", cure="give http://127.0.0.1:PORT, on this machine"
         )
     return parts.netloc
+
+
+READ_METHODS: Final = ("tokenize", "names", "text", "score", "embed", "encode")
+"""What a student's process reads for others: `rjepa.sampling.read_wire`."""

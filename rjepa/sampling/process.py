@@ -15,6 +15,8 @@ from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.progress import Progress, silent
 from rjepa.sampling.protocol import Capability, stream_row
+from rjepa.sampling.read_wire import ProcessReader
+from rjepa.sampling.reading import TextReader
 from rjepa.sampling.student_process import JSON, StudentProcess, StudentProcessError
 from rjepa.sampling.wire import (
     pack_array,
@@ -65,6 +67,7 @@ class ProcessSource:
         self.context_length: int = health["context_length"]
         there = frozenset(Capability(name) for name in health["capabilities"])
         self.capabilities = there - {Capability.CALLBACKS}
+        self.reader: TextReader = ProcessReader(self._process, health["vocabulary"])
 
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""

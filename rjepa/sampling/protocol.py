@@ -16,6 +16,7 @@ import torch
 
 from rjepa.errors import InvalidInputError
 from rjepa.progress import Progress, silent
+from rjepa.sampling.reading import TextReader
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.prompts import Message
@@ -115,7 +116,7 @@ class ChainSource(Protocol):
     """A writer of the chains of one student.
 
     `context_length` is of prompt and chain together, in tokens; `device` is where the student is loaded, None where
-    that is another process, `device_reason` why there.
+    that is another process, `device_reason` why there; `reader` reads texts that somebody else wrote.
     """
 
     record: StudentRecord
@@ -124,6 +125,7 @@ class ChainSource(Protocol):
     device: torch.device | None
     device_reason: str
     capabilities: frozenset[Capability]
+    reader: TextReader
 
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""

@@ -4,9 +4,10 @@
 
 GET /health says which student it is; POST /count takes {"statement"} and gives the tokens of its prompt; POST /prompt
 takes a conversation's {"messages"} and gives its tokens; POST /sample takes what `ChainSource.sample` takes, and gives
-lines of progress and then chains. A connection that POSTs /session has a decoding session of its own from then on, each
-method a path under /session/; /session/next runs one forward pass and gives its events, so that nothing runs unless
-somebody waits for it. The session ends with its connection.
+lines of progress and then chains; POST /read/NAME is a method of `rjepa.sampling.reading.TextReader`. A connection that
+POSTs /session has a decoding session of its own from then on, each method a path under /session/; /session/next runs
+one forward pass and gives its events, so that nothing runs unless somebody waits for it. The session ends with its
+connection.
 
 It binds to loopback only and, if RJEPA_STUDENT_TOKEN is set, wants that as a bearer token. Bytes are `wire`'s matter.
 """
@@ -26,19 +27,19 @@ from urllib.parse import parse_qs, urlsplit
 from rjepa.errors import RjepaError
 from rjepa.home import Home
 from rjepa.processes import claim_stdout, end_with_parent
-from rjepa.sampling.loopback import LOOPBACK, SERVER, TOKEN
+from rjepa.sampling.loopback import LOOPBACK, READ_METHODS, SERVER, TOKEN
 from rjepa.students.catalog import load_record
 from rjepa.students.prompts import Message
 
 _MAX_BYTES: Final = 16 << 20
 """Of one request: many long statements, or a bias over a large vocabulary."""
-_POST_PATHS: Final = ("/count", "/prompt", "/sample", "/session")
 _SAMPLE_ARGUMENTS: Final = ("seed", "temperature", "max_new_tokens", "capture")
+_POST_PATHS: Final = ("/count", "/prompt", "/sample", "/session", *(f"/read/{name}" for name in READ_METHODS))
 _ARRAYS: Final = ("bias", "edit")
 """Methods whose body is an array."""
 _JSON: Final = "application/json"
 _BYTES: Final = "application/octet-stream"
-_PATHS: Final = "GET /health, POST /count, POST /prompt, POST /sample or POST /session"
+_PATHS: Final = "GET /health, POST /count, /prompt, /sample, /session or /read/NAME"
 
 
 def make_server(source: Any, port: int = 0, token: str | None = None) -> ThreadingHTTPServer:
@@ -74,9 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         path = urlsplit(self.path).path
         name = path.removeprefix("/session/")
-        if path not in ("/count", "/prompt", "/sample", "/session") and (
-            name == path or name not in (*_METHODS, *_ARRAYS)
-        ):
+        if path not in _POST_PATHS and (name == path or name not in (*_METHODS, *_ARRAYS)):
             self._refuse(404, "there is no such path", _PATHS)
         elif self._may_ask():
             try:
@@ -109,6 +108,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(asdict(self.source.encode_conversation(messages)))
         elif parts.path == "/count":  # at once, while chains are sampled too: the service checks what it queues
             self._json({"tokens": self.source.count_prompt(str(json.loads(data)["statement"]))})
+        elif parts.path.startswith("/read/"):
+            from rjepa.sampling.read_wire import read
+
+            with self.forward_lock:
+                answer = read(self.source.reader, parts.path.removeprefix("/read/"), json.loads(data))
+            self._send(200, _BYTES, answer) if isinstance(answer, bytes) else self._json(answer)
         elif parts.path == "/sample":
             self._sample(json.loads(data))
         elif parts.path == "/session":
@@ -308,6 +313,7 @@ def health(source: Any) -> dict[str, Any]:
         "llm_tag": source.record.llm_tag,
         "fingerprint": source.fingerprint,
         "context_length": source.context_length,
+        "vocabulary": source.reader.vocabulary,
         "capabilities": sorted(source.capabilities),
         "pid": os.getpid(),
     }

@@ -105,6 +105,22 @@ def extract_batches(
 
 
 @torch.inference_mode()
+def embed_texts(student: Student, texts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+    """float32 [texts, hidden size]: the mean state of each text's tokens at the student's layer, without special tokens
+    where a text has others. What stands beside a text changes nothing.
+    """
+    budget = _TOKENS_A_BATCH_CPU if student.device.type == "cpu" else _TOKENS_A_BATCH
+    none = np.zeros(1, dtype=np.int64)
+    found = np.zeros((len(texts), student.hidden_size), dtype=np.float32)
+    for batch in _padded_batches([_Text(index, "", list(ids), none) for index, ids in enumerate(texts)], budget):
+        states = _padded_states(student, batch).float().split([len(text.ids) for text in batch])
+        for text, rows in zip(batch, states, strict=True):
+            written = torch.from_numpy(student.pieces.lengths[text.ids] > 0).to(rows.device)
+            found[text.index] = (rows[written] if written.any() else rows).mean(dim=0).cpu().numpy()
+    return found
+
+
+@torch.inference_mode()
 def _extract_batch(student: Student, batch: list[_Text]) -> list[ChainLatents]:
     packs = student.shares_prefix and _gains_by_packing(batch)
     states = _packed_states(student, batch) if packs else _padded_states(student, batch)

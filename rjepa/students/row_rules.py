@@ -14,7 +14,7 @@ from rjepa.students.decoding import Int64
 from rjepa.students.loading import Student
 from rjepa.students.rules import PLAIN, TokenRules
 from rjepa.students.sampled import RowRequest, TokenScore
-from rjepa.students.scores import require_tokens, score_rows
+from rjepa.students.scores import ScoreList, require_tokens, score_rows
 from rjepa.students.segmentation import Bools
 from rjepa.students.shaping import add_to_logits, narrow
 from rjepa.students.stopping import StopWatch
@@ -28,7 +28,7 @@ class RowRules:
         self._requests: dict[int, RowRequest] = {}
         self._watches: dict[int, StopWatch] = {}
         self._released: dict[int, bytes] = {}
-        self._scores: dict[int, list[TokenScore]] = {}
+        self._scores: dict[int, ScoreList] = {}
 
     def __bool__(self) -> bool:
         """Whether any row has, or had, rules."""
@@ -48,7 +48,7 @@ class RowRules:
         if rules.stop:
             self._watches[row] = StopWatch(rules.stop, self._student.pieces.join(request.prefix))
         if rules.top_logprobs is not None:
-            self._scores[row] = list(scores)
+            self._scores[row] = ScoreList(scores)
 
     def forget(self, row: int) -> None:
         """The row is gone. Its scores can still be read."""
@@ -96,7 +96,8 @@ class RowRules:
             for index, score in zip(
                 indices, score_rows(self._student, logits[chosen], drawn[indices].tolist(), count), strict=True
             ):
-                self._scores[int(rows[index])].append(score)
+                piece = self._piece(score.token)
+                self._scores[int(rows[index])].append(score, len(piece))
 
     def _piece(self, token: int) -> bytes:
         return b"" if token in self._student.eos_ids else self._student.pieces.pieces[token]
@@ -121,11 +122,18 @@ class RowRules:
         watch = self._watches.get(row)
         return b"" if watch is None else watch.rest()
 
-    def last_score(self, row: int) -> TokenScore | None:
-        """The score of a row's newest token; None where none is wanted."""
-        scores = self._scores.get(row)
-        return scores[-1] if scores else None
+    def new_scores(self, row: int, over: bool = False) -> tuple[TokenScore, ...]:
+        """The scores of a row that were not told yet and whose text was shown; all of them once its chain is over."""
+        scores, watch = self._scores.get(row), self._watches.get(row)
+        if scores is None:
+            return ()
+        return scores.take(None if over or watch is None else watch.shown - watch.begun)
+
+    def trim(self, row: int, count: int) -> None:
+        """Forget the scores of the row's newest `count` tokens: they belong to a stop string."""
+        if row in self._scores:
+            self._scores[row].trim(count)
 
     def scores(self, row: int) -> tuple[TokenScore, ...] | None:
         """The scores of all tokens of a row, the one that ends the sequence included; None where none are wanted."""
-        return tuple(self._scores[row]) if row in self._scores else None
+        return self._scores[row].all if row in self._scores else None

@@ -41,7 +41,8 @@ class SampledChain:
     `latents` is float16 [segments, width], the prompt first, and `sentences` float16 [sentences, width] of the prompt,
     the same array for all samples of a problem; None where they were not captured. `segmentation` says how its text is
     cut into those segments. A text that ends before a stop string may end within its last token. `scores` are of the
-    tokens that were drawn, one that ends the sequence included, where the row's rules ask for them.
+    tokens that were drawn, one that ends the sequence included and those of a stop string left out, where the row's
+    rules ask for them.
     """
 
     text: str
@@ -117,13 +118,14 @@ Condition = Until | Tokens
 @dataclass(frozen=True, slots=True)
 class Token:
     """A row has one more token. `text` is what it adds to the row's text; empty for the end of the sequence, and while
-    a character, or what may be a stop string, is incomplete. `score` where the row's rules ask for scores.
+    a character, or what may be a stop string, is incomplete. `scores` are of the tokens whose text is certain now,
+    where the row's rules ask for them: of this one, as a rule.
     """
 
     row: int
     token: int
     text: str
-    score: TokenScore | None = None
+    scores: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +143,13 @@ class StepEnd:
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
     """A row's chain is over. `finished` is False where its limit cut it; `text` is what was held back: an incomplete
-    last character, or the beginning of a stop string that did not come.
+    last character, or the beginning of a stop string that did not come. `scores` are those that were held back too.
     """
 
     row: int
     finished: bool
     text: str = ""
+    scores: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,37 @@ def token_name(student: Student, token: int) -> bytes:
     return str(student.tokenizer.convert_ids_to_tokens(token)).encode()
 
 
+class ScoreList:
+    """The scores of a row's tokens, and which of them were told: none before the text of its token is certain."""
+
+    def __init__(self, beginning: Sequence[TokenScore]) -> None:
+        """beginning: of what a fork began with: its parent told them."""
+        self._scores, self._ends = list(beginning), [0] * len(beginning)
+        self._told = len(beginning)
+
+    @property
+    def all(self) -> tuple[TokenScore, ...]:
+        """All of them."""
+        return tuple(self._scores)
+
+    def append(self, score: TokenScore, size: int) -> None:
+        """Add the score of a token that adds `size` bytes to the text."""
+        self._scores.append(score)
+        self._ends.append((self._ends[-1] if self._ends else 0) + size)
+
+    def take(self, shown: int | None) -> tuple[TokenScore, ...]:
+        """Those that were not told yet, of the first `shown` bytes that the row added to its text; None for all."""
+        first, last = self._told, self._told
+        while last < len(self._scores) and (shown is None or self._ends[last] <= shown):
+            last += 1
+        self._told = last
+        return tuple(self._scores[first:last])
+
+    def trim(self, count: int) -> None:
+        """Take the newest `count` away."""
+        del self._scores[len(self._scores) - count :], self._ends[len(self._ends) - count :]
+
+
 def require_tokens(student: Student, tokens: Sequence[int], vocabulary: int) -> None:
     """Refuse ids that a student has no token for.
 

@@ -312,7 +312,7 @@ class Session:
         events: list[Event] = []
         if tokens:
             events += [
-                Token(row, token, self._texts.add(row, token), self._rules.last_score(row))
+                Token(row, token, self._texts.add(row, token), self._rules.new_scores(row))
                 for row, token in zip(places[written].tolist(), ids[written].tolist(), strict=True)
             ]
         events += self._ends(places, ids, written, steps or by_step, by_step)
@@ -334,11 +334,11 @@ class Session:
             if ending.chain:
                 length = count - 1 if standings.is_end_of_sequence(int(ids[index])) else count
                 standings.finish(row, finished=True, tokens=length)
-                events.append(ChainEnd(row, True, self._texts.end(row)))
+                events.append(self._ended(row, True))
         now = tables.drawn[places]
         for row in places[written & ~standings.over[places] & (now >= tables.limits[places])].tolist():
             standings.finish(row, finished=False, tokens=int(tables.limits[row]))
-            events.append(ChainEnd(row, False, self._texts.end(row)))
+            events.append(self._ended(row, False))
         standings.paused[places[written & (now >= standings.stop_at[places])]] = True
         return events
 
@@ -348,9 +348,14 @@ class Session:
         events: list[Event] = []
         for row in () if stopped is None else places[written & stopped].tolist():
             self._tables.cut(row, self._rules.cut(row) or 0)
-            self._standings.finish(row, finished=True, tokens=int(self._tables.lengths[row]))
-            events.append(ChainEnd(row, True, self._texts.end(row)))
+            length = int(self._tables.lengths[row])
+            self._rules.trim(row, int(self._tables.drawn[row]) - length)
+            self._standings.finish(row, finished=True, tokens=length)
+            events.append(self._ended(row, True))
         return events
+
+    def _ended(self, row: int, finished: bool) -> ChainEnd:
+        return ChainEnd(row, finished, self._texts.end(row), self._rules.new_scores(row, over=True))
 
     def _follow(self, row: int, request: RowRequest, scores: Sequence[TokenScore] = ()) -> None:
         """Mind the rules of a new row."""

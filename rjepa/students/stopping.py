@@ -8,11 +8,14 @@ from collections.abc import Sequence
 
 
 class StopWatch:
-    """Reads one row's text as it grows. `cut` is where the text ends, in bytes; None while nothing stopped it."""
+    """Reads one row's text as it grows. `cut` is where the text ends, in bytes; None while nothing stopped it. `begun`
+    are the bytes that the row began with.
+    """
 
     def __init__(self, stops: Sequence[str], beginning: bytes = b"") -> None:
         """beginning: what the row began with. A string that lies in it as a whole stops nothing."""
         self.cut: int | None = None
+        self.begun = len(beginning)
         self._stops = [stop.encode() for stop in stops]
         self._text = bytearray(beginning)
         self._shown = len(beginning)
@@ -24,6 +27,11 @@ class StopWatch:
         found = [self._text.find(stop, max(0, before - len(stop) + 1)) for stop in self._stops]
         self.cut = min((at for at in found if at >= 0), default=None)
         return self._up_to(len(self._text) - self._held() if self.cut is None else self.cut)
+
+    @property
+    def shown(self) -> int:
+        """How much of the text was shown so far, in bytes; what the row began with counts."""
+        return self._shown
 
     def rest(self) -> bytes:
         """What was held back for a string that never came; nothing where one did."""

@@ -6,10 +6,13 @@ import { language, say } from "./words.js";
 
 const REFRESH_SECONDS = 15;
 
+const filled = new Map(); // what an operator has begun to fill in: it outlives a refresh
+
 async function refresh() {
   try {
     const found = new DOMParser().parseFromString(await getText(`/v1/monitor/sections?lang=${language}`), "text/html");
     keepOpen(found);
+    for (const field of found.querySelectorAll("input, select")) if (filled.has(nameOf(field))) fill(field);
     byId("status").textContent = found.querySelector("[data-updated]").dataset.updated;
     byId("sections").replaceChildren(...found.body.childNodes);
   } catch (error) {
@@ -19,7 +22,14 @@ async function refresh() {
   }
 }
 
-/** What a reader has opened stays open, where the focus was it stays, and a form that is being filled in is kept. */
+const nameOf = (field) => field.id || field.value;
+
+function fill(field) {
+  if (field.type === "checkbox") field.checked = filled.get(nameOf(field));
+  else field.value = filled.get(nameOf(field));
+}
+
+/** What a reader has opened stays open. */
 function keepOpen(fresh) {
   const old = [...byId("sections").querySelectorAll("details")];
   const parallel = [...fresh.querySelectorAll("details")];
@@ -43,9 +53,10 @@ function refuse(error) {
 
 async function act(path, body, done) {
   try {
-    tell(element("p", "done", done(await post(path, body))));
-    document.activeElement?.blur();
+    const sentence = done(await post(path, body));
+    filled.clear();
     await refresh();
+    tell(element("p", "done", sentence));
   } catch (error) {
     if (error.status === 401) askForKey(sessionStorage.getItem("key") !== null);
     refuse(error);
@@ -65,6 +76,9 @@ byId("sections").addEventListener("submit", (event) => {
     const body = { name: byId("create-name").value, parent: byId("create-parent").value || null, add };
     act("/v1/monitor/datasets", body, ({ dataset, run }) => say("createDone", { dataset, run: run.slice(0, 8) }));
   }
+});
+byId("sections").addEventListener("input", ({ target }) => {
+  filled.set(nameOf(target), target.type === "checkbox" ? target.checked : target.value);
 });
 byId("refresh").addEventListener("click", () => { tell(""); refresh(); });
 

@@ -67,6 +67,14 @@ class Up:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)["data"]
 
+    def tell(self, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+        """What the service replies: to a body that is posted, or to a plain look."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.service}{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
     def healthy(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.service}/v1/health", timeout=10) as answer:
@@ -109,6 +117,16 @@ def test_ui_and_service_answer_a_backfill_runs_and_ctrl_c_stops_all_of_it(up: Up
         assert b"dagster_version" in answer.read()
     with urllib.request.urlopen(f"http://127.0.0.1:{up.service}/v1/health", timeout=10) as answer:
         assert answer.status == 200
+
+    # The monitor's button: the service asks Dagster, whose daemon then makes the dataset.
+    made = up.tell("/v1/monitor/datasets", {"name": "smoke"})
+
+    def runs() -> dict[str, Any]:
+        return {run["run_id"]: run for run in up.tell("/v1/monitor/state")["runs"]}
+
+    wait_for(lambda: runs()[made["run"]]["status"] == "success", 240, "the run that the monitor launched")
+    run = runs()[made["run"]]
+    assert (run["job"], run["partition"], run["steps_done"]) == ("dataset_version", "smoke", run["steps_total"])
 
     with open_instance(up.home) as instance:
         want_dataset(instance, "smoke")

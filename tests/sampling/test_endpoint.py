@@ -302,7 +302,7 @@ def test_rules_go_to_the_server_in_its_own_words_and_its_text_ends_before_a_stop
     # The server of these tests knows none of them: what it writes past the string is cut here.
     assert chain.text == whole.text[: whole.text.index("Answer")] and chain.finished
     assert chain.scores is not None and [score.token for score in chain.scores] == chain.token_ids
-    told = [event.score for event in events if isinstance(event, Token) and event.row == ruled]
+    told = [one for event in events if isinstance(event, Token) and event.row == ruled for one in event.scores]
     assert told == list(chain.scores) and all(len(score.top) == 2 for score in chain.scores)
 
 

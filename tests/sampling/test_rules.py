@@ -107,7 +107,12 @@ def test_a_text_ends_before_its_stop_string_wherever_tokens_part_it(source: Chai
     text = plain.text
     for start in range(1, min(len(text) - 4, 25)):
         stop = text[start : start + 4]
-        (chain,), (streamed,) = write(source, ruled(stop=("zzz", stop)))
+        with source.session() as session:
+            (row,) = session.add([ruled(stop=("zzz", stop), top_logprobs=0)])
+            pieces = [(event.text, event.scores) for event in session.run() if isinstance(event, Token | ChainEnd)]
+            chain = session.chain(row)
+        streamed, told = "".join(text for text, _ in pieces), [one for _, scores in pieces for one in scores]
+        assert [one.token for one in told] == chain.token_ids and chain.scores == tuple(told)
         assert chain.text == streamed == text[: text.index(stop)] and chain.finished
         assert chain.token_ids == plain.token_ids[: len(chain.token_ids)]
         assert chain.latents is not None and plain.latents is not None

@@ -1,0 +1,89 @@
+"""Dagster's web server as far as the monitor asks it, with replies as dagster 1.13.27 gave them."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Dagster:
+    """What it was asked to launch, and what it answers."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.partitions: list[str] = []
+        self.launched: list[dict[str, Any]] = []
+        self.refuses = False
+        self.runs = [
+            _run(
+                "8b612851",
+                "dataset_and_llm",
+                "v1.0.0|tiny-a",
+                "STARTED",
+                {"rollouts": "SUCCESS", "latents": "IN_PROGRESS"},
+            ),
+            _run("abfdcd41", "llm", "tiny-a", "SUCCESS", {"student": "SUCCESS"}),
+            _run(
+                "d3ef27b4", "dataset_version", "v1.0.0", "FAILURE", {"problems": "SUCCESS", "teacher_chains": "FAILURE"}
+            ),
+        ]
+
+    def reply(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        if "addDynamicPartition" in query:
+            known = variables["key"] in self.partitions
+            self.partitions.append(variables["key"])
+            kind = "DuplicateDynamicPartitionError" if known else "AddDynamicPartitionSuccess"
+            return {"addDynamicPartition": {"__typename": kind}}
+        if "launchRun" in query:
+            if self.refuses:
+                return {"launchRun": {"__typename": "PythonError", "message": "no such job"}}
+            self.launched.append(variables["params"])
+            return {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "eb47a618-398b"}}}
+        return {"runsOrError": {"__typename": "Runs", "results": self.runs[: variables["limit"]]}}
+
+
+def _run(run_id: str, job: str, partition: str, status: str, steps: dict[str, str]) -> dict[str, Any]:
+    over = status in ("SUCCESS", "FAILURE")
+    return {
+        "runId": f"{run_id}-e28c-44ec-957e-21bcba4339a2",
+        "status": status,
+        "jobName": job,
+        "startTime": 1795927306.4,
+        "endTime": 1795927406.4 if over else None,
+        "tags": [{"key": "dagster/partition", "value": partition}],
+        "stepStats": [{"stepKey": key, "status": state} for key, state in steps.items()],
+        "stepKeysToExecute": None,
+        "executionPlan": {"steps": [{"key": key} for key in (*steps, *(() if over else ("report",)))]},
+    }
+
+
+@contextlib.contextmanager
+def serve_dagster() -> Iterator[Dagster]:
+    """Answer on a free port of this machine."""
+    dagster = Dagster()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # noqa: N802 - the library's name
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            reply = json.dumps({"data": dagster.reply(body["query"], body["variables"])}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(reply)))
+            self.end_headers()
+            self.wfile.write(reply)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    dagster.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield dagster
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

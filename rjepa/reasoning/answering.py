@@ -34,7 +34,7 @@ def run_questions(
     with source.session(capture=Capability.STATES in needs, keep_finished=Capability.FORK in needs) as session:
         running = []
         for one in questions:
-            tools = Tools(one.question, one.prompt, one.max_new_tokens, session, parts)
+            tools = Tools(one.question, one.prompt, one.max_new_tokens, session, parts, source.reader)
             running.append(Running(find_mode(one.question.mode).run(one.question, tools), tools))
         yield from drive(running, session)
 

@@ -19,13 +19,12 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from rjepa.chains import read_segments
 from rjepa.latents.sets import LatentSet
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.validation.judge import judge
 from rjepa.values import FrozenValue
 from rjepa.verbalizer.model import Decoder
-from rjepa.verbalizer.speaking import Line, label_length, speak
+from rjepa.verbalizer.speaking import Line, label_length, speak, step_text
 from rjepa.verbalizer.texts import Texts
 
 Source = Literal["observed", "expected", "zeroed", "shuffled", "other_problem", "none", "student"]
@@ -137,12 +136,6 @@ def report_spoken(steps: Sequence[HeldOutStep], spoken: Sequence[str], source: S
         rows.append((step.problem.domain, said == wanted, _ending(said) == _ending(wanted), is_valid(step, said)))
     domains = ["all", *sorted({domain for domain, *_ in rows})]
     return [_report(source, domain, [row[1:] for row in rows if domain in ("all", row[0])]) for domain in domains]
-
-
-def step_text(spoken: str) -> str:
-    """The words of a spoken step, without its label."""
-    segments = read_segments(spoken)
-    return " ".join(segments[0].text.split()) if segments else ""
 
 
 def is_valid(step: HeldOutStep, said: str) -> bool:

@@ -12,13 +12,17 @@ import numpy as np
 import torch
 
 from rjepa.chains import read_segments
-from rjepa.reasoning.changes import Planned
+from rjepa.reasoning.changes import Planned, Surprise
+from rjepa.reasoning.reading import Reading
 from rjepa.reasoning.tools import Tools
 from rjepa.verbalizer.infilling import expected_segments, standardised
 from rjepa.verbalizer.speaking import Line, speak, step_text
 
 GAP: Final = "?"
 """What stands for a missing step."""
+
+MOST_SURPRISES: Final = 2
+"""Steps of an answer that are explained: what follows a wrong one is expected of a wrong chain, and says little."""
 
 
 def read_steps(text: str) -> list[str | None]:
@@ -113,3 +117,22 @@ class Planner:
 
     def _note(self, place: int, words: str, old: str | None, energy: float, why: str) -> None:
         self.planned.append(Planned(step=place + 1, expected=words, written=old, energy=energy, why=why))
+
+
+def find_surprises(tools: Tools, reading: Reading) -> tuple[Surprise, ...]:
+    """The first steps of a chain that surprise, with what was expected of each, given the steps before it; none where
+    the release has no verbaliser, or does not know from which energy on a step surprises.
+    """
+    limit = tools.parts.calibration.step_threshold
+    if tools.parts.verbalizer is None or limit is None or not tools.parts.model.config.encoder.causal:
+        return ()
+    steps = [step for step in reading.steps if not step.is_answer]
+    found: list[Surprise] = []
+    for place, step in enumerate(steps):
+        if step.energy <= limit or len(found) == MOST_SURPRISES:
+            continue
+        words = Planner(tools).expected([*(one.words for one in steps[:place]), None], place)
+        if words and words != step.words:
+            text = f"expected {words}, wrote {step.words}"
+            found.append(Surprise(step=place + 1, expected=words, written=step.words, energy=step.energy, text=text))
+    return tuple(found)

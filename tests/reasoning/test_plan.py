@@ -86,3 +86,21 @@ def test_a_release_without_a_verbaliser_refuses_and_says_what_would_give_it(bare
     with pytest.raises(InvalidInputError, match="needs the part verbalizer") as caught:
         bare_engine.answer(ask(STATEMENT, "plan"))
     assert "latent_decoder" in caught.value.cure
+
+
+def test_an_answer_says_what_was_expected_where_a_step_surprised(
+    speaking_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = speaking_engine._parts
+    calm = replace(parts, calibration=parts.calibration.model_copy(update={"step_threshold": 0.0}))
+    monkeypatch.setattr(speaking_engine, "_parts", calm)
+    question = ask(STATEMENT, "nudge", {"unfamiliar": "guide"}, seed=3)
+    explanation = speaking_engine.answer(question).explanation
+    assert explanation is not None and 1 <= len(explanation.surprises) <= 2
+    for one in explanation.surprises:
+        assert one.text == f"expected {one.expected}, wrote {one.written}" and one.expected != one.written
+        assert one.energy > 0 and one.written in speaking_engine.answer(question).text
+    mute = replace(calm, verbalizer=None)
+    monkeypatch.setattr(speaking_engine, "_parts", mute)
+    silent = speaking_engine.answer(question).explanation
+    assert silent is not None and silent.surprises == ()

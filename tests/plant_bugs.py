@@ -206,6 +206,8 @@ BUGS = (
         "familiar ? energiesOf(result) : []",
         "energiesOf(result)",
         "tests/e2e/test_chat_page.py::test_an_answer_to_a_foreign_problem_says_so_first_and_draws_no_bars",
+    ),
+    Bug(
         "guidance weighs as much as the student, whatever alpha says",
         "rjepa/verbalizer/guiding.py",
         "return bias * alpha",

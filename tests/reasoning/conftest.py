@@ -16,7 +16,7 @@ from tests.verbalizer.small import config, small
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def bare_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     root = tmp_path_factory.mktemp("reasoning")
     home = Home(root / "home")
     student = register_student(home, taught_folder(tmp_path_factory))
@@ -25,9 +25,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 @pytest.fixture
-def bare_engine(engine: Engine) -> Engine:
+def engine(bare_engine: Engine) -> Engine:
     """Of a release without decoders."""
-    return engine
+    return bare_engine
 
 
 @pytest.fixture(scope="session")

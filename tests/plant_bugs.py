@@ -159,6 +159,34 @@ BUGS = (
         "tests/sampling/test_rules.py::test_logprobs_stay_the_students_own_whatever_the_rules",
     ),
     Bug(
+        "a receipt does not compare the choice",
+        "rjepa/receipts.py",
+        'for name in ("finished", "tokens", "chosen"):',
+        'for name in ("finished", "tokens"):',
+        "tests/serving/test_receipts.py::test_a_difference_is_named_and_ends_with_3",
+    ),
+    Bug(
+        "what is ignored of a body is not listed",
+        "rjepa/values.py",
+        "if not any(value is empty or value == empty for empty in _SAYS_NOTHING):",
+        "if False:",
+        "tests/serving/test_client_bodies.py::test_what_is_unknown_is_ignored_and_listed",
+    ),
+    Bug(
+        "the n best candidates come as they were sampled",
+        "serving/replies.py",
+        "others = sorted((one for one in answer.candidates if not one.chosen), key=_rank)",
+        "others = [one for one in answer.candidates if not one.chosen]",
+        "tests/serving/test_client_bodies.py::test_with_rerank_n_gives_the_best_candidates_best_first",
+    ),
+    Bug(
+        "a stored answer is seen by everyone",
+        "serving/response_store.py",
+        "if found is None or found.owner != owner:",
+        "if found is None:",
+        "tests/serving/test_responses.py::test_the_store_forgets_the_oldest_and_shows_nobody_else_s",
+    ),
+    Bug(
         "wrong steps count among the right ones of an energy bar's scale",
         "rjepa/evaluation/evaluating.py",
         "fit_step_quantiles(compared.energies[~compared.is_first_error])",
@@ -194,7 +222,7 @@ def main() -> int:
     chosen = [bug for bug in BUGS if not options.words or any(word in bug.name for word in options.words)]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "tree"
-        ignored = shutil.ignore_patterns(".git", ".venv", ".rjepa", "__pycache__", "*_cache")
+        ignored = shutil.ignore_patterns(".git", ".venv*", ".rjepa", "__pycache__", "*_cache")
         shutil.copytree(ROOT, copy, ignore=ignored)
         missed = [bug for bug in chosen if not _is_caught(bug, copy)]
     print(f"{len(chosen) - len(missed)} of {len(chosen)} planted bugs were caught")

@@ -4,10 +4,11 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CLIENTS := .venv-clients
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test test-quick dev lint clean
+.PHONY: help setup demo report test test-quick clients dev lint clean
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,6 +27,8 @@ test: $(INSTALLED)  ## Run the tests, on two processes
 test-quick: $(INSTALLED)  ## Run the tests that take seconds
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
+clients: $(CLIENTS)/.installed  ## Clients of other people (litellm, inspect-ai, optillm, ...) in .venv-clients; their tests are skipped without them
+
 dev: $(INSTALLED)  ## The Dagster UI, its daemon and the service; Ctrl-C stops all of it
 	@exec $(BIN)/rjepa up
 
@@ -35,6 +38,12 @@ lint: $(INSTALLED)  ## Style, types, the order of the rooms, and that Dagster ca
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	@$(BIN)/dagster definitions validate -w workspace.yaml
+
+# Everything that they need is named with its version: nothing is resolved, and optillm comes without the half that its server does not import.
+$(CLIENTS)/.installed: tests/clients/requirements.txt | $(INSTALLED)
+	@$(BIN)/python -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/pip install --disable-pip-version-check --no-input -q --no-deps --no-compile -r $<
+	@touch $@
 
 clean:  ## Remove caches (never .rjepa, which holds your data, nor .venv)
 	@rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from rjepa.errors import InvalidInputError
 from rjepa.files import sha256_json
 from rjepa.reasoning.answer import Answer, CandidateReport
 from rjepa.reasoning.question import Message, Question, ask
@@ -65,10 +66,16 @@ class Receipt(FrozenValue):
         """The question again.
 
         Raises:
-            InvalidQuestionError: this version of R-JEPA cannot ask it.
+            InvalidInputError: this version of R-JEPA cannot ask it.
         """
-        rest = {name: value for name, value in self.asked.items() if name not in ("mode", "options")}
-        return ask(messages, self.asked["mode"], self.asked["options"], **rest)
+        asked = dict(self.asked)
+        if strange := sorted(asked.keys() - Question.model_fields.keys()):
+            raise InvalidInputError(
+                f"the receipt names {', '.join(strange)}, which this version of R-JEPA does not know",
+                cure=f"verify it with the version that made it: {self.versions}",
+            )
+        mode, options = asked.pop("mode"), asked.pop("options")
+        return ask(messages, mode, options, **asked | {"logit_bias": dict(asked.get("logit_bias", ()))})
 
 
 def make_receipt(

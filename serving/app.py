@@ -10,7 +10,9 @@ from fastapi.staticfiles import StaticFiles
 from rjepa.home import Home
 from serving import chat, completions, errors, metrics, models, monitor, pages, responses, routes
 from serving.auth import Auth, Authenticator
+from serving.document import DocumentedApp
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
+from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
 from serving.limits import Admission, Limits
 from serving.metrics import Metrics
 from serving.middleware import Body, Doors, RequestContext
@@ -49,7 +51,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
 
     # The documentation pages fetch scripts from elsewhere, which the content policy refuses: only the schema is served.
     # A redirect to the path with a slash would be put together from the Host header.
-    app = FastAPI(
+    app = DocumentedApp(
         title="R-JEPA",
         version="0.1.0",
         docs_url=None,
@@ -91,7 +93,7 @@ def _guard(app: FastAPI, settings: ServiceSettings) -> None:
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after", *_RATE_HEADERS],
+            expose_headers=["x-request-id", "retry-after", IGNORED_HEADER, ADJUSTED_HEADER, *_RATE_HEADERS],
         )
     app.add_middleware(Doors, settings=settings, metrics=figures)
     app.add_middleware(RequestContext, settings=settings, metrics=figures)

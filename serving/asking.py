@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rjepa.reasoning.question import MAX_SEED, InvalidQuestionError, Message, Question, ask
+from rjepa.students.rules import MAX_TOP_LOGPROBS
 from serving.host import AnswersQuestions
 from serving.lenient import Notes
 from serving.names import ModelName
@@ -50,12 +51,14 @@ def make_questions(wanted: Wanted, engine: AnswersQuestions, max_tokens: int, no
 
     mode = _mode(wanted.name, wanted.rjepa)
     chooses = _CANDIDATES in find_mode(mode).options.model_fields
-    sampling = {name: value for name, value in wanted.sampling.items() if name in Question.model_fields}
-    notes.ignore(name for name in wanted.sampling if name not in sampling)
+    sampling = dict(wanted.sampling)
     if chooses and wanted.rjepa.mode is None and sampling.get("temperature") == 0:
         # Their library sends 0 whatever the model: a model's name is all that such a client can choose.
         del sampling["temperature"]
         notes.adjust("temperature", "at 0 all candidates are the same; the student's own was taken")
+    if sampling.get("top_logprobs", 0) > MAX_TOP_LOGPROBS:
+        sampling["top_logprobs"] = MAX_TOP_LOGPROBS
+        notes.adjust("top_logprobs", f"{MAX_TOP_LOGPROBS}, the most that there are")
     options = dict(wanted.rjepa.mode_options)
     count = 1
     if chooses:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,8 +13,9 @@ from fastapi.responses import JSONResponse, Response
 
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.conversation import to_messages
-from rjepa.reasoning.events import Done, Event
+from rjepa.reasoning.events import Done, Event, Text
 from rjepa.reasoning.question import Question
+from rjepa.reasoning.tokens import TokenReport
 from serving import sse
 from serving.asking import Wanted, make_questions
 from serving.errors import body_of
@@ -23,7 +24,7 @@ from serving.host import AnswersQuestions, EngineHost
 from serving.lenient import Notes
 from serving.models import engine_of
 from serving.names import parse_name
-from serving.replies import Answered, Choice, choices_of, usage_of
+from serving.replies import Answered, Choice, choices_of, logprob_of, usage_of
 from serving.schemas import ChatRequest, RjepaOptions
 
 _LOG = structlog.get_logger("serving")
@@ -131,7 +132,12 @@ def _completion(chat: _Chat, answers: list[Answer]) -> dict[str, Any]:
 def _choice(index: int, choice: Choice) -> dict[str, Any]:
     message = {"role": "assistant", "content": choice.text, "refusal": None}
     own = {} if index == 0 else {"rjepa": choice.rjepa}
-    return {"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason} | own
+    logprobs = _logprobs(choice.tokens)
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason} | own
+
+
+def _logprobs(tokens: Sequence[TokenReport] | None) -> dict[str, Any] | None:
+    return None if tokens is None else {"content": [logprob_of(token) for token in tokens], "refusal": None}
 
 
 async def _chunks(events: Events, chat: _Chat) -> AsyncIterator[bytes]:
@@ -143,11 +149,18 @@ async def _chunks(events: Events, chat: _Chat) -> AsyncIterator[bytes]:
     usage: dict[str, Any] = {"usage": None} if include_usage else {}
     head = chat.head | {"object": "chat.completion.chunk"} | usage
 
-    def chunk(index: int, delta: dict[str, str], finish: str | None = None, **more: Any) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+    def chunk(
+        index: int,
+        delta: dict[str, str],
+        finish: str | None = None,
+        tokens: Sequence[TokenReport] | None = None,
+        **more: Any,
+    ) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": _logprobs(tokens), "finish_reason": finish}
         return sse.event(head | {"choices": [choice]} | more)
 
     answers: list[Answer] = []
+    told_tokens: set[int] = set()
     try:
         for index in range(len(chat.questions)):
             yield chunk(index, {"role": "assistant", "content": ""})
@@ -160,14 +173,17 @@ async def _chunks(events: Events, chat: _Chat) -> AsyncIterator[bytes]:
                 log_answer(event.answer)
                 answers.append(event.answer)
                 first, *others = chat.choices(index, event.answer)
-                yield chunk(index, {}, first.finish_reason, rjepa=first.rjepa)
+                late = None if index in told_tokens else first.tokens
+                yield chunk(index, {}, first.finish_reason, late, rjepa=first.rjepa)
                 for place, choice in enumerate(others, 1):
-                    yield chunk(place, {"role": "assistant", "content": choice.text})
+                    yield chunk(place, {"role": "assistant", "content": choice.text}, tokens=choice.tokens)
                     yield chunk(place, {}, choice.finish_reason, rjepa=choice.rjepa)
                 continue
             text, told = text_of(event), event_value(event)
             more: dict[str, Any] = {} if told is None else {"rjepa": {"event": told}}
-            yield chunk(index, {} if text is None else {"content": text}, **more)
+            tokens = event.tokens if isinstance(event, Text) and event.tokens else None
+            told_tokens |= {index} if tokens else set()
+            yield chunk(index, {} if text is None else {"content": text}, tokens=tokens, **more)
         if include_usage:
             yield sse.event(head | {"choices": [], "usage": usage_of(answers)})
         yield sse.DONE

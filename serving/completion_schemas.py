@@ -6,9 +6,10 @@ from pydantic import Field, StrictBool
 
 from rjepa.reasoning.question import InvalidQuestionError
 from rjepa.reasoning.tokens import TokenReport
+from rjepa.students.rules import MAX_STOPS
 from rjepa.values import LenientValue, Words
 from serving.lenient import Number, Whole
-from serving.schemas import MAX_STOPS, StreamOptions
+from serving.schemas import StreamOptions
 
 MAX_PROMPTS: Final = 256
 """In one request; evaluation harnesses send up to some hundred."""

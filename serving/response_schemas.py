@@ -16,6 +16,9 @@ _UNREAD: Final = ("reasoning", "function_call", "custom_tool_call", "web_search_
 
 _TOOL_OUTPUTS: Final = ("function_call_output", "custom_tool_call_output")
 
+LOGPROBS: Final = "message.output_text.logprobs"
+"""What a client has to include so that `top_logprobs` shows."""
+
 _CANNOT: Final = {
     "background": "send the request and wait for the answer, or stream it",
     "conversation": "send the earlier messages as input, or name the last answer in previous_response_id",
@@ -52,6 +55,8 @@ class ResponsesRequest(LenientValue):
     max_output_tokens: Annotated[Whole, Field(ge=-1)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    top_logprobs: Annotated[Whole, Field(ge=0)] | None = None
+    include: list[str] | None = None
     metadata: dict[str, str] | None = None
     text: TextOptions | None = None
     tool_choice: str | NamedTool | None = None
@@ -63,7 +68,12 @@ class ResponsesRequest(LenientValue):
     @property
     def sampling(self) -> dict[str, Any]:
         """How tokens are drawn, by the names that a question has for it."""
-        values = {"temperature": self.temperature, "top_p": self.top_p}
+        scored = LOGPROBS in (self.include or ())
+        values = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_logprobs": (self.top_logprobs or 0) if scored else None,
+        }
         return {name: value for name, value in values.items() if value is not None}
 
     def refuse(self) -> None:

@@ -1,12 +1,13 @@
 """The shapes of /v1/responses: the response object, and the events of a stream in the order that clients expect."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rjepa.reasoning.tokens import TokenReport
 from serving import sse
-from serving.replies import Choice
+from serving.replies import Choice, logprob_of
 from serving.response_schemas import ResponsesRequest
 
 _OURS: Final = "response.rjepa."
@@ -52,21 +53,21 @@ class ResponseShape:
             "system_fingerprint": self.release_id,
         } | more
 
-    def message(self, status: str, text: str | None = None) -> dict[str, Any]:
-        """The output item; without a text it has no content yet."""
-        content = [] if text is None else [self.part(text)]
+    def message(self, status: str, choice: Choice | None = None) -> dict[str, Any]:
+        """The output item; it has no content yet without a choice."""
+        content = [] if choice is None else [self.part(choice.text, choice.tokens)]
         return {"id": self.item_id, "type": "message", "role": "assistant", "status": status, "content": content}
 
-    def part(self, text: str) -> dict[str, Any]:
+    def part(self, text: str, tokens: Sequence[TokenReport] | None = None) -> dict[str, Any]:
         """The one part of the message."""
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": _logprobs(tokens)}
 
     def finished(self, choice: Choice, usage: dict[str, int]) -> dict[str, Any]:
         """The whole response."""
         status = "completed" if choice.finished else "incomplete"
         return self.response(
             status,
-            [self.message(status, choice.text)],
+            [self.message(status, choice)],
             incomplete_details=None if choice.finished else {"reason": "max_output_tokens"},
             completed_at=time.time() if choice.finished else None,
             usage={
@@ -78,6 +79,10 @@ class ResponseShape:
             },
             rjepa=choice.rjepa,
         )
+
+
+def _logprobs(tokens: Sequence[TokenReport] | None) -> list[dict[str, Any]]:
+    return [logprob_of(token) for token in tokens or ()]
 
 
 class ResponseEvents:
@@ -96,9 +101,9 @@ class ResponseEvents:
         yield self._event("response.output_item.added", output_index=0, item=self._shape.message("in_progress"))
         yield self._event("response.content_part.added", **self._place, part=self._shape.part(""))
 
-    def text(self, text: str) -> bytes:
+    def text(self, text: str, tokens: Sequence[TokenReport] = ()) -> bytes:
         """A piece of the answer's text."""
-        return self._event("response.output_text.delta", **self._place, delta=text, logprobs=[])
+        return self._event("response.output_text.delta", **self._place, delta=text, logprobs=_logprobs(tokens))
 
     def told(self, value: dict[str, Any]) -> bytes:
         """An event of R-JEPA's own."""
@@ -106,8 +111,8 @@ class ResponseEvents:
 
     def end(self, choice: Choice, whole: dict[str, Any]) -> Iterator[bytes]:
         """What comes after the last word."""
-        part = self._shape.part(choice.text)
-        yield self._event("response.output_text.done", **self._place, text=choice.text, logprobs=[])
+        part = self._shape.part(choice.text, choice.tokens)
+        yield self._event("response.output_text.done", **self._place, text=choice.text, logprobs=part["logprobs"])
         yield self._event("response.content_part.done", **self._place, part=part)
         yield self._event("response.output_item.done", output_index=0, item=whole["output"][0])
         yield self._event(f"response.{whole['status']}", response=whole)

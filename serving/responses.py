@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.conversation import to_messages
-from rjepa.reasoning.events import Done
+from rjepa.reasoning.events import Done, Text
 from rjepa.reasoning.question import InvalidQuestionError, Message, Question
 from serving import sse
 from serving.asking import Wanted, make_questions
@@ -23,7 +23,7 @@ from serving.lenient import Notes
 from serving.models import engine_of
 from serving.names import parse_name
 from serving.replies import Answered, Choice, choices_of, usage_of
-from serving.response_schemas import ResponsesRequest
+from serving.response_schemas import LOGPROBS, ResponsesRequest
 from serving.response_shapes import ResponseEvents, ResponseShape
 from serving.response_store import ResponseStore
 from serving.schemas import RjepaOptions
@@ -72,6 +72,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
     def prepare() -> Question:
         body.refuse()
         notes.ignore(body.unknown())
+        notes.ignore(f"include.{name}" for name in body.include or () if name != LOGPROBS)
         wanted = Wanted(
             (*_instructions(body), *earlier, *_input(body, notes)),
             name,
@@ -143,8 +144,9 @@ async def _stream(events: Events, responding: _Responding) -> AsyncIterator[byte
                     yield piece
                 continue
             text, told = text_of(event), event_value(event)
-            if text:
-                yield making.text(text)
+            tokens = event.tokens if isinstance(event, Text) else ()
+            if text or tokens:
+                yield making.text(text or "", tokens)
             if told is not None:
                 yield making.told(told)
     except Exception as error:  # noqa: BLE001 - a stream that has begun can only tell it as an event

@@ -6,14 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from rjepa.reasoning.conversation import ChatMessage
 from rjepa.reasoning.question import MAX_SEED, InvalidQuestionError
+from rjepa.students.rules import MAX_BIAS, MAX_STOPS
 from rjepa.values import LenientValue, Words
 from serving.lenient import Number, Whole
 
 MAX_CHOICES: Final = 64
 """As many as the largest number of candidates."""
-
-MAX_STOPS: Final = 16
-"""OpenAI takes four, lm-evaluation-harness sends more for some tasks."""
 
 
 class RjepaOptions(BaseModel):
@@ -61,7 +59,9 @@ class ChatRequest(LenientValue):
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = None
+    top_k: Annotated[Whole, Field(ge=-1)] | None = None
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    logit_bias: dict[Annotated[int, Field(ge=0)], Annotated[Number, Field(ge=-MAX_BIAS, le=MAX_BIAS)]] | None = None
     stop: Words | Annotated[list[Words], Field(max_length=MAX_STOPS)] | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[Whole, Field(ge=0)] | None = None
@@ -78,16 +78,19 @@ class ChatRequest(LenientValue):
     @property
     def sampling(self) -> dict[str, Any]:
         """How tokens are drawn, by the names that a question has for it."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         values = {
             "temperature": self.temperature,
             "top_p": self.top_p,
+            "top_k": 0 if self.top_k == -1 else self.top_k,  # vLLM's users write "all" as -1
+            "min_p": self.min_p,
             "presence_penalty": self.presence_penalty,
             "frequency_penalty": self.frequency_penalty,
             "logit_bias": self.logit_bias,
-            "stop": (self.stop,) if isinstance(self.stop, str) else self.stop and tuple(self.stop),
+            "stop": tuple(stop for stop in stops if stop),  # an empty text, which some libraries send, stops nothing
             "top_logprobs": (self.top_logprobs or 0) if self.logprobs else None,
         }
-        return {name: value for name, value in values.items() if value is not None and value != () and value != {}}
+        return {name: value for name, value in values.items() if value is not None}
 
     def refuse(self) -> None:
         """Refuse what would give another answer than the one that is asked for.

@@ -169,15 +169,22 @@ def fake_loader(home: Home, made: list[FakeEngine] | None = None) -> EngineLoade
 @contextlib.contextmanager
 def running(app: FastAPI) -> Iterator[str]:
     """Serve `app` on a free port of this machine; yields its address."""
+    with stoppable(app) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def stoppable(app: FastAPI) -> Iterator[tuple[str, GracefulServer]]:
+    """The same, with the server: `should_exit = True` is what SIGTERM does."""
     server = GracefulServer(app, app.state.settings, port=0)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_until(lambda: server.started)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", server
     finally:
         server.should_exit = True
-        thread.join(15)
+        thread.join(30)
         assert not thread.is_alive()
 
 

@@ -1,4 +1,3 @@
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from serving.app import create_app
 from serving.host import AnswersQuestions
 from serving.settings import ServiceSettings
 
-from .fakes import FakeEngine, fake_loader, publish, running, wait_until
+from .fakes import FakeEngine, fake_loader, publish, wait_until
 
 
 def body(statement: str, **more: object) -> dict:
@@ -103,27 +102,6 @@ def test_a_client_that_leaves_a_stream_frees_the_model(address: str, engines: li
         wait_until(lambda: bool(engines[0].calls))
     assert engines[0].closed.wait(5)
     assert httpx.post(f"{address}/v1/chat/completions", json=body("x")).status_code == 200
-
-
-def test_stopping_the_service_ends_a_running_stream(settings: ServiceSettings, home: Home) -> None:
-    app = create_app(settings, fake_loader(home))
-    got: list[str] = []
-
-    def read(address: str) -> None:
-        with httpx.stream("POST", f"{address}/v1/chat/completions", json=body("endless", stream=True)) as reply:
-            got.append("started")
-            try:
-                got.append("".join(reply.iter_text()))
-            except httpx.HTTPError:
-                got.append("cut")
-
-    with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None)
-        reader = threading.Thread(target=read, args=(address,))
-        reader.start()
-        wait_until(lambda: bool(got))
-    reader.join(5)
-    assert len(got) == 2 and "Answer" not in got[1]
 
 
 def test_the_log_holds_figures_and_no_words_of_the_question(client: TestClient) -> None:

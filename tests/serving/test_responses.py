@@ -151,7 +151,7 @@ def test_what_is_unknown_is_listed(tiny_service: str) -> None:
         "tools": [],
     }
     reply = httpx.post(f"{tiny_service}/v1/responses", json={"model": TAG, "input": STATEMENT} | extras, timeout=60)
-    assert reply.headers["x-rjepa-ignored"] == "reasoning, include, truncation"
+    assert reply.headers["x-rjepa-ignored"] == "reasoning, truncation, include.reasoning.encrypted_content"
 
 
 def test_a_fault_in_the_middle_of_a_stream_is_its_last_event(client: openai.OpenAI, address: str) -> None:

@@ -1,0 +1,39 @@
+"""HTTP by hand: what no client library would send."""
+
+import json
+import socket
+from typing import Any
+
+
+def connect(address: str) -> socket.socket:
+    """A connection to a service."""
+    host, port = address.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def head(path: str = "/v1/chat/completions", method: str = "POST", **headers: object) -> bytes:
+    """A request line and headers, with the empty line that ends them."""
+    lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def question(statement: str, **more: Any) -> bytes:
+    """A whole request."""
+    data = json.dumps({"model": "tiny-a", "messages": [{"role": "user", "content": statement}], **more}).encode()
+    return head(content_type="application/json", content_length=len(data)) + data
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Everything until the other side closes."""
+    parts = []
+    while True:
+        try:
+            part = connection.recv(65_536)
+        except ConnectionResetError:
+            part = b""
+        if not part:
+            return b"".join(parts)
+        parts.append(part)

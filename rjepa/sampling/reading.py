@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from rjepa.errors import InvalidInputError
-from rjepa.students.extraction import ChainLatents, embed_texts, extract_latents
+from rjepa.students.extraction import embed_texts
 from rjepa.students.loading import Student
 from rjepa.students.prompts import PromptFormat, encode_prompts
+from rjepa.students.rereading import read_chains
 from rjepa.students.rescoring import score_tokens_of
-from rjepa.students.sampled import TokenScore
+from rjepa.students.sampled import SampledChain, TokenScore
 from rjepa.students.scores import require_tokens, token_name
 
 Float32 = npt.NDArray[np.float32]
@@ -50,11 +50,11 @@ class TextReader(Protocol):
         out where there are others.
         """
 
-    def encode(self, statements: Sequence[str], chains: Sequence[str]) -> list[ChainLatents]:
-        """The latents of each chain after its statement's prompt.
+    def chains(self, statements: Sequence[str], texts: Sequence[str]) -> list[SampledChain]:
+        """A chain of each text after its statement's prompt, with latents and log-probabilities.
 
         Raises:
-            InvalidInputError: a chain that is longer than the context, or a student without hidden states.
+            InvalidInputError: a text without words, or one that does not fit the context with its problem.
         """
 
 
@@ -95,17 +95,9 @@ class StudentReader:
         self._require([token for ids in texts for token in ids])
         return embed_texts(self._student, texts)
 
-    def encode(self, statements: Sequence[str], chains: Sequence[str]) -> list[ChainLatents]:
-        """As `TextReader.encode`."""
-        found = extract_latents(self._student, statements, chains)
-        whole = [latents for latents in found if latents is not None]
-        if len(whole) < len(found):
-            raise InvalidInputError(
-                f"a chain with its problem is longer than the {self._student.context_length} tokens that "
-                f"{self._student.record.llm_tag} reads",
-                cure="shorten it",
-            )
-        return whole
+    def chains(self, statements: Sequence[str], texts: Sequence[str]) -> list[SampledChain]:
+        """As `TextReader.chains`."""
+        return read_chains(self._student, statements, texts)
 
     def _require(self, ids: Sequence[int]) -> None:
         require_tokens(self._student, ids, self.vocabulary)

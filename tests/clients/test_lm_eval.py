@@ -1,11 +1,11 @@
 """lm-evaluation-harness: what it measures through the service is what it measures with the weights in its own hands."""
 
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rjepa.home import Home
 from rjepa.students.loading import Student
@@ -26,7 +26,7 @@ def runs(client: Client, tiny_service: str, tiny_release: tuple[Home, Student]) 
         TAG,
         str(student.path),
         str(student.context_length),
-        PYTHONPATH=str(Path(sysconfig.get_paths()["purelib"])),
+        PYTHONPATH=str(Path(torch.__file__).parents[1]),
         HF_HUB_OFFLINE="1",
         HF_DATASETS_OFFLINE="1",
     )

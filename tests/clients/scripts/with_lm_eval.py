@@ -18,7 +18,7 @@ WORDS = ["Mia", "Tom", "apples", "books", "7", "3 + 4 = 7", "so many", "Step 1:"
 ROWS = [
     {
         "question": f"Mia has {first} apples and buys {second} more. How many apples does Mia have?",
-        "choices": [f"{first + second}", f"{first + second + 1}", WORDS[first + second], "Step 1: Mia"],
+        "choices": [f"{first + second}", f"{first + second + 1}", WORDS[first + second], "Step 1:"],
         "gold": 0,
         "text": f"Mia has {first} apples.\nStep 1: Mia has {first} + {second} = {first + second}\nAnswer: {first}\n",
     }
@@ -31,7 +31,8 @@ dataset_path: json
 dataset_kwargs: {{data_files: {{test: {data}}}}}
 test_split: test
 output_type: multiple_choice
-doc_to_text: "{{{{question}}}}\\nAnswer:"
+doc_to_text: "{{{{question}}}}"
+target_delimiter: "\\n"
 doc_to_choice: "{{{{choices}}}}"
 doc_to_target: gold
 num_fewshot: {shots}

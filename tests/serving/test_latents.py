@@ -167,7 +167,6 @@ def test_a_problem_in_an_answer_out(tiny_service: str) -> None:
         ("rjepa/predict_masked", {"problem": STATEMENT, "steps": ["a", None], "masked": [9]}),
         ("rjepa/predict_masked", {"problem": STATEMENT, "steps": ["a", None], "texts": {"1": ["b"]}}),
         ("rjepa/predict_masked", {"problem": STATEMENT, "steps": ["a", None], "texts": {"x": ["b"]}}),
-        ("rjepa/predict_masked", {"problem": STATEMENT, "steps": ["a\nAnswer: 3", None, "c"]}),
         ("generate", {"problem": "  "}),
         ("generate", {"problem": STATEMENT, "mode": "none"}),
         ("generate", {"problem": STATEMENT, "options": {"no_such_option": 1}}),

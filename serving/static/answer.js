@@ -3,9 +3,10 @@
 import { changesOf, drawChanges } from "./changes.js";
 import { drawComparison } from "./compare.js";
 import { element } from "./page.js";
-import { drawSteps } from "./steps.js";
+import { drawSteps, firstDoubtful } from "./steps.js";
 import { knows, named, number, percent, say } from "./words.js";
 
+const TRUSTED_ECE = 0.05; // figures that were farther off on test problems are not told as "so many of a hundred"
 const NO_SCALE = { quantiles: [], threshold: null };
 
 /** Fill a card with an answer. `scale` is its release's; `ece` is how far off P(correct) was on test problems. */
@@ -13,7 +14,7 @@ export function drawAnswer(card, { result, scale, changes = [] }, ece) {
   const chosen = result.candidates.find((candidate) => candidate.chosen);
   const familiar = result.explanation?.familiar ?? true;
   const read = chosen !== undefined || result.explanation !== null;
-  const energies = familiar && chosen ? chosen.step_energies : [];
+  const energies = familiar ? energiesOf(result) : [];
   const list = element("ol", "steps");
   drawSteps(list, {
     steps: result.steps, answer: result.final_answer, energies,
@@ -29,11 +30,18 @@ export function drawAnswer(card, { result, scale, changes = [] }, ece) {
 }
 
 /** The answer in one sentence, for those who hear the page. */
-export function answerSaid(result) {
+export function answerSaid({ result, scale }) {
   if (result.abstained) return say("abstained");
-  const answer = result.final_answer === null ? `${say("noAnswer")}.` : `${say("answerSaid", { answer: result.final_answer })}.`;
-  return result.p_correct === null ? answer : `${answer} ${say("pSentence", { percent: percent(result.p_correct) })}`;
+  const parts = [result.final_answer === null ? `${say("noAnswer")}.` : `${say("answerSaid", { answer: result.final_answer })}.`];
+  if (result.p_correct !== null) parts.push(say("pSentence", { percent: percent(result.p_correct) }));
+  const familiar = result.explanation?.familiar ?? true;
+  if (!familiar) parts.push(say("unfamiliar"));
+  const doubtful = familiar ? firstDoubtful(scale ?? NO_SCALE, energiesOf(result)) : -1;
+  if (doubtful >= 0 && doubtful < result.steps.length) parts.push(say("doubtfulSaid", { text: result.steps[doubtful] }));
+  return parts.join(" ");
 }
+
+const energiesOf = (result) => result.candidates.find((candidate) => candidate.chosen)?.step_energies ?? [];
 
 function notice(familiar, read) {
   if (familiar && read) return null;
@@ -51,7 +59,7 @@ function verdict(result, known, ece) {
   if (result.p_correct !== null) {
     const sentence = element("p", "p-correct");
     sentence.append(element("b", "", say("pSentence", { percent: percent(result.p_correct) })));
-    sentence.append(` ${say("pMeans_high", { count: Math.round(100 * result.p_correct) })}`);
+    if ((ece ?? 0) <= TRUSTED_ECE) sentence.append(` ${say("pMeans", { count: Math.round(100 * result.p_correct) })}`);
     if (ece !== null && ece !== undefined) sentence.append(` ${measured(ece)}`);
     box.append(sentence);
   } else if (known) {

@@ -73,6 +73,7 @@ def test_bars_are_on_the_scale_of_right_steps_and_the_first_doubtful_step_is_mar
     expect(page.locator(".doubtful")).to_have_count(1)
     expect(page.locator(".doubtful")).to_contain_text("Tom has 19 - 2 = 17")
     expect(page.locator(".doubtful .mark")).to_have_text("First doubtful step")
+    expect(page.locator("#live")).to_contain_text("being right. First doubtful step: Tom has 19 - 2 = 17.")
 
 
 def test_candidates_stand_side_by_side(page: Page, address: str) -> None:

@@ -203,8 +203,8 @@ BUGS = (
     Bug(
         "energies of a foreign problem are drawn",
         "serving/static/answer.js",
-        "familiar ? energiesOf(result) : []",
-        "energiesOf(result)",
+        "energies: familiar ? energies : [],",
+        "energies,",
         "tests/e2e/test_chat_page.py::test_an_answer_to_a_foreign_problem_says_so_first_and_draws_no_bars",
     ),
 )

@@ -281,6 +281,37 @@ def test_the_page_speaks_french_and_errors_do_too(page: Page, address: str) -> N
     assert page.evaluate("document.documentElement.lang") == "fr"
 
 
+REFUSED = [
+    {"model": "tiny-a", "messages": [{"role": "user", "content": "long"}]},
+    {"model": "tiny-a", "messages": [{"role": "user", "content": " "}]},
+    {"model": "no-such-model", "messages": [{"role": "user", "content": "x"}]},
+    {"model": "tiny-a", "messages": [{"role": "user", "content": "x"}], "rjepa": {"mode": "no-such-mode"}},
+    {
+        "model": "tiny-a",
+        "messages": [{"role": "user", "content": "x"}],
+        "rjepa": {"mode": "rerank", "num_candidates": 99},
+    },
+    {"model": "tiny-a", "messages": [{"role": "user", "content": "x"}], "rjepa": {"mode": "rerank"}, "temperature": 0},
+    {"model": "tiny-a", "messages": [{"role": "user", "content": "x" * 2_000_000}]},
+    {"model": "tiny-a", "messages": [{"role": "user", "content": "broken"}]},
+]
+
+
+def test_what_the_service_refuses_is_told_in_french_words_alone(phone: Page, address: str) -> None:
+    """Each body is refused by the service itself; its words are then put through the page's own function."""
+    phone.goto(address)
+    for body in REFUSED:
+        told = phone.evaluate(
+            """async (body) => {
+              const { ask } = await import("/static/api.js");
+              const { explainError } = await import("/static/words.js");
+              try { for await (const event of ask(body)) continue; } catch (error) { return explainError(error); }
+            }""",
+            body,
+        )
+        assert told is not None and told["original"] is None, (told, str(body)[:200])
+
+
 def test_both_languages_have_the_same_words() -> None:
     folder = Path(__file__).parents[2] / "serving/words"
     english, french = (json.loads((folder / f"{language}.json").read_text()) for language in ("en", "fr"))

@@ -224,9 +224,37 @@ BUGS = (
     Bug(
         "energies of a foreign problem are drawn",
         "serving/static/answer.js",
-        "familiar ? energiesOf(result) : []",
-        "energiesOf(result)",
+        "energies: familiar ? energies : [],",
+        "energies,",
         "tests/e2e/test_chat_page.py::test_an_answer_to_a_foreign_problem_says_so_first_and_draws_no_bars",
+    ),
+    Bug(
+        "guidance weighs as much as the student, whatever alpha says",
+        "rjepa/verbalizer/guiding.py",
+        "return bias * alpha",
+        "return bias",
+        "tests/verbalizer/test_guiding.py::test_the_bias_is_exactly_alpha_times_the_clamped_log_probability",
+    ),
+    Bug(
+        "R-JEPA guides on problems that it does not know",
+        "rjepa/reasoning/modes/nudge.py",
+        'guided = options.unfamiliar == "guide" or tools.knows_problem(candidates.rows[0])',
+        "guided = True",
+        "tests/reasoning/test_nudge.py::test_on_an_unfamiliar_problem_the_student_writes_alone_and_the_answer_says_so",
+    ),
+    Bug(
+        "a step's first word is spoken with the latent of the step before",
+        "rjepa/verbalizer/speaking.py",
+        "kept = min(self._fed, len(self.prompt) + max(written - 1, 0))",
+        "kept = self._fed",
+        "tests/verbalizer/test_decoder.py::test_a_token_at_a_time_gives_the_logits_of_the_whole_chain_at_once",
+    ),
+    Bug(
+        "a decoder that was killed begins its chains anew",
+        "rjepa/verbalizer/trainer.py",
+        "for update in range(state.update, optim.updates):",
+        "for update in range(optim.updates):",
+        "tests/verbalizer/test_trainer.py::test_a_killed_training_ends_in_the_same_bits",
     ),
 )
 

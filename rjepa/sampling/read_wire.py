@@ -9,7 +9,17 @@ from typing import Any, Final
 
 from rjepa.sampling.reading import Float32, Ids, TextReader
 from rjepa.sampling.student_process import StudentProcess
-from rjepa.sampling.wire import pack_array, pack_chains, pack_scores, unpack_array, unpack_chains, unpack_scores
+from rjepa.sampling.wire import (
+    pack_array,
+    pack_chains,
+    pack_latents,
+    pack_scores,
+    unpack_array,
+    unpack_chains,
+    unpack_latents,
+    unpack_scores,
+)
+from rjepa.students.extraction import ChainLatents
 from rjepa.students.sampled import SampledChain, TokenScore
 
 
@@ -53,6 +63,10 @@ class ProcessReader:
         """As `TextReader.embed`."""
         return unpack_array(self._ask("embed", texts=list(map(list, texts))))
 
+    def encode(self, statements: Sequence[str], chains: Sequence[str]) -> list[ChainLatents]:
+        """As `TextReader.encode`."""
+        return unpack_latents(self._ask("encode", statements=list(statements), chains=list(chains)))
+
     def chains(self, statements: Sequence[str], texts: Sequence[str]) -> list[SampledChain]:
         """As `TextReader.chains`."""
         found = unpack_chains(self._ask("chains", statements=list(statements), texts=list(texts)))
@@ -72,6 +86,9 @@ _METHODS: Final[dict[str, Callable[[TextReader, dict[str, Any]], Any]]] = {
     "text": lambda reader, body: reader.text(list(map(int, body["ids"]))),
     "score": lambda reader, body: [pack_scores(scores) for scores in reader.score(_texts(body), int(body["top"]))],
     "embed": lambda reader, body: pack_array(reader.embed(_texts(body))),
+    "encode": lambda reader, body: pack_latents(
+        reader.encode(list(map(str, body["statements"])), list(map(str, body["chains"])))
+    ),
     "chains": lambda reader, body: pack_chains(
         [[chain] for chain in reader.chains(list(map(str, body["statements"])), list(map(str, body["texts"])))]
     ),

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from rjepa.students.extraction import embed_texts
+from rjepa.errors import InvalidInputError
+from rjepa.students.extraction import ChainLatents, embed_texts, extract_latents
 from rjepa.students.loading import Student
 from rjepa.students.prompts import PromptFormat, encode_prompts
 from rjepa.students.rereading import read_chains
@@ -48,6 +49,13 @@ class TextReader(Protocol):
     def embed(self, texts: Sequence[Ids]) -> Float32:
         """float32 [texts, hidden]: the mean of each text's hidden states at the student's layer, special tokens left
         out where there are others.
+        """
+
+    def encode(self, statements: Sequence[str], chains: Sequence[str]) -> list[ChainLatents]:
+        """The latents of each chain after its statement's prompt.
+
+        Raises:
+            InvalidInputError: a chain that is longer than the context.
         """
 
     def chains(self, statements: Sequence[str], texts: Sequence[str]) -> list[SampledChain]:
@@ -94,6 +102,18 @@ class StudentReader:
         """As `TextReader.embed`."""
         self._require([token for ids in texts for token in ids])
         return embed_texts(self._student, texts)
+
+    def encode(self, statements: Sequence[str], chains: Sequence[str]) -> list[ChainLatents]:
+        """As `TextReader.encode`."""
+        found = extract_latents(self._student, statements, chains)
+        whole = [latents for latents in found if latents is not None]
+        if len(whole) < len(found):
+            raise InvalidInputError(
+                f"a chain with its problem is longer than the {self._student.context_length} tokens that "
+                f"{self._student.record.llm_tag} reads",
+                cure="shorten it",
+            )
+        return whole
 
     def chains(self, statements: Sequence[str], texts: Sequence[str]) -> list[SampledChain]:
         """As `TextReader.chains`."""

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from rjepa.errors import CorruptError
+from rjepa.students.extraction import ChainLatents
 from rjepa.students.noise import Branch
 from rjepa.students.rules import TokenRules
 from rjepa.students.sampled import (
@@ -35,6 +36,7 @@ from rjepa.students.sampled import (
 
 _KEY: Final = "chains"
 _ARRAY: Final = "array"
+_LATENTS: Final = ("latents", "boundaries", "sentences")
 _EVENTS: Final[dict[str, type[Event]]] = {"token": Token, "step": StepEnd, "chain": ChainEnd, "pass": Pass}
 _NAMES: Final = {kind: name for name, kind in _EVENTS.items()}
 
@@ -151,6 +153,28 @@ def unpack_event(value: list[Any]) -> Event:
     """The same again (KeyError or TypeError where it is something else)."""
     event = _EVENTS[value[0]](*value[1:])
     return replace(event, scores=unpack_scores(value[-1])) if isinstance(event, Token | ChainEnd) else event
+
+
+def pack_latents(chains: Sequence[ChainLatents]) -> bytes:
+    """Latents of encoded chains, end to end."""
+    fields = {name: [getattr(chain, name) for chain in chains] for name in _LATENTS}
+    joined = {name: np.concatenate(parts) for name, parts in fields.items()}
+    counts = {f"{name}_counts": np.array([len(part) for part in parts]) for name, parts in fields.items()}
+    return save(joined | counts)
+
+
+def unpack_latents(data: bytes) -> list[ChainLatents]:
+    """The same again.
+
+    Raises:
+        CorruptError: these bytes are something else.
+    """
+    try:
+        tensors = load(data)
+        parts = [np.split(tensors[name], np.cumsum(tensors[f"{name}_counts"])[:-1]) for name in _LATENTS]
+    except (SafetensorError, KeyError) as error:
+        raise CorruptError(f"these bytes are no latents ({error})", cure="start the student's process again") from error
+    return [ChainLatents(*row) for row in zip(*parts, strict=True)]
 
 
 def pack_array(array: npt.NDArray[Any]) -> bytes:

@@ -299,3 +299,9 @@ HELD_ELSEWHERE = {
 def test_what_other_rooms_hold_is_there() -> None:
     root = Path(__file__).parents[2]
     assert all((root / place).exists() for place in HELD_ELSEWHERE.values())
+
+
+def test_every_setting_is_in_the_manual() -> None:
+    text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    for name, field in ServiceSettings.model_fields.items():
+        assert f"| `RJEPA_{name.upper()}` |" in text and str(field.description) in text, name

@@ -186,6 +186,83 @@ BUGS = (
         "self._rules.read(places, ids, batch.logits if biased is None else biased, written)",
         "tests/sampling/test_rules.py::test_logprobs_stay_the_students_own_whatever_the_rules",
     ),
+    Bug(
+        "a receipt does not compare the choice",
+        "rjepa/receipts.py",
+        'for name in ("finished", "tokens", "chosen"):',
+        'for name in ("finished", "tokens"):',
+        "tests/serving/test_receipts.py::test_a_difference_is_named_and_ends_with_3",
+    ),
+    Bug(
+        "what is ignored of a body is not listed",
+        "rjepa/values.py",
+        "if not any(value is empty or value == empty for empty in _SAYS_NOTHING):",
+        "if False:",
+        "tests/serving/test_client_bodies.py::test_what_is_unknown_is_ignored_and_listed",
+    ),
+    Bug(
+        "the n best candidates come as they were sampled",
+        "serving/replies.py",
+        "others = sorted((one for one in answer.candidates if not one.chosen), key=_rank)",
+        "others = [one for one in answer.candidates if not one.chosen]",
+        "tests/serving/test_client_bodies.py::test_with_rerank_n_gives_the_best_candidates_best_first",
+    ),
+    Bug(
+        "a stored answer is seen by everyone",
+        "serving/response_store.py",
+        "if found is None or found.owner != owner:",
+        "if found is None:",
+        "tests/serving/test_responses.py::test_the_store_forgets_the_oldest_and_shows_nobody_else_s",
+    ),
+    Bug(
+        "wrong steps count among the right ones of an energy bar's scale",
+        "rjepa/evaluation/evaluating.py",
+        "fit_step_quantiles(compared.energies[~compared.is_first_error])",
+        "fit_step_quantiles(compared.energies)",
+        "tests/evaluation/test_evaluating.py::test_a_step_is_told_by_the_share_of_right_steps_with_less_energy",
+    ),
+    Bug(
+        "a monitor that is out of date rolls back all the same",
+        "serving/monitor.py",
+        "if current != body.served:",
+        "if current is None:",
+        "tests/serving/test_monitor.py::test_a_page_that_is_out_of_date_rolls_nothing_back",
+    ),
+    Bug(
+        "energies of a foreign problem are drawn",
+        "serving/static/answer.js",
+        "energies: familiar ? energies : [],",
+        "energies,",
+        "tests/e2e/test_chat_page.py::test_an_answer_to_a_foreign_problem_says_so_first_and_draws_no_bars",
+    ),
+    Bug(
+        "guidance weighs as much as the student, whatever alpha says",
+        "rjepa/verbalizer/guiding.py",
+        "return bias * alpha",
+        "return bias",
+        "tests/verbalizer/test_guiding.py::test_the_bias_is_exactly_alpha_times_the_clamped_log_probability",
+    ),
+    Bug(
+        "R-JEPA guides on problems that it does not know",
+        "rjepa/reasoning/modes/nudge.py",
+        'guided = options.unfamiliar == "guide" or tools.knows_problem(candidates.rows[0])',
+        "guided = True",
+        "tests/reasoning/test_nudge.py::test_on_an_unfamiliar_problem_the_student_writes_alone_and_the_answer_says_so",
+    ),
+    Bug(
+        "a step's first word is spoken with the latent of the step before",
+        "rjepa/verbalizer/speaking.py",
+        "kept = min(self._fed, len(self.prompt) + max(written - 1, 0))",
+        "kept = self._fed",
+        "tests/verbalizer/test_decoder.py::test_a_token_at_a_time_gives_the_logits_of_the_whole_chain_at_once",
+    ),
+    Bug(
+        "a decoder that was killed begins its chains anew",
+        "rjepa/verbalizer/trainer.py",
+        "for update in range(state.update, optim.updates):",
+        "for update in range(optim.updates):",
+        "tests/verbalizer/test_trainer.py::test_a_killed_training_ends_in_the_same_bits",
+    ),
 )
 
 
@@ -201,7 +278,7 @@ def main() -> int:
     chosen = [bug for bug in BUGS if not options.words or any(word in bug.name for word in options.words)]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "tree"
-        ignored = shutil.ignore_patterns(".git", ".venv", ".rjepa", "__pycache__", "*_cache")
+        ignored = shutil.ignore_patterns(".git", ".venv*", ".rjepa", "__pycache__", "*_cache")
         shutil.copytree(ROOT, copy, ignore=ignored)
         missed = [bug for bug in chosen if not _is_caught(bug, copy)]
     print(f"{len(chosen) - len(missed)} of {len(chosen)} planted bugs were caught")

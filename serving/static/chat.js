@@ -1,80 +1,26 @@
 // The chat page: events and the order of things. What is drawn lives in the other modules, the words on the server.
 
 import { answerSaid, drawAnswer } from "./answer.js";
-import { ask, get, getText } from "./api.js";
+import { ask, post } from "./api.js";
 import { addTurn, forget, messagesFor, newDraft, note, save, turns } from "./conversation.js";
 import { drawDraft, newSentences } from "./draft.js";
-import { chosen, drawOptions, offerModes } from "./options.js";
+import { chosen, drawOptions } from "./options.js";
 import { askForKey, button, byId, drawRefusal, element, startPage } from "./page.js";
+import { refresh, served, watch } from "./served.js";
 import { scaleOf } from "./steps.js";
-import { day, explainError, named, say } from "./words.js";
-
-const READY_SECONDS = 15;
-const WAITING_SECONDS = 2;
+import { errorLine, say } from "./words.js";
 
 const main = byId("main");
-let info = null;
-let shownRelease = null;
 const cards = new WeakMap(); // turn -> its box in the page
 let running = null; // {controller, turn} while an answer is being written
 let placed = null; // where the page itself last scrolled to: elsewhere, the reader has moved, and is left alone
 let due = null; // the turn that the next frame draws
 
-function drawStatus() {
-  if (!info?.release) {
-    byId("status").textContent = info?.error ? refusalLine(info.error) : say("loading");
-    return;
-  }
-  const figures = { model: info.model, date: day(1000 * info.release.created) };
-  byId("status").textContent = say(info.error ? "readyOld" : "ready", figures);
-  byId("status").title = info.release.id;
-}
-
-function refusalLine(error) {
-  const { problem, cure } = explainError(error);
-  return `${problem} ${cure}`.trim();
-}
-
-async function refresh() {
-  try {
-    info = await get("/v1/info");
-    offerModes(info.modes, info.max_tokens);
-    drawStatus();
-    if (info.release && info.release.id !== shownRelease) {
-      shownRelease = info.release.id;
-      await Promise.all([showExamples(), showChanges()]);
-    }
-  } catch (error) {
-    if (error.status === 401) askForKey(sessionStorage.getItem("key") !== null);
-    byId("status").textContent = refusalLine(error);
-  }
-}
-
-async function watch() {
-  await refresh();
-  setTimeout(watch, 1000 * (info?.ready ? READY_SECONDS : WAITING_SECONDS));
-}
-
-async function showExamples() {
-  const examples = (await get("/v1/examples")).data;
-  byId("examples").replaceChildren(...examples.map(({ domain, statement }) => {
-    const made = button("example", "", () => send(statement));
-    made.append(element("small", "", named("domain", domain)), element("span", "", statement, { lang: "en" }));
-    return made;
-  }));
-  byId("examples-box").hidden = !examples.length;
-}
-
-async function showChanges() {
-  const fragment = new DOMParser().parseFromString(await getText("/v1/monitor/changes"), "text/html");
-  byId("changes-list").replaceChildren(...fragment.body.childNodes);
-  byId("changes").hidden = false;
-}
-
 function send(question) {
   const body = chosen();
   if (running || !question.trim() || body === null) return;
   byId("question").value = "";
+  byId("more").open = false; // it takes the room that the answer needs
   const turn = addTurn(question.trim(), body.rjepa.mode);
   byId("turns").append(drawTurn(turn));
   placed = null;
@@ -85,15 +31,15 @@ function send(question) {
 async function answer(turn, body) {
   const controller = new AbortController();
   running = { controller, turn };
-  Object.assign(turn, { result: null, error: null, stopped: false, interrupted: false, draft: newDraft(), mode: body.rjepa.mode });
+  Object.assign(turn, { result: null, reading: null, error: null, stopped: false, interrupted: false, draft: newDraft(), mode: body.rjepa.mode });
   drawControls();
   byId("live").replaceChildren(element("p", "", say("sent")));
   redraw(turn);
   let said = 0;
   try {
-    if (!info?.release) await refresh();
-    turn.scale = scaleOf(info?.release);
-    for await (const event of ask({ ...body, model: info?.model ?? "", messages: messagesFor(turn) }, controller.signal)) {
+    if (!served.info?.release) await refresh(send);
+    turn.scale = scaleOf(served.info?.release);
+    for await (const event of ask({ ...body, model: served.info?.model ?? "", messages: messagesFor(turn) }, controller.signal)) {
       if (event.type === "answer") turn.result = event.answer;
       else note(turn.draft, event);
       const sentences = newSentences(turn.draft, said);
@@ -107,6 +53,25 @@ async function answer(turn, body) {
     if (error.status === 401) askForKey(sessionStorage.getItem("key") !== null);
   }
   finish(turn);
+  if (turn.result && isAlone(turn)) await readAfterwards(turn);
+}
+
+/** Whether nobody but the student has seen an answer that answers its question alone. */
+function isAlone({ result, draft }) {
+  const unread = result.ignored?.some((part) => /earlier messages?$/.test(part));
+  return !result.explanation && !result.candidates.length && draft.text !== "" && (turns.length === 1 || unread);
+}
+
+/** Let R-JEPA read what the student wrote by itself. Where it cannot, the answer stays as it is, and says so. */
+async function readAfterwards(turn) {
+  try {
+    turn.reading = await post("/v1/rjepa/score", { problem: turn.question, chains: [turn.draft.text] });
+  } catch {
+    return;
+  }
+  save();
+  redraw(turn);
+  byId("live").append(element("p", "", answerSaid(turn)));
 }
 
 function finish(turn) {
@@ -123,8 +88,8 @@ function finish(turn) {
 }
 
 function outcome(turn) {
-  if (turn.result) return answerSaid(turn.result);
-  return turn.error ? refusalLine(turn.error) : say("stopped");
+  if (turn.result) return answerSaid(turn);
+  return turn.error ? errorLine(turn.error) : say("stopped");
 }
 
 function drawTurn(turn) {
@@ -151,7 +116,7 @@ function redraw(turn) {
   const card = box.querySelector(".reply");
   const following = placed === null || Math.abs(main.scrollTop - placed) < 4;
   card.classList.toggle("error", turn.error !== null);
-  if (turn.result) drawAnswer(card, turn, info?.release?.figures?.ece);
+  if (turn.result) drawAnswer(card, turn, served.info?.release?.figures?.ece);
   else if (running?.turn === turn) drawDraft(card, turn.draft, turn.scale ?? scaleOf(null));
   else drawUnanswered(card, turn);
   if (!following || !box.isConnected) return;
@@ -207,8 +172,8 @@ byId("new").addEventListener("click", () => {
   byId("question").focus();
 });
 
-startPage(refresh);
+startPage(() => refresh(send));
 byId("turns").append(...turns.map(drawTurn));
 drawControls();
 main.scrollTop = main.scrollHeight;
-watch();
+watch(send);

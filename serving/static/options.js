@@ -7,7 +7,7 @@ const COMMON = {
   max_tokens: { type: "integer", minimum: 1, default: null },
   seed: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: null },
 };
-const FIRST = ["num_candidates", "candidates"]; // the budget that people change: it stands beside the mode
+const FIRST = ["num_candidates", "chains", "width"]; // the budget that people change: it stands beside the mode
 
 let modes = [];
 
@@ -53,8 +53,9 @@ export function chosen() {
 }
 
 function valueOf(input) {
+  if (input.dataset.other) return input.dataset.other;
   if (input.type === "checkbox") return input.checked;
-  if (input.value === "") return input.dataset.empty ?? null;
+  if (input.value === "") return null;
   return input.dataset.number ? Number(input.value) : input.value;
 }
 
@@ -63,33 +64,58 @@ function field(name, schema, of) {
   const parts = schema.anyOf ?? [schema];
   const numeric = parts.find((part) => part.type === "integer" || part.type === "number");
   const values = parts.flatMap((part) => part.enum ?? (part.const === undefined ? [] : [part.const]));
-  const label = element("label", "option");
-  label.append(element("span", "", optionName(name, schema)));
-  let input;
-  if (numeric) {
-    input = element("input", "", "", { type: "number", step: numeric.type === "integer" ? "1" : "any" });
-    const low = numeric.minimum ?? numeric.exclusiveMinimum;
-    const high = numeric.maximum ?? numeric.exclusiveMaximum;
-    if (low !== undefined) input.min = low;
-    if (high !== undefined) input.max = high;
-    if (typeof schema.default === "number") input.value = schema.default;
-    else input.placeholder = say("automatic");
-    input.dataset.number = "yes";
-    if (values.length) input.dataset.empty = values[0];
-  } else if (values.length) {
-    input = element("select");
-    for (const value of values) input.append(element("option", "", named("value", String(value)), { value }));
-    if (schema.default !== undefined) input.value = schema.default;
-  } else {
-    input = element("input", "", "", { type: schema.type === "boolean" ? "checkbox" : "text" });
-    if (schema.type === "boolean") input.checked = Boolean(schema.default);
-    else if (schema.default) input.value = schema.default;
-  }
+  const input = numeric ? numberField(numeric, schema) : values.length ? choiceField(values, schema) : plainField(schema);
   if (language === "en" && schema.description) input.title = schema.description;
   input.dataset.option = name;
   input.dataset.of = of;
-  label.append(input);
+  const label = element("label", "option");
+  label.append(optionName(name, schema), input);
+  if (!numeric || !values.length) return label;
+  const both = element("span", "option");
+  both.append(label, orElse(input, values[0]));
+  return both;
+}
+
+function numberField(numeric, schema) {
+  const input = element("input", "", "", { type: "number", step: numeric.type === "integer" ? "1" : "any" });
+  const low = numeric.minimum ?? numeric.exclusiveMinimum;
+  const high = numeric.maximum ?? numeric.exclusiveMaximum;
+  if (low !== undefined) input.min = low;
+  if (high !== undefined) input.max = high;
+  if (typeof schema.default === "number") input.value = schema.default;
+  else input.placeholder = say("unset");
+  input.dataset.number = "yes";
+  return input;
+}
+
+function choiceField(values, schema) {
+  const input = element("select");
+  input.append(...values.map((value) => element("option", "", named("value", String(value)), { value })));
+  if (schema.default !== undefined) input.value = schema.default;
+  return input;
+}
+
+function plainField(schema) {
+  const input = element("input", "", "", { type: schema.type === "boolean" ? "checkbox" : "text" });
+  if (schema.type === "boolean") input.checked = Boolean(schema.default);
+  else if (schema.default) input.value = schema.default;
+  return input;
+}
+
+/** A number that may also be a word, such as "auto": a box to tick beside it. */
+function orElse(input, value) {
+  const box = element("input", "", "", { type: "checkbox" });
+  box.addEventListener("change", () => {
+    input.disabled = box.checked;
+    if (box.checked) input.dataset.other = value;
+    else delete input.dataset.other;
+  });
+  const label = element("label", "option");
+  label.append(box, named("value", value));
   return label;
 }
 
-const optionName = (name, schema) => (knows(`option_${name}`) ? say(`option_${name}`) : schema.title ?? name);
+function optionName(name, schema) {
+  const known = knows(`option_${name}`);
+  return element("span", "", known ? say(`option_${name}`) : schema.title ?? name, { lang: known ? language : "en" });
+}

@@ -34,8 +34,9 @@ export function drawRefusal(box, error) {
 
 /** Ask for a key, and say why. The field keeps what is in it. */
 export function askForKey(wrong) {
+  const sentence = say(wrong ? "keyWrong" : "keyNeeded");
   byId("key-box").open = true;
-  byId("key-said").textContent = say(wrong ? "keyWrong" : "keyNeeded");
+  if (byId("key-said").textContent !== sentence) byId("key-said").textContent = sentence; // said once, not at each try
   byId("key-said").className = wrong ? "bad" : "";
   byId("key").setAttribute("aria-invalid", String(wrong));
 }

@@ -38,6 +38,12 @@ export function explainError({ problem, cure, code, status }) {
   return { problem: say("unknownProblem"), cure: "", original: cure ? `${problem} → ${cure}` : problem };
 }
 
+/** The same in one line. */
+export function errorLine(error) {
+  const { problem, cure } = explainError(error);
+  return `${problem} ${cure}`.trim();
+}
+
 function fill(text, figures) {
   return text.replace(/\{(\w+)\}/g, (whole, key) => (figures[key] === undefined ? whole : String(figures[key])));
 }

@@ -6,6 +6,7 @@ import { element } from "./page.js";
 import { drawSteps, firstDoubtful } from "./steps.js";
 import { knows, named, number, percent, say } from "./words.js";
 
+const TRUSTED_ECE = 0.05; // figures that were farther off on test problems are not told as "so many of a hundred"
 const NO_SCALE = { quantiles: [], threshold: null };
 
 /** Fill a card with an answer. `scale` is its release's; `ece` is how far off P(correct) was on test problems. */
@@ -58,7 +59,7 @@ function verdict(result, known, ece) {
   if (result.p_correct !== null) {
     const sentence = element("p", "p-correct");
     sentence.append(element("b", "", say("pSentence", { percent: percent(result.p_correct) })));
-    sentence.append(` ${say("pMeans_high", { count: Math.round(100 * result.p_correct) })}`);
+    if ((ece ?? 0) <= TRUSTED_ECE) sentence.append(` ${say("pMeans", { count: Math.round(100 * result.p_correct) })}`);
     if (ece !== null && ece !== undefined) sentence.append(` ${measured(ece)}`);
     box.append(sentence);
   } else if (known) {

@@ -17,7 +17,7 @@ export function drawChanges(changes) {
 
 const draw = {
   branch: ({ candidate, parent, step }) =>
-    element("li", "", say("branched", { number: candidate + 1, parent: parent === null ? "–" : parent + 1, step })),
+    element("li", "", say("branched", { number: candidate + 1, parent: parent + 1, step })),
   pruned: ({ candidate, step, share_below: share }) => {
     const because = share === null || share === undefined ? "" : say("becauseShare", { percent: percent(share) });
     return element("li", "", say("pruned", { number: candidate + 1, step, because }));

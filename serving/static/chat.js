@@ -20,6 +20,7 @@ function send(question) {
   const body = chosen();
   if (running || !question.trim() || body === null) return;
   byId("question").value = "";
+  byId("more").open = false; // it takes the room that the answer needs
   const turn = addTurn(question.trim(), body.rjepa.mode);
   byId("turns").append(drawTurn(turn));
   placed = null;

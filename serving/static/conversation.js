@@ -73,7 +73,7 @@ export function note(draft, event) {
       return "lanes";
     case "branch":
       laneOf(draft, event.candidate).parent = event.parent;
-      draft.changes.push(event);
+      if (event.parent !== null) draft.changes.push(event);
       return "lanes";
     case "pruned":
       laneOf(draft, event.candidate).pruned = event.step;

@@ -55,7 +55,7 @@ def test_an_operator_rolls_back_with_one_click_and_a_yes(page: Page, address: st
     expect(page.locator("#said")).to_contain_text("is served now.")
     after = current_release(home, "tiny-a")
     assert after != before
-    expect(page.locator(".moves > li").first).to_contain_text("Rolled back to")
+    expect(page.locator(".moves > li").first).to_contain_text("Switched to")
 
 
 def test_a_no_changes_nothing(page: Page, address: str, home: Home) -> None:

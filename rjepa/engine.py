@@ -36,6 +36,7 @@ from rjepa.students.prompts import Message
 from rjepa.students.resolving import check_student, resolve_student
 from rjepa.verbalizer.checkpoint import load_decoder
 from rjepa.verbalizer.guiding import Guidance
+from rjepa.verbalizer.speaking import Verbalizer
 
 _EXAMPLE_SHARE: Final = 2
 """An example's prompt takes at most one part in so many of the context, so that there is room for a chain."""
@@ -98,7 +99,7 @@ class Engine:
             model=load_model(folder / MODEL_FOLDER, chosen),
             normalizer=load_normalizer(folder / NORMALIZER),
             calibration=ScoreCalibration.load(folder / CALIBRATION),
-            verbalizer=load_decoder(folder / VERBALIZER_FOLDER) if manifest.has({"verbalizer"}) else None,
+            verbalizer=Verbalizer(load_decoder(folder / VERBALIZER_FOLDER)) if manifest.has({"verbalizer"}) else None,
             guidance=Guidance.load(folder / GUIDANCE_FOLDER) if manifest.has({"guidance"}) else None,
         )
         return cls(home, manifest, student, parts)

@@ -17,7 +17,15 @@ from rjepa.jepa.config import load_jepa_config
 from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.defs.resources import ProgressResource
-from rjepa_assets.defs.stage import AGAIN_TAG, DATASET_JOB, DATASET_LLM_JOB, LLM_JOB, RELEASE_JOB, VARIANTS_JOB
+from rjepa_assets.defs.stage import (
+    AGAIN_TAG,
+    DATASET_JOB,
+    DATASET_LLM_JOB,
+    DECODERS_JOB,
+    LLM_JOB,
+    RELEASE_JOB,
+    VARIANTS_JOB,
+)
 from rjepa_assets.defs.students import TrainRolloutConfig
 from rjepa_assets.processes import PROCESS_TAG, Process, cancel_runs_of, children_can_be_ended
 from rjepa_assets.requests import REQUEST, want_dataset, want_llm
@@ -72,11 +80,12 @@ def dataset_launches(dataset: str) -> list[Launch]:
 
 
 def release_launches(
-    dataset: str, llm_tag: str, recipe: str, *, release: bool = True, rule: str = "replace"
+    dataset: str, llm_tag: str, recipe: str, *, decoders: bool = False, release: bool = True, rule: str = "replace"
 ) -> list[Launch]:
     """Bring a dataset version and an LLM to an evaluated world model and, with `release`, to what is served.
 
     Args:
+        decoders: with what puts latents into words and guides the student.
         rule: of the gate: "replace", or "improve" where no person asked for this release.
     """
     key = partition_key(dataset, llm_tag)
@@ -84,6 +93,8 @@ def release_launches(
     if load_jepa_config(recipe).loss.uses_negatives:
         launches.append(Launch(VARIANTS_JOB, key, ("train_rollouts",)))
     launches.append(Launch(DATASET_LLM_JOB, key, config={"rjepa_checkpoint": {"recipe": recipe}}))
+    if decoders:
+        launches.append(Launch(DECODERS_JOB, key))
     if release:
         launches.append(Launch(RELEASE_JOB, llm_tag, config={"release": {"dataset": dataset, "rule": rule}}))
     return launches

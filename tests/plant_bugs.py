@@ -159,6 +159,27 @@ BUGS = (
         "tests/sampling/test_rules.py::test_logprobs_stay_the_students_own_whatever_the_rules",
     ),
     Bug(
+        "the echo of a prompt is one token off",
+        "rjepa/sampling/reading.py",
+        "firsts, rest = [ids[:1] for ids in texts], [ids[1:] for ids in texts]",
+        "firsts, rest = [ids[:2] for ids in texts], [ids[2:] for ids in texts]",
+        "tests/serving/test_completions.py::test_echo_tells_the_log_likelihood_of_a_prompt",
+    ),
+    Bug(
+        "a token that ends the sequence is left out of log-probabilities",
+        "rjepa/students/session.py",
+        "self._rules.read(places, ids, batch.logits, written)",
+        "self._rules.read(places, ids, batch.logits, written & ~np.isin(ids, list(self._student.eos_ids)))",
+        "tests/sampling/test_rules.py::test_the_token_that_ends_the_sequence_has_a_score_too",
+    ),
+    Bug(
+        "a hidden step is seen when it is predicted",
+        "rjepa/masking.py",
+        "hidden[0, sorted(masked.hidden)] = True",
+        "hidden[0, 1] = True",
+        "tests/serving/test_latents.py::test_what_is_expected_of_a_hidden_step_does_not_depend_on_it",
+    ),
+    Bug(
         "a receipt does not compare the choice",
         "rjepa/receipts.py",
         "if expected.chosen_text != found.chosen_text:",
@@ -203,9 +224,37 @@ BUGS = (
     Bug(
         "energies of a foreign problem are drawn",
         "serving/static/answer.js",
-        "familiar ? energiesOf(result) : []",
-        "energiesOf(result)",
+        "energies: familiar ? energies : [],",
+        "energies,",
         "tests/e2e/test_chat_page.py::test_an_answer_to_a_foreign_problem_says_so_first_and_draws_no_bars",
+    ),
+    Bug(
+        "guidance weighs as much as the student, whatever alpha says",
+        "rjepa/verbalizer/guiding.py",
+        "return bias * alpha",
+        "return bias",
+        "tests/verbalizer/test_guiding.py::test_the_bias_is_exactly_alpha_times_the_clamped_log_probability",
+    ),
+    Bug(
+        "R-JEPA guides on problems that it does not know",
+        "rjepa/reasoning/modes/nudge.py",
+        'guided = options.unfamiliar == "guide" or tools.knows_problem(candidates.rows[0])',
+        "guided = True",
+        "tests/reasoning/test_nudge.py::test_on_an_unfamiliar_problem_the_student_writes_alone_and_the_answer_says_so",
+    ),
+    Bug(
+        "a step's first word is spoken with the latent of the step before",
+        "rjepa/verbalizer/speaking.py",
+        "kept = min(self._fed, len(self.prompt) + max(written - 1, 0))",
+        "kept = self._fed",
+        "tests/verbalizer/test_decoder.py::test_a_token_at_a_time_gives_the_logits_of_the_whole_chain_at_once",
+    ),
+    Bug(
+        "a decoder that was killed begins its chains anew",
+        "rjepa/verbalizer/trainer.py",
+        "for update in range(state.update, optim.updates):",
+        "for update in range(optim.updates):",
+        "tests/verbalizer/test_trainer.py::test_a_killed_training_ends_in_the_same_bits",
     ),
 )
 

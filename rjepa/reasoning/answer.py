@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from rjepa.inference.choice import Reason, Selection
-from rjepa.reasoning.changes import Planned, Pruned, Repaired, StopReason
+from rjepa.reasoning.changes import Planned, Pruned, Repaired, StopReason, Surprise
 from rjepa.reasoning.costs import Cost
 from rjepa.reasoning.tokens import TokenReport
 from rjepa.values import FrozenValue
@@ -44,6 +44,10 @@ class Explanation(FrozenValue):
     pruned: tuple[Pruned, ...] = Field((), description="candidates that were given up, and why")
     repaired: tuple[Repaired, ...] = Field((), description="steps that were written again, in that order")
     planned: tuple[Planned, ...] = Field((), description="what R-JEPA expected of steps, in words")
+    surprises: tuple[Surprise, ...] = Field(
+        (),
+        description="steps that R-JEPA did not expect, and what it did; none where the release cannot say it in words",
+    )
     stopped: StopReason | None = Field(None, description="why no more was written; None where nothing was to decide")
 
 

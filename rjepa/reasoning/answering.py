@@ -2,7 +2,8 @@
 become one. Whether they may be asked at all is checked by who calls (`rjepa.engine`).
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rjepa.reasoning.answer import Answer
@@ -11,7 +12,7 @@ from rjepa.reasoning.events import Done, Event
 from rjepa.reasoning.modes import find_mode
 from rjepa.reasoning.question import Question
 from rjepa.reasoning.tools import Parts, Tools
-from rjepa.sampling.protocol import Capability, ChainSource
+from rjepa.sampling.protocol import Capability, ChainSource, DecodingSession
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.prompts import Message
 
@@ -34,17 +35,27 @@ def run_questions(
     with source.session(capture=Capability.STATES in needs, keep_finished=Capability.FORK in needs) as session:
         running = []
         for one in questions:
-            tools = Tools(one.question, one.prompt, one.max_new_tokens, session, parts)
+            tools = Tools(one.question, one.prompt, one.max_new_tokens, session, parts, source.reader)
             running.append(Running(find_mode(one.question.mode).run(one.question, tools), tools))
         yield from drive(running, session)
 
 
 def answer_statements(source: ChainSource, parts: Parts, questions: Sequence[Question]) -> list[Answer]:
     """Answer questions that are statements of problems, each as it would be answered alone."""
-    limit = source.record.sampling.max_new_tokens
-    ready = []
-    for question in questions:
-        prompt = source.encode_conversation([Message("user", question.statement)])
-        ready.append(ReadyQuestion(question, prompt, min(limit, source.context_length - len(prompt.ids))))
+    ready = [_ready(source, question) for question in questions]
     answers = {index: event.answer for index, event in run_questions(source, parts, ready) if isinstance(event, Done)}
     return [answers[index] for index in range(len(questions))]
+
+
+@contextmanager
+def tools_alone(source: ChainSource, parts: Parts, question: Question) -> Iterator[tuple[Tools, DecodingSession]]:
+    """The tools of one question and their session, to measure what a mode is made of."""
+    ready = _ready(source, question)
+    with source.session() as session:
+        yield Tools(question, ready.prompt, ready.max_new_tokens, session, parts, source.reader), session
+
+
+def _ready(source: ChainSource, question: Question) -> ReadyQuestion:
+    prompt = source.encode_conversation([Message("user", question.statement)])
+    room = source.context_length - len(prompt.ids)
+    return ReadyQuestion(question, prompt, min(source.record.sampling.max_new_tokens, room))

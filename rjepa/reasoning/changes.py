@@ -58,4 +58,14 @@ class Planned(FrozenValue):
     why: str
 
 
+class Surprise(FrozenValue):
+    """A step of the chosen chain that R-JEPA did not expect, and what it expected instead, in words."""
+
+    step: int
+    expected: str = Field(description="the expected step, given the steps before it")
+    written: str
+    energy: float
+    text: str = Field(description="both as one English clause: 'expected 11 * 3 = 33, wrote 11 * 3 = 31'")
+
+
 Change = Branch | Pruned | Repaired | Planned

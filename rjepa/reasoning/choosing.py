@@ -17,6 +17,7 @@ from rjepa.reasoning.answer import CandidateReport, Explanation
 from rjepa.reasoning.candidates import make_candidates, report_candidates
 from rjepa.reasoning.changes import Planned, Pruned, Repaired, StopReason
 from rjepa.reasoning.events import CandidateStep, Done, Event, StepWritten, Text
+from rjepa.reasoning.planning import find_surprises
 from rjepa.reasoning.reading import Reading
 from rjepa.reasoning.tools import Tools
 from rjepa.schemas import Candidate
@@ -122,6 +123,7 @@ def finish(
                 pruned=tuple(pruned),
                 repaired=tuple(repaired),
                 planned=tuple(planned),
+                surprises=find_surprises(tools, reading) if ranking.familiar else (),
                 stopped=stopped,
             ),
         )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from rjepa.chains import ParsedChain, Segmentation, parse_chain
@@ -24,10 +25,13 @@ from rjepa.reasoning.question import Question
 from rjepa.reasoning.reading import Reading, guess_ends, read_on
 from rjepa.reasoning.tokens import TokenReport, report_tokens
 from rjepa.sampling.protocol import DecodingSession
+from rjepa.sampling.reading import TextReader
+from rjepa.students.extraction import ChainLatents
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.sampled import Bias, ChainEnd, Edit, RowRequest, SampledChain, StepEnd, Token, TokenScore
 from rjepa.verbalizer.guiding import Guidance, Guide
-from rjepa.verbalizer.model import Decoder
+from rjepa.verbalizer.infilling import chains_of_a_problem
+from rjepa.verbalizer.speaking import Verbalizer
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Parts:
     model: RJepa
     normalizer: Normalizer
     calibration: ScoreCalibration
-    verbalizer: Decoder | None = None
+    verbalizer: Verbalizer | None = None
     guidance: Guidance | None = None
 
 
@@ -49,9 +53,16 @@ class Tools:
     """The tools of one question."""
 
     def __init__(
-        self, question: Question, prompt: EncodedPrompt, max_new_tokens: int, session: DecodingSession, parts: Parts
+        self,
+        question: Question,
+        prompt: EncodedPrompt,
+        max_new_tokens: int,
+        session: DecodingSession,
+        parts: Parts,
+        reader: TextReader,
     ) -> None:
         self.parts = parts
+        self._reader = reader
         self._question = question
         self._prompt = prompt
         self._max_new_tokens = max_new_tokens
@@ -94,6 +105,58 @@ class Tools:
         )
         self.rows += rows
         return tuple(rows)
+
+    def start_from(self, lines: Sequence[str], sample: int, temperature: float) -> int:
+        """Begin a chain of the question that goes on from these lines, each a whole step with label and end."""
+        tokens = [self.tokens_of(line) for line in lines]
+        ends = np.cumsum([len(one) for one in tokens]).tolist()
+        request = RowRequest(
+            statement=self._prompt.statement,
+            seed=self._question.seed,
+            sample_index=sample,
+            temperature=temperature,
+            max_new_tokens=self._max_new_tokens,
+            prompt_ids=self._prompt.ids if len(self._question.messages) > 1 else None,
+            prefix=tuple(token for one in tokens for token in one),
+            rules=self._question.rules,
+        )
+        (row,) = self._session.add([request])
+        self.rows.append(row)
+        self._ends[row] = ends
+        self._read_again += ends[-1] if ends else 0
+        return row
+
+    def can_start_from(self, lines: Sequence[str]) -> bool:
+        """Whether these lines leave room for more of the chain."""
+        return sum(len(self.tokens_of(line)) for line in lines) < self._max_new_tokens
+
+    @property
+    def statement(self) -> str:
+        """The problem."""
+        return self._prompt.statement
+
+    @property
+    def prompt_tokens(self) -> tuple[int, ...]:
+        """The tokens of the problem as the student reads it."""
+        return self._prompt.ids
+
+    def tokens_of(self, text: str) -> tuple[int, ...]:
+        """The student's tokens of a piece of a chain, without what its tokenizer puts before every text."""
+        (tokens,) = self._reader.tokenize([text])
+        first = next((place for place in range(len(tokens)) if self._reader.text(tokens[place : place + 1])), 0)
+        return tokens[first:]
+
+    def read_texts(self, chains: Sequence[str]) -> list[ChainLatents]:
+        """The latents of chains of the question's problem that somebody else wrote."""
+        found = self._reader.encode([self._prompt.statement] * len(chains), list(chains))
+        self._read_again += sum(one.tokens - int(one.boundaries[1]) for one in found)
+        return found
+
+    def text_energies(self, chains: Sequence[ChainLatents]) -> list[FloatArray]:
+        """How surprising each segment after the prompt is, of chains of the question's problem."""
+        self._world_model_passes += 1
+        latents = chains_of_a_problem([one.latents for one in chains], chains[0].sentences)
+        return segment_energies(self.parts.model, self.parts.normalizer, latents)
 
     def note(self, event: Token | StepEnd | ChainEnd) -> None:
         """Take in what happened to one of the question's rows."""

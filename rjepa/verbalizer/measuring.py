@@ -19,13 +19,12 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from rjepa.chains import read_segments
 from rjepa.latents.sets import LatentSet
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.validation.judge import judge
 from rjepa.values import FrozenValue
 from rjepa.verbalizer.model import Decoder
-from rjepa.verbalizer.speaking import Line, label_length, speak
+from rjepa.verbalizer.speaking import Line, label_length, speak, step_text
 from rjepa.verbalizer.texts import Texts
 
 Source = Literal["observed", "expected", "zeroed", "shuffled", "other_problem", "none", "student"]
@@ -134,22 +133,23 @@ def report_spoken(steps: Sequence[HeldOutStep], spoken: Sequence[str], source: S
     for step, text in zip(steps, spoken, strict=True):
         said = step_text(text)
         wanted = " ".join(step.text.split())
-        rows.append((step.problem.domain, said == wanted, _ending(said) == _ending(wanted), is_valid(step, said)))
+        rows.append(
+            (
+                step.problem.domain,
+                said == wanted,
+                _ending(said) == _ending(wanted),
+                is_valid_step(step.problem, step.chain, step.number, said),
+            )
+        )
     domains = ["all", *sorted({domain for domain, *_ in rows})]
     return [_report(source, domain, [row[1:] for row in rows if domain in ("all", row[0])]) for domain in domains]
 
 
-def step_text(spoken: str) -> str:
-    """The words of a spoken step, without its label."""
-    segments = read_segments(spoken)
-    return " ".join(segments[0].text.split()) if segments else ""
-
-
-def is_valid(step: HeldOutStep, said: str) -> bool:
-    """Whether the checker finds no error up to a step, said in the place of the right one after the steps before it."""
-    steps = [*step.chain.steps[: step.number], said]
-    wrong = judge(step.problem, steps, step.chain.final_answer).first_error_step
-    return bool(said) and (wrong is None or wrong > step.number)
+def is_valid_step(problem: Problem, chain: ChainOfThought, number: int, said: str) -> bool:
+    """Whether the checker finds no error up to a step (from 0) of a right chain, said in the place of the right one."""
+    steps = [*chain.steps[:number], said]
+    wrong = judge(problem, steps, chain.final_answer).first_error_step
+    return bool(said) and (wrong is None or wrong > number)
 
 
 def report_table(found: Iterable[SpokenReport]) -> str:

@@ -5,7 +5,7 @@ What a bias is made of the words' probabilities is `guiding`' matter.
 Dimensions: latents, columns of latents, places of the vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rjepa.chains import read_segments
 from rjepa.labels import step_labels
 from rjepa.verbalizer.model import Decoder, Memory, spread
 from rjepa.verbalizer.vocabulary import OTHER, START, Vocabulary
@@ -38,6 +39,17 @@ class Line:
     is_expected: Sequence[bool]
     before: Sequence[int] = ()
     starts: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Verbalizer:
+    """What a release brings to put latents into words.
+
+    alter: changes each latent before it is spoken, given its problem and the number of its segment. Controls do so.
+    """
+
+    decoder: Decoder
+    alter: Callable[[Tensor, str, int], Tensor] | None = None
 
 
 @torch.no_grad()
@@ -177,3 +189,9 @@ def label_length(vocabulary: Vocabulary, tokens: Sequence[int]) -> int | None:
         if labels and labels[0].end <= len(text):
             return count
     return None
+
+
+def step_text(spoken: str) -> str:
+    """The words of a spoken step, without its label."""
+    segments = read_segments(spoken)
+    return " ".join(segments[0].text.split()) if segments else ""

@@ -14,6 +14,9 @@ def backfill(
     llm: Annotated[str, typer.Option(help="Student: `rjepa llm list` names them.")],
     dataset: Annotated[str, typer.Option(help="Dataset version, or the name of an imported data set.")] = "v1.0.0",
     recipe: Annotated[str, typer.Option(help="Training run of R-JEPA: a file of configs/rjepa/.")] = "demo",
+    decoders: Annotated[
+        bool, typer.Option("--decoders", help="Train what modes nudge and plan need, too, and release it.")
+    ] = False,
     release: Annotated[
         bool | None,
         typer.Option(
@@ -37,7 +40,7 @@ def backfill(
     home = open_home()
     if release is None:
         release = version_key(dataset) is not None
-    materialise(home, dataset, llm, recipe, release=release, redo_from=redo, improve=improve)
+    materialise(home, dataset, llm, recipe, decoders=decoders, release=release, redo_from=redo, improve=improve)
     print_results(home, llm, dataset)
     if not release:
         typer.echo("\nNothing was released from it: that takes --release.")

@@ -31,6 +31,7 @@ def materialise(
     llm_tag: str,
     recipe: str,
     *,
+    decoders: bool = False,
     release: bool = True,
     redo_from: str | None = None,
     improve: bool = False,
@@ -53,7 +54,7 @@ def materialise(
         from rjepa_assets.launching import release_launches, stages_of, starting_from
 
         rule = "improve" if improve else "replace"
-        named = stages_of(release_launches(dataset, llm_tag, recipe, release=release, rule=rule))
+        named = stages_of(release_launches(dataset, llm_tag, recipe, decoders=decoders, release=release, rule=rule))
         return named if redo_from is None else starting_from(named, redo_from)
 
     _launch(home, launches)

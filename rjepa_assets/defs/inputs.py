@@ -9,6 +9,7 @@ from rjepa.jepa.config import load_jepa_config
 from rjepa.stages import file_version
 from rjepa.students.catalog import load_record
 from rjepa.students.resolving import resolve_student
+from rjepa.verbalizer.config import load_decoder_config
 
 
 def student_version(home: Home, llm_tag: str) -> str:
@@ -30,6 +31,11 @@ def recipe_version(names: Iterable[str]) -> str:
     configs = [load_jepa_config(name) for name in names]
     configs += [load_jepa_config(config.trunk) for config in configs if config.trunk is not None]
     return sha256_json([config.model_dump(mode="json") for config in configs])
+
+
+def decoder_recipe_version(name: str) -> str:
+    """What a run of configs/verbalizer/ says."""
+    return sha256_json(load_decoder_config(name).model_dump(mode="json"))
 
 
 def latents_version(home: Home, llm_tag: str, dataset: str) -> str:
@@ -59,3 +65,14 @@ def evaluations_version(home: Home, llm_tag: str, dataset: str) -> str:
     names = [dataset] if dataset else sorted(path.parent.name for path in reports.glob("*/report.json"))
     files = [reports / name / file for name in names for file in ("report.json", "inputs.json")]
     return sha256_json([[path.parent.name, file_version(path)] for path in files])
+
+
+def decoders_version(home: Home, llm_tag: str, dataset: str) -> str:
+    """Of an LLM's decoders for a dataset version; for all where none is named."""
+    models = home.models(llm_tag, "v0.0.0").parent
+    names = [dataset] if dataset else sorted(path.name for path in models.glob("*") if path.is_dir())
+    files = [models / name / file for name in names for file in _DECODER_FILES]
+    return sha256_json([[path.parent.parent.name, file_version(path)] for path in files])
+
+
+_DECODER_FILES = ("verbalizer/model.safetensors", "guidance/model.safetensors", "guidance/guidance.json")

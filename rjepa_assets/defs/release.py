@@ -9,7 +9,7 @@ from pydantic import Field
 from rjepa.home import Home
 from rjepa.stages import Made
 from rjepa_assets.defs.evaluation import benchmark_report
-from rjepa_assets.defs.inputs import evaluations_version
+from rjepa_assets.defs.inputs import decoders_version, evaluations_version
 from rjepa_assets.defs.partitions import LLMS, SAME_LLM
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import RELEASE_JOB, explained, made_by, partitioned_check, running
@@ -67,6 +67,7 @@ def release(
                 "dataset": config.dataset or "newest",
                 "rule": config.rule,
                 "evaluated": evaluations_version(stage.home, llm_tag, config.dataset),
+                "decoders": decoders_version(stage.home, llm_tag, config.dataset),
             },
             lambda: _bundles(stage.home, llm_tag),
             make,

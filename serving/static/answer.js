@@ -10,59 +10,70 @@ const TRUSTED_ECE = 0.05; // figures that were farther off on test problems are 
 const NO_SCALE = { quantiles: [], threshold: null };
 
 /** Fill a card with an answer. `scale` is its release's; `ece` is how far off P(correct) was on test problems. */
-export function drawAnswer(card, { result, scale, changes = [] }, ece) {
-  const chosen = result.candidates.find((candidate) => candidate.chosen);
-  const familiar = result.explanation?.familiar ?? true;
-  const read = chosen !== undefined || result.explanation !== null;
-  const energies = familiar ? energiesOf(result) : [];
+export function drawAnswer(card, turn, ece) {
+  const { result, changes = [] } = turn;
+  const scale = turn.scale ?? NO_SCALE;
+  const known = whatIsKnown(turn);
   const list = element("ol", "steps");
-  drawSteps(list, {
-    steps: result.steps, answer: result.final_answer, energies,
-    answerEnergy: familiar ? chosen?.answer_energy ?? null : null, scale: scale ?? NO_SCALE,
-  });
-  const parts = [notice(familiar, read), list, verdict(result, familiar && read, ece)];
-  if (energies.length) parts.push(element("p", "note", say(scale?.quantiles.length ? "legend" : "legendNone")));
-  if (chosen && result.explanation) parts.push(why(result.explanation, result.candidates));
+  drawSteps(list, { steps: result.steps, answer: result.final_answer, ...known, scale });
+  const parts = [notice(known), list, verdict(result, known, ece)];
+  if (known.energies.length) parts.push(element("p", "note", say(scale.quantiles.length ? "legend" : "legendNone")));
+  if (result.explanation) parts.push(why(result.explanation, result.candidates));
   parts.push(onTheWay(result.explanation, changes));
-  if (result.candidates.length > 1) parts.push(comparison(result.candidates, familiar ? scale ?? NO_SCALE : null));
+  if (result.candidates.length > 1) parts.push(comparison(result.candidates, known.familiar ? scale : null));
   parts.push(facts(result));
   card.replaceChildren(...parts.filter(Boolean));
 }
 
 /** The answer in one sentence, for those who hear the page. */
-export function answerSaid({ result, scale }) {
+export function answerSaid(turn) {
+  const { result } = turn;
   if (result.abstained) return say("abstained");
+  const known = whatIsKnown(turn);
   const parts = [result.final_answer === null ? `${say("noAnswer")}.` : `${say("answerSaid", { answer: result.final_answer })}.`];
-  if (result.p_correct !== null) parts.push(say("pSentence", { percent: percent(result.p_correct) }));
-  const familiar = result.explanation?.familiar ?? true;
-  if (!familiar) parts.push(say("unfamiliar"));
-  const doubtful = familiar ? firstDoubtful(scale ?? NO_SCALE, energiesOf(result)) : -1;
+  if (known.pCorrect !== null) parts.push(say("pSentence", { percent: percent(known.pCorrect) }));
+  if (!known.familiar) parts.push(say("unfamiliar"));
+  const doubtful = firstDoubtful(turn.scale ?? NO_SCALE, known.energies);
   if (doubtful >= 0 && doubtful < result.steps.length) parts.push(say("doubtfulSaid", { text: result.steps[doubtful] }));
   return parts.join(" ");
 }
 
-const energiesOf = (result) => result.candidates.find((candidate) => candidate.chosen)?.step_energies ?? [];
+/** What R-JEPA makes of an answer: of its candidates, or of a chain that it read afterwards. Energies of a problem of a
+ * kind that it does not know mean nothing, and are left out. */
+function whatIsKnown({ result, reading }) {
+  const chosen = result.candidates.find((candidate) => candidate.chosen);
+  const judged = reading?.chains[0];
+  const familiar = reading?.familiar ?? result.explanation?.familiar ?? true;
+  const energies = chosen?.step_energies ?? judged?.steps.map((step) => step.energy) ?? [];
+  return {
+    familiar,
+    by: chosen || result.explanation ? "mode" : judged ? "reading" : "nobody",
+    energies: familiar ? energies : [],
+    answerEnergy: familiar ? chosen?.answer_energy ?? judged?.answer_energy ?? null : null,
+    pCorrect: familiar ? result.p_correct ?? judged?.p_correct ?? null : null,
+  };
+}
 
-function notice(familiar, read) {
-  if (familiar && read) return null;
-  const box = element("div", read ? "notice warning" : "notice");
-  const name = read ? "unfamiliar" : "unread";
+function notice({ familiar, by }) {
+  if (familiar && by === "mode") return null;
+  const name = !familiar ? "unfamiliar" : by === "reading" ? "readAfter" : "unread";
+  const box = element("div", familiar ? "notice" : "notice warning");
   box.append(element("b", "", say(name)), " ", say(`${name}More`));
   return box;
 }
 
-function verdict(result, known, ece) {
+function verdict(result, { familiar, by, pCorrect }, ece) {
   const box = element("div", "verdict");
   if (result.abstained) box.append(element("p", "", say("abstained")));
   else if (result.final_answer === null) box.append(element("p", "", `${say("noAnswer")}.`));
   if (!result.finished && !result.abstained) box.append(element("p", "", say("cut")));
-  if (result.p_correct !== null) {
+  if (pCorrect !== null) {
     const sentence = element("p", "p-correct");
-    sentence.append(element("b", "", say("pSentence", { percent: percent(result.p_correct) })));
-    if ((ece ?? 0) <= TRUSTED_ECE) sentence.append(` ${say("pMeans", { count: Math.round(100 * result.p_correct) })}`);
+    sentence.append(element("b", "", say("pSentence", { percent: percent(pCorrect) })));
+    if ((ece ?? 0) <= TRUSTED_ECE) sentence.append(` ${say("pMeans", { count: Math.round(100 * pCorrect) })}`);
     if (ece !== null && ece !== undefined) sentence.append(` ${measured(ece)}`);
     box.append(sentence);
-  } else if (known) {
+  } else if (familiar && by !== "nobody") {
     box.append(element("p", "p-correct", say("pUnknown")));
   }
   return box.childElementCount ? box : null;

@@ -1,7 +1,7 @@
 // The chat page: events and the order of things. What is drawn lives in the other modules, the words on the server.
 
 import { answerSaid, drawAnswer } from "./answer.js";
-import { ask } from "./api.js";
+import { ask, post } from "./api.js";
 import { addTurn, forget, messagesFor, newDraft, note, save, turns } from "./conversation.js";
 import { drawDraft, newSentences } from "./draft.js";
 import { chosen, drawOptions } from "./options.js";
@@ -31,7 +31,7 @@ function send(question) {
 async function answer(turn, body) {
   const controller = new AbortController();
   running = { controller, turn };
-  Object.assign(turn, { result: null, error: null, stopped: false, interrupted: false, draft: newDraft(), mode: body.rjepa.mode });
+  Object.assign(turn, { result: null, reading: null, error: null, stopped: false, interrupted: false, draft: newDraft(), mode: body.rjepa.mode });
   drawControls();
   byId("live").replaceChildren(element("p", "", say("sent")));
   redraw(turn);
@@ -53,6 +53,25 @@ async function answer(turn, body) {
     if (error.status === 401) askForKey(sessionStorage.getItem("key") !== null);
   }
   finish(turn);
+  if (turn.result && isAlone(turn)) await readAfterwards(turn);
+}
+
+/** Whether nobody but the student has seen an answer that answers its question alone. */
+function isAlone({ result, draft }) {
+  const unread = result.ignored?.some((part) => /earlier messages?$/.test(part));
+  return !result.explanation && !result.candidates.length && draft.text !== "" && (turns.length === 1 || unread);
+}
+
+/** Let R-JEPA read what the student wrote by itself. Where it cannot, the answer stays as it is, and says so. */
+async function readAfterwards(turn) {
+  try {
+    turn.reading = await post("/v1/rjepa/score", { problem: turn.question, chains: [turn.draft.text] });
+  } catch {
+    return;
+  }
+  save();
+  redraw(turn);
+  byId("live").append(element("p", "", answerSaid(turn)));
 }
 
 function finish(turn) {

@@ -135,7 +135,35 @@ def test_an_answer_to_a_foreign_problem_says_so_first_and_draws_no_bars(page: Pa
     expect(page.locator(".bar")).to_have_count(0)
 
 
-def test_mode_off_says_that_nobody_read_the_answer(page: Page, address: str) -> None:
+def judgement(*, familiar: bool) -> dict[str, object]:
+    """What POST /v1/rjepa/score replies to one chain."""
+    steps = [{"text": "", "energy": energy} for energy in (0.3, 0.9)]
+    chain = {"steps": steps, "answer_energy": 0.1, "p_correct": 0.6 if familiar else None}
+    return {"chains": [chain], "familiar": familiar}
+
+
+@pytest.mark.parametrize("familiar", [True, False])
+def test_rjepa_reads_what_mode_off_wrote_and_warns_of_a_foreign_problem(
+    page: Page, address: str, familiar: bool
+) -> None:
+    page.route("**/v1/rjepa/score", lambda route: route.fulfill(json=judgement(familiar=familiar)))
+    page.goto(address)
+    choose(page, "off")
+    with page.expect_request("**/v1/rjepa/score") as sent:
+        ask(page, "a question")
+    assert json.loads(sent.value.post_data or "")["chains"][0].endswith("Answer: 17\n")
+    first = page.locator(".reply > *").first
+    if familiar:
+        expect(first).to_contain_text("R-JEPA read the answer afterwards")
+        expect(page.locator(".reply > .steps .bar")).to_have_count(3)
+        expect(page.locator(".p-correct")).to_contain_text("a chance of 60%")
+    else:
+        expect(first).to_contain_text("R-JEPA knows no problems like this one.")
+        expect(page.locator(".bar, .p-correct")).to_have_count(0)
+
+
+def test_mode_off_says_so_where_nobody_read_the_answer(page: Page, address: str) -> None:
+    page.route("**/v1/rjepa/score", lambda route: route.fulfill(status=404, json={}))
     page.goto(address)
     choose(page, "off")
     expect(page.get_by_label("Candidates")).to_have_count(0)
@@ -253,6 +281,37 @@ def test_the_page_speaks_french_and_errors_do_too(page: Page, address: str) -> N
     assert page.evaluate("document.documentElement.lang") == "fr"
 
 
+REFUSED = [
+    {"model": "tiny-a", "messages": [{"role": "user", "content": "long"}]},
+    {"model": "tiny-a", "messages": [{"role": "user", "content": " "}]},
+    {"model": "no-such-model", "messages": [{"role": "user", "content": "x"}]},
+    {"model": "tiny-a", "messages": [{"role": "user", "content": "x"}], "rjepa": {"mode": "no-such-mode"}},
+    {
+        "model": "tiny-a",
+        "messages": [{"role": "user", "content": "x"}],
+        "rjepa": {"mode": "rerank", "num_candidates": 99},
+    },
+    {"model": "tiny-a", "messages": [{"role": "user", "content": "x"}], "rjepa": {"mode": "rerank"}, "temperature": 0},
+    {"model": "tiny-a", "messages": [{"role": "user", "content": "x" * 2_000_000}]},
+    {"model": "tiny-a", "messages": [{"role": "user", "content": "broken"}]},
+]
+
+
+def test_what_the_service_refuses_is_told_in_french_words_alone(phone: Page, address: str) -> None:
+    """Each body is refused by the service itself; its words are then put through the page's own function."""
+    phone.goto(address)
+    for body in REFUSED:
+        told = phone.evaluate(
+            """async (body) => {
+              const { ask } = await import("/static/api.js");
+              const { explainError } = await import("/static/words.js");
+              try { for await (const event of ask(body)) continue; } catch (error) { return explainError(error); }
+            }""",
+            body,
+        )
+        assert told is not None and told["original"] is None, (told, str(body)[:200])
+
+
 def test_both_languages_have_the_same_words() -> None:
     folder = Path(__file__).parents[2] / "serving/words"
     english, french = (json.loads((folder / f"{language}.json").read_text()) for language in ("en", "fr"))
@@ -342,4 +401,5 @@ def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest
             choose(page, mode)
             ask(page, tiny_release.STATEMENT)
             expect(page.locator(".reply .facts, .reply.error")).to_have_count(number, timeout=30_000)
+        expect(page.locator(".reply.error")).to_have_count(0)
         expect(page.locator(".reply").nth(modes.index("rerank")).locator(".why")).to_contain_text("Why this one")

@@ -1,52 +1,20 @@
 """Mode nudge over a real student, a real release and a real, small decoder."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import torch
 
 from rjepa.engine import Engine
 from rjepa.errors import InvalidInputError
-from rjepa.home import Home
-from rjepa.parts import guidance_part, reranking_parts
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.events import CandidateStep, Done, StepWritten
 from rjepa.reasoning.question import InvalidQuestionError, ask
-from rjepa.releases.bundle import Diagnosis, Facts
-from rjepa.students.loading import Student
-from rjepa.verbalizer.familiar import Familiarity
-from rjepa.verbalizer.guiding import GuidanceSettings
-from tests.tiny_release import STATEMENT, TAG, publish, register_student, release_parts, taught_folder
-from tests.verbalizer.small import config, small
+from tests.tiny_release import STATEMENT
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Student, Path]:
-    root = tmp_path_factory.mktemp("nudge")
-    home = Home(root / "home")
-    student = register_student(home, taught_folder(tmp_path_factory))
-    publish(home, student, root / "sources")
-    return home, student, root
-
-
-@pytest.fixture(scope="module")
-def engine(made: tuple[Home, Student, Path]) -> Engine:
-    """An engine whose release has guidance: a decoder that learnt from a few chains."""
-    home, student, root = made
-    folder = root / "guidance"
-    material = small(student)
-    material.train(config(learns="observed", updates=120), folder)
-    GuidanceSettings(alpha=0.7).save(folder)
-    prompts = torch.from_numpy(material.latents.latents[material.latents.offsets[:-1]].astype("float32"))
-    replace(Familiarity.fit(prompts, prompts), limit=1e9).save(folder)
-    sources = root / "sources"
-    parts = (
-        *reranking_parts(sources, sources / "normalizer.safetensors", sources / "calibration.json"),
-        guidance_part(folder),
-    )
-    release_parts(home, TAG, "v1.0.0", parts, Facts("d" * 64, student.fingerprint, Diagnosis(passed=True), "test"))
-    return Engine.load(home, TAG, "cpu")
+@pytest.fixture
+def engine(speaking_engine: Engine) -> Engine:
+    return speaking_engine
 
 
 def nudge(engine: Engine, temperature: float | None = None, seed: int = 0, **options: object) -> Answer:
@@ -121,14 +89,9 @@ def test_on_an_unfamiliar_problem_the_student_writes_alone_and_the_answer_says_s
     )
 
 
-def test_a_release_without_guidance_refuses_and_says_what_would_give_it(made: tuple[Home, Student, Path]) -> None:
-    home, student, root = made
-    other = Home(root / "without")
-    register_student(other, student.path)
-    publish(other, student, root / "other-sources")
-    bare = Engine.load(other, TAG, "cpu")
+def test_a_release_without_guidance_refuses_and_says_what_would_give_it(bare_engine: Engine) -> None:
     with pytest.raises(InvalidInputError, match="needs the part guidance") as caught:
-        bare.answer(ask(STATEMENT, "nudge"))
+        bare_engine.answer(ask(STATEMENT, "nudge"))
     assert "logit_guidance" in caught.value.cure and "backfill --decoders" in caught.value.cure
 
 

@@ -7,6 +7,7 @@ decided in `rjepa.labels` and `rjepa.answer_lines`. How a problem is put to a st
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -46,9 +47,12 @@ class Segment:
     is_answer: bool = False
 
 
-def render_chain(steps: list[str], final_answer: str | None) -> str:
-    """`Step 1: a\\nStep 2: b\\nAnswer: c\\n`. A chain without an answer ends after its last step."""
-    lines = [f"Step {number}: {' '.join(step.split())}\n" for number, step in enumerate(steps, start=1)]
+def render_chain(steps: Sequence[str | None], final_answer: str | None) -> str:
+    """`Step 1: a\\nStep 2: b\\nAnswer: c\\n`. A chain without an answer ends after its last step; a step that is None
+    is left out, and the others keep their numbers.
+    """
+    numbered = [(number, step) for number, step in enumerate(steps, start=1) if step is not None]
+    lines = [f"Step {number}: {' '.join(step.split())}\n" for number, step in numbered]
     if final_answer is not None:
         lines.append(f"Answer: {final_answer}\n")
     return "".join(lines)

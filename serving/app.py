@@ -8,7 +8,20 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
 from rjepa.home import Home
-from serving import chat, completions, errors, metrics, models, monitor, pages, responses, routes
+from serving import (
+    chat,
+    completions,
+    embeddings,
+    errors,
+    generate,
+    latents,
+    metrics,
+    models,
+    monitor,
+    pages,
+    responses,
+    routes,
+)
 from serving.auth import Auth, Authenticator
 from serving.document import DocumentedApp
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
@@ -69,6 +82,9 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     errors.install(app)
     app.include_router(chat.router)
     app.include_router(completions.router)
+    app.include_router(embeddings.router)
+    app.include_router(generate.router)
+    app.include_router(latents.router)
     app.include_router(responses.router)
     app.include_router(models.router)
     app.include_router(routes.router)

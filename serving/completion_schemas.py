@@ -9,6 +9,7 @@ from rjepa.reasoning.tokens import TokenReport
 from rjepa.students.rules import MAX_STOPS
 from rjepa.values import LenientValue, Words
 from serving.lenient import Number, Whole
+from serving.reading import Texts, text_list
 from serving.schemas import StreamOptions
 
 MAX_PROMPTS: Final = 256
@@ -18,15 +19,12 @@ MAX_ROWS: Final = 512
 DEFAULT_TOKENS: Final = 16
 """OpenAI's, where a request names no limit."""
 
-Ids = Annotated[list[Whole], Field(min_length=1)]
-Prompt = Words | Ids | Annotated[list[Words], Field(min_length=1)] | Annotated[list[Ids], Field(min_length=1)]
-
 
 class CompletionRequest(LenientValue):
     """A request to POST /v1/completions. Unknown fields are ignored, and listed in the reply."""
 
     model: str = Field(max_length=200)
-    prompt: Prompt
+    prompt: Texts
     suffix: Words | None = None
     max_tokens: Annotated[Whole, Field(ge=-1)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
@@ -48,11 +46,7 @@ class CompletionRequest(LenientValue):
     @property
     def prompts(self) -> list[str] | list[list[int]]:
         """The prompts, as texts or as token ids."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        if self.prompt and isinstance(self.prompt[0], int):
-            return [self.prompt]
-        return self.prompt  # type: ignore[return-value]
+        return text_list(self.prompt)
 
     @property
     def stops(self) -> tuple[str, ...]:

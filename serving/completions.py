@@ -23,13 +23,10 @@ from rjepa.students.rules import TokenRules
 from serving import sse
 from serving.chat import CLIENT_LEFT
 from serving.completion_schemas import DEFAULT_TOKENS, CompletionRequest, logprobs_value
-from serving.context import current_request
 from serving.errors import body_of
 from serving.host import EngineHost
 from serving.lenient import Notes
-from serving.models import engine_of
-from serving.names import parse_name
-from serving.reading import source_of
+from serving.reading import plain_engine, spend, total
 
 if TYPE_CHECKING:
     from rjepa.continuing import Continuation, Continued
@@ -88,21 +85,12 @@ class _Job:
 async def completions(body: CompletionRequest, request: Request) -> Response:
     """Go on from a text, or from several. The student alone: a model's name with a mode is refused."""
     host: EngineHost = request.app.state.host
-    name = parse_name(body.model)
-    engine = await engine_of(request, name)
-    if name.mode not in (None, "off"):
-        raise InvalidQuestionError(
-            f"a plain text is no problem that mode {name.mode} could answer",
-            cure=f"use the model {name.tag}, or POST /v1/chat/completions",
-            field="model",
-        )
-    source = source_of(engine)
+    engine = await plain_engine(request, body.model)
     most = request.app.state.settings.max_tokens
     head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time())}
     head |= {"model": body.model, "system_fingerprint": engine.release_id}
-    job = await asyncio.to_thread(_prepare, body, source, most, head)
-    if (meter := current_request().meter) is not None:
-        meter.spend(sum(map(len, job.prompts)))  # what is written is counted where it is written
+    job = await asyncio.to_thread(_prepare, body, engine.source, most, head)
+    spend(total(job.prompts))  # what is written is counted where it is written
     events = host.events(job.work)
     if body.stream:
         return sse.streaming(_chunks(events, job), dict(job.notes.headers))

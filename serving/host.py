@@ -54,8 +54,8 @@ class AnswersQuestions(Protocol):
     def modes(self) -> tuple[str, ...]:
         """Names of the modes that it can answer in."""
 
-    def check(self, question: Question) -> None:
-        """Raise if the question cannot be answered."""
+    def check(self, question: Question) -> tuple[str, ...]:
+        """Raise if the question cannot be answered; what of it is not read, in words."""
 
     def run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
         """Answer them, event by event with the index of the question; closing the iterator stops the work."""

@@ -187,10 +187,31 @@ BUGS = (
         "tests/sampling/test_rules.py::test_logprobs_stay_the_students_own_whatever_the_rules",
     ),
     Bug(
+        "the echo of a prompt is one token off",
+        "rjepa/sampling/reading.py",
+        "firsts, rest = [ids[:1] for ids in texts], [ids[1:] for ids in texts]",
+        "firsts, rest = [ids[:2] for ids in texts], [ids[2:] for ids in texts]",
+        "tests/serving/test_completions.py::test_echo_tells_the_log_likelihood_of_a_prompt",
+    ),
+    Bug(
+        "a token that ends the sequence is left out of log-probabilities",
+        "rjepa/students/session.py",
+        "self._rules.read(places, ids, batch.logits, written)",
+        "self._rules.read(places, ids, batch.logits, written & ~np.isin(ids, list(self._student.eos_ids)))",
+        "tests/sampling/test_rules.py::test_the_token_that_ends_the_sequence_has_a_score_too",
+    ),
+    Bug(
+        "a hidden step is seen when it is predicted",
+        "rjepa/masking.py",
+        "hidden[0, sorted(masked.hidden)] = True",
+        "hidden[0, 1] = True",
+        "tests/serving/test_latents.py::test_what_is_expected_of_a_hidden_step_does_not_depend_on_it",
+    ),
+    Bug(
         "a receipt does not compare the choice",
         "rjepa/receipts.py",
-        'for name in ("finished", "tokens", "chosen"):',
-        'for name in ("finished", "tokens"):',
+        "if expected.chosen_text != found.chosen_text:",
+        "if False:",
         "tests/serving/test_receipts.py::test_a_difference_is_named_and_ends_with_3",
     ),
     Bug(

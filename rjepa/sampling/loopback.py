@@ -30,5 +30,5 @@ def host_at(address: str) -> str:
     return parts.netloc
 
 
-READ_METHODS: Final = ("tokenize", "names", "text", "score", "embed", "encode")
+READ_METHODS: Final = ("tokenize", "names", "text", "score", "embed", "encode", "chains")
 """What a student's process reads for others: `rjepa.sampling.read_wire`."""

@@ -9,9 +9,18 @@ from typing import Any, Final
 
 from rjepa.sampling.reading import Float32, Ids, TextReader
 from rjepa.sampling.student_process import StudentProcess
-from rjepa.sampling.wire import pack_array, pack_latents, pack_scores, unpack_array, unpack_latents, unpack_scores
+from rjepa.sampling.wire import (
+    pack_array,
+    pack_chains,
+    pack_latents,
+    pack_scores,
+    unpack_array,
+    unpack_chains,
+    unpack_latents,
+    unpack_scores,
+)
 from rjepa.students.extraction import ChainLatents
-from rjepa.students.sampled import TokenScore
+from rjepa.students.sampled import SampledChain, TokenScore
 
 
 def read(reader: TextReader, name: str, body: dict[str, Any]) -> Any:
@@ -58,6 +67,11 @@ class ProcessReader:
         """As `TextReader.encode`."""
         return unpack_latents(self._ask("encode", statements=list(statements), chains=list(chains)))
 
+    def chains(self, statements: Sequence[str], texts: Sequence[str]) -> list[SampledChain]:
+        """As `TextReader.chains`."""
+        found = unpack_chains(self._ask("chains", statements=list(statements), texts=list(texts)))
+        return [row[0] for row in found]
+
     def _ask(self, name: str, **body: Any) -> bytes:
         return self._process.ask("POST", f"/read/{name}", body)
 
@@ -74,5 +88,8 @@ _METHODS: Final[dict[str, Callable[[TextReader, dict[str, Any]], Any]]] = {
     "embed": lambda reader, body: pack_array(reader.embed(_texts(body))),
     "encode": lambda reader, body: pack_latents(
         reader.encode(list(map(str, body["statements"])), list(map(str, body["chains"])))
+    ),
+    "chains": lambda reader, body: pack_chains(
+        [[chain] for chain in reader.chains(list(map(str, body["statements"])), list(map(str, body["texts"])))]
     ),
 }

@@ -15,8 +15,9 @@ from rjepa.errors import InvalidInputError
 from rjepa.students.extraction import ChainLatents, embed_texts, extract_latents
 from rjepa.students.loading import Student
 from rjepa.students.prompts import PromptFormat, encode_prompts
+from rjepa.students.rereading import read_chains
 from rjepa.students.rescoring import score_tokens_of
-from rjepa.students.sampled import TokenScore
+from rjepa.students.sampled import SampledChain, TokenScore
 from rjepa.students.scores import require_tokens, token_name
 
 Float32 = npt.NDArray[np.float32]
@@ -54,7 +55,14 @@ class TextReader(Protocol):
         """The latents of each chain after its statement's prompt.
 
         Raises:
-            InvalidInputError: a chain that is longer than the context, or a student without hidden states.
+            InvalidInputError: a chain that is longer than the context.
+        """
+
+    def chains(self, statements: Sequence[str], texts: Sequence[str]) -> list[SampledChain]:
+        """A chain of each text after its statement's prompt, with latents and log-probabilities.
+
+        Raises:
+            InvalidInputError: a text without words, or one that does not fit the context with its problem.
         """
 
 
@@ -106,6 +114,10 @@ class StudentReader:
                 cure="shorten it",
             )
         return whole
+
+    def chains(self, statements: Sequence[str], texts: Sequence[str]) -> list[SampledChain]:
+        """As `TextReader.chains`."""
+        return read_chains(self._student, statements, texts)
 
     def _require(self, ids: Sequence[int]) -> None:
         require_tokens(self._student, ids, self.vocabulary)

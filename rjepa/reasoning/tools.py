@@ -103,7 +103,7 @@ class Tools:
                     temperature=temperature,
                     max_new_tokens=self._max_new_tokens,
                     # A statement alone is the student's own prompt of it, which any source knows.
-                    prompt_ids=self._prompt.ids if len(self._question.messages) > 1 else None,
+                    prompt_ids=self._prompt.ids if len(self._question.messages) > 1 or self._question.tools else None,
                     rules=self._question.rules,
                 )
                 for sample in samples

@@ -34,8 +34,11 @@ class TreeOptions(ModeOptions):
     nodes: int = Field(
         32, ge=1, le=_MOST_NODES, description=f"steps written before chains only go on, 1 to {_MOST_NODES}"
     )
-    surprise: float = Field(
-        0.95, gt=0, lt=1, description="depth_first turns back at more energy than this share of right steps"
+    surprise: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="depth_first turns back at more energy than this share of right steps; none: the release's own",
     )
 
 

@@ -122,7 +122,7 @@ def answer_as_off(candidates: Candidates) -> Generator[Event | Wait, None, None]
     what the release chooses among them without R-JEPA; with fewer, the student's greedy chain, as with mode off.
     """
     tools = candidates.tools
-    if len(candidates.whole) >= FEWEST_TO_CHOOSE:
+    if len(candidates.whole) >= FEWEST_TO_CHOOSE or tools.is_spent:
         yield from finish(tools, judge(tools, candidates.rows), note="No mode acts on energies there.")
         return
     (greedy,) = yield from candidates.start([GREEDY], 1.0)

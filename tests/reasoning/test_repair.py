@@ -105,8 +105,8 @@ def test_what_r_jepa_does_not_know_is_not_repaired(engine: Engine, monkeypatch: 
     strict = engine._parts.calibration.model_copy(update={"familiar_energy": (-99.0,)})
     monkeypatch.setattr(engine, "_parts", type(engine._parts)(**{**vars(engine._parts), "calibration": strict}))
     _, answer = watch(engine, surprise=0.1, chains=2)
-    assert len(answer.candidates) == 2 and answer.p_correct is None
-    assert answer.explanation is not None and not answer.explanation.familiar
+    assert answer.p_correct is None and answer.explanation is not None
+    assert not answer.explanation.familiar and not answer.explanation.repaired
     assert "knows no problems like this" in answer.explanation.text
 
 

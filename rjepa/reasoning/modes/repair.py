@@ -78,6 +78,8 @@ def _repair(
 ) -> Generator[Event | Wait, None, StopReason]:
     """All chains round by round, together. Returns why no more was repaired."""
     for _ in range(options.rounds):
+        if candidates.tools.is_spent:
+            return "out_of_budget"
         cuts = [
             (place, step)
             for place, number in enumerate(work.chains)
@@ -95,9 +97,7 @@ def _repair(
         yield from _write(candidates, work, [(step, each) for (_, step), each in zip(cuts, forks, strict=True)])
         for (place, step), rewrites in zip(cuts, forks, strict=True):
             work.chains[place] = yield from _accept(candidates, work, work.chains[place], step, rewrites)
-        if candidates.tools.is_spent:
-            return "out_of_budget"
-    return "all_drawn"
+    return "out_of_budget" if candidates.tools.is_spent else "all_drawn"
 
 
 def _write(

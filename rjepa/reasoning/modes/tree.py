@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from rjepa.inference.choice import Rule
+from rjepa.reasoning.changes import Pruned
 from rjepa.reasoning.choosing import finish, is_familiar, judge
 from rjepa.reasoning.events import Event, Wait
 from rjepa.reasoning.mode import Mode
@@ -60,7 +61,9 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     if not is_familiar(tools, candidates.rows):
         yield from answer_as_off(candidates)
         return
-    pruned = yield from _search(options.search, candidates, bounds, temperature, first, question.seed)
+    pruned: list[Pruned] = []
+    if not tools.is_spent:
+        pruned = yield from _search(options.search, candidates, bounds, temperature, first, question.seed)
     judged = judge(tools, candidates.rows, Rule(tools.parts.calibration.combined, "best_of"))
     note = f"{len(candidates.rows)} beginnings were written, {len(pruned)} of them given up."
     yield from finish(tools, judged, pruned=pruned, note=note)

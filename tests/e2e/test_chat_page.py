@@ -415,5 +415,7 @@ def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest
             ask(page, tiny_release.STATEMENT)
             expect(page.locator(".reply .facts, .reply.error")).to_have_count(number, timeout=30_000)
         expect(page.locator(".reply.error")).to_have_count(0)
-        expect(page.locator(".reply").nth(modes.index("off")).locator(".notice")).to_contain_text("read the answer after")
+        expect(page.locator(".reply").nth(modes.index("off")).locator(".notice")).to_contain_text(
+            "read the answer after"
+        )
         expect(page.locator(".reply").nth(modes.index("rerank")).locator(".why")).to_contain_text("Why this one")

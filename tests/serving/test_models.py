@@ -1,6 +1,7 @@
 """A mode and a release are chosen by the model's name, on a real service with two releases."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 import openai
 import pytest
 
+from rjepa.engine import Engine
 from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
@@ -53,6 +55,19 @@ def test_the_list_has_an_entry_a_mode_and_one_a_release(
     assert set(listed[f"{TAG}@{first}"].model_extra["rjepa"]["modes"]) >= {"off", "rerank"}
     for name in [*listed, f"{TAG}@{first}:rerank"]:
         assert client.models.retrieve(name).id == name
+
+
+def test_every_name_that_is_listed_answers(client: openai.OpenAI) -> None:
+    for name in [model.id for model in client.models.list()]:
+        assert ask(client, name)["text"]
+
+
+def test_a_mode_that_the_release_is_not_fitted_for_is_not_offered(releases: tuple[Home, list[str]]) -> None:
+    engine = Engine.load(releases[0], TAG, "cpu")
+    assert {"off", "rerank", "repair"} <= set(engine.modes)
+    without = engine._parts.calibration.model_copy(update={"step_quantiles": ()})
+    engine._parts = replace(engine._parts, calibration=without)
+    assert "rerank" in engine.modes and "repair" not in engine.modes
 
 
 def test_a_mode_is_chosen_by_the_model_s_name(client: openai.OpenAI) -> None:

@@ -15,7 +15,8 @@ from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
-from .fakes import running, wait_until
+from .fakes import FakeEngine, fake_loader, running, wait_until
+from .fakes import publish as publish_fake
 
 MESSAGES: list[Any] = [{"role": "user", "content": STATEMENT}]
 GONE = "20200101T000000Z-000000000000"
@@ -100,6 +101,22 @@ def test_a_name_of_no_model_is_not_found_and_says_where_the_names_are(client: op
     with pytest.raises(openai.NotFoundError, match="GET /v1/models") as error:
         ask(client, name)
     assert error.value.code == "model_not_found"
+
+
+def test_no_more_than_two_older_releases_stay_loaded(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    older = [publish_fake(home, seed) for seed in range(4)][:3]
+    engines: list[FakeEngine] = []
+    with running(create_app(ServiceSettings(home=home.root, _env_file=None), fake_loader(home, engines))) as address:
+        wait_until(lambda: httpx.get(f"{address}/v1/ready").status_code == 200)
+
+        def ask_for(release_id: str) -> None:
+            body = {"model": f"tiny-a@{release_id}", "messages": MESSAGES}
+            assert httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60).status_code == 200
+
+        for release_id in (*older, older[2], older[1], older[0], older[1]):
+            ask_for(release_id)
+    assert [engine.release_id for engine in engines][1:] == [*older, older[0]]
 
 
 def test_a_release_whose_bytes_were_changed_is_not_served(

@@ -99,6 +99,7 @@ class Engine:
             model=load_model(folder / MODEL_FOLDER, chosen),
             normalizer=load_normalizer(folder / NORMALIZER),
             calibration=ScoreCalibration.load(folder / CALIBRATION),
+            capabilities=student.capabilities,
             verbalizer=Verbalizer(load_decoder(folder / VERBALIZER_FOLDER)) if manifest.has({"verbalizer"}) else None,
             guidance=Guidance.load(folder / GUIDANCE_FOLDER) if manifest.has({"guidance"}) else None,
         )

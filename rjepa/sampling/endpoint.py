@@ -33,7 +33,7 @@ from rjepa.sampling.protocol import Capability, stream_row
 from rjepa.sampling.reading import StudentReader, TextReader
 from rjepa.students.loading import Student
 from rjepa.students.prompting import EncodedPrompt, count_prompt, encode_conversation
-from rjepa.students.prompts import Message, render_prompt
+from rjepa.students.prompts import TOOLS, Message, Tools, render_prompt
 from rjepa.students.sampled import RowRequest, SampledChain
 from rjepa.teacher.client import Endpoint
 from rjepa.teacher.errors import CallError
@@ -107,12 +107,12 @@ class EndpointSource:
         """Tokens of a statement's prompt."""
         return count_prompt(self._student, statement)
 
-    def encode_conversation(self, messages: Sequence[Message]) -> EncodedPrompt:
+    def encode_conversation(self, messages: Sequence[Message], tools: Tools = ()) -> EncodedPrompt:
         """The last user message alone: the server puts it into its own prompt."""
         whole, last = (encode_conversation(self._student, part) for part in (messages, messages[-1:]))
         earlier = len(messages) - 1
         unread = ("the earlier message" if earlier == 1 else f"{earlier} earlier messages",) if earlier else ()
-        return EncodedPrompt(last.ids, whole.statement, unread)
+        return EncodedPrompt(last.ids, whole.statement, (*unread, *([TOOLS] if tools else [])))
 
     def session(self, *, capture: bool = True, keep_finished: bool = False) -> EndpointSession:
         """A session of whole chains: `rjepa.sampling.endpoint_session`. Nothing is cached here to be kept."""

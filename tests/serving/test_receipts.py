@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from rjepa.cli.main import build_app
 from rjepa.home import Home
+from rjepa.receipts import Receipt, differences
 from rjepa.students.loading import Student
 from tests.tiny_release import STATEMENT, TAG
 
@@ -74,13 +75,33 @@ def test_another_question_is_not_verified(tiny_service: str, verify: Any, tmp_pa
     assert found.exit_code == 1 and "not the question of the receipt" in str(found.exception)
 
 
+def other_choice(receipt: dict[str, Any]) -> int:
+    """The place of a candidate with another text than the chosen one."""
+    texts = [candidate["text_sha256"] for candidate in receipt["candidates"]]
+    return next(place for place, text in enumerate(texts) if text != texts[receipt["chosen"]])
+
+
+def twin(receipt: dict[str, Any]) -> None:
+    """Choose a twin of the chosen candidate, as another order of additions may."""
+    receipt["candidates"].append(receipt["candidates"][receipt["chosen"]])
+    receipt["chosen"] = len(receipt["candidates"]) - 1
+
+
+def test_of_two_candidates_with_the_same_words_either_may_be_chosen(tiny_service: str) -> None:
+    receipt = Receipt.model_validate(reply_of(tiny_service)["rjepa"]["receipt"])
+    value = receipt.model_dump(mode="json")
+    twin(value)
+    other = Receipt.model_validate(value)
+    assert receipt.chosen != other.chosen and not [line for line in differences(receipt, other) if "chosen" in line]
+
+
 CHANGES: dict[str, tuple[Any, str]] = {
     "the text": (lambda r: r.update(text_sha256="0" * 64), "the text is another one"),
     "an energy": (
         lambda r: r["candidates"][1]["step_energies"].__setitem__(0, 9.5),
         "candidate 1: energy of step 1: was 9.5",
     ),
-    "the choice": (lambda r: r.update(chosen=3 if r["chosen"] != 3 else 0), "chosen: was"),
+    "the choice": (lambda r: r.update(chosen=other_choice(r)), "chosen: was"),
     "the seed": (lambda r: r["asked"].update(seed=12), "the text is another one"),
     "the student": (lambda r: r.update(student_fingerprint="0" * 64), "student_fingerprint: was 000"),
 }

@@ -99,6 +99,7 @@ class Engine:
             model=load_model(folder / MODEL_FOLDER, chosen),
             normalizer=load_normalizer(folder / NORMALIZER),
             calibration=ScoreCalibration.load(folder / CALIBRATION),
+            capabilities=student.capabilities,
             verbalizer=Verbalizer(load_decoder(folder / VERBALIZER_FOLDER)) if manifest.has({"verbalizer"}) else None,
             guidance=Guidance.load(folder / GUIDANCE_FOLDER) if manifest.has({"guidance"}) else None,
         )
@@ -181,9 +182,8 @@ class Engine:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """Names of the modes that the release has the parts for, and the student the powers."""
-        powers = self._student.capabilities
-        return tuple(name for name in modes_offered(self.manifest) if find_mode(name).needs <= powers)
+        """Names of the modes that the release has the parts for, fitted as needed, and the student the powers."""
+        return tuple(name for name in modes_offered(self.manifest) if self._can(name))
 
     def receipt(self, question: Question, answer: Answer, *, keep_question: bool = False) -> Receipt:
         """What anybody needs to generate an answer of this release again.
@@ -225,6 +225,13 @@ class Engine:
     def warm_up(self) -> None:
         """One short answer, so that the first person who asks does not wait for what is done once."""
         self.answer(ask("1 + 1", options={"num_candidates": 2}, max_tokens=8))
+
+    def _can(self, mode: str) -> bool:
+        try:
+            self._require(ask("1 + 1", mode))
+        except InvalidInputError:
+            return False
+        return True
 
     def _require(self, question: Question) -> None:
         mode = find_mode(question.mode)

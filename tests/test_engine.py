@@ -66,7 +66,7 @@ def test_a_problem_that_rjepa_does_not_know_is_answered_without_it(
 ) -> None:
     usual = engine.answer(question("rerank", num_candidates=6, seed=3))
     assert usual.explanation is not None and usual.explanation.familiar
-    strict = engine._parts.calibration.model_copy(update={"familiar_energy": -99.0})
+    strict = engine._parts.calibration.model_copy(update={"familiar_energy": (-99.0,)})
     monkeypatch.setattr(engine, "_parts", replace(engine._parts, calibration=strict))
     answer = engine.answer(question("rerank", num_candidates=6, seed=3))
     assert answer.explanation is not None and not answer.explanation.familiar

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
+from rjepa.continuing import require_known
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
@@ -238,6 +239,7 @@ class Engine:
         self.manifest.require(mode.parts, f"mode {mode.name}")
         for capability in sorted(mode.needs | needs_of(question.rules)):
             require(self._student, capability, question.mode)
+        require_known(self._student, [token for token, _ in question.logit_bias])
         mode.fit(question, self._parts)
 
     def _prompt(self, question: Question) -> EncodedPrompt:

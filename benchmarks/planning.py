@@ -1,8 +1,8 @@
 """Mode plan on right validation chains with a step taken out: is the gap found, and is what is put in right?
 
 `python -m benchmarks.planning --llm tiny-a --dataset v1.0.0 [--gaps 200]`, in `$RJEPA_HOME`, after
-`rjepa backfill --llm tiny-a --decoders`. A gap is filled by the verbaliser from the latent that R-JEPA expects from both
-sides, by the same with latents that say nothing or something else, and by the student alone from the steps before it.
+`rjepa backfill --llm tiny-a --decoders`. A gap is filled by the verbaliser from the latent that R-JEPA expects from
+both sides, by the same with latents that say nothing or something else, and by the student alone from the steps before.
 """
 
 import argparse

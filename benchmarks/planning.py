@@ -62,9 +62,7 @@ def main() -> None:
     found = [find_gap(source, parts, gap)[0] == gap.place for gap in gaps]
     chance = float(np.mean([1 / len(gap.known) for gap in gaps]))
     low, high = interval(np.array(found, dtype=float))
-    print(
-        f"\nthe step behind the gap surprises most: {np.mean(found):.3f} [{low:.3f}, {high:.3f}], by chance {chance:.3f}"
-    )
+    print(f"\nthe step behind surprises most: {np.mean(found):.3f} [{low:.3f}, {high:.3f}], by chance {chance:.3f}")
     shuffled = float(np.mean(right["other problem's"]))
     figures: dict[str, float | str] = {
         "valid_expected": float(np.mean(right["expected"])),

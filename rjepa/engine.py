@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
+from rjepa.continuing import require_known
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
@@ -32,7 +33,7 @@ from rjepa.sampling.opening import open_source
 from rjepa.sampling.protocol import ChainSource, needs_of, require
 from rjepa.students.catalog import load_record
 from rjepa.students.prompting import EncodedPrompt
-from rjepa.students.prompts import Message, Role
+from rjepa.students.prompts import Message
 from rjepa.students.resolving import check_student, resolve_student
 from rjepa.verbalizer.checkpoint import load_decoder
 from rjepa.verbalizer.guiding import Guidance
@@ -41,8 +42,8 @@ from rjepa.verbalizer.speaking import Verbalizer
 _EXAMPLE_SHARE: Final = 2
 """An example's prompt takes at most one part in so many of the context, so that there is room for a chain."""
 
-_ROLES: Final[dict[str, Role]] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-"""A developer's message is OpenAI's newer name of a system message."""
+_DEVELOPER: Final = "developer"
+"""OpenAI's newer name of the role of a system message."""
 
 
 class Engine:
@@ -99,19 +100,23 @@ class Engine:
             model=load_model(folder / MODEL_FOLDER, chosen),
             normalizer=load_normalizer(folder / NORMALIZER),
             calibration=ScoreCalibration.load(folder / CALIBRATION),
+            capabilities=student.capabilities,
             verbalizer=Verbalizer(load_decoder(folder / VERBALIZER_FOLDER)) if manifest.has({"verbalizer"}) else None,
             guidance=Guidance.load(folder / GUIDANCE_FOLDER) if manifest.has({"guidance"}) else None,
         )
         return cls(home, manifest, student, parts)
 
-    def check(self, question: Question) -> None:
+    def check(self, question: Question) -> tuple[str, ...]:
         """Check whether a question can be answered, without answering it.
+
+        Returns:
+            What of it the student does not read, in words.
 
         Raises:
             InvalidInputError: the mode needs what the student cannot do, or the problem is too long.
         """
         self._require(question)
-        self._prompt(question)
+        return self._prompt(question).ignored
 
     def run(self, question: Question) -> Generator[Event, None, None]:
         """Answer a question, event by event; `Done` with the answer comes last.
@@ -178,9 +183,8 @@ class Engine:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """Names of the modes that the release has the parts for, and the student the powers."""
-        powers = self._student.capabilities
-        return tuple(name for name in modes_offered(self.manifest) if find_mode(name).needs <= powers)
+        """Names of the modes that the release has the parts for, fitted as needed, and the student the powers."""
+        return tuple(name for name in modes_offered(self.manifest) if self._can(name))
 
     def receipt(self, question: Question, answer: Answer, *, keep_question: bool = False) -> Receipt:
         """What anybody needs to generate an answer of this release again.
@@ -223,25 +227,30 @@ class Engine:
         """One short answer, so that the first person who asks does not wait for what is done once."""
         self.answer(ask("1 + 1", options={"num_candidates": 2}, max_tokens=8))
 
+    def _can(self, mode: str) -> bool:
+        try:
+            self._require(ask("1 + 1", mode))
+        except InvalidInputError:
+            return False
+        return True
+
     def _require(self, question: Question) -> None:
         mode = find_mode(question.mode)
         self.manifest.require(mode.parts, f"mode {mode.name}")
         for capability in sorted(mode.needs | needs_of(question.rules)):
             require(self._student, capability, question.mode)
+        require_known(self._student, [token for token, _ in question.logit_bias])
         mode.fit(question, self._parts)
 
     def _prompt(self, question: Question) -> EncodedPrompt:
         """The conversation up to its last user message as the student reads it; what it leaves out is listed."""
         last = max(index for index, message in enumerate(question.messages) if message.role == "user")
         unread = ["what follows the last user message"] if last + 1 < len(question.messages) else []
-        turns = []
-        for message in question.messages[: last + 1]:
-            role = _ROLES.get(message.role)
-            if role is None:
-                unread.append(f"a message with role {message.role}")
-            else:
-                turns.append(Message(role, message.content))
-        prompt = self._student.encode_conversation(turns)
+        turns = [
+            Message("system" if message.role == _DEVELOPER else message.role, message.content)
+            for message in question.messages[: last + 1]
+        ]
+        prompt = self._student.encode_conversation(turns, question.tools)
         tokens, context = len(prompt.ids), self._student.context_length
         if tokens >= context:
             raise InvalidInputError(

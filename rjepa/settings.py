@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the service binds to")
     port: int = Field(8000, ge=1, le=65535, description="port of the service")
     dagster_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
-    api_key: SecretStr | None = Field(None, description="needed to bind the service off loopback")
+    api_key: SecretStr | None = Field(None, description="one key with every right; `rjepa keys` makes more, with roles")
     student_url: str | None = Field(
         None, description="where a running rjepa.sampling.server serves the student; unset: one is started where needed"
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rjepa.reasoning.question import MAX_SEED, InvalidQuestionError, Message, Question, ask
+from rjepa.students.prompts import TOOLS
 from rjepa.students.rules import MAX_TOP_LOGPROBS
 from serving.host import AnswersQuestions
 from serving.lenient import Notes
@@ -35,6 +36,7 @@ class Wanted:
     limit: int | None = None
     seed: int | None = None
     choices: int = 1
+    tools: tuple[dict[str, Any], ...] = ()
 
 
 def make_questions(wanted: Wanted, engine: AnswersQuestions, max_tokens: int, notes: Notes) -> tuple[Question, ...]:
@@ -76,12 +78,14 @@ def make_questions(wanted: Wanted, engine: AnswersQuestions, max_tokens: int, no
             options,
             max_tokens=limit,
             seed=(seed + choice) % MAX_SEED,
+            tools=wanted.tools,
             strict=True,
             **sampling,
         )
         for choice in range(count)
     )
-    engine.check(questions[0])
+    if TOOLS in engine.check(questions[0]):
+        notes.ignore([TOOLS])
     return questions
 
 

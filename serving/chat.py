@@ -84,6 +84,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
             limit=body.limit,
             seed=body.seed,
             choices=body.n or 1,
+            tools=body.offered_tools,
         )
         return make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
 

@@ -54,8 +54,8 @@ class AnswersQuestions(Protocol):
     def modes(self) -> tuple[str, ...]:
         """Names of the modes that it can answer in."""
 
-    def check(self, question: Question) -> None:
-        """Raise if the question cannot be answered."""
+    def check(self, question: Question) -> tuple[str, ...]:
+        """Raise if the question cannot be answered; what of it is not read, in words."""
 
     def run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
         """Answer them, event by event with the index of the question; closing the iterator stops the work."""
@@ -208,8 +208,11 @@ class EngineHost:
                 put(error)
 
         job, counted = self._submit(request.client, produce), False
+        # One timer for the request: a timeout around each wait would cost more than the wait.
+        left = request.seconds_left()
+        timer = None if left is None else loop.call_later(left, queue.put_nowait, _timed_out())
         try:
-            while (item := await _next(request, queue)) is not None:
+            while (item := await queue.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
                 if isinstance(item[1], Done):
@@ -219,6 +222,8 @@ class EngineHost:
         finally:
             abandoned.set()
             self._jobs.drop(job)
+            if timer is not None:
+                timer.cancel()
             if not counted and request.meter is not None:
                 request.meter.spend(passes)
 
@@ -317,20 +322,16 @@ def _stopped() -> NotReadyError:
     return NotReadyError("the service is stopping", cure="try again when it is back")
 
 
-async def _next(
-    request: RequestInfo, queue: asyncio.Queue[tuple[int, Value] | Exception | None]
-) -> tuple[int, Value] | Exception | None:
-    with contextlib.suppress(asyncio.QueueEmpty):
-        return queue.get_nowait()
-    return await _within(request, queue.get())
-
-
 async def _within(request: RequestInfo, waiting: Awaitable[Value]) -> Value:
     """What is awaited, if it comes before the request's time is up."""
     try:
         async with asyncio.timeout(request.seconds_left()):
             return await waiting
     except TimeoutError:
-        raise TimedOutError(
-            "the answer took longer than a request may", cure="ask for fewer candidates or tokens, or ask again later"
-        ) from None
+        raise _timed_out() from None
+
+
+def _timed_out() -> TimedOutError:
+    return TimedOutError(
+        "the answer took longer than a request may", cure="ask for fewer candidates or tokens, or ask again later"
+    )

@@ -49,7 +49,7 @@ def rjepa_field(answered: Answered) -> dict[str, Any]:
     answer, notes = answered.answer, answered.notes
     receipt = answered.engine.receipt(answered.question, answer, keep_question=answered.keep_question)
     return answer.model_dump(mode="json", exclude={"text", "scored_tokens"}) | {
-        "ignored": [*notes.ignored, *answer.ignored],
+        "ignored": list(dict.fromkeys([*notes.ignored, *answer.ignored])),
         "adjusted": list(notes.adjusted.values()),
         "receipt": receipt.model_dump(mode="json"),
     }

@@ -59,6 +59,7 @@ class ResponsesRequest(LenientValue):
     include: list[str] | None = None
     metadata: dict[str, str] | None = None
     text: TextOptions | None = None
+    tools: list[dict[str, Any]] | None = None
     tool_choice: str | NamedTool | None = None
     background: StrictBool | None = None
     conversation: Any = None
@@ -91,6 +92,17 @@ class ResponsesRequest(LenientValue):
         for name, cure in _CANNOT.items():
             if getattr(self, name):
                 raise InvalidQuestionError(f"{name} is not known here", cure=cure, field=name)
+
+    def offered_tools(self, notes: Notes) -> tuple[dict[str, Any], ...]:
+        """Functions in the form that chat templates know; tools that OpenAI runs itself are noted, and not there."""
+        given = [] if self.tool_choice == "none" else self.tools or []
+        notes.ignore(f"tools.{tool.get('type')}" for tool in given if tool.get("type") != "function")
+        kept = ("name", "description", "parameters")
+        return tuple(
+            {"type": "function", "function": {name: tool[name] for name in kept if name in tool}}
+            for tool in given
+            if tool.get("type") == "function"
+        )
 
     def turns(self, notes: Notes) -> Iterator[ChatMessage]:
         """The input as messages. Items that add no words are left out, and noted.

@@ -79,6 +79,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
             body.rjepa or RjepaOptions(),
             body.sampling,
             limit=body.max_output_tokens,
+            tools=body.offered_tools(notes),
         )
         (question,) = make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
         return question

@@ -67,6 +67,7 @@ class ChatRequest(LenientValue):
     top_logprobs: Annotated[Whole, Field(ge=0)] | None = None
     response_format: ResponseFormat | None = None
     modalities: list[str] | None = None
+    tools: list[dict[str, Any]] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     rjepa: RjepaOptions | None = None
 
@@ -91,6 +92,11 @@ class ChatRequest(LenientValue):
             "top_logprobs": (self.top_logprobs or 0) if self.logprobs else None,
         }
         return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def offered_tools(self) -> tuple[dict[str, Any], ...]:
+        """The tools that the student may read about."""
+        return () if self.tool_choice == "none" else tuple(self.tools or ())
 
     def refuse(self) -> None:
         """Refuse what would give another answer than the one that is asked for.

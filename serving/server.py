@@ -23,6 +23,8 @@ from serving.settings import ServiceSettings
 _LOG = structlog.get_logger("serving")
 _LARGEST_HEAD: Final = 32 * 1024
 """Bytes of a request line and headers; a token of a few kilobytes fits many times."""
+_IDLE_SECONDS: Final = 75
+"""Between two requests of a connection: longer than proxies keep theirs, so that none asks on a closing one."""
 _END_SECONDS: Final = 5
 """For streams that were told to end to write their last event."""
 _TICK_SECONDS: Final = 0.05
@@ -144,6 +146,7 @@ class ServiceConfig(uvicorn.Config):
             "server_header": False,
             "proxy_headers": bool(settings.trusted_proxies),
             "forwarded_allow_ips": list(settings.trusted_proxies),
+            "timeout_keep_alive": _IDLE_SECONDS,
             "timeout_graceful_shutdown": _END_SECONDS,
         }
         super().__init__(app, **(options | more))

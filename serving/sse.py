@@ -30,26 +30,42 @@ def streaming(chunks: AsyncIterator[bytes], headers: dict[str, str]) -> Streamin
 
 
 async def with_pings(items: AsyncIterator[Value], seconds: float = PING_SECONDS) -> AsyncIterator[Value | None]:
-    """The items, and None whenever none came for a while."""
-    pending: asyncio.Future[Value] | None = None
+    """The items, and None whenever none came for a while.
+
+    One task carries them into a queue: a task and a timeout for each item would cost more than the rest of its way.
+    """
+    queue: asyncio.Queue[Value | None] = asyncio.Queue()
+
+    async def carry() -> None:
+        async for item in items:
+            queue.put_nowait(item)
+
+    carrying, loop = asyncio.ensure_future(carry()), asyncio.get_running_loop()
+    carrying.add_done_callback(lambda _: queue.put_nowait(None))
+    last = loop.time()
+    timer: asyncio.TimerHandle | None = None
+
+    def ping() -> None:
+        nonlocal timer
+        silent = loop.time() - last
+        if silent >= seconds:
+            queue.put_nowait(None)
+        timer = loop.call_later(seconds - silent if silent < seconds else seconds, ping)
+
+    ping()
     try:
         while True:
-            pending = pending or asyncio.ensure_future(_next(items))
-            finished, _ = await asyncio.wait({pending}, timeout=seconds)
-            if not finished:
-                yield None
-                continue
-            try:
-                item = pending.result()
-            except StopAsyncIteration:
+            item = await queue.get()
+            if item is None and carrying.done() and queue.empty():
+                carrying.result()
                 return
-            finally:
-                pending = None
+            last = loop.time()
             yield item
     finally:
-        if pending is not None:
-            pending.cancel()
-            await asyncio.gather(pending, return_exceptions=True)
+        if timer is not None:
+            timer.cancel()
+        carrying.cancel()
+        await asyncio.gather(carrying, return_exceptions=True)
 
 
 async def unless_left(
@@ -65,10 +81,6 @@ async def unless_left(
             task.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
         await events.aclose()
-
-
-async def _next(items: AsyncIterator[Value]) -> Value:
-    return await anext(items)
 
 
 async def _leave(request: Request) -> None:

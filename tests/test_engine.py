@@ -66,7 +66,7 @@ def test_a_problem_that_rjepa_does_not_know_is_answered_without_it(
 ) -> None:
     usual = engine.answer(question("rerank", num_candidates=6, seed=3))
     assert usual.explanation is not None and usual.explanation.familiar
-    strict = engine._parts.calibration.model_copy(update={"familiar_energy": -99.0})
+    strict = engine._parts.calibration.model_copy(update={"familiar_energy": (-99.0,)})
     monkeypatch.setattr(engine, "_parts", replace(engine._parts, calibration=strict))
     answer = engine.answer(question("rerank", num_candidates=6, seed=3))
     assert answer.explanation is not None and not answer.explanation.familiar
@@ -223,6 +223,11 @@ def test_an_answer_is_drawn_as_the_question_says(engine: Engine) -> None:
         engine.answer(ask(STATEMENT, "off", temperature=1.0, top_p=1.0, presence_penalty=0.0, stop=[])).text
         == plain.text
     )
+
+
+def test_a_bias_for_a_token_that_is_none_is_refused_before_anything_is_written(engine: Engine) -> None:
+    with pytest.raises(InvalidInputError, match="has no token 999999"):
+        engine.check(ask(STATEMENT, "off", logit_bias={999_999: 1.0}))
 
 
 @pytest.mark.parametrize("mode", ["off", "rerank"])

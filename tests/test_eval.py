@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from rjepa.cli.eval import register
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.evaluation.records import list_records
+from rjepa.evaluation.trials import load_trials
 from rjepa.evaluation.variants import CALIBRATION_FILE, variants_file
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
@@ -146,6 +147,28 @@ def test_an_evaluation_is_kept_as_a_record_of_the_release_and_of_these_candidate
     majority = next(row for row in released["leaderboard"] if row["method"] == "majority" and row["domain"] == "all")
     assert records[0].accuracy_by_method()["majority"] == pytest.approx(majority["accuracy"])
     assert records[0].tokens["majority"] == pytest.approx(majority["tokens"])
+
+
+def test_policies_are_replayed_without_writing_anything(evaluate) -> None:
+    found = json.loads(evaluate("--dataset", "sums", "--replay", "--json"))
+    labels = [row["label"] for row in found["rows"]]
+    assert "greedy" in labels and "self-consistency until decided" in labels
+    assert [row["tokens"] for row in found["rows"]] == sorted(row["tokens"] for row in found["rows"])
+    assert all(row["seconds"] is None for row in found["rows"])
+
+
+def test_a_mode_is_tried_within_its_budget_beside_the_policies_and_kept(evaluate, home: Home) -> None:
+    ask = ("--dataset", "sums", "--mode", "repair", "--budget", "60", "-o", "surprise=0.4", "--limit", "8", "--json")
+    found = json.loads(evaluate(*ask))
+    (tried,) = [row for row in found["rows"] if row["family"] == "mode"]
+    assert 0 < tried["tokens"] <= 60 and tried["seconds"] > 0 and found["problems"] == 8
+    assert tried["label"] == "repair budget=60 surprise=0.4"
+    assert tried["ci_low"] <= tried["accuracy"] <= tried["ci_high"]
+    (kept,) = load_trials(home.reports(TAG, "sums"))
+    assert kept.mode == "repair" and [row.model_dump() for row in kept.rows] == found["rows"]
+    assert "ahead" in evaluate("--dataset", "sums", "--mode", "repair", "--budget", "60", "--limit", "4")
+    with pytest.raises(InvalidInputError, match="no option 'wings'"):
+        evaluate("--dataset", "sums", "--mode", "repair", "-o", "wings=2")
 
 
 def test_bad_input_is_refused_with_a_cure(evaluate) -> None:

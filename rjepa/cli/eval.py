@@ -9,9 +9,14 @@ from rjepa.cli.models import CURRENT, is_release
 
 if TYPE_CHECKING:
     from rjepa.cli.models import CalibratedModel
+    from rjepa.evaluation.pool import CandidatePool
     from rjepa.evaluation.results import EvaluationResult
     from rjepa.home import Home
+    from rjepa.latents.rollouts import Rollouts
     from rjepa.progress import Progress
+
+_FROZEN_MODES = ("off", "rerank")
+"""Answered from what was frozen, as long as no option asks for anything else."""
 
 _CANDIDATES = 8
 """Sampled for a problem where a dataset has no rollouts yet: what the pipeline's own rollouts have."""
@@ -30,7 +35,10 @@ def register(app: typer.Typer) -> None:
 def evaluate_model(
     context: typer.Context,
     llm: Annotated[str | None, typer.Option(help="LLM tag [default: RJEPA_LLM or tiny-a].")] = None,
-    mode: Annotated[str, typer.Option(help="off: the student's greedy chain; rerank: what R-JEPA chooses.")] = "rerank",
+    mode: Annotated[
+        str,
+        typer.Option(help="off and rerank are judged on frozen candidates, other modes write their own."),
+    ] = "rerank",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first test problems.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset; the one R-JEPA was trained on if left out.")] = None,
     model: Annotated[
@@ -44,6 +52,15 @@ def evaluate_model(
     show_all: Annotated[
         bool, typer.Option("--all", help="Every method in every domain, and accuracy by tokens.")
     ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", help="NAME=VALUE of the mode, such as chains=4; once for each."),
+    ] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="Tokens that the mode may generate for a problem.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds that a mode is tried with.")] = 1,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Replay policies that only choose when to stop on the frozen candidates.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Judge every way of choosing an answer from the same candidates, with the released R-JEPA or another one.
@@ -55,6 +72,7 @@ def evaluate_model(
     if context.invoked_subcommand is not None:
         return
     from rjepa.cli.models import open_model
+    from rjepa.cli.trial import read_options
     from rjepa.evaluation.summary import cost_table, domain_table, short_table, warn_if_few
     from rjepa.home import Home, check_tag
     from rjepa.reasoning.modes import find_mode
@@ -70,6 +88,10 @@ def evaluate_model(
         import torch
 
         torch.set_num_threads(settings.threads)
+    if replay or budget or option or mode not in _FROZEN_MODES:
+        wanted = None if replay else (mode, read_options(option or [], budget))
+        _try(home, tag, judged, dataset, limit, candidates, wanted, seeds, as_json=as_json, everything=show_all)
+        return
     result = _measure(home, tag, judged, dataset, limit, candidates)
     method = _method(mode)
     if warning := warn_if_few(result.problems, dataset):
@@ -108,12 +130,59 @@ def _measure(
     home: "Home", tag: str, model: "CalibratedModel", dataset: str, limit: int | None, candidates: int | None
 ) -> "EvaluationResult":
     """Judge a model on the test candidates of a dataset, and keep the evaluation's record."""
-    from rjepa.cli.bars import progress_bar
     from rjepa.evaluation.evaluating import evaluate
+    from rjepa.evaluation.records import make_record, write_record
+    from rjepa.evaluation.stage import name_candidates
+
+    rollouts, pool = _frozen(home, tag, model, dataset, limit, candidates)
+    result = evaluate(pool, model.calibration)
+    if model.content is not None:
+        named = name_candidates(rollouts, pool, dataset)
+        write_record(home, make_record(model.content, named, pool, model.calibration))
+    return result
+
+
+def _try(
+    home: "Home",
+    tag: str,
+    model: "CalibratedModel",
+    dataset: str,
+    limit: int | None,
+    candidates: int | None,
+    wanted: "tuple[str, dict[str, Any]] | None",
+    seeds: int,
+    *,
+    as_json: bool,
+    everything: bool,
+) -> None:
+    """Try a mode, with its options, or replay policies for None; what comes of it goes to stdout."""
+    from rjepa.cli.trial import replay_policies, show, try_mode
+    from rjepa.errors import InvalidInputError
+    from rjepa.releases.pointer import require_current
+
+    if wanted is not None and model.name != require_current(home, tag):
+        raise InvalidInputError(
+            f"mode {wanted[0]} is answered by the current release, and {model.name} is another R-JEPA",
+            cure="leave --model out, or replay policies on frozen candidates with --replay",
+        )
+    _, pool = _frozen(home, tag, model, dataset, limit, candidates)
+    pool = pool.judged()
+    if wanted is None:
+        rows = replay_policies(pool, model)
+    else:
+        rows = try_mode(home, tag, model, pool, dataset, *wanted, seeds)
+    about = {"llm": tag, "model": model.name, "dataset": dataset, "mode": None if wanted is None else wanted[0]}
+    show(rows, len(pool), about, as_json, everything)
+
+
+def _frozen(
+    home: "Home", tag: str, model: "CalibratedModel", dataset: str, limit: int | None, candidates: int | None
+) -> "tuple[Rollouts, CandidatePool]":
+    """The frozen test candidates of the first problems under a model, sampled now where there are none."""
+    from rjepa.cli.bars import progress_bar
     from rjepa.evaluation.frozen import energies_of
     from rjepa.evaluation.pool import CandidatePool
-    from rjepa.evaluation.records import make_record, write_record
-    from rjepa.evaluation.stage import name_candidates, open_split
+    from rjepa.evaluation.stage import open_split
 
     with progress_bar("sample") as progress:
         _ensure_rollouts(home, tag, model, dataset, candidates, progress)
@@ -122,11 +191,7 @@ def _measure(
         pool = CandidatePool.from_rollouts(rollouts, energies_of(model.world_model, rollouts.latents, progress))
     if limit is not None:
         pool = pool.select(list(range(min(limit, len(pool)))))
-    result = evaluate(pool, model.calibration)
-    if model.content is not None:
-        named = name_candidates(rollouts, pool, dataset)
-        write_record(home, make_record(model.content, named, pool, model.calibration))
-    return result
+    return rollouts, pool
 
 
 def _ensure_rollouts(

@@ -38,10 +38,13 @@ from rjepa.evaluation.measures import (
     term_effects,
 )
 from rjepa.evaluation.pool import CandidatePool
-from rjepa.evaluation.prefixes import calibrate_prefixes
+from rjepa.evaluation.prefixes import calibrate_prefixes, judge_prefixes
+from rjepa.evaluation.promises import calibrate_risk, keep_promises
+from rjepa.evaluation.replay import replay
 from rjepa.evaluation.results import EvaluationResult, FirstErrorReport
 from rjepa.evaluation.statistics import RESAMPLES
 from rjepa.evaluation.targets import judge_targets, seed_figures, spread_over_seeds
+from rjepa.evaluation.trials import compare_trials
 from rjepa.inference.calibrating import MINIMUM_MIXED, fit_calibration
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.surprise import fit_step_quantiles
@@ -73,6 +76,7 @@ def calibrate(pool: CandidatePool, *, minimum_mixed: int = MINIMUM_MIXED) -> Sco
         raise ValueError(f"a calibration is fitted on validation problems only, found {strangers}: use pool.split")
     judged = pool.judged()
     found = fit_calibration(judged.table, judged.correct, minimum_mixed=minimum_mixed)
+    risk = calibrate_risk(judged, minimum_mixed)
     steps = judged_steps(judged)
     threshold = fit_threshold(*steps)
     compared = first_error_steps(*steps)
@@ -80,6 +84,7 @@ def calibrate(pool: CandidatePool, *, minimum_mixed: int = MINIMUM_MIXED) -> Sco
         update={
             "step_threshold": threshold if np.isfinite(threshold) else None,
             "prefix": calibrate_prefixes(judged),
+            "risk": risk,
             "step_quantiles": fit_step_quantiles(compared.energies[~compared.is_first_error]),
             "step_energies": step_energies(judged, _masks(judged)),
         }
@@ -162,6 +167,9 @@ def evaluate(
         num_candidates=judged.num_candidates,
         seed=seed,
         variant=None if variant is None else variant[0],
+        spending=tuple(compare_trials([], replay(judged, calibration), seed, resamples)),
+        prefixes=judge_prefixes(judged, calibration.prefix),
+        promises=keep_promises(judged, calibration),
         seeds=tuple(seeds),
         spreads=spread_over_seeds(seeds),
         targets=()

@@ -16,6 +16,7 @@ from PIL import Image
 
 from rjepa.evaluation.baselines import Group, is_headline
 from rjepa.evaluation.leaderboard import ALL, Leaderboard
+from rjepa.evaluation.replay import BEST_OF_K
 from rjepa.evaluation.results import (
     CurvePoint,
     EvaluationResult,
@@ -24,6 +25,7 @@ from rjepa.evaluation.results import (
     SizePoint,
     TermEffect,
 )
+from rjepa.evaluation.trials import MODE_FAMILY, TrialRow
 
 _DPI: Final = 90
 _COLOURS_KEPT: Final = 96
@@ -44,6 +46,7 @@ _COLOURS: Final[dict[Group, str]] = {
 def draw_all(result: EvaluationResult) -> dict[str, bytes]:
     """Every picture of a report, PNG bytes by name."""
     pictures = {
+        "accuracy_by_tokens": draw_spending(result.spending),
         "leaderboard": draw_leaderboard(result.leaderboard),
         "energies": draw_energies(result.histogram),
         "reliability": draw_reliability(result.probability),
@@ -51,6 +54,29 @@ def draw_all(result: EvaluationResult) -> dict[str, bytes]:
         "attribution": draw_attribution(result.terms),
     }
     return pictures | ({"data_size": draw_sizes(result.sizes)} if result.sizes else {})
+
+
+def draw_spending(rows: tuple[TrialRow, ...]) -> bytes:
+    """Accuracy against tokens generated a problem: a line a family of policies, a point a mode, with its interval."""
+
+    def draw(axes: Axes) -> None:
+        for family in dict.fromkeys(row.family for row in rows if row.family != MODE_FAMILY):
+            line = sorted((row for row in rows if row.family == family), key=lambda row: row.tokens)
+            tokens, accuracy = [row.tokens for row in line], [row.accuracy for row in line]
+            joined = "-" if family == BEST_OF_K else ":"
+            axes.plot(tokens, accuracy, marker="o", markersize=3, linestyle=joined, label=family)
+        for row in (row for row in rows if row.family == MODE_FAMILY):
+            error = [[max(0.0, row.accuracy - row.ci_low)], [max(0.0, row.ci_high - row.accuracy)]]
+            axes.errorbar(row.tokens, row.accuracy, yerr=error, marker="s", markersize=5, capsize=2, label=row.label)
+        if rows:
+            axes.set_xscale("log", base=2)
+            ticks = [50, 100, 200, 400, 800, 1600]
+            axes.set_xticks(ticks, [str(tick) for tick in ticks])
+            axes.minorticks_off()
+            axes.legend(frameon=False, fontsize=7)
+        axes.set(xlabel="tokens generated a problem", ylabel="accuracy")
+
+    return _render(draw, height=3.8)
 
 
 def draw_leaderboard(leaderboard: Leaderboard, domain: str = ALL) -> bytes:

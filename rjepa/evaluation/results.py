@@ -7,8 +7,11 @@ from pydantic import Field, ValidationError
 
 from rjepa.errors import CorruptError
 from rjepa.evaluation.leaderboard import Leaderboard
+from rjepa.evaluation.promises import KeptPromise
+from rjepa.evaluation.trials import TrialRow
 from rjepa.files import read_json, write_json
 from rjepa.inference.calibration import TermAttribution
+from rjepa.inference.prefix import StepReliability
 from rjepa.values import FrozenValue
 
 
@@ -225,6 +228,9 @@ class EvaluationResult(FrozenValue):
     spreads: tuple[Spread, ...] = ()
     targets: tuple[Target, ...] = ()
     sizes: tuple[SizePoint, ...] = ()
+    spending: tuple[TrialRow, ...] = Field((), description="accuracy against tokens: policies replayed, modes tried")
+    prefixes: tuple[StepReliability, ...] = Field((), description="P(correct) after each step of a chain")
+    promises: tuple[KeptPromise, ...] = Field((), description="what the risk dial came to")
 
     def save(self, path: Path) -> None:
         """Atomically write as JSON."""

@@ -31,6 +31,7 @@ from rjepa.evaluation.records import (
 from rjepa.evaluation.report import write_report
 from rjepa.evaluation.results import EvaluationResult
 from rjepa.evaluation.rivals import fit_rivals
+from rjepa.evaluation.trials import mode_rows
 from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home, check_tag
 from rjepa.inference.calibration import ScoreCalibration
@@ -204,6 +205,8 @@ def build_report(home: Home, llm_tag: str, dataset: str, progress: Progress = si
     write_record(home, make_record(content, candidates, pool, calibration))
     folder = home.reports(llm_tag, dataset)
     write_json(folder / INPUTS_FILE, judged_files(home, llm_tag, dataset, candidates))
+    # What modes came to is told as of when they were tried: whoever reads the report sees on how many problems.
+    result = result.model_copy(update={"spending": (*result.spending, *mode_rows(folder))})
     files = write_report(folder, result, title=f"{llm_tag} on {dataset}")
     report = StageReport(sha256_file(files.json), report_numbers(result) | {"html": str(files.html)})
     return Benchmark(report, result.leaderboard.to_markdown(), gallery_markdown(result.gallery), files.image_bytes)

@@ -21,10 +21,11 @@ from rjepa.inference.choice import Choice, Rule
 from rjepa.inference.familiarity import is_familiar
 from rjepa.inference.prefix import PrefixCalibration
 from rjepa.inference.probability import ProbabilityModel, answer_inputs, gives_chosen_answer
+from rjepa.inference.risk import RiskTable
 from rjepa.inference.score import CompositeScore, TermName
 from rjepa.inference.surprise import StepEnergies, share_of_right_steps_below
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import NO_ANSWER, BoolArray, Scores
+from rjepa.inference.voting import NO_ANSWER, BoolArray, Chosen, Scores
 from rjepa.values import FrozenValue
 
 ScoreName = Literal["energy", "logprob_length", "combined"]
@@ -59,6 +60,11 @@ class Decision:
     p_correct: Scores
     rules: tuple[Rule, Rule]
 
+    @property
+    def chosen(self) -> Chosen:
+        """Index of the candidate that is served, of each problem."""
+        return self.choice.chosen
+
     def rule_of(self, problem: int) -> Rule:
         """The rule that a problem's candidate was chosen by."""
         return self.rules[0] if self.familiar[problem] else self.rules[1]
@@ -72,8 +78,8 @@ class ScoreCalibration(FrozenValue):
     combined: CompositeScore
     selection: Literal["best_of", "vote"] = Field(description="better of the two for `combined`, on validation")
     fallback_selection: Literal["best_of", "vote"] = Field("best_of", description="the same for `logprob_length`")
-    familiar_energy: float | None = Field(
-        None, description="problems with more are chosen from by `logprob_length`; None: no problem is"
+    familiar_energy: tuple[float, ...] = Field(
+        (), description="by 1, 2, ... candidates: problems with more are chosen from by `logprob_length`; none: no such"
     )
     probability: tuple[ProbabilityModel, ...] = Field(min_length=1, description="one a number of candidates, ascending")
     probability_chosen: tuple[ProbabilityModel, ...] = Field(
@@ -88,6 +94,7 @@ class ScoreCalibration(FrozenValue):
     step_quantiles: tuple[float, ...] = Field(
         (), description="energies that 0 %, 1 %, ..., 100 % of right validation steps do not exceed; none: not known"
     )
+    risk: RiskTable = Field(RiskTable(), description="what answering at a P(correct) came to, for the risk dial")
     step_energies: tuple[StepEnergies, ...] = Field((), description="of validation steps, in each domain")
     prefix: PrefixCalibration = Field(PrefixCalibration(), description="P(correct) of chains that are not whole yet")
     problems: int

@@ -6,6 +6,7 @@ What gives such a family away is the energy itself: all candidates together have
 validation problem. The rule that follows from it lives in `rjepa.inference.calibration`.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -21,19 +22,31 @@ FAMILIAR_SHARE: Final = 0.99
 """Share of validation problems that are called familiar: what the rule may cost where it is not needed."""
 
 
-def fit_familiar_energy(features: Features) -> float | None:
-    """The energy that `FAMILIAR_SHARE` of validation problems stay below; None where none has an energy.
+def fit_familiar_energy(features: Features) -> tuple[float, ...]:
+    """The energies that `FAMILIAR_SHARE` of validation problems stay below, by what 1, 2, 3, ... candidates show: the
+    mean of a few varies more than that of many. Empty where no candidate has an energy.
 
     Args:
         features: at least `FAMILIAR_FEATURE`, of each candidate of each problem.
     """
-    energy = problem_means(features[FAMILIAR_FEATURE])
-    known = energy[np.isfinite(energy)]
-    return float(np.quantile(known, FAMILIAR_SHARE)) if known.size else None
+    values = features[FAMILIAR_FEATURE]
+    limits = []
+    for count in range(1, values.shape[1] + 1):
+        energy = problem_means(values[:, :count])
+        known = energy[np.isfinite(energy)]
+        if not known.size:
+            return ()
+        limits.append(float(np.quantile(known, FAMILIAR_SHARE)))
+    return tuple(limits)
 
 
-def is_familiar(features: Features, limit: float | None) -> Bool[BoolArray, " problems"]:
-    """Which problems have at most this energy. A problem without energies, or without a limit, is familiar."""
-    if limit is None:
-        return np.ones(len(features[FAMILIAR_FEATURE]), dtype=bool)
-    return ~(problem_means(features[FAMILIAR_FEATURE]) > limit)
+def is_familiar(features: Features, limits: Sequence[float]) -> Bool[BoolArray, " problems"]:
+    """Which problems have at most the energy that is usual for as many candidates. A problem without energies, or
+    without a limit, is familiar.
+    """
+    values = features[FAMILIAR_FEATURE]
+    if not limits:
+        return np.ones(len(values), dtype=bool)
+    counts = np.clip(np.isfinite(values).sum(axis=1), 1, len(limits))
+    foreign: BoolArray = problem_means(values) > np.array(limits)[counts - 1]
+    return ~foreign

@@ -28,6 +28,11 @@ FEWEST_CHAINS: Final = 200
 """A number of steps that fewer validation chains reach has no model of its own: the one below is used."""
 
 
+WORST_ECE: Final = 0.05
+"""Over all steps: what stops at a P(correct) of 0.8 may then be wrong in one case of four, not of five. Chance alone
+gives some 0.01 on the chains of a validation set."""
+
+
 class PrefixModel(CurvedLogistic):
     """P(a chain of at least so many steps ends right), from its first `steps` steps."""
 
@@ -52,6 +57,12 @@ class PrefixCalibration(FrozenValue):
     reliability: tuple[StepReliability, ...] = Field(
         (), description="cross-fitted: half the problems judge the others'"
     )
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error over all steps, each by the chains that reach it; 1 where it is unknown."""
+        chains = sum(step.chains for step in self.reliability)
+        return sum(step.chains * step.ece for step in self.reliability) / chains if chains else 1.0
 
     def p_correct(self, energies: Sequence[float], logprob: float, tokens: int) -> float | None:
         """P(the chain ends right) after its first steps; None where that is not known.

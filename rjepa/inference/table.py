@@ -5,14 +5,15 @@ no features of their own.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Bool
 
 from rjepa.inference.aggregate import Features, chain_features
-from rjepa.inference.voting import AnswerIds, answer_ids
+from rjepa.inference.voting import NO_ANSWER, AnswerIds, BoolArray, answer_ids
 from rjepa.schemas import Candidate
 
 
@@ -55,6 +56,16 @@ class CandidateTable:
         arrays = {name: value[:, start:stop] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
         features = {name: values[:, start:stop] for name, values in self.features.items()}
         return type(self)(features=features, **arrays)
+
+    def without(self, unfinished: Bool[BoolArray, " candidates"]) -> Self:
+        """The table in which these candidates of every problem count for nothing: neither features nor an answer."""
+        features = {name: np.where(unfinished, np.nan, values) for name, values in self.features.items()}
+        return replace(self, features=features, ids=np.where(unfinished, NO_ANSWER, self.ids))
+
+    def row(self, problem: int) -> "CandidateTable":
+        """The table of one problem."""
+        features = {name: values[problem : problem + 1] for name, values in self.features.items()}
+        return CandidateTable(features, self.ids[problem : problem + 1])
 
     def first(self, count: int) -> Self:
         """The table of the first `count` candidates."""

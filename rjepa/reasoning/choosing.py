@@ -5,12 +5,13 @@ mode's business.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.choice import Rule
+from rjepa.inference.familiarity import FAMILIAR_FEATURE
 from rjepa.inference.ranking import Ranking, explain
 from rjepa.inference.table import CandidateTable
 from rjepa.reasoning.answer import CandidateReport, Explanation
@@ -42,16 +43,22 @@ class Judged:
         return [-np.inf if one.score is None else one.score for one in self.ranking.standings]
 
 
-def judge(tools: Tools, rows: Sequence[int], rule: Rule | None = None) -> Judged:
-    """Read rows and choose among them.
+def judge(tools: Tools, rows: Sequence[int], rule: Rule | None = None, only: int | None = None) -> Judged:
+    """Read rows and choose among them. One that was stopped on the way is chosen only where all of them were.
 
     Args:
         rows: in the order in which they are numbered.
         rule: chooses in place of the release's own, where R-JEPA knows such problems.
+        only: the one candidate that may be chosen; None for any.
     """
     calibration = tools.parts.calibration
-    candidates, readings = make_candidates(tools.chains(rows)), tools.read_whole(rows)
-    table = CandidateTable.of_question(candidates, [reading.energies for reading in readings])
+    candidates, readings, table = _read(tools, rows)
+    if only is not None:
+        others = np.arange(len(rows)) != only
+        # Whether R-JEPA knows the problem is for the others to say, as before this one was written.
+        known = np.where(others, table.features[FAMILIAR_FEATURE], np.nan)
+        table = table.without(others)
+        table = replace(table, features={**table.features, FAMILIAR_FEATURE: known})
     if rule is not None and not calibration.is_familiar(table.features)[0]:
         rule = None
     ranking = explain(table, calibration.decide(table, rule), [one.final_answer for one in candidates])
@@ -60,9 +67,15 @@ def judge(tools: Tools, rows: Sequence[int], rule: Rule | None = None) -> Judged
 
 def is_familiar(tools: Tools, rows: Sequence[int]) -> bool:
     """Whether R-JEPA knows problems such as this one, by what its rows look like: no mode acts on energies else."""
-    candidates = make_candidates(tools.chains(rows))
-    table = CandidateTable.of_question(candidates, [reading.energies for reading in tools.read_whole(rows)])
+    _, _, table = _read(tools, rows)
     return bool(tools.parts.calibration.is_familiar(table.features)[0])
+
+
+def _read(tools: Tools, rows: Sequence[int]) -> tuple[list[Candidate], list[Reading], CandidateTable]:
+    candidates, readings = make_candidates(tools.chains(rows)), tools.read_whole(rows)
+    table = CandidateTable.of_question(candidates, [reading.energies for reading in readings])
+    whole = np.array([tools.is_whole(row) for row in rows])
+    return candidates, readings, table.without(~whole) if whole.any() else table
 
 
 def prefix_chance(tools: Tools, reading: Reading, steps: int) -> float | None:

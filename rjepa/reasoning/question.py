@@ -96,6 +96,10 @@ class Question(FrozenValue):
     def _by_token(cls, bias: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
         return tuple(sorted(dict(bias).items()))
 
+    tools: tuple[dict[str, Any], ...] = Field(
+        (), description="functions as OpenAI describes them; a chat template that knows tools writes them down"
+    )
+
     @property
     def rules(self) -> TokenRules:
         """How the tokens of its chains are drawn."""
@@ -115,6 +119,7 @@ def ask(
     temperature: float | None = None,
     max_tokens: int | None = None,
     seed: int = 0,
+    tools: Sequence[dict[str, Any]] = (),
     strict: bool = False,
     **drawing: Unpack[Drawing],
 ) -> Question:
@@ -124,6 +129,7 @@ def ask(
         messages: a conversation, or the statement of a problem.
         mode: one of `rjepa.reasoning.modes.MODES`.
         options: of the mode, by name; None is the default of each. Those that only other modes know are left out.
+        tools: functions that the student may read about, where its chat template knows them.
         strict: whether a number has to be one: from a command line all values come as text.
         drawing: how tokens are drawn; None is the default of each.
 
@@ -154,6 +160,7 @@ def ask(
             temperature=temperature,
             max_tokens=max_tokens,
             seed=seed,
+            tools=tuple(tools),
             **_drawn(drawing),
         )
     except ValidationError as error:

@@ -24,7 +24,7 @@ from rjepa.reasoning.costs import Cost
 from rjepa.reasoning.question import Question
 from rjepa.reasoning.reading import Reading, guess_ends, read_on
 from rjepa.reasoning.tokens import TokenReport, report_tokens
-from rjepa.sampling.protocol import DecodingSession
+from rjepa.sampling.protocol import Capability, DecodingSession
 from rjepa.sampling.reading import TextReader
 from rjepa.students.extraction import ChainLatents
 from rjepa.students.prompting import EncodedPrompt
@@ -36,7 +36,7 @@ from rjepa.verbalizer.speaking import Verbalizer
 
 @dataclass(frozen=True)
 class Parts:
-    """What a release brings, and the names that an answer carries."""
+    """What a release and its student's source bring, and the names that an answer carries."""
 
     llm_tag: str
     release_id: str
@@ -45,8 +45,14 @@ class Parts:
     model: RJepa
     normalizer: Normalizer
     calibration: ScoreCalibration
+    capabilities: frozenset[Capability] = frozenset(Capability)
     verbalizer: Verbalizer | None = None
     guidance: Guidance | None = None
+
+    @property
+    def reads_steps(self) -> bool:
+        """Whether R-JEPA can read chains while they are written."""
+        return self.model.config.encoder.causal and self.capabilities >= {Capability.STEPS, Capability.LIVE_STATES}
 
 
 class Tools:
@@ -97,7 +103,7 @@ class Tools:
                     temperature=temperature,
                     max_new_tokens=self._max_new_tokens,
                     # A statement alone is the student's own prompt of it, which any source knows.
-                    prompt_ids=self._prompt.ids if len(self._question.messages) > 1 else None,
+                    prompt_ids=self._prompt.ids if len(self._question.messages) > 1 or self._question.tools else None,
                     rules=self._question.rules,
                 )
                 for sample in samples
@@ -273,6 +279,10 @@ class Tools:
         assert self.parts.guidance is not None  # the engine has seen to it
         labelled = self.parts.segmentation == "guided"
         return Guide(self.parts.guidance, self._question.statement, self._prompt.ids, labelled)
+
+    def reading(self, row: int) -> Reading:
+        """What R-JEPA has read of a row so far, without reading on; empty before its prompt was read."""
+        return self._readings.get(row, self._prompt_read or Reading())
 
     def read_whole(self, rows: Sequence[int]) -> list[Reading]:
         """What R-JEPA makes of rows that are over: in one pass, but for those that were read while they were written.

@@ -5,17 +5,23 @@ Shared by the modes that act on steps. What is done with a bad step is each mode
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from rjepa.errors import InvalidInputError
 from rjepa.inference.surprise import energy_above_share
 from rjepa.reasoning.changes import Branch
-from rjepa.reasoning.choosing import new_steps
+from rjepa.reasoning.choosing import finish, judge, new_steps
 from rjepa.reasoning.events import CandidateStep, CandidateWritten, Event, Wait
-from rjepa.reasoning.question import Question
+from rjepa.reasoning.question import InvalidQuestionError, Question
 from rjepa.reasoning.reading import Reading
 from rjepa.reasoning.tools import Parts, Tools
+from rjepa.students.sampled import GREEDY
 
 Events = Generator[Event | Wait, None, None]
+
+FEWEST_TO_CHOOSE: Final = 4
+"""Chains at temperature 0.8 among which a choice without R-JEPA is about as good as the greedy chain: with one to three
+it is worse (docs/lab-book/42-modes-on-the-step.md)."""
 
 
 @dataclass
@@ -60,10 +66,11 @@ class Candidates:
         return self.tools.can_grow(self.rows[number], steps)
 
     def write_step(self, numbers: Sequence[int]) -> Events:
-        """Write each of these on by one step, and read it."""
+        """Write each of these on by one step, and read it; to their ends where R-JEPA can only read whole chains."""
         rows = [self.rows[number] for number in numbers]
-        yield Wait(tuple(rows), "step")
-        readings = self.tools.read(rows)
+        by_step = self.tools.parts.reads_steps
+        yield Wait(tuple(rows), "step" if by_step else "chain")
+        readings = self.tools.read(rows) if by_step else self.tools.read_whole(rows)
         for number, row, reading in zip(numbers, rows, readings, strict=True):
             yield from self._stream(number, reading)
             if self.tools.is_whole(row) and number not in self.whole:
@@ -76,7 +83,7 @@ class Candidates:
         One that is stopped there is dropped; `bad_step` tells where.
         """
         running = list(numbers)
-        begun = {number: len(self._told.get(number, ())) for number in numbers}
+        begun = {number: len(self.reading(number).steps) for number in numbers}
         while running:
             yield from self.write_step(running)
             if limit is not None:
@@ -86,8 +93,8 @@ class Candidates:
             running = [number for number in running if not self.is_over(number)]
 
     def reading(self, number: int) -> Reading:
-        """What R-JEPA has read of a candidate."""
-        return self.tools.read([self.rows[number]])[0]
+        """What R-JEPA has read of a candidate so far; nothing is read for it."""
+        return self.tools.reading(self.rows[number])
 
     def bad_step(self, number: int, limit: float, since: int = 0) -> int | None:
         """The first segment, from 0, of a candidate that has more energy than `limit`; None where there is none."""
@@ -106,8 +113,32 @@ class Candidates:
         """The steps that are new, or have grown since they were told."""
         told, texts = self._told.get(number, ()), tuple(step.text for step in reading.steps)
         same = next((index for index, (old, new) in enumerate(zip(told, texts, strict=False)) if old != new), None)
-        yield from new_steps(self.tools, number, reading, min(len(told), len(texts)) if same is None else same)
         self._told[number] = texts
+        yield from new_steps(self.tools, number, reading, min(len(told), len(texts)) if same is None else same)
+
+
+def answer_as_off(candidates: Candidates) -> Generator[Event | Wait, None, None]:
+    """The answer where R-JEPA knows no such problems and nothing may act on its energies: with several whole chains,
+    what the release chooses among them without R-JEPA; with fewer, the student's greedy chain, as with mode off.
+    """
+    tools = candidates.tools
+    if len(candidates.whole) >= FEWEST_TO_CHOOSE:
+        yield from finish(tools, judge(tools, candidates.rows), note="No mode acts on energies there.")
+        return
+    (greedy,) = yield from candidates.start([GREEDY], 1.0)
+    yield from candidates.write([greedy])
+    judged = judge(tools, candidates.rows, only=greedy)
+    yield from finish(tools, judged, note="The answer is the student's own, as with mode off.")
+
+
+def refuse_greedy(question: Question) -> None:
+    """Refuse to write one chain several times."""
+    if question.temperature == 0:
+        raise InvalidQuestionError(
+            "at temperature 0 what is written again is the same",
+            cure="leave temperature out, or use mode off",
+            field="temperature",
+        )
 
 
 def require_steps(question: Question, parts: Parts) -> None:
@@ -121,6 +152,11 @@ def require_steps(question: Question, parts: Parts) -> None:
         raise InvalidInputError(
             f"mode {question.mode} reads chains while they are written; R-JEPA {config.name!r} reads whole ones only",
             cure="release an R-JEPA whose encoder is causal, such as `full`, or choose mode rerank",
+        )
+    if not parts.reads_steps:
+        raise InvalidInputError(
+            f"mode {question.mode} reads chains while they are written, and its source does not show them",
+            cure="use the student's own weights, here or in its own environment, or choose mode rerank",
         )
     if not parts.calibration.step_quantiles:
         raise InvalidInputError(

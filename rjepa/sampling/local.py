@@ -10,7 +10,7 @@ from rjepa.sampling.reading import StudentReader, TextReader
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.prompting import EncodedPrompt, count_prompt, encode_conversation
-from rjepa.students.prompts import Message
+from rjepa.students.prompts import Message, Tools
 from rjepa.students.sampled import RowRequest, SampledChain
 from rjepa.students.session import Session
 
@@ -32,9 +32,9 @@ class LocalSource:
         """Tokens of a statement's prompt."""
         return count_prompt(self._student, statement)
 
-    def encode_conversation(self, messages: Sequence[Message]) -> EncodedPrompt:
+    def encode_conversation(self, messages: Sequence[Message], tools: Tools = ()) -> EncodedPrompt:
         """The conversation through the student's chat template, where it has one."""
-        return encode_conversation(self._student, messages)
+        return encode_conversation(self._student, messages, tools)
 
     def session(self, *, capture: bool = True, keep_finished: bool = False) -> DecodingSession:
         """As `rjepa.sampling.protocol.ChainSource.session`."""

@@ -28,7 +28,7 @@ from rjepa.sampling.wire import (
 )
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.prompting import EncodedPrompt
-from rjepa.students.prompts import Message
+from rjepa.students.prompts import Message, Tools
 from rjepa.students.sampled import (
     Bias,
     Condition,
@@ -73,9 +73,10 @@ class ProcessSource:
         """Tokens of a statement's prompt."""
         return int(json.loads(self._process.ask("POST", "/count", {"statement": statement}))["tokens"])
 
-    def encode_conversation(self, messages: Sequence[Message]) -> EncodedPrompt:
+    def encode_conversation(self, messages: Sequence[Message], tools: Tools = ()) -> EncodedPrompt:
         """As the student's process reads it."""
-        body = {"messages": [{"role": message.role, "content": message.content} for message in messages]}
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        body = {"messages": turns, "tools": list(tools)}
         found = json.loads(self._process.ask("POST", "/prompt", body))
         return EncodedPrompt(tuple(found["ids"]), str(found["statement"]), tuple(found["ignored"]))
 

@@ -19,7 +19,7 @@ from rjepa.progress import Progress, silent
 from rjepa.sampling.reading import TextReader
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.prompting import EncodedPrompt
-from rjepa.students.prompts import Message
+from rjepa.students.prompts import Message, Tools
 from rjepa.students.rules import PLAIN, TokenRules
 from rjepa.students.sampled import (
     Bias,
@@ -130,8 +130,8 @@ class ChainSource(Protocol):
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
 
-    def encode_conversation(self, messages: Sequence[Message]) -> EncodedPrompt:
-        """Encode a conversation as the student's prompt; its `ignored` names the messages that are left out."""
+    def encode_conversation(self, messages: Sequence[Message], tools: Tools = ()) -> EncodedPrompt:
+        """Encode a conversation as the student's prompt, tools included; its `ignored` names what is left out."""
 
     def session(self, *, capture: bool = True, keep_finished: bool = False) -> DecodingSession:
         """A session. capture: with latents. keep_finished: forks of rows that are over read nothing again."""

@@ -104,8 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
         data = self._body()
         name = parts.path.removeprefix("/session/")
         if parts.path == "/prompt":
-            messages = [Message(one["role"], str(one["content"])) for one in json.loads(data)["messages"]]
-            self._json(asdict(self.source.encode_conversation(messages)))
+            body = json.loads(data)
+            messages = [Message(one["role"], str(one["content"])) for one in body["messages"]]
+            self._json(asdict(self.source.encode_conversation(messages, body.get("tools", ()))))
         elif parts.path == "/count":  # at once, while chains are sampled too: the service checks what it queues
             self._json({"tokens": self.source.count_prompt(str(json.loads(data)["statement"]))})
         elif parts.path.startswith("/read/"):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rjepa.errors import InvalidInputError
 from rjepa.students.loading import Student
-from rjepa.students.prompts import Message, encode_prompts, render_conversation, render_prompt
+from rjepa.students.prompts import Message, Tools, encode_prompts, render_conversation, render_prompt
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class EncodedPrompt:
     ignored: tuple[str, ...] = ()
 
 
-def encode_conversation(student: Student, messages: Sequence[Message]) -> EncodedPrompt:
+def encode_conversation(student: Student, messages: Sequence[Message], tools: Tools = ()) -> EncodedPrompt:
     """Token ids of a conversation's prompt; it may be longer than the context.
 
     Raises:
         InvalidInputError: the conversation does not end with a user message, or the chat template cannot be used.
     """
-    prompt = render_conversation(student.tokenizer, student.record.prompt, messages)
+    prompt = render_conversation(student.tokenizer, student.record.prompt, messages, tools)
     (ids,) = encode_prompts(student.tokenizer, student.record.prompt, [prompt.text])
     return EncodedPrompt(tuple(ids), prompt.statement, prompt.ignored)
 

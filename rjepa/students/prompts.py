@@ -5,7 +5,7 @@ follows the prompt, the chain, has its text form in `rjepa.chains`.
 """
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -24,7 +24,13 @@ _CLOSE_THINKING: Final = "</think>"
 FIXED_DATE: Final = datetime.date(2024, 7, 26)
 """The date that a chat template reads for today's: the one Llama 3's own templates take where there is no clock."""
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+Tools = Sequence[Mapping[str, Any]]
+"""Functions that a model may call, as OpenAI's API describes them."""
+
+TOOLS: Final = "tools"
+"""What a prompt's `ignored` calls tools that are not in it, and the variable of chat templates that know them."""
 
 
 class PromptFormat(BaseModel):
@@ -81,14 +87,17 @@ def render_prompt(tokenizer: "PreTrainedTokenizerBase", prompt_format: PromptFor
 
 
 def render_conversation(
-    tokenizer: "PreTrainedTokenizerBase", prompt_format: PromptFormat, messages: Sequence[Message]
+    tokenizer: "PreTrainedTokenizerBase",
+    prompt_format: PromptFormat,
+    messages: Sequence[Message],
+    tools: Tools = (),
 ) -> Prompt:
     """The text that a student reads before it answers the last user message of a conversation.
 
     With a chat template every message goes through it; the record's own system message comes before the
     conversation's, and the record's wording is put around the last user message alone. A student without a chat
     template reads that message and nothing else, and `ignored` says so. A conversation of one user message gives the
-    prompt of that statement.
+    prompt of that statement. Tools, and messages of theirs, are written where the template knows tools.
 
     Raises:
         InvalidInputError: the conversation does not end with a user message, a chat template is asked for and the
@@ -102,11 +111,14 @@ def render_conversation(
     text = prompt_format.template.replace(_STATEMENT, statement)
     if not prompt_format.use_chat_template:
         whole = f"{prompt_format.system}\n\n{text}" if prompt_format.system else text
-        return Prompt(whole, statement, _unread(messages[:-1]))
+        return Prompt(whole, statement, (*_unread(messages[:-1]), *([TOOLS] if tools else [])))
+    knows_tools = _knows_tools(tokenizer)
+    read = [one for one in messages if knows_tools or one.role != "tool"]
     system = [Message("system", prompt_format.system)] if prompt_format.system else []
-    turns = _joined([*system, *messages[:-1], Message("user", text)])
-    rendered = _through_template(tokenizer, prompt_format, turns)
-    return Prompt(rendered, statement, _unread([one for one in messages if not _is_in(one, rendered)]))
+    turns = _joined([*system, *read[:-1], Message("user", text)])
+    rendered = _through_template(tokenizer, prompt_format, turns, tools if knows_tools else ())
+    unread = _unread([one for one in messages if one not in read or not _is_in(one, rendered)])
+    return Prompt(rendered, statement, (*unread, *([TOOLS] if tools and not knows_tools else [])))
 
 
 def encode_prompts(
@@ -124,7 +136,17 @@ def encode_prompts(
     return ids
 
 
-def _through_template(tokenizer: "PreTrainedTokenizerBase", prompt_format: PromptFormat, turns: list[Message]) -> str:
+def _knows_tools(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    from rjepa.students.templates import variables
+
+    template = tokenizer.chat_template
+    texts = template.values() if isinstance(template, dict) else [template] if template else []
+    return any(TOOLS in variables(text) for text in texts)
+
+
+def _through_template(
+    tokenizer: "PreTrainedTokenizerBase", prompt_format: PromptFormat, turns: list[Message], tools: Tools
+) -> str:
     from jinja2 import TemplateError  # with transformers, which a plain prompt does without
 
     from rjepa.students.templates import check_repeatable, with_fixed_date
@@ -138,11 +160,13 @@ def _through_template(tokenizer: "PreTrainedTokenizerBase", prompt_format: Promp
 
     def rendered(messages: list[Message]) -> str:
         switch: dict[str, Any] = {} if prompt_format.thinking is None else {"enable_thinking": prompt_format.thinking}
-        template, dates = with_fixed_date(tokenizer.get_chat_template(), prompt_format.date)
+        given: list[Any] | None = [dict(tool) for tool in tools] or None
+        template, dates = with_fixed_date(tokenizer.get_chat_template(tools=given), prompt_format.date)
         return str(
             tokenizer.apply_chat_template(
                 [{"role": one.role, "content": one.content} for one in messages],
                 chat_template=template,
+                tools=given,
                 tokenize=False,
                 add_generation_prompt=True,
                 **dates,
@@ -174,7 +198,7 @@ def _joined(messages: Sequence[Message]) -> list[Message]:
     for one in messages:
         if one.role == "system":
             continue
-        if turns and turns[-1].role == one.role:
+        if turns and turns[-1].role == one.role != "tool":
             turns[-1] = Message(one.role, f"{turns[-1].content}\n\n{one.content}")
         else:
             turns.append(one)

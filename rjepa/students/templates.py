@@ -68,6 +68,15 @@ def check_repeatable(template: Template) -> None:
         _check_text(text)
 
 
+def variables(text: str) -> frozenset[str]:
+    """Names that a template reads or writes.
+
+    Raises:
+        InvalidInputError: it is no jinja.
+    """
+    return frozenset(node.name for node in _parsed(text).find_all(nodes.Name))
+
+
 def with_fixed_date(text: str, date: datetime.date) -> tuple[str, dict[str, Any]]:
     """A template that reads `date` wherever it asks for now, and the variables that it then needs.
 

@@ -26,7 +26,7 @@ from rjepa_assets.defs.world_model import latent_normalizer, rjepa_checkpoint
     owners=["team:evaluation"],
     kinds={"scipy", "json"},
     tags=made_by(DATASET_LLM_JOB),
-    code_version="1",
+    code_version="2",
     metadata=explained(
         problems="validation problems that it was fitted on",
         selection="how an answer is chosen: the best candidate, or the best vote",
@@ -86,6 +86,28 @@ def calibrated_score_ranks_right_above_wrong(
     )
 
 
+@partitioned_check(score_calibration)
+def prefix_chances_come_true(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
+    """P(correct) after each step comes true on validation problems that it was not fitted on: an overconfident one
+    would stop, give up and repair the wrong chains.
+    """
+    from rjepa.inference.calibration import ScoreCalibration
+    from rjepa.inference.prefix import WORST_ECE
+
+    dataset, llm_tag = split_partition(context.partition_key)
+    found = ScoreCalibration.load(home.open().models(llm_tag, dataset) / _CALIBRATION).prefix
+    return dg.AssetCheckResult(
+        passed=bool(found.reliability) and found.ece <= WORST_ECE,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            **{f"ece_after_step_{step.steps}": step.ece for step in found.reliability},
+            **{f"chains_of_step_{step.steps}": step.chains for step in found.reliability},
+            "ece": found.ece,
+            "required": WORST_ECE,
+        },
+    )
+
+
 @dg.asset(
     partitions_def=DATASET_BY_LLM,
     deps=[
@@ -97,7 +119,7 @@ def calibrated_score_ranks_right_above_wrong(
     owners=["team:evaluation"],
     kinds={"scipy", "matplotlib", "json"},
     tags=made_by(DATASET_LLM_JOB),
-    code_version="1",
+    code_version="2",
     metadata=explained(
         problems="test problems that were judged",
         mixed_problems="of them, those with right and wrong candidates: only there can a choice help",

@@ -91,7 +91,7 @@ def test_candidates_stand_side_by_side(page: Page, address: str) -> None:
 def test_the_conversation_is_sent_and_survives_a_reload(page: Page, address: str) -> None:
     page.goto(address)
     ask(page, "first question")
-    expect(page.locator(".reply .final")).to_have_count(1)
+    expect(page.locator(".reply .facts")).to_have_count(1)
     page.reload()
     expect(page.locator(".asked")).to_have_text("You asked: first question")
     with page.expect_request("**/v1/chat/completions") as sent:
@@ -122,6 +122,9 @@ def test_what_comes_last_is_never_under_the_composer(page: Page, address: str) -
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("You stopped this answer.")).to_be_visible()
     assert is_in_sight(page, ".turn:last-child .note")
+    page.locator("#more summary").click()
+    root = "document.scrollingElement.scrollHeight - document.scrollingElement.clientHeight"
+    assert page.evaluate(root) == 0, "the page itself scrolls, and its head goes out of sight"
 
 
 def test_an_answer_to_a_foreign_problem_says_so_first_and_draws_no_bars(page: Page, address: str) -> None:
@@ -216,6 +219,16 @@ def test_a_stopped_answer_can_be_tried_again(page: Page, address: str) -> None:
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".turn")).to_have_count(1)
+
+
+def test_an_answer_that_a_reload_interrupts_can_be_asked_again(page: Page, address: str) -> None:
+    page.goto(address)
+    ask(page, "endless")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.reload()
+    expect(page.locator(".reply .note")).to_contain_text("This answer was interrupted.")
+    page.get_by_role("button", name="Edit the question").click()
+    expect(page.locator("#question")).to_have_value("endless")
 
 
 def test_a_refused_question_stays_in_the_box(page: Page, address: str) -> None:
@@ -402,4 +415,7 @@ def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest
             ask(page, tiny_release.STATEMENT)
             expect(page.locator(".reply .facts, .reply.error")).to_have_count(number, timeout=30_000)
         expect(page.locator(".reply.error")).to_have_count(0)
+        expect(page.locator(".reply").nth(modes.index("off")).locator(".notice")).to_contain_text(
+            "read the answer after"
+        )
         expect(page.locator(".reply").nth(modes.index("rerank")).locator(".why")).to_contain_text("Why this one")

@@ -75,7 +75,7 @@ def test_every_baseline_chooses_as_computed_by_hand(toy: CandidatePool) -> None:
 
 def test_what_is_served_leaves_rjepa_out_where_it_knows_no_such_problems(toy: CandidatePool) -> None:
     heavy = CALIBRATION.combined.reweighted(energy=9.0)  # R-JEPA decides: the third; without it the fourth
-    for limit, chosen in ((None, 2), (0.0, 2), (-1.0, 3)):  # this problem's energy lies between -1 and 0
+    for limit, chosen in (((), 2), ((0.0,), 2), ((-1.0,), 3)):  # this problem's energy lies between -1 and 0
         calibration = CALIBRATION.model_copy(update={"combined": heavy, "familiar_energy": limit})
         choices = choose_by_each(JudgedTable.of(toy), calibration)
         assert choices["rjepa_logprob"].chosen.tolist() == [2]

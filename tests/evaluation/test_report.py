@@ -69,7 +69,7 @@ def test_text_of_problems_and_candidates_is_shown_and_never_run(files: ReportFil
 def test_the_page_needs_nothing_but_itself(files: ReportFiles) -> None:
     page = _parse(files.html)
     sources = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
-    assert len(sources) == 5 and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert len(sources) == 6 and all(source.startswith("data:image/png;base64,") for source in sources)
     assert not {"link", "iframe", "object"} & {tag for tag, _ in page.tags}
     assert not re.search(r"url\(|@import", files.html.read_text(encoding="utf-8"))
 

@@ -30,10 +30,20 @@ def test_the_rule_spares_the_promised_share_of_problems_like_those_of_validation
     assert not is_familiar({"energy_log": new["energy_log"] + 3.0}, limit).any()
 
 
+def test_few_candidates_may_vary_more_than_many() -> None:
+    rng = np.random.default_rng(0)
+    seen, new = ({"energy_log": rng.normal(size=(20_000, 8))} for _ in range(2))
+    limits = fit_familiar_energy(seen)
+    assert limits[0] > limits[3] > limits[7]
+    for count in (1, 4, 8):
+        first = {"energy_log": new["energy_log"][:, :count]}
+        assert is_familiar(first, limits).mean() == pytest.approx(FAMILIAR_SHARE, abs=0.003)
+
+
 def test_without_energies_or_a_rule_nothing_is_foreign() -> None:
     empty = {"energy_log": np.full((3, 2), np.nan)}
-    assert fit_familiar_energy(empty) is None
-    assert is_familiar(empty, 0.0).all() and is_familiar({"energy_log": np.full((3, 2), 9.0)}, None).all()
+    assert fit_familiar_energy(empty) == ()
+    assert is_familiar(empty, (0.0,)).all() and is_familiar({"energy_log": np.full((3, 2), 9.0)}, ()).all()
 
 
 def test_foreign_problems_are_chosen_from_without_rjepa_and_the_others_with_it(fitted: ScoreCalibration) -> None:

@@ -80,7 +80,7 @@ def test_equal_questions_have_equal_answers_alone_and_together(engine: Engine) -
 
 
 def test_what_r_jepa_does_not_know_is_not_repaired(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    strict = engine._parts.calibration.model_copy(update={"familiar_energy": -99.0})
+    strict = engine._parts.calibration.model_copy(update={"familiar_energy": (-99.0,)})
     monkeypatch.setattr(engine, "_parts", type(engine._parts)(**{**vars(engine._parts), "calibration": strict}))
     _, answer = watch(engine, surprise=0.1, chains=2)
     assert len(answer.candidates) == 2 and answer.p_correct is None

@@ -41,9 +41,10 @@ class FakeEngine:
         self.calls: list[Question] = []
         self.closed = threading.Event()
 
-    def check(self, question: Question) -> None:
+    def check(self, question: Question) -> tuple[str, ...]:
         if "long" in question.statement:
             raise InvalidInputError("the problem has 4000 tokens, the student reads 512", cure="shorten it")
+        return ()
 
     def run(self, question: Question) -> Iterator[Event]:
         """A step of work every 50 ms, then the answer's lines, then the answer."""

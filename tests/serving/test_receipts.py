@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rjepa.cli.main import build_app
+from rjepa.engine import Engine
 from rjepa.home import Home
+from rjepa.receipts import Receipt, differences
 from rjepa.students.loading import Student
 from tests.tiny_release import STATEMENT, TAG
 
@@ -68,10 +70,48 @@ def test_each_of_several_samples_has_a_receipt_of_its_own(tiny_service: str, ver
         assert verify("verify", written(tmp_path / "receipt.json", receipt)).exit_code == 0
 
 
+def test_every_mode_s_answer_is_generated_again(
+    tiny_service: str, tiny_release: tuple[Home, Student], verify: Any, tmp_path: Path
+) -> None:
+    modes = Engine.load(tiny_release[0], TAG, "cpu").modes
+    assert len(modes) >= 3
+    for mode in modes:
+        rjepa = {"mode": mode, "seed": 4, "keep_question": True}
+        reply = reply_of(tiny_service, rjepa=rjepa, temperature=0.9, stop=["zzz"], logit_bias={"5": -1})
+        found = verify("verify", written(tmp_path / "reply.json", reply))
+        assert found.exit_code == 0, (mode, found.output)
+
+
+def test_an_answer_by_responses_has_one_too(tiny_service: str, verify: Any, tmp_path: Path) -> None:
+    body = {"model": f"{TAG}:rerank", "input": STATEMENT, "instructions": "Be brief.", "rjepa": {"keep_question": True}}
+    reply = httpx.post(f"{tiny_service}/v1/responses", json=body, timeout=60).json()
+    assert verify("verify", written(tmp_path / "reply.json", reply)).exit_code == 0
+
+
 def test_another_question_is_not_verified(tiny_service: str, verify: Any, tmp_path: Path) -> None:
     reply = written(tmp_path / "reply.json", reply_of(tiny_service))
     found = verify("verify", reply, "--question", written(tmp_path / "q.txt", "What is 1 + 1?"))
     assert found.exit_code == 1 and "not the question of the receipt" in str(found.exception)
+
+
+def other_choice(receipt: dict[str, Any]) -> int:
+    """The place of a candidate with another text than the chosen one."""
+    texts = [candidate["text_sha256"] for candidate in receipt["candidates"]]
+    return next(place for place, text in enumerate(texts) if text != texts[receipt["chosen"]])
+
+
+def twin(receipt: dict[str, Any]) -> None:
+    """Choose a twin of the chosen candidate, as another order of additions may."""
+    receipt["candidates"].append(receipt["candidates"][receipt["chosen"]])
+    receipt["chosen"] = len(receipt["candidates"]) - 1
+
+
+def test_of_two_candidates_with_the_same_words_either_may_be_chosen(tiny_service: str) -> None:
+    receipt = Receipt.model_validate(reply_of(tiny_service)["rjepa"]["receipt"])
+    value = receipt.model_dump(mode="json")
+    twin(value)
+    other = Receipt.model_validate(value)
+    assert receipt.chosen != other.chosen and not [line for line in differences(receipt, other) if "chosen" in line]
 
 
 CHANGES: dict[str, tuple[Any, str]] = {
@@ -80,7 +120,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
         lambda r: r["candidates"][1]["step_energies"].__setitem__(0, 9.5),
         "candidate 1: energy of step 1: was 9.5",
     ),
-    "the choice": (lambda r: r.update(chosen=3 if r["chosen"] != 3 else 0), "chosen: was"),
+    "the choice": (lambda r: r.update(chosen=other_choice(r)), "chosen: was"),
     "the seed": (lambda r: r["asked"].update(seed=12), "the text is another one"),
     "the student": (lambda r: r.update(student_fingerprint="0" * 64), "student_fingerprint: was 000"),
 }

@@ -154,6 +154,16 @@ def test_what_is_unknown_is_listed(tiny_service: str) -> None:
     assert reply.headers["x-rjepa-ignored"] == "reasoning, truncation, include.reasoning.encrypted_content"
 
 
+def test_a_function_is_not_read_by_a_student_without_a_template_for_it(tiny_service: str) -> None:
+    tools = [{"type": "function", "name": "add", "parameters": {}, "strict": True}, {"type": "web_search"}]
+    reply = httpx.post(
+        f"{tiny_service}/v1/responses", json={"model": TAG, "input": STATEMENT, "tools": tools}, timeout=60
+    )
+    assert reply.headers["x-rjepa-ignored"] == "tools.web_search, tools"
+    silent = {"model": TAG, "input": STATEMENT, "tools": tools[:1], "tool_choice": "none"}
+    assert "x-rjepa-ignored" not in httpx.post(f"{tiny_service}/v1/responses", json=silent, timeout=60).headers
+
+
 def test_a_fault_in_the_middle_of_a_stream_is_its_last_event(client: openai.OpenAI, address: str) -> None:
     with openai.OpenAI(base_url=f"{address}/v1", api_key="x", max_retries=0) as faulty:
         events = list(faulty.responses.create(model="tiny-a", input="broken", stream=True))

@@ -25,6 +25,7 @@ from .fakes import fake_loader, publish, wait_until
 
 KEY = "5b1d7f6c08e24a93b7d1c2f0a9e8d7c6"
 OPEN = {("GET", path) for path in ("/", "/v1/health", "/v1/ready", "/monitor", "/static/app.js")}
+SCRIPT = f"/static/{next((Path(__file__).parents[2] / 'serving/static').glob('*.js')).name}"
 BODY = {"model": "tiny-a", "messages": [{"role": "user", "content": "x"}]}
 
 
@@ -188,9 +189,9 @@ def test_a_path_decides_decoded_and_as_a_whole(networked: tuple[TestClient, Fast
 
 def test_ranges_are_not_served(client: TestClient) -> None:
     ranges = ",".join(f"{start}-{start}" for start in range(0, 20_000, 2))
-    whole = client.get("/static/app.js")
+    whole = client.get(SCRIPT)
     for value in ("bytes=0-1", f"bytes={ranges[:8000]}", "bytes=-1,0-", "bytes=9999999999-"):
-        reply = client.get("/static/app.js", headers={"range": value})
+        reply = client.get(SCRIPT, headers={"range": value})
         assert reply.status_code == 200 and reply.content == whole.content
 
 
@@ -260,7 +261,7 @@ def test_a_request_keeps_its_id_from_end_to_end(client: TestClient) -> None:
 
 
 def test_the_content_policy_allows_nothing_inline_and_nothing_from_elsewhere(client: TestClient) -> None:
-    for path in ("/", "/v1/info", "/v1/nothing", "/static/app.js"):
+    for path in ("/", "/v1/info", "/v1/nothing", SCRIPT):
         headers = client.get(path).headers
         rules = dict(rule.strip().split(" ", 1) for rule in headers["content-security-policy"].split(";"))
         assert rules["default-src"] == rules["frame-ancestors"] == rules["base-uri"] == "'none'"
@@ -298,3 +299,9 @@ HELD_ELSEWHERE = {
 def test_what_other_rooms_hold_is_there() -> None:
     root = Path(__file__).parents[2]
     assert all((root / place).exists() for place in HELD_ELSEWHERE.values())
+
+
+def test_every_setting_is_in_the_manual() -> None:
+    text = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    for name, field in ServiceSettings.model_fields.items():
+        assert f"| `RJEPA_{name.upper()}` |" in text and str(field.description) in text, name

@@ -131,3 +131,31 @@ def test_a_template_is_found_wherever_a_folder_keeps_it(tmp_path: Path) -> None:
     assert read_template(tmp_path) == {"default": "one", "tool_use": "two"}
     (tmp_path / "chat_template.jinja").write_text("file")
     assert read_template(tmp_path) == "file"
+
+
+WITH_TOOLS = "{% if tools %}<tools>{{ tools | tojson }}{% endif %}" + ALL_TURNS
+ADD = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+CALLED = [Message("user", "2 + 2?"), Message("tool", "4"), Message("tool", "5"), Message("user", "And doubled?")]
+
+
+def test_tools_and_what_they_gave_are_written_where_the_template_knows_tools() -> None:
+    prompt = render_conversation(_words(WITH_TOOLS), CHAT, CALLED, [ADD])
+    assert prompt.text.startswith("<tools>[{") and '"add"' in prompt.text and prompt.ignored == ()
+    assert "<user>2 + 2?<tool>4<tool>5<user>And doubled? In steps." in prompt.text
+    assert render_conversation(_words(WITH_TOOLS), CHAT, CALLED[-1:]).text == "<user>And doubled? In steps.<assistant>"
+
+
+@pytest.mark.parametrize("template", [ALL_TURNS, {"default": ALL_TURNS}])
+def test_a_template_that_knows_no_tools_leaves_them_out_and_says_so(template: object) -> None:
+    prompt = render_conversation(_words(template), CHAT, CALLED, [ADD])
+    assert prompt.text == "<user>2 + 2?\n\nAnd doubled? In steps.<assistant>"
+    assert prompt.ignored == ("2 earlier messages", "tools")
+
+
+def test_a_template_by_name_for_tools_is_the_one_that_is_used_with_them() -> None:
+    words = _words({"default": ALL_TURNS, "tool_use": WITH_TOOLS})
+    assert render_conversation(words, CHAT, CALLED, [ADD]).text.startswith("<tools>")
+
+
+def test_a_student_without_a_chat_template_does_not_read_tools() -> None:
+    assert render_conversation(_words(None), PromptFormat(), CALLED[-1:], [ADD]).ignored == ("tools",)

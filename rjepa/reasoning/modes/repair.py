@@ -11,12 +11,12 @@ from pydantic import Field
 
 from rjepa.inference.choice import Rule
 from rjepa.reasoning.changes import Repaired, StopReason
-from rjepa.reasoning.choosing import Judged, finish, is_familiar, judge
+from rjepa.reasoning.choosing import finish, is_familiar, judge
 from rjepa.reasoning.events import Event, Wait
 from rjepa.reasoning.mode import Mode
-from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
+from rjepa.reasoning.question import ModeOptions, Question
 from rjepa.reasoning.tools import Tools
-from rjepa.reasoning.writing import Candidates, energy_limit, require_steps
+from rjepa.reasoning.writing import Candidates, answer_as_off, energy_limit, refuse_greedy, require_steps
 from rjepa.sampling.protocol import Capability
 
 MOST_CHAINS: Final = 16
@@ -44,16 +44,6 @@ class _Work:
     repaired: list[Repaired] = field(default_factory=list)
 
 
-def check(question: Question) -> None:
-    """Refuse to write one chain several times."""
-    if question.temperature == 0:
-        raise InvalidQuestionError(
-            "at temperature 0 what is written again is the same",
-            cure="leave temperature out, or use mode off",
-            field="temperature",
-        )
-
-
 def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]:
     """Write chains, repair them round by round, choose the best scored of all that were written."""
     options = question.options
@@ -64,12 +54,13 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     candidates = Candidates(tools, most)
     numbers = yield from candidates.start(range(options.chains), temperature)
     yield from candidates.write(numbers)
+    if not is_familiar(tools, candidates.rows):
+        yield from answer_as_off(candidates)
+        return
     work = _Work(numbers)
-    stopped: StopReason = "all_drawn"
-    if is_familiar(tools, candidates.rows):
-        stopped = yield from _repair(candidates, work, options, limit)
+    stopped = yield from _repair(candidates, work, options, limit)
     judged = judge(tools, candidates.rows, Rule(tools.parts.calibration.combined, "best_of"))
-    yield from finish(tools, judged, repaired=work.repaired, stopped=stopped, note=_note(judged, work.repaired))
+    yield from finish(tools, judged, repaired=work.repaired, stopped=stopped, note=_note(work.repaired))
 
 
 def _repair(
@@ -138,10 +129,8 @@ def _accept(candidates: Candidates, work: _Work, old: int, step: int, forks: lis
     return best
 
 
-def _note(judged: Judged, repaired: list[Repaired]) -> str:
+def _note(repaired: list[Repaired]) -> str:
     """What was replaced, in a sentence."""
-    if not judged.ranking.familiar:
-        return "Nothing was repaired."
     taken = [one for one in repaired if one.accepted]
     if not taken:
         tried = f" ({len(repaired)} rewrites were worse)" if repaired else ""
@@ -166,6 +155,6 @@ MODE: Final = Mode(
     ),
     parts=frozenset({"reader", "world_model", "calibration"}),
     run=run,
-    check=check,
+    check=refuse_greedy,
     fit=require_steps,
 )

@@ -1,0 +1,227 @@
+"""What the service costs over the library, and whether its memory stays flat under load.
+
+`python -m benchmarks.service [SECONDS]`. The subject is the bundled tiny-a with an untrained R-JEPA: what it answers
+does not matter here, what an answer costs does. One process holds one engine; an answer of about 100 tokens is asked
+of it directly (`engine.answer`) and over HTTP on loopback, from a client in a process of its own, in pairs, the first
+of a pair in turn. The figure is the median of the pairs' ratios, so that what else the machine does matters little. CPU
+seconds are those of the process that serves.
+
+Then eight clients ask for SECONDS (60 unless told), whole and in streams, some of which they leave; the memory of the
+process is compared between the first third and the end.
+"""
+
+import http.client
+import json
+import random
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import structlog
+import torch
+
+from benchmarks.subject import report, subject_problems, temporary_folder
+from rjepa.engine import Engine
+from rjepa.home import Home
+from rjepa.reasoning.question import Question, ask
+from rjepa.students.catalog import load_record, save_record
+from rjepa.students.loading import load_student
+from rjepa.students.resolving import resolve_student
+from serving.app import create_app
+from serving.server import GracefulServer
+from serving.settings import ServiceSettings
+from tests.tiny_release import TAG, publish
+
+PAIRS: Final = 40
+TOKENS: Final = 100
+CLIENTS: Final = 8
+STATEMENT: Final = (
+    "Tom has 14 pens. Mia has 5 more than Tom. Leo has 2 times as many as Mia. How many pens does Leo have?"
+)
+TARGETS: Final = {
+    # 1 / 1.05: the service takes at most 5 % longer than the library.
+    "whole_library_over_service": 0.952,
+    "stream_library_over_service": 0.952,
+    "whole_cpu_library_over_service": 0.952,
+    # Of a process of several hundred MB; a leak of one answer a request would be hundreds.
+    "load_start_over_end_memory": 0.97,
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One engine, its service, and a question whose answer has about 100 tokens."""
+
+    engine: Engine
+    address: str
+    question: Question
+
+    def body(self, *, stream: bool) -> dict[str, Any]:
+        """The question as a client asks it."""
+        messages = [{"role": "user", "content": self.question.statement}]
+        options = {"mode": "off", "seed": self.question.seed}
+        return {"model": TAG, "messages": messages, "max_tokens": TOKENS, "stream": stream, "rjepa": options}
+
+
+def main() -> None:
+    """Measure and report."""
+    if sys.argv[1:2] == ["--client"]:
+        _client(sys.argv[2])
+        return
+    torch.set_num_threads(1)
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # lines are made as in the service, and dropped
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+    figures: dict[str, float | str] = {}
+    with temporary_folder() as folder, _subject(Path(folder)) as subject:
+        figures["tokens"] = float(subject.engine.answer(subject.question).cost.tokens_generated)
+        for name, stream in (("whole", False), ("stream", True)):
+            figures |= {f"{name}_{key}": value for key, value in _paired(subject, stream).items()}
+        figures |= {f"load_{key}": value for key, value in _loaded(subject, seconds).items()}
+    report("service", figures, TARGETS)
+
+
+@contextmanager
+def _subject(folder: Path) -> Iterator[Subject]:
+    home = Home(folder / "home")
+    record = load_record(home, "tiny-a").model_copy(update={"llm_tag": TAG})
+    save_record(home, record)
+    student = load_student(resolve_student(home, record), device="cpu")
+    publish(home, student, folder / "sources")
+    engine = Engine.load(home, TAG, "cpu")
+    settings = ServiceSettings(
+        home=home.root, llm=TAG, api_key=None, max_in_flight=CLIENTS, request_seconds=600, _env_file=None
+    )
+    app = create_app(settings, lambda previous, release_id=None: engine)
+    server = GracefulServer(app, settings, port=0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while app.state.host.state.engine is None:
+        time.sleep(0.1)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Subject(engine, f"127.0.0.1:{port}", _question(engine))
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _question(engine: Engine) -> Question:
+    """The one of some problems whose answer is nearest to 100 tokens."""
+    problems = [problem.statement for problem, _ in subject_problems(12)]
+    questions = [ask(statement, "off", max_tokens=TOKENS, seed=1) for statement in problems]
+    answers = engine.answer_many(questions)
+    lengths = [abs(answer.cost.tokens_generated - TOKENS) for answer in answers]
+    return questions[lengths.index(min(lengths))]
+
+
+def _paired(subject: Subject, stream: bool) -> dict[str, float]:
+    """Median ratios of the library's seconds to the service's, on the wall and of the CPU."""
+    client = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.service", "--client", subject.address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert client.stdin is not None and client.stdout is not None
+    line = json.dumps(subject.body(stream=stream)) + "\n"
+
+    def library() -> tuple[float, float]:
+        started, cpu = time.perf_counter(), time.process_time()
+        subject.engine.answer(subject.question)
+        return time.perf_counter() - started, time.process_time() - cpu
+
+    def service() -> tuple[float, float]:
+        assert client.stdin is not None and client.stdout is not None
+        cpu = time.process_time()
+        client.stdin.write(line)
+        client.stdin.flush()
+        return float(client.stdout.readline()), time.process_time() - cpu
+
+    try:
+        for _ in range(3):
+            library()
+            service()
+        pairs = []
+        for number in range(PAIRS):
+            first, second = (library, service) if number % 2 else (service, library)
+            one, other = first(), second()
+            pairs.append((one, other) if number % 2 else (other, one))
+    finally:
+        client.stdin.close()
+        client.wait()
+    return {
+        "library_milliseconds": 1000 * statistics.median(ours[0] for ours, _ in pairs),
+        "service_milliseconds": 1000 * statistics.median(theirs[0] for _, theirs in pairs),
+        "library_over_service": statistics.median(ours[0] / theirs[0] for ours, theirs in pairs),
+        "cpu_library_over_service": statistics.median(ours[1] / theirs[1] for ours, theirs in pairs),
+    }
+
+
+def _client(address: str) -> None:
+    """Ask what each line of stdin holds, and print the seconds until the whole reply was there."""
+    for line in sys.stdin:
+        connection = http.client.HTTPConnection(address)
+        connection.connect()
+        started = time.perf_counter()
+        connection.request("POST", "/v1/chat/completions", line.encode(), {"content-type": "application/json"})
+        reply = connection.getresponse()
+        body = reply.read()
+        seconds = time.perf_counter() - started
+        if reply.status != 200:
+            raise SystemExit(body.decode())
+        print(seconds, flush=True)
+        connection.close()
+
+
+def _loaded(subject: Subject, seconds: float) -> dict[str, float]:
+    """Eight clients for so long: answers, refusals and MB of the process."""
+    until = time.monotonic() + seconds
+    answered, others = [0] * CLIENTS, [0] * CLIENTS
+
+    def ask_on(number: int) -> None:
+        rng = random.Random(number)
+        while time.monotonic() < until:
+            connection = http.client.HTTPConnection(subject.address, timeout=600)
+            body = subject.body(stream=rng.random() < 0.5)
+            body["rjepa"] = {"mode": rng.choice(["off", "rerank"]), "seed": rng.randrange(1000)}
+            try:
+                head = {"content-type": "application/json"}
+                connection.request("POST", "/v1/chat/completions", json.dumps(body), head)
+                reply = connection.getresponse()
+                if rng.random() < 0.2:
+                    reply.read(50)
+                else:
+                    reply.read()
+                (answered if reply.status == 200 else others)[number] += 1
+            finally:
+                connection.close()
+
+    process = psutil.Process()
+    threads = [threading.Thread(target=ask_on, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds / 3)
+    start = process.memory_info().rss / 1e6
+    for thread in threads:
+        thread.join()
+    end = process.memory_info().rss / 1e6
+    return {
+        "seconds": seconds,
+        "answers": float(sum(answered)),
+        "refusals": float(sum(others)),
+        "start_megabytes": start,
+        "end_megabytes": end,
+        "start_over_end_memory": start / end,
+    }
+
+
+if __name__ == "__main__":
+    main()

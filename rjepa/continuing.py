@@ -129,7 +129,7 @@ def _batch(
                     continue
                 index = place[event.row]
                 if isinstance(event, Token):
-                    drawn[index] += 1
+                    drawn[index] += event.token >= 0  # an endpoint's pieces of text have no ids
                     yield index, Working()
                 if event.text or event.scores:
                     yield index, Text(event.text, report_tokens(event.scores) or ())
@@ -142,7 +142,7 @@ def _batch(
                             chain.text,
                             chain.finished,
                             report_tokens(chain.scores),
-                            drawn[index],
+                            max(drawn[index], len(chain.token_ids)),
                             sum(chain.token_logprobs) / count,
                         ),
                     )

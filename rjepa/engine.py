@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
+from rjepa.continuing import require_known
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
@@ -182,9 +183,8 @@ class Engine:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """Names of the modes that the release has the parts for, and the student the powers."""
-        powers = self._student.capabilities
-        return tuple(name for name in modes_offered(self.manifest) if find_mode(name).needs <= powers)
+        """Names of the modes that the release has the parts for, fitted as needed, and the student the powers."""
+        return tuple(name for name in modes_offered(self.manifest) if self._can(name))
 
     def receipt(self, question: Question, answer: Answer, *, keep_question: bool = False) -> Receipt:
         """What anybody needs to generate an answer of this release again.
@@ -227,11 +227,19 @@ class Engine:
         """One short answer, so that the first person who asks does not wait for what is done once."""
         self.answer(ask("1 + 1", options={"num_candidates": 2}, max_tokens=8))
 
+    def _can(self, mode: str) -> bool:
+        try:
+            self._require(ask("1 + 1", mode))
+        except InvalidInputError:
+            return False
+        return True
+
     def _require(self, question: Question) -> None:
         mode = find_mode(question.mode)
         self.manifest.require(mode.parts, f"mode {mode.name}")
         for capability in sorted(mode.needs | needs_of(question.rules)):
             require(self._student, capability, question.mode)
+        require_known(self._student, [token for token, _ in question.logit_bias])
         mode.fit(question, self._parts)
 
     def _prompt(self, question: Question) -> EncodedPrompt:

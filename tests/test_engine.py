@@ -225,6 +225,11 @@ def test_an_answer_is_drawn_as_the_question_says(engine: Engine) -> None:
     )
 
 
+def test_a_bias_for_a_token_that_is_none_is_refused_before_anything_is_written(engine: Engine) -> None:
+    with pytest.raises(InvalidInputError, match="has no token 999999"):
+        engine.check(ask(STATEMENT, "off", logit_bias={999_999: 1.0}))
+
+
 @pytest.mark.parametrize("mode", ["off", "rerank"])
 def test_log_probabilities_of_an_answers_tokens_are_told_where_they_are_asked_for(engine: Engine, mode: str) -> None:
     asked = ask(STATEMENT, mode, temperature=1.0, top_logprobs=2)

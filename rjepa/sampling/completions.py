@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from rjepa.chains import completes_answer, parse_chain
 from rjepa.students.rules import PLAIN, TokenRules
+from rjepa.students.stopping import StopWatch
 from rjepa.teacher.errors import CallError
 
 
@@ -81,6 +82,41 @@ def next_form(form: RequestForm, reason: str) -> RequestForm | None:
     return rest[0] if rest else None
 
 
+class StreamedChain:
+    """A chain that comes in chunks, each put together with those before it as `read_chains` reads a whole reply."""
+
+    def __init__(self, rules: TokenRules) -> None:
+        self.text, self.over = "", False
+        self._rules, self._watch, self._ended = rules, StopWatch(rules.stop), False
+
+    def add(self, chunk: dict[str, Any]) -> str:
+        """What a chunk adds to the text that can be shown. `over` says that no more will come.
+
+        Raises:
+            CallError: it is no chunk of a completion.
+        """
+        try:
+            choices = chunk.get("choices") or []
+            piece = "".join(_piece(choice) for choice in choices)
+            self._ended |= any(choice.get("finish_reason") == "stop" for choice in choices)
+        except (AttributeError, TypeError) as error:
+            raise CallError("not_a_completion", f"{type(error).__name__}: {error}"[:300]) from None
+        return self._shown(self._watch.read(piece.encode("utf-8", "replace")))
+
+    def end(self) -> tuple[str, ServedChain]:
+        """What was held back, and the chain, when all chunks have come or it is over."""
+        rest = "" if self.over else self._shown(self._watch.rest())
+        finished = self.over or self._ended or (self._rules.ends_at_answer and _answers(self.text))
+        return rest, ServedChain(self.text, finished, None)
+
+    def _shown(self, data: bytes) -> str:
+        before, self.text = len(self.text), self.text + data.decode()
+        end = _answer_end(self.text) if self._rules.ends_at_answer and b"\n" in data else None
+        self.text = self.text[:end]
+        self.over = end is not None or self._watch.cut is not None
+        return self.text[before:]
+
+
 def read_chains(reply: str, rules: TokenRules = PLAIN) -> list[ServedChain]:
     """The chains of a reply to either form, each cut where its answer line ends, and before what it is to stop at.
 
@@ -110,14 +146,24 @@ def _read(choice: dict[str, Any], rules: TokenRules) -> ServedChain:
     return ServedChain(text, finished, _logprobs_of(text, reply_text, _tokens(choice.get("logprobs"))))
 
 
+def _piece(choice: dict[str, Any]) -> str:
+    delta = choice.get("delta")
+    return str((choice.get("text") if delta is None else delta.get("content")) or "")
+
+
 def _up_to_the_answer(text: str) -> str:
     """The text with its first answer line, if it has a whole one, as its end: the student itself stops there."""
+    return text[: _answer_end(text)]
+
+
+def _answer_end(text: str) -> int | None:
+    """Where the first whole answer line of a text ends."""
     start = 0
     while end := text.find("\n", start) + 1:
         if completes_answer(text[:end], start):
-            return text[:end]
+            return end
         start = end
-    return text
+    return None
 
 
 def _up_to_a_stop(text: str, stops: Sequence[str]) -> str:

@@ -6,9 +6,11 @@ and read, is `rjepa.sampling.completions`.
 """
 
 import asyncio
+import functools
 import hashlib
 import os
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, Final, NoReturn, TypeVar
 
 import torch
@@ -16,7 +18,16 @@ import torch
 from rjepa.errors import RjepaError
 from rjepa.files import sha256_json
 from rjepa.progress import Progress, silent
-from rjepa.sampling.completions import CHAT, FORMS, ChainQuery, ServedChain, next_form, read_chains
+from rjepa.sampling.completions import (
+    CHAT,
+    FORMS,
+    ChainQuery,
+    RequestForm,
+    ServedChain,
+    StreamedChain,
+    next_form,
+    read_chains,
+)
 from rjepa.sampling.endpoint_session import EndpointSession
 from rjepa.sampling.protocol import Capability, stream_row
 from rjepa.sampling.reading import StudentReader, TextReader
@@ -38,9 +49,16 @@ _MAX_RETRIES: Final = 4
 _LOOK_SECONDS: Final = 0.05
 """Seconds between two looks at whether a waiting caller still wants the answer."""
 
+_STREAM_SECONDS: Final = 0.005
+"""The same while text is shown as it comes: less than a token takes."""
+
+Ready = tuple[int, list[ServedChain] | str]
+"""The number of a group, and its chains or a piece of its text."""
+
 _CAPABILITIES: Final = frozenset(
     {
         Capability.CHAINS,
+        Capability.STREAM,
         Capability.LOGPROBS,
         Capability.STATES,
         Capability.PREFIX,
@@ -61,8 +79,7 @@ class EndpointSource:
     """A `rjepa.sampling.protocol.ChainSource` that asks the endpoint of a loaded student's record.
 
     The server writes the samples of a problem together, so that a chain is no function of its index alone; how far
-    equal seeds give equal chains is the server's doing too. A chain comes when it is whole; requests that nobody waits
-    for any more are aborted.
+    equal seeds give equal chains is the server's doing too. Requests that nobody waits for any more are aborted.
     """
 
     def __init__(self, student: Student, *, retries: int = _MAX_RETRIES, timeout: float = _SECONDS) -> None:
@@ -75,6 +92,7 @@ class EndpointSource:
         self.reader: TextReader = StudentReader(student)
         self._student = student
         self._form = FORMS[0]
+        self._streams = True  # until the server is found not to
         self._server = Teacher(
             name=student.record.llm_tag,
             base_url=student.record.endpoint,
@@ -141,7 +159,7 @@ class EndpointSource:
         temperature: float | None = None,
         max_new_tokens: int | None = None,
     ) -> Iterator[str | SampledChain]:
-        """One chain, whose text comes when it is whole, then the chain itself."""
+        """One chain, whose text comes as the server hands it over, then the chain itself."""
         with self.session(capture=False) as session:
             (row,) = session.add([RowRequest(statement, seed, sample_index, temperature, max_new_tokens)])
             yield from stream_row(session, row)
@@ -150,19 +168,21 @@ class EndpointSource:
         """Nothing runs."""
 
     def ask_all(
-        self, groups: Sequence[Sequence[RowRequest]], rooms: Sequence[int]
-    ) -> Iterator[tuple[int, list[ServedChain]] | None]:
+        self, groups: Sequence[Sequence[RowRequest]], rooms: Sequence[int], streams: bool = False
+    ) -> Iterator[tuple[int, list[ServedChain] | str] | None]:
         """Ask for the chains of groups of rows that differ in their sample index alone; `rooms` are their limits.
 
         Yields the number of a group and its chains as they come, in any order, and None now and then while it waits.
-        Closing the iterator aborts the requests.
+        With `streams`, the text of groups of one comes in pieces before. Closing the iterator aborts the requests.
 
         Raises:
             EndpointError: the server does not answer, or not with chains.
         """
-        ready: list[tuple[int, list[ServedChain]]] = []
+        ready: list[Ready] = []
         queries = [self._query(group[0], room) for group, room in zip(groups, rooms, strict=True)]
-        for _ in _driven(self._ask_each(groups, queries, ready)):
+        for _ in _driven(
+            self._ask_each(groups, queries, ready, streams), _STREAM_SECONDS if streams else _LOOK_SECONDS
+        ):
             while ready:
                 yield ready.pop(0)
             yield None
@@ -188,14 +208,19 @@ class EndpointSource:
         self,
         groups: Sequence[Sequence[RowRequest]],
         queries: Sequence[ChainQuery],
-        ready: list[tuple[int, list[ServedChain]]],
+        ready: list[Ready],
+        streams: bool,
     ) -> None:
         server, slots = Endpoint(self._server), asyncio.Semaphore(_CONCURRENCY)
 
         async def one(number: int) -> None:
             async with slots:
-                group = groups[number]
-                chains = await self._ask(server, model, queries[number], len(group), group[0].seed)
+                group, query = groups[number], queries[number]
+                if streams and self._streams and len(group) == 1:
+                    show = functools.partial(_show, ready, number)
+                    chains = [await self._stream(server, model, query, group[0].seed, show)]
+                else:
+                    chains = await self._ask(server, model, query, len(group), group[0].seed)
             ready.append((number, chains))
 
         try:
@@ -232,12 +257,7 @@ class EndpointSource:
         attempt = 0
         while len(chains) < count:
             form = self._form
-            if query.messages is None and form.path == CHAT:
-                raise EndpointError(
-                    f"the endpoint {self.record.endpoint} of {self.record.llm_tag} has no /completions, so that no "
-                    f"chain can go on from a beginning",
-                    cure="use a server that offers /v1/completions (vLLM, SGLang, llama.cpp), or another mode",
-                )
+            self._check_form(form, query)
             body = form.body(model, query, count - len(chains), _request_seed(seed, attempt, query))
             key = sha256_json([body, attempt, len(chains)])
             try:
@@ -251,6 +271,44 @@ class EndpointSource:
             attempt += 1
         return chains[:count]
 
+    async def _stream(
+        self, server: Endpoint, model: str, query: ChainQuery, seed: int, show: Callable[[str], None]
+    ) -> ServedChain:
+        """One chain, whose text is shown as it comes; a server that does not stream is asked as others are."""
+        while True:
+            form = self._form
+            body = form.body(model, query, 1, _request_seed(seed, 0, query))
+            body = {name: value for name, value in body.items() if name not in ("n", "logprobs")}
+            chain = StreamedChain(query.rules)
+            try:
+                self._check_form(form, query)
+                async with aclosing(server.stream(body, form.path, CallUsage(query.max_tokens))) as chunks:
+                    async for chunk in chunks:
+                        if piece := chain.add(chunk):
+                            show(piece)
+                        if chain.over:
+                            break
+                rest, written = chain.end()
+            except CallError as error:
+                if error.reason == "not_a_stream":
+                    self._streams = False
+                    return (await self._ask(server, model, query, 1, seed))[0]
+                following = None if chain.text else next_form(form, error.reason)
+                if following is None:
+                    self._refuse(error)
+                self._form = max(self._form, following, key=FORMS.index)
+            else:
+                show(rest)
+                return written
+
+    def _check_form(self, form: RequestForm, query: ChainQuery) -> None:
+        if query.messages is None and form.path == CHAT:
+            raise EndpointError(
+                f"the endpoint {self.record.endpoint} of {self.record.llm_tag} has no /completions, so that no chain "
+                "can go on from a beginning",
+                cure="use a server that offers /v1/completions (vLLM, SGLang, llama.cpp), or another mode",
+            )
+
     def _refuse(self, error: CallError) -> NoReturn:
         cure = f"start the server, or give its address again: rjepa llm add {self.record.llm_tag} ... --endpoint URL"
         if error.reason in ("http_401", "http_403"):
@@ -260,13 +318,18 @@ class EndpointSource:
         ) from None
 
 
-def _driven(work: Coroutine[Any, Any, Result]) -> Iterator[None]:
+def _show(ready: "list[Ready]", number: int, piece: str) -> None:
+    if piece:
+        ready.append((number, piece))
+
+
+def _driven(work: Coroutine[Any, Any, Result], seconds: float) -> Iterator[None]:
     """Run a coroutine in a loop of its own, and yield now and then meanwhile. Closing the iterator cancels it."""
     loop = asyncio.new_event_loop()
     task = loop.create_task(work)
     try:
         while not task.done():
-            loop.run_until_complete(asyncio.wait({task}, timeout=_LOOK_SECONDS))
+            loop.run_until_complete(asyncio.wait({task}, timeout=seconds))
             yield
         task.result()
     finally:

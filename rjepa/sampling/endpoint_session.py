@@ -7,7 +7,7 @@ what it wrote are taken here, with the student's own tokenizer and weights.
 import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +35,14 @@ from rjepa.students.sampled import (
     Until,
 )
 
-AskAll = Callable[[Sequence[Sequence[RowRequest]], Sequence[int]], Iterator[tuple[int, list[ServedChain]] | None]]
+AskAll = Callable[
+    [Sequence[Sequence[RowRequest]], Sequence[int], bool], Iterator[tuple[int, list[ServedChain] | str] | None]
+]
 """`rjepa.sampling.endpoint.EndpointSource.ask_all`."""
+
+
+UNKNOWN: Final = -1
+"""The id of a token of which a server told its text alone."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,9 @@ class EndpointSession:
         """Ask for the chains of all rows, and yield those that are there; a `Pass` now and then in between. Closing the
         iterator aborts the requests. There is no `StepEnd`.
 
+        With `tokens`, a row that has no others of its question is streamed: its tokens are `UNKNOWN`, the server's
+        pieces of text. A row that wants scores comes when it is whole.
+
         Raises:
             InvalidInputError: rows are to stop before their chains end.
         """
@@ -134,7 +143,9 @@ class EndpointSession:
         members = list(groups.values())
         requests = [[self._rows[row].request for row in group] for group in members]
         rooms = [self._rows[group[0]].limit - len(self._rows[group[0]].request.prefix) for group in members]
-        answers = self._ask_all(requests, rooms)
+        streams = tokens and all(one.request.rules.top_logprobs is None for one in self._rows)
+        answers = self._ask_all(requests, rooms, streams)
+        shown: set[int] = set()
         self._running = True
         try:
             for answer in answers if members else ():
@@ -142,9 +153,14 @@ class EndpointSession:
                     yield Pass(0)
                     continue
                 number, chains = answer
+                if isinstance(chains, str):
+                    shown.add(number)
+                    yield Token(members[number][0], UNKNOWN, chains)
+                    yield Pass(0)
+                    continue
                 for row, written in zip(members[number], chains, strict=True):
                     self._rows[row] = self._tokenised(self._rows[row], written)
-                    yield from self._events(row, tokens)
+                    yield from self._events(row, tokens and number not in shown)
                 yield Pass(self._count(members[number]))
                 if self._closed:
                     return

@@ -4,6 +4,8 @@ What a call costs, and whether it was made before, is decided in `calls`; what o
 """
 
 import json
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any, Final
 
 import httpx2
@@ -81,6 +83,33 @@ class Endpoint:
             else:
                 self._changes |= changes
                 return answer
+
+    async def stream(self, body: dict[str, Any], path: str, usage: CallUsage) -> AsyncGenerator[dict[str, Any], None]:
+        """POST what lies at `path` with `stream`, and yield the chunks of its answer as they come. Closing the iterator
+        hangs up.
+
+        Raises:
+            CallError: no answer, an answer that is no stream, or one that breaks off.
+        """
+        USAGE.set(replace(usage, streams=True))
+        try:
+            chunks = await self._client.post(
+                path,
+                cast_to=object,
+                body=_changed(body, self._changes) | {"stream": True},
+                stream=True,
+                stream_cls=openai.AsyncStream[object],
+            )
+            async with chunks:
+                if not chunks.response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise CallError("not_a_stream", "the answer came whole")
+                async for chunk in chunks:
+                    if isinstance(chunk, dict):
+                        yield chunk
+        except openai.APIError as error:
+            raise self._call_error(error) from None
+        except (httpx2.HTTPError, ValueError) as error:
+            raise CallError("broken_off", self.redact(str(error))[:_LONGEST_DETAIL]) from None
 
     async def models(self) -> list[str] | None:
         """Names of the models that the endpoint serves; None where it does not say.

@@ -33,6 +33,8 @@ class CallUsage:
     attempts: int = 0
     doubtful: int = 0
     """Attempts that were sent and not answered: they may have been billed."""
+    streams: bool = False
+    """Whether an answer of server-sent events is handed over as it comes, and not when it is whole."""
 
 
 class RateLimits:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import time
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -54,14 +55,14 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             async with asyncio.timeout(self._seconds):
                 await self._check_name(request)
                 usage.doubtful += 1
-                response = await self._whole(request)
+                response = await self._answer(request, usage.streams)
         except TimeoutError:
             raise httpx2.ReadTimeout("the answer took too long as a whole", request=request) from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout):
             usage.doubtful = before  # nothing was sent
             raise
         usage.doubtful = before
-        if usage.tokens and response.is_success:
+        if usage.tokens and response.is_success and not isinstance(response.stream, _Events):
             response = _as_error(response, usage)
         return _with_hints(response)
 
@@ -77,32 +78,49 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if refused is not None:
             raise RefusedAddressError(f"{request.url.host} leads to {refused}, a metadata address", request=request)
 
-    async def _whole(self, request: httpx2.Request) -> httpx2.Response:
+    async def _answer(self, request: httpx2.Request, streams: bool) -> httpx2.Response:
+        """The answer, whole; with `streams`, one of server-sent events as far as its headers."""
         response = await self._inner.handle_async_request(request)
+        handed_over = False
         try:
             self._check_peer(response, request)
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise httpx2.RemoteProtocolError("a compressed answer, which was not asked for", request=request)
-            parts, size = [], 0
-            async for part in response.aiter_raw():
-                parts.append(part)
-                size += len(part)
-                if size > _MAX_BYTES:
-                    raise httpx2.RemoteProtocolError(f"an answer of more than {_MAX_BYTES} bytes", request=request)
+            headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"transfer-encoding"]
+            events = _Events(response, request)
+            is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+            if streams and is_stream and response.is_success:
+                handed_over = True
+                return httpx2.Response(response.status_code, headers=headers, stream=events, request=request)
+            content = b"".join([part async for part in events])
         finally:
-            await response.aclose()
-        return httpx2.Response(
-            response.status_code,
-            headers=[(name, value) for name, value in response.headers.raw if name.lower() != b"transfer-encoding"],
-            content=b"".join(parts),
-            request=request,
-        )
+            if not handed_over:
+                await response.aclose()
+        return httpx2.Response(response.status_code, headers=headers, content=content, request=request)
 
     def _check_peer(self, response: httpx2.Response, request: httpx2.Request) -> None:
         stream = response.extensions.get("network_stream")
         peer = stream.get_extra_info("server_addr") if stream is not None else None
         if peer and is_metadata(ipaddress.ip_address(str(peer[0]).split("%")[0])):
             raise RefusedAddressError(f"{peer[0]} answered, a metadata address", request=request)
+
+
+class _Events(httpx2.AsyncByteStream):
+    """The bytes of an answer as they come, up to a limit."""
+
+    def __init__(self, response: httpx2.Response, request: httpx2.Request) -> None:
+        self._response, self._request = response, request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._response.aiter_raw():
+            size += len(part)
+            if size > _MAX_BYTES:
+                raise httpx2.RemoteProtocolError(f"an answer of more than {_MAX_BYTES} bytes", request=self._request)
+            yield part
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
 
 
 def body_text(response: httpx2.Response) -> str:

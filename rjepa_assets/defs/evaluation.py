@@ -26,7 +26,7 @@ from rjepa_assets.defs.world_model import latent_normalizer, rjepa_checkpoint
     owners=["team:evaluation"],
     kinds={"scipy", "json"},
     tags=made_by(DATASET_LLM_JOB),
-    code_version="1",
+    code_version="2",
     metadata=explained(
         problems="validation problems that it was fitted on",
         selection="how an answer is chosen: the best candidate, or the best vote",
@@ -119,7 +119,7 @@ def prefix_chances_come_true(context: dg.AssetCheckExecutionContext, home: HomeR
     owners=["team:evaluation"],
     kinds={"scipy", "matplotlib", "json"},
     tags=made_by(DATASET_LLM_JOB),
-    code_version="1",
+    code_version="2",
     metadata=explained(
         problems="test problems that were judged",
         mixed_problems="of them, those with right and wrong candidates: only there can a choice help",

@@ -32,6 +32,7 @@ async function answer(turn, body) {
   const controller = new AbortController();
   running = { controller, turn };
   Object.assign(turn, { result: null, reading: null, error: null, stopped: false, interrupted: false, draft: newDraft(), mode: body.rjepa.mode });
+  save();
   drawControls();
   byId("live").replaceChildren(element("p", "", say("sent")));
   redraw(turn);
@@ -120,7 +121,7 @@ function redraw(turn) {
   else if (running?.turn === turn) drawDraft(card, turn.draft, turn.scale ?? scaleOf(null));
   else drawUnanswered(card, turn);
   if (!following || !box.isConnected) return;
-  const whole = turn.result || running?.turn === turn ? box.offsetTop - main.offsetTop - 12 : Infinity;
+  const whole = turn.result || running?.turn === turn ? box.offsetTop - 12 : Infinity;
   main.scrollTop = Math.min(main.scrollHeight, whole);
   placed = main.scrollTop;
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from rjepa.home import Home
 from serving.app import create_app
@@ -24,6 +24,10 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+expect.set_options(
+    timeout=20_000
+)  # a machine that runs other tests beside these is slow, and none of them waits in vain
 
 
 @pytest.fixture(scope="session")

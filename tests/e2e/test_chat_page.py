@@ -47,7 +47,7 @@ def is_in_sight(page: Page, selector: str) -> bool:
 def test_an_example_is_answered_with_steps_energies_and_a_sentence(page: Page, address: str) -> None:
     page.goto(address)
     expect(page.locator("#status")).to_contain_text("tiny-a, release of")
-    page.get_by_label("Candidates").fill("3")
+    page.get_by_label("Candidates", exact=True).fill("3")
     page.get_by_role("button", name="How many has Tom?").click()
     reply = page.locator(".reply")
     expect(reply.locator("> .steps li")).to_have_count(3)
@@ -91,7 +91,7 @@ def test_candidates_stand_side_by_side(page: Page, address: str) -> None:
 def test_the_conversation_is_sent_and_survives_a_reload(page: Page, address: str) -> None:
     page.goto(address)
     ask(page, "first question")
-    expect(page.locator(".reply .final")).to_have_count(1)
+    expect(page.locator(".reply .facts")).to_have_count(1)
     page.reload()
     expect(page.locator(".asked")).to_have_text("You asked: first question")
     with page.expect_request("**/v1/chat/completions") as sent:
@@ -122,6 +122,9 @@ def test_what_comes_last_is_never_under_the_composer(page: Page, address: str) -
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("You stopped this answer.")).to_be_visible()
     assert is_in_sight(page, ".turn:last-child .note")
+    page.locator("#more summary").click()
+    root = "document.scrollingElement.scrollHeight - document.scrollingElement.clientHeight"
+    assert page.evaluate(root) == 0, "the page itself scrolls, and its head goes out of sight"
 
 
 def test_an_answer_to_a_foreign_problem_says_so_first_and_draws_no_bars(page: Page, address: str) -> None:
@@ -166,7 +169,7 @@ def test_mode_off_says_so_where_nobody_read_the_answer(page: Page, address: str)
     page.route("**/v1/rjepa/score", lambda route: route.fulfill(status=404, json={}))
     page.goto(address)
     choose(page, "off")
-    expect(page.get_by_label("Candidates")).to_have_count(0)
+    expect(page.get_by_label("Candidates", exact=True)).to_have_count(0)
     ask(page, "a foreign problem")
     expect(page.locator(".reply > *").first).to_contain_text("R-JEPA did not read this answer.")
     expect(page.locator(".bar")).to_have_count(0)
@@ -174,7 +177,7 @@ def test_mode_off_says_so_where_nobody_read_the_answer(page: Page, address: str)
 
 def test_the_page_is_used_with_the_keyboard_alone(page: Page, address: str) -> None:
     page.goto(address)
-    expect(page.get_by_label("Candidates")).to_be_visible()
+    expect(page.get_by_label("Candidates", exact=True)).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Go to the question")).to_be_focused()
     page.keyboard.press("Enter")
@@ -218,6 +221,16 @@ def test_a_stopped_answer_can_be_tried_again(page: Page, address: str) -> None:
     expect(page.locator(".turn")).to_have_count(1)
 
 
+def test_an_answer_that_a_reload_interrupts_can_be_asked_again(page: Page, address: str) -> None:
+    page.goto(address)
+    ask(page, "endless")
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.reload()
+    expect(page.locator(".reply .note")).to_contain_text("This answer was interrupted.")
+    page.get_by_role("button", name="Edit the question").click()
+    expect(page.locator("#question")).to_have_value("endless")
+
+
 def test_a_refused_question_stays_in_the_box(page: Page, address: str) -> None:
     page.goto(address)
     ask(page, "long")
@@ -230,21 +243,22 @@ def test_a_refused_question_stays_in_the_box(page: Page, address: str) -> None:
 
 def test_more_candidates_than_allowed_are_not_sent(page: Page, address: str) -> None:
     page.goto(address)
-    page.get_by_label("Candidates").fill("10000")
+    page.get_by_label("Candidates", exact=True).fill("10000")
     ask(page, "x")
     expect(page.locator(".asked")).to_have_count(0)
 
 
 def test_options_of_a_mode_are_sent(page: Page, address: str) -> None:
     page.goto(address)
-    page.get_by_label("Candidates").fill("2")
+    page.get_by_label("Candidates", exact=True).fill("2")
     page.get_by_text("Options", exact=True).click()
     page.get_by_label("Seed").fill("7")
     page.get_by_label("Tokens a chain, at most").fill("99")
     with page.expect_request("**/v1/chat/completions") as sent:
         ask(page, "x")
     body = json.loads(sent.value.post_data or "")
-    assert body["rjepa"] == {"mode": "rerank", "num_candidates": 2} and (body["seed"], body["max_tokens"]) == (7, 99)
+    asked = body["rjepa"]
+    assert (asked["mode"], asked["num_candidates"], body["seed"], body["max_tokens"]) == ("rerank", 2, 7, 99)
 
 
 def test_what_people_and_models_write_is_never_run(page: Page, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,4 +416,7 @@ def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest
             ask(page, tiny_release.STATEMENT)
             expect(page.locator(".reply .facts, .reply.error")).to_have_count(number, timeout=30_000)
         expect(page.locator(".reply.error")).to_have_count(0)
+        expect(page.locator(".reply").nth(modes.index("off")).locator(".notice")).to_contain_text(
+            "read the answer after"
+        )
         expect(page.locator(".reply").nth(modes.index("rerank")).locator(".why")).to_contain_text("Why this one")

@@ -14,7 +14,8 @@ from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.rescoring import score_chains
-from rjepa.students.sampled import GREEDY
+from rjepa.students.rules import TokenRules
+from rjepa.students.sampled import GREEDY, ChainEnd, RowRequest, Token
 from tests.latents.conftest import DATASET
 from tests.students.tiny import taught_pairs
 
@@ -63,6 +64,27 @@ def test_rollouts_are_made_from_its_chains(home: Home, served: Student) -> None:
     assert all(candidate.steps for row in found.candidates for candidate in row)
 
 
-def test_an_answer_is_streamed_from_it(served: Student) -> None:
+def test_an_answer_is_streamed_from_it(taught: Student, served: Student) -> None:
     *pieces, chain = EndpointSource(served).stream(STATEMENTS[0], seed=1, sample_index=GREEDY)
-    assert "".join(map(str, pieces)) == chain.text and chain.finished
+    own = sample_indices(taught, STATEMENTS[:1], [GREEDY], seed=1, capture=False)[0][0]
+    assert "".join(map(str, pieces)) == chain.text == own.text and chain.finished
+    assert len(pieces) > 5  # as it was written
+
+
+def test_it_draws_by_the_rules_of_a_row_and_stops_at_its_strings(taught: Student, served: Student) -> None:
+    own = sample_indices(taught, STATEMENTS[:1], [GREEDY], seed=1, capture=False)[0][0]
+    stop = own.text[8:11]
+    rules = TokenRules(top_p=0.9, top_k=1, min_p=0.01, presence_penalty=0.1, stop=(stop,), top_logprobs=2)
+    with EndpointSource(served).session(capture=False) as session:
+        requests = [
+            RowRequest(STATEMENTS[0], 1, 0, 0.8, 40, rules=replace(rules, top_logprobs=top)) for top in (None, 2)
+        ]
+        rows = session.add(requests)
+        streamed = {row: "" for row in rows}
+        for event in session.run():
+            if isinstance(event, Token | ChainEnd):
+                streamed[event.row] += event.text
+        chains = session.chains(rows)
+    for row, chain in zip(rows, chains, strict=True):
+        assert chain.text == streamed[row] == own.text[: own.text.index(stop)] and chain.finished
+    assert chains[1].scores is not None and [score.token for score in chains[1].scores] == chains[1].token_ids

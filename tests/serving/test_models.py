@@ -1,6 +1,7 @@
 """A mode and a release are chosen by the model's name, on a real service with two releases."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ import httpx
 import openai
 import pytest
 
+from rjepa.engine import Engine
 from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
-from .fakes import running, wait_until
+from .fakes import FakeEngine, fake_loader, running, wait_until
+from .fakes import publish as publish_fake
 
 MESSAGES: list[Any] = [{"role": "user", "content": STATEMENT}]
 GONE = "20200101T000000Z-000000000000"
@@ -55,6 +58,19 @@ def test_the_list_has_an_entry_a_mode_and_one_a_release(
         assert client.models.retrieve(name).id == name
 
 
+def test_every_name_that_is_listed_answers(client: openai.OpenAI) -> None:
+    for name in [model.id for model in client.models.list()]:
+        assert ask(client, name)["text"]
+
+
+def test_a_mode_that_the_release_is_not_fitted_for_is_not_offered(releases: tuple[Home, list[str]]) -> None:
+    engine = Engine.load(releases[0], TAG, "cpu")
+    assert {"off", "rerank", "repair"} <= set(engine.modes)
+    without = engine._parts.calibration.model_copy(update={"step_quantiles": ()})
+    engine._parts = replace(engine._parts, calibration=without)
+    assert "rerank" in engine.modes and "repair" not in engine.modes
+
+
 def test_a_mode_is_chosen_by_the_model_s_name(client: openai.OpenAI) -> None:
     assert ask(client, TAG)["mode"] == "off"
     named = ask(client, f"{TAG}:rerank")
@@ -85,6 +101,22 @@ def test_a_name_of_no_model_is_not_found_and_says_where_the_names_are(client: op
     with pytest.raises(openai.NotFoundError, match="GET /v1/models") as error:
         ask(client, name)
     assert error.value.code == "model_not_found"
+
+
+def test_no_more_than_two_older_releases_stay_loaded(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    older = [publish_fake(home, seed) for seed in range(4)][:3]
+    engines: list[FakeEngine] = []
+    with running(create_app(ServiceSettings(home=home.root, _env_file=None), fake_loader(home, engines))) as address:
+        wait_until(lambda: httpx.get(f"{address}/v1/ready").status_code == 200)
+
+        def ask_for(release_id: str) -> None:
+            body = {"model": f"tiny-a@{release_id}", "messages": MESSAGES}
+            assert httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60).status_code == 200
+
+        for release_id in (*older, older[2], older[1], older[0], older[1]):
+            ask_for(release_id)
+    assert [engine.release_id for engine in engines][1:] == [*older, older[0]]
 
 
 def test_a_release_whose_bytes_were_changed_is_not_served(

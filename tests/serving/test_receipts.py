@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rjepa.cli.main import build_app
+from rjepa.engine import Engine
 from rjepa.home import Home
 from rjepa.receipts import Receipt, differences
 from rjepa.students.loading import Student
@@ -67,6 +68,24 @@ def test_each_of_several_samples_has_a_receipt_of_its_own(tiny_service: str, ver
     assert receipts[0]["text_sha256"] != receipts[1]["text_sha256"]
     for receipt in receipts:
         assert verify("verify", written(tmp_path / "receipt.json", receipt)).exit_code == 0
+
+
+def test_every_mode_s_answer_is_generated_again(
+    tiny_service: str, tiny_release: tuple[Home, Student], verify: Any, tmp_path: Path
+) -> None:
+    modes = Engine.load(tiny_release[0], TAG, "cpu").modes
+    assert len(modes) >= 3
+    for mode in modes:
+        rjepa = {"mode": mode, "seed": 4, "keep_question": True}
+        reply = reply_of(tiny_service, rjepa=rjepa, temperature=0.9, stop=["zzz"], logit_bias={"5": -1})
+        found = verify("verify", written(tmp_path / "reply.json", reply))
+        assert found.exit_code == 0, (mode, found.output)
+
+
+def test_an_answer_by_responses_has_one_too(tiny_service: str, verify: Any, tmp_path: Path) -> None:
+    body = {"model": f"{TAG}:rerank", "input": STATEMENT, "instructions": "Be brief.", "rjepa": {"keep_question": True}}
+    reply = httpx.post(f"{tiny_service}/v1/responses", json=body, timeout=60).json()
+    assert verify("verify", written(tmp_path / "reply.json", reply)).exit_code == 0
 
 
 def test_another_question_is_not_verified(tiny_service: str, verify: Any, tmp_path: Path) -> None:
@@ -130,3 +149,5 @@ def test_solve_writes_a_receipt_and_verify_reads_it(verify: Any, tmp_path: Path)
     question = written(tmp_path / "problem.txt", STATEMENT + "\n")
     assert verify("verify", str(path), "--question", question).exit_code == 0
     assert verify("verify", written(tmp_path / "s.json", solved.stdout), "--question", question).exit_code == 0
+    kept = ("solve", STATEMENT, "--llm", TAG, "--mode", "off", "--receipt", str(path), "--keep-question")
+    assert verify(*kept).exit_code == 0 and verify("verify", str(path)).exit_code == 0

@@ -45,6 +45,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     """
     check_start(settings)
     figures = Metrics()
+    authenticator = Authenticator(settings, open_token_reader(settings))
     home, loader = Home(settings.home), engine_loader or _load_engine(settings)
     host = EngineHost(
         home,
@@ -61,6 +62,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
             yield
         finally:
             await host.stop()
+            authenticator.close()
 
     # The documentation pages fetch scripts from elsewhere, which the content policy refuses: only the schema is served.
     # A redirect to the path with a slash would be put together from the Host header.
@@ -92,16 +94,16 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.include_router(pages.router)
     app.include_router(monitor.router)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")
-    _guard(app, settings)
+    _guard(app, settings, authenticator)
     return app
 
 
-def _guard(app: FastAPI, settings: ServiceSettings) -> None:
+def _guard(app: FastAPI, settings: ServiceSettings, authenticator: Authenticator) -> None:
     """The guards, innermost first: a request passes the last one here before all others."""
     figures = app.state.metrics
     app.add_middleware(Limits, admission=app.state.admission, metrics=figures)
     app.add_middleware(Body, settings=settings, metrics=figures)
-    app.add_middleware(Auth, authenticator=Authenticator(settings, open_token_reader(settings)), metrics=figures)
+    app.add_middleware(Auth, authenticator=authenticator, metrics=figures)
     if settings.cors_origins:
         # Without credentials: keys are sent by the page itself, never by the browser on its behalf.
         app.add_middleware(

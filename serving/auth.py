@@ -74,6 +74,11 @@ class DatabaseKeys:
         else:
             self._read_at = self._tried_at
 
+    def close(self) -> None:
+        """Give back the database's connections."""
+        if self._database is not None:
+            self._database.close()
+
     def _read(self) -> Mapping[str, KeyRecord]:
         if self._database is None:
             self._database = open_database(Home(self._settings.home), self._settings.database_url)
@@ -93,6 +98,10 @@ class Authenticator:
         self._needs_key = settings.needs_key
         self._keys = DatabaseKeys(settings)
         self._tokens = tokens
+
+    def close(self) -> None:
+        """Give back what looking keys up holds."""
+        self._keys.close()
 
     async def identify(self, authorization: str, address: str) -> Principal | None:
         """Who sends this `Authorization` header from this address; None for nobody we know.

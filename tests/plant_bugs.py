@@ -284,6 +284,34 @@ BUGS = (
         "for update in range(optim.updates):",
         "tests/verbalizer/test_trainer.py::test_a_killed_training_ends_in_the_same_bits",
     ),
+    Bug(
+        "a repaired chain is taken though it scores less",
+        "rjepa/reasoning/modes/repair.py",
+        "best = max(compared, key=lambda one: scores[one])",
+        "best = compared[-1]",
+        "tests/reasoning/test_repair.py::test_a_surprising_step_is_cut_and_what_stands_before_it_is_kept",
+    ),
+    Bug(
+        "a question spends more than its budget",
+        "rjepa/reasoning/tools.py",
+        "return self.budget is not None and self._drawn + max(waiting, 1) > self.budget",
+        "return self.budget is not None and self._drawn > self.budget + 8",
+        "tests/reasoning/test_repair.py::test_no_more_tokens_are_drawn_than_the_budget_has",
+    ),
+    Bug(
+        "chains of problems that R-JEPA does not know are repaired",
+        "rjepa/reasoning/modes/repair.py",
+        "if not is_familiar(tools, candidates.rows):",
+        "if False:",
+        "tests/reasoning/test_repair.py::test_what_r_jepa_does_not_know_is_not_repaired",
+    ),
+    Bug(
+        "the risk dial looks at one domain only",
+        "rjepa/inference/risk.py",
+        "return max(_upper_bound(point.wrong, point.answered, level) for point in points)",
+        "return min(_upper_bound(point.wrong, point.answered, level) for point in points)",
+        "tests/inference/test_risk.py::test_one_domain_that_errs_more_holds_the_dial_back",
+    ),
 )
 
 

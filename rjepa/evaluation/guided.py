@@ -30,6 +30,7 @@ from rjepa.verbalizer.checkpoint import load_decoder
 from rjepa.verbalizer.config import load_decoder_config
 from rjepa.verbalizer.guiding import Guidance, GuidanceSettings
 from rjepa.verbalizer.made import guidance_folder
+from rjepa.verbalizer.speaking import Verbalizer
 from rjepa.verbalizer.stage import Material
 
 WEIGHTS: Final = (0.0, 0.3, 0.6, 1.0)
@@ -113,7 +114,11 @@ def choose_settings(
 
 
 def candidate_parts(
-    source: ChainSource, material: Material, calibration: ScoreCalibration, guidance: Guidance
+    source: ChainSource,
+    material: Material,
+    calibration: ScoreCalibration,
+    guidance: Guidance | None,
+    verbalizer: Verbalizer | None = None,
 ) -> Parts:
     """Parts that are not released yet, to try."""
     model, normalizer = material.world_model
@@ -125,6 +130,7 @@ def candidate_parts(
         model=model,
         normalizer=normalizer,
         calibration=calibration,
+        verbalizer=verbalizer,
         guidance=guidance,
     )
 

@@ -44,6 +44,7 @@ class Running:
                 continue
             self.wait = item
             self.pending = {row for row in item.rows if not self.tools.is_over(row)}
+            self.mind_budget()  # so many forks may be more than is left
             if self.pending:
                 return
         self.over = True

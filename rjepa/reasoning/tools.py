@@ -88,12 +88,15 @@ class Tools:
         self._drawn = self._read_again = 0
 
     def start(self, samples: Sequence[int], temperature: float) -> tuple[int, ...]:
-        """Begin chains of the question, one a sample index; its prompt is read once for all of them.
+        """Begin chains of the question, one a sample index, no more than the budget has tokens left; its prompt is read
+        once for all of them.
 
         Args:
             samples: `GREEDY`, or an index that with the question's seed determines the chain's noise.
             temperature: of no matter to the greedy chain.
         """
+        if self.budget is not None:
+            samples = samples[: max(1, self.budget - self._drawn)]
         rows = self._session.add(
             [
                 RowRequest(

@@ -122,7 +122,7 @@ def answer_as_off(candidates: Candidates) -> Generator[Event | Wait, None, None]
     what the release chooses among them without R-JEPA; with fewer, the student's greedy chain, as with mode off.
     """
     tools = candidates.tools
-    if len(candidates.whole) >= FEWEST_TO_CHOOSE:
+    if len(candidates.whole) >= FEWEST_TO_CHOOSE or tools.is_spent:
         yield from finish(tools, judge(tools, candidates.rows), note="No mode acts on energies there.")
         return
     (greedy,) = yield from candidates.start([GREEDY], 1.0)
@@ -165,8 +165,17 @@ def require_steps(question: Question, parts: Parts) -> None:
         )
 
 
-def energy_limit(parts: Parts, share: float) -> float:
-    """The energy that this share of right steps does not exceed."""
-    limit = energy_above_share(parts.calibration.step_quantiles, share)
+USUAL_SHARE: Final = 0.95
+"""Where a release has no step threshold of its own: one right step in twenty is above it."""
+
+
+def energy_limit(parts: Parts, share: float | None) -> float:
+    """The energy that this share of right steps does not exceed; for None the release's own step threshold, at which
+    wrong steps were told from right ones best on validation.
+    """
+    calibration = parts.calibration
+    if share is None and calibration.step_threshold is not None:
+        return calibration.step_threshold
+    limit = energy_above_share(calibration.step_quantiles, USUAL_SHARE if share is None else share)
     assert limit is not None
     return limit

@@ -39,7 +39,6 @@ class GuidanceSettings(FrozenValue):
 
     alpha: float = Field(ge=0, description="weight of the decoder's log-probabilities")
     anneal: float = Field(0.0, ge=0, description="how much a surprising step takes off the weight of the next")
-    answer_line: bool = Field(False, description="guide the answer line too")
     floor: float = Field(FLOOR, lt=0, description="least log-probability of a token, in nats")
     tried: dict[str, float] = Field(
         default_factory=dict, description="share of validation problems answered right, by setting"

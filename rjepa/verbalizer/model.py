@@ -32,13 +32,6 @@ class Memory:
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         self.layers: list[tuple[Tensor, Tensor] | None] = [None] * blocks
 
-    def copy(self) -> "Memory":
-        """The same, to go on from in another way."""
-        made = Memory(len(self.layers), len(self.lengths), self.lengths.device)
-        made.lengths = self.lengths.clone()
-        made.layers = list(self.layers)
-        return made
-
 
 def rotate(states: Heads, places: Int[Tensor, "rows tokens"]) -> Heads:
     """Turn each pair of a head's numbers by an angle that grows with the token's place."""

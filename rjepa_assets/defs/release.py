@@ -8,6 +8,7 @@ from pydantic import Field
 
 from rjepa.home import Home
 from rjepa.stages import Made
+from rjepa_assets.defs.decoders import latent_decoder, logit_guidance
 from rjepa_assets.defs.evaluation import benchmark_report
 from rjepa_assets.defs.inputs import decoders_version, evaluations_version
 from rjepa_assets.defs.partitions import LLMS, SAME_LLM
@@ -28,7 +29,11 @@ class ReleaseConfig(dg.Config):
 
 @dg.asset(
     partitions_def=LLMS,
-    deps=[dg.AssetDep(benchmark_report, partition_mapping=SAME_LLM)],
+    deps=[
+        dg.AssetDep(benchmark_report, partition_mapping=SAME_LLM),
+        dg.AssetDep(latent_decoder, partition_mapping=SAME_LLM),
+        dg.AssetDep(logit_guidance, partition_mapping=SAME_LLM),
+    ],
     group_name="release",
     owners=["team:serving"],
     kinds={"json", "safetensors"},

@@ -105,7 +105,7 @@ function onTheWay(explanation, streamed) {
   const all = [...told, ...streamed.filter(({ type }) => !kinds.has(type))];
   if (!all.length) return null;
   const box = element("details", "way");
-  box.open = all.some(({ type }) => type === "repaired" || type === "planned");
+  box.open = all.some(({ type }) => ["repaired", "planned", "surprises"].includes(type));
   box.append(element("summary", "", `${say("changedTitle")} (${all.length})`), drawChanges(all));
   return box;
 }

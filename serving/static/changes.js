@@ -5,7 +5,7 @@ import { percent, say } from "./words.js";
 
 /** The changes of a finished answer, as its explanation lists them, each with its type. */
 export function changesOf(explanation) {
-  return ["pruned", "repaired", "planned"].flatMap((type) => (explanation?.[type] ?? []).map((change) => ({ type, ...change })));
+  return ["pruned", "repaired", "planned", "surprises"].flatMap((type) => (explanation?.[type] ?? []).map((change) => ({ type, ...change })));
 }
 
 /** Changes as a list; one whose type the page does not know is named and no more. */
@@ -31,6 +31,11 @@ const draw = {
     const item = element("li");
     item.append(`${say("planned", { step })} `, element("q", "", expected));
     if (written) item.append(` ; ${say("plannedWritten")} `, element("q", "", written));
+    return item;
+  },
+  surprises: ({ step, expected }) => {
+    const item = element("li", "", `${say("surprised", { step })} `);
+    item.append(element("q", "", expected));
     return item;
   },
 };

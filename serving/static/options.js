@@ -9,6 +9,8 @@ const COMMON = {
 };
 const FIRST = ["num_candidates", "chains", "width"]; // the budget that people change: it stands beside the mode
 
+const LONG_TEXT = 200; // characters that do not fit in one line
+
 let modes = [];
 
 /** Draw the modes once they are known; what was chosen stays. */
@@ -96,6 +98,7 @@ function choiceField(values, schema) {
 }
 
 function plainField(schema) {
+  if (schema.type === "string" && schema.maxLength > LONG_TEXT) return element("textarea", "", schema.default ?? "", { maxlength: schema.maxLength });
   const input = element("input", "", "", { type: schema.type === "boolean" ? "checkbox" : "text" });
   if (schema.type === "boolean") input.checked = Boolean(schema.default);
   else if (schema.default) input.value = schema.default;

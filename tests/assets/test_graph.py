@@ -24,7 +24,8 @@ PIPELINE = [
     "benchmark_report",
     "release",
 ]
-BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report"]
+DECODERS = ["latent_decoder", "logit_guidance"]
+BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", *DECODERS]
 
 
 def upstream(graph: dg.Definitions, asset: str) -> set[str]:
@@ -44,7 +45,9 @@ def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     assert upstream(graph, "train_rollouts") == {"dataset_release", "student"}
     assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer", "train_rollouts"}
     assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint"}
-    assert upstream(graph, "release") == {"benchmark_report"}
+    assert upstream(graph, "release") == {"benchmark_report", *DECODERS}
+    assert upstream(graph, "latent_decoder") == {"latents", "rjepa_checkpoint"}
+    assert upstream(graph, "logit_guidance") == {"latents", "rjepa_checkpoint", "score_calibration"}
     assert upstream(graph, "benchmark_report") == {"rollouts", "train_rollouts", "score_calibration"}
     assert upstream(graph, "rjepa_variants") == {"latents", "latent_normalizer", "train_rollouts"}
     assert upstream(graph, "variants_report") == {"rollouts", "train_rollouts", "rjepa_variants"}
@@ -65,6 +68,16 @@ def test_only_recipes_that_learn_from_wrong_chains_have_the_student_answer_train
     assert set(names["demo"]) == {*PIPELINE, "request"}
 
 
+def test_decoders_are_made_when_they_are_asked_for_and_before_the_release() -> None:
+    names = [
+        name
+        for launch in stages_of(release_launches("v1.0.0", "tiny-a", "demo", decoders=True))
+        for name in launch.assets
+    ]
+    assert set(names) == {*PIPELINE, *DECODERS, "request"}
+    assert names.index("score_calibration") < names.index("logit_guidance") < names.index("release")
+
+
 def test_starting_from_an_asset_leaves_out_what_comes_before_it() -> None:
     left = starting_from(stages_of(release_launches("v1.0.0", "tiny-a", "demo")), "score_calibration")
     assert [name for launch in left for name in launch.assets] == ["score_calibration", "benchmark_report", "release"]
@@ -80,7 +93,7 @@ def test_every_figure_of_an_asset_can_be_explained() -> None:
 def test_every_asset_that_makes_something_is_checked() -> None:
     graph = build_defs().resolve_asset_graph()
     checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
-    assert set(PIPELINE) - checked == {"teacher_chains"}  # judged by validated_chains
+    assert {*PIPELINE, *DECODERS} - checked == {"teacher_chains"}  # judged by validated_chains
 
 
 def test_a_pair_is_its_dataset_and_its_llm() -> None:
@@ -95,7 +108,7 @@ def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:
         for definition in build_defs().assets or []
         if isinstance(definition, dg.AssetsDefinition)
     }
-    heavy = {"student", "rollouts", "train_rollouts", "latents", "rjepa_checkpoint", "rjepa_variants"}
+    heavy = {"student", "rollouts", "train_rollouts", "latents", "rjepa_checkpoint", "rjepa_variants", *DECODERS}
     assert {name for name, pool in pools.items() if pool == "gpu"} == heavy
 
 
@@ -109,7 +122,7 @@ def test_the_jobs_cover_the_whole_graph() -> None:
     graph = build_defs()
     covered = [
         key.to_user_string()
-        for name in ("dataset_version", "llm", "dataset_and_llm", "release_llm", "variants")
+        for name in ("dataset_version", "llm", "dataset_and_llm", "release_llm", "variants", "decoders")
         for key in graph.resolve_job_def(name).asset_layer.executable_asset_keys
     ]
     assert sorted(covered) == sorted([*PIPELINE, *BESIDE])

@@ -20,7 +20,7 @@ ENVIRONMENT = Path(os.environ.get("RJEPA_CLIENTS", ROOT / ".venv-clients"))
 Client = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def clients_folder() -> Path:
     """The `bin` folder of the clients' environment; without it the test is skipped."""
     folder = ENVIRONMENT / "bin"

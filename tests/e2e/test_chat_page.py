@@ -47,7 +47,7 @@ def is_in_sight(page: Page, selector: str) -> bool:
 def test_an_example_is_answered_with_steps_energies_and_a_sentence(page: Page, address: str) -> None:
     page.goto(address)
     expect(page.locator("#status")).to_contain_text("tiny-a, release of")
-    page.get_by_label("Candidates").fill("3")
+    page.get_by_label("Candidates", exact=True).fill("3")
     page.get_by_role("button", name="How many has Tom?").click()
     reply = page.locator(".reply")
     expect(reply.locator("> .steps li")).to_have_count(3)
@@ -169,7 +169,7 @@ def test_mode_off_says_so_where_nobody_read_the_answer(page: Page, address: str)
     page.route("**/v1/rjepa/score", lambda route: route.fulfill(status=404, json={}))
     page.goto(address)
     choose(page, "off")
-    expect(page.get_by_label("Candidates")).to_have_count(0)
+    expect(page.get_by_label("Candidates", exact=True)).to_have_count(0)
     ask(page, "a foreign problem")
     expect(page.locator(".reply > *").first).to_contain_text("R-JEPA did not read this answer.")
     expect(page.locator(".bar")).to_have_count(0)
@@ -177,7 +177,7 @@ def test_mode_off_says_so_where_nobody_read_the_answer(page: Page, address: str)
 
 def test_the_page_is_used_with_the_keyboard_alone(page: Page, address: str) -> None:
     page.goto(address)
-    expect(page.get_by_label("Candidates")).to_be_visible()
+    expect(page.get_by_label("Candidates", exact=True)).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Go to the question")).to_be_focused()
     page.keyboard.press("Enter")
@@ -243,21 +243,22 @@ def test_a_refused_question_stays_in_the_box(page: Page, address: str) -> None:
 
 def test_more_candidates_than_allowed_are_not_sent(page: Page, address: str) -> None:
     page.goto(address)
-    page.get_by_label("Candidates").fill("10000")
+    page.get_by_label("Candidates", exact=True).fill("10000")
     ask(page, "x")
     expect(page.locator(".asked")).to_have_count(0)
 
 
 def test_options_of_a_mode_are_sent(page: Page, address: str) -> None:
     page.goto(address)
-    page.get_by_label("Candidates").fill("2")
+    page.get_by_label("Candidates", exact=True).fill("2")
     page.get_by_text("Options", exact=True).click()
     page.get_by_label("Seed").fill("7")
     page.get_by_label("Tokens a chain, at most").fill("99")
     with page.expect_request("**/v1/chat/completions") as sent:
         ask(page, "x")
     body = json.loads(sent.value.post_data or "")
-    assert body["rjepa"] == {"mode": "rerank", "num_candidates": 2} and (body["seed"], body["max_tokens"]) == (7, 99)
+    asked = body["rjepa"]
+    assert (asked["mode"], asked["num_candidates"], body["seed"], body["max_tokens"]) == ("rerank", 2, 7, 99)
 
 
 def test_what_people_and_models_write_is_never_run(page: Page, address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,8 +51,30 @@ def test_every_step_of_every_candidate_is_streamed_once_with_its_energy(engine: 
     }
     assert all(event.energy is not None for event in events if isinstance(event, CandidateStep))
     written = [event.index for event in events if isinstance(event, CandidateWritten)]
-    assert sorted(written) == [one.index for one in answer.candidates]
+    repeats = {event.rewritten for event in events if isinstance(event, Repaired) and "before" in event.why}
+    assert sorted(written) == [one.index for one in answer.candidates if one.index not in repeats]
     assert "".join(event.text for event in events if isinstance(event, Text | StepWritten)) == answer.text
+
+
+def test_a_rewrite_that_begins_as_one_before_it_is_given_up_at_once(engine: Engine) -> None:
+    events, answer = watch(engine, surprise=0.1, rounds=16)
+    texts, seen = segments(events), {}
+    assert answer.explanation is not None
+    for one in answer.explanation.repaired:
+        place = "".join(texts[one.rewritten][: one.step - 1])
+        seen.setdefault(place, {texts[one.candidate][one.step - 1]})
+        new = texts[one.rewritten][one.step - 1 :]
+        if new and new[0] in seen[place] and "before" in one.why:
+            assert len(new) == 1 and not one.accepted
+        seen[place] |= set(new[:1])
+    assert any("before" in one.why for one in answer.explanation.repaired)
+
+
+def test_a_control_cuts_anywhere(engine: Engine) -> None:
+    _, answer = watch(engine, surprise=0.999, rounds=4)
+    _, control = watch(engine, surprise=0.999, rounds=4, cut="random")
+    assert answer.explanation is not None and control.explanation is not None
+    assert len(control.explanation.repaired) == 4 > len(answer.explanation.repaired)
 
 
 def test_kept_steps_cost_nothing(engine: Engine) -> None:
@@ -83,8 +105,8 @@ def test_what_r_jepa_does_not_know_is_not_repaired(engine: Engine, monkeypatch: 
     strict = engine._parts.calibration.model_copy(update={"familiar_energy": (-99.0,)})
     monkeypatch.setattr(engine, "_parts", type(engine._parts)(**{**vars(engine._parts), "calibration": strict}))
     _, answer = watch(engine, surprise=0.1, chains=2)
-    assert len(answer.candidates) == 2 and answer.p_correct is None
-    assert answer.explanation is not None and not answer.explanation.familiar
+    assert answer.p_correct is None and answer.explanation is not None
+    assert not answer.explanation.familiar and not answer.explanation.repaired
     assert "knows no problems like this" in answer.explanation.text
 
 

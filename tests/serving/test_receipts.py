@@ -149,3 +149,5 @@ def test_solve_writes_a_receipt_and_verify_reads_it(verify: Any, tmp_path: Path)
     question = written(tmp_path / "problem.txt", STATEMENT + "\n")
     assert verify("verify", str(path), "--question", question).exit_code == 0
     assert verify("verify", written(tmp_path / "s.json", solved.stdout), "--question", question).exit_code == 0
+    kept = ("solve", STATEMENT, "--llm", TAG, "--mode", "off", "--receipt", str(path), "--keep-question")
+    assert verify(*kept).exit_code == 0 and verify("verify", str(path)).exit_code == 0

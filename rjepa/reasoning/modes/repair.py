@@ -3,9 +3,10 @@
 The kept steps are neither written nor read again: a rewrite is a fork of the decoding session and of R-JEPA's reading.
 """
 
-from collections.abc import Generator
+import random
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -22,7 +23,7 @@ from rjepa.sampling.protocol import Capability
 MOST_CHAINS: Final = 16
 MOST_ROUNDS: Final = 32
 MOST_REWRITES: Final = 8
-"""Beyond these nothing was gained on validation problems (docs/lab-book/42-repair-and-search.md)."""
+"""What one question may cost at most where no budget is given."""
 
 
 class RepairOptions(ModeOptions):
@@ -31,8 +32,14 @@ class RepairOptions(ModeOptions):
     chains: int = Field(1, ge=1, le=MOST_CHAINS, description=f"chains that are repaired, 1 to {MOST_CHAINS}")
     rounds: int = Field(8, ge=0, le=MOST_ROUNDS, description=f"repairs of a chain at most, 0 to {MOST_ROUNDS}")
     rewrites: int = Field(1, ge=1, le=MOST_REWRITES, description=f"rewrites in a repair, 1 to {MOST_REWRITES}")
-    surprise: float = Field(
-        0.95, gt=0, lt=1, description="a step with more energy than this share of right steps is written again"
+    surprise: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="a step with more energy than this share of right steps is written again; none: the release's own",
+    )
+    cut: Literal["surprise", "random"] = Field(
+        "surprise", description="where a chain is cut; random is a control: before any step, whatever its energy"
     )
 
 
@@ -41,6 +48,9 @@ class _Work:
     """The chains under repair, each by the number of the candidate that stands for it now, and what was done."""
 
     chains: list[int]
+    chance: random.Random | None = None  # where chains are cut at random
+    tried: dict[str, set[str]] = field(default_factory=dict)  # by what stands before it: steps that were written there
+    repeats: set[int] = field(default_factory=set)  # candidates that said again what was cut
     repaired: list[Repaired] = field(default_factory=list)
 
 
@@ -57,7 +67,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     if not is_familiar(tools, candidates.rows):
         yield from answer_as_off(candidates)
         return
-    work = _Work(numbers)
+    work = _Work(numbers, None if options.cut == "surprise" else random.Random(question.seed))
     stopped = yield from _repair(candidates, work, options, limit)
     judged = judge(tools, candidates.rows, Rule(tools.parts.calibration.combined, "best_of"))
     yield from finish(tools, judged, repaired=work.repaired, stopped=stopped, note=_note(work.repaired))
@@ -68,29 +78,56 @@ def _repair(
 ) -> Generator[Event | Wait, None, StopReason]:
     """All chains round by round, together. Returns why no more was repaired."""
     for _ in range(options.rounds):
+        if candidates.tools.is_spent:
+            return "out_of_budget"
         cuts = [
             (place, step)
             for place, number in enumerate(work.chains)
-            if (step := _cut(candidates, number, limit)) is not None
+            if (step := _cut(candidates, number, limit, work.chance)) is not None
         ]
         if not cuts:
             return "nothing_to_repair"
         forks: list[list[int]] = []
         for place, step in cuts:
             forks.append([])
+            stands = candidates.reading(work.chains[place]).steps
+            work.tried.setdefault("".join(one.text for one in stands[:step]), set()).add(stands[step].text)
             for _ in range(options.rewrites):
                 forks[-1].append((yield from candidates.fork(work.chains[place], step)))
-        yield from candidates.write([number for each in forks for number in each])
+        yield from _write(candidates, work, [(step, each) for (_, step), each in zip(cuts, forks, strict=True)])
         for (place, step), rewrites in zip(cuts, forks, strict=True):
             work.chains[place] = yield from _accept(candidates, work, work.chains[place], step, rewrites)
-        if candidates.tools.is_spent:
-            return "out_of_budget"
-    return "all_drawn"
+    return "out_of_budget" if candidates.tools.is_spent else "all_drawn"
 
 
-def _cut(candidates: Candidates, number: int, limit: float) -> int | None:
+def _write(
+    candidates: Candidates, work: _Work, forks: Sequence[tuple[int, list[int]]]
+) -> Generator[Event | Wait, None, None]:
+    """Write rewrites to their ends, but for those that begin with a step that was written there before: what follows it
+    would be paid for twice.
+
+    Args:
+        forks: of each chain, the segment it was cut before, and the candidates that begin there.
+    """
+    yield from candidates.write_step([number for _, numbers in forks for number in numbers])
+    for step, numbers in forks:
+        for number in numbers:
+            steps = candidates.reading(number).steps
+            if step >= len(steps):
+                continue
+            tried = work.tried.setdefault("".join(one.text for one in steps[:step]), set())
+            if steps[step].text in tried and not candidates.is_over(number):
+                candidates.drop(number)
+                work.repeats.add(number)
+            tried.add(steps[step].text)
+    going = [number for _, numbers in forks for number in numbers if not candidates.is_over(number)]
+    yield from candidates.write(going)
+
+
+def _cut(candidates: Candidates, number: int, limit: float, chance: random.Random | None) -> int | None:
     """Where a candidate is to be cut: before which segment, from 0."""
-    step = candidates.bad_step(number, limit)
+    steps = len(candidates.reading(number).steps)
+    step = candidates.bad_step(number, limit) if chance is None else chance.randrange(steps) if steps else None
     return step if step is not None and candidates.can_fork(number, step) else None
 
 
@@ -106,7 +143,9 @@ def _accept(candidates: Candidates, work: _Work, old: int, step: int, forks: lis
     for fork in forks:
         steps = candidates.reading(fork).steps
         new = steps[step] if step < len(steps) else None
-        if fork not in whole:
+        if fork in work.repeats:
+            why = "it begins with a step that was written there before"
+        elif fork not in whole:
             why = "the budget was spent before it ended"
         else:
             change = scores[fork] - scores[old]

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from rjepa.inference.choice import Rule
+from rjepa.reasoning.changes import Pruned
 from rjepa.reasoning.choosing import finish, is_familiar, judge
 from rjepa.reasoning.events import Event, Wait
 from rjepa.reasoning.mode import Mode
@@ -34,8 +35,11 @@ class TreeOptions(ModeOptions):
     nodes: int = Field(
         32, ge=1, le=_MOST_NODES, description=f"steps written before chains only go on, 1 to {_MOST_NODES}"
     )
-    surprise: float = Field(
-        0.95, gt=0, lt=1, description="depth_first turns back at more energy than this share of right steps"
+    surprise: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="depth_first turns back at more energy than this share of right steps; none: the release's own",
     )
 
 
@@ -57,7 +61,9 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     if not is_familiar(tools, candidates.rows):
         yield from answer_as_off(candidates)
         return
-    pruned = yield from _search(options.search, candidates, bounds, temperature, first, question.seed)
+    pruned: list[Pruned] = []
+    if not tools.is_spent:
+        pruned = yield from _search(options.search, candidates, bounds, temperature, first, question.seed)
     judged = judge(tools, candidates.rows, Rule(tools.parts.calibration.combined, "best_of"))
     note = f"{len(candidates.rows)} beginnings were written, {len(pruned)} of them given up."
     yield from finish(tools, judged, pruned=pruned, note=note)

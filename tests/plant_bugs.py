@@ -114,7 +114,7 @@ BUGS = (
         "rjepa/keys.py",
         "return self.revoked_at_ms is None and (",
         "return (",
-        "tests/serving/test_keys.py::test_a_revoked_key_is_refused_within_seconds",
+        "tests/serving/test_keys.py::test_a_revoked_key_is_refused_within_seconds[sqlite]",
     ),
     Bug(
         "a greedy client is served first",

@@ -13,6 +13,7 @@ from rjepa.reasoning.question import Question
 from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests import tiny_release
+from tests.speaking_release import publish_speaking
 
 from ..serving.fakes import FakeEngine, publish, running, wait_until
 from .conftest import open_page
@@ -400,9 +401,7 @@ def test_the_page_tells_how_what_is_served_changed(page: Page, address: str, hom
 def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("real")
     home = Home(root / "home")
-    tiny_release.publish(
-        home, tiny_release.register_student(home, tiny_release.taught_folder(tmp_path_factory)), root / "sources"
-    )
+    publish_speaking(home, tiny_release.register_student(home, tiny_release.taught_folder(tmp_path_factory)), root)
     settings = ServiceSettings(home=home.root, llm=tiny_release.TAG, reload_seconds=0.05, _env_file=None)
     app = create_app(settings)
     with running(app) as address:
@@ -410,7 +409,7 @@ def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest
         page.goto(address)
         expect(page.locator("#examples button").first).to_be_visible()
         modes = page.get_by_label("Mode").locator("option").evaluate_all("all => all.map(one => one.value)")
-        assert {"off", "rerank"} <= set(modes)
+        assert set(modes) == {"off", "rerank", "repair", "tree", "nudge", "plan"}
         for number, mode in enumerate(modes, 1):
             choose(page, mode)
             ask(page, tiny_release.STATEMENT)

@@ -5,6 +5,7 @@ its own file; what a release and a student can do is checked by `rjepa.engine`.
 """
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import Annotated, Any, Final, Literal, TypedDict, Unpack
 
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
@@ -18,6 +19,9 @@ MAX_TEMPERATURE: Final = 2.0
 
 MAX_SEED: Final = 2**53
 """Whole numbers below are exact in JavaScript too, and so survive a round trip through any client."""
+
+_SHOWN: Final = 100
+"""Characters of a value that is refused: enough to recognise it."""
 
 TokenId = Annotated[int, Field(ge=0)]
 TokenBias = Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]
@@ -177,7 +181,8 @@ def _drawn(drawing: Drawing) -> dict[str, Any]:
 
 def _explained(error: ValidationError, mode: str, options: type[ModeOptions]) -> InvalidQuestionError:
     first = error.errors(include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"])
+    # Of a field that takes values of several kinds, the kind stands behind its name.
+    name = ".".join(str(part) for place, part in enumerate(first["loc"]) if place == 0 or isinstance(part, int))
     is_option = error.title == options.__name__
     where = f"options.{name}" if is_option else name
     if first["type"] == "extra_forbidden":
@@ -185,7 +190,8 @@ def _explained(error: ValidationError, mode: str, options: type[ModeOptions]) ->
         return InvalidQuestionError(
             f"mode {mode} has no option {name!r}", cure=f"leave it out; its options: {known}", field=where
         )
-    field = (options if is_option else Question).model_fields.get(name)
-    meaning = f"; {name} is {field.description}" if field is not None and field.description else ""
+    field = (options if is_option else Question).model_fields.get(str(first["loc"][0]))
+    meaning = f"; {first['loc'][0]} is {field.description}" if field is not None and field.description else ""
     cure = f"{first['msg'].lower().removeprefix('input ')}{meaning}"
-    return InvalidQuestionError(f"{name} {first['input']!r} cannot be used", cure=cure, field=where)
+    given = shorten(repr(first["input"]), _SHOWN, placeholder="...")
+    return InvalidQuestionError(f"{name} {given} cannot be used", cure=cure, field=where)

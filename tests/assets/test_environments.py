@@ -79,7 +79,7 @@ def version(materialisation: dg.AssetMaterialization) -> str:
 def test_a_stage_gives_the_same_in_an_environment_as_in_process_and_tells_of_its_progress(
     home: Home, instance: dg.DagsterInstance, lean: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rjepa_assets.defs.resources._SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("rjepa_assets.defs.resources.LINE_SECONDS", 0.0)
     save_record(home, record(weights))
     here = made(materialise(home, instance, "latents"), "latents")
     home.shards("latents", TAG).rename(home.root / "elsewhere")

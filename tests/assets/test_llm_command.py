@@ -80,7 +80,7 @@ def test_a_model_of_the_catalogue_is_shown_with_what_fits_here(home: Home, machi
         "bnb4": "cpu",
         "awq": "cpu",
     }
-    assert "32.8 GB  no" in ran("show", "qwen3-14b")
+    assert "32.8 GB   no" in ran("show", "qwen3-14b")
 
 
 def test_a_model_of_the_catalogue_is_added_by_its_name(home: Home, machine: None) -> None:

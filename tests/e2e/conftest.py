@@ -30,8 +30,9 @@ expect.set_options(
 )  # a machine that runs other tests beside these is slow, and none of them waits in vain
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One browser a file. It has a loop that runs in this thread until it is closed: what came after could run none."""
     if CHROMIUM is None:
         pytest.skip("Debian's chromium is not installed")
     with sync_playwright() as playwright:

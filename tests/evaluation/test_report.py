@@ -75,7 +75,14 @@ def test_the_page_needs_nothing_but_itself(files: ReportFiles) -> None:
 
 
 def test_the_pictures_are_small_pngs(files: ReportFiles) -> None:
-    assert set(files.images) == {"leaderboard", "energies", "reliability", "accuracy_by_k", "accuracy_by_tokens", "attribution"}
+    assert set(files.images) == {
+        "leaderboard",
+        "energies",
+        "reliability",
+        "accuracy_by_k",
+        "accuracy_by_tokens",
+        "attribution",
+    }
     for name, path in files.images.items():
         content = path.read_bytes()
         assert content == files.image_bytes[name]

@@ -48,7 +48,7 @@ def make_gaps(problems: Sequence[Problem], chains: Sequence[ChainOfThought], cou
 
 
 def fill_gap(source: ChainSource, parts: Parts, gap: Gap) -> str:
-    """What plan puts into a gap that it is told of."""
+    """The step that mode plan writes into a gap whose place it is given."""
     before, after = gap.chain.steps[: gap.place], gap.chain.steps[gap.place + 1 :]
     with tools_alone(source, parts, ask(gap.problem.statement, "off")) as (tools, _):
         return Planner(tools).expected([*before, None, *after], gap.place)

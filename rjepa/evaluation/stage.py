@@ -205,7 +205,8 @@ def build_report(home: Home, llm_tag: str, dataset: str, progress: Progress = si
     write_record(home, make_record(content, candidates, pool, calibration))
     folder = home.reports(llm_tag, dataset)
     write_json(folder / INPUTS_FILE, judged_files(home, llm_tag, dataset, candidates))
-    # What modes came to is told as of when they were tried: whoever reads the report sees on how many problems.
+    # Trials of modes are shown as they were recorded, even if the release has changed since; the report says on how
+    # many problems each was tried.
     result = result.model_copy(update={"spending": (*result.spending, *mode_rows(folder))})
     files = write_report(folder, result, title=f"{llm_tag} on {dataset}")
     report = StageReport(sha256_file(files.json), report_numbers(result) | {"html": str(files.html)})

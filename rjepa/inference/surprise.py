@@ -15,13 +15,13 @@ from rjepa.inference.aggregate import FloatArray
 from rjepa.values import FrozenValue
 
 _QUANTILES: Final = 101
-"""One a percent. The bar of a step is some 100 pixels wide, and a finer share would tell nobody more."""
+"""One quantile for each percent: a step's bar on the page is about 100 pixels wide, and cannot show a finer one."""
 
 _FEWEST_STEPS: Final = 100
 """Fewer right steps than quantiles between 0 and 1 do not tell one percent from the next."""
 
 _SPREAD: Final = (0.1, 0.5, 0.9)
-"""Quantiles that are told of a domain: an ordinary step, and what lies eight times in ten between."""
+"""Quantiles shown for each domain: 80 % of its steps lie between the outer two."""
 
 
 class StepSpread(FrozenValue):

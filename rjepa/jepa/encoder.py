@@ -6,7 +6,7 @@ in attention heads, queries, keys, size of a head. The blocks are shared with th
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -49,6 +49,14 @@ def attend(
     return scores.softmax(-1).to(values.dtype) @ values
 
 
+def begin_small(layers: Iterable[nn.Linear], scale: float) -> None:
+    """Scale the first weights of layers that add to a residual stream: a deep stack then begins near the identity."""
+    for layer in layers:
+        nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            layer.weight.mul_(scale)
+
+
 class Block(nn.Module):
     """Pre-norm attention over a memory, then a feed-forward. With `memory=None` the memory is the block's own input."""
 
@@ -62,10 +70,7 @@ class Block(nn.Module):
         self.norm_hidden = nn.LayerNorm(width)
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
-        for last in (self.out, self.down):
-            nn.init.zeros_(last.bias)
-            with torch.no_grad():
-                last.weight.mul_(residual_scale)
+        begin_small((self.out, self.down), residual_scale)
 
     def forward(self, inputs: Inputs, bias: Bias, memory: Float[Tensor, "rows keys width"] | None = None) -> Inputs:
         """The inputs, after they have read the memory."""

@@ -5,7 +5,6 @@ bits. A finished run is not repeated. Several processes (`distributed`) make the
 may be continued by another number of them.
 """
 
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 from rjepa.errors import InvalidInputError
-from rjepa.files import read_json, remove_temporary, sha256_file, write_json
+from rjepa.files import remove_temporary, sha256_file, write_json
 from rjepa.jepa.batches import Assembler, Batch, BatchOrder
 from rjepa.jepa.checkpoint import MODEL_FILE, TrainingState, load_model, load_training, save_model, save_training
 from rjepa.jepa.config import JepaConfig
@@ -25,14 +24,13 @@ from rjepa.jepa.identity import fingerprint_of
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.objective import objective
 from rjepa.jepa.optimizer import Optimizers, make_optimizers, set_rates
+from rjepa.jepa.runs import REPORT_FILE, UPDATES_BETWEEN_LOGS, check_finite, read_finished
 from rjepa.jepa.schedules import momentum
 from rjepa.jepa.tracking import Tracker, Tracking
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.progress import Progress, silent
 
-REPORT_FILE: Final = "report.json"
-_UPDATES_BETWEEN_LOGS: Final = 10
 _VALIDATION_CHAINS: Final = 2048
 
 
@@ -149,7 +147,7 @@ def train(
         sampled if sampled_chains else None,
         None if trunk is None else sha256_file(trunk / MODEL_FILE),
     )
-    finished = _finished_report(folder, fingerprint)
+    finished = read_finished(folder, fingerprint, MODEL_FILE, TrainReport)
     processes.check_equal(fingerprint, finished.updates if finished else -1)
     if finished is not None:
         progress(finished.updates, finished.updates, "already trained")
@@ -198,7 +196,7 @@ def _loop(run: _Run, state: TrainingState, progress: Progress, tracker: Tracker)
         entry = _update(run, update)
         done = update + 1
         window.append(entry)
-        if done % _UPDATES_BETWEEN_LOGS == 0 or done == optim.updates:
+        if done % UPDATES_BETWEEN_LOGS == 0 or done == optim.updates:
             state.curve.append({"update": done, **_means(window)})
             tracker.log("train", state.curve[-1])
             note, window = f"loss {state.curve[-1]['total']:.3f}", []
@@ -220,7 +218,7 @@ def _update(run: _Run, update: int) -> dict[str, float]:
     batch, negatives, owners = _draw(run, update)
     terms = objective(model, batch, negatives, owners, run.generator)
     entry = {name: float(value.detach()) for name, value in terms.items()}
-    _check_finite(entry["total"], update)
+    check_finite(entry["total"], update)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.zero_grad(set_to_none=True)
     run.processes.backward(terms["total"], trainable)
@@ -293,21 +291,3 @@ def _check_data(config: JepaConfig, order: BatchOrder, sampled_chains: _Sampled 
             "problem, nor did the student write one",
             cure="use a dataset with wrong chains, or train configs/rjepa/demo.yaml",
         )
-
-
-def _check_finite(loss: float, update: int) -> None:
-    if not math.isfinite(loss):
-        raise InvalidInputError(
-            f"the loss is {loss} at update {update}",
-            cure="lower optim.learning_rate in the run's config, or check the latents for values that are not finite",
-        )
-
-
-def _finished_report(folder: Path, fingerprint: str) -> TrainReport | None:
-    path = folder / REPORT_FILE
-    if not path.exists() or not (folder / MODEL_FILE).exists():
-        return None
-    values = read_json(path)
-    if values.get("fingerprint") != fingerprint or sha256_file(folder / MODEL_FILE) != values.get("data_version"):
-        return None
-    return TrainReport(**values)

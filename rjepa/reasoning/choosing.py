@@ -146,7 +146,7 @@ def finish(
 def abstain(
     tools: Tools, judged: Judged, why: str, *, pruned: Sequence[Pruned] = (), stopped: StopReason | None = None
 ) -> Iterator[Event]:
-    """No answer: a sentence that says so, and the candidates for whoever wants to look."""
+    """The reply where no answer is given: its text says so, and the candidates are kept in it."""
     ranking = judged.ranking
     yield Text(why)
     yield Done(

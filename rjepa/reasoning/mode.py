@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from rjepa.parts import PartName
 from rjepa.reasoning.events import Event, Wait
 from rjepa.reasoning.question import ModeOptions, Question
 from rjepa.reasoning.tools import Parts, Tools
 from rjepa.sampling.protocol import Capability
+
+CHOOSING: Final[frozenset[PartName]] = frozenset({"reader", "world_model", "calibration"})
+"""Parts of a release that score candidates and choose one."""
+
+STEPWISE: Final = frozenset(
+    {Capability.CHAINS, Capability.STEPS, Capability.LOGPROBS, Capability.STATES, Capability.LIVE_STATES}
+)
+"""What a source has to be capable of for R-JEPA to read a chain step by step, while it is written."""
 
 
 class Run(Protocol):

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rjepa.jepa.encoder import begin_small
 from rjepa.verbalizer.config import DecoderConfig
 from rjepa.verbalizer.vocabulary import Vocabulary
 
@@ -55,10 +56,7 @@ class DecoderBlock(nn.Module):
         self.norm_hidden = nn.LayerNorm(width)
         self.up = nn.Linear(width, 4 * width)
         self.down = nn.Linear(4 * width, width)
-        for last in (self.out, self.down):
-            nn.init.zeros_(last.bias)
-            with torch.no_grad():
-                last.weight.mul_(residual_scale)
+        begin_small((self.out, self.down), residual_scale)
 
     def forward(self, states: States, places: Int[Tensor, "rows tokens"], memory: Memory | None, index: int) -> States:
         """The states, after each token has read those before it, in this call and in the memory."""

@@ -4,7 +4,6 @@ A run is a function of its config, its data and the number of threads: killed an
 bits. A finished run is not repeated.
 """
 
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +13,10 @@ import numpy as np
 import torch
 
 from rjepa.errors import InvalidInputError
-from rjepa.files import read_json, remove_temporary, sha256_file, sha256_json, write_json
+from rjepa.files import remove_temporary, sha256_file, sha256_json, write_json
 from rjepa.jepa.checkpoint import TrainingState, load_training, save_training
 from rjepa.jepa.optimizer import Optimizers, make_optimizers, set_rates
+from rjepa.jepa.runs import REPORT_FILE, UPDATES_BETWEEN_LOGS, check_finite, read_finished
 from rjepa.precision import multiplies_bf16
 from rjepa.progress import Progress, silent
 from rjepa.verbalizer.checkpoint import DECODER_FILE, save_decoder
@@ -24,11 +24,9 @@ from rjepa.verbalizer.config import DecoderConfig
 from rjepa.verbalizer.model import Decoder, TokenBatch, build_decoder
 from rjepa.verbalizer.texts import Texts
 
-REPORT_FILE: Final = "report.json"
 _RECIPE: Final = 1
 """Raise when the objective or the loop changes, so that a checkpoint of the old one is not continued."""
 
-_UPDATES_BETWEEN_LOGS: Final = 10
 _HELD_OUT_CHAINS: Final = 128
 """Validation chains that the loss is measured on while training: enough to see that it falls."""
 
@@ -83,7 +81,7 @@ def train_decoder(
         )
     config = config.model_copy(update={"optim": config.optim.for_chains(chains)})
     fingerprint = sha256_json([_RECIPE, config.model_dump(mode="json"), inputs])
-    finished = _finished_report(folder, fingerprint)
+    finished = read_finished(folder, fingerprint, DECODER_FILE, DecoderReport)
     if finished is not None:
         progress(finished.updates, finished.updates, "already trained")
         return finished
@@ -126,7 +124,7 @@ def _loop(
     for update in range(state.update, optim.updates):
         window.append({"total": _update(decoder, optimizers, texts.batch(update), update)})
         done = update + 1
-        if done % _UPDATES_BETWEEN_LOGS == 0 or done == optim.updates:
+        if done % UPDATES_BETWEEN_LOGS == 0 or done == optim.updates:
             mean = float(np.mean([entry["total"] for entry in window]))
             state.curve.append({"update": done, "total": mean})
             note, window = f"loss {mean:.3f}", []
@@ -145,11 +143,7 @@ def _update(decoder: Decoder, optimizers: Optimizers, batch: TokenBatch, update:
     with torch.autocast(kind, torch.bfloat16, enabled=optim.bf16 and multiplies_bf16(kind)):
         loss = decoder.loss(batch.to(decoder.device))
     value = float(loss.detach())
-    if not math.isfinite(value):
-        raise InvalidInputError(
-            f"the loss is {value} at update {update}",
-            cure="lower optim.learning_rate in the run's config, or check the latents for values that are not finite",
-        )
+    check_finite(value, update)
     decoder.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(decoder.parameters(), optim.clip)
@@ -168,13 +162,3 @@ def held_out_loss(decoder: Decoder, held_out: Texts) -> dict[str, float]:
     expected = decoder.loss(held_out.of(chosen, "expected").to(decoder.device))
     observed = decoder.loss(held_out.of(chosen, "observed").to(decoder.device))
     return {"expected": float(expected), "observed": float(observed)}
-
-
-def _finished_report(folder: Path, fingerprint: str) -> DecoderReport | None:
-    path = folder / REPORT_FILE
-    if not path.exists() or not (folder / DECODER_FILE).exists():
-        return None
-    values = read_json(path)
-    if values.get("fingerprint") != fingerprint or sha256_file(folder / DECODER_FILE) != values.get("data_version"):
-        return None
-    return DecoderReport(**values)

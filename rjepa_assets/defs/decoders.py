@@ -18,6 +18,17 @@ from rjepa_assets.own_process import Call, call
 _R_JEPA = ("normalizer.safetensors", "rjepa/model.safetensors")
 
 
+_TRAINING = {
+    "recipe": "run of configs/verbalizer/",
+    "parameters": "numbers that were learnt",
+    "updates": "steps of the optimiser",
+    "seconds": "of training, over all runs that went on with it",
+    "chains": "right chains of the train split",
+    "loss": "nats a token, of the last updates",
+}
+"""Figures of a decoder's training: its metadata's keys and what they mean."""
+
+
 class SpeakingConfig(dg.Config):
     """Which run of configs/verbalizer/ to train."""
 
@@ -43,13 +54,8 @@ class GuidingConfig(dg.Config):
     pool=GPU_POOL,
     code_version="1",
     metadata=explained(
-        recipe="run of configs/verbalizer/",
-        parameters="numbers that were learnt",
-        updates="steps of the optimiser",
-        seconds="of training, over all runs that went on with it",
-        chains="right chains of the train split",
+        **_TRAINING,
         vocabulary="tokens that it knows",
-        loss="nats a token, of the last updates",
         spoken="what it says of validation steps, from each kind of latent and under each control",
         **{
             "exact_*": "share of validation steps whose very words it says, by where the latent came from",
@@ -106,12 +112,7 @@ def spoken_steps_follow_from_their_latents(
     pool=GPU_POOL,
     code_version="1",
     metadata=explained(
-        recipe="run of configs/verbalizer/",
-        parameters="numbers that were learnt",
-        updates="steps of the optimiser",
-        seconds="of training, over all runs that went on with it",
-        chains="right chains of the train split",
-        loss="nats a token, of the last updates",
+        **_TRAINING,
         alpha="weight of what R-JEPA expects on the next word, chosen on validation problems",
         anneal="how much a surprising step takes off that weight",
         accuracy_alone="share of validation problems that one chain of the student answers right",

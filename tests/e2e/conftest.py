@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -11,7 +10,9 @@ from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
 
-from ..serving.fakes import publish, running, wait_until
+from ..serving.fakes import running, wait_until
+from ..serving.fixtures import _no_user_settings as _no_user_settings
+from ..serving.fixtures import home as home
 from .engine import pages_loader
 
 CHROMIUM = shutil.which("chromium")
@@ -39,20 +40,6 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
-
-
-@pytest.fixture(autouse=True)
-def _no_user_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tests read neither this machine's `.env` nor its key."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RJEPA_API_KEY", raising=False)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    home = Home(tmp_path / "home")
-    publish(home, 1)
-    return home
 
 
 @pytest.fixture

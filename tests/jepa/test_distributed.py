@@ -12,7 +12,7 @@ import torch
 from rjepa.files import read_json
 from rjepa.jepa.checkpoint import MODEL_FILE, TRAINING_FILE, load_model
 from rjepa.jepa.distributed import Processes
-from rjepa.jepa.trainer import REPORT_FILE
+from rjepa.jepa.runs import REPORT_FILE
 from tests.jepa import train_together
 from tests.jepa.train_together import run
 

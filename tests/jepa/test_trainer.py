@@ -21,7 +21,8 @@ from rjepa.jepa.diagnostics import diagnose
 from rjepa.jepa.identity import fingerprint_of
 from rjepa.jepa.losses import raw_error
 from rjepa.jepa.masks import causal_view
-from rjepa.jepa.trainer import REPORT_FILE, TrainReport, train
+from rjepa.jepa.runs import REPORT_FILE
+from rjepa.jepa.trainer import TrainReport, train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer
 from rjepa.latents.sets import LatentSet
 from tests.jepa.synthetic import synthetic_set, tiny_config

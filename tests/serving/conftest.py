@@ -1,7 +1,6 @@
 """A service over a fake engine, in process (`client`) and over a real socket (`address`)."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -13,21 +12,9 @@ from serving.settings import ServiceSettings
 from tests.tiny_release import TAG, register_student, taught_folder
 from tests.tiny_release import publish as publish_tiny
 
-from .fakes import FakeEngine, fake_loader, publish, running, wait_until
-
-
-@pytest.fixture(autouse=True)
-def _no_user_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tests read neither this machine's `.env` nor its key."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RJEPA_API_KEY", raising=False)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    home = Home(tmp_path / "home")
-    publish(home, 1)
-    return home
+from .fakes import FakeEngine, fake_loader, running, wait_until
+from .fixtures import _no_user_settings as _no_user_settings
+from .fixtures import home as home
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import StopReason
 from rjepa.reasoning.choosing import finish, judge
 from rjepa.reasoning.events import CandidateStep, Done, Event, StepWritten, Wait
-from rjepa.reasoning.mode import Mode
+from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
 from rjepa.reasoning.reading import ReadStep
 from rjepa.reasoning.tools import Tools
@@ -140,18 +140,8 @@ MODE: Final = Mode(
     name="nudge",
     summary="R-JEPA says what it expects of each step before it is written",
     options=NudgeOptions,
-    needs=frozenset(
-        {
-            Capability.STEPS,
-            Capability.LOGPROBS,
-            Capability.STATES,
-            Capability.LIVE_STATES,
-            Capability.BIAS,
-            Capability.EDIT,
-            Capability.CALLBACKS,
-        }
-    ),
-    parts=frozenset({"reader", "world_model", "calibration", "guidance"}),
+    needs=STEPWISE | {Capability.BIAS, Capability.EDIT, Capability.CALLBACKS},
+    parts=CHOOSING | {"guidance"},
     run=run,
     check=check,
 )

@@ -14,7 +14,7 @@ from rjepa.inference.choice import Rule
 from rjepa.reasoning.changes import Branch, Planned, StopReason
 from rjepa.reasoning.choosing import finish, is_familiar, judge
 from rjepa.reasoning.events import Event, Wait
-from rjepa.reasoning.mode import Mode
+from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.planning import GAP, Planner, read_steps, step_line
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
 from rjepa.reasoning.reading import Reading
@@ -148,17 +148,8 @@ MODE: Final = Mode(
     name="plan",
     summary="R-JEPA says what is missing or wrong, in words, and the student goes on",
     options=PlanOptions,
-    needs=frozenset(
-        {
-            Capability.STEPS,
-            Capability.LOGPROBS,
-            Capability.STATES,
-            Capability.LIVE_STATES,
-            Capability.PREFIX,
-            Capability.CANCEL,
-        }
-    ),
-    parts=frozenset({"reader", "world_model", "calibration", "verbalizer"}),
+    needs=STEPWISE | {Capability.PREFIX, Capability.CANCEL},
+    parts=CHOOSING | {"verbalizer"},
     run=run,
     check=check,
     fit=require_steps,

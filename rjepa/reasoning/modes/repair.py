@@ -14,7 +14,7 @@ from rjepa.inference.choice import Rule
 from rjepa.reasoning.changes import Repaired, StopReason
 from rjepa.reasoning.choosing import finish, is_familiar, judge
 from rjepa.reasoning.events import Event, Wait
-from rjepa.reasoning.mode import Mode
+from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.question import ModeOptions, Question
 from rjepa.reasoning.tools import Tools
 from rjepa.reasoning.writing import Candidates, answer_as_off, energy_limit, refuse_greedy, require_steps
@@ -50,7 +50,7 @@ class _Work:
     chains: list[int]
     chance: random.Random | None = None  # where chains are cut at random
     tried: dict[str, set[str]] = field(default_factory=dict)  # by what stands before it: steps that were written there
-    repeats: set[int] = field(default_factory=set)  # candidates that said again what was cut
+    repeats: set[int] = field(default_factory=set)  # candidates whose rewrite began with the step that had been cut
     repaired: list[Repaired] = field(default_factory=list)
 
 
@@ -182,17 +182,8 @@ MODE: Final = Mode(
     name="repair",
     summary="surprising steps are written again",
     options=RepairOptions,
-    needs=frozenset(
-        {
-            Capability.CHAINS,
-            Capability.LOGPROBS,
-            Capability.STATES,
-            Capability.LIVE_STATES,
-            Capability.STEPS,
-            Capability.FORK,
-        }
-    ),
-    parts=frozenset({"reader", "world_model", "calibration"}),
+    needs=STEPWISE | {Capability.FORK},
+    parts=CHOOSING,
     run=run,
     check=refuse_greedy,
     fit=require_steps,

@@ -15,7 +15,7 @@ from rjepa.inference.stopping import is_stable
 from rjepa.reasoning.changes import Pruned, StopReason
 from rjepa.reasoning.choosing import Judged, abstain, finish, judge
 from rjepa.reasoning.events import CandidateWritten, Event, Wait
-from rjepa.reasoning.mode import Mode
+from rjepa.reasoning.mode import CHOOSING, Mode
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
 from rjepa.reasoning.tools import Parts, Tools
 from rjepa.reasoning.writing import Candidates, energy_limit, require_steps
@@ -210,7 +210,7 @@ MODE: Final = Mode(
     summary="R-JEPA chooses among candidates",
     options=RerankOptions,
     needs=frozenset({Capability.CHAINS, Capability.LOGPROBS, Capability.STATES}),
-    parts=frozenset({"reader", "world_model", "calibration"}),
+    parts=CHOOSING,
     run=run,
     check=check,
     fit=fit,

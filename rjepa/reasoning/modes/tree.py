@@ -10,7 +10,7 @@ from rjepa.inference.choice import Rule
 from rjepa.reasoning.changes import Pruned
 from rjepa.reasoning.choosing import finish, is_familiar, judge
 from rjepa.reasoning.events import Event, Wait
-from rjepa.reasoning.mode import Mode
+from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.question import ModeOptions, Question
 from rjepa.reasoning.searching import Bounds, Search, beam, best_first, depth_first, particles
 from rjepa.reasoning.tools import Tools
@@ -83,17 +83,8 @@ MODE: Final = Mode(
     name="tree",
     summary="a search over steps, by R-JEPA",
     options=TreeOptions,
-    needs=frozenset(
-        {
-            Capability.CHAINS,
-            Capability.LOGPROBS,
-            Capability.STATES,
-            Capability.LIVE_STATES,
-            Capability.STEPS,
-            Capability.FORK,
-        }
-    ),
-    parts=frozenset({"reader", "world_model", "calibration"}),
+    needs=STEPWISE | {Capability.FORK},
+    parts=CHOOSING,
     run=run,
     check=refuse_greedy,
     fit=require_steps,

@@ -15,15 +15,14 @@ import torch
 from rjepa.chains import render_chain
 from rjepa.errors import InvalidInputError
 from rjepa.inspecting import Float32, latents_of, require_reading
-from rjepa.jepa.batches import Assembler
 from rjepa.jepa.losses import raw_error
-from rjepa.jepa.masks import infill_view
 from rjepa.jepa.reader import Reader
 from rjepa.latents.sets import LatentSet
 from rjepa.reasoning.candidates import join_latents
 from rjepa.reasoning.tools import Parts
 from rjepa.sampling.protocol import ChainSource
 from rjepa.students.sampled import SampledChain
+from rjepa.verbalizer.infilling import predict_hidden
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -93,9 +92,10 @@ def predict_masked(
     chains = [masked, *(masked.with_step(number, text) for number, text in guesses)]
     known, *others = source.reader.chains([masked.problem] * len(chains), [one.text for one in chains])
     reader = Reader.of(parts.model.config, parts.normalizer)
-    latents, predicted = _predict(parts, masked, known)
-    expected = torch.from_numpy(predicted)
-    errors = raw_error(expected, torch.from_numpy(latents)).tolist()
+    hidden = sorted(masked.hidden)
+    latents, expected = predict_hidden(parts.model, parts.normalizer, _with_gaps(masked, known), hidden)
+    predicted = expected.numpy()
+    errors = raw_error(expected, latents).tolist()
     near: dict[int, list[Nearness]] = {}
     for (number, text), chain in zip(guesses, others, strict=True):
         rows = _placed(masked.with_step(number, text), latents_of(chain))
@@ -113,24 +113,8 @@ def predict_masked(
             error=None if masked.steps[number - 1] is None else errors[number],
             texts=tuple(sorted(near.get(number, ()), key=lambda one: one.error)),
         )
-        for number in sorted(masked.hidden)
+        for number in hidden
     ]
-
-
-@torch.inference_mode()
-def _predict(parts: Parts, masked: MaskedChain, chain: SampledChain) -> tuple[Float32, Float32]:
-    """float32 [segments, columns] twice: the latents as R-JEPA reads them, and what it expects in their places."""
-    assembler = Assembler(_with_gaps(masked, chain), parts.normalizer, parts.model.config, parts.model.domain_names)
-    batch = assembler.gather(np.zeros(1, dtype=np.int64)).to(parts.model.device)
-    hidden = torch.zeros_like(batch.valid)
-    hidden[0, sorted(masked.hidden)] = True
-    prediction, _ = parts.model.predict(batch, infill_view(batch.valid, hidden))
-    if prediction.raw is None:
-        raise InvalidInputError(
-            f"the release's config {parts.model.config.name!r} predicts no latents of the student",
-            cure="release a config whose loss.raw is above 0, such as full",
-        )
-    return batch.latents[0].cpu().numpy(), prediction.raw[0].float().cpu().numpy()
 
 
 def _with_gaps(masked: MaskedChain, chain: SampledChain) -> LatentSet:

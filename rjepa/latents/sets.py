@@ -4,6 +4,7 @@ Only the value lives here: numpy and Arrow, nothing heavier. Where it comes from
 chains) and `rjepa.latents.rollouts` (sampled candidates).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,6 +80,32 @@ class LatentSet:
             raise ValueError(f"expected prompt_of for {chains} chains, got {len(self.prompt_of)}")
         if self.types is not None and len(self.types) != len(self.latents):
             raise ValueError(f"expected a type for each of {len(self.latents)} rows, got {len(self.types)}")
+
+    @classmethod
+    def of_problem(
+        cls, chains: Sequence[Float16], sentences: Float16 | None = None, types: UInt8 | None = None
+    ) -> "LatentSet":
+        """Chains of one problem of an unknown domain, none known to be wrong.
+
+        Args:
+            chains: float16 [segments, width] each, the prompt first.
+            sentences: float16 [sentences, width], those of the problem.
+            types: uint8 [rows] of all chains, end to end.
+        """
+        count = len(chains)
+        return cls(
+            latents=np.concatenate(chains),
+            offsets=np.concatenate([[0], np.cumsum([len(rows) for rows in chains])]).astype(np.int64),
+            domains=np.zeros(count, dtype=np.int64),
+            domain_names=("",),
+            first_error=np.full(count, -1, dtype=np.int64),
+            problem_ids=Texts.of(["problem"] * count),
+            chain_ids=Texts.of([f"problem#{index}" for index in range(count)]),
+            splits=Texts.of(["test"] * count),
+            prompts=None if sentences is None else Prompts.of(sentences, [len(sentences)]),
+            prompt_of=None if sentences is None else np.zeros(count, dtype=np.int64),
+            types=types,
+        )
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

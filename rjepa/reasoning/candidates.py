@@ -10,8 +10,7 @@ import numpy as np
 from rjepa.chains import Segmentation, parse_chain, read_segments
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.ranking import Ranking, Standing
-from rjepa.latents.sets import LatentSet, Prompts
-from rjepa.latents.texts import Texts
+from rjepa.latents.sets import LatentSet
 from rjepa.reasoning.answer import CandidateReport
 from rjepa.schemas import Candidate
 from rjepa.step_types import chain_types
@@ -28,20 +27,8 @@ def make_candidates(chains: Sequence[SampledChain]) -> list[Candidate]:
 def join_latents(chains: Sequence[SampledChain]) -> LatentSet:
     """The latents of one question's chains, all captured. Its domain is unknown, and the model takes it as such."""
     latents = [chain.latents for chain in chains if chain.latents is not None]
-    count, sentences = len(chains), chains[0].sentences
-    return LatentSet(
-        latents=np.concatenate(latents),
-        offsets=np.concatenate([[0], np.cumsum([len(rows) for rows in latents])]).astype(np.int64),
-        domains=np.zeros(count, dtype=np.int64),
-        domain_names=("",),
-        first_error=np.full(count, -1, dtype=np.int64),
-        problem_ids=Texts.of([_QUESTION] * count),
-        chain_ids=Texts.of([f"{_QUESTION}#{index}" for index in range(count)]),
-        splits=Texts.of(["test"] * count),
-        prompts=None if sentences is None else Prompts.of(sentences, [len(sentences)]),
-        prompt_of=None if sentences is None else np.zeros(count, dtype=np.int64),
-        types=chain_types((chain.text for chain in chains), map(len, latents), chains[0].segmentation),
-    )
+    types = chain_types((chain.text for chain in chains), map(len, latents), chains[0].segmentation)
+    return LatentSet.of_problem(latents, chains[0].sentences, types)
 
 
 def report_candidates(

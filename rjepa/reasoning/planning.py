@@ -11,10 +11,11 @@ from typing import Final
 import numpy as np
 import torch
 
-from rjepa.chains import read_segments
+from rjepa.chains import read_segments, render_chain
 from rjepa.reasoning.changes import Planned, Surprise
 from rjepa.reasoning.reading import Reading
 from rjepa.reasoning.tools import Tools
+from rjepa.step_types import segment_types
 from rjepa.verbalizer.infilling import expected_segments, standardised
 from rjepa.verbalizer.speaking import Line, speak, step_text
 
@@ -89,9 +90,11 @@ class Planner:
         assert voice is not None  # the engine has seen to it
         lines = [step_line(number, one) for number, one in enumerate(steps, start=1) if one is not None]
         gaps = [at + 1 for at, one in enumerate(steps) if one is None]
-        (read,) = tools.read_texts(["".join(lines)])
+        text = "".join(lines)
+        (read,) = tools.read_texts([text])
+        types = segment_types(text, len(read.latents), tools.parts.segmentation)
         model, normalizer = tools.parts.model, tools.parts.normalizer
-        own = expected_segments(model, normalizer, read, gaps)[gaps.index(place + 1)]
+        own = expected_segments(model, normalizer, read, types, gaps)[gaps.index(place + 1)]
         if voice.alter is not None:
             own = voice.alter(own, tools.statement, place + 1)
         earlier = sum(one is not None for one in steps[:place])
@@ -111,8 +114,7 @@ class Planner:
         return self._energies([steps])[0]
 
     def _energies(self, chains: Sequence[Sequence[str]]) -> list[list[float]]:
-        texts = ["".join(step_line(number, one) for number, one in enumerate(steps, start=1)) for steps in chains]
-        found = self.tools.text_energies(self.tools.read_texts(texts))
+        found = self.tools.text_energies([render_chain(steps, None) for steps in chains])
         return [energies.tolist()[: len(steps)] for energies, steps in zip(found, chains, strict=True)]
 
     def _note(self, place: int, words: str, old: str | None, energy: float, why: str) -> None:

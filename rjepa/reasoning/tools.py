@@ -18,6 +18,7 @@ from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
 from rjepa.latents.normalizer import Normalizer
+from rjepa.latents.sets import LatentSet
 from rjepa.reasoning.answer import Answer, CandidateReport, Explanation
 from rjepa.reasoning.candidates import join_latents
 from rjepa.reasoning.costs import Cost
@@ -26,11 +27,11 @@ from rjepa.reasoning.reading import Reading, guess_ends, read_on
 from rjepa.reasoning.tokens import TokenReport, report_tokens
 from rjepa.sampling.protocol import Capability, DecodingSession
 from rjepa.sampling.reading import TextReader
+from rjepa.step_types import chain_types
 from rjepa.students.extraction import ChainLatents
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.sampled import Bias, ChainEnd, Edit, RowRequest, SampledChain, StepEnd, Token, TokenScore
 from rjepa.verbalizer.guiding import Guidance, Guide
-from rjepa.verbalizer.infilling import chains_of_a_problem
 from rjepa.verbalizer.speaking import Verbalizer
 
 
@@ -83,7 +84,7 @@ class Tools:
         self._ends: dict[int, list[int]] = {}  # by row: tokens up to the end of each finished segment
         self._readings: dict[int, Reading] = {}
         self._prompt_read: Reading | None = None
-        self._prefix_tokens: dict[int, int] = {}  # by row: tokens that it was forked with
+        self._prefix_tokens: dict[int, int] = {}  # by row: tokens that it began with
         self._dropped: set[int] = set()
         self._drawn = self._read_again = 0
 
@@ -97,21 +98,7 @@ class Tools:
         """
         if self.budget is not None:
             samples = samples[: max(1, self.budget - self._drawn)]
-        rows = self._session.add(
-            [
-                RowRequest(
-                    statement=self._prompt.statement,
-                    seed=self._question.seed,
-                    sample_index=sample,
-                    temperature=temperature,
-                    max_new_tokens=self._max_new_tokens,
-                    # A statement alone is the student's own prompt of it, which any source knows.
-                    prompt_ids=self._prompt.ids if len(self._question.messages) > 1 or self._question.tools else None,
-                    rules=self._question.rules,
-                )
-                for sample in samples
-            ]
-        )
+        rows = self._session.add([self._request(sample, temperature) for sample in samples])
         self.rows += rows
         return tuple(rows)
 
@@ -119,21 +106,25 @@ class Tools:
         """Begin a chain of the question that goes on from these lines, each a whole step with label and end."""
         tokens = [self.tokens_of(line) for line in lines]
         ends = np.cumsum([len(one) for one in tokens]).tolist()
-        request = RowRequest(
+        prefix = tuple(token for one in tokens for token in one)
+        (row,) = self._session.add([self._request(sample, temperature, prefix)])
+        self.rows.append(row)
+        self._ends[row], self._prefix_tokens[row] = ends, len(prefix)
+        self._read_again += len(prefix)
+        return row
+
+    def _request(self, sample: int, temperature: float, prefix: tuple[int, ...] = ()) -> RowRequest:
+        return RowRequest(
             statement=self._prompt.statement,
             seed=self._question.seed,
             sample_index=sample,
             temperature=temperature,
             max_new_tokens=self._max_new_tokens,
-            prompt_ids=self._prompt.ids if len(self._question.messages) > 1 else None,
-            prefix=tuple(token for one in tokens for token in one),
+            # A statement alone is the student's own prompt of it, which any source knows.
+            prompt_ids=self._prompt.ids if len(self._question.messages) > 1 or self._question.tools else None,
+            prefix=prefix,
             rules=self._question.rules,
         )
-        (row,) = self._session.add([request])
-        self.rows.append(row)
-        self._ends[row] = ends
-        self._read_again += ends[-1] if ends else 0
-        return row
 
     def can_start_from(self, lines: Sequence[str]) -> bool:
         """Whether these lines leave room for more of the chain."""
@@ -161,11 +152,13 @@ class Tools:
         self._read_again += sum(one.tokens - int(one.boundaries[1]) for one in found)
         return found
 
-    def text_energies(self, chains: Sequence[ChainLatents]) -> list[FloatArray]:
-        """How surprising each segment after the prompt is, of chains of the question's problem."""
+    def text_energies(self, chains: Sequence[str]) -> list[FloatArray]:
+        """How surprising each segment after the prompt is, of chains that somebody else wrote."""
+        latents = self.read_texts(chains)
         self._world_model_passes += 1
-        latents = chains_of_a_problem([one.latents for one in chains], chains[0].sentences)
-        return segment_energies(self.parts.model, self.parts.normalizer, latents)
+        types = chain_types(chains, (len(one.latents) for one in latents), self.parts.segmentation)
+        of_problem = LatentSet.of_problem([one.latents for one in latents], latents[0].sentences, types)
+        return segment_energies(self.parts.model, self.parts.normalizer, of_problem)
 
     def note(self, event: Token | StepEnd | ChainEnd) -> None:
         """Take in what happened to one of the question's rows."""
@@ -322,7 +315,7 @@ class Tools:
 
     @property
     def tokens_generated(self) -> int:
-        """Tokens that were drawn for the question so far; those that a fork began with were drawn before."""
+        """Tokens that were drawn for the question so far; those that a row began with were drawn before, or given."""
         return sum(len(self._session.tokens(row)) - self._prefix_tokens.get(row, 0) for row in self.rows)
 
     def energies(self, chains: Sequence[SampledChain]) -> list[FloatArray]:

@@ -6,69 +6,77 @@ Dimensions: segments of a chain, width of the student's latents, columns of them
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from rjepa.errors import InvalidInputError
 from rjepa.jepa.batches import Assembler
 from rjepa.jepa.masks import infill_view
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
 from rjepa.latents.normalizer import Normalizer
-from rjepa.latents.sets import LatentSet, Prompts
-from rjepa.latents.texts import Texts
+from rjepa.latents.sets import LatentSet
 from rjepa.students.extraction import ChainLatents
 
 Rows = Float[npt.NDArray[np.float16], "segments width"]
+Types = UInt8[npt.NDArray[np.uint8], " segments"]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def chains_of_a_problem(chains: Sequence[Rows], sentences: Float[npt.NDArray[np.float16], "_ width"]) -> LatentSet:
-    """Chains of one problem of an unknown domain, each with the prompt as its first row."""
-    count = len(chains)
-    return LatentSet(
-        latents=np.concatenate(chains),
-        offsets=np.concatenate([[0], np.cumsum([len(rows) for rows in chains])]).astype(np.int64),
-        domains=np.zeros(count, dtype=np.int64),
-        domain_names=("",),
-        first_error=np.full(count, -1, dtype=np.int64),
-        problem_ids=Texts.of(["problem"] * count),
-        chain_ids=Texts.of([str(index) for index in range(count)]),
-        splits=Texts.of(["test"] * count),
-        prompts=Prompts.of(sentences, [len(sentences)]),
-        prompt_of=np.zeros(count, dtype=np.int64),
-        types=np.zeros(sum(map(len, chains)), dtype=np.uint8),
-    )
-
-
-def with_gaps(read: ChainLatents, gaps: Sequence[int]) -> Rows:
-    """The latents of a chain with rows of zeros put in, so that segment `gap` of the longer chain is missing, for each
-    of these. Segments count from 0, the prompt; gaps rise.
+def with_gaps(rows: npt.NDArray[Scalar], gaps: Sequence[int]) -> npt.NDArray[Scalar]:
+    """Rows of a chain's segments, with rows of zeros put in, so that segment `gap` of the longer chain is missing, for
+    each of these. Segments count from 0, the prompt; gaps rise.
     """
-    rows = list(read.latents)
+    whole = list(rows)
     for gap in gaps:
-        if not 1 <= gap <= len(rows):
-            raise ValueError(f"expected a gap between 1 and {len(rows)}, got {gap}")
-        rows.insert(gap, np.zeros_like(read.latents[0]))
-    return np.stack(rows)
+        if not 1 <= gap <= len(whole):
+            raise ValueError(f"expected a gap between 1 and {len(whole)}, got {gap}")
+        whole.insert(gap, np.zeros_like(rows[0]))
+    return np.stack(whole)
 
 
-@torch.no_grad()
 def expected_segments(
-    model: RJepa, normalizer: Normalizer, read: ChainLatents, gaps: Sequence[int]
+    model: RJepa, normalizer: Normalizer, read: ChainLatents, types: Types, gaps: Sequence[int]
 ) -> Float[Tensor, "gaps columns"]:
-    """The standardised latents that R-JEPA expects at gaps of a chain (`with_gaps`), float32 on the CPU."""
-    chain = chains_of_a_problem([with_gaps(read, gaps)], read.sentences)
-    batch = Assembler(chain, normalizer, model.config, model.domain_names).gather(np.array([0]))
-    hidden = torch.zeros_like(batch.valid)
-    hidden[0, list(gaps)] = True
-    batch = batch.to(model.device)
-    raw = model.predict(batch, infill_view(batch.valid, hidden.to(model.device)))[0].raw
-    if raw is None:
-        raise ValueError("expected an R-JEPA that predicts raw latents")
-    return raw[0, list(gaps)].float().cpu()
+    """The standardised latents that R-JEPA expects at gaps of a chain (`with_gaps`), float32 on the CPU.
+
+    Args:
+        types: of the chain's segments, without the gaps.
+
+    Raises:
+        InvalidInputError: as `predict_hidden`.
+    """
+    chain = LatentSet.of_problem([with_gaps(read.latents, gaps)], read.sentences, with_gaps(types, gaps))
+    _, expected = predict_hidden(model, normalizer, chain, gaps)
+    return expected[list(gaps)]
+
+
+@torch.inference_mode()
+def predict_hidden(
+    model: RJepa, normalizer: Normalizer, chain: LatentSet, hidden: Sequence[int]
+) -> tuple[Float[Tensor, "segments columns"], Float[Tensor, "segments columns"]]:
+    """The latents of one chain as R-JEPA reads them, and what it expects in the places of hidden segments; float32, on
+    the CPU.
+
+    Raises:
+        InvalidInputError: an R-JEPA that predicts no latents of the student.
+    """
+    assembler = Assembler(chain, normalizer, model.config, model.domain_names)
+    batch = assembler.gather(np.zeros(1, dtype=np.int64)).to(model.device)
+    unseen = torch.zeros_like(batch.valid)
+    unseen[0, list(hidden)] = True
+    prediction, _ = model.predict(batch, infill_view(batch.valid, unseen))
+    if prediction.raw is None:
+        raise InvalidInputError(
+            f"the release's config {model.config.name!r} predicts no latents of the student",
+            cure="release a config whose loss.raw is above 0, such as full",
+        )
+    return batch.latents[0].cpu(), prediction.raw[0].float().cpu()
 
 
 def standardised(model: RJepa, normalizer: Normalizer, rows: Rows) -> Float[Tensor, "segments columns"]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rjepa.step_types import segment_types
 from rjepa.students.extraction import extract_latents
 from rjepa.verbalizer.checkpoint import load_decoder
 from rjepa.verbalizer.infilling import expected_segments, with_gaps
@@ -44,9 +45,9 @@ def test_what_is_expected_at_a_gap_does_not_depend_on_what_stands_in_it(material
     text = f"Step 2: {chain.steps[1]}\n"
     (read,) = extract_latents(material.student, [problem.statement], [text])
     assert read is not None
-    rows = with_gaps(read, [1])
+    rows = with_gaps(read.latents, [1])
     assert len(rows) == len(read.latents) + 1 and not rows[1].any() and np.array_equal(rows[2], read.latents[1])
-    expected = expected_segments(*material.world_model, read, [1])
+    expected = expected_segments(*material.world_model, read, segment_types(text, len(read.latents)), [1])
     assert expected.shape == (1, material.latents.width) and torch.isfinite(expected).all()
     with pytest.raises(ValueError, match="a gap between"):
-        with_gaps(read, [5])
+        with_gaps(read.latents, [5])

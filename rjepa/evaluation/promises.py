@@ -22,7 +22,7 @@ ASKED: Final = (0.05, 0.1, 0.15, 0.2, 0.3)
 
 
 class KeptPromise(FrozenValue):
-    """What the dial came to in one domain."""
+    """How many problems of one domain the dial answers, and how many of the answers are wrong."""
 
     max_error: float = Field(description="what was asked for")
     domain: str
@@ -56,7 +56,7 @@ def calibrate_risk(pool: CandidatePool, minimum_mixed: int) -> RiskTable:
 def keep_promises(
     pool: CandidatePool, calibration: ScoreCalibration, asked: Sequence[float] = ASKED
 ) -> tuple[KeptPromise, ...]:
-    """What the dial comes to on the judged candidates of other problems, by domain and over all."""
+    """What the dial answers, and how often wrongly, on judged candidates of other problems; by domain and over all."""
     path = Path.of(calibration, pool.table, pool.correct)
     names = np.array([problem.domain for problem in pool.problems])
     masks = {name: names == name for name in pool.domains}

@@ -35,7 +35,7 @@ DROPS: Final = (0.95, 0.98)
 
 @dataclass(frozen=True)
 class Replayed:
-    """What a policy came to. `family` joins those that differ in a number of candidates only."""
+    """Accuracy and tokens of a policy. `family` joins those that differ in a number of candidates only."""
 
     family: str
     label: str

@@ -230,7 +230,7 @@ class EvaluationResult(FrozenValue):
     sizes: tuple[SizePoint, ...] = ()
     spending: tuple[TrialRow, ...] = Field((), description="accuracy against tokens: policies replayed, modes tried")
     prefixes: tuple[StepReliability, ...] = Field((), description="P(correct) after each step of a chain")
-    promises: tuple[KeptPromise, ...] = Field((), description="what the risk dial came to")
+    promises: tuple[KeptPromise, ...] = Field((), description="what the risk dial answered, and how often wrongly")
 
     def save(self, path: Path) -> None:
         """Atomically write as JSON."""

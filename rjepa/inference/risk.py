@@ -30,7 +30,7 @@ of its level."""
 
 
 class RiskPoint(FrozenValue):
-    """What answering at a threshold came to on the validation problems of one domain."""
+    """How many validation problems of one domain were answered at a threshold, and how many of them wrongly."""
 
     threshold: float
     domain: str
@@ -63,7 +63,7 @@ class RiskTable(FrozenValue):
 
 
 def count_risk(path: Path, domains: Sequence[str]) -> RiskTable:
-    """Count what answering at each threshold comes to.
+    """Count, for each threshold and domain, how many problems are answered and how many of them wrongly.
 
     Args:
         path: of validation problems, with P(correct) from models that were fitted on others.

@@ -1,5 +1,5 @@
 """Run questions of any modes over one decoding session of a source, with the parts of a release, or with parts that may
-become one. Whether they may be asked at all is checked by who calls (`rjepa.engine`).
+become one. Whether they may be asked at all the caller checks (`rjepa.engine`).
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -31,7 +31,7 @@ def run_questions(
 ) -> Generator[tuple[int, Event], None, None]:
     """Events of all questions, each with its question's index; `Done` is the last of each."""
     needs = frozenset[Capability]().union(*(find_mode(one.question.mode).needs for one in questions))
-    # Who forks goes back to chains that are over.
+    # A mode that forks may fork a finished chain.
     with source.session(capture=Capability.STATES in needs, keep_finished=Capability.FORK in needs) as session:
         running = []
         for one in questions:

@@ -6,6 +6,7 @@ mode's business.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,11 @@ def judge(tools: Tools, rows: Sequence[int], rule: Rule | None = None, only: int
         rule = None
     ranking = explain(table, calibration.decide(table, rule), [one.final_answer for one in candidates])
     return Judged(candidates, readings, table, ranking)
+
+
+def best_scored(tools: Tools) -> Rule:
+    """The candidate with the best composite score, without a vote: a mode that looks for one good chain wants it."""
+    return Rule(tools.parts.calibration.combined, "best_of")
 
 
 def is_familiar(tools: Tools, rows: Sequence[int]) -> bool:
@@ -130,9 +136,9 @@ def finish(
             finished=winner.finished,
             candidates=report(tools, judged),
             p_correct=judged.p_correct,
-            explanation=Explanation(
-                **ranking.model_dump(include=set(Explanation.model_fields) - {"text"}),
-                text=f"{ranking.text} {note}".strip(),
+            explanation=_explain(
+                ranking,
+                f"{ranking.text} {note}".strip(),
                 pruned=tuple(pruned),
                 repaired=tuple(repaired),
                 planned=tuple(planned),
@@ -156,14 +162,19 @@ def abstain(
             abstained=True,
             candidates=report(tools, judged),
             p_correct=judged.p_correct,
-            explanation=Explanation(
-                **ranking.model_dump(include=set(Explanation.model_fields) - {"text"}),
-                text=f"{why} The best that was found: {ranking.text}",
+            explanation=_explain(
+                ranking,
+                f"{why} The best that was found: {ranking.text}",
                 pruned=tuple(pruned),
                 stopped=stopped,
             ),
         )
     )
+
+
+def _explain(ranking: Ranking, text: str, **happened: Any) -> Explanation:
+    """Why the choice fell so, and what happened on the way."""
+    return Explanation(**ranking.model_dump(include=set(Explanation.model_fields) - {"text"}), text=text, **happened)
 
 
 def report(tools: Tools, judged: Judged) -> list[CandidateReport]:

@@ -52,7 +52,7 @@ class StepWritten:
 class CandidateStep:
     """A step of a candidate, as it is written; whether it ends in the answer is not known yet.
 
-    `step` counts from 1; the answer line is the step after the last. A step that goes on in another line is told again.
+    `step` counts from 1; the answer line is the step after the last. A step that goes on in another line is sent again.
     The other fields are those of `StepWritten`.
     """
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rjepa.values import FrozenValue
 
-if TYPE_CHECKING:  # it imports torch, and who reads an answer need not
+if TYPE_CHECKING:  # it imports torch, which reading an answer does not need
     from rjepa.students.sampled import TokenScore
 
 _LEAST: Final = -9999.0
@@ -30,7 +30,7 @@ class TokenReport(FrozenValue):
 
 
 def report_tokens(scores: "Sequence[TokenScore] | None") -> tuple[TokenReport, ...] | None:
-    """What is told of tokens; None where nothing was asked."""
+    """Reports of scored tokens; None where no scores were asked for."""
     return None if scores is None else tuple(_report(score) for score in scores)
 
 

@@ -131,6 +131,13 @@ class Tools:
         return sum(len(self.tokens_of(line)) for line in lines) < self._max_new_tokens
 
     @property
+    def temperature(self) -> float:
+        """What the question's samples are drawn at: its own temperature; the student's where it names none or 0, which
+        is greedy.
+        """
+        return self._question.temperature or self.parts.sampling_temperature
+
+    @property
     def statement(self) -> str:
         """The problem."""
         return self._prompt.statement

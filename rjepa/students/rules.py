@@ -19,7 +19,7 @@ MAX_BIAS: Final = 100.0
 
 @dataclass(frozen=True)
 class TokenRules:
-    """How the tokens of one row are drawn. The values that are set here change nothing.
+    """How the tokens of one row are drawn. The defaults change nothing.
 
     top_p: draw from the most probable tokens that hold this share of the probability; 0 leaves one. top_k: from at most
     this many; 0 for all. min_p: from tokens at least this probable, as a share of the most probable one's. All three

@@ -37,12 +37,12 @@ def token_name(student: Student, token: int) -> bytes:
 
 
 class ScoreList:
-    """The scores of a row's tokens, and which of them were told: none before the text of its token is certain."""
+    """The scores of a row's tokens, and which of them were sent: none before the text of its token is certain."""
 
     def __init__(self, beginning: Sequence[TokenScore]) -> None:
-        """beginning: of what a fork began with: its parent told them."""
+        """beginning: of what a fork began with: its parent sent them."""
         self._scores, self._ends = list(beginning), [0] * len(beginning)
-        self._told = len(beginning)
+        self._sent = len(beginning)
 
     @property
     def all(self) -> tuple[TokenScore, ...]:
@@ -55,11 +55,11 @@ class ScoreList:
         self._ends.append((self._ends[-1] if self._ends else 0) + size)
 
     def take(self, shown: int | None) -> tuple[TokenScore, ...]:
-        """Those that were not told yet, of the first `shown` bytes that the row added to its text; None for all."""
-        first, last = self._told, self._told
+        """Those that were not sent yet, of the first `shown` bytes that the row added to its text; None for all."""
+        first, last = self._sent, self._sent
         while last < len(self._scores) and (shown is None or self._ends[last] <= shown):
             last += 1
-        self._told = last
+        self._sent = last
         return tuple(self._scores[first:last])
 
     def trim(self, count: int) -> None:

@@ -7,7 +7,7 @@ training problems. On a family never seen every problem is far (docs/lab-book/38
 Dimensions: problems, columns of latents, directions that are kept.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ _DIRECTIONS: Final = 64
 """Principal directions whose spread is measured each; what lies outside of them counts as one more."""
 
 _SHARE: Final = 0.99
-"""Share of validation problems that are called familiar: what the guard may cost where it is not needed."""
+"""Share of validation problems that count as familiar, as in `rjepa.inference.familiarity`, a room below this one."""
 
 _FLOOR: Final = 1e-6
 """Added to spreads: a direction without any must not make every problem strange."""
@@ -56,7 +56,7 @@ class Familiarity:
         made = cls(location, directions.T.contiguous(), spreads, float(outside.square().mean()), 0.0)
         distances = made.distances(held_out)
         limit = float(torch.quantile(distances, _SHARE)) if len(distances) else float("inf")
-        return cls(made.location, made.directions, made.spreads, made.rest, limit)
+        return replace(made, limit=limit)
 
     def distances(self, prompts: Float[Tensor, "problems columns"]) -> Float[Tensor, " problems"]:
         """Mean squared deviation over the kept directions and the rest, each in units of its own spread."""

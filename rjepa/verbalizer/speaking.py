@@ -1,6 +1,6 @@
 """Put latents into words: many at once and greedily, or token by token beside a student that writes.
 
-What a bias is made of the words' probabilities is `guiding`' matter.
+How a bias is made of the words' probabilities is `guiding`'s matter.
 
 Dimensions: latents, columns of latents, places of the vocabulary.
 """

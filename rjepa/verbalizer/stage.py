@@ -145,7 +145,7 @@ def check_world_model(model: RJepa) -> None:
         )
 
 
-def build_decoder(
+def build_verbalizer(
     home: Home, llm_tag: str, dataset: str, recipe: str = "speaking", progress: Progress = silent
 ) -> Made:
     """Train the decoder `recipe` of configs/verbalizer/, or go on with it, and measure what it says."""

@@ -79,7 +79,9 @@ def latent_decoder(
                 "models": models_version(stage.home, llm_tag, dataset, *_R_JEPA),
             },
             [folder / "model.safetensors", folder / "measures.json"],
-            lambda: call(context, stage.home, Call("rjepa.verbalizer.stage:build_decoder", arguments), stage.progress),
+            lambda: call(
+                context, stage.home, Call("rjepa.verbalizer.stage:build_verbalizer", arguments), stage.progress
+            ),
         )
 
 
@@ -116,7 +118,7 @@ def spoken_steps_follow_from_their_latents(
         alpha="weight of what R-JEPA expects on the next word, chosen on validation problems",
         anneal="how much a surprising step takes off that weight",
         accuracy_alone="share of validation problems that one chain of the student answers right",
-        accuracy_guided="the same with guidance; of the best setting, and so a little too good",
+        accuracy_guided="of the best setting tried, alpha 0 (no guidance) among them, and so a little too good",
         problems="validation problems that settings were tried on",
         tried="accuracy of every setting",
     ),

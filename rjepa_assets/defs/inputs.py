@@ -6,6 +6,7 @@ from rjepa.errors import NotFoundError
 from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.jepa.config import load_jepa_config
+from rjepa.parts import GUIDANCE_FILES, GUIDANCE_FOLDER, VERBALIZER_FILES, VERBALIZER_FOLDER
 from rjepa.stages import file_version
 from rjepa.students.catalog import load_record
 from rjepa.students.resolving import resolve_student
@@ -24,6 +25,12 @@ def student_version(home: Home, llm_tag: str) -> str:
         return resolve_student(home, record).fingerprint
     except NotFoundError:
         return sha256_json(record.model_dump(mode="json"))
+
+
+_DECODER_FILES = (
+    *(f"{VERBALIZER_FOLDER}/{name}" for name in VERBALIZER_FILES),
+    *(f"{GUIDANCE_FOLDER}/{name}" for name in GUIDANCE_FILES),
+)
 
 
 def recipe_version(names: Iterable[str]) -> str:
@@ -73,6 +80,3 @@ def decoders_version(home: Home, llm_tag: str, dataset: str) -> str:
     names = [dataset] if dataset else sorted(path.name for path in models.glob("*") if path.is_dir())
     files = [models / name / file for name in names for file in _DECODER_FILES]
     return sha256_json([[path.parent.parent.name, file_version(path)] for path in files])
-
-
-_DECODER_FILES = ("verbalizer/model.safetensors", "guidance/model.safetensors", "guidance/guidance.json")

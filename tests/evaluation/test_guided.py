@@ -25,7 +25,7 @@ def test_settings_are_the_best_of_those_that_were_tried_on_the_given_problems(
     found = choose_settings(speaking_engine._student, speaking_engine._parts, material.problems[:6])
     assert found.problems == 6 and len(WEIGHTS) <= len(found.tried) <= len(WEIGHTS) + 1
     best = max(found.tried.values())
-    assert found.tried[f"alpha {found.alpha}, anneal {found.anneal}"] == best or found.alpha == 0.0
+    assert found.tried[f"alpha {found.alpha}, anneal {found.anneal}"] == best
 
 
 def test_a_mode_is_tried_with_the_same_noise_whatever_its_options(speaking_engine: Engine, material: Small) -> None:
@@ -55,5 +55,5 @@ def test_gaps_are_made_filled_and_found(speaking_engine: Engine, material: Small
     assert len(gap.known) == 2 and gap.place < 2
     assert fill_gap(source, parts, gap)
     place, energies = find_gap(source, parts, gap)
-    assert energies[place] == max(energies) and len(energies) == 2
-    assert isinstance(write_alone(source, parts, gap), str)
+    assert place in (0, 1) and len(energies) == 2
+    assert write_alone(source, parts, gap) == write_alone(source, parts, gap) != ""

@@ -1,5 +1,9 @@
 """One tiny release for all modes, and one that speaks and guides, too."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from rjepa.engine import Engine
@@ -21,6 +25,21 @@ def bare_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 def engine(bare_engine: Engine) -> Engine:
     """Of a release without decoders."""
     return bare_engine
+
+
+Change = Callable[..., None]
+"""Takes fields of a calibration."""
+
+
+@pytest.fixture
+def recalibrate(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Change:
+    """Changes fields of the release's calibration, for one test."""
+
+    def change(**fields: Any) -> None:
+        changed = engine._parts.calibration.model_copy(update=fields)
+        monkeypatch.setattr(engine, "_parts", replace(engine._parts, calibration=changed))
+
+    return change
 
 
 @pytest.fixture(scope="session")

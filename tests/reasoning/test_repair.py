@@ -3,11 +3,14 @@
 import pytest
 
 from rjepa.engine import Engine
+from rjepa.errors import InvalidInputError
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import Branch, Repaired
 from rjepa.reasoning.events import CandidateStep, CandidateWritten, Done, Event, StepWritten, Text
 from rjepa.reasoning.question import InvalidQuestionError, ask
 from tests.tiny_release import STATEMENT
+
+from .conftest import Change
 
 
 def watch(engine: Engine, mode: str = "repair", **options: object) -> tuple[list[Event], Answer]:
@@ -79,10 +82,7 @@ def test_a_control_cuts_anywhere(engine: Engine) -> None:
 
 def test_kept_steps_cost_nothing(engine: Engine) -> None:
     _, answer = watch(engine, surprise=0.3, rounds=6)
-    own = 0
-    for candidate in answer.candidates:
-        own += candidate.tokens
-    assert answer.cost.tokens_generated < own
+    assert answer.cost.tokens_generated < sum(one.tokens for one in answer.candidates)
     assert answer.cost.tokens_read == answer.prompt_tokens
 
 
@@ -101,21 +101,17 @@ def test_equal_questions_have_equal_answers_alone_and_together(engine: Engine) -
     assert alone.text == together.text
 
 
-def test_what_r_jepa_does_not_know_is_not_repaired(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    strict = engine._parts.calibration.model_copy(update={"familiar_energy": (-99.0,)})
-    monkeypatch.setattr(engine, "_parts", type(engine._parts)(**{**vars(engine._parts), "calibration": strict}))
+def test_what_r_jepa_does_not_know_is_not_repaired(engine: Engine, recalibrate: Change) -> None:
+    recalibrate(familiar_energy=(-99.0,))
     _, answer = watch(engine, surprise=0.1, chains=2)
     assert answer.p_correct is None and answer.explanation is not None
     assert not answer.explanation.familiar and not answer.explanation.repaired
     assert "knows no problems like this" in answer.explanation.text
 
 
-def test_greedy_chains_and_releases_without_right_steps_are_refused(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_greedy_chains_and_releases_without_right_steps_are_refused(engine: Engine, recalibrate: Change) -> None:
     with pytest.raises(InvalidQuestionError, match="temperature 0"):
         ask(STATEMENT, "repair", temperature=0)
-    blind = engine._parts.calibration.model_copy(update={"step_quantiles": ()})
-    monkeypatch.setattr(engine, "_parts", type(engine._parts)(**{**vars(engine._parts), "calibration": blind}))
-    with pytest.raises(Exception, match="does not know how surprising right ones are"):
+    recalibrate(step_quantiles=())
+    with pytest.raises(InvalidInputError, match="does not know how surprising right ones are"):
         engine.check(ask(STATEMENT, "repair"))

@@ -1,8 +1,5 @@
 """Rerank that decides on the way: how many candidates, which are given up, and whether there is an answer at all."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from rjepa.engine import Engine
@@ -13,16 +10,7 @@ from rjepa.reasoning.events import CandidateStep, Done, StepWritten, Text
 from rjepa.reasoning.question import ask
 from tests.tiny_release import STATEMENT
 
-Change = Callable[..., None]
-
-
-@pytest.fixture
-def recalibrate(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Change:
-    def change(**fields: Any) -> None:
-        changed = engine._parts.calibration.model_copy(update=fields)
-        monkeypatch.setattr(engine, "_parts", type(engine._parts)(**{**vars(engine._parts), "calibration": changed}))
-
-    return change
+from .conftest import Change
 
 
 def test_auto_stops_as_soon_as_it_is_sure_enough(engine: Engine) -> None:

@@ -8,6 +8,8 @@ from rjepa.reasoning.events import CandidateStep, Done, StepWritten, Text
 from rjepa.reasoning.question import ask
 from tests.tiny_release import STATEMENT
 
+from .conftest import Change
+
 SEARCHES = ["depth_first", "beam", "best_first", "particles"]
 
 
@@ -49,10 +51,9 @@ def test_a_search_keeps_to_its_budget(engine: Engine, search: str) -> None:
 
 
 def test_of_a_problem_that_r_jepa_does_not_know_the_answer_is_that_of_mode_off(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, recalibrate: Change
 ) -> None:
-    strict = engine._parts.calibration.model_copy(update={"familiar_energy": (-99.0,)})
-    monkeypatch.setattr(engine, "_parts", type(engine._parts)(**{**vars(engine._parts), "calibration": strict}))
+    recalibrate(familiar_energy=(-99.0,))
     off = engine.answer(ask(STATEMENT, "off"))
     for mode in ("tree", "repair"):
         answer = engine.answer(ask(STATEMENT, mode, {"surprise": 0.1}))

@@ -71,7 +71,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     """Guide each chain step by step, then choose."""
     assert isinstance(question.options, NudgeOptions)
     options, greedy = question.options, question.temperature == 0
-    temperature = question.temperature or tools.parts.sampling_temperature
+    temperature = tools.temperature
     candidates = Candidates(tools, options.num_candidates)
     running = yield from candidates.start([GREEDY] if greedy else range(options.num_candidates), temperature)
     # The problem is read with the first token, which is no word of a step yet.

@@ -18,7 +18,7 @@ class OffOptions(ModeOptions):
 def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]:
     """Greedy unless the question names a temperature."""
     greedy = not question.temperature
-    (row,) = tools.start([GREEDY if greedy else 0], question.temperature or tools.parts.sampling_temperature)
+    (row,) = tools.start([GREEDY if greedy else 0], tools.temperature)
     while not tools.is_over(row):
         yield Wait((row,), "token")
         piece, tokens = tools.new_text(row), tools.new_tokens(row)

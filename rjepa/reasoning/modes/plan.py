@@ -10,14 +10,12 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from rjepa.inference.choice import Rule
 from rjepa.reasoning.changes import Branch, Planned, StopReason
-from rjepa.reasoning.choosing import finish, is_familiar, judge
+from rjepa.reasoning.choosing import best_scored, finish, is_familiar, judge
 from rjepa.reasoning.events import Event, Wait
 from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.planning import GAP, Planner, read_steps, step_line
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
-from rjepa.reasoning.reading import Reading
 from rjepa.reasoning.tools import Tools
 from rjepa.reasoning.writing import Candidates, energy_limit, require_steps
 from rjepa.sampling.protocol import Capability
@@ -61,7 +59,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     """Plan with what is given, let the student go on, refine what it wrote."""
     options = question.options
     assert isinstance(options, PlanOptions)
-    temperature = question.temperature or tools.parts.sampling_temperature
+    temperature = tools.temperature
     sample = 0 if question.temperature else GREEDY
     limit = energy_limit(tools.parts, options.surprise)
     planner = Planner(tools)
@@ -74,7 +72,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     stopped: StopReason | None = None
     if options.verb == "refine" and is_familiar(tools, candidates.rows):
         stopped = yield from _refine(candidates, planner, limit, options.rounds, sample, temperature)
-    judged = judge(tools, candidates.rows, _rule(tools))
+    judged = judge(tools, candidates.rows, best_scored(tools))
     yield from finish(tools, judged, planned=planner.planned, stopped=stopped, note=_note(planner.planned))
 
 
@@ -102,7 +100,7 @@ def _refine(
         reading = candidates.reading(best)
         steps = [step.words for step in reading.steps if not step.is_answer]
         place = next(
-            (at for at, one in enumerate(steps) if _surprises(reading, at, limit) and one not in settled), None
+            (at for at, one in enumerate(steps) if reading.steps[at].energy > limit and one not in settled), None
         )
         if place is None:
             return "nothing_to_repair"
@@ -112,7 +110,7 @@ def _refine(
             continue
         yield from _go_on(candidates, [*steps[:place], words], sample, temperature)
         new = len(candidates.rows) - 1
-        before, after = judge(tools, [candidates.rows[best], candidates.rows[new]], _rule(tools)).scores()
+        before, after = judge(tools, [candidates.rows[best], candidates.rows[new]], best_scored(tools)).scores()
         gains = after > before
         planned = Planned(
             step=place + 1,
@@ -128,14 +126,6 @@ def _refine(
         if tools.is_spent:
             return "out_of_budget"
     return "all_drawn"
-
-
-def _surprises(reading: Reading, place: int, limit: float) -> bool:
-    return reading.steps[place].energy > limit
-
-
-def _rule(tools: Tools) -> Rule:
-    return Rule(tools.parts.calibration.combined, "best_of")
 
 
 def _note(planned: list[Planned]) -> str:

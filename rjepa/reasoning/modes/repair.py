@@ -10,9 +10,8 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from rjepa.inference.choice import Rule
 from rjepa.reasoning.changes import Repaired, StopReason
-from rjepa.reasoning.choosing import finish, is_familiar, judge
+from rjepa.reasoning.choosing import best_scored, finish, is_familiar, judge
 from rjepa.reasoning.events import Event, Wait
 from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.question import ModeOptions, Question
@@ -58,7 +57,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     """Write chains, repair them round by round, choose the best scored of all that were written."""
     options = question.options
     assert isinstance(options, RepairOptions)
-    temperature = question.temperature or tools.parts.sampling_temperature
+    temperature = tools.temperature
     limit = energy_limit(tools.parts, options.surprise)
     most = options.chains * (1 + options.rounds * options.rewrites)
     candidates = Candidates(tools, most)
@@ -69,7 +68,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
         return
     work = _Work(numbers, None if options.cut == "surprise" else random.Random(question.seed))
     stopped = yield from _repair(candidates, work, options, limit)
-    judged = judge(tools, candidates.rows, Rule(tools.parts.calibration.combined, "best_of"))
+    judged = judge(tools, candidates.rows, best_scored(tools))
     yield from finish(tools, judged, repaired=work.repaired, stopped=stopped, note=_note(work.repaired))
 
 

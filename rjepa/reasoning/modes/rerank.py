@@ -98,7 +98,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     """Sample to the end, score each chain as a whole, choose; then the chosen chain's steps with their energies."""
     options = question.options
     assert isinstance(options, RerankOptions)
-    temperature = question.temperature or tools.parts.sampling_temperature
+    temperature = tools.temperature
     if options.is_auto:
         yield from _run_auto(options, tools, temperature)
         return

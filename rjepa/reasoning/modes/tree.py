@@ -6,9 +6,8 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
-from rjepa.inference.choice import Rule
 from rjepa.reasoning.changes import Pruned
-from rjepa.reasoning.choosing import finish, is_familiar, judge
+from rjepa.reasoning.choosing import best_scored, finish, is_familiar, judge
 from rjepa.reasoning.events import Event, Wait
 from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.question import ModeOptions, Question
@@ -47,7 +46,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     """One chain is written first, which tells whether R-JEPA knows such problems; then the search."""
     options = question.options
     assert isinstance(options, TreeOptions)
-    temperature = question.temperature or tools.parts.sampling_temperature
+    temperature = tools.temperature
     bounds = Bounds(
         width=options.width,
         branching=options.branching,
@@ -64,7 +63,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     pruned: list[Pruned] = []
     if not tools.is_spent:
         pruned = yield from _search(options.search, candidates, bounds, temperature, first, question.seed)
-    judged = judge(tools, candidates.rows, Rule(tools.parts.calibration.combined, "best_of"))
+    judged = judge(tools, candidates.rows, best_scored(tools))
     note = f"{len(candidates.rows)} beginnings were written, {len(pruned)} of them given up."
     yield from finish(tools, judged, pruned=pruned, note=note)
 

@@ -13,7 +13,7 @@ from rjepa.reasoning.events import Text, Working
 from rjepa.reasoning.tokens import TokenReport, report_tokens
 from rjepa.sampling.protocol import Capability, ChainSource, needs_of, require
 from rjepa.students.rules import TokenRules
-from rjepa.students.sampled import ChainEnd, RowRequest, StepEnd, Token
+from rjepa.students.sampled import ChainEnd, RowRequest, Token
 
 _WHAT = "off"
 """The mode whose needs these are: the student alone."""
@@ -125,7 +125,7 @@ def _batch(
         drawn = [0] * len(rows)
         with closing(session.run(steps=False)) as events:
             for event in events:
-                if not isinstance(event, Token | ChainEnd) or isinstance(event, StepEnd):
+                if not isinstance(event, Token | ChainEnd):
                     continue
                 index = place[event.row]
                 if isinstance(event, Token):

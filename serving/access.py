@@ -25,7 +25,7 @@ class Rule:
     `asks_model` marks the routes that cost the model's time: rates, tokens and places in the queue are counted there.
     """
 
-    methods: Literal["GET", "POST", "DELETE"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     role: Role | None
     asks_model: bool = False
@@ -33,7 +33,7 @@ class Rule:
     def fits(self, method: str, path: str) -> bool:
         """Whether the rule is about a request. HEAD is GET without a body."""
         return (
-            self.methods == ("GET" if method == "HEAD" else method) and _pattern(self.path).fullmatch(path) is not None
+            self.method == ("GET" if method == "HEAD" else method) and _pattern(self.path).fullmatch(path) is not None
         )
 
 
@@ -81,5 +81,6 @@ def may(role: Role, needed: Role) -> bool:
 
 @cache
 def _pattern(path: str) -> re.Pattern[str]:
+    # What `**` stands for has no segment `..`.
     quoted = re.escape(path).replace(r"\{\}", "[^/]+").replace(r"\*\*", r"(?!.*(?<![^/])\.\.(?![^/])).*")
     return re.compile(quoted, re.DOTALL)

@@ -140,6 +140,12 @@ def body_of(error: Exception) -> tuple[int, dict[str, Any]]:
     return 500, error_body("the service failed", "see the service's log", status=500, code="internal_error")
 
 
+def reply_of(error: Exception) -> JSONResponse:
+    """The whole reply for any exception. What is away for a moment (503) says when to try again."""
+    status, body = body_of(error)
+    return JSONResponse(body, status_code=status, headers={"retry-after": "5"} if status == 503 else None)
+
+
 def _is_extension(field: str) -> bool:
     """Whether a field of a question comes from the `rjepa` key of a body."""
     return field == "mode" or field.startswith("options.")
@@ -153,9 +159,7 @@ def install(app: FastAPI) -> None:
 
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
-    status, body = body_of(error)
-    headers = {"retry-after": "5"} if status in (429, 503) else None
-    return JSONResponse(body, status_code=status, headers=headers)
+    return reply_of(error)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -1,7 +1,7 @@
 """Hold the engine: load what the release points at, swap it when the pointer moves, run one request at a time.
 
-One thread belongs to the engine. Jobs wait for it in a queue that is fair between clients; one job is one question
-today, and whoever batches several takes several jobs from the queue. How many may wait is `serving.limits`'s matter.
+One thread belongs to the engine. Jobs wait for it in a queue that is fair between clients; one job is one request,
+with all of its questions or texts, and jobs run one after another. How many may wait is `serving.limits`'s matter.
 """
 
 import asyncio
@@ -176,7 +176,8 @@ class EngineHost:
         """Run the events that `work` makes in the engine's thread, and yield them; `Working` is left out.
 
         Closing this generator stops the work at its next event, between two tokens, or takes it out of the queue.
-        Tokens are counted for the client of the request, those of an answer that is given up too.
+        Tokens are counted for the client of the request. A request that is given up before any of its answers has ended
+        counts one token a forward pass.
 
         Raises:
             TimedOutError: the request's time is up.

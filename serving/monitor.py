@@ -68,7 +68,7 @@ async def state(request: Request) -> Snapshot:
 async def sections(request: Request) -> HTMLResponse:
     """The same as HTML, in the page's language."""
     snapshot = await _snapshot(request)
-    served = next((release for release in snapshot.releases.releases if release.served), None)
+    served = snapshot.releases.served
     return _fragment(
         request,
         "sections",

@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from rjepa.errors import RjepaError
-from serving.errors import body_of, error_body
+from serving.errors import error_body, reply_of
 
 
 def refuse(
@@ -27,6 +27,4 @@ def refuse(
 
 async def refuse_error(error: RjepaError, scope: Scope, receive: Receive, send: Send) -> None:
     """Reply with an error of ours."""
-    status, body = body_of(error)
-    headers = {"retry-after": "5"} if status in (429, 503) else None
-    await JSONResponse(body, status_code=status, headers=headers)(scope, receive, send)
+    await reply_of(error)(scope, receive, send)

@@ -80,6 +80,10 @@ def evaluate_model(
     from rjepa.text_tables import render
 
     find_mode(mode)
+    if replay and (option or budget or seeds > 1):
+        raise typer.BadParameter("--replay takes no --option, --budget or --seeds: nothing is generated")
+    if seeds > 1 and not (budget or option) and mode in _FROZEN_MODES:
+        raise typer.BadParameter(f"--seeds does nothing for mode {mode}: its candidates are frozen")
     settings = load_settings()
     home, tag = Home(settings.home), check_tag(llm or settings.llm)
     judged = open_model(home, tag, trained_on, model)

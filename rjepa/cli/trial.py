@@ -1,10 +1,11 @@
 """`rjepa eval --mode repair`, `rjepa eval --replay`: modes that write chains of their own, and policies that do not."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
+
+from rjepa.cli.common import print_json
 
 if TYPE_CHECKING:
     from rjepa.cli.models import CalibratedModel
@@ -72,7 +73,7 @@ def show(rows: "Sequence[TrialRow]", problems: int, about: dict[str, Any], as_js
     """Print rows as JSON or as a table."""
     if as_json:
         value = about | {"problems": problems, "rows": [row.model_dump(mode="json") for row in rows]}
-        typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        print_json(value)
         return
     from rjepa.text_tables import new_table, render
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from rjepa.evaluation.targets import ECE
@@ -19,7 +18,6 @@ _DISK_SHARE: Final = 0.1
 _DISK_BYTES_BAD: Final = 2 * 1024**3
 """A demo writes about this much: below it the next run is likely to fail."""
 _BUDGET_SHARE: Final = 0.9
-_RECENT: Final = timedelta(days=7)
 _RUN_RECENT_SECONDS: Final = 24 * 3600.0
 
 
@@ -81,14 +79,14 @@ def _of_runs(runs: Sequence[RunState]) -> Iterator[Alert]:
 
 
 def _of_gate(releases: ReleaseHistory) -> Iterator[Alert]:
-    for move in releases.moves_since(datetime.now(UTC) - _RECENT):
+    for move in releases.moves_of_the_week():
         if move.action == "refuse":
             figures: Figures = {"release": move.target, "reason": move.reason, "at": move.at}
             yield Alert(kind="gate_refused", level="warning", figures=figures)
 
 
 def _of_calibration(releases: ReleaseHistory) -> Iterator[Alert]:
-    served = next((release for release in releases.releases if release.served), None)
+    served = releases.served
     if served is not None and served.ece is not None and served.ece > ECE:
         figures: Figures = {"ece": served.ece, "target": ECE}
         yield Alert(kind="ece_above_target", level="warning", figures=figures)

@@ -55,6 +55,11 @@ class ReleaseHistory(FrozenValue):
     releases: tuple[ReleaseFigures, ...]
     moves: tuple[Move, ...]
 
+    @property
+    def served(self) -> ReleaseFigures | None:
+        """The release that is served now; None where none is."""
+        return next((release for release in self.releases if release.served), None)
+
     def moves_since(self, moment: datetime) -> tuple[Move, ...]:
         """The moves after a moment, newest first."""
         return tuple(move for move in self.moves if datetime.fromisoformat(move.at) >= moment)

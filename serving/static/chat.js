@@ -51,7 +51,7 @@ async function answer(turn, body) {
   } catch (error) {
     if (error.name === "AbortError") turn.stopped = true;
     else turn.error = { problem: error.problem ?? String(error), cure: error.cure ?? "", code: error.code ?? null, status: error.status ?? 0 };
-    if (error.status === 401) askForKey(sessionStorage.getItem("key") !== null);
+    if (error.status === 401) askForKey();
   }
   finish(turn);
   if (turn.result && isAlone(turn)) await readAfterwards(turn);

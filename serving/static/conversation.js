@@ -55,37 +55,36 @@ function load() {
   }
 }
 
-/** Take one event of the service into a draft. Returns what it changed: "text", "lanes", "changes" or nothing. */
+/** Take one event of the service into a draft. */
 export function note(draft, event) {
   switch (event.type) {
     case "text":
       draft.text += event.text;
-      return "text";
+      return;
     case "step_written":
       draft.energies.push(event.energy ?? null);
-      return "text";
+      return;
     case "candidate_step":
       laneOf(draft, event.candidate).steps.push({ text: event.text, energy: event.energy ?? null });
-      return "lanes";
+      return;
     case "candidate_written":
       laneOf(draft, event.index).done = true;
       [draft.written, draft.total] = [event.written, event.total];
-      return "lanes";
+      return;
     case "branch":
-      laneOf(draft, event.candidate).parent = event.parent;
+      laneOf(draft, event.candidate);
       if (event.parent !== null) draft.changes.push(event);
-      return "lanes";
+      return;
     case "pruned":
       laneOf(draft, event.candidate).pruned = event.step;
       draft.changes.push(event);
-      return "lanes";
+      return;
     default:
       draft.changes.push(event);
-      return "changes";
   }
 }
 
 function laneOf(draft, index) {
-  while (draft.lanes.length <= index) draft.lanes.push({ steps: [], done: false, pruned: null, parent: null });
+  while (draft.lanes.length <= index) draft.lanes.push({ steps: [], done: false, pruned: null });
   return draft.lanes[index];
 }

@@ -16,7 +16,7 @@ async function refresh() {
     byId("status").textContent = found.querySelector("[data-updated]").dataset.updated;
     byId("sections").replaceChildren(...found.body.childNodes);
   } catch (error) {
-    if (error.status === 401) askForKey(sessionStorage.getItem("key") !== null);
+    if (error.status === 401) askForKey();
     byId("status").textContent = "";
     refuse(error);
   }
@@ -58,7 +58,7 @@ async function act(path, body, done) {
     await refresh();
     tell(element("p", "done", sentence));
   } catch (error) {
-    if (error.status === 401) askForKey(sessionStorage.getItem("key") !== null);
+    if (error.status === 401) askForKey();
     refuse(error);
   }
   byId("said").scrollIntoView({ block: "nearest" });

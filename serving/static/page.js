@@ -33,7 +33,8 @@ export function drawRefusal(box, error) {
 }
 
 /** Ask for a key, and say why. The field keeps what is in it. */
-export function askForKey(wrong) {
+export function askForKey() {
+  const wrong = sessionStorage.getItem("key") !== null;
   const sentence = say(wrong ? "keyWrong" : "keyNeeded");
   byId("key-box").open = true;
   if (byId("key-said").textContent !== sentence) byId("key-said").textContent = sentence; // said once, not at each try
@@ -68,7 +69,7 @@ async function useKey(key, onKey) {
     await get("/v1/info");
   } catch (error) {
     if (error.status === 401) {
-      askForKey(true);
+      askForKey();
       byId("key").focus();
     } else {
       byId("key-said").textContent = say("keyUnclear", { problem: explainError(error).problem });

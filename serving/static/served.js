@@ -34,7 +34,7 @@ export async function refresh(send) {
     }
   } catch (error) {
     served.locked = error.status === 401;
-    if (served.locked) askForKey(sessionStorage.getItem("key") !== null);
+    if (served.locked) askForKey();
     byId("status").textContent = errorLine(error);
   }
 }

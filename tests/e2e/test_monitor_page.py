@@ -63,8 +63,12 @@ def test_a_no_changes_nothing(page: Page, address: str, home: Home) -> None:
     page.goto(f"{address}/monitor")
     page.get_by_text("Serve another release").click()
     page.on("dialog", lambda dialog: dialog.dismiss())
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     page.get_by_role("button", name="Serve this one").click()
-    assert current_release(home, "tiny-a") == before
+    with page.expect_response("**/v1/monitor/sections*"):
+        page.get_by_role("button", name="Refresh").click()
+    assert not [url for url in asked if url.endswith("/rollback")] and current_release(home, "tiny-a") == before
 
 
 def test_a_dataset_is_created_from_the_page(page: Page, address: str, dagster: Dagster) -> None:

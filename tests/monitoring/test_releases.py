@@ -37,7 +37,8 @@ def test_moves_come_newest_first_and_the_week_leaves_out_what_is_older(home: Hom
     found = read_releases(home, "tiny-a")
     assert [move.action for move in found.moves] == ["rollback", "promote", "promote"]
     assert found.moves[0].target == first and found.current == first
-    assert found.moves_of_the_week() == found.moves
+    old = found.moves[-1].model_copy(update={"at": (datetime.now(UTC) - timedelta(days=8)).isoformat()})
+    assert found.model_copy(update={"moves": (*found.moves, old)}).moves_of_the_week() == found.moves
     assert found.moves_since(datetime.now(UTC) + timedelta(days=1)) == ()
 
 

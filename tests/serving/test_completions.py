@@ -128,13 +128,22 @@ def test_a_text_ends_before_what_it_is_to_stop_at(client: openai.OpenAI) -> None
     assert reply.logprobs is not None and told == reply.logprobs.tokens
 
 
-def test_an_answer_line_ends_no_plain_text(client: openai.OpenAI) -> None:
-    reply = client.completions.create(model=TAG, prompt=f"{STATEMENT}\nAnswer: 7\n", temperature=0, max_tokens=8)
-    assert reply.usage is not None and reply.choices[0].finish_reason in ("stop", "length")
+def test_an_answer_line_ends_no_plain_text(client: openai.OpenAI, student: Student) -> None:
+    prompt = f"{STATEMENT}\nAnswer:"
+    reply = client.completions.create(model=TAG, prompt=prompt, temperature=0, max_tokens=12)
+    ids = ids_of(student, prompt)
+    written = student.model.generate(
+        torch.tensor([ids]), do_sample=False, max_new_tokens=12, pad_token_id=student.pad_id
+    )[0, len(ids) :].tolist()
+    assert reply.choices[0].text == student.tokenizer.decode(written, skip_special_tokens=True)
+
+
+def test_a_bias_chooses_the_token_and_the_limit_ends_the_text(client: openai.OpenAI) -> None:
     biased = client.completions.create(
         model=TAG, prompt=PROMPT, max_tokens=6, logit_bias={"5": 100}, frequency_penalty=-2
     )
     assert biased.usage is not None and biased.usage.completion_tokens == 6
+    assert biased.choices[0].finish_reason == "length"
 
 
 def test_the_best_of_several_is_the_most_probable(client: openai.OpenAI) -> None:

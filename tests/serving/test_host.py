@@ -122,5 +122,5 @@ def test_the_service_describes_itself(client: TestClient, path: str) -> None:
     assert reply.status_code == 200 and reply.json()
 
 
-def test_info_says_that_system_messages_are_not_read(client: TestClient) -> None:
+def test_info_says_when_messages_are_read(client: TestClient) -> None:
     assert "chat template" in client.get("/v1/info").json()["messages"]

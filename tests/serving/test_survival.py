@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -29,13 +28,16 @@ from .fakes import fake_loader, publish, running, wait_until
 from .raw import connect, head, question
 
 ROOT = Path(__file__).parents[2]
+NOWHERE = "http://127.0.0.1:1"
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = Home(tmp_path_factory.mktemp("home"))
     publish(home, 1)
-    settings = ServiceSettings(home=home.root, reload_seconds=0.5, header_seconds=2, api_key=None, _env_file=None)
+    settings = ServiceSettings(
+        home=home.root, reload_seconds=0.5, header_seconds=2, dagster_url=NOWHERE, _env_file=None
+    )
     app = create_app(settings, fake_loader(home))
     with running(app) as address:
         wait_until(lambda: app.state.host.state.engine is not None)
@@ -149,13 +151,15 @@ def test_a_full_disk_is_told_of_and_the_service_goes_on(tmp_path: Path) -> None:
         environment = {**os.environ, "RJEPA_HOME": str(home.root), "PYTHONPATH": str(ROOT)}
         return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    settings = ServiceSettings(home=home.root, reload_seconds=0.05, api_key=None, _env_file=None)
+    key = "5b1d7f6c08e24a93b7d1c2f0a9e8d7c6"
+    settings = ServiceSettings(home=home.root, reload_seconds=0.05, api_key=key, require_key=True, _env_file=None)
     app = create_app(settings, fake_loader(home))
     with running(app) as address:
         wait_until(lambda: app.state.host.state.engine is not None)
         full = create(8192)
         assert full.returncode == 1 and full.stdout == "" and "free some space" in full.stderr
-        assert ask_fake(address, "rjepa_" + "0" * 12 + "_" + "x" * 43) == 200
+        assert ask_fake(address, key) == 200
+        assert ask_fake(address, "rjepa_" + "0" * 12 + "_" + "x" * 43) == 401
         made = create(resource.RLIM_INFINITY)
         assert made.returncode == 0, made.stderr
         assert ask_fake(address, made.stdout.strip()) == 200
@@ -217,8 +221,6 @@ def flip(path: Path) -> None:
 
 
 def test_without_dagster_questions_are_answered_and_the_monitor_says_so(address: str) -> None:
-    with closing(socket.socket()) as unused:
-        unused.bind(("127.0.0.1", 0))
     assert ask_fake(address, "none") == 200
     state = httpx.get(f"{address}/v1/monitor/state", timeout=60)
-    assert state.status_code == 200
+    assert state.status_code == 200 and state.json()["runs"] is None

@@ -4,7 +4,7 @@ A fixed number of them, or one after the other until the answer is sure enough; 
 where it is not.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Final, Literal
 
@@ -134,7 +134,7 @@ class _Draw:
 
 
 def _draw(
-    draw: _Draw, samples: "range | list[int]", temperature: float, limit: float | None
+    draw: _Draw, samples: Sequence[int], temperature: float, limit: float | None
 ) -> Generator[Event | Wait, None, None]:
     """Draw further candidates; those with a step above `limit` are given up there."""
     candidates = draw.candidates

@@ -162,7 +162,7 @@ def test_a_full_disk_is_told_of_and_the_service_goes_on(tmp_path: Path) -> None:
         assert ask_fake(address, "rjepa_" + "0" * 12 + "_" + "x" * 43) == 401
         made = create(resource.RLIM_INFINITY)
         assert made.returncode == 0, made.stderr
-        assert ask_fake(address, made.stdout.strip()) == 200
+        wait_until(lambda: ask_fake(address, made.stdout.strip()) == 200)
 
 
 def ask_fake(address: str, key: str) -> int:

@@ -12,7 +12,7 @@ from rjepa.values import LenientValue, Words
 from serving import sse
 from serving.asking import Wanted, make_questions
 from serving.chat import CLIENT_LEFT, answers_of, log_answer
-from serving.host import EngineHost
+from serving.host import EngineHost, rows_of
 from serving.lenient import Number, Whole
 from serving.models import engine_of
 from serving.names import parse_name
@@ -51,7 +51,9 @@ async def generate(body: GenerateRequest, request: Request) -> Response:
         return make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
 
     questions = await asyncio.to_thread(prepare)
-    answers = await sse.unless_left(request, host.events(lambda: engine.run_many(questions)), answers_of)
+    answers = await sse.unless_left(
+        request, host.events(lambda: engine.run_many(questions), rows_of(questions)), answers_of
+    )
     if answers is None:
         return Response(status_code=CLIENT_LEFT)
     (answer,) = answers

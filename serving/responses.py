@@ -18,7 +18,7 @@ from serving.chat import CLIENT_LEFT, Events, answers_of, log_answer
 from serving.context import current_request
 from serving.errors import body_of
 from serving.events import event_value, text_of
-from serving.host import AnswersQuestions, EngineHost
+from serving.host import AnswersQuestions, EngineHost, rows_of
 from serving.lenient import Notes
 from serving.models import engine_of
 from serving.names import parse_name
@@ -86,7 +86,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
 
     question = await asyncio.to_thread(prepare)
     responding = _Responding(body, engine, question, notes, store)
-    events = host.events(lambda: engine.run_many([question]))
+    events = host.events(lambda: engine.run_many([question]), rows_of([question]))
     if body.stream:
         return sse.streaming(_stream(events, responding), dict(notes.headers))
     answers = await sse.unless_left(request, events, answers_of)

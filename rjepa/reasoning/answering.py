@@ -52,9 +52,7 @@ class _Table:
         asker = _Asker({})
         for index, one in enumerate(questions):
             mode = find_mode(one.question.mode)
-            tools = Tools(
-                one.question, one.prompt, one.max_new_tokens, self.session, parts, source.reader, mode.needs
-            )
+            tools = Tools(one.question, one.prompt, one.max_new_tokens, self.session, parts, source.reader, mode.needs)
             number = self._driver.join(Running(mode.run(one.question, tools), tools, self.session))
             asker.places[number] = index
             self._by_number[number] = asker
@@ -113,6 +111,7 @@ class Desk:
         asker = table.sit(self._source, parts, questions)
         left = len(questions)
         try:
+            yield 0, Working(0)  # whoever lets others ask now has their prompts read in one pass with these
             while left:
                 if not asker.told and not asker.worked and asker.error is None:
                     table.turn()

@@ -174,7 +174,9 @@ class Driver:
     def _owner(self, row: int) -> int | None:
         """The number of the question that a row belongs to; None where it is over."""
         if row not in self._owners:
-            self._owners.update((one, number) for number, question in self._running.items() for one in question.tools.rows)
+            self._owners.update(
+                (one, number) for number, question in self._running.items() for one in question.tools.rows
+            )
         number = self._owners.get(row)
         return number if number in self._running else None
 

@@ -70,7 +70,7 @@ class LearningSettings(FrozenValue):
         0.5,
         gt=0,
         le=1,
-        description="what the rate is multiplied with for each night in a row that was refused; one release ends the row",
+        description="factor on the rate for each night in a row that was refused; a release ends the row",
     )
     replay_share: float = Field(0.5, ge=0, lt=1, description="share of old data in what a night trains on")
     ewc_strength: float = Field(0.0, ge=0, le=1e6, description="weight of elastic weight consolidation; 0 for none")

@@ -1,7 +1,7 @@
 """Windows of the service's health: counts of what it answered under one release, as rows of the database.
 
-The service adds windows (`serving.quality`), a row a window and process; `rjepa.living.health` compares them. Sums and counts
-only: nothing of what was asked or answered is in a row, and no client's name.
+The service adds windows (`serving.quality`), a row a window and process; `rjepa.living.health` compares them. Sums and
+counts only: nothing of what was asked or answered is in a row, and no client's name.
 """
 
 import secrets

@@ -8,6 +8,7 @@
     consent             the words of consent, opting out, workspaces
     audit               who did what and when, without any content
     known, evidence     what the home knows of a question, gathered for a decision
+    crowd, decisions    what many interactions say together; outcomes, reasons, thresholds
     selection           accepted, rejected, to review or refused, each with its reason. Pure
     snapshot            accepted interactions as a registered, immutable data set
 

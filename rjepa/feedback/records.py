@@ -5,6 +5,7 @@ from typing import Final, Literal, get_args
 
 from pydantic import Field
 
+from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.reasoning.answer import CandidateReport
 from rjepa.reasoning.question import Message
 from rjepa.values import FrozenValue
@@ -14,6 +15,14 @@ VOTES: Final[tuple[Vote, ...]] = get_args(Vote)
 
 Decision = Literal["accept", "reject", "skip"]
 DECISIONS: Final[tuple[Decision, ...]] = get_args(Decision)
+
+
+class NotKeptError(NotFoundError):
+    """Nothing is kept of an answer, it was deleted, or it is someone else's."""
+
+
+class OptedOutError(InvalidInputError):
+    """Something is to be kept of an owner who opted out."""
 
 
 @dataclass(frozen=True, order=True)

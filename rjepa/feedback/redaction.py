@@ -22,7 +22,7 @@ MAX_LENGTH: Final = 50_000
 """Characters of a text that are looked at, which takes two seconds at worst: what is longer is not kept at all."""
 
 _EMAIL: Final = re.compile(r"[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")
-_LINK: Final = re.compile(r"\b(?:https?|ftp)://[^\s<>\"']{1,2000}|\bwww\.[^\s<>\"']{1,2000}", re.IGNORECASE)
+_LINK: Final = re.compile(r"\b(?:(?:https?|ftp)://|www\.)[^\s<>\"']{0,2000}[^\s<>\"'.,;:!?)]", re.IGNORECASE)
 _GROUPED: Final = r"(?:[ -]?[0-9]){%s}"
 _CARD: Final = re.compile(rf"(?<![\w.-])[0-9]{_GROUPED % '12,18'}(?![\w-])")
 _IBAN: Final = re.compile(r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
@@ -77,13 +77,9 @@ def _without_overlaps(spans: list[Span]) -> Iterator[Span]:
             end = span[1]
 
 
-def _matching(
-    pattern: re.Pattern[str], kind: str, is_real: Callable[[str], bool]
-) -> Callable[[str], Iterator[Span]]:
+def _matching(pattern: re.Pattern[str], kind: str, is_real: Callable[[str], bool]) -> Callable[[str], Iterator[Span]]:
     def find(text: str) -> Iterator[Span]:
-        return (
-            (match.start(), match.end(), kind) for match in pattern.finditer(text) if is_real(match.group())
-        )
+        return ((match.start(), match.end(), kind) for match in pattern.finditer(text) if is_real(match.group()))
 
     return find
 

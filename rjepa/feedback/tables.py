@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import DDL, BigInteger, Boolean, Column, Connection, Float, Integer, String, Table, Text, event
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Integer, String, Table, Text, event, text
 
 from rjepa.database import METADATA
 
@@ -115,4 +115,4 @@ def _guard(table: Table, connection: Connection, **_: Any) -> None:
     """Let the database itself refuse to change or remove what was audited."""
     statements = _SQLITE_GUARD if connection.dialect.name == "sqlite" else _POSTGRES_GUARD
     for statement in statements:
-        connection.execute(DDL(statement))
+        connection.execute(text(statement))

@@ -56,7 +56,9 @@ class LearningSettings(FrozenValue):
 
     enabled: bool = Field(False, description="nights learn by themselves: Dagster's sensor and schedule run")
     include_user_data: bool = Field(
-        True, description="interactions whose users consented are learnt from, where their workspace allows it; off: operators' examples alone"
+        True,
+        description="interactions with their users' consent are learnt from, where their workspace allows it; "
+        "off: operators' examples alone",
     )
     min_interactions: int = Field(
         20, ge=1, le=1_000_000, description="new accepted interactions without which no night begins"

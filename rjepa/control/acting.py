@@ -5,17 +5,17 @@ the same; where its web server is away they are left as they are, and the result
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
-from rjepa.control.place import Place
-from rjepa.living.names import NIGHT_JOB, NIGHT_SCHEDULE, NIGHT_SENSOR
+from rjepa.control.place import NIGHT_SWITCHES, Place
+from rjepa.living.names import NIGHT_JOB
 from rjepa.living.settings import LearningSettings, change_settings, reset_settings
 from rjepa.monitoring.dagster import DagsterAwayError, LaunchError, SwitchState, add_partition, launch_job, turn
 from rjepa.values import FrozenValue
 
-_LLM_PARTITIONS = "llm_tag"
+_LLM_PARTITIONS: Final = "llm_tag"
 
 
 class Changed(FrozenValue):
@@ -78,7 +78,7 @@ def _follow(place: Place, settings: LearningSettings) -> Changed:
     """Turn Dagster's sensor and schedule the way of the settings."""
     switches = []
     try:
-        for kind, name in (("sensor", NIGHT_SENSOR), ("schedule", NIGHT_SCHEDULE)):
+        for kind, name in NIGHT_SWITCHES:
             switches.append(turn(place.dagster_url, kind, name, on=settings.enabled))
     except (DagsterAwayError, LaunchError) as error:
         state = "on" if settings.enabled else "off"

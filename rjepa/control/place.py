@@ -1,11 +1,17 @@
 """Where control acts: one home, one LLM of it, its database, and the Dagster that runs its nights."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import SecretStr
 
 from rjepa.database import Database, open_database
 from rjepa.home import Home
+from rjepa.living.names import NIGHT_SCHEDULE, NIGHT_SENSOR
+from rjepa.monitoring.dagster import Kind
+
+NIGHT_SWITCHES: Final[tuple[tuple[Kind, str], ...]] = (("sensor", NIGHT_SENSOR), ("schedule", NIGHT_SCHEDULE))
+"""What of Dagster's follows the setting `enabled`."""
 
 
 @dataclass(frozen=True)

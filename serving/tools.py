@@ -19,10 +19,11 @@ from pydantic import Field, StrictFloat, StrictInt
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rjepa.control import weights
 from rjepa.control.acting import Changed, NightBegun, begin_night, change, disable, enable
 from rjepa.control.place import Place
 from rjepa.control.state import LearningStats, read_stats
-from rjepa.control.weights import Loaded, load_weights
+from rjepa.control.weights import Loaded
 from rjepa.errors import RjepaError
 
 MCP_PATH: Final = "/mcp"
@@ -87,18 +88,18 @@ def make_server(place: Place, who: Who) -> MCPServer:
         """Begin a night now, in Dagster. Its limits hold, and its gate alone decides what is served."""
         return await asyncio.to_thread(begin_night, place)
 
-    async def load_release(release_id: ReleaseId, reason: Reason = "") -> Loaded:
+    async def load_weights(release_id: ReleaseId, reason: Reason = "") -> Loaded:
         """Serve a release that is there already, at once and without the gate: an operator's decision, kept in the
         history of releases. Every byte of it is verified first.
         """
-        return await asyncio.to_thread(load_weights, place, release_id, who=who(), reason=reason)
+        return await asyncio.to_thread(weights.load_weights, place, release_id, who=who(), reason=reason)
 
     tool(get_learning_stats, _LOOKS)
     tool(enable_learning, _CHANGES)
     tool(disable_learning, _CHANGES)
     tool(set_learning_rate, _CHANGES)
     tool(force_update, _ADDS)
-    tool(load_release, _SERVES, "load_weights")
+    tool(load_weights, _SERVES)
     return server
 
 
@@ -130,9 +131,7 @@ class _Endpoint:
         await self._app(scope, receive, send)
 
 
-def _add(
-    server: MCPServer, function: Callable[..., Awaitable[Any]], annotations: ToolAnnotations, name: str | None = None
-) -> None:
+def _add(server: MCPServer, function: Callable[..., Awaitable[Any]], annotations: ToolAnnotations) -> None:
     """Add a tool. Our errors reach the client with their cure; others are logged here and tell it nothing."""
 
     @functools.wraps(function)
@@ -145,7 +144,7 @@ def _add(
             _LOG.error("failed", exc_info=error)
             raise ToolError("the tool failed -> see the log of the service") from None
 
-    server.add_tool(call, name=name, annotations=annotations)
+    server.add_tool(call, annotations=annotations)
 
 
 def _keep_the_loggers() -> None:

@@ -86,7 +86,9 @@ def input_item_values(response_id: str, messages: Sequence[Message]) -> Iterator
     """The messages that a response answered, as items. Their ids follow from the response's and from their place."""
     for place, message in enumerate(messages):
         kind = "output_text" if message.role == "assistant" else "input_text"
-        part: dict[str, Any] = {"type": kind, "text": message.content} | ({"annotations": []} if kind == "output_text" else {})
+        part: dict[str, Any] = {"type": kind, "text": message.content}
+        if kind == "output_text":
+            part["annotations"] = []
         yield {
             "id": f"msg_{response_id.removeprefix('resp_')}_{place}",
             "type": "message",

@@ -26,6 +26,10 @@ class Joined(FrozenValue):
     figures: dict[str, int | float | str]
     fates: dict[str, tuple[str, str]]
 
+    def accepted(self) -> list[str]:
+        """Ids of the interactions that joined."""
+        return sorted(name for name, (outcome, _) in self.fates.items() if outcome == "accepted")
+
     def reasons(self) -> dict[tuple[str, str], int]:
         """How many have each outcome and reason, the most frequent first."""
         counts: dict[tuple[str, str], int] = {}

@@ -1,6 +1,6 @@
 """Which limit keeps a night from beginning, and how fast it may learn. Pure: settings and past nights in, a word out.
 
-The settings themselves are `settings`, past nights `attempts`. Whether what a night made is served is the gate's matter.
+The settings themselves are `settings`, past nights `attempts`. Whether what a night made is served, the gate decides.
 """
 
 from collections.abc import Sequence
@@ -121,7 +121,8 @@ def find_limit(
             "max_attempts",
             settings.max_attempts,
             len(begun),
-            f"{len(begun)} nights began within {settings.window_hours:g} hours, max_attempts is {settings.max_attempts}",
+            f"{len(begun)} nights began within {settings.window_hours:g} hours, max_attempts is "
+            f"{settings.max_attempts}",
             f"from {free} on a night may begin; or raise max_attempts",
         )
     if trigger != "forget" and not offer.withdrawn and offer.accepted < settings.min_interactions:

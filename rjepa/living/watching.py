@@ -2,6 +2,8 @@
 is worth learning is `night.plan_night`'s question, which reads everything.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import func, select
 
 from rjepa.database import Database
@@ -22,6 +24,14 @@ def feedback_counts(database: Database) -> dict[str, int]:
     }
     with database.reading() as connection:
         return {name: int(connection.execute(query).scalar_one()) for name, query in wanted.items()}
+
+
+def deleted_interactions(database: Database, wanted: Sequence[str]) -> list[str]:
+    """Which of these interactions are tombstones."""
+    gone = select(INTERACTIONS.c.interaction_id).where(INTERACTIONS.c.content.is_(None))
+    with database.reading() as connection:
+        tombstones = {str(row[0]) for row in connection.execute(gone)}
+    return sorted(tombstones & set(wanted))
 
 
 def feedback_state(home: Home, database: Database, llm_tag: str) -> str:

@@ -93,8 +93,8 @@ def test_votes_that_contradict_each_other_settle_nothing() -> None:
 
 def test_of_equal_and_nearly_equal_questions_the_surest_stays() -> None:
     long = (
-        "Ana walks along the sea with her dog on a cold and windy morning, looks between the rocks and finds 21 shells; "
-        "on her way home she finds 4 more, and her friend Ben, who came later, has 7 fewer than she has in the end. How "
+        "Ana walks along the sea with her dog on a windy morning, looks between the rocks and finds 21 shells; "
+        "on her way home she finds 4 more, and her friend Ben, who came later, has 7 fewer than she has now. How "
         "many shells does Ben have when both of them come home in the evening?"
     )
     first = evidence(long, "up", owner(1), p=0.9)

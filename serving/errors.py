@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
-from rjepa.monitoring.runs import DagsterAwayError, LaunchError
+from rjepa.monitoring.dagster import DagsterAwayError, LaunchError
 from rjepa.reasoning.question import InvalidQuestionError
 
 _LOG = structlog.get_logger("serving")

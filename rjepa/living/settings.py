@@ -21,7 +21,8 @@ WORKSPACE: Final = "default"
 LONGEST_RATE: Final = 0.05
 """No ceiling of the learning rate may be higher: 25 times what R-JEPA is trained with from scratch."""
 
-_LONGEST_NAME: Final = 128
+_LONGEST_NAME: Final = 300
+"""Of who changes a setting: a token's subject may be long."""
 _LONGEST_REASON: Final = 500
 _CURE: Final = "see GET /v1/learning/config for each setting, its limits and its value"
 
@@ -55,7 +56,9 @@ class LearningSettings(FrozenValue):
 
     enabled: bool = Field(False, description="nights learn by themselves: Dagster's sensor and schedule run")
     include_user_data: bool = Field(
-        True, description="interactions whose users consented are learnt from; off: an operator's examples alone"
+        True,
+        description="interactions with their users' consent are learnt from, where their workspace allows it; "
+        "off: operators' examples alone",
     )
     min_interactions: int = Field(
         20, ge=1, le=1_000_000, description="new accepted interactions without which no night begins"

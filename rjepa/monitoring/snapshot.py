@@ -6,8 +6,9 @@ from pydantic import Field
 
 from rjepa.home import Home
 from rjepa.monitoring.alerts import Alert, LoadFailure, find_alerts
+from rjepa.monitoring.dagster import DagsterAwayError
 from rjepa.monitoring.releases import ReleaseHistory, read_releases
-from rjepa.monitoring.runs import DagsterAwayError, RunState, read_runs
+from rjepa.monitoring.runs import RunState, read_runs
 from rjepa.monitoring.storage import DatasetState, Storage, read_datasets, read_storage
 from rjepa.monitoring.teachers import TeacherBudgets, read_budgets
 from rjepa.values import FrozenValue

@@ -45,7 +45,8 @@ def log_wealth(successes: Counts, failures: Counts, chance: float = 0.5) -> Floa
     Raises:
         ValueError: `chance` is not between 0 and 1.
     """
-    return np.minimum(logsumexp(_by_bet(successes, failures, chance), axis=-1) - np.log(len(BETS)), LOG_CAP)
+    wealth = logsumexp(_by_bet(successes, failures, chance), axis=-1) - np.log(len(BETS))
+    return np.asarray(np.minimum(wealth, LOG_CAP), dtype=np.float64)
 
 
 def log_wealth_path(outcomes: BoolArray, chance: float = 0.5) -> FloatArray:

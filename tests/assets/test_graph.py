@@ -25,7 +25,7 @@ PIPELINE = [
     "release",
 ]
 DECODERS = ["latent_decoder", "logit_guidance"]
-BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", *DECODERS]
+BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", "sealed_candidates", *DECODERS]
 
 
 def upstream(graph: dg.Definitions, asset: str) -> set[str]:
@@ -45,7 +45,8 @@ def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     assert upstream(graph, "train_rollouts") == {"dataset_release", "student"}
     assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer", "train_rollouts"}
     assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint"}
-    assert upstream(graph, "release") == {"benchmark_report", *DECODERS}
+    assert upstream(graph, "release") == {"benchmark_report", "sealed_candidates", *DECODERS}
+    assert upstream(graph, "sealed_candidates") == {"benchmark_report"}
     assert upstream(graph, "latent_decoder") == {"latents", "rjepa_checkpoint"}
     assert upstream(graph, "logit_guidance") == {"latents", "rjepa_checkpoint", "score_calibration"}
     assert upstream(graph, "benchmark_report") == {"rollouts", "train_rollouts", "score_calibration"}

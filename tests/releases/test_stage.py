@@ -99,7 +99,7 @@ def evaluated(evaluated_once: Evaluated, tmp_path: Path) -> Evaluated:
 
 def test_a_challenger_is_compared_on_the_same_candidates_after_they_were_sampled_anew(evaluated: Evaluated) -> None:
     """Sampled again with more candidates, the served release is measured on them too: its old record says nothing."""
-    assert build_release(evaluated.home, TAG, DATASET).metadata["reason"] == "first_release"
+    assert build_release(evaluated.home, TAG, DATASET).report.metadata["reason"] == "first_release"
     first = require_current(evaluated.home, TAG)
     assert [record.candidates.num_candidates for record in evaluated.records(first)] == [4]
 
@@ -108,7 +108,7 @@ def test_a_challenger_is_compared_on_the_same_candidates_after_they_were_sampled
     with pytest.raises(NotEligibleError, match="candidates"):
         build_release(evaluated.home, TAG, DATASET)
     evaluated.evaluate()
-    metadata = build_release(evaluated.home, TAG, DATASET).metadata
+    metadata = build_release(evaluated.home, TAG, DATASET).report.metadata
 
     old, new = evaluated.records(first)
     assert (old.candidates.num_candidates, new.candidates.num_candidates) == (4, 8)

@@ -110,6 +110,7 @@ def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:
         if isinstance(definition, dg.AssetsDefinition)
     }
     heavy = {"student", "rollouts", "train_rollouts", "latents", "rjepa_checkpoint", "rjepa_variants", *DECODERS}
+    heavy.add("sealed_candidates")
     assert {name for name, pool in pools.items() if pool == "gpu"} == heavy
 
 
@@ -123,7 +124,15 @@ def test_the_jobs_cover_the_whole_graph() -> None:
     graph = build_defs()
     covered = [
         key.to_user_string()
-        for name in ("dataset_version", "llm", "dataset_and_llm", "release_llm", "variants", "decoders")
+        for name in (
+            "dataset_version",
+            "llm",
+            "dataset_and_llm",
+            "release_llm",
+            "variants",
+            "decoders",
+            "sealed_problems",
+        )
         for key in graph.resolve_job_def(name).asset_layer.executable_asset_keys
     ]
     assert sorted(covered) == sorted([*PIPELINE, *BESIDE])

@@ -124,7 +124,9 @@ def test_releasing_again_changes_nothing_and_judges_nothing_twice(evaluated: Eva
     first = build_release(evaluated.home, TAG, DATASET)
     files = {path: path.stat().st_mtime_ns for path in evaluated.home.evaluations(TAG).rglob("*.json")}
     again = build_release(evaluated.home, TAG, DATASET)
-    assert again.data_version == first.data_version and again.metadata["reason"] == "already_current"
+    assert (
+        again.report.data_version == first.report.data_version and again.report.metadata["reason"] == "already_current"
+    )
     assert len(list_releases(evaluated.home, TAG)) == 1 and len(history(evaluated.home, TAG)) == 1
     assert files == {path: path.stat().st_mtime_ns for path in evaluated.home.evaluations(TAG).rglob("*.json")}
 

@@ -52,6 +52,7 @@ ACCESS: Final = (
     Rule("GET", "/v1/models/{}", "viewer"),
     Rule("GET", "/v1/examples", "viewer"),
     Rule("GET", "/v1/monitor/**", "viewer"),
+    Rule("GET", "/v1/learning/**", "viewer"),
     # To ask.
     Rule("POST", "/v1/chat/completions", "user", asks_model=True),
     Rule("POST", "/v1/completions", "user", asks_model=True),
@@ -64,6 +65,8 @@ ACCESS: Final = (
     Rule("POST", "/v1/rjepa/**", "user", asks_model=True),
     # To change what is served.
     Rule("POST", "/v1/monitor/**", "operator"),
+    Rule("POST", "/v1/learning/**", "operator"),
+    Rule("POST", "/mcp", "operator"),
 )
 
 _UNNAMED: Final = Rule("GET", "**", "operator")

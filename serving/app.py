@@ -15,14 +15,17 @@ from serving import (
     errors,
     generate,
     latents,
+    learning,
     metrics,
     models,
     monitor,
     pages,
     responses,
     routes,
+    tools,
 )
 from serving.auth import Auth, Authenticator
+from serving.context import current_request
 from serving.document import DocumentedApp
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
@@ -55,11 +58,15 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
         metrics=figures,
     )
 
+    mcp_server = tools.make_server(learning.place_of(settings), lambda: current_request().client)
+    mcp_route = tools.mcp_route(mcp_server)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await host.start()
         try:
-            yield
+            async with mcp_server.session_manager.run():
+                yield
         finally:
             await host.stop()
             authenticator.close()
@@ -93,6 +100,8 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.include_router(metrics.router)
     app.include_router(pages.router)
     app.include_router(monitor.router)
+    app.include_router(learning.router)
+    app.router.routes.append(mcp_route)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")
     _guard(app, settings, authenticator)
     return app

@@ -40,6 +40,18 @@ def load_problems(home: Home, dataset: str, split: Split | None = None, limit: i
     return chosen if limit is None else chosen[:limit]
 
 
+def problem_ids(home: Home, dataset: str) -> frozenset[str]:
+    """Ids of all problems of a dataset, without reading the problems themselves.
+
+    Raises:
+        NotFoundError: no such dataset, or its problems are not made yet.
+    """
+    import pyarrow.parquet as pq
+
+    tables = (pq.read_table(path, columns=["problem_id"]) for path in stage_paths(home, dataset, PROBLEMS))
+    return frozenset(name for table in tables for name in table["problem_id"].to_pylist())
+
+
 def load_chains(home: Home, dataset: str, *, only_valid: bool = False) -> list[ChainOfThought]:
     """Judged chains of a dataset's train and validation problems. Targets are the valid ones only."""
     chains = _load(home, dataset, VALIDATED_CHAINS, ChainOfThought)

@@ -268,9 +268,14 @@ class BatchOrder:
         """Right chains whose problem has a wrong chain too."""
         return int((self._wrong_count[self.right] > 0).sum())
 
+    @property
+    def per_epoch(self) -> int:
+        """Updates in which every right chain is seen about once."""
+        return len(self.right) // self._batch_size
+
     def chains(self, update: int) -> Int[np.ndarray, " rows"]:
         """The right chains, int32, of an update (counted from 0)."""
-        per_epoch = len(self.right) // self._batch_size
+        per_epoch = self.per_epoch
         epoch, position = divmod(update, per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, self._shuffled(epoch, per_epoch))

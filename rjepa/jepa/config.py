@@ -3,9 +3,9 @@
 Shapes, losses and schedules read their numbers here; nothing else about a run is decided elsewhere.
 """
 
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from rjepa.configs import CONFIGS, load_config
 from rjepa.errors import InvalidInputError
@@ -13,6 +13,11 @@ from rjepa.students.catalog import Poolings
 
 Energy = Literal["raw", "latent", "rank"]
 """Where an energy is read: error of the raw-latent head, error in the EMA target's space, or -log P(step is right)."""
+
+SERVED: Final = "served"
+"""As `init_from` of a recipe: the release that is served when the run starts."""
+
+_OF_A_START: Final = ("init_from", "replay")
 
 ENERGY_FLOOR: Final = 0.01
 """Added before a logarithm: a step predicted to within rounding must not outweigh all others."""
@@ -104,20 +109,61 @@ class OptimConfig(_Part):
 
     def for_chains(self, chains: int) -> Self:
         """These values with the updates that so many right chains (2 or more) are trained on for."""
+        return self.for_epoch(max(1, chains // min(self.batch_size, chains)))
+
+    def for_epoch(self, updates: int) -> Self:
+        """The same where a pass over what is learnt takes so many updates."""
         if self.passes is None:
             return self
-        an_epoch = max(1, chains // min(self.batch_size, chains))
-        return self.model_copy(update={"updates": min(self.updates, self.passes * an_epoch)})
+        return self.model_copy(update={"updates": min(self.updates, self.passes * updates)})
+
+    def at_rate(self, learning_rate: float) -> Self:
+        """These values with AdamW's rate set and Muon's moved in proportion."""
+        share = learning_rate / self.learning_rate
+        matrix_rate = None if self.matrix_rate is None else self.matrix_rate * share
+        return self.model_copy(update={"learning_rate": learning_rate, "matrix_rate": matrix_rate})
+
+
+class ReplayConfig(_Part):
+    """How a run that goes on from a trained model keeps what that model knows: old chains are shown again, and weights
+    that old chains depend on may be held.
+    """
+
+    share: float = Field(0.5, ge=0, lt=1, description="share of a batch that is old chains")
+    per_domain: int = Field(400, ge=0, description="old chains that are kept for replay, of each domain at most")
+    by_energy: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="how far an old chain's chance follows its energy under the old model; 0: not at all",
+    )
+    ewc: float = Field(
+        0.0, ge=0, description="weight of the elastic pull towards the old weights (Kirkpatrick et al. 2017); 0: none"
+    )
+    ewc_chains: int = Field(256, ge=1, description="old chains that the pull's Fisher information is measured on")
+
+
+class Tuning(_Part):
+    """What whoever starts a run that goes on from a release may decide; None leaves the recipe's own value."""
+
+    learning_rate: float | None = Field(None, gt=0)
+    replay_share: float | None = Field(None, ge=0, lt=1)
+    ewc: float | None = Field(None, ge=0)
 
 
 class JepaConfig(_Part):
     """A whole run. `poolings` is what the latents hold, in order: the student's record decides (`reading`). `use` is
     which of these the model reads, None for all. `trunk` names another run of configs/rjepa/: its trained encoder and
     predictor are taken as they are, and only the ranking head is trained.
+
+    `init_from` makes it a run that goes on from a release: SERVED in a recipe, the release's id in what was trained.
+    Its shape and its loss are then the release's own (`going_on_from`); `replay` says how old knowledge is kept.
     """
 
     name: str = Field(min_length=1)
     trunk: str | None = None
+    init_from: str | None = None
+    replay: ReplayConfig | None = None
     seed: int = 0
     poolings: Poolings = ("mean", "last", "end")
     use: Poolings | None = None
@@ -151,7 +197,35 @@ class JepaConfig(_Part):
             raise ValueError("with a trunk the ranking head alone is trained: loss.rank above 0, and no loss.infonce")
         if getattr(self.loss, self.energy) == 0:
             raise ValueError(f"energy {self.energy!r} needs loss.{self.energy} above 0")
+        if (self.init_from is None) != (self.replay is None):
+            raise ValueError("init_from and replay belong together: give both (`replay: {}` for the usual values)")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_most_runs_lack(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Configs enter hashes and released files: a run that starts from nothing keeps the bytes that it had.
+        values: dict[str, Any] = plain(self)
+        return {name: value for name, value in values.items() if name not in _OF_A_START or value is not None}
+
+    def tuned(self, tuning: Tuning) -> Self:
+        """This run with the values that a night decides."""
+        changes: dict[str, Any] = {}
+        if tuning.learning_rate is not None:
+            changes["optim"] = self.optim.at_rate(tuning.learning_rate)
+        if self.replay is not None:
+            own = {"share": tuning.replay_share, "ewc": tuning.ewc}
+            changes["replay"] = self.replay.model_copy(update={name: v for name, v in own.items() if v is not None})
+        return self.model_copy(update=changes)
+
+    def going_on_from(self, start: Self, release: str) -> Self:
+        """This run with the shape, masks, loss and energy of the trained model that it goes on from.
+
+        Args:
+            start: config of that model.
+            release: id of the release that holds it.
+        """
+        own = {name: getattr(self, name) for name in ("name", "seed", "optim", "replay")}
+        return start.model_copy(update={**own, "init_from": release, "trunk": None})
 
     def reading(self, poolings: Poolings) -> Self:
         """This run over latents of these poolings, in their order.

@@ -31,10 +31,13 @@ def fingerprint_of(
     trunk: str | None = None,
 ) -> str:
     """Hex SHA-256. Latents enter through evenly spread rows: sets larger than memory are not read twice. `trunk` is the
-    SHA-256 of the weights that a run starts from.
+    SHA-256 of what a run starts from.
     """
-    # A trunk is known by its weights, whatever run of whatever name they came from.
-    parts: list[object] = [_RECIPE, config.model_dump(mode="json", exclude={"trunk": True, **_unused(config)})]
+    # A trunk or a start is known by its weights, whatever run or release of whatever name they came from.
+    parts: list[object] = [
+        _RECIPE,
+        config.model_dump(mode="json", exclude={"trunk": True, "init_from": True, **_unused(config)}),
+    ]
     parts += [_digest(normalizer.location), _digest(normalizer.scale)]
     for latents in (train, validation, *([] if sampled is None else [sampled])):
         rows = latents.latents.shape[0]

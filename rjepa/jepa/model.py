@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from rjepa.jepa.batches import Batch
 from rjepa.jepa.config import ENERGY_FLOOR, Energy, JepaConfig
 from rjepa.jepa.encoder import Encoder
-from rjepa.jepa.losses import latent_error, raw_error
+from rjepa.jepa.losses import latent_error, masked_mean, raw_error
 from rjepa.jepa.masks import View, causal_view, infill_view, side_by_side_view, steps_of
 from rjepa.jepa.predictor import Prediction, Predictor
 from rjepa.jepa.reader import latent_columns
@@ -140,6 +140,12 @@ class RJepa(nn.Module):
             torch.stack([each.latent[:, at] for at, each in enumerate(passes)], dim=1),
             torch.stack(raws, dim=1) if raws else None,
         )
+
+    def chain_loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """Mean energy of the steps of right chains, with gradient. A causal encoder only."""
+        view = causal_view(batch.valid)
+        prediction, _ = self.predict(batch, view)
+        return masked_mean(self._energy(self.config.energy, batch, prediction), view.targets)
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:

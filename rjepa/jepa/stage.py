@@ -13,16 +13,17 @@ import numpy as np
 import torch
 
 from rjepa.device import best_device
-from rjepa.errors import CorruptError
+from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.files import read_json, write_json
 from rjepa.home import Home, check_tag
 from rjepa.jepa.checkpoint import load_model
-from rjepa.jepa.config import JepaConfig, load_jepa_config
+from rjepa.jepa.config import SERVED, JepaConfig, Tuning, load_jepa_config
 from rjepa.jepa.curves import draw_curve
 from rjepa.jepa.diagnostics import Diagnostics, diagnose
 from rjepa.jepa.distributed import Processes
 from rjepa.jepa.launching import train_with_processes
 from rjepa.jepa.model import RJepa
+from rjepa.jepa.starting import Start
 from rjepa.jepa.tracking import Tracking
 from rjepa.jepa.trainer import TrainReport, train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer, load_normalizer, save_normalizer
@@ -97,17 +98,29 @@ def build_checkpoint(
     seed: int | None = None,
     processes: int = 1,
     environment: Mapping[str, str] | None = None,
+    start: Start | None = None,
+    tuning: Tuning | None = None,
 ) -> Trained:
     """Train the run `recipe` of configs/rjepa/, or go on with it, and diagnose what came of it. A trunk that it starts
     from is trained first, as a variant of the same seed.
 
     Args:
+        start: the release that a recipe with `init_from` goes on from. Its normaliser has to be the dataset's
+            (`take_normalizer`), so that energies before and after can be compared.
+        tuning: values of such a run that replace the recipe's.
         seed: None trains the model that may be released. A seed trains a variant beside it, with the recipe's own seed
             replaced: nothing serves it, `rjepa report` and `rjepa eval compare` judge it.
         processes: how many train together on this machine.
         environment: variables that may ask for W&B (`rjepa.jepa.tracking`).
+
+    Raises:
+        InvalidInputError: the recipe needs a release to go on from and none is given, or the other way round; or
+            training fails as in `train`.
     """
     config, folder = _config(home, llm_tag, dataset, recipe, seed), _folder(home, llm_tag, dataset, recipe, seed)
+    _check_start(config, start, processes)
+    if tuning is not None:
+        config = config.tuned(tuning)
     if config.trunk is not None:
         build_checkpoint(
             home,
@@ -138,8 +151,9 @@ def build_checkpoint(
         tracking=tracking,
         sampled=sampled,
         trunk=_trunk_folder(config, home, llm_tag, dataset),
+        start=start,
     )
-    write_json(folder / "config.json", config.model_dump(mode="json"))
+    write_json(folder / "config.json", _trained_config(config, start).model_dump(mode="json"))
     found = _diagnose_once(folder, report.data_version, normalizer, train_set, validation)
     metadata: dict[str, int | float | str] = {
         "recipe": recipe,
@@ -151,8 +165,26 @@ def build_checkpoint(
         "loss": report.curve[-1]["total"] if report.curve else 0.0,
         "validation_energy": report.validation[-1]["energy"] if report.validation else 0.0,
     }
+    if start is not None:
+        metadata |= {
+            "init_from": start.release,
+            "learning_rate": config.optim.learning_rate,
+            "new_chains": report.new_chains,
+            "replayed_chains": report.replayed_chains,
+            "replay_share": config.replay.share if config.replay else 0.0,
+            "ewc": config.replay.ewc if config.replay else 0.0,
+            "start_energy": report.start_energy or 0.0,
+        }
     metadata |= {name: value for name, value in found.metadata().items() if not isinstance(value, bool)}
     return Trained(StageReport(report.data_version, metadata), draw_curve(report.curve, report.validation))
+
+
+def take_normalizer(home: Home, llm_tag: str, dataset: str, source: Path) -> StageReport:
+    """Take a release's normaliser over for a dataset: what goes on from a release reads latents as it did."""
+    normalizer = load_normalizer(source)
+    version = save_normalizer(normalizer_file(home, llm_tag, dataset), normalizer)
+    scales = {"scale_min": float(normalizer.scale.min()), "scale_max": float(normalizer.scale.max())}
+    return StageReport(version, {"width": normalizer.width, **scales})
 
 
 def train_together(
@@ -184,6 +216,29 @@ def train_together(
         _sampled(config, home, llm_tag, dataset),
         _trunk_folder(config, home, llm_tag, dataset),
     )
+
+
+def _check_start(config: JepaConfig, start: Start | None, processes: int) -> None:
+    if config.init_from is not None and start is None:
+        raise InvalidInputError(
+            f"training run {config.name!r} goes on from a release, and none is given",
+            cure="rjepa retrain, or choose another run of configs/rjepa/, e.g. demo",
+        )
+    if config.init_from is None and start is not None:
+        raise InvalidInputError(
+            f"training run {config.name!r} starts from nothing, and release {start.release} is given to go on from",
+            cure=f"choose a run with `init_from: {SERVED}`, e.g. nightly",
+        )
+    if start is not None and processes > 1:
+        raise InvalidInputError(
+            f"training run {config.name!r} goes on from a release in one process, asked for {processes}",
+            cure="leave `processes` at 1: so short a run gains nothing from more",
+        )
+
+
+def _trained_config(config: JepaConfig, start: Start | None) -> JepaConfig:
+    """The config that lies beside the weights: of a run that went on from a release, with its id and its shape."""
+    return config if start is None else start.config_for(config)
 
 
 def _sampled(config: JepaConfig, home: Home, llm_tag: str, dataset: str) -> LatentSet | None:

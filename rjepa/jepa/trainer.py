@@ -14,18 +14,21 @@ import numpy as np
 import torch
 
 from rjepa.errors import InvalidInputError
-from rjepa.files import remove_temporary, sha256_file, write_json
+from rjepa.files import remove_temporary, sha256_file, sha256_json, write_json
 from rjepa.jepa.batches import Assembler, Batch, BatchOrder
 from rjepa.jepa.checkpoint import MODEL_FILE, TrainingState, load_model, load_training, save_model, save_training
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.diagnostics import unmoved_parameters
 from rjepa.jepa.distributed import ALONE, Processes
+from rjepa.jepa.ewc import Anchor
 from rjepa.jepa.identity import fingerprint_of
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.objective import objective
 from rjepa.jepa.optimizer import Optimizers, make_optimizers, set_rates
+from rjepa.jepa.replay import ReplayOrder
 from rjepa.jepa.runs import REPORT_FILE, UPDATES_BETWEEN_LOGS, check_finite, read_finished
 from rjepa.jepa.schedules import momentum
+from rjepa.jepa.starting import Start, anchor_at_start, replay_order, take_over
 from rjepa.jepa.tracking import Tracker, Tracking
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
@@ -54,6 +57,12 @@ class TrainReport:
     validation: list[dict[str, float]]
     unmoved: list[str]
     """trainable parameters that still have their first value"""
+    new_chains: int = 0
+    """of a run that goes on from a release: right chains of problems that the release has not learnt from"""
+    replayed_chains: int = 0
+    """the old ones that are shown again"""
+    start_energy: float | None = None
+    """mean energy of held-out steps before the first update, of such a run"""
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,8 @@ class _Run:
     sampled_chains: _Sampled | None
     folder: Path
     processes: Processes
+    anchor: Anchor | None
+    """what a run that goes on from a release is pulled back to"""
 
 
 def train(
@@ -112,6 +123,7 @@ def train(
     tracking: Tracking | None = None,
     sampled: LatentSet | None = None,
     trunk: Path | None = None,
+    start: Start | None = None,
 ) -> TrainReport:
     """Train, or go on training, the model of `folder`; the folder then holds model, last training state and report.
 
@@ -121,31 +133,38 @@ def train(
         processes: those that call this together, each with the same arguments and one folder; the first one writes.
         tracking: where curves go besides the report.
         trunk: folder of the trained model whose encoders and predictor are taken, where the config names one.
+        start: the trained model that the run goes on from, where the config says so; `normalizer` is then its own.
 
     Raises:
         InvalidInputError: no right chains, no wrong ones where the config needs them, widths that do not fit, a trunk
             of another shape, processes that do not agree on what to train, or a loss that is not finite.
         NotFoundError: nothing was trained in the trunk's folder.
         CorruptError: the folder's checkpoint, or the trunk's model, cannot be read.
-        ValueError: a trunk for a config without one, or the other way round.
+        ValueError: a trunk or a start for a config without one, or the other way round.
     """
-    if (trunk is None) != (config.trunk is None):
-        raise ValueError(f"config {config.name!r} has trunk {config.trunk!r}, and {trunk} was given")
+    if (trunk is None) != (config.trunk is None) or (start is None) != (config.init_from is None):
+        raise ValueError(
+            f"config {config.name!r} has trunk {config.trunk!r} and init_from {config.init_from!r}; "
+            f"{trunk} and {start and start.release} were given"
+        )
     names = train.domain_names
+    if start is not None:
+        start.check(train)
+        config, names = start.config_for(config), start.domain_names(train)
     data = Assembler(train, normalizer, config, names)
     held_out = Assembler(validation, normalizer, config, names)
-    order = BatchOrder(train, data.problems, config.optim.batch_size, config.seed)
+    order = _order(config, train, data, normalizer, start)
     sampled_chains = _Sampled.find(sampled, normalizer, config, names)
     _check_data(config, order, sampled_chains)
-    config = config.model_copy(update={"optim": config.optim.for_chains(len(order.right))})
-    start = None if trunk is None else load_model(trunk)
+    config = config.model_copy(update={"optim": config.optim.for_epoch(max(1, order.per_epoch))})
+    taken = None if trunk is None else load_model(trunk)
     fingerprint = fingerprint_of(
         config,
         train,
         validation,
         normalizer,
         sampled if sampled_chains else None,
-        None if trunk is None else sha256_file(trunk / MODEL_FILE),
+        _identity(trunk, start, train),
     )
     finished = read_finished(folder, fingerprint, MODEL_FILE, TrainReport)
     processes.check_equal(fingerprint, finished.updates if finished else -1)
@@ -157,14 +176,19 @@ def train(
     if processes.first:
         remove_temporary(folder)
     model = build_model(config, train.width, names).to(device)
-    if start is not None:
-        _take_trunk(model, start)
+    if taken is not None:
+        _take_trunk(model, taken)
+    anchor, start_energy = None, None
+    if start is not None and config.replay is not None and isinstance(order, ReplayOrder):
+        take_over(model, start.model)
+        anchor = anchor_at_start(model, data, order, config.replay)
+        start_energy = _mean_energy(model, held_out)
     optimizers = make_optimizers(model, config.optim)
     generator = torch.Generator().manual_seed(config.seed)
     state = load_training(folder, fingerprint, model, optimizers, generator)
     state = state or TrainingState(fingerprint, 0, 0.0, [], [], [])
     processes.check_equal(fingerprint, state.update)
-    run = _Run(model, optimizers, generator, data, held_out, order, sampled_chains, folder, processes)
+    run = _Run(model, optimizers, generator, data, held_out, order, sampled_chains, folder, processes, anchor)
     tracker = (tracking or Tracking()).start(folder, fingerprint, config, enabled=processes.first)
     with tracker:
         with processes.sharing(model):
@@ -183,6 +207,9 @@ def train(
             curve=state.curve,
             validation=state.validation,
             unmoved=unmoved_parameters(model),
+            new_chains=len(order.new) if isinstance(order, ReplayOrder) else 0,
+            replayed_chains=len(order.old) if isinstance(order, ReplayOrder) else 0,
+            start_energy=start_energy,
         )
         if processes.first:
             write_json(folder / REPORT_FILE, asdict(report))
@@ -217,6 +244,9 @@ def _update(run: _Run, update: int) -> dict[str, float]:
     model, optim = run.model, run.model.config.optim
     batch, negatives, owners = _draw(run, update)
     terms = objective(model, batch, negatives, owners, run.generator)
+    if run.anchor is not None and model.config.replay is not None:
+        terms["ewc"] = run.anchor.penalty(model)
+        terms["total"] = terms["total"] + model.config.replay.ewc * terms["ewc"]
     entry = {name: float(value.detach()) for name, value in terms.items()}
     check_finite(entry["total"], update)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -229,6 +259,22 @@ def _update(run: _Run, update: int) -> dict[str, float]:
     if model.config.trunk is None:
         model.update_target(momentum(optim, update))
     return {**entry, "gradient_norm": float(norm)}
+
+
+def _order(
+    config: JepaConfig, train: LatentSet, data: Assembler, normalizer: Normalizer, start: Start | None
+) -> BatchOrder:
+    """Which chains an update sees: all right ones in turn, or new ones beside replayed ones."""
+    if start is None or config.replay is None:
+        return BatchOrder(train, data.problems, config.optim.batch_size, config.seed)
+    return replay_order(start, train, normalizer, config, config.replay)
+
+
+def _identity(trunk: Path | None, start: Start | None, train: LatentSet) -> str | None:
+    """Hash of what a run starts from, None where it starts from nothing."""
+    if start is not None:
+        return sha256_json([start.sha256, start.is_new(train).nonzero()[0].tolist()])
+    return None if trunk is None else sha256_file(trunk / MODEL_FILE)
 
 
 def _take_trunk(model: RJepa, trained: RJepa) -> None:

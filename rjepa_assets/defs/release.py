@@ -14,7 +14,7 @@ from rjepa_assets.defs.inputs import decoders_version, evaluations_version
 from rjepa_assets.defs.partitions import LLMS, SAME_LLM
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.sealed import sealed_candidates
-from rjepa_assets.defs.stage import RELEASE_JOB, explained, made_by, partitioned_check, running
+from rjepa_assets.defs.stage import RELEASE_JOB, explained, made_by, partitioned_check, running, with_metadata
 
 
 class ReleaseConfig(dg.Config):
@@ -56,6 +56,7 @@ class ReleaseConfig(dg.Config):
         dataset="dataset version that it was evaluated on",
         accuracy="share of test problems that it answers right",
         problems="test problems",
+        story="what is served and why, what it went on from, what feedback joined, the gate's numbers, the last nights",
         **{
             "accuracy_*": "the same, by domain",
             "gate_night_*": "of rule nightly: level, evidence, budget left, uses of the sealed set, calibration",
@@ -91,7 +92,7 @@ def release(
                 progress=stage.progress,
             )
 
-        return stage.once(
+        result = stage.once(
             {
                 "dataset": config.dataset or "newest",
                 "rule": config.rule,
@@ -103,6 +104,13 @@ def release(
             lambda: _bundles(stage.home, llm_tag),
             make,
         )
+        return with_metadata(result, story=dg.MetadataValue.md(_story(stage.home, llm_tag)))
+
+
+def _story(home: Home, llm_tag: str) -> str:
+    from rjepa.living.story import tell
+
+    return tell(home, llm_tag)
 
 
 def _sealed(home: Home, llm_tag: str) -> str:

@@ -45,9 +45,7 @@ class SealedConfig(dg.Config):
 def sealed_candidates(
     context: dg.AssetExecutionContext, config: SealedConfig, home: HomeResource, progress: ProgressResource
 ) -> dg.MaterializeResult[Any]:
-    """The sealed test problems of an LLM with its frozen candidates: what a night's evidence comes from, and nothing
-    else.
-    """
+    """The sealed test problems of an LLM with its frozen candidates: what a night's evidence comes from."""
     with running(context, home, progress) as stage:
         llm_tag = context.partition_key
 

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.jepa.config import load_jepa_config
 from rjepa.stages import Made
@@ -24,6 +25,24 @@ class TrainingConfig(dg.Config):
         default="demo", description="name of a file in configs/rjepa/; what it says shapes the data version"
     )
     processes: int = Field(default=1, ge=1, description="how many train together on this machine, started by torchrun")
+    init_from: str = Field(
+        default="", description="release to go on from, for a recipe that says init_from (nightly); empty: from nothing"
+    )
+    learning_rate: float | None = Field(default=None, description="of a run that goes on; None: the recipe's")
+    replay_share: float | None = Field(default=None, description="share of old chains in a batch of such a run")
+    ewc: float | None = Field(default=None, description="pull of such a run towards the old weights")
+
+    def tuning(self) -> dict[str, float | None]:
+        """What replaces values of the recipe."""
+        return {"learning_rate": self.learning_rate, "replay_share": self.replay_share, "ewc": self.ewc}
+
+
+class NormalizerConfig(dg.Config):
+    """Where the normaliser comes from."""
+
+    init_from: str = Field(
+        default="", description="release whose normaliser is taken over as it is; empty: fitted on this dataset"
+    )
 
 
 @dg.asset(
@@ -43,7 +62,7 @@ class TrainingConfig(dg.Config):
     ),
 )
 def latent_normalizer(
-    context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
+    context: dg.AssetExecutionContext, config: NormalizerConfig, home: HomeResource, progress: ProgressResource
 ) -> dg.MaterializeResult[Any]:
     """Per-dimension location and scale of the latents, fitted on the train split's right chains."""
     with running(context, home, progress) as stage:
@@ -51,11 +70,15 @@ def latent_normalizer(
 
         def make() -> Made:
             from rjepa.jepa.stage import build_normalizer
+            from rjepa.releases.going_on import take_normalizer_from
 
+            if config.init_from:
+                return Made(take_normalizer_from(stage.home, llm_tag, dataset, config.init_from))
             return Made(build_normalizer(stage.home, llm_tag, dataset))
 
+        taken = {"init_from": config.init_from} if config.init_from else {}
         return stage.once(
-            {"latents": latents_version(stage.home, llm_tag, dataset)},
+            {"latents": latents_version(stage.home, llm_tag, dataset), **taken},
             [stage.home.models(llm_tag, dataset) / "normalizer.safetensors"],
             make,
         )
@@ -99,6 +122,10 @@ def normalised_latents_are_centred_and_few_are_clipped(
         loss="of the last updates",
         validation_energy="energy of held-out steps, at the end",
         training_curve="loss by update",
+        init_from="release whose weights it went on from",
+        new_chains="right chains of problems that this release has not learnt from",
+        replayed_chains="old right chains that were shown again",
+        start_energy="energy of held-out steps before the first update",
         **{
             "skill_*": "share of a simple guess's error that it takes away; above 0 it has learnt something",
             "rankme*": "effective number of directions that states use",
@@ -115,15 +142,21 @@ def rjepa_checkpoint(
         dataset, llm_tag = stage.dataset_and_llm
         recipe = recipe_version([config.recipe])
         folder = stage.home.models(llm_tag, dataset) / "rjepa"
-        arguments = {
+        arguments: dict[str, Any] = {
             "llm_tag": llm_tag,
             "dataset": dataset,
             "recipe": config.recipe,
             "processes": config.processes,
         }
 
+        if config.init_from:
+            del arguments["processes"]
+            arguments |= {"release_id": config.init_from, "tuning": config.tuning()}
+        function = "rjepa.releases.going_on:build_checkpoint_from" if config.init_from else _FROM_NOTHING
+        goes_on = {"init_from": config.init_from, "tuning": sha256_json(config.tuning())} if config.init_from else {}
+
         def make() -> Made:
-            made = call(context, stage.home, Call("rjepa.jepa.stage:build_checkpoint", arguments), stage.progress)
+            made = call(context, stage.home, Call(function, arguments), stage.progress)
             made.report.metadata["recipe_sha256"] = recipe
             return made
 
@@ -134,10 +167,14 @@ def rjepa_checkpoint(
                 "latents": latents_version(stage.home, llm_tag, dataset),
                 "normalizer": models_version(stage.home, llm_tag, dataset, "normalizer.safetensors"),
                 "train_rollouts": _learnt_from(stage.home, llm_tag, dataset, config.recipe),
+                **goes_on,
             },
             [folder / "model.safetensors", folder / "diagnostics.json", folder / "config.json"],
             make,
         )
+
+
+_FROM_NOTHING = "rjepa.jepa.stage:build_checkpoint"
 
 
 def _learnt_from(home: Home, llm_tag: str, dataset: str, recipe: str) -> str:

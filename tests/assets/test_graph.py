@@ -25,6 +25,7 @@ PIPELINE = [
     "release",
 ]
 DECODERS = ["latent_decoder", "logit_guidance"]
+FEEDBACK = ["interactions", "feedback_selection"]
 BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", "sealed_candidates", *DECODERS]
 
 
@@ -40,7 +41,9 @@ def test_the_definitions_load() -> None:
 def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     graph = build_defs()
     keys = {key.to_user_string() for key in graph.resolve_asset_graph().toposorted_asset_keys}
-    assert keys == {*PIPELINE, *BESIDE}
+    assert keys == {*PIPELINE, *BESIDE, *FEEDBACK}
+    assert upstream(graph, "feedback_selection") == {"interactions"}
+    assert upstream(graph, "problems") == {"feedback_selection"}
     assert upstream(graph, "rollouts") == upstream(graph, "latents") == {"dataset_release", "student", "request"}
     assert upstream(graph, "train_rollouts") == {"dataset_release", "student"}
     assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer", "train_rollouts"}
@@ -94,7 +97,7 @@ def test_every_figure_of_an_asset_can_be_explained() -> None:
 def test_every_asset_that_makes_something_is_checked() -> None:
     graph = build_defs().resolve_asset_graph()
     checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
-    assert {*PIPELINE, *DECODERS} - checked == {"teacher_chains"}  # judged by validated_chains
+    assert {*PIPELINE, *DECODERS, "feedback_selection"} - checked == {"teacher_chains"}  # judged by validated_chains
 
 
 def test_a_pair_is_its_dataset_and_its_llm() -> None:
@@ -125,6 +128,7 @@ def test_the_jobs_cover_the_whole_graph() -> None:
     covered = [
         key.to_user_string()
         for name in (
+            "feedback",
             "dataset_version",
             "llm",
             "dataset_and_llm",
@@ -135,7 +139,7 @@ def test_the_jobs_cover_the_whole_graph() -> None:
         )
         for key in graph.resolve_job_def(name).asset_layer.executable_asset_keys
     ]
-    assert sorted(covered) == sorted([*PIPELINE, *BESIDE])
+    assert sorted(covered) == sorted([*PIPELINE, *BESIDE, "feedback_selection"])
 
 
 def test_the_sensor_takes_partitions_of_what_is_not_registered_and_adds_none(tmp_path: Path) -> None:

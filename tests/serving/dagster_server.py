@@ -16,6 +16,7 @@ class Dagster:
         self.partitions: list[str] = []
         self.launched: list[dict[str, Any]] = []
         self.refuses = False
+        self.switches = {"new_feedback": "STOPPED", "nightly": "STOPPED"}
         self.runs = [
             _run(
                 "8b612851",
@@ -36,12 +37,37 @@ class Dagster:
             self.partitions.append(variables["key"])
             kind = "DuplicateDynamicPartitionError" if known else "AddDynamicPartitionSuccess"
             return {"addDynamicPartition": {"__typename": kind}}
+        if "Error(s" in query and "found:" in query:
+            return {"found": self._switch(variables["selector"])}
+        if "done:" in query:
+            return {"done": self._turn(query, variables)}
         if "launchRun" in query:
             if self.refuses:
                 return {"launchRun": {"__typename": "PythonError", "message": "no such job"}}
             self.launched.append(variables["params"])
             return {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "eb47a618-398b"}}}
         return {"runsOrError": {"__typename": "Runs", "results": self.runs[: variables["limit"]]}}
+
+    def _switch(self, selector: dict[str, str]) -> dict[str, Any]:
+        kind = "Sensor" if "sensorName" in selector else "Schedule"
+        name = selector.get("sensorName") or selector["scheduleName"]
+        if name not in self.switches:
+            return {"__typename": f"{kind}NotFoundError", "message": f"Could not find {kind} {name}"}
+        tick = {"timestamp": 1795989600.0}
+        return {
+            "__typename": kind,
+            "name": name,
+            "nextTick": tick if kind == "Sensor" else {"results": [tick]},
+            "state": {"id": name, "status": self.switches[name]},
+        }
+
+    def _turn(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        selector = variables.get("selector", {})
+        name = variables.get("id") or selector.get("sensorName") or selector["scheduleName"]
+        self.switches[name] = "RUNNING" if selector else "STOPPED"
+        if "startSensor" in query:
+            return {"__typename": "Sensor", "name": name}
+        return {"__typename": "StopSensorMutationResult" if "stopSensor" in query else "ScheduleStateResult"}
 
 
 def _run(run_id: str, job: str, partition: str, status: str, steps: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""The routes of learning control, /v1/learning/*: a viewer looks, an operator changes. Nothing here trains.
+
+What they say and do is `rjepa.control`, which the MCP tools (`serving.tools`) and `rjepa learning` share.
+"""
+
+import asyncio
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from rjepa.control.acting import Changed, NightBegun, begin_night, change, disable, enable, reset
+from rjepa.control.place import Place
+from rjepa.control.state import LearningConfig, LearningStatus, read_config, read_status
+from rjepa.errors import InvalidInputError
+from rjepa.home import Home
+from serving.settings import ServiceSettings
+
+router = APIRouter(prefix="/v1/learning", tags=["learning"])
+
+_LONGEST_REASON: Final = 500
+
+Reason = Annotated[str, StringConstraints(max_length=_LONGEST_REASON)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Learn(_Body):
+    """Begin a night now."""
+
+
+class ControlBody(_Body):
+    """Turn learning on or off, change settings, or give every setting its default."""
+
+    action: Literal["enable", "disable", "set", "reset"]
+    settings: dict[str, Any] | None = Field(
+        None, description="with action `set` alone: values by name, as GET /v1/learning/config lists them"
+    )
+    reason: Reason = Field("", description="is kept with the change")
+
+
+@router.get("/status")
+async def status(request: Request) -> LearningStatus:
+    """Whether learning is on, what the last night came to and why, when the next one is, and what is missing to it."""
+    return await asyncio.to_thread(read_status, place_of(request.app.state.settings))
+
+
+@router.get("/config")
+async def config(request: Request) -> LearningConfig:
+    """Every setting with its limits, and who changed what last."""
+    return await asyncio.to_thread(read_config, place_of(request.app.state.settings))
+
+
+@router.post("/control")
+async def control(body: ControlBody, request: Request) -> Changed:
+    """Enable, disable, set or reset. The change is recorded; Dagster's sensor and schedule follow `enabled`."""
+    if (body.action == "set") != (body.settings is not None):
+        raise InvalidInputError(
+            "settings go with the action `set`, and with no other",
+            cure='send {"action": "set", "settings": {"min_interactions": 10}}, or the action alone',
+        )
+    place, who = place_of(request.app.state.settings), request.state.principal.client
+    if body.settings is not None:
+        return await asyncio.to_thread(change, place, body.settings, who=who, reason=body.reason)
+    act = {"enable": enable, "disable": disable, "reset": reset}[body.action]
+    return await asyncio.to_thread(act, place, who=who, reason=body.reason)
+
+
+@router.post("/learn")
+async def learn(request: Request, body: Learn | None = None) -> NightBegun:
+    """Let Dagster run a night now. Its limits hold: where one refuses, the run says which, and so does the status."""
+    return await asyncio.to_thread(begin_night, place_of(request.app.state.settings))
+
+
+def place_of(settings: ServiceSettings) -> Place:
+    """Where the service's control acts."""
+    dagster_url = settings.dagster_url or f"http://127.0.0.1:{settings.dagster_port}"
+    return Place(Home(settings.home), settings.llm, dagster_url, settings.database_url)

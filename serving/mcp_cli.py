@@ -1,0 +1,36 @@
+"""`rjepa mcp`: learning control for an assistant on this machine, over standard input and output."""
+
+from typing import Annotated, Any
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("mcp")(mcp)
+
+
+def mcp(
+    llm: Annotated[
+        str | None, typer.Option(help="LLM whose learning is controlled [default: RJEPA_LLM or tiny-a]")
+    ] = None,
+) -> None:
+    """Speak the Model Context Protocol on stdin and stdout, as the account that runs it. A running service does the
+    same at /mcp, for operators' keys.
+
+    Example: claude mcp add rjepa -- rjepa mcp
+    """
+    import getpass
+
+    from rjepa.home import check_tag
+    from serving.learning import place_of
+    from serving.logs import configure_logs
+    from serving.settings import ServiceSettings
+    from serving.tools import make_server
+
+    given: dict[str, Any] = {} if llm is None else {"llm": llm}
+    settings = ServiceSettings(**given)
+    check_tag(settings.llm)
+    configure_logs(details=settings.log_details)
+    who = f"account:{getpass.getuser()}"
+    make_server(place_of(settings), lambda: who).run("stdio")

@@ -1,0 +1,139 @@
+"""Learning control over HTTP: who may, what is recorded, and what is said where Dagster is away or refuses."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from rjepa.database import open_database
+from rjepa.home import Home
+from rjepa.keys import create_key
+from rjepa.living.settings import LearningSettings, read_settings
+from rjepa.releases.pointer import current_release
+from serving.app import create_app
+from serving.settings import ServiceSettings
+
+from .dagster_server import Dagster, serve_dagster
+from .fakes import fake_loader, wait_until
+
+
+@pytest.fixture(scope="module")
+def dagster() -> Iterator[Dagster]:
+    with serve_dagster() as dagster:
+        yield dagster
+
+
+@pytest.fixture
+def client(home: Home, dagster: Dagster) -> Iterator[TestClient]:
+    dagster.refuses = False
+    dagster.switches = dict.fromkeys(dagster.switches, "STOPPED")
+    dagster.launched.clear()
+    with started(home, dagster.url) as client:
+        yield client
+
+
+def started(home: Home, dagster_url: str, **others: Any) -> TestClient:
+    settings = ServiceSettings(home=home.root, reload_seconds=0.05, dagster_url=dagster_url, _env_file=None, **others)
+    return TestClient(create_app(settings, fake_loader(home)), base_url="http://localhost")
+
+
+def control(client: TestClient, action: str, **others: Any) -> httpx.Response:
+    return client.post("/v1/learning/control", json={"action": action, **others})
+
+
+def test_enabling_is_kept_recorded_and_followed_by_dagster(client: TestClient, home: Home, dagster: Dagster) -> None:
+    assert client.get("/v1/learning/status").json()["enabled"] is False
+    changed = control(client, "enable", reason="the pilot begins").json()
+    assert changed["settings"]["enabled"] is True and changed["note"] is None
+    assert dagster.switches == {"new_feedback": "RUNNING", "nightly": "RUNNING"}
+    status = client.get("/v1/learning/status").json()
+    assert status["enabled"] and status["dagster"]["next_at"] == "2026-11-29T22:00:00Z"
+    assert status["served"] == current_release(home, "tiny-a") and status["last_move"]["action"] == "promote"
+    (change,) = client.get("/v1/learning/config").json()["changes"]
+    assert (change["setting"], change["after"], change["reason"]) == ("enabled", True, "the pilot begins")
+    assert change["who"].startswith("address:")
+    control(client, "disable")
+    assert dagster.switches == {"new_feedback": "STOPPED", "nightly": "STOPPED"}
+    with open_database(home) as database:
+        assert not read_settings(database).enabled
+
+
+def test_a_setting_is_changed_and_reset(client: TestClient, dagster: Dagster) -> None:
+    set_ = control(client, "set", settings={"min_interactions": 3, "enabled": True}).json()
+    assert set_["settings"]["min_interactions"] == 3 and dagster.switches["nightly"] == "RUNNING"
+    assert control(client, "reset").json()["settings"] == LearningSettings().model_dump()
+    assert dagster.switches["nightly"] == "STOPPED"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"action": "set", "settings": {"learning_rate": 1.0}}, "learning_rate"),
+        ({"action": "set", "settings": {"min_interactions": "3"}}, "min_interactions"),
+        ({"action": "set", "settings": {"speed": 3}}, "speed"),
+        ({"action": "set"}, "settings go with the action"),
+        ({"action": "enable", "settings": {}}, "settings go with the action"),
+        ({"action": "explode"}, "action"),
+        ({"action": "enable", "why": "x"}, "why"),
+        ({"action": "enable", "reason": "x" * 501}, "reason"),
+        ({"action": "enable", "reason": "two\nlines"}, "reason"),
+    ],
+)
+def test_what_does_not_fit_is_a_400_in_openais_shape_and_changes_nothing(
+    client: TestClient, body: dict[str, Any], words: str
+) -> None:
+    reply = client.post("/v1/learning/control", json=body)
+    error = reply.json()["error"]
+    assert reply.status_code == 400 and words in error["message"] and error["cure"]
+    assert error["type"] == "invalid_request_error"
+    config = client.get("/v1/learning/config").json()
+    assert config["settings"] == LearningSettings().model_dump() and config["changes"] == []
+
+
+def test_a_night_is_launched_in_dagster_and_not_here(client: TestClient, dagster: Dagster) -> None:
+    begun = client.post("/v1/learning/learn")
+    assert begun.json() == {"run_id": "eb47a618-398b", "job": "living_night", "llm": "tiny-a"}
+    (params,) = dagster.launched
+    assert params["selector"]["jobName"] == "living_night"
+    assert params["executionMetadata"]["tags"] == [{"key": "dagster/partition", "value": "tiny-a"}]
+    dagster.refuses = True
+    refused = client.post("/v1/learning/learn")
+    assert refused.status_code == 502 and refused.json()["error"]["code"] == "launch_refused"
+
+
+def test_without_dagster_the_setting_is_kept_and_the_answer_says_what_to_do(home: Home) -> None:
+    with started(home, "http://127.0.0.1:1") as client:
+        changed = control(client, "enable").json()
+        assert changed["settings"]["enabled"] and "rjepa up" in changed["note"]
+        assert client.get("/v1/learning/status").json()["dagster"]["note"].endswith("start it: rjepa up")
+        refused = client.post("/v1/learning/learn")
+        assert refused.status_code == 503 and refused.json()["error"]["code"] == "dagster_away"
+
+
+def test_a_viewer_looks_and_an_operator_changes(home: Home, dagster: Dagster) -> None:
+    with open_database(home) as database:
+        keys = {role: create_key(database, role, role)[0] for role in ("viewer", "user", "operator")}
+        identity = f"key:{keys['operator'].split('_')[1]}"
+    looks = ["status", "config"]
+    with started(home, dagster.url, require_key=True) as client:
+        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+        for role, key in keys.items():
+            headers = {"authorization": f"Bearer {key}"}
+            assert {client.get(f"/v1/learning/{look}", headers=headers).status_code for look in looks} == {200}
+            for path in ("learn", "control"):
+                status = client.post(f"/v1/learning/{path}", headers=headers, json={"action": "enable"}).status_code
+                assert (status == 403) == (role != "operator"), (role, path, status)
+        assert client.get("/v1/learning/status").status_code == 401
+        config = client.get("/v1/learning/config", headers={"authorization": f"Bearer {keys['viewer']}"}).json()
+    assert [change["who"] for change in config["changes"]] == [identity]
+    assert not any(key in str(config) for key in keys.values())
+
+
+def test_the_openapi_document_describes_every_route(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path in ("status", "config", "control", "learn"):
+        (operation,) = paths[f"/v1/learning/{path}"].values()
+        assert operation["description"] and "422" not in operation["responses"]
+        assert operation["responses"]["200"]["content"]["application/json"]["schema"]

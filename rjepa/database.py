@@ -88,6 +88,7 @@ _LONGEST_PAUSE: Final = 0.25
 _BUSY_MILLISECONDS: Final = 1000
 """How long SQLite itself waits for its write lock; what is left of the patience is spent in tries of our own."""
 _CONNECT_SECONDS: Final = 10
+_PRAGMAS: Final = ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON")
 
 Result = TypeVar("Result")
 
@@ -316,7 +317,8 @@ def _sqlite(path: Path) -> Database:
 
 def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
-    for pragma in (f"busy_timeout = {_BUSY_MILLISECONDS}", "synchronous = FULL", "foreign_keys = ON"):
+    # What is deleted is overwritten, not only marked as free: some of it was somebody's words.
+    for pragma in (f"busy_timeout = {_BUSY_MILLISECONDS}", *_PRAGMAS):
         connection.execute(f"PRAGMA {pragma}")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":

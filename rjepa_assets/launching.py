@@ -14,6 +14,7 @@ import dagster as dg
 
 from rjepa.errors import InvalidInputError, RjepaError, StorageError
 from rjepa.jepa.config import load_jepa_config
+from rjepa.living.night import RECIPE, Plan
 from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.defs.resources import ProgressResource
@@ -22,8 +23,10 @@ from rjepa_assets.defs.stage import (
     DATASET_JOB,
     DATASET_LLM_JOB,
     DECODERS_JOB,
+    FEEDBACK_JOB,
     LLM_JOB,
     RELEASE_JOB,
+    SEALED_JOB,
     VARIANTS_JOB,
 )
 from rjepa_assets.defs.students import TrainRolloutConfig
@@ -98,6 +101,26 @@ def release_launches(
     if release:
         launches.append(Launch(RELEASE_JOB, llm_tag, config={"release": {"dataset": dataset, "rule": rule}}))
     return launches
+
+
+def night_launches(plan: Plan, dataset: str, recipe: str = RECIPE) -> list[Launch]:
+    """Bring a night's version to an R-JEPA that went on from a release, and to the gate.
+
+    Args:
+        dataset: the version, as `rjepa.living.night.prepare` named it.
+        recipe: of the training, one that says init_from.
+    """
+    key = partition_key(dataset, plan.llm_tag)
+    training = {"recipe": recipe, "init_from": plan.init_from, **plan.tuning.model_dump()}
+    trained = {"latent_normalizer": {"init_from": plan.init_from}, "rjepa_checkpoint": training}
+    launches = [Launch(FEEDBACK_JOB, dataset), *dataset_launches(dataset), Launch(LLM_JOB, plan.llm_tag)]
+    launches.append(Launch(DATASET_LLM_JOB, key, config=trained))
+    if plan.decoders:
+        launches.append(Launch(DECODERS_JOB, key))
+    # A night that only forgets what was withdrawn has nothing to be better with: not worse is enough.
+    gate = {"dataset": dataset, "rule": "nightly" if plan.accepted else "replace"}
+    launches.append(Launch(SEALED_JOB, plan.llm_tag, config={"sealed_candidates": {"dataset": dataset}}))
+    return [*launches, Launch(RELEASE_JOB, plan.llm_tag, config={"release": gate})]
 
 
 def variants_launches(
@@ -194,7 +217,7 @@ def _shown(launch: Launch) -> list[str]:
 
 def _want(instance: dg.DagsterInstance, launch: Launch) -> None:
     """Add the partition of what is launched."""
-    if launch.job == DATASET_JOB:
+    if launch.job in (DATASET_JOB, FEEDBACK_JOB):
         want_dataset(instance, launch.partition)
     elif "|" in launch.partition:
         want_dataset(instance, launch.partition.split("|")[0])

@@ -21,7 +21,7 @@ DEFAULT_MODE: Final = "off"
 _CANDIDATES: Final = "num_candidates"
 """The option of every mode that chooses among candidates."""
 
-_NONE: Final = -1
+NONE: Final = -1
 """What llama.cpp's users send for a seed of the server's choice, and for no limit."""
 
 
@@ -69,7 +69,7 @@ def make_questions(wanted: Wanted, engine: AnswersQuestions, max_tokens: int, no
         count = wanted.choices
     if count > 1:
         sampling.setdefault("temperature", engine.sampling_temperature)  # greedy chains are all the same
-    seed = _seed(wanted, notes)
+    seed = choose_seed(wanted.rjepa.seed if wanted.rjepa.seed is not None else wanted.seed, notes)
     limit = _limit(wanted.limit, max_tokens, notes)
     questions = tuple(
         ask(
@@ -113,14 +113,14 @@ def _leave_room(options: dict[str, Any], default: int, choices: int, notes: Note
         notes.adjust(_CANDIDATES, f"{choices}, as many as n asks for")
 
 
-def _seed(wanted: Wanted, notes: Notes) -> int:
-    given = wanted.rjepa.seed if wanted.rjepa.seed is not None else wanted.seed
+def choose_seed(given: int | None, notes: Notes) -> int:
+    """The seed of a request that names `given`, or one at random."""
     if given is not None and 0 <= given < MAX_SEED:
         return given
     drawn = secrets.randbelow(2**31)
     if given is None:
         return drawn
-    if given == _NONE:
+    if given == NONE:
         notes.adjust("seed", f"-1 asks for one at random; {drawn} was drawn")
         return drawn
     notes.adjust("seed", f"taken modulo 2^53: {given % MAX_SEED}")
@@ -134,7 +134,7 @@ def _limit(given: int | None, most: int, notes: Notes) -> int | None:
             cure="ask for 1 token or more, or leave it out",
             field="max_tokens",
         )
-    if given == _NONE:
+    if given == NONE:
         notes.adjust("max_tokens", "-1 asks for no limit; the student's own was taken")
         return None
     if given is not None and given > most:

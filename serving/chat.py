@@ -4,8 +4,9 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request
@@ -20,7 +21,7 @@ from serving import sse
 from serving.asking import Wanted, make_questions
 from serving.errors import body_of
 from serving.events import event_value, text_of
-from serving.host import AnswersQuestions, EngineHost
+from serving.host import AnswersQuestions, EngineHost, rows_of
 from serving.lenient import Notes
 from serving.models import engine_of
 from serving.names import parse_name
@@ -28,9 +29,6 @@ from serving.replies import Answered, Choice, choices_of, logprob_of, usage_of
 from serving.schemas import ChatRequest, RjepaOptions
 
 _LOG = structlog.get_logger("serving")
-
-CLIENT_LEFT: Final = 499
-"""No client reads it; nginx's number for the same in its log."""
 
 Events = AsyncGenerator[tuple[int, Event], None]
 
@@ -90,20 +88,19 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 
     questions = await asyncio.to_thread(prepare)
     chat = _Chat(engine, questions, body, notes, f"chatcmpl-{uuid.uuid4().hex}", int(time.time()))
-    events = host.events(lambda: engine.run_many(questions))
+    events = host.events(lambda: engine.run_many(questions), rows_of(questions))
     if body.stream:
         return sse.streaming(_chunks(events, chat), dict(notes.headers))
-    answers = await sse.unless_left(request, events, answers_of)
-    if answers is None:
-        return Response(status_code=CLIENT_LEFT)
+    answers = await answers_of(events)
     for answer in answers:
         log_answer(answer)
     return JSONResponse(_completion(chat, answers), headers=dict(notes.headers))
 
 
-async def answers_of(events: AsyncIterator[tuple[int, Event]]) -> list[Answer]:
-    """The answer of each question, in their order."""
-    answers = {index: event.answer async for index, event in events if isinstance(event, Done)}
+async def answers_of(events: Events) -> list[Answer]:
+    """The answer of each question, in their order. A client that leaves cancels this, which stops the work."""
+    async with aclosing(events):
+        answers = {index: event.answer async for index, event in events if isinstance(event, Done)}
     return [answers[index] for index in sorted(answers)]
 
 

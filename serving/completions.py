@@ -5,23 +5,23 @@ may hold is in `completion_schemas`.
 """
 
 import asyncio
-import secrets
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from rjepa.reasoning.events import Text, Working
-from rjepa.reasoning.question import MAX_SEED, InvalidQuestionError
+from rjepa.reasoning.question import InvalidQuestionError
 from rjepa.reasoning.tokens import TokenReport, report_tokens
 from rjepa.students.rules import TokenRules
 from serving import sse
-from serving.chat import CLIENT_LEFT
+from serving.asking import NONE, choose_seed
 from serving.completion_schemas import DEFAULT_TOKENS, CompletionRequest, logprobs_value
 from serving.errors import body_of
 from serving.host import EngineHost
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from rjepa.sampling.protocol import ChainSource
 
 _LOG = structlog.get_logger("serving")
-_NONE: Final = -1
-"""What llama.cpp's users send for a seed of the server's choice, for no limit, and for all tokens."""
-
 router = APIRouter()
 
 
@@ -94,10 +91,7 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     events = host.events(job.work)
     if body.stream:
         return sse.streaming(_chunks(events, job), dict(job.notes.headers))
-    reply = await sse.unless_left(request, events, lambda items: _whole(items, job))
-    if reply is None:
-        return Response(status_code=CLIENT_LEFT)
-    return JSONResponse(reply, headers=dict(job.notes.headers))
+    return JSONResponse(await _whole(events, job), headers=dict(job.notes.headers))
 
 
 def _prepare(body: CompletionRequest, source: "ChainSource", most: int, head: dict[str, Any]) -> _Job:
@@ -117,7 +111,7 @@ def _prepare(body: CompletionRequest, source: "ChainSource", most: int, head: di
         texts = [reader.text(ids) for ids in prompts]
     for ids in prompts:
         require_text(source, ids, 0 if body.max_tokens == 0 else 1)
-    limit, seed, rules = _limit(body, source, most, notes), _seed(body, notes), _rules(body)
+    limit, seed, rules = _limit(body, source, most, notes), choose_seed(body.seed, notes), _rules(body)
     wanted = [
         Continuation(
             ids, text, index, seed, body.temperature, _room(limit, source.context_length - len(ids), notes), rules
@@ -153,7 +147,7 @@ def _limit(body: CompletionRequest, source: "ChainSource", most: int, notes: Not
     wanted = body.max_tokens
     if wanted is None:
         return DEFAULT_TOKENS
-    if wanted == _NONE:
+    if wanted == NONE:
         notes.adjust("max_tokens", "-1 asks for no limit; the student's own was taken")
         return min(source.record.sampling.max_new_tokens, most)
     if wanted > most:
@@ -167,29 +161,22 @@ def _room(limit: int, room: int, notes: Notes) -> int:
     return min(limit, room)
 
 
-def _seed(body: CompletionRequest, notes: Notes) -> int:
-    if body.seed is None or body.seed == _NONE:
-        return secrets.randbelow(2**31)
-    if not 0 <= body.seed < MAX_SEED:
-        notes.adjust("seed", f"taken modulo 2^53: {body.seed % MAX_SEED}")
-    return body.seed % MAX_SEED
-
-
 def _unscored(token: int, name: bytes) -> TokenReport:
     return TokenReport(id=token, text=name.decode("utf-8", "replace"), bytes=tuple(name), logprob=0.0)
 
 
-async def _whole(items: "AsyncIterator[tuple[int, Any]]", job: _Job) -> dict[str, Any]:
+async def _whole(items: "AsyncGenerator[tuple[int, Any], None]", job: _Job) -> dict[str, Any]:
     """The reply of a request without streaming."""
     from rjepa.continuing import Continued
 
     echoes: dict[int, _Read] = {}
     written: dict[int, Continued] = {}
-    async for index, item in items:
-        if isinstance(item, _Read):
-            echoes[index] = item
-        elif isinstance(item, Continued):
-            written[index] = item
+    async with aclosing(items):
+        async for index, item in items:
+            if isinstance(item, _Read):
+                echoes[index] = item
+            elif isinstance(item, Continued):
+                written[index] = item
     each = job.body.candidates
     choices: list[dict[str, Any]] = []
     for prompt in range(len(job.prompts)):

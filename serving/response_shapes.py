@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rjepa.reasoning.question import Message
 from rjepa.reasoning.tokens import TokenReport
 from serving import sse
 from serving.replies import Choice, logprob_of
@@ -79,6 +80,22 @@ class ResponseShape:
             },
             rjepa=choice.rjepa,
         )
+
+
+def input_item_values(response_id: str, messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
+    """The messages that a response answered, as items. Their ids follow from the response's and from their place."""
+    for place, message in enumerate(messages):
+        kind = "output_text" if message.role == "assistant" else "input_text"
+        part: dict[str, Any] = {"type": kind, "text": message.content}
+        if kind == "output_text":
+            part["annotations"] = []
+        yield {
+            "id": f"msg_{response_id.removeprefix('resp_')}_{place}",
+            "type": "message",
+            "role": message.role,
+            "status": "completed",
+            "content": [part],
+        }
 
 
 def _logprobs(tokens: Sequence[TokenReport] | None) -> list[dict[str, Any]]:

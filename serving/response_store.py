@@ -18,11 +18,12 @@ MAX_BYTES: Final = 64 * 2**20
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """One answer. `messages` is the conversation up to it and with it, without its instructions."""
+    """One answer. `messages` is the conversation up to it, without its instructions."""
 
     owner: str
     body: dict[str, Any]
     messages: tuple[Message, ...]
+    answer: tuple[Message, ...]
     size: int
 
 
@@ -34,10 +35,11 @@ class ResponseStore:
         self._kept: OrderedDict[str, StoredResponse] = OrderedDict()
         self._bytes = 0
 
-    def add(self, owner: str, body: dict[str, Any], messages: tuple[Message, ...]) -> None:
-        """Keep an answer under its id."""
-        size = len(json.dumps(body)) + sum(len(message.content) for message in messages)
-        self._kept[body["id"]] = StoredResponse(owner, body, messages, size)
+    def add(self, owner: str, body: dict[str, Any], messages: tuple[Message, ...], text: str) -> None:
+        """Keep an answer under its id: its body, the conversation before it, and its text."""
+        answer = (Message(role="assistant", content=text),) if text else ()
+        size = len(json.dumps(body)) + sum(len(message.content) for message in (*messages, *answer))
+        self._kept[body["id"]] = StoredResponse(owner, body, messages, answer, size)
         self._bytes += size
         while self._bytes > self._max_bytes:
             _, oldest = self._kept.popitem(last=False)
@@ -76,6 +78,7 @@ class ResponseStore:
         if previous_id is None:
             return ()
         try:
-            return self.get(owner, previous_id).messages
+            found = self.get(owner, previous_id)
         except GoneError as error:
             raise InvalidQuestionError(error.problem, cure=error.cure, field="previous_response_id") from error
+        return (*found.messages, *found.answer)

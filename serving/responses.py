@@ -3,9 +3,9 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from rjepa.reasoning.answer import Answer
@@ -14,17 +14,17 @@ from rjepa.reasoning.events import Done, Text
 from rjepa.reasoning.question import InvalidQuestionError, Message, Question
 from serving import sse
 from serving.asking import Wanted, make_questions
-from serving.chat import CLIENT_LEFT, Events, answers_of, log_answer
+from serving.chat import Events, answers_of, log_answer
 from serving.context import current_request
 from serving.errors import body_of
 from serving.events import event_value, text_of
-from serving.host import AnswersQuestions, EngineHost
+from serving.host import AnswersQuestions, EngineHost, rows_of
 from serving.lenient import Notes
 from serving.models import engine_of
 from serving.names import parse_name
 from serving.replies import Answered, Choice, choices_of, usage_of
 from serving.response_schemas import LOGPROBS, ResponsesRequest
-from serving.response_shapes import ResponseEvents, ResponseShape
+from serving.response_shapes import ResponseEvents, ResponseShape, input_item_values
 from serving.response_store import ResponseStore
 from serving.schemas import RjepaOptions
 
@@ -53,9 +53,7 @@ class _Responding:
         whole = self.shape.finished(choice, usage_of([answer]))
         if self._store is not None:
             # Instructions are this answer's alone: those of the next one take their place.
-            earlier = self.question.messages[self._instructions :]
-            said = Message(role="assistant", content=answer.text.strip())
-            self._store.add(self._owner, whole, (*earlier, *([said] if said.content else [])))
+            self._store.add(self._owner, whole, self.question.messages[self._instructions :], answer.text.strip())
         return choice, whole
 
 
@@ -86,12 +84,10 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
 
     question = await asyncio.to_thread(prepare)
     responding = _Responding(body, engine, question, notes, store)
-    events = host.events(lambda: engine.run_many([question]))
+    events = host.events(lambda: engine.run_many([question]), rows_of([question]))
     if body.stream:
         return sse.streaming(_stream(events, responding), dict(notes.headers))
-    answers = await sse.unless_left(request, events, answers_of)
-    if answers is None:
-        return Response(status_code=CLIENT_LEFT)
+    answers = await answers_of(events)
     _, whole = responding.finish(answers[0])
     return JSONResponse(whole, headers=dict(notes.headers))
 
@@ -101,6 +97,34 @@ async def stored(response_id: str, request: Request) -> dict[str, Any]:
     """A stored response, as it was given."""
     store: ResponseStore = request.app.state.responses
     return store.get(owner_of(), response_id).body
+
+
+@router.get("/v1/responses/{response_id}/input_items")
+async def input_items(
+    response_id: str,
+    request: Request,
+    after: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> dict[str, Any]:
+    """What a stored response answered: the conversation before it, a page at a time, the newest first."""
+    store: ResponseStore = request.app.state.responses
+    items = list(input_item_values(response_id, store.get(owner_of(), response_id).messages))
+    items = items if order == "asc" else items[::-1]
+    ids = [item["id"] for item in items]
+    if after is not None and after not in ids:
+        raise InvalidQuestionError(
+            "after names no item of this response", cure="take the last_id of the page before", field="after"
+        )
+    start = 0 if after is None else ids.index(after) + 1
+    page = items[start : start + limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "has_more": start + limit < len(items),
+    }
 
 
 @router.delete("/v1/responses/{response_id}")

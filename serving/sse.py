@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
-from fastapi import Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
@@ -66,24 +65,3 @@ async def with_pings(items: AsyncIterator[Value], seconds: float = PING_SECONDS)
             timer.cancel()
         carrying.cancel()
         await asyncio.gather(carrying, return_exceptions=True)
-
-
-async def unless_left(
-    request: Request, events: AsyncGenerator[Value, None], read: Callable[[AsyncIterator[Value]], Awaitable[Any]]
-) -> Any:
-    """What `read` makes of the events, or None if the client leaves first: then the work for them stops."""
-    working, leaving = asyncio.ensure_future(read(events)), asyncio.ensure_future(_leave(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-        await events.aclose()
-
-
-async def _leave(request: Request) -> None:
-    """Return when the client has closed the connection: its body was read, so nothing else can come."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -18,7 +18,7 @@ from rjepa.datasets.manifest import build_manifest
 from rjepa.datasets.novelty import Novel, select_new
 from rjepa.datasets.parts import MANIFEST, Part
 from rjepa.datasets.recipe import DatasetRecipe
-from rjepa.datasets.sources import corrupted_chain
+from rjepa.datasets.sources import corrupted_chain, rejected_chains
 from rjepa.datasets.splits import SPLITS, check_leaks, interleave
 from rjepa.datasets.stages import (
     PROBLEMS,
@@ -111,7 +111,9 @@ def build_teacher_chains(home: Home, recipe: DatasetRecipe, progress: Progress =
             if wrong is not None:
                 chains.append(wrong)
                 corrupted += 1
-        chains += taught.get(problem.problem_id, [])
+        rejected = rejected_chains(drawn[problem.problem_id].recipe, problem)
+        corrupted += len(rejected)
+        chains += [*rejected, *taught.get(problem.problem_id, [])]
     metadata: dict[str, int | float | str] = {"chains": len(chains), "corrupted": corrupted, **cost}
     return store(home, recipe, TEACHER_CHAINS, chains, metadata)
 

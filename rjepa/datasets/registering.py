@@ -1,10 +1,10 @@
 """Register a file of problems as a dataset of its own: all or nothing, and never twice under one name."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-
-import yaml
 
 from rjepa.datasets.recipe import (
     BenchmarkSource,
@@ -12,18 +12,18 @@ from rjepa.datasets.recipe import (
     imported_file,
     load_recipe,
     own_folder,
-    recipe_yaml,
     registry_folder,
 )
 from rjepa.datasets.removing import finish_removal
 from rjepa.datasets.snapshots import benchmark_intake
+from rjepa.datasets.versions import register_recipe
 from rjepa.errors import InvalidInputError
 from rjepa.files import atomic_path, sha256_file, write_text
 from rjepa.home import Home, check_tag
 from rjepa.problems.columns import ColumnMap
 from rjepa.problems.files import Format
 from rjepa.problems.importing import Intake, import_rows
-from rjepa.problems.lines import SplitChoice, normalised
+from rjepa.problems.lines import SplitChoice, WorkedProblem, normalised
 from rjepa.progress import Progress, silent
 
 _PROGRESS_INTERVAL = 5000
@@ -80,6 +80,41 @@ def import_benchmark(home: Home, source: BenchmarkSource, name: str, progress: P
     return _register(home, name, intake, now, f"{source.name} from {where}", None, progress)
 
 
+def register_problems(
+    home: Home,
+    name: str,
+    pairs: Sequence[WorkedProblem],
+    *,
+    created: datetime,
+    description: str,
+) -> DatasetRecipe:
+    """Register problems that this program made itself. The same ones under the same name again change nothing.
+
+    Raises:
+        InvalidInputError: a bad name, or one that is taken by other problems.
+        ValueError: there are none.
+    """
+    if not pairs:
+        raise ValueError("no problems to register")
+    _check_name(home, name)
+    recipe_path, path = registry_folder(home) / f"{name}.yaml", imported_file(home, name)
+    text = "".join(map(normalised, pairs))
+    recipe = DatasetRecipe(
+        name=name,
+        source="imported",
+        description=description,
+        created=created,
+        content_sha256=hashlib.sha256(text.encode()).hexdigest(),
+    )
+    if recipe_path.exists() and load_recipe(home, name).hash() != recipe.hash():
+        raise _taken(name)
+    if not path.is_file() or sha256_file(path) != recipe.content_sha256:
+        write_text(path, text)
+    if not recipe_path.exists():
+        register_recipe(home, recipe)
+    return recipe
+
+
 def _register(
     home: Home, name: str, intake: Intake, now: datetime, description: str, file: Path | None, progress: Progress
 ) -> Imported:
@@ -94,10 +129,7 @@ def _register(
         intake.finish()
         digest = sha256_file(temporary)
         if known is not None and known.content_sha256 != digest:
-            raise InvalidInputError(
-                f"dataset {name!r} exists and holds other problems or other splits; a dataset never changes",
-                cure=f"import under another --name, e.g. {name[:60]}-2",
-            )
+            raise _taken(name)
     recipe = known or DatasetRecipe(
         name=name,
         source="imported",
@@ -108,9 +140,16 @@ def _register(
         origin={"file": file.name, "sha256": sha256_file(file)} if file is not None else {},
     )
     if known is None:
-        write_text(recipe_path, yaml.safe_dump(recipe_yaml(recipe), sort_keys=False, allow_unicode=True))
+        register_recipe(home, recipe)
     splits = {split: intake.by_split[split] for split in ("train", "validation", "test")}
     return Imported(recipe, intake.taken, splits, recipe.warnings)
+
+
+def _taken(name: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"dataset {name!r} exists and holds other problems or other splits; a dataset never changes",
+        cure=f"import under another --name, e.g. {name[:60]}-2",
+    )
 
 
 def _check_name(home: Home, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from typing import Final
 
 from rjepa.datasets.recipe import DatasetRecipe, imported_file
 from rjepa.datasets.snapshots import open_snapshot
@@ -14,6 +15,10 @@ from rjepa.progress import Progress, silent
 from rjepa.schemas import ChainOfThought, Problem
 
 __all__ = ["WorkedProblem", "corrupted_chain", "iter_source_pairs", "source_pairs", "source_warnings"]
+
+
+WRONG_CHAINS: Final = "wrong_chains"
+"""Of a problem's `meta`: chains of it that are known to be wrong, each with its steps and final answer."""
 
 
 def source_pairs(home: Home, recipe: DatasetRecipe, progress: Progress) -> list[WorkedProblem]:
@@ -56,6 +61,23 @@ def corrupted_chain(recipe: DatasetRecipe, problem: Problem, gold: ChainOfThough
     from rjepa.problems.curriculum import corrupt
 
     return _dated(corrupt(problem, gold, rng), recipe)
+
+
+def rejected_chains(recipe: DatasetRecipe, problem: Problem) -> list[ChainOfThought]:
+    """The wrong chains that a problem from feedback brings with it, not yet judged."""
+    return [
+        ChainOfThought(
+            cot_id=f"{problem.problem_id}-wrong-{number}",
+            problem_id=problem.problem_id,
+            steps=chain["steps"],
+            final_answer=chain["final_answer"],
+            teacher_model=problem.source,
+            source=problem.source,
+            created_at=recipe.created,
+            meta={"corruption": "rejected_by_user"},
+        )
+        for number, chain in enumerate(problem.meta.get(WRONG_CHAINS, ()))
+    ]
 
 
 def _curriculum(home: Home, recipe: DatasetRecipe, progress: Progress) -> Iterator[WorkedProblem]:

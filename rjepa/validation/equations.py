@@ -5,6 +5,7 @@ shown wrong", not "all are right". The reading of expressions lives in `rjepa.va
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
@@ -43,14 +44,24 @@ def first_wrong_equation(steps: list[str]) -> int | None:
 
 def has_wrong_equation(step: str) -> bool:
     """Whether some equation in this step is surely wrong, and stated: not asked, supposed or taken back."""
+    return not all(_stated_equations(step))
+
+
+def count_right_equations(steps: list[str]) -> int:
+    """How many equations of a chain can be read for sure, and hold."""
+    return sum(sum(_stated_equations(step)) for step in steps)
+
+
+def _stated_equations(step: str) -> Iterator[bool]:
+    """Whether each equation of a step holds, of those that can be read for sure and are stated."""
     text = spelled(step[:_MAX_STEP])
     if "=" not in text:
-        return False
-    marks = _CALCULATION.findall(text)  # GSM8K: `80 + 50 = $<<80+50=130>>130`
-    return any(map(_states_wrong_equation, [_CALCULATION.sub("", text), *marks]))
+        return
+    for part in (_CALCULATION.sub("", text), *_CALCULATION.findall(text)):  # GSM8K: `80 + 50 = $<<80+50=130>>130`
+        yield from _equations_of(part)
 
 
-def _states_wrong_equation(text: str) -> bool:
+def _equations_of(text: str) -> Iterator[bool]:
     tokens = tokenise(text)
     signs = [index for index, token in enumerate(tokens) if token.kind == "equals"]
     edges = [-1, *signs, len(tokens)]
@@ -59,11 +70,11 @@ def _states_wrong_equation(text: str) -> bool:
         first, last = edges[number - 1] + 1, edges[number + 1]
         right = _right_side(tokens, sign + 1, last)
         left = _left_side(tokens, first, sign, in_chain=number > 1) if right is not None else None
-        if left is None or right is None or _holds(left, right, rounded):
+        if left is None or right is None:
             continue
-        if is_stated(text, tokens[sign].start, tokens[sign + 1].end):
-            return True
-    return False
+        holds = _holds(left, right, rounded)
+        if holds or is_stated(text, tokens[sign].start, tokens[sign + 1].end):
+            yield holds
 
 
 def _left_side(tokens: list[Token], first: int, stop: int, *, in_chain: bool) -> Value | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
 
 from rjepa.home import Home
@@ -42,8 +43,6 @@ def job() -> None:
 def dead_process() -> Process:
     """A process of this machine that has ended."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        import psutil
-
         started = psutil.Process(child.pid).create_time()
         assert child.stdin is not None
         child.stdin.close()
@@ -99,11 +98,19 @@ def test_the_slot_of_a_dead_run_can_be_taken_again(instance: dg.DagsterInstance)
 
 
 def test_what_a_stopped_process_worked_on_is_cancelled_and_what_it_started_ends(instance: dg.DagsterInstance) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        run_id = started_run(instance, Process.current())
+    # Not this process: what pytest has started for other tests (a Postgres) has to live on.
+    script = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
+        "print('started', flush=True)\nprint(child.wait(), flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None and owner.stdout.readline() == "started\n"
+        stopped = Process(Process.current().host, owner.pid, psutil.Process(owner.pid).create_time())
+        run_id = started_run(instance, stopped)
         others = started_run(instance, dead_process())
-        cancel_runs_of(instance, Process.current())
-        assert child.wait(10) == -signal.SIGKILL
+        cancel_runs_of(instance, stopped)
+        assert int(owner.stdout.readline()) == -signal.SIGKILL
     assert status(instance, run_id) == dg.DagsterRunStatus.CANCELED
     assert status(instance, others) == STARTED
 

@@ -37,3 +37,24 @@ def read_all(connection: socket.socket) -> bytes:
         if not part:
             return b"".join(parts)
         parts.append(part)
+
+
+def read_reply(connection: socket.socket) -> bytes:
+    """One whole reply with a length; its head and its body may come apart."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += _part(connection)
+    said, _, body = received.partition(b"\r\n\r\n")
+    length = next(
+        int(line.split(b":")[1]) for line in said.lower().split(b"\r\n") if line.startswith(b"content-length")
+    )
+    while len(body) < length:
+        body += _part(connection)
+    return said + body
+
+
+def _part(connection: socket.socket) -> bytes:
+    part = connection.recv(65_536)
+    if not part:
+        raise ConnectionResetError("closed within a reply")
+    return part

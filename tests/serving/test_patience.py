@@ -15,7 +15,7 @@ from serving.app import create_app
 from serving.settings import ServiceSettings
 
 from .fakes import FakeEngine, fake_loader, running, wait_until
-from .raw import connect, head, question, read_all
+from .raw import connect, head, question, read_all, read_reply
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_head_that_trickles_has_no_more_time_than_one_that_stands_still(addres
 
     with connect(address) as connection:
         connection.sendall(head("/v1/health", "GET"))
-        assert b"200 OK" in connection.recv(65_536)
+        assert b"200 OK" in read_reply(connection)
         connection.sendall(b"GET /v1/health HTTP/1.1\r\nx-a: ")
         thread = threading.Thread(target=trickle)
         thread.start()

@@ -1,11 +1,13 @@
 """The service with a real engine: a tiny student that was taught for a few seconds, and an untrained R-JEPA."""
 
+import contextlib
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -13,6 +15,7 @@ import pytest
 
 from rjepa.engine import Engine
 from rjepa.home import Home
+from rjepa.reasoning.answering import Desk
 from rjepa.reasoning.question import ask
 from rjepa.sampling.protocol import ChainSource, DecodingSession
 from rjepa.students.loading import Student
@@ -77,6 +80,9 @@ class SlowSession:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.session.close()
         self.closed.set()
 
@@ -102,30 +108,55 @@ class SlowSource:
         return self.sessions[-1]
 
 
+@contextlib.contextmanager
+def leaving(path: str, address: str, body: dict[str, Any]) -> Iterator[None]:
+    """A client that asks, and closes the connection at the end of the block without having read anything."""
+    host, port = address.removeprefix("http://").split(":")
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"{head}content-length: {len(data)}\r\n\r\n".encode() + data)
+        yield
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_a_rerank_stops_it_between_two_tokens(made: tuple[Home, Student], stream: bool) -> None:
     settings = ServiceSettings(home=made[0].root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None)
     engine = Engine.load(made[0], TAG, "cpu")
     whole = engine.answer(ask(STATEMENT, options={"num_candidates": 16}, seed=5)).cost.tokens_generated
     source = SlowSource(engine._student)
-    engine._student = source
+    engine._desk = Desk(source)
     app = create_app(settings, lambda previous: engine)
     with running(app) as address:
         wait_until(lambda: app.state.host.state.engine is not None, 60)
         warmed_up = len(source.sessions)
         options = {"mode": "rerank", "num_candidates": 16, "seed": 5}
         body = {"model": TAG, "messages": MESSAGES, "stream": stream, "rjepa": options}
-        host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as connection:
-            data = json.dumps(body).encode()
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
-            connection.sendall(f"{head}content-length: {len(data)}\r\n\r\n".encode() + data)
+        with leaving("/v1/chat/completions", address, body):
             wait_until(lambda: len(source.sessions) > warmed_up and source.sessions[-1].counts.passes > 1)
         left = source.sessions[-1]
         assert left.closed.wait(10)
         assert 0 < left.counts.generated < whole / 2
         reply = httpx.post(f"{address}/v1/chat/completions", json={"model": TAG, "messages": MESSAGES}, timeout=60)
         assert reply.status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_a_plain_completion_stops_it(made: tuple[Home, Student], stream: bool) -> None:
+    settings = ServiceSettings(home=made[0].root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None)
+    engine = Engine.load(made[0], TAG, "cpu")
+    source = SlowSource(engine._student)
+    engine._student = source
+    app = create_app(settings, lambda previous: engine)
+    with running(app) as address:
+        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        warmed_up, tokens = len(source.sessions), 200
+        body = {"model": TAG, "prompt": STATEMENT, "max_tokens": tokens, "ignore_eos": True, "n": 4, "stream": stream}
+        with leaving("/v1/completions", address, body):
+            wait_until(lambda: len(source.sessions) > warmed_up and source.sessions[-1].counts.passes > 1)
+        left = source.sessions[-1]
+        assert left.closed.wait(10)
+        assert 0 < left.counts.generated < 4 * tokens / 2
 
 
 def test_a_new_release_takes_over_while_the_service_runs(

@@ -77,6 +77,22 @@ def test_a_stored_answer_is_read_again_and_deleted(client: openai.OpenAI) -> Non
     assert error.value.param == "previous_response_id"
 
 
+def test_what_a_stored_answer_was_asked_is_listed_page_by_page(client: openai.OpenAI) -> None:
+    first = client.responses.create(model=TAG, input=STATEMENT, instructions="Be brief.")
+    second = client.responses.create(model=TAG, input="And two more?", previous_response_id=first.id)
+    newest = client.responses.input_items.list(second.id, limit=2)
+    assert newest.has_more and len(newest.data) == 2
+    everything = list(client.responses.input_items.list(second.id, limit=2, order="asc"))  # the client turns the pages
+    texts = [(item.role, item.content[0].text) for item in everything]  # type: ignore[union-attr]
+    assert texts == [("user", STATEMENT), ("assistant", first.output_text.strip()), ("user", "And two more?")]
+    assert [item.id for item in newest.data] == [item.id for item in everything[:0:-1]]
+    with pytest.raises(openai.BadRequestError) as error:
+        client.responses.input_items.list(second.id, after="msg_other")
+    assert error.value.param == "after"
+    with pytest.raises(openai.NotFoundError):
+        client.responses.input_items.list("resp_unknown")
+
+
 def test_an_answer_that_is_not_to_be_stored_is_not(client: openai.OpenAI) -> None:
     reply = client.responses.create(model=TAG, input=STATEMENT, store=False)
     with pytest.raises(openai.NotFoundError):
@@ -174,7 +190,7 @@ def test_a_fault_in_the_middle_of_a_stream_is_its_last_event(client: openai.Open
 def test_the_store_forgets_the_oldest_and_shows_nobody_else_s() -> None:
     store = ResponseStore(max_bytes=2000)
     for number in range(20):
-        store.add("a", {"id": f"resp_{number}", "text": "x" * 200}, (Message(role="user", content="x"),))
+        store.add("a", {"id": f"resp_{number}", "text": "x" * 200}, (Message(role="user", content="x"),), "")
     assert store.get("a", "resp_19")
     with pytest.raises(GoneError):
         store.get("a", "resp_0")

@@ -1,0 +1,122 @@
+"""What feedback is, as values: whose an answer is, what is kept of it, and what was said of it."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from pydantic import Field
+
+from rjepa.errors import InvalidInputError, NotFoundError
+from rjepa.reasoning.answer import CandidateReport
+from rjepa.reasoning.question import Message
+from rjepa.values import FrozenValue
+
+Vote = Literal["up", "down"]
+VOTES: Final[tuple[Vote, ...]] = get_args(Vote)
+
+Decision = Literal["accept", "reject", "skip"]
+DECISIONS: Final[tuple[Decision, ...]] = get_args(Decision)
+
+
+class NotKeptError(NotFoundError):
+    """Nothing is kept of an answer, it was deleted, or it is someone else's."""
+
+
+class OptedOutError(InvalidInputError):
+    """Something is to be kept of an owner who opted out."""
+
+
+@dataclass(frozen=True, order=True)
+class Owner:
+    """Whom an answer was given to: a client of the service, and which of its users where it says so.
+
+    `end_user` is a keyed hash (`rjepa.feedback.tickets.hash_user`); empty where the client names nobody.
+    """
+
+    client: str
+    end_user: str = ""
+
+    @property
+    def name(self) -> str:
+        """One word for both, for lists and the audit log."""
+        return f"{self.client}/{self.end_user}" if self.end_user else self.client
+
+    def owns(self, other: "Owner") -> bool:
+        """Whether this one may see and delete what was given to the other: a client may for all of its users."""
+        return self.client == other.client and self.end_user in ("", other.end_user)
+
+
+class Content(FrozenValue):
+    """What was asked and answered, in words: kept with consent alone, and redacted before."""
+
+    messages: tuple[Message, ...]
+    text: str
+    steps: tuple[str, ...]
+    final_answer: str | None
+    finished: bool
+    abstained: bool = False
+    familiar: bool | None = Field(None, description="whether R-JEPA knows such problems; None where it was not asked")
+    candidates: tuple[CandidateReport, ...] = ()
+
+    @property
+    def statement(self) -> str:
+        """The last user message: the problem."""
+        return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer as it was given, before anything of it is kept. Moments are milliseconds since 1970."""
+
+    interaction_id: str
+    owner: Owner
+    llm_tag: str
+    release_id: str
+    mode: str
+    seed: int
+    p_correct: float | None
+    answered_at_ms: int
+    content: Content | None = None
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """An answer that is kept. Without `content` it is a tombstone: deleted at `deleted_at_ms`."""
+
+    interaction_id: str
+    owner: Owner
+    workspace: str
+    llm_tag: str
+    release_id: str
+    mode: str
+    seed: int
+    p_correct: float | None
+    answered_at_ms: int
+    kept_at_ms: int
+    consent: str
+    redactions: dict[str, int]
+    content: Content | None
+    deleted_at_ms: int | None
+
+
+@dataclass(frozen=True)
+class VoteRecord:
+    """What an owner said of an answer."""
+
+    interaction_id: str
+    owner: Owner
+    llm_tag: str
+    release_id: str
+    mode: str
+    vote: Vote | None
+    comment: str | None
+    voted_at_ms: int
+
+
+@dataclass(frozen=True)
+class Review:
+    """What an operator decided."""
+
+    interaction_id: str
+    decision: Decision
+    reviewer: str
+    reviewed_at_ms: int

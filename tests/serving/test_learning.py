@@ -1,6 +1,7 @@
 """Learning control over HTTP: who may, what is recorded, and what is said where Dagster is away or refuses."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,17 +9,25 @@ import pytest
 from fastapi.testclient import TestClient
 
 from rjepa.database import open_database
-from rjepa.feedback.examples import add_example
+from rjepa.feedback.interactions import keep
+from rjepa.feedback.records import Owner
+from rjepa.feedback.votes import give_vote
 from rjepa.home import Home
 from rjepa.keys import create_key
+from rjepa.living.attempts import refuse
 from rjepa.living.settings import LearningSettings, read_settings
 from rjepa.living.windows import Window, add_windows
 from rjepa.releases.pointer import current_release
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.datasets.growing import first_version
+from tests.feedback.answers import given
+from tests.releases.conftest import Publisher
 
 from .dagster_server import Dagster, serve_dagster
 from .fakes import fake_loader, wait_until
+
+SHELLS = "Ana finds 21 shells on a beach, then 4 more, and Ben has 7 fewer than she has. How many shells has Ben?"
 
 
 @pytest.fixture(scope="module")
@@ -105,19 +114,36 @@ def test_a_night_is_launched_in_dagster_and_not_here(client: TestClient, dagster
     assert refused.status_code == 502 and refused.json()["error"]["code"] == "launch_refused"
 
 
-def test_the_status_says_what_is_missing_to_the_next_night(client: TestClient, home: Home) -> None:
-    coming = client.get("/v1/learning/status").json()["next_night"]
-    assert (coming["may_begin"], coming["accepted"], coming["needed"], coming["missing"]) == (False, 0, 20, 20)
-    assert "nothing to learn" in coming["why"]
-    solution = "Step 1: Mia has 14 + 5 = 19 pens.\nStep 2: Tom has 19 - 2 = 17 pens.\nAnswer: 17"
-    with open_database(home) as database:
-        add_example(database, "Mia has 14 pens and 5 more, Tom 2 fewer. How many has Tom?", solution, "me", "tiny-a")
-    coming = client.get("/v1/learning/status").json()["next_night"]
-    assert (coming["may_begin"], coming["accepted"], coming["missing"]) == (False, 1, 19)
-    assert (coming["limit"], coming["limit_value"]) == ("min_interactions", 20)
-    control(client, "set", settings={"min_interactions": 1})
-    coming = client.get("/v1/learning/status").json()["next_night"]
-    assert coming["may_begin"] and coming["missing"] == 0 and "1 accepted interaction" in coming["why"]
+def test_the_status_says_what_is_missing_to_the_next_night(tmp_path: Path, dagster: Dagster) -> None:
+    home = Home(tmp_path / "home")
+    first_version(home)
+    Publisher(home, tmp_path).publish(1, dataset="v0.1.0")
+    with started(home, dagster.url) as client:
+        coming = client.get("/v1/learning/status").json()["next_night"]
+        assert (coming["may_begin"], coming["accepted"], coming["needed"], coming["missing"]) == (False, 0, 20, 20)
+        assert "nothing to learn" in coming["why"]
+        with open_database(home) as database:
+            answer = given(SHELLS, Owner("key:alice"))
+            keep(database, answer)
+            give_vote(database, answer, "up")
+        coming = client.get("/v1/learning/status").json()["next_night"]
+        assert (coming["may_begin"], coming["accepted"], coming["missing"]) == (False, 1, 19)
+        assert (coming["limit"], coming["limit_value"]) == ("min_interactions", 20)
+        control(client, "set", settings={"min_interactions": 1})
+        coming = client.get("/v1/learning/status").json()["next_night"]
+        assert coming["may_begin"] and coming["missing"] == 0 and "1 accepted interaction" in coming["why"]
+        with open_database(home) as database:
+            refuse(database, "tiny-a", "person", "0" * 64, 1, "limited", "too few", limit_name="min_interactions")
+        night = client.get("/v1/learning/status").json()["last_night"]
+        assert (night["outcome"], night["limit_name"], night["text"]) == ("limited", "min_interactions", "too few")
+        assert client.get("/v1/learning/metrics").json()["nights"] == {"limited": 1}
+
+
+def test_where_nothing_is_served_the_status_says_so(tmp_path: Path, dagster: Dagster) -> None:
+    with started(Home(tmp_path / "empty"), dagster.url) as client:
+        status = client.get("/v1/learning/status").json()
+    assert status["served"] is None and status["last_move"] is None and not status["next_night"]["may_begin"]
+    assert "no release" in status["next_night"]["why"]
 
 
 def test_figures_and_health_say_what_answers_did(client: TestClient, home: Home) -> None:

@@ -26,6 +26,7 @@ from rjepa_assets.defs.stage import (
     FEEDBACK_JOB,
     LLM_JOB,
     RELEASE_JOB,
+    SEALED_JOB,
     VARIANTS_JOB,
 )
 from rjepa_assets.defs.students import TrainRolloutConfig
@@ -116,7 +117,9 @@ def night_launches(plan: Plan, dataset: str, recipe: str = RECIPE) -> list[Launc
     launches.append(Launch(DATASET_LLM_JOB, key, config=trained))
     if plan.decoders:
         launches.append(Launch(DECODERS_JOB, key))
-    gate = {"dataset": dataset, "rule": "improve"}
+    # A night that only forgets what was withdrawn has nothing to be better with: not worse is enough.
+    gate = {"dataset": dataset, "rule": "nightly" if plan.accepted else "replace"}
+    launches.append(Launch(SEALED_JOB, plan.llm_tag, config={"sealed_candidates": {"dataset": dataset}}))
     return [*launches, Launch(RELEASE_JOB, plan.llm_tag, config={"release": gate})]
 
 

@@ -1,4 +1,4 @@
-"""A home that serves a release of a small version, and learns from one approved answer on."""
+"""A home of its own for each test; and one that serves a release of a small version, and learns from one answer on."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -131,7 +131,9 @@ def night_launches(plan: Plan, dataset: str, choices: NightChoices) -> list[Laun
     if plan.decoders:
         launches.append(Launch(DECODERS_JOB, key))
     sealed = {"dataset": dataset, "problems_a_domain": choices.sealed_problems}
-    gate = {"dataset": dataset, "rule": "nightly", "claim": choices.claim}
+    # What forgets has nothing to be better with: a release that is not worse may take the place of one that has seen
+    # what was withdrawn.
+    gate = {"dataset": dataset, "rule": "replace" if plan.removes else "nightly", "claim": choices.claim}
     return [
         *launches,
         Launch(SEALED_JOB, plan.llm_tag, config={"sealed_candidates": sealed}),

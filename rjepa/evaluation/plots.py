@@ -4,6 +4,7 @@ Sizes are for a page and for an asset's metadata: under 50 kB each, however many
 """
 
 import io
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Final
@@ -57,14 +58,17 @@ def draw_all(result: EvaluationResult) -> dict[str, bytes]:
 
 
 def draw_spending(rows: tuple[TrialRow, ...]) -> bytes:
-    """Accuracy against tokens generated a problem: a line a family of policies, a point a mode, with its interval."""
+    """Accuracy against tokens generated a problem, with 95 % intervals: a line a family of policies, a point a mode."""
 
     def draw(axes: Axes) -> None:
-        for family in dict.fromkeys(row.family for row in rows if row.family != MODE_FAMILY):
+        families = dict.fromkeys(row.family for row in rows if row.family != MODE_FAMILY)
+        for family, marker in zip(families, itertools.cycle("oDs^vPX"), strict=False):
             line = sorted((row for row in rows if row.family == family), key=lambda row: row.tokens)
             tokens, accuracy = [row.tokens for row in line], [row.accuracy for row in line]
             joined = "-" if family == BEST_OF_K else ":"
-            axes.plot(tokens, accuracy, marker="o", markersize=3, linestyle=joined, label=family)
+            (drawn,) = axes.plot(tokens, accuracy, marker=marker, markersize=4, linestyle=joined, label=family)
+            low, high = [row.ci_low for row in line], [row.ci_high for row in line]
+            axes.vlines(tokens, low, high, color=drawn.get_color(), linewidth=0.8, alpha=0.5)
         for row in (row for row in rows if row.family == MODE_FAMILY):
             error = [[max(0.0, row.accuracy - row.ci_low)], [max(0.0, row.ci_high - row.accuracy)]]
             axes.errorbar(row.tokens, row.accuracy, yerr=error, marker="s", markersize=5, capsize=2, label=row.label)

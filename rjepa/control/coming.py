@@ -9,8 +9,8 @@ from rjepa.control.place import Place
 from rjepa.database import Database
 from rjepa.errors import RjepaError
 from rjepa.living.attempts import Trigger, list_attempts
+from rjepa.living.health import last_automatic_rollback
 from rjepa.living.night import NoNight, plan_night
-from rjepa.living.recording import last_automatic_rollback
 from rjepa.living.settings import LearningSettings
 from rjepa.living.watching import feedback_state
 from rjepa.values import FrozenValue

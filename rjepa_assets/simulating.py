@@ -1,19 +1,12 @@
-"""Simulated nights over the real things: users ask and vote through the real service over HTTP, nights are real nights.
+"""Simulated nights over the real things: users ask and vote through the real service, nights are real nights.
 
-Who asks what and what goes wrong is `rjepa.living.simulation`'s matter. Stopped or killed, the same command goes on: what
-was asked is written down line by line, a night goes on by itself, and what was measured is kept.
+Who asks what and what goes wrong is `rjepa.living.simulation`'s matter. Stopped or killed, the same command goes on:
+what was asked is written down line by line, a night goes on by itself, and what was measured is kept.
 """
 
-import contextlib
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +19,8 @@ from rjepa.datasets.building import build_problems, build_teacher_chains, releas
 from rjepa.datasets.recipe import DatasetRecipe, dataset_names
 from rjepa.datasets.sources import source_pairs
 from rjepa.datasets.versions import create_version, next_version, register_recipe
-from rjepa.errors import RjepaError
 from rjepa.feedback.evidence import gather
+from rjepa.feedback.records import Decision
 from rjepa.feedback.reviews import review
 from rjepa.feedback.selection import select
 from rjepa.files import read_json, write_json
@@ -58,7 +51,6 @@ from rjepa.living.simulation.script import (
 from rjepa.living.simulation.telling import Told, draw, figures
 from rjepa.living.simulation.unfiltered import approvals, retrain_on_everything
 from rjepa.parts import NORMALIZER
-from rjepa.processes import end_process
 from rjepa.progress import Progress
 from rjepa.releases.bundle import load_manifest, release_folder
 from rjepa.releases.pointer import require_current
@@ -67,18 +59,13 @@ from rjepa.students.catalog import load_record
 from rjepa.students.loading import Student, load_student, resolve_student
 from rjepa.validation.judge import judge
 from rjepa_assets.launching import NightChoices
+from rjepa_assets.simulated_clients import Service, SimulationError, service
 
 LLM: Final = "tiny-a"
-_START_SECONDS: Final = 120.0
-"""The service was seen to take 10 s on an idle machine; a crowded one may take several times that."""
 _MADE_UP: Final = 5
 """Answers that were never given, and that the poisoner votes on all the same."""
 _LIMITS: Final = {"enabled": True, "min_interactions": 5, "max_attempts": 100, "max_failures": 100}
 """Seven days pass in an hour here, and a limit of three nights a day would end them."""
-
-
-class SimulationError(RjepaError):
-    """A part of the simulation did not do what it is for."""
 
 
 @dataclass
@@ -141,13 +128,13 @@ def _day(world: World, day: int, scene: Scene, student: Student, measured: Rollo
     path = world.folder / f"night-{day}.json"
     if path.exists():
         return _told(read_json(path))
-    with _service(world) as url:
-        votes = _ask_and_vote(world, url, day, "users")
+    with service(world.home, LLM, world.folder / "service.log") as running:
+        votes = _ask_and_vote(world, running, day, "users")
         if scene.poison:
-            votes += _ask_and_vote(world, url, day, "poisoner")
-            _vote_on_nothing(world, url)
+            votes += _ask_and_vote(world, running, day, "poisoner")
+            _vote_on_nothing(world, running)
         if scene.withdraws:
-            _call(url, "DELETE", "/v1/me/contributions", world.keys[WITHDRAWS])
+            running.call("DELETE", "/v1/me/contributions", world.keys[WITHDRAWS])
     with open_database(world.home) as database:
         _operate(world, database, day, scene)
         begun = time.monotonic()
@@ -177,7 +164,7 @@ def _day(world: World, day: int, scene: Scene, student: Student, measured: Rollo
     return told
 
 
-def _ask_and_vote(world: World, url: str, day: int, who: str) -> list[dict[str, Any]]:
+def _ask_and_vote(world: World, running: Service, day: int, who: str) -> list[dict[str, Any]]:
     """Every question of a day, asked by somebody and voted on; what was asked before is not asked again."""
     path = world.folder / f"asked-{day}-{who}.jsonl"
     done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -191,39 +178,35 @@ def _ask_and_vote(world: World, url: str, day: int, who: str) -> list[dict[str, 
         for number, place in enumerate(order.tolist()):
             if number < len(done):
                 continue
-            told = _one(world, url, problems[place], askers[place], coins[number], day * 10_000 + number)
+            told = _one(world, running, problems[place], askers[place], coins[number], day * 10_000 + number)
             out.write(json.dumps(told) + "\n")
             out.flush()
             done.append(told)
     return done
 
 
-def _one(world: World, url: str, problem: Problem, user: User, coin: np.random.Generator, seed: int) -> dict[str, Any]:
+def _one(
+    world: World, running: Service, problem: Problem, user: User, coin: np.random.Generator, seed: int
+) -> dict[str, Any]:
     """One question, its answer, and the vote on it."""
     poisons = user.name == POISONER.name
     options: dict[str, Any] = {"mode": "off"} if poisons else {"num_candidates": world.size.candidates}
-    body = {
-        "model": LLM,
-        "messages": [{"role": "user", "content": problem.statement}],
-        "seed": seed,
-        "rjepa": {"consent": True, **options},
-    }
     key = world.keys[user.name]
-    reply = _call(url, "POST", "/v1/chat/completions", key, body)
+    reply = running.ask(LLM, problem.statement, key, seed=seed, **options)
     chain = parse_chain(reply["choices"][0]["message"]["content"])
     is_right = judge(problem, chain.steps, chain.final_answer).is_correct
     vote = user.vote(is_right, coin)
-    _call(url, "POST", "/v1/feedback", key, {"id": reply["id"], "vote": vote})
+    running.call("POST", "/v1/feedback", key, {"id": reply["id"], "vote": vote})
     lie = (vote == "up") != is_right
     return {"id": reply["id"], "who": user.name, "domain": problem.domain, "right": is_right, "vote": vote, "lie": lie}
 
 
-def _vote_on_nothing(world: World, url: str) -> None:
+def _vote_on_nothing(world: World, running: Service) -> None:
     """Votes on answers that were never given have to be refused."""
     for number in range(_MADE_UP):
         body = {"id": f"chatcmpl-{number:032x}", "vote": "up", "consent": True}
         try:
-            _call(url, "POST", "/v1/feedback", world.keys[POISONER.name], body)
+            running.call("POST", "/v1/feedback", world.keys[POISONER.name], body)
         except SimulationError:
             continue
         raise SimulationError("a vote on an answer that was never given was taken", cure="mend serving/feedback.py")
@@ -247,13 +230,13 @@ def _operate(world: World, database: Database, day: int, scene: Scene) -> None:
 
 def _review(world: World, database: Database) -> dict[str, Any]:
     """The operator looks at the first answers of the queue, knowing what is right; the oldest first."""
-    right = {}
+    right: dict[str, bool] = {}
     for path in world.folder.glob("asked-*.jsonl"):
         right |= {told["id"]: told["right"] for told in map(json.loads, path.read_text().splitlines())}
     parent = load_manifest(world.home, LLM, require_current(world.home, LLM)).dataset
     waiting = select(gather(world.home, database, parent)).review[-world.size.reviews :]
     for one in waiting:
-        decision = "accept" if right.get(one.interaction_id) else "reject"
+        decision: Decision = "accept" if right.get(one.interaction_id) else "reject"
         review(database, one.interaction_id, decision, "operator")
     return {"reviewed": len(waiting)}
 
@@ -334,61 +317,6 @@ def _remember(world: World, name: str, make: Callable[[], dict[str, Any]]) -> di
     if not path.exists():
         write_json(path, make())
     return dict(read_json(path))
-
-
-@contextlib.contextmanager
-def _service(world: World) -> Iterator[str]:
-    """The real service of the home, as a process of its own, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    variables = {
-        **os.environ,
-        "RJEPA_HOME": str(world.home.root),
-        "RJEPA_HOST": "127.0.0.1",
-        "RJEPA_PORT": str(port),
-        "RJEPA_LLM": LLM,
-        "RJEPA_REQUIRE_KEY": "true",
-    }
-    log = (world.folder / "service.log").open("ab")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rjepa.cli.main", "serve"],
-        env=variables,
-        stdout=log,
-        stderr=log,
-        stdin=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(process, url, world.folder / "service.log")
-        yield url
-    finally:
-        end_process(process)
-        log.close()
-
-
-def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(OSError, SimulationError):
-            _call(url, "GET", "/v1/health", None)
-            return
-        time.sleep(0.3)
-    raise SimulationError(f"the service did not start (code {process.poll()})", cure=f"read {log}")
-
-
-def _call(url: str, method: str, path: str, key: str | None, body: Mapping[str, Any] | None = None) -> Any:
-    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data=data, headers=headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=300) as reply:
-            return json.loads(reply.read())
-    except urllib.error.HTTPError as error:
-        words = error.read().decode(errors="replace")[:500]
-        raise SimulationError(f"{method} {path} was answered with {error.code}: {words}", cure="see above") from error
 
 
 def _plain(told: Told) -> dict[str, Any]:

@@ -119,12 +119,8 @@ class Loop:
 
     def check(self, point: Point | None) -> None:
         """A whole release answers, nothing acknowledged is lost, no version is half made, no release lacks bytes."""
-        for problem in (
-            *self._service_faults(),
-            *_feedback_faults(self.home, self.acknowledged),
-            *_file_faults(self.home),
-        ):
-            self.broken.append(f"{point}: {problem}")
+        faults = [*self._service_faults(), *_feedback_faults(self.home, self.acknowledged), *_file_faults(self.home)]
+        self.broken += [f"{point}: {fault}" for fault in faults]
 
     def _statement(self) -> str:
         day = 1 + self.asked // (3 * SMALL.questions)
@@ -270,7 +266,8 @@ def summary(loop: Loop, points: int) -> dict[str, Any]:
     return {
         "kill_points": points,
         "broken": len(loop.broken),
+        "unbroken": int(not loop.broken),
         "acknowledged": len(loop.acknowledged),
         "nights_completed": len(whole),
-        "nights_not_completed": len(loop.outcomes) - len(whole),
+        "every_night_completed": int(bool(whole) and "failed" not in loop.outcomes),
     }

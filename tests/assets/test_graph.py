@@ -136,7 +136,7 @@ def test_the_jobs_cover_the_whole_graph() -> None:
             "variants",
             "decoders",
             "sealed_problems",
-            "rehearsal",
+            "rehearse",
         )
         for key in graph.resolve_job_def(name).asset_layer.executable_asset_keys
     ]

@@ -13,7 +13,9 @@ from typing import Any, Final
 import dagster as dg
 
 from rjepa.errors import InvalidInputError, RjepaError, StorageError
+from rjepa.evaluation.leaderboard import ALL
 from rjepa.jepa.config import load_jepa_config
+from rjepa.living.drawing import PROBLEMS_A_DOMAIN
 from rjepa.living.night import RECIPE, Plan
 from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
@@ -26,6 +28,7 @@ from rjepa_assets.defs.stage import (
     FEEDBACK_JOB,
     LLM_JOB,
     RELEASE_JOB,
+    SEALED_JOB,
     VARIANTS_JOB,
 )
 from rjepa_assets.defs.students import TrainRolloutConfig
@@ -102,22 +105,40 @@ def release_launches(
     return launches
 
 
-def night_launches(plan: Plan, dataset: str, recipe: str = RECIPE) -> list[Launch]:
+@dataclass(frozen=True)
+class NightChoices:
+    """What whoever begins a night may choose; the rest is settings and limits."""
+
+    recipe: str = RECIPE
+    """training run of configs/rjepa/, one that says init_from"""
+    sealed_problems: int = PROBLEMS_A_DOMAIN
+    """of a fresh sealed set, in each domain"""
+    claim: str = ALL
+    """where the night has to be better: "all", or a domain"""
+
+
+def night_launches(plan: Plan, dataset: str, choices: NightChoices) -> list[Launch]:
     """Bring a night's version to an R-JEPA that went on from a release, and to the gate.
 
     Args:
         dataset: the version, as `rjepa.living.night.prepare` named it.
-        recipe: of the training, one that says init_from.
     """
     key = partition_key(dataset, plan.llm_tag)
-    training = {"recipe": recipe, "init_from": plan.init_from, **plan.tuning.model_dump()}
+    training = {"recipe": choices.recipe, "init_from": plan.init_from, **plan.tuning.model_dump()}
     trained = {"latent_normalizer": {"init_from": plan.init_from}, "rjepa_checkpoint": training}
     launches = [Launch(FEEDBACK_JOB, dataset), *dataset_launches(dataset), Launch(LLM_JOB, plan.llm_tag)]
     launches.append(Launch(DATASET_LLM_JOB, key, config=trained))
     if plan.decoders:
         launches.append(Launch(DECODERS_JOB, key))
-    gate = {"dataset": dataset, "rule": "improve"}
-    return [*launches, Launch(RELEASE_JOB, plan.llm_tag, config={"release": gate})]
+    sealed = {"dataset": dataset, "problems_a_domain": choices.sealed_problems}
+    # What forgets has nothing to be better with: a release that is not worse may take the place of one that has seen
+    # what was withdrawn.
+    gate = {"dataset": dataset, "rule": "replace" if plan.removes else "nightly", "claim": choices.claim}
+    return [
+        *launches,
+        Launch(SEALED_JOB, plan.llm_tag, config={"sealed_candidates": sealed}),
+        Launch(RELEASE_JOB, plan.llm_tag, config={"release": gate}),
+    ]
 
 
 def variants_launches(

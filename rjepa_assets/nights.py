@@ -12,11 +12,11 @@ from rjepa.database import open_database
 from rjepa.errors import RjepaError
 from rjepa.home import Home
 from rjepa.living.attempts import Outcome, Trigger, begin, finish
-from rjepa.living.night import RECIPE, NoNight, Plan, outcome_of, prepare, settle
+from rjepa.living.night import NoNight, Plan, outcome_of, prepare, settle
 from rjepa.living.recording import plan_and_record
 from rjepa.living.watching import feedback_counts
 from rjepa.locks import stage_lock
-from rjepa_assets.launching import night_launches, run_all, stages_of
+from rjepa_assets.launching import NightChoices, night_launches, run_all, stages_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def run_night(
     stream: int,
     *,
     trigger: Trigger = "person",
-    recipe: str = RECIPE,
+    choices: NightChoices | None = None,
 ) -> Night:
     """One whole night of an LLM, with lines and bars on `stream`. One that was killed is gone on with.
 
@@ -54,7 +54,7 @@ def run_night(
         facts = {"dataset": dataset, "init_from": plan.init_from, "learning_rate": plan.tuning.learning_rate}
         attempt = begin(database, llm_tag, trigger, plan.selection.sha256, plan.accepted, **facts)
         try:
-            run_all(instance, stages_of(night_launches(plan, dataset, recipe)), stream)
+            run_all(instance, stages_of(night_launches(plan, dataset, choices or NightChoices())), stream)
         except RjepaError as error:
             finish(database, attempt, "failed", str(error))
             raise

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
 from rjepa.monitoring.dagster import DagsterAwayError, LaunchError
 from rjepa.reasoning.question import InvalidQuestionError
+from rjepa.releases.pointer import ReleaseMovedError
 
 _LOG = structlog.get_logger("serving")
 
@@ -38,10 +39,8 @@ _CURES: Final = {
 _FIELD: Final = re.compile(r"[a-z][a-z0-9_]*")
 _DEFAULT_CURE: Final = "see GET /openapi.json for the fields and their limits"
 _HTTP_CURES: Final = {
-    401: "send the key as Authorization: Bearer KEY",
     404: "see GET /openapi.json for the routes",
     405: "see GET /openapi.json for the routes and their methods",
-    413: "send a shorter request",
 }
 
 
@@ -93,10 +92,6 @@ class TimedOutError(RjepaError):
     """The request's time is up."""
 
 
-class OutOfDateError(RjepaError):
-    """What the request takes for granted has changed since."""
-
-
 class UnknownModelError(RjepaError):
     """The request names a model that is not served."""
 
@@ -108,7 +103,7 @@ class GoneError(RjepaError):
 _STATUS: Final[dict[type[RjepaError], tuple[int, str]]] = {
     InvalidInputError: (400, "invalid_value"),
     UnknownModelError: (404, "model_not_found"),
-    OutOfDateError: (409, "out_of_date"),
+    ReleaseMovedError: (409, "out_of_date"),
     GoneError: (404, "not_found"),
     TimedOutError: (504, "timeout"),
     DagsterAwayError: (503, "dagster_away"),

@@ -10,8 +10,10 @@ from rjepa.files import remove_temporary
 from rjepa.home import Home
 from rjepa.parts import PartSource
 from rjepa.releases.bundle import Facts, Manifest, build_bundle, load_manifest, verify
-from rjepa.releases.gate import Decision, Rule, Unmeasurable, decide
-from rjepa.releases.history import Action
+from rjepa.releases.findings import Rule
+from rjepa.releases.gate import Decision, Unmeasurable, decide
+from rjepa.releases.history import Action, history
+from rjepa.releases.night import NightTerms
 from rjepa.releases.pointer import current_release, exclusive, move
 
 
@@ -35,6 +37,7 @@ def release(
     judge: Callable[[Manifest], EvaluationRecord],
     rule: Rule = "replace",
     claim: str = ALL,
+    terms: Callable[[EvaluationRecord, EvaluationRecord], NightTerms] | None = None,
 ) -> ReleaseReport:
     """Build a release and serve it if the gate agrees. Safe to run again: equal content is the same release.
 
@@ -43,7 +46,9 @@ def release(
         judge: gives the record of the release that is served now on the challenger's candidates. It is called where
             that release is whole and belongs to the same student.
         rule: what the gate asks for, see `rjepa.releases.gate`.
-        claim: where the challenger has to be better under rule `improve`: "all", or a domain.
+        claim: where the challenger has to be better under rules `improve` and `nightly`: "all", or a domain.
+        terms: draws those of rule `nightly` from the records of challenger and current release; called where these
+            are to be compared, and nowhere else, as drawing has its price.
 
     Raises:
         NotFoundError: a source file is missing.
@@ -62,17 +67,32 @@ def release(
             text = "this content is what is served now"
             done = Decision(promote=True, rule=rule, claim=claim, reason="already_current", text=text)
             return ReleaseReport(manifest, done, release_id)
+        if rule != "replace" and _was_taken_back(home, llm_tag, release_id):
+            text = "its live health fell when it was served; a person may serve it: rjepa release rollback --to ID"
+            decision = Decision(promote=False, rule=rule, claim=claim, reason="taken_back", text=text)
+            move(home, llm_tag, "refuse", release_id, reason=decision.reason, decision=decision)
+            return ReleaseReport(manifest, decision, replaces)
+        found = None if current is None or unmeasurable else judge(current)
+        drawn = None
+        if terms is not None and found is not None and facts.diagnosis.passed:
+            drawn = terms(challenger, found)
         decision = decide(
             challenger,
-            None if current is None or unmeasurable else judge(current),
+            found,
             rule=rule,
             claim=claim,
             diagnostics_passed=facts.diagnosis.passed,
             unmeasurable=unmeasurable,
+            terms=drawn,
         )
         action: Action = "promote" if decision.promote else "refuse"
         move(home, llm_tag, action, release_id, reason=decision.reason, decision=decision)
         return ReleaseReport(manifest, decision, release_id if decision.promote else replaces)
+
+
+def _was_taken_back(home: Home, llm_tag: str, release_id: str) -> bool:
+    """Whether a release was served and left without a person's asking."""
+    return any(entry.is_automatic and entry.source == release_id for entry in history(home, llm_tag))
 
 
 def _readable_current(

@@ -1,5 +1,6 @@
 """`rjepa retrain`: one night now. What the job `living_night` runs, and what a person may."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,11 @@ def retrain(
     recipe: Annotated[
         str, typer.Option(help="Training run that goes on from a release: a file of configs/rjepa/.")
     ] = "nightly",
+    sealed_problems: Annotated[
+        int | None,
+        typer.Option("--sealed-problems", min=1, help="Problems a domain, where the gate needs a fresh sealed set."),
+    ] = None,
+    claim: Annotated[str, typer.Option(help="Where it has to be better: all, or a domain.")] = "all",
     trigger: Annotated[str, typer.Option(help="What began it: person, schedule or sensor.", hidden=True)] = "person",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -47,7 +53,7 @@ def retrain(
         raise InvalidInputError(f"{trigger!r} begins no night", cure=f"one of {', '.join(TRIGGERS)}")
     results = []
     for each in llms:
-        found = _plan(home, each, known) if dry_run else _run(home, each, known, recipe)
+        found = _plan(home, each, known) if dry_run else _run(home, each, known, recipe, sealed_problems, claim)
         results.append({"llm": each, **found})
         if not as_json:
             typer.echo(f"{each}: " + " | ".join(f"{value}" for value in found.values() if value))
@@ -57,8 +63,8 @@ def retrain(
 
 def _plan(home: "Home", llm_tag: str, trigger: "Trigger") -> dict[str, str | None]:
     from rjepa.database import open_database
+    from rjepa.living.health import last_automatic_rollback
     from rjepa.living.night import Plan, plan_night
-    from rjepa.living.recording import last_automatic_rollback
     from rjepa_assets.nights import plan_of
 
     with open_database(home) as database:
@@ -67,10 +73,16 @@ def _plan(home: "Home", llm_tag: str, trigger: "Trigger") -> dict[str, str | Non
     return {"would": "learn" if isinstance(plan, Plan) else "not begin", "text": plan_of(plan)}
 
 
-def _run(home: "Home", llm_tag: str, trigger: "Trigger", recipe: str) -> dict[str, str | None]:
+def _run(
+    home: "Home", llm_tag: str, trigger: "Trigger", recipe: str, sealed_problems: int | None, claim: str
+) -> dict[str, str | None]:
     from rjepa_assets.cli.materialising import with_instance
+    from rjepa_assets.launching import NightChoices
     from rjepa_assets.nights import run_night
 
+    choices = NightChoices(recipe=recipe, claim=claim)
+    if sealed_problems is not None:
+        choices = replace(choices, sealed_problems=sealed_problems)
     with with_instance(home) as (instance, stream):
-        night = run_night(home, instance, llm_tag, stream, trigger=trigger, recipe=recipe)
+        night = run_night(home, instance, llm_tag, stream, trigger=trigger, choices=choices)
     return {"outcome": night.outcome, "dataset": night.dataset, "release": night.release, "text": night.text}

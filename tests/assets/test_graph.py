@@ -26,7 +26,7 @@ PIPELINE = [
 ]
 DECODERS = ["latent_decoder", "logit_guidance"]
 FEEDBACK = ["interactions", "feedback_selection"]
-BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", *DECODERS]
+BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", "sealed_candidates", "rehearsal", *DECODERS]
 
 
 def upstream(graph: dg.Definitions, asset: str) -> set[str]:
@@ -48,7 +48,8 @@ def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     assert upstream(graph, "train_rollouts") == {"dataset_release", "student"}
     assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer", "train_rollouts"}
     assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint"}
-    assert upstream(graph, "release") == {"benchmark_report", *DECODERS}
+    assert upstream(graph, "release") == {"benchmark_report", "sealed_candidates", *DECODERS}
+    assert upstream(graph, "sealed_candidates") == {"benchmark_report"}
     assert upstream(graph, "latent_decoder") == {"latents", "rjepa_checkpoint"}
     assert upstream(graph, "logit_guidance") == {"latents", "rjepa_checkpoint", "score_calibration"}
     assert upstream(graph, "benchmark_report") == {"rollouts", "train_rollouts", "score_calibration"}
@@ -112,6 +113,7 @@ def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:
         if isinstance(definition, dg.AssetsDefinition)
     }
     heavy = {"student", "rollouts", "train_rollouts", "latents", "rjepa_checkpoint", "rjepa_variants", *DECODERS}
+    heavy |= {"sealed_candidates", "rehearsal"}
     assert {name for name, pool in pools.items() if pool == "gpu"} == heavy
 
 
@@ -125,7 +127,17 @@ def test_the_jobs_cover_the_whole_graph() -> None:
     graph = build_defs()
     covered = [
         key.to_user_string()
-        for name in ("feedback", "dataset_version", "llm", "dataset_and_llm", "release_llm", "variants", "decoders")
+        for name in (
+            "feedback",
+            "dataset_version",
+            "llm",
+            "dataset_and_llm",
+            "release_llm",
+            "variants",
+            "decoders",
+            "sealed_problems",
+            "rehearse",
+        )
         for key in graph.resolve_job_def(name).asset_layer.executable_asset_keys
     ]
     assert sorted(covered) == sorted([*PIPELINE, *BESIDE, "feedback_selection"])

@@ -1,16 +1,13 @@
 """What a night is going to do: which version, from which release on, and what keeps it from beginning."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from rjepa.database import Database, open_database
+from rjepa.database import Database
 from rjepa.datasets.reading import problem_ids
 from rjepa.datasets.recipe import load_recipe
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.feedback import interactions
-from rjepa.feedback.records import Given, Owner
+from rjepa.feedback.records import Owner
 from rjepa.feedback.votes import give_vote
 from rjepa.home import Home
 from rjepa.living.attempts import begin, finish, list_attempts
@@ -21,42 +18,11 @@ from rjepa.living.settings import change_settings
 from rjepa.living.watching import deleted_interactions, feedback_counts, feedback_state
 from rjepa.releases.lineage import last_clean, learnt_problems, lineage
 from rjepa.releases.pointer import rollback
-from tests.datasets.growing import first_version, make, register_more
+from tests.datasets.growing import make, register_more
 from tests.feedback.answers import given
 from tests.releases.conftest import Publisher
 
-ALICE = Owner("key:aaaaaaaaaaaa")
-BEACH = "Ana finds 21 shells on a beach, then 4 more, and Ben has 7 fewer than she has. How many shells has Ben?"
-FARM = "A farm keeps 21 hens and buys 4 geese; a fox takes 7 birds one night. How many birds are left on the farm?"
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
-
-
-@pytest.fixture
-def database(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    monkeypatch.delenv("RJEPA_DATABASE_URL", raising=False)
-    with open_database(home) as database:
-        change_settings(database, {"min_interactions": 1, "enabled": True}, who="test")
-        yield database
-
-
-@pytest.fixture
-def publisher(home: Home, tmp_path: Path) -> Publisher:
-    """A home that serves a release of v0.1.0."""
-    first_version(home)
-    publisher = Publisher(home, tmp_path)
-    publisher.publish(1, dataset="v0.1.0")
-    return publisher
-
-
-def approve(database: Database, statement: str, owner: Owner = ALICE) -> Given:
-    answer = given(statement, owner)
-    interactions.keep(database, answer)
-    give_vote(database, answer, "up")
-    return answer
+from .approving import ALICE, BEACH, FARM, approve
 
 
 def planned(home: Home, database: Database) -> Plan:

@@ -11,7 +11,7 @@ from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.parts import PartSource, reranking_parts
 from rjepa.releases.bundle import Diagnosis, Facts, Manifest, describe_content
-from rjepa.releases.gate import Rule
+from rjepa.releases.findings import Rule
 from rjepa.releases.publish import ReleaseReport, release
 from tests.records import SAME, make_record, outcomes
 

@@ -88,7 +88,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 
     questions = await asyncio.to_thread(prepare)
     chat = _Chat(engine, questions, body, notes, f"chatcmpl-{uuid.uuid4().hex}", int(time.time()))
-    events = host.events(lambda: engine.run_many(questions), rows_of(questions))
+    events = host.events(lambda: engine.run_many(questions), rows_of(questions), None if body.stream else Done)
     if body.stream:
         return sse.streaming(_chunks(events, chat), dict(notes.headers))
     answers = await answers_of(events)

@@ -22,7 +22,7 @@ report: $(INSTALLED)  ## The variants of R-JEPA over three seeds against every b
 	@$(BIN)/rjepa report
 
 test: $(INSTALLED)  ## Run the tests, on two processes
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=25 --durations-min=10
 
 test-quick: $(INSTALLED)  ## Run the tests that take seconds
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

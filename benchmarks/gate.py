@@ -17,15 +17,15 @@ from scipy.stats import norm
 from benchmarks.subject import report
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.paired import PairedCounts
-from rjepa.releases.gate import (
+from rjepa.releases.findings import (
     LEVEL_BETTER,
     LEVEL_IN_DOMAIN,
     LEVEL_OVERALL,
     LOSS_IN_DOMAIN,
     LOSS_OVERALL,
     Rule,
-    decide,
 )
+from rjepa.releases.gate import decide
 from tests.records import make_record
 
 CHALLENGERS: Final = 10_000

@@ -19,7 +19,7 @@ from rjepa.latents.normalizer import load_normalizer
 from rjepa.parts import CALIBRATION, GUIDANCE_FOLDER, MODEL_FOLDER, NORMALIZER, VERBALIZER_FOLDER
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.answer import Answer, Example
-from rjepa.reasoning.answering import ReadyQuestion, run_questions
+from rjepa.reasoning.answering import Desk, ReadyQuestion
 from rjepa.reasoning.events import Done, Event
 from rjepa.reasoning.examples import find_examples
 from rjepa.reasoning.modes import find_mode, modes_offered
@@ -49,7 +49,10 @@ _DEVELOPER: Final = "developer"
 class Engine:
     """Answers questions with one release. One caller at a time: callers that share it bring the lock."""
 
-    def __init__(self, home: Home, manifest: Manifest, student: ChainSource, parts: Parts) -> None:
+    def __init__(
+        self, home: Home, manifest: Manifest, student: ChainSource, parts: Parts, desk: Desk | None = None
+    ) -> None:
+        """desk: that of another release with the same student, whose questions are answered in one batch with these."""
         self.llm_tag = manifest.llm_tag
         self.release_id = manifest.release_id
         self.student_fingerprint = manifest.student_fingerprint
@@ -58,6 +61,7 @@ class Engine:
         self._home = home
         self._student = student
         self._parts = parts
+        self._desk = desk or Desk(student)
 
     @classmethod
     def load(
@@ -85,11 +89,11 @@ class Engine:
         manifest = verify(home, llm_tag, release_id or require_current(home, llm_tag))
         folder = release_folder(home, llm_tag, manifest.release_id)
         if reuse is not None and reuse._student.fingerprint == manifest.student_fingerprint:
-            student = reuse._student
+            student, desk = reuse._student, reuse._desk
         else:
             resolved = resolve_student(home, load_record(home, llm_tag), progress)
             check_student(f"release {manifest.release_id}", manifest.student_fingerprint, resolved)
-            student = open_source(home, resolved, device, address)
+            student, desk = open_source(home, resolved, device, address), None
         # Where the student is, if it is here: its latents need not be moved.
         chosen = student.device or best_device()
         parts = Parts(
@@ -104,7 +108,7 @@ class Engine:
             verbalizer=Verbalizer(load_decoder(folder / VERBALIZER_FOLDER)) if manifest.has({"verbalizer"}) else None,
             guidance=Guidance.load(folder / GUIDANCE_FOLDER) if manifest.has({"guidance"}) else None,
         )
-        return cls(home, manifest, student, parts)
+        return cls(home, manifest, student, parts, desk)
 
     def check(self, question: Question) -> tuple[str, ...]:
         """Check whether a question can be answered, without answering it.
@@ -132,6 +136,7 @@ class Engine:
 
     def run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
         """Answer questions in one batch, each as it would be answered alone; events come with their question's index.
+        What is asked in between, by the same thread, joins the batch.
 
         Closing the iterator stops the work between two tokens.
 
@@ -143,7 +148,7 @@ class Engine:
             self._require(question)
             prompt = self._prompt(question)
             ready.append(ReadyQuestion(question, prompt, self._limit(question, prompt)))
-        yield from run_questions(self._student, self._parts, ready)
+        yield from self._desk.answer(self._parts, ready)
 
     def answer(self, question: Question) -> Answer:
         """Answer a question. Equal questions give equal answers.
@@ -185,6 +190,11 @@ class Engine:
     def modes(self) -> tuple[str, ...]:
         """Names of the modes that the release has the parts for, fitted as needed, and the student the powers."""
         return tuple(name for name in modes_offered(self.manifest) if self._can(name))
+
+    @property
+    def most_rows(self) -> int:
+        """Chains that are decoded together at most: the memory that the student was placed by has room for them."""
+        return self._student.record.sampling.batch_size
 
     def receipt(self, question: Question, answer: Answer, *, keep_question: bool = False) -> Receipt:
         """What anybody needs to generate an answer of this release again.

@@ -13,7 +13,10 @@ from typing import Any, Final
 import dagster as dg
 
 from rjepa.errors import InvalidInputError, RjepaError, StorageError
+from rjepa.evaluation.leaderboard import ALL
 from rjepa.jepa.config import load_jepa_config
+from rjepa.living.drawing import PROBLEMS_A_DOMAIN
+from rjepa.living.night import RECIPE, Plan
 from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.defs.resources import ProgressResource
@@ -22,8 +25,10 @@ from rjepa_assets.defs.stage import (
     DATASET_JOB,
     DATASET_LLM_JOB,
     DECODERS_JOB,
+    FEEDBACK_JOB,
     LLM_JOB,
     RELEASE_JOB,
+    SEALED_JOB,
     VARIANTS_JOB,
 )
 from rjepa_assets.defs.students import TrainRolloutConfig
@@ -98,6 +103,42 @@ def release_launches(
     if release:
         launches.append(Launch(RELEASE_JOB, llm_tag, config={"release": {"dataset": dataset, "rule": rule}}))
     return launches
+
+
+@dataclass(frozen=True)
+class NightChoices:
+    """What whoever begins a night may choose; the rest is settings and limits."""
+
+    recipe: str = RECIPE
+    """training run of configs/rjepa/, one that says init_from"""
+    sealed_problems: int = PROBLEMS_A_DOMAIN
+    """of a fresh sealed set, in each domain"""
+    claim: str = ALL
+    """where the night has to be better: "all", or a domain"""
+
+
+def night_launches(plan: Plan, dataset: str, choices: NightChoices) -> list[Launch]:
+    """Bring a night's version to an R-JEPA that went on from a release, and to the gate.
+
+    Args:
+        dataset: the version, as `rjepa.living.night.prepare` named it.
+    """
+    key = partition_key(dataset, plan.llm_tag)
+    training = {"recipe": choices.recipe, "init_from": plan.init_from, **plan.tuning.model_dump()}
+    trained = {"latent_normalizer": {"init_from": plan.init_from}, "rjepa_checkpoint": training}
+    launches = [Launch(FEEDBACK_JOB, dataset), *dataset_launches(dataset), Launch(LLM_JOB, plan.llm_tag)]
+    launches.append(Launch(DATASET_LLM_JOB, key, config=trained))
+    if plan.decoders:
+        launches.append(Launch(DECODERS_JOB, key))
+    sealed = {"dataset": dataset, "problems_a_domain": choices.sealed_problems}
+    # What forgets has nothing to be better with: a release that is not worse may take the place of one that has seen
+    # what was withdrawn.
+    gate = {"dataset": dataset, "rule": "replace" if plan.removes else "nightly", "claim": choices.claim}
+    return [
+        *launches,
+        Launch(SEALED_JOB, plan.llm_tag, config={"sealed_candidates": sealed}),
+        Launch(RELEASE_JOB, plan.llm_tag, config={"release": gate}),
+    ]
 
 
 def variants_launches(
@@ -194,7 +235,7 @@ def _shown(launch: Launch) -> list[str]:
 
 def _want(instance: dg.DagsterInstance, launch: Launch) -> None:
     """Add the partition of what is launched."""
-    if launch.job == DATASET_JOB:
+    if launch.job in (DATASET_JOB, FEEDBACK_JOB):
         want_dataset(instance, launch.partition)
     elif "|" in launch.partition:
         want_dataset(instance, launch.partition.split("|")[0])

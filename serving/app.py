@@ -1,13 +1,15 @@
 """Put the service together: `create_app(settings)`. Routes, guards and the engine's host live in their own modules."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
+from rjepa.database import open_database
 from rjepa.home import Home
+from rjepa.living.windows import Window, add_windows
 from serving import (
     chat,
     completions,
@@ -34,6 +36,7 @@ from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
 from serving.limits import Admission, Limits
 from serving.metrics import Metrics
 from serving.middleware import Body, Doors, RequestContext
+from serving.quality import Quality, QualityCollector
 from serving.response_store import ResponseStore
 from serving.settings import ServiceSettings, check_start
 from serving.tokens import open_token_reader
@@ -64,16 +67,19 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     mcp_route = tools.mcp_route(mcp_server)
 
     desk = FeedbackDesk(settings)
+    quality = Quality(settings.llm, lambda windows: _keep_windows(settings, windows), figures)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await host.start()
         await desk.start()
+        await quality.start()
         try:
             async with mcp_server.session_manager.run():
                 yield
         finally:
             await host.stop()
+            await quality.stop()
             authenticator.close()
             desk.close()
 
@@ -94,6 +100,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.state.feedback = desk
     app.state.settings = settings
     app.state.metrics = figures
+    app.state.quality = quality
     app.state.admission = Admission(settings, host.seconds_a_job)
     errors.install(app)
     app.include_router(chat.router)
@@ -118,6 +125,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
 def _guard(app: FastAPI, settings: ServiceSettings, authenticator: Authenticator) -> None:
     """The guards, innermost first: a request passes the last one here before all others."""
     figures = app.state.metrics
+    app.add_middleware(QualityCollector, quality=app.state.quality, served=lambda: _served(app.state.host))
     app.add_middleware(Limits, admission=app.state.admission, metrics=figures)
     app.add_middleware(Body, settings=settings, metrics=figures)
     app.add_middleware(Auth, authenticator=authenticator, metrics=figures)
@@ -137,6 +145,16 @@ def _guard(app: FastAPI, settings: ServiceSettings, authenticator: Authenticator
 _RATE_HEADERS = tuple(
     f"x-ratelimit-{part}-{kind}" for part in ("limit", "remaining", "reset") for kind in ("requests", "tokens")
 )
+
+
+def _served(host: EngineHost) -> str | None:
+    engine = host.state.engine
+    return None if engine is None else engine.release_id
+
+
+def _keep_windows(settings: ServiceSettings, windows: Sequence[Window]) -> None:
+    with open_database(Home(settings.home), settings.database_url) as database:
+        add_windows(database, windows)
 
 
 def _load_engine(settings: ServiceSettings) -> EngineLoader:

@@ -22,7 +22,7 @@ from serving.asking import Wanted, make_questions
 from serving.errors import body_of
 from serving.events import event_value, text_of
 from serving.given import Exchange, exchange_of
-from serving.host import AnswersQuestions, EngineHost
+from serving.host import AnswersQuestions, EngineHost, rows_of
 from serving.lenient import Notes
 from serving.models import engine_of
 from serving.names import parse_name
@@ -95,7 +95,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         consent=body.rjepa is not None and body.rjepa.consent,
     )
     chat = _Chat(engine, questions, body, notes, exchange, int(time.time()))
-    events = host.events(lambda: engine.run_many(questions))
+    events = host.events(lambda: engine.run_many(questions), rows_of(questions))
     if body.stream:
         return sse.streaming(_chunks(events, chat), dict(notes.headers))
     answers = await answers_of(events)

@@ -39,10 +39,8 @@ _CURES: Final = {
 _FIELD: Final = re.compile(r"[a-z][a-z0-9_]*")
 _DEFAULT_CURE: Final = "see GET /openapi.json for the fields and their limits"
 _HTTP_CURES: Final = {
-    401: "send the key as Authorization: Bearer KEY",
     404: "see GET /openapi.json for the routes",
     405: "see GET /openapi.json for the routes and their methods",
-    413: "send a shorter request",
 }
 
 

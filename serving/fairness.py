@@ -1,27 +1,47 @@
-"""A queue that is fair between clients: each in turn has one job done, however many others wait with it."""
+"""A queue that is fair between clients: each in turn has one job begun, however many others wait with it.
+
+Jobs that write chains run side by side, as many rows as the student has room for. One client's jobs take at most a
+share of it, so that another's first job need not wait for one of them to end.
+"""
 
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
+
+_SHARE: Final = 0.75
+"""Of the rows, for one client at most: a quarter stays for those who have none."""
 
 
 @dataclass(eq=False)
 class Job:
-    """Work for a client. `state` is waiting, running, done or dropped."""
+    """Work for a client: `turn` is called until it gives True. `rows` are decoded for it at a time, none where it is
+    done in one turn. `counts`: whether its time says how long others take. `state` is waiting, running, done or
+    dropped.
+    """
 
     client: str
-    work: Callable[[], None]
+    turn: Callable[[], bool]
+    rows: int = 0
+    counts: bool = True
+    begun: float = 0.0
     state: str = field(default="waiting")
 
 
 class FairQueue:
-    """Jobs of many clients, for one or more threads that take them."""
+    """Jobs of many clients, for one thread that takes them."""
 
     def __init__(self) -> None:
         self._lines: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._rows: Counter[str] = Counter()  # of the jobs that run, by client
         self._changed = threading.Condition()
         self._closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no job is taken in any more."""
+        return self._closed
 
     def put(self, job: Job) -> None:
         """Add a job to its client's line. A queue that is closed drops it."""
@@ -32,20 +52,46 @@ class FairQueue:
             self._lines.setdefault(job.client, deque()).append(job)
             self._changed.notify()
 
-    def take(self) -> Job | None:
-        """The oldest job of the client whose turn it is, once there is one; None when the queue is closed."""
+    def take(self, most_rows: int, *, wait: bool) -> Job | None:
+        """The oldest job of the client whose turn it is, if there is one and room for its rows; None when the queue is
+        closed. Whoever has its share of the rows is passed over; nobody passes one whose turn it is and who waits for
+        room. A job that is larger than all room runs alone.
+
+        Args:
+            wait: until there is one: for a thread that runs none.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._lines or self._closed)
-            if self._closed:
+            if wait:
+                self._changed.wait_for(lambda: self._lines or self._closed)
+            client = None if self._closed else self._next(most_rows)
+            if client is None:
                 return None
-            client, line = next(iter(self._lines.items()))
+            line = self._lines[client]
             job = line.popleft()
             if line:
                 self._lines.move_to_end(client)
             else:
                 del self._lines[client]
             job.state = "running"
+            self._rows[client] += job.rows
             return job
+
+    def _next(self, most_rows: int) -> str | None:
+        total = self._rows.total()
+        for client, line in self._lines.items():
+            rows, own = line[0].rows, self._rows[client]
+            if rows and own and own + rows > _SHARE * most_rows:
+                continue
+            return None if rows and total and total + rows > most_rows else client
+        return None
+
+    def end(self, job: Job) -> None:
+        """A job that was taken is over: its rows are free."""
+        with self._changed:
+            job.state = "done"
+            self._rows[job.client] -= job.rows
+            if not self._rows[job.client]:
+                del self._rows[job.client]
 
     def drop(self, job: Job) -> None:
         """Take a job back that waits; one that runs or is done is left alone."""

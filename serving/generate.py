@@ -13,7 +13,7 @@ from rjepa.values import LenientValue, Words
 from serving.asking import Wanted, make_questions
 from serving.chat import answers_of, log_answer
 from serving.given import exchange_of
-from serving.host import EngineHost
+from serving.host import EngineHost, rows_of
 from serving.lenient import Number, Whole
 from serving.models import engine_of
 from serving.names import parse_name
@@ -53,7 +53,7 @@ async def generate(body: GenerateRequest, request: Request) -> Response:
         return make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
 
     questions = await asyncio.to_thread(prepare)
-    answers = await answers_of(host.events(lambda: engine.run_many(questions)))
+    answers = await answers_of(host.events(lambda: engine.run_many(questions), rows_of(questions)))
     (answer,) = answers
     log_answer(answer)
     reply: dict[str, Any] = {

@@ -1,15 +1,14 @@
-"""Hold the engine: load what the release points at, swap it when the pointer moves, run one request at a time.
+"""Hold the engine: load what the release points at, swap it when the pointer moves, run requests in its thread.
 
-One thread belongs to the engine. Jobs wait for it in a queue that is fair between clients; one job is one request,
-with all of its questions or texts, and jobs run one after another. How many may wait is `serving.limits`'s matter.
+One job is one request, with all of its questions or texts; those that write share the engine's passes. How jobs take
+turns is `serving.batching`'s and `serving.fairness`' matter, how many may wait `serving.limits`'s. A request keeps the
+engine that it began with: a release that is swapped in meanwhile takes those that come after.
 """
 
 import asyncio
 import contextlib
-import contextvars
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -20,13 +19,14 @@ import structlog
 from rjepa.errors import NotFoundError, RjepaError
 from rjepa.home import Home
 from rjepa.reasoning.answer import Answer, Example
-from rjepa.reasoning.events import Done, Event, Working
+from rjepa.reasoning.events import Done, Event
 from rjepa.reasoning.question import Question
 from rjepa.receipts import Receipt
 from rjepa.releases.pointer import current_release, require_current
+from serving.batching import EngineThread, Stream
 from serving.context import RequestInfo, current_request
 from serving.errors import NotReadyError, TimedOutError
-from serving.fairness import FairQueue, Job
+from serving.fairness import Job
 from serving.metrics import Metrics
 
 _LOG = structlog.get_logger("serving")
@@ -35,8 +35,6 @@ _RETRY_SECONDS = 30.0
 memory or a disk."""
 _STOP_SECONDS: Final = 5.0
 """A pass of the student takes less; a thread that hangs does not keep the process."""
-_RECENT: Final = 20
-"""Jobs whose mean says how long the next one will take."""
 _RELEASE: Final = "release"
 """The client that a new release's first answer counts for."""
 
@@ -51,6 +49,10 @@ class AnswersQuestions(Protocol):
     sampling_temperature: float
 
     @property
+    def most_rows(self) -> int:
+        """Chains that it decodes together at most."""
+
+    @property
     def modes(self) -> tuple[str, ...]:
         """Names of the modes that it can answer in."""
 
@@ -58,7 +60,9 @@ class AnswersQuestions(Protocol):
         """Raise if the question cannot be answered; what of it is not read, in words."""
 
     def run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
-        """Answer them, event by event with the index of the question; closing the iterator stops the work."""
+        """Answer them, event by event with the index of the question; closing the iterator stops the work.
+        What runs at the same time in the same thread shares its passes.
+        """
 
     def receipt(self, question: Question, answer: Answer, *, keep_question: bool = False) -> Receipt:
         """What anybody needs to generate the answer again."""
@@ -91,7 +95,7 @@ class HostState:
 
 
 class EngineHost:
-    """One engine, one worker thread, a fair queue."""
+    """One engine and its thread."""
 
     def __init__(
         self, home: Home, llm_tag: str, loader: EngineLoader, *, reload_seconds: float, metrics: Metrics | None = None
@@ -101,22 +105,20 @@ class EngineHost:
         self._loader = loader
         self._reload_seconds = reload_seconds
         self._metrics = metrics or Metrics()
-        self._jobs = FairQueue()
-        self._worker = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread = EngineThread(self._most_rows)
         self._stopping = threading.Event()
-        self._recent: deque[float] = deque(maxlen=_RECENT)
         self._watcher: asyncio.Task[None] | None = None
         self._failed: tuple[object, float] | None = None
         self.state = HostState(None, "loading", None)
-        self._metrics.queue.set_function(lambda: len(self._jobs))
+        self._metrics.queue.set_function(lambda: len(self._thread))
 
     async def start(self) -> None:
         """Begin to load and to watch the pointer."""
-        self._worker.start()
+        self._thread.start(asyncio.get_running_loop())
         self._watcher = asyncio.create_task(self._watch())
 
     def end_answers(self) -> None:
-        """Let the running request end early, and refuse those that wait."""
+        """Let the running requests end early, and refuse those that wait."""
         self._stopping.set()
 
     async def stop(self) -> None:
@@ -126,8 +128,7 @@ class EngineHost:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
-        self._jobs.close()
-        await asyncio.to_thread(self._worker.join, _STOP_SECONDS)
+        await asyncio.to_thread(self._thread.stop, _STOP_SECONDS)
 
     def engine(self) -> AnswersQuestions:
         """The engine to answer with.
@@ -142,12 +143,12 @@ class EngineHost:
         raise NotReadyError("the release is being loaded", cure="try again in a few seconds")
 
     def seconds_a_job(self) -> float:
-        """How long recent jobs took, on average; a second where there was none."""
-        recent = list(self._recent)
-        return sum(recent) / len(recent) if recent else 1.0
+        """How long until one more of the jobs that run has ended, on average of the recent ones."""
+        return self._thread.seconds_a_job()
 
     async def run(self, work: Callable[[], Value]) -> Value:
-        """Run `work` in the engine's thread. Whoever stops waiting for it takes it back if it has not begun.
+        """Run `work` in the engine's thread, between two passes of the answers that are written. Whoever stops waiting
+        for it takes it back if it has not begun.
 
         Raises:
             TimedOutError: the request's time is up.
@@ -157,63 +158,40 @@ class EngineHost:
 
         def execute() -> None:
             if self._stopping.is_set():
-                result.set_exception(_stopped())
-                return
-            try:
-                result.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
-                result.set_exception(error)
+                raise _stopped()
+            result.set_result(work())
 
-        job = self._submit(request.client, execute)
+        job = self._submit(request.client, _once(execute, result))
         try:
             return await _within(request, asyncio.wrap_future(result))
         finally:
-            self._jobs.drop(job)
+            self._thread.drop(job)
 
     async def events(
-        self, work: Callable[[], Generator[tuple[int, Value], None, None]]
+        self, work: Callable[[], Generator[tuple[int, Value], None, None]], rows: int = 1
     ) -> AsyncGenerator[tuple[int, Value], None]:
-        """Run the events that `work` makes in the engine's thread, and yield them; `Working` is left out.
+        """Run the events that `work` makes in the engine's thread, beside those of others, and yield them; `Working` is
+        left out.
 
         Closing this generator stops the work at its next event, between two tokens, or takes it out of the queue.
-        Tokens are counted for the client of the request. A request that is given up before any of its answers has ended
-        counts one token a forward pass.
+        Tokens are counted for the client of the request; of a request that is given up before any of its answers has
+        ended, those that were drawn until then.
+
+        Args:
+            rows: chains that are decoded for it at a time.
 
         Raises:
             TimedOutError: the request's time is up.
             NotReadyError: the service was stopped meanwhile.
         """
         request, loop = current_request(), asyncio.get_running_loop()
-        queue: asyncio.Queue[tuple[int, Value] | Exception | None] = asyncio.Queue()
-        abandoned = threading.Event()
-        passes = 0
-
-        def put(item: tuple[int, Value] | Exception | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: no one listens any more
-                loop.call_soon_threadsafe(queue.put_nowait, item)
-
-        def produce() -> None:
-            nonlocal passes
-            try:
-                if not abandoned.is_set() and not self._stopping.is_set():
-                    with contextlib.closing(work()) as events:
-                        for index, event in events:
-                            if abandoned.is_set() or self._stopping.is_set():
-                                break
-                            if isinstance(event, Working):
-                                passes += 1
-                            else:
-                                put((index, event))
-                put(_stopped() if self._stopping.is_set() else None)
-            except Exception as error:  # noqa: BLE001 - it is raised again where the events are awaited
-                put(error)
-
-        job, counted = self._submit(request.client, produce), False
+        stream = Stream(self._thread, work, lambda: _stopped() if self._stopping.is_set() else None)
+        job, counted = self._submit(request.client, stream.turn, rows), False
         # One timer for the request: a timeout around each wait would cost more than the wait.
         left = request.seconds_left()
-        timer = None if left is None else loop.call_later(left, queue.put_nowait, _timed_out())
+        timer = None if left is None else loop.call_later(left, stream.queue.put_nowait, _timed_out())
         try:
-            while (item := await queue.get()) is not None:
+            while (item := await stream.queue.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
                 if isinstance(item[1], Done):
@@ -221,29 +199,22 @@ class EngineHost:
                     self._count(request, item[1].answer)
                 yield item
         finally:
-            abandoned.set()
-            self._jobs.drop(job)
+            stream.abandoned = True
+            self._thread.drop(job)
             if timer is not None:
                 timer.cancel()
             if not counted and request.meter is not None:
-                request.meter.spend(passes)
+                request.meter.spend(stream.tokens)
 
-    def _submit(self, client: str, work: Callable[[], None]) -> Job:
-        """Queue `work`, to be run with the context of now: its log lines know their request."""
-        context = contextvars.copy_context()
-        job = Job(client, lambda: context.run(work))
-        self._jobs.put(job)
+    def _submit(self, client: str, turn: Callable[[], bool], rows: int = 0) -> Job:
+        job = self._thread.submit(client, turn, rows, counts=client != _RELEASE)
         if job.state == "dropped":
             raise _stopped()
         return job
 
-    def _work(self) -> None:
-        while (job := self._jobs.take()) is not None:
-            started = time.monotonic()
-            job.work()
-            job.state = "done"
-            if job.client != _RELEASE:
-                self._recent.append(time.monotonic() - started)
+    def _most_rows(self) -> int:
+        engine = self.state.engine
+        return 1 if engine is None else engine.most_rows
 
     def _count(self, request: RequestInfo, answer: Answer) -> None:
         self._metrics.answered(answer)
@@ -287,13 +258,10 @@ class EngineHost:
         done = Future[None]()
 
         def execute() -> None:
-            try:
-                engine.warm_up()
-                done.set_result(None)
-            except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
-                done.set_exception(error)
+            engine.warm_up()
+            done.set_result(None)
 
-        self._submit(_RELEASE, execute)
+        self._submit(_RELEASE, _once(execute, done))
         await asyncio.wrap_future(done)
 
     def _mark(self) -> tuple[str | None, int]:
@@ -317,6 +285,24 @@ class EngineHost:
             log = _LOG.info if isinstance(error, NotFoundError) else _LOG.error
             log("release_not_loaded", problem=known.problem, cure=known.cure, exc_info=None if quiet else error)
         self.state = HostState(self.state.engine, "failed", known)
+
+
+def rows_of(questions: Sequence[Question]) -> int:
+    """Chains that are decoded for these questions at a time, about."""
+    return sum(question.options.rows for question in questions)
+
+
+def _once(execute: Callable[[], None], result: "Future[Any]") -> Callable[[], bool]:
+    """One turn of a job. What `execute` raises is raised where its result is awaited."""
+
+    def turn() -> bool:
+        try:
+            execute()
+        except BaseException as error:  # noqa: BLE001 - as above
+            result.set_exception(error)
+        return True
+
+    return turn
 
 
 def _stopped() -> NotReadyError:

@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rjepa.reasoning.answer import Answer
+from serving.quality import note_answer
 
 router = APIRouter()
 
@@ -40,6 +41,15 @@ class Metrics:
         self.energy = Histogram(
             "rjepa_answer_energy", "Mean energy of an answer's steps", buckets=_ENERGIES, registry=self.registry
         )
+        self.quality = Histogram(
+            "rjepa_quality",
+            "Quality of answers and votes: speed, completion, P(correct) or energy; 0 for a failure",
+            buckets=_TENTHS,
+            registry=self.registry,
+        )
+        self.quality_dropped = Counter(
+            "rjepa_quality_dropped", "Answers and votes that no window has for want of room", registry=self.registry
+        )
         self.in_flight = Gauge("rjepa_in_flight", "Questions answered or waiting", registry=self.registry)
         self.queue = Gauge("rjepa_queue_length", "Questions waiting for the model", registry=self.registry)
         self.release = Gauge("rjepa_release", "1 for what is served", ("llm", "release"), registry=self.registry)
@@ -58,6 +68,14 @@ class Metrics:
         self.release.labels(llm_tag, release_id).set(1)
         self.reloads.labels("ok").inc()
 
+    def rated(self, quality: float) -> None:
+        """Count the quality of an answer or a vote."""
+        self.quality.observe(quality)
+
+    def rating_dropped(self) -> None:
+        """Count one that was dropped."""
+        self.quality_dropped.inc()
+
     def answered(self, answer: Answer) -> None:
         """Count an answer."""
         self.answers.labels(answer.mode).inc()
@@ -68,6 +86,7 @@ class Metrics:
         energies = next((one.step_energies for one in answer.candidates if one.chosen), [])
         if energies:
             self.energy.observe(sum(energies) / len(energies))
+        note_answer(answer)
 
 
 @router.get("/metrics", include_in_schema=False)

@@ -19,7 +19,7 @@ from serving.context import current_request
 from serving.errors import body_of
 from serving.events import event_value, text_of
 from serving.given import Exchange, exchange_of
-from serving.host import AnswersQuestions, EngineHost
+from serving.host import AnswersQuestions, EngineHost, rows_of
 from serving.lenient import Notes
 from serving.models import engine_of
 from serving.names import parse_name
@@ -99,7 +99,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         consent=body.rjepa is not None and body.rjepa.consent,
     )
     responding = _Responding(body, engine, question, notes, store, exchange)
-    events = host.events(lambda: engine.run_many([question]))
+    events = host.events(lambda: engine.run_many([question]), rows_of([question]))
     if body.stream:
         return sse.streaming(_stream(events, responding), dict(notes.headers))
     answers = await answers_of(events)

@@ -14,7 +14,7 @@ import structlog
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types import ToolAnnotations
+from mcp.types import ToolAnnotations
 from pydantic import Field, StrictFloat, StrictInt
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send

@@ -20,8 +20,11 @@ def make_record(
     candidates: str = SAME,
     dataset: str = "v1.0.0",
     num_candidates: int = 8,
+    p_correct: Sequence[float | None] | None = None,
 ) -> EvaluationRecord:
-    """The record of a release that was right on these problems. Without `domains` all are of one."""
+    """The record of a release that was right on these problems. Without `domains` all are of one; without `p_correct`
+    it knew each time.
+    """
     outcomes = "".join("1" if value else "0" for value in right)
     named = isinstance(content, Content)
     return EvaluationRecord(
@@ -41,6 +44,7 @@ def make_record(
         domains=tuple(domains or ["math"] * len(outcomes)),
         served=outcomes,
         baselines=dict.fromkeys(BASELINES, outcomes),
+        p_correct=tuple([float(value) for value in right] if p_correct is None else p_correct),
         right_candidates=(num_candidates // 2,) * len(outcomes),
         tokens={"served": 800.0, "mean_at_1": 100.0},
         ece=0.05,

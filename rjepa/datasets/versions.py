@@ -36,6 +36,18 @@ def version_key(dataset: str) -> tuple[int, int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]), int(found[3]))
 
 
+def next_version(home: Home, *, removes: bool) -> str:
+    """A name above every version that has a recipe: the next minor one, or where problems are removed the next major.
+
+    Raises:
+        NotFoundError: there is no version yet.
+    """
+    known = [key for name in dataset_names(home) if (key := version_key(name)) is not None]
+    if not known:
+        raise NotFoundError("there is no dataset version", cure="rjepa data create v1.0.0")
+    return _next(max(known), 0 if removes else 1)
+
+
 def create_version(
     home: Home,
     name: str,

@@ -4,6 +4,7 @@ Sizes are for a page and for an asset's metadata: under 50 kB each, however many
 """
 
 import io
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Final
@@ -57,14 +58,17 @@ def draw_all(result: EvaluationResult) -> dict[str, bytes]:
 
 
 def draw_spending(rows: tuple[TrialRow, ...]) -> bytes:
-    """Accuracy against tokens generated a problem: a line a family of policies, a point a mode, with its interval."""
+    """Accuracy against tokens generated a problem, with 95 % intervals: a line a family of policies, a point a mode."""
 
     def draw(axes: Axes) -> None:
-        for family in dict.fromkeys(row.family for row in rows if row.family != MODE_FAMILY):
+        families = dict.fromkeys(row.family for row in rows if row.family != MODE_FAMILY)
+        for family, marker in zip(families, itertools.cycle("oDs^vPX"), strict=False):
             line = sorted((row for row in rows if row.family == family), key=lambda row: row.tokens)
             tokens, accuracy = [row.tokens for row in line], [row.accuracy for row in line]
             joined = "-" if family == BEST_OF_K else ":"
-            axes.plot(tokens, accuracy, marker="o", markersize=3, linestyle=joined, label=family)
+            (drawn,) = axes.plot(tokens, accuracy, marker=marker, markersize=4, linestyle=joined, label=family)
+            low, high = [row.ci_low for row in line], [row.ci_high for row in line]
+            axes.vlines(tokens, low, high, color=drawn.get_color(), linewidth=0.8, alpha=0.5)
         for row in (row for row in rows if row.family == MODE_FAMILY):
             error = [[max(0.0, row.accuracy - row.ci_low)], [max(0.0, row.ci_high - row.accuracy)]]
             axes.errorbar(row.tokens, row.accuracy, yerr=error, marker="s", markersize=5, capsize=2, label=row.label)
@@ -76,7 +80,7 @@ def draw_spending(rows: tuple[TrialRow, ...]) -> bytes:
             axes.legend(frameon=False, fontsize=7)
         axes.set(xlabel="tokens generated a problem", ylabel="accuracy")
 
-    return _render(draw, height=3.8)
+    return render(draw, height=3.8)
 
 
 def draw_leaderboard(leaderboard: Leaderboard, domain: str = ALL) -> bytes:
@@ -93,7 +97,7 @@ def draw_leaderboard(leaderboard: Leaderboard, domain: str = ALL) -> bytes:
         axes.set_xlabel(f"accuracy with 95 % interval, {rows[0].problems if rows else 0} problems")
         axes.set_xlim(0, 1)
 
-    return _render(draw, height=0.6 + 0.26 * max(len(rows), 4))
+    return render(draw, height=0.6 + 0.26 * max(len(rows), 4))
 
 
 def draw_energies(histogram: Histogram) -> bytes:
@@ -107,7 +111,7 @@ def draw_energies(histogram: Histogram) -> bytes:
         axes.set_ylabel("share of candidates")
         axes.legend(frameon=False)
 
-    return _render(draw)
+    return render(draw)
 
 
 def draw_reliability(report: ProbabilityReport) -> bytes:
@@ -127,7 +131,7 @@ def draw_reliability(report: ProbabilityReport) -> bytes:
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="P(correct) given", ylabel="share that was right")
         axes.set_title(f"ECE {report.ece:.3f} (by chance alone {report.ece_by_chance:.3f})", fontsize=9)
 
-    return _render(draw, width=4.6, height=4.0)
+    return render(draw, width=4.6, height=4.0)
 
 
 def draw_curve(points: tuple[CurvePoint, ...]) -> bytes:
@@ -153,7 +157,7 @@ def draw_curve(points: tuple[CurvePoint, ...]) -> bytes:
         axes.set(xlabel="samples a problem (K)", ylabel="accuracy")
         axes.legend(frameon=False, fontsize=7)
 
-    return _render(draw, height=3.8)
+    return render(draw, height=3.8)
 
 
 def draw_attribution(terms: tuple[TermEffect, ...]) -> bytes:
@@ -171,7 +175,7 @@ def draw_attribution(terms: tuple[TermEffect, ...]) -> bytes:
         axes.set(xlim=(0, 1.15), xlabel="share of the score's movement within a problem")
         axes.invert_yaxis()
 
-    return _render(draw, height=0.7 + 0.4 * max(len(terms), 2))
+    return render(draw, height=0.7 + 0.4 * max(len(terms), 2))
 
 
 def draw_sizes(points: tuple[SizePoint, ...]) -> bytes:
@@ -192,10 +196,11 @@ def draw_sizes(points: tuple[SizePoint, ...]) -> bytes:
         axes.set(xlabel="right training chains", ylim=(0, 1))
         axes.legend(frameon=False, fontsize=7)
 
-    return _render(draw, height=3.8)
+    return render(draw, height=3.8)
 
 
-def _render(draw: Callable[[Axes], None], *, width: float = 6.4, height: float = 3.4) -> bytes:
+def render(draw: Callable[[Axes], None], *, width: float = 6.4, height: float = 3.4) -> bytes:
+    """What is drawn on some axes, as a small PNG. Sizes are inches."""
     # Labels may hold a data set's own words: "$" is no mathematics, and a missing glyph is no reason to fail.
     with matplotlib.rc_context({"text.parse_math": False, "font.size": 9}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")

@@ -19,6 +19,7 @@ from rjepa.evaluation.metrics import expected_calibration_error
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.files import read_json, sha256_json, write_json
 from rjepa.home import Home
+from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.voting import BoolArray, of_chosen
 from rjepa.parts import Content
@@ -28,8 +29,14 @@ from rjepa.values import FrozenValue
 BASELINES: Final = ("greedy", "majority", "logprob_length", "logprob_length_vote", "oracle")
 """What stands beside the served choice in a record: the ways of choosing that need no R-JEPA, and the ceiling."""
 
+FORMAT: Final = 2
+"""Of a record. Files of an earlier one are passed over, and what they told of is measured again."""
+
 _NAME_DIGITS: Final = 16
 """Hex digits of a hash in a file name: 64 bits do not collide among any number of evaluations of one student."""
+
+_DIGITS: Final = 4
+"""Of a P(correct): nobody tells chances closer than a hundredth of a percent, and it keeps a record small."""
 
 Outcomes = Annotated[str, Field(pattern=r"^[01]+$")]
 """One character a problem, 1 where the chosen answer is right."""
@@ -50,7 +57,7 @@ class CandidateSet(FrozenValue):
 class EvaluationRecord(FrozenValue):
     """One R-JEPA on one set of candidates."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     llm_tag: str
     content: str = Field(pattern=r"^[0-9a-f]{64}$", description="content id of the release or checkpoint judged")
     trained_on: str = Field(description="dataset version that its parts come from")
@@ -59,6 +66,9 @@ class EvaluationRecord(FrozenValue):
     domains: tuple[str, ...] = Field(description="of each problem")
     served: Outcomes = Field(description="what mode rerank answers")
     baselines: dict[str, Outcomes] = Field(description="other ways of choosing among the same candidates, by method")
+    p_correct: tuple[Annotated[float, Field(ge=0, le=1)] | None, ...] = Field(
+        description="P(correct) of what is served, as it is told; None where the problem is of a kind it does not know"
+    )
     right_candidates: tuple[int, ...] = Field(description="of each problem, 0 to K")
     tokens: dict[str, float] = Field(description="generated a problem, mean, by method; `served` for the served one")
     ece: float = Field(description="of P(correct) of the answers chosen with R-JEPA, 10 bins of equal width")
@@ -69,6 +79,7 @@ class EvaluationRecord(FrozenValue):
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
         lengths = {len(self.problem_ids), len(self.domains), len(self.served), len(self.right_candidates)}
+        lengths.add(len(self.p_correct))
         lengths |= {len(outcomes) for outcomes in self.baselines.values()}
         if len(lengths) > 1:
             raise ValueError(f"every problem needs one outcome a method, found lengths {sorted(lengths)}")
@@ -87,6 +98,11 @@ class EvaluationRecord(FrozenValue):
     def right(self) -> BoolArray:
         """Whether the served answer is right, bool `[problems]`."""
         return _as_array(self.served)
+
+    @property
+    def chances(self) -> FloatArray:
+        """P(correct) of what is served, float64 `[problems]`; NaN where it is not told."""
+        return np.array([np.nan if chance is None else chance for chance in self.p_correct], dtype=np.float64)
 
     @property
     def accuracy(self) -> float:
@@ -163,6 +179,7 @@ def make_record(
     choices = {"greedy": choose_greedily(judged), **choose_by_each(variant.table, calibration)}
     served, selected = choices[variant.served.key], choices[variant.selected]
     chances = calibration.p_correct(variant.table)
+    told = of_chosen(calibration.decide(variant.table).p_correct, served.indices)
     tokens = {name: choices[name] for name in ("mean_at_1", *BASELINES)} | {"served": served}
     return EvaluationRecord(
         llm_tag=content.llm_tag,
@@ -173,6 +190,7 @@ def make_record(
         domains=tuple(problem.domain for problem in judged.problems),
         served=_as_text(served),
         baselines={name: _as_text(choices[name]) for name in BASELINES},
+        p_correct=tuple(None if np.isnan(chance) else round(float(chance), _DIGITS) for chance in told),
         right_candidates=tuple(int(count) for count in variant.table.correct.sum(axis=1)),
         tokens={name: float(choice.tokens.mean()) for name, choice in tokens.items()},
         ece=expected_calibration_error(of_chosen(chances, selected.indices), selected.correct > 0.5),
@@ -197,8 +215,9 @@ def list_records(home: Home, llm_tag: str, content: str) -> list[EvaluationRecor
         CorruptError: a file is not the record that its name says.
     """
     folder = _folder(home, llm_tag, content)
-    found = [_read(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
-    return sorted((record for record in found if record.content == content), key=lambda record: record.created_at)
+    read = [_read(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+    found = [record for record in read if record is not None and record.content == content]
+    return sorted(found, key=lambda record: record.created_at)
 
 
 def newest_record(home: Home, llm_tag: str, content: str, dataset: str) -> EvaluationRecord | None:
@@ -219,10 +238,14 @@ def _folder(home: Home, llm_tag: str, content: str) -> Path:
     return home.evaluations(llm_tag) / content[:_NAME_DIGITS]
 
 
-def _read(path: Path) -> EvaluationRecord:
+def _read(path: Path) -> EvaluationRecord | None:
+    """The record in a file; None where it is of an earlier format."""
     cure = f"delete {path}: what it held is measured again where it is needed"
+    value = read_json(path)
+    if value.get("format") in range(1, FORMAT):
+        return None
     try:
-        record = EvaluationRecord.model_validate(read_json(path))
+        record = EvaluationRecord.model_validate(value)
     except ValidationError as error:
         raise CorruptError(f"{path} is not an evaluation record ({error.error_count()} errors)", cure=cure) from error
     if record.sha256[:_NAME_DIGITS] != path.stem:

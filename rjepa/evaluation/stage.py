@@ -4,12 +4,13 @@ Reads rollouts and models, calls, writes files. What is fitted and measured live
 in `records`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from rjepa.datasets.reading import load_manifest
 from rjepa.errors import InvalidInputError
@@ -142,17 +143,18 @@ def name_candidates(rollouts: Rollouts, pool: CandidatePool, dataset: str, split
     )
 
 
-def candidates_to_judge(rollouts: Rollouts, dataset: str) -> CandidateSet:
-    """Name the test candidates of rollouts without scoring them."""
-    unscored = CandidatePool.from_rollouts(rollouts, [np.zeros(0)] * len(rollouts.latents))
-    return name_candidates(rollouts, unscored, dataset)
+def candidates_to_judge(rollouts: Rollouts | Sequence[Rollouts], dataset: str) -> CandidateSet:
+    """Name the test candidates of rollouts without scoring them (arguments as of `judge_on`)."""
+    parts = [rollouts] if isinstance(rollouts, Rollouts) else rollouts
+    unscored = _pool(parts, lambda part: [np.zeros(0)] * len(part.latents))
+    return name_candidates(parts[0], unscored, dataset)
 
 
 def judge_on(
     home: Home,
     content: Content,
     parts: Callable[[], tuple[tuple[RJepa, Normalizer], ScoreCalibration]],
-    rollouts: Rollouts,
+    rollouts: Rollouts | Sequence[Rollouts],
     dataset: str,
     progress: Progress = silent,
 ) -> EvaluationRecord:
@@ -161,17 +163,30 @@ def judge_on(
     Args:
         content: what is judged.
         parts: opens it; called only where there is no record yet.
-        rollouts: of the test problems of `dataset`.
+        rollouts: of the test problems of `dataset`; or several, by one student in one way, of a set that `dataset`
+    names.
     """
     candidates = candidates_to_judge(rollouts, dataset)
     known = find_record(home, content.llm_tag, content.sha256, candidates)
     if known is not None:
         return known
     world_model, calibration = parts()
-    pool = CandidatePool.from_rollouts(rollouts, energies_of(world_model, rollouts.latents, progress))
+    several = [rollouts] if isinstance(rollouts, Rollouts) else rollouts
+    pool = _pool(several, lambda part: energies_of(world_model, part.latents, progress))
     record = make_record(content, candidates, pool, calibration)
     write_record(home, record)
     return record
+
+
+def _pool(rollouts: Sequence[Rollouts], energies: Callable[[Rollouts], Sequence[npt.ArrayLike]]) -> CandidatePool:
+    """All of them as one pool."""
+    pools = [CandidatePool.from_rollouts(part, energies(part)) for part in rollouts]
+    return CandidatePool(
+        problems=[problem for pool in pools for problem in pool.problems],
+        candidates=[row for pool in pools for row in pool.candidates],
+        greedy=[chain for pool in pools for chain in pool.greedy],
+        energies=[row for pool in pools for row in pool.energies],
+    )
 
 
 def build_calibration(home: Home, llm_tag: str, dataset: str, progress: Progress = silent) -> StageReport:

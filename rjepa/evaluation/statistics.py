@@ -107,3 +107,53 @@ def holm(p_values: list[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - position) * p_values[index]))
         adjusted[index] = running
     return adjusted.tolist()
+
+
+@dataclass(frozen=True)
+class CalibrationDifference:
+    """ECE of the first of two minus that of the second, on the problems for which both tell a chance."""
+
+    problems: int
+    first: float
+    second: float
+    low: float
+    high: float
+
+
+def compare_calibration(
+    chances: tuple[FloatArray, FloatArray],
+    correct: tuple[BoolArray, BoolArray],
+    *,
+    rng: np.random.Generator,
+    confidence: float = CONFIDENCE,
+    bins: int = 10,
+) -> CalibrationDifference | None:
+    """Compare how well two tell their chances, by paired bootstrap over problems; None where both tell for none.
+
+    Args:
+        chances: P(correct) of each, float64 `[problems]`; NaN where it is not told.
+        correct: whether each was right, bool `[problems]`.
+        confidence: of the two-sided interval.
+        bins: of equal width, as for the ECE.
+    """
+    told = np.isfinite(chances[0]) & np.isfinite(chances[1])
+    if not told.any():
+        return None
+    resamples = Resamples(int(told.sum()), rng=rng)
+    errors, resampled = [], []
+    for chance, right in zip(chances, correct, strict=True):
+        excess = _excess_by_bin(chance[told], right[told], bins)
+        errors.append(float(np.abs(excess.mean(axis=0)).sum()))
+        resampled.append(np.abs(resamples.means(excess)).sum(axis=1))
+    low, high = interval(resampled[0] - resampled[1], confidence)
+    return CalibrationDifference(int(told.sum()), errors[0], errors[1], float(low), float(high))
+
+
+def _excess_by_bin(chances: FloatArray, correct: BoolArray, bins: int) -> FloatArray:
+    """What was told minus what came, in the column of its bin, float64 `[problems, bins]`: the ECE is the sum of the
+    columns' absolute means.
+    """
+    position = np.minimum((chances * bins).astype(np.int64), bins - 1)
+    excess = np.zeros((len(chances), bins))
+    excess[np.arange(len(chances)), position] = chances - correct
+    return excess

@@ -114,7 +114,10 @@ class Rollouts:
 
     def split(self, name: Split) -> "Rollouts":
         """The problems of one split with all that belongs to them."""
-        chosen = [index for index, problem in enumerate(self.problems) if problem.split == name]
+        return self.select([index for index, problem in enumerate(self.problems) if problem.split == name])
+
+    def select(self, chosen: Sequence[int]) -> "Rollouts":
+        """The problems at these indices with all that belongs to them."""
         samples = np.arange(self.num_candidates)
         return Rollouts(
             problems=[self.problems[index] for index in chosen],

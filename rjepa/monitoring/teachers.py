@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from rjepa.database import Database, open_database
 from rjepa.home import Home
 from rjepa.teacher.pricing import NANO
+from rjepa.teacher.runners import is_alive
 from rjepa.teacher.spending import job_budget, job_names, job_spending
 from rjepa.teacher.tables import CALLS, JOBS
 from rjepa.values import FrozenValue
@@ -90,7 +91,7 @@ def _is_running(database: Database, name: str, now: int) -> bool:
     wanted = select(JOBS.c.runner, JOBS.c.runner_until_ms).where(JOBS.c.name == name)
     with database.reading() as connection:
         row = connection.execute(wanted).one()
-    return row.runner is not None and (row.runner_until_ms or 0) > now
+    return row.runner is not None and is_alive(row.runner, row.runner_until_ms or 0, now)
 
 
 def _last_hour(database: Database, name: str, now: int) -> tuple[int | None, float]:

@@ -1,14 +1,17 @@
-"""Run questions of any modes over one decoding session of a source, with the parts of a release, or with parts that may
+"""Run questions of any modes over a decoding session of a source, with the parts of a release, or with parts that may
 become one. Whether they may be asked at all the caller checks (`rjepa.engine`).
+
+All that is asked of a source at the same time shares one session, whoever asks: that is a `Desk`'s doing.
 """
 
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 
 from rjepa.reasoning.answer import Answer
-from rjepa.reasoning.driving import Running, drive
-from rjepa.reasoning.events import Done, Event
+from rjepa.reasoning.driving import Driver, Failed, Running
+from rjepa.reasoning.events import Done, Event, Working
 from rjepa.reasoning.modes import find_mode
 from rjepa.reasoning.question import Question
 from rjepa.reasoning.tools import Parts, Tools
@@ -26,24 +29,113 @@ class ReadyQuestion:
     max_new_tokens: int
 
 
-def run_questions(
-    source: ChainSource, parts: Parts, questions: Sequence[ReadyQuestion]
-) -> Generator[tuple[int, Event], None, None]:
-    """Events of all questions, each with its question's index; `Done` is the last of each."""
-    needs = frozenset[Capability]().union(*(find_mode(one.question.mode).needs for one in questions))
-    # A mode that forks may fork a finished chain.
-    with source.session(capture=Capability.STATES in needs, keep_finished=Capability.FORK in needs) as session:
-        running = []
-        for one in questions:
-            tools = Tools(one.question, one.prompt, one.max_new_tokens, session, parts, source.reader)
-            running.append(Running(find_mode(one.question.mode).run(one.question, tools), tools))
-        yield from drive(running, session)
+@dataclass(eq=False)
+class _Asker:
+    """Whoever asked some questions together, and what has happened to them that was not told yet."""
+
+    places: dict[int, int]  # the driver's number of a question: its index
+    told: deque[tuple[int, Event | Failed]] = field(default_factory=deque)
+    worked: int = 0  # tokens drawn since the last `Working` was told
+    error: Exception | None = None
+
+
+class _Table:
+    """One session and those who share it."""
+
+    def __init__(self, session: DecodingSession) -> None:
+        self.session, self._driver = session, Driver(session)
+        self._askers: list[_Asker] = []
+        self._by_number: dict[int, _Asker] = {}
+
+    def sit(self, source: ChainSource, parts: Parts, questions: Sequence[ReadyQuestion]) -> _Asker:
+        """Begin questions with the next pass."""
+        asker = _Asker({})
+        for index, one in enumerate(questions):
+            mode = find_mode(one.question.mode)
+            tools = Tools(one.question, one.prompt, one.max_new_tokens, self.session, parts, source.reader, mode.needs)
+            number = self._driver.join(Running(mode.run(one.question, tools), tools, self.session))
+            asker.places[number] = index
+            self._by_number[number] = asker
+        self._askers.append(asker)
+        return asker
+
+    def turn(self) -> None:
+        """One pass for all. Where that fails, it fails for all who share it."""
+        try:
+            for number, event in self._driver.turn():
+                asker = self._by_number[number]
+                if isinstance(event, Working):
+                    asker.worked += event.tokens
+                else:
+                    asker.told.append((asker.places[number], event))
+        except Exception as error:  # noqa: BLE001 - it is raised where the answers are awaited
+            for asker in self._askers:
+                asker.error = error
+            self.session.close()
+
+    def leave(self, asker: _Asker) -> bool:
+        """Free what is left of an asker's questions. True where nobody else is there: the session is closed."""
+        self._askers.remove(asker)
+        for number in asker.places:
+            del self._by_number[number]
+            if asker.error is None:
+                self._driver.leave(number)
+        if not self._askers:
+            self._driver.stop()
+            self.session.close()
+        return not self._askers
+
+
+class Desk:
+    """Where questions to one source are answered. For one thread at a time.
+
+    Those that are asked while others are answered join these in their session between two passes, if the source can let
+    rows join (`Capability.STEPS`); else each has a session of its own.
+    """
+
+    def __init__(self, source: ChainSource) -> None:
+        self._source = source
+        self._table: _Table | None = None
+
+    def answer(self, parts: Parts, questions: Sequence[ReadyQuestion]) -> Generator[tuple[int, Event], None, None]:
+        """Events of all questions, each with its question's index; `Done` is the last of each.
+
+        Whoever is asked for the next event first runs a pass for all. After each pass comes one `Working`; closing the
+        generator stops its questions there and frees their rows, and those of others go on.
+        """
+        table = self._table
+        if table is None:
+            table = _Table(self._source.session(capture=Capability.STATES in self._source.capabilities))
+            if Capability.STEPS in self._source.capabilities:
+                self._table = table
+        asker = table.sit(self._source, parts, questions)
+        left = len(questions)
+        try:
+            yield 0, Working(0)  # whoever lets others ask now has their prompts read in one pass with these
+            while left:
+                if not asker.told and not asker.worked and asker.error is None:
+                    table.turn()
+                while asker.told:
+                    index, event = asker.told.popleft()
+                    if isinstance(event, Failed):
+                        raise event.error
+                    left -= isinstance(event, Done)
+                    yield index, event
+                if asker.error is not None:
+                    raise asker.error
+                if asker.worked and left:
+                    worked, asker.worked = asker.worked, 0
+                    yield 0, Working(worked)
+        finally:
+            if table.leave(asker) and self._table is table:
+                self._table = None
 
 
 def answer_statements(source: ChainSource, parts: Parts, questions: Sequence[Question]) -> list[Answer]:
     """Answer questions that are statements of problems, each as it would be answered alone."""
     ready = [_ready(source, question) for question in questions]
-    answers = {index: event.answer for index, event in run_questions(source, parts, ready) if isinstance(event, Done)}
+    with closing(Desk(source).answer(parts, ready)) as events:
+        answers = {index: event.answer for index, event in events if isinstance(event, Done)}
     return [answers[index] for index in range(len(questions))]
 
 

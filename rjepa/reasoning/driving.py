@@ -1,17 +1,24 @@
-"""Drive the modes of one or many questions over one decoding session: all that wait are decoded for in one batch.
+"""Drive the modes of many questions over one decoding session: all that wait are decoded for in one batch.
 
 A mode says what it waits for; how far rows are run, and when a mode goes on, is decided here and nowhere else. While a
-mode thinks nothing is decoded, so that what it forks, drops or biases takes effect with the next token.
+mode thinks nothing is decoded, so that what it forks, drops or biases takes effect with the next token. Questions may
+join and leave between two passes: whoever else is there changes nothing of what a question sees.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from rjepa.reasoning.events import Event, Wait, Working
 from rjepa.reasoning.tools import Tools
 from rjepa.sampling.protocol import DecodingSession
-from rjepa.students.sampled import ChainEnd, Pass, StepEnd, Token, Until
+from rjepa.students.sampled import ChainEnd, Events, Pass, StepEnd, Token, Until
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A question's mode raised this: its last event. The others go on."""
+
+    error: Exception
 
 
 @dataclass
@@ -20,13 +27,32 @@ class Running:
 
     events: Generator[Event | Wait, None, None]
     tools: Tools
+    session: DecodingSession
     wait: Wait | None = None
     pending: set[int] = field(default_factory=set)
+    held: set[int] = field(default_factory=set)
     over: bool = False
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it has to see single tokens."""
+        return self.tools.budget is not None or (self.wait is not None and self.wait.until == "token")
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether it has to see the ends of steps."""
+        return self.wait is not None and self.wait.until == "step"
+
     def take(self, event: Token | StepEnd | ChainEnd) -> None:
-        """Take in what happened to one of the rows that the question waits for."""
+        """Take in what happened to one of its rows. What only others asked to see is passed over."""
+        if isinstance(event, Token) and not self.counts_tokens:
+            return
+        if isinstance(event, StepEnd) and not self.counts_steps:
+            return
         self.tools.note(event)
+        if isinstance(event, StepEnd) and not self.tools.is_over(event.row):
+            self.session.hold(event.row)  # it goes on with the others
+            self.held.add(event.row)
         if self.wait is not None and _reaches(event, self.wait):
             self.pending = set() if self.wait.any_row else self.pending - {event.row}
 
@@ -46,75 +72,121 @@ class Running:
             self.pending = {row for row in item.rows if not self.tools.is_over(row)}
             self.mind_budget()  # so many forks may be more than is left
             if self.pending:
+                for row in self.held:
+                    if not self.tools.is_over(row):
+                        self.session.go_on(row)
+                self.held.clear()
                 return
+        self.close()
+
+    def close(self) -> None:
+        """End it, wherever it is."""
         self.over = True
+        self.events.close()
         self.tools.release()
 
 
-def drive(questions: Sequence[Running], session: DecodingSession) -> Iterator[tuple[int, Event]]:
-    """Answer questions together.
+class Driver:
+    """Questions over one session, by number. For one thread at a time."""
 
-    Closing this generator stops all of them between two tokens.
+    def __init__(self, session: DecodingSession) -> None:
+        self._session = session
+        self._running: dict[int, Running] = {}
+        self._owners: dict[int, int] = {}  # by row
+        self._gone: list[int] = []  # rows of questions that are over
+        self._numbers = 0
+        self._events: Events | None = None
+        self._sees = (False, False)
 
-    Yields:
-        Events with the index of their question. Those of one question keep their order.
-    """
-    running, owners = dict(enumerate(questions)), _Owners()
-    try:
-        yield from _resume(running)
-        while running:
-            target = _target(running)
-            until, tokens = target
-            with closing(session.run(until, tokens=tokens, steps=until is Until.STEP)) as events:
-                for event in events:
-                    if not isinstance(event, Pass):
-                        owner = owners.find(event.row, running.values())
-                        if owner is not None:  # what a question that is over had in this pass is of no use
-                            owner.take(event)
-                            yield from _resume(running)
-                        continue
-                    for index, question in list(running.items()):
-                        yield index, Working()
-                        question.mind_budget()
-                    yield from _resume(running)
-                    # Only here: what is left of a pass would be lost with the run.
-                    if running and _target(running) != target:
-                        break
-    finally:
-        for question in questions:
-            question.events.close()
+    def __len__(self) -> int:
+        """How many questions are not over."""
+        return len(self._running)
 
+    def join(self, question: Running) -> int:
+        """Begin a question with the next pass; its number."""
+        number, self._numbers = self._numbers, self._numbers + 1
+        self._running[number] = question
+        return number
 
-def _resume(running: dict[int, Running]) -> Iterator[tuple[int, Event]]:
-    """Let the questions that wait for nothing go on; those that are over leave."""
-    for index, question in list(running.items()):
-        if question.pending:
-            continue
-        for event in question.go_on():
-            yield index, event
-        if question.over:
-            del running[index]
+    def leave(self, number: int) -> None:
+        """Give a question up, if it is not over, and free its rows. Not while `turn` runs."""
+        question = self._running.pop(number, None)
+        if question is not None:
+            question.close()
+            self._gone += question.tools.rows
 
+    def turn(self) -> Iterator[tuple[int, Event | Failed]]:
+        """One pass for all questions, and what they make of it, by their number; those of one keep their order.
 
-def _target(running: dict[int, Running]) -> tuple[Until, bool]:
-    """How far the session has to run its rows, and whether anybody wants to see, or to count, single tokens."""
-    waits = {question.wait.until for question in running.values() if question.wait is not None}
-    counts = any(question.tools.budget is not None for question in running.values())
-    return Until.STEP if "step" in waits else Until.CHAIN, "token" in waits or counts
+        Closing it leaves what was going to happen to the next turn.
+        """
+        self._forget()
+        yield from self._resume(list(self._running))
+        if not self._running:
+            return
+        drawn = {number: len(question.pending) for number, question in self._running.items()}
+        for event in self._run():
+            if isinstance(event, Pass):
+                break
+            number = self._owner(event.row)
+            if number is not None:  # what a question that is over had in this pass is of no use
+                question = self._running[number]
+                question.take(event)
+                yield from self._resume([number])
+        else:
+            self._events = None  # all rows are over or wait
+        for number, question in list(self._running.items()):
+            yield number, Working(drawn.get(number, 0))
+            question.mind_budget()
+        yield from self._resume(list(self._running))
 
+    def stop(self) -> None:
+        """End the session's run. Another turn begins it again."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
-class _Owners:
-    """Whose row is it? Rows are never handed on, so that what was found once stays true."""
+    def _run(self) -> Events:
+        """The session's run, begun again where somebody wants to see more, or nobody as much."""
+        running = self._running.values()
+        sees = any(one.counts_tokens for one in running), any(one.counts_steps for one in running)
+        if self._events is None or sees != self._sees:
+            self.stop()
+            self._sees = sees
+            self._events = self._session.run(Until.CHAIN, tokens=sees[0], steps=sees[1])
+        return self._events
 
-    def __init__(self) -> None:
-        self._known: dict[int, Running] = {}
+    def _resume(self, numbers: list[int]) -> Iterator[tuple[int, Event | Failed]]:
+        """Let those of these questions that wait for nothing go on; those that are over leave."""
+        for number in numbers:
+            question = self._running[number]
+            if question.pending:
+                continue
+            try:
+                for event in question.go_on():
+                    yield number, event
+            except Exception as error:  # noqa: BLE001 - it is this question's, and raised where that is awaited
+                question.close()
+                yield number, Failed(error)
+            if question.over:
+                self.leave(number)
 
-    def find(self, row: int, running: Iterable[Running]) -> Running | None:
-        """The question that the row belongs to, None where it is over."""
-        if row not in self._known:
-            self._known.update((one, question) for question in running for one in question.tools.rows)
-        owner = self._known.get(row)
-        return None if owner is None or owner.over else owner
+    def _owner(self, row: int) -> int | None:
+        """The number of the question that a row belongs to; None where it is over."""
+        if row not in self._owners:
+            self._owners.update(
+                (one, number) for number, question in self._running.items() for one in question.tools.rows
+            )
+        number = self._owners.get(row)
+        return number if number in self._running else None
+
+    def _forget(self) -> None:
+        """Let rows go whose questions are over, now that no event of theirs can come."""
+        for row in self._gone:
+            self._owners.pop(row, None)
+        if self._gone:
+            self._session.forget(self._gone)
+        self._gone = []
 
 
 def _reaches(event: Token | StepEnd | ChainEnd, wait: Wait) -> bool:

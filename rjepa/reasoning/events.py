@@ -18,7 +18,9 @@ from rjepa.reasoning.tokens import TokenReport
 
 @dataclass(frozen=True)
 class Working:
-    """The student went one token further: a good moment to stop."""
+    """The student went one token further: a good moment to stop. `tokens`: drawn by the rows that were waited for."""
+
+    tokens: int = 1
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ class ModeOptions(FrozenValue):
 
     budget: int | None = Field(None, ge=1, description="tokens generated at most, over all candidates; none: no limit")
 
+    @property
+    def rows(self) -> int:
+        """Chains that are written at a time, about."""
+        return 1
+
 
 class Drawing(TypedDict, total=False):
     """How a question's tokens are drawn, beside its temperature: what `ask` takes. `rjepa.students.rules` says more."""

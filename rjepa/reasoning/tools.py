@@ -67,8 +67,11 @@ class Tools:
         session: DecodingSession,
         parts: Parts,
         reader: TextReader,
+        needs: frozenset[Capability] = frozenset({Capability.STATES}),
     ) -> None:
+        """needs: what the question's mode wants of its rows; one that forks may fork a finished chain."""
         self.parts = parts
+        self._capture, self._keep_finished = Capability.STATES in needs, Capability.FORK in needs
         self._reader = reader
         self._question = question
         self._prompt = prompt
@@ -124,6 +127,8 @@ class Tools:
             prompt_ids=self._prompt.ids if len(self._question.messages) > 1 or self._question.tools else None,
             prefix=prefix,
             rules=self._question.rules,
+            capture=self._capture,
+            keep_finished=self._keep_finished,
         )
 
     def can_start_from(self, lines: Sequence[str]) -> bool:

@@ -1,21 +1,20 @@
 """Decide whether a challenger may replace the release that is served. Pure: two evaluation records in, a decision out.
 
-Measuring what is missing lives in `rjepa.releases.stage`, bundles in `bundle`, the pointer in `pointer`;
-docs/releases.md explains the rules, `python -m benchmarks.gate` shows by simulation what they let through.
+What the records say of each other lives in `rjepa.releases.findings`, what a night has to show in `night`, measuring
+what is missing in `stage`, bundles in `bundle`, the pointer in `pointer`; docs/releases.md explains the rules,
+`python -m benchmarks.gate` and `python -m benchmarks.nights` show by simulation what they let through.
 """
 
 from typing import Final, Literal
 
-import numpy as np
 from pydantic import Field
 
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.paired import PairedCounts, problems_to_show
 from rjepa.evaluation.records import EvaluationRecord
+from rjepa.releases.findings import LEVEL_BETTER, LOSS_OVERALL, Finding, Rule, compare
+from rjepa.releases.night import NightFinding, NightTerms, find, is_protected
 from rjepa.values import FrozenValue
-
-Rule = Literal["replace", "improve"]
-"""`replace`: a person asked, so that it is enough to be not worse. `improve`: the night asks, and must show a gain."""
 
 Reason = Literal[
     "first_release",
@@ -30,6 +29,8 @@ Reason = Literal[
     "worse",
     "not_better",
     "too_few_problems",
+    "calibration_worse",
+    "budget_spent",
 ]
 
 Unmeasurable = Literal["other_student", "damaged"]
@@ -38,59 +39,6 @@ _WHY: Final[dict[Unmeasurable, str]] = {
     "other_student": "it was made for another student than this tag has now",
     "damaged": "its files are not what its manifest says, or an earlier version of R-JEPA made it",
 }
-
-LOSS_OVERALL: Final = 0.03
-"""Three points: the loss that a release must never bring. What is smaller than that, a person who asks may accept."""
-LEVEL_OVERALL: Final = 0.005
-"""Chance that a challenger which is worse by `LOSS_OVERALL` looks as if it were not: half of the 1 % that is promised,
-as the bound is not exact and a simulation of it has luck of its own."""
-
-LOSS_IN_DOMAIN: Final[dict[Rule, float]] = {"replace": 0.05, "improve": 0.03}
-"""A domain has a third of the problems and less, and with them a bound that is nearly twice as wide. A person who asks
-accepts a domain's loss of less than five points; the night, which runs unattended, of less than three."""
-LEVEL_IN_DOMAIN: Final = 0.05
-"""Chance that a domain which lost its margin looks as if it had not. All domains have to pass at once, so that the
-chance that all of several losses stay unseen is far smaller, and no correction for their number is needed."""
-
-LEVEL_BETTER: Final = 0.025
-"""Chance that a challenger which is no better looks better: the lower end of a 95 % interval above zero."""
-
-
-class Finding(FrozenValue):
-    """Challenger against current release on the problems of one domain, or on all of them."""
-
-    domain: str
-    problems: int
-    challenger_accuracy: float
-    current_accuracy: float
-    only_challenger: int = Field(description="problems that only the challenger got right")
-    only_current: int
-    difference: float = Field(description="of accuracies, challenger minus current")
-    low: float = Field(description="95 % interval of the difference")
-    high: float
-    margin: float = Field(description="loss that the rule excludes here")
-    bound: float = Field(description="the true difference is below this with a chance of `level`")
-    level: float
-    p_better: float = Field(description="McNemar's exact one-sided p-value of being no better")
-    problems_needed: int = Field(description="with which an equally good challenger passes nine times in ten")
-
-    @property
-    def not_worse(self) -> bool:
-        """Whether a loss of the margin is excluded."""
-        return self.bound > -self.margin
-
-    @property
-    def is_worse(self) -> bool:
-        """Whether a gain, and no change, are excluded."""
-        return self.high < 0
-
-    def describe(self) -> str:
-        """The finding in one line, in points."""
-        return (
-            f"{self.domain}: {100 * self.challenger_accuracy:.1f} % against {100 * self.current_accuracy:.1f} % on "
-            f"{self.problems} problems, {100 * self.difference:+.1f} points [{100 * self.low:+.1f}, "
-            f"{100 * self.high:+.1f}]"
-        )
 
 
 class Decision(FrozenValue):
@@ -103,6 +51,7 @@ class Decision(FrozenValue):
     text: str
     candidates: str | None = Field(None, description="hash of the candidates that both were judged on")
     findings: tuple[Finding, ...] = Field((), description="over all problems first, then by domain")
+    night: NightFinding | None = Field(None, description="what rule `nightly` found beside them")
 
     def numbers(self) -> dict[str, float]:
         """The findings as flat numbers, for metadata."""
@@ -110,7 +59,7 @@ class Decision(FrozenValue):
         for finding in self.findings:
             row = finding.model_dump(mode="json", exclude={"domain"})
             values |= {f"{finding.domain}_{name}": float(value) for name, value in row.items()}
-        return values
+        return values | ({} if self.night is None else self.night.numbers())
 
 
 def decide(
@@ -121,23 +70,41 @@ def decide(
     claim: str = ALL,
     diagnostics_passed: bool = True,
     unmeasurable: Unmeasurable | None = None,
+    terms: NightTerms | None = None,
 ) -> Decision:
     """Decide between a challenger and the current release by their records on the same candidates.
 
     Args:
         current: of the release that is served now; None where nothing is served that could be judged.
-        rule: `replace` asks for not worse overall and in every domain; `improve` also for better where `claim` says.
+        rule: `replace` asks for not worse overall and in every domain; `improve` also for better where `claim` says;
+            `nightly` for the same under the terms of a night.
         claim: "all" or the name of a domain. It has to be named before the numbers are seen.
         diagnostics_passed: whether the challenger's world model has learnt and not collapsed.
         unmeasurable: why the current release cannot be judged on the challenger's candidates. It cannot answer any more
             either, so that a person may replace it unmeasured; the night may not.
+        terms: of the night; needed where rule `nightly` compares two records.
+
+    Raises:
+        ValueError: rule `nightly` has no terms.
     """
 
     def say(
-        promote: bool, reason: Reason, text: str, hashed: str | None = None, findings: tuple[Finding, ...] = ()
+        promote: bool,
+        reason: Reason,
+        text: str,
+        hashed: str | None = None,
+        findings: tuple[Finding, ...] = (),
+        night: NightFinding | None = None,
     ) -> Decision:
         return Decision(
-            promote=promote, rule=rule, claim=claim, reason=reason, text=text, candidates=hashed, findings=findings
+            promote=promote,
+            rule=rule,
+            claim=claim,
+            reason=reason,
+            text=text,
+            candidates=hashed,
+            findings=findings,
+            night=night,
         )
 
     if not diagnostics_passed:
@@ -149,64 +116,70 @@ def decide(
     hashed = challenger.candidates.sha256
     if hashed != current.candidates.sha256 or challenger.problem_ids != current.problem_ids:
         return say(False, "other_candidates", "the two were judged on different candidates: judge both on the same")
+    if rule == "nightly" and terms is None:
+        raise ValueError("rule `nightly` needs the terms of its night: rjepa.living.evidence draws them")
+    if terms is not None and terms.alpha == 0:
+        return say(False, "budget_spent", _nothing_left(terms), hashed)
     findings = compare(challenger, current, rule)
     # The one domain of a data set is all of it.
     place = ALL if set(challenger.domains) == {claim} else claim
-    reason, text = _judge(findings, rule, place)
-    return say(reason in ("not_worse", "better"), reason, text, hashed, findings)
+    claimed = next((finding for finding in findings if finding.domain == place), None)
+    night = None
+    if terms is not None and claimed is not None:
+        night = find(challenger, current, findings, claimed, terms)
+    reason, text = _judge(findings, rule, place, claimed, night)
+    if night is not None:
+        text = f"{text}; {night.describe()}"
+    return say(reason in ("not_worse", "better"), reason, text, hashed, findings, night)
 
 
-def compare(challenger: EvaluationRecord, current: EvaluationRecord, rule: Rule) -> tuple[Finding, ...]:
-    """Both on the same problems: over all of them first, then in each domain where there is more than one."""
-    everything = np.ones(challenger.num_problems, dtype=bool)
-    names = [name for name in challenger.domain_names() if name != ALL]
-    masks = {ALL: everything} | ({name: challenger.in_domain(name) for name in names} if len(names) > 1 else {})
-    findings = []
-    for domain, mask in masks.items():
-        ours, theirs = challenger.right[mask], current.right[mask]
-        counts = PairedCounts.of(ours, theirs)
-        margin = LOSS_OVERALL if domain == ALL else LOSS_IN_DOMAIN[rule]
-        level = LEVEL_OVERALL if domain == ALL else LEVEL_IN_DOMAIN
-        low, high = counts.interval()
-        findings.append(
-            Finding(
-                domain=domain,
-                problems=int(mask.sum()),
-                challenger_accuracy=float(ours.mean()),
-                current_accuracy=float(theirs.mean()),
-                only_challenger=int(counts.only_first),
-                only_current=int(counts.only_second),
-                difference=float(counts.difference),
-                low=float(low),
-                high=float(high),
-                margin=margin,
-                bound=float(counts.lower_bound(level)),
-                level=level,
-                p_better=float(counts.p_better()),
-                problems_needed=problems_to_show(float(counts.discordance()), margin, level),
-            )
-        )
-    return tuple(findings)
-
-
-def _judge(findings: tuple[Finding, ...], rule: Rule, claim: str) -> tuple[Reason, str]:
+def _judge(
+    findings: tuple[Finding, ...], rule: Rule, place: str, claimed: Finding | None, night: NightFinding | None
+) -> tuple[Reason, str]:
     """Reason and text: what is shown to be worse first, then what is undecided, then whether the claim holds."""
     # A loss that is shown, but smaller than the margin, is what a person may accept.
-    worse = [finding for finding in findings if finding.is_worse and (rule == "improve" or not finding.not_worse)]
+    worse = [finding for finding in findings if finding.is_worse and (rule != "replace" or not finding.not_worse)]
     if worse:
         return "worse", f"the challenger is worse: {_join(worse)}"
-    unclear = [finding for finding in findings if not finding.not_worse]
+    held = [finding for finding in findings if night is None or is_protected(finding.domain, night.terms)]
+    unclear = [finding for finding in held if not finding.not_worse]
     if unclear:
         return "too_few_problems", f"too few problems were judged to tell: {_needs(unclear)}"
     if rule == "replace":
         return "not_worse", f"the challenger is not worse: {_join(findings)}"
-    claimed = next((finding for finding in findings if finding.domain == claim), None)
     if claimed is None:
         known = ", ".join(finding.domain for finding in findings)
-        return "no_such_claim", f"the challenger claims to be better in {claim}, and only {known} were judged"
+        return "no_such_claim", f"the challenger claims to be better in {place}, and only {known} were judged"
+    if night is not None:
+        return _judge_night(findings, claimed, night)
     if claimed.p_better <= LEVEL_BETTER:
         return "better", f"the challenger is better, and worse nowhere: {_join(findings)}"
     wanted = problems_to_show(_discordance(claimed), LOSS_OVERALL, LEVEL_BETTER)
+    return _not_better(claimed, wanted)
+
+
+def _judge_night(findings: tuple[Finding, ...], claimed: Finding, night: NightFinding) -> tuple[Reason, str]:
+    """What a month must not bring, then calibration, then the evidence."""
+    open_bounds = [bound for bound in night.bounds if not bound.holds]
+    if open_bounds:
+        listed = ", ".join(f"{100 * bound.margin:.0f} points in {bound.domain}" for bound in open_bounds)
+        return "too_few_problems", (
+            f"too few problems were judged to exclude a loss of {listed} at this night's level: {_join(findings)}"
+        )
+    calibration = night.calibration
+    if calibration is not None and not calibration.holds:
+        return "calibration_worse", (
+            f"P(correct) may be told worse: ECE {calibration.challenger_ece:.3f} against "
+            f"{calibration.current_ece:.3f}, the difference [{calibration.low:+.3f}, {calibration.high:+.3f}] does not "
+            f"exclude {calibration.margin:+.3f}"
+        )
+    if night.is_better:
+        return "better", f"the challenger is better, and worse nowhere: {_join(findings)}"
+    return _not_better(claimed, problems_to_show(_discordance(claimed), LOSS_OVERALL, night.terms.alpha / 2))
+
+
+def _not_better(claimed: Finding, wanted: int) -> tuple[Reason, str]:
+    """Whether more problems might have shown a gain, or there is hardly one."""
     if claimed.problems < wanted and claimed.high > LOSS_OVERALL:
         text = (
             f"too few problems were judged to tell whether the challenger is better: {claimed.describe()}; "
@@ -214,6 +187,13 @@ def _judge(findings: tuple[Finding, ...], rule: Rule, claim: str) -> tuple[Reaso
         )
         return "too_few_problems", text
     return "not_better", f"the challenger is not shown to be better: {claimed.describe()}"
+
+
+def _nothing_left(terms: NightTerms) -> str:
+    return (
+        f"nothing is left of the errors that {terms.nights} nights may make ({100 * terms.budget:g} %): as many "
+        "challengers were tested as the budget has room for; wait until the oldest test is that long ago"
+    )
 
 
 def _needs(findings: list[Finding]) -> str:

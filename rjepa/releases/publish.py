@@ -10,8 +10,10 @@ from rjepa.files import remove_temporary
 from rjepa.home import Home
 from rjepa.parts import PartSource
 from rjepa.releases.bundle import Facts, Manifest, build_bundle, load_manifest, verify
-from rjepa.releases.gate import Decision, Rule, Unmeasurable, decide
+from rjepa.releases.findings import Rule
+from rjepa.releases.gate import Decision, Unmeasurable, decide
 from rjepa.releases.history import Action
+from rjepa.releases.night import NightTerms
 from rjepa.releases.pointer import current_release, exclusive, move
 
 
@@ -35,6 +37,7 @@ def release(
     judge: Callable[[Manifest], EvaluationRecord],
     rule: Rule = "replace",
     claim: str = ALL,
+    terms: Callable[[EvaluationRecord, EvaluationRecord], NightTerms] | None = None,
 ) -> ReleaseReport:
     """Build a release and serve it if the gate agrees. Safe to run again: equal content is the same release.
 
@@ -43,7 +46,9 @@ def release(
         judge: gives the record of the release that is served now on the challenger's candidates. It is called where
             that release is whole and belongs to the same student.
         rule: what the gate asks for, see `rjepa.releases.gate`.
-        claim: where the challenger has to be better under rule `improve`: "all", or a domain.
+        claim: where the challenger has to be better under rules `improve` and `nightly`: "all", or a domain.
+        terms: draws those of rule `nightly` from the records of challenger and current release; called where these
+            are to be compared, and nowhere else, as drawing has its price.
 
     Raises:
         NotFoundError: a source file is missing.
@@ -62,13 +67,18 @@ def release(
             text = "this content is what is served now"
             done = Decision(promote=True, rule=rule, claim=claim, reason="already_current", text=text)
             return ReleaseReport(manifest, done, release_id)
+        found = None if current is None or unmeasurable else judge(current)
+        drawn = None
+        if terms is not None and found is not None and facts.diagnosis.passed:
+            drawn = terms(challenger, found)
         decision = decide(
             challenger,
-            None if current is None or unmeasurable else judge(current),
+            found,
             rule=rule,
             claim=claim,
             diagnostics_passed=facts.diagnosis.passed,
             unmeasurable=unmeasurable,
+            terms=drawn,
         )
         action: Action = "promote" if decision.promote else "refuse"
         move(home, llm_tag, action, release_id, reason=decision.reason, decision=decision)

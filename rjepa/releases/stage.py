@@ -3,6 +3,9 @@
 A blocking check of Dagster's gates only its own run, so that everything that must hold is checked here again.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 from rjepa.datasets.versions import version_key
 from rjepa.errors import NotFoundError, RjepaError
 from rjepa.evaluation.leaderboard import ALL
@@ -29,10 +32,21 @@ from rjepa.latents.rollouts import Rollouts
 from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
 from rjepa.progress import Progress, silent
 from rjepa.releases.bundle import Diagnosis, Facts, Manifest, load_manifest, release_folder
-from rjepa.releases.gate import Rule
+from rjepa.releases.findings import Rule
+from rjepa.releases.night import NightTerms
+from rjepa.releases.plots import plot_decision
 from rjepa.releases.publish import ReleaseReport, release
-from rjepa.stages import StageReport
+from rjepa.stages import Made, StageReport
 from rjepa.students.stage import student_fingerprint
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a night brings to the gate: problems of its own, and who draws the terms (`rjepa.living.evidence`)."""
+
+    sealed_set: str
+    rollouts: tuple[Rollouts, ...]
+    draw: Callable[[EvaluationRecord, EvaluationRecord], NightTerms]
 
 
 class NotEligibleError(RjepaError):
@@ -47,11 +61,16 @@ def build_release(
     run_id: str = "manual",
     rule: Rule = "replace",
     claim: str = ALL,
+    night: Night | None = None,
     progress: Progress = silent,
-) -> StageReport:
+) -> Made:
     """Bundle what was evaluated for `llm_tag` on `dataset` (None: the newest version) and serve it if the gate agrees.
 
-    The report's data version names what is served afterwards; its metadata hold every number of the gate.
+    The report's data version names what is served afterwards; its metadata hold every number of the gate, beside a
+    plot.
+
+    Args:
+        night: of rule `nightly`: both are judged on its sealed problems instead of the dataset's test problems.
 
     Raises:
         NotFoundError: nothing was evaluated for this student.
@@ -63,7 +82,9 @@ def build_release(
     rollouts = open_split(home, llm_tag, dataset, "test", fingerprint=fingerprint)
     _check_unchanged(home, llm_tag, dataset, rollouts)
     content = checkpoint_content(home, llm_tag, dataset, fingerprint)
-    challenger = judge_on(home, content, lambda: _open_checkpoint(home, llm_tag, dataset), rollouts, dataset, progress)
+    judged_on = (rollouts,) if night is None else night.rollouts
+    place = dataset if night is None else night.sealed_set
+    challenger = judge_on(home, content, lambda: _open_checkpoint(home, llm_tag, dataset), judged_on, place, progress)
     facts = Facts(
         dataset_hash=content.dataset_hash,
         student_fingerprint=fingerprint,
@@ -78,16 +99,18 @@ def build_release(
         checkpoint_sources(home, llm_tag, dataset),
         facts,
         challenger=challenger,
-        judge=lambda current: judge_release(home, current, rollouts, dataset, progress),
+        judge=lambda current: judge_release(home, current, judged_on, place, progress),
         rule=rule,
         claim=claim,
+        terms=None if night is None else night.draw,
     )
     served = done.manifest if done.current is None else load_manifest(home, llm_tag, done.current)
-    return StageReport(served.content_hash, _metadata(done, challenger))
+    images = {"gate": plot_decision(done.decision)} if done.decision.findings else {}
+    return Made(StageReport(served.content_hash, _metadata(done, challenger)), {}, images)
 
 
 def judge_release(
-    home: Home, manifest: Manifest, rollouts: Rollouts, dataset: str, progress: Progress = silent
+    home: Home, manifest: Manifest, rollouts: Rollouts | Sequence[Rollouts], dataset: str, progress: Progress = silent
 ) -> EvaluationRecord:
     """The record of a release on test candidates: the one that is there, or else measured now and kept."""
     folder = release_folder(home, manifest.llm_tag, manifest.release_id)

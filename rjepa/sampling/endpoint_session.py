@@ -89,7 +89,7 @@ class EndpointSession:
         for request in requests:
             prompt = tuple(encoded[request.statement]) if request.prompt_ids is None else request.prompt_ids
             require_room(student, request.statement, len(prompt), len(request.prefix))
-            if self._capture and request.prompt_ids is not None:
+            if self._capture and request.capture and request.prompt_ids is not None:
                 raise InvalidInputError(
                     "latents of a chain that an endpoint wrote want the student's own prompt",
                     cure="leave prompt_ids out, or open the session without capture",
@@ -118,6 +118,19 @@ class EndpointSession:
     def drop(self, row: int) -> None:
         """A row that was not asked for yet is not asked for."""
         self._rows[row] = replace(self._row(row), dropped=True)
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Rows of which nothing is asked any more; a session ends with its question, and frees them all."""
+        for row in rows:
+            self.drop(row)
+
+    def hold(self, row: int) -> None:
+        """Not offered."""
+        self._lacks(Capability.STEPS)
+
+    def go_on(self, row: int) -> None:
+        """Not offered."""
+        self._lacks(Capability.STEPS)
 
     def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Events:
         """Ask for the chains of all rows, and yield those that are there; a `Pass` now and then in between. Closing the
@@ -197,8 +210,9 @@ class EndpointSession:
     def chains(self, rows: Sequence[int]) -> list[SampledChain]:
         """The chains of these rows. Latents are taken when they are first asked for."""
         missing = [row for row in dict.fromkeys(rows) if self._row(row).chain is None]
-        made = self._captured(missing) if self._capture else [self._bare(self._rows[row]) for row in missing]
-        found = dict(zip(missing, made, strict=True))
+        captured = [row for row in missing if self._capture and self._rows[row].request.capture]
+        found = {row: self._bare(self._rows[row]) for row in missing if row not in captured}
+        found |= zip(captured, self._captured(captured) if captured else [], strict=True)
         for row, chain in found.items():
             if self._rows[row].written is not None:
                 self._rows[row] = replace(self._rows[row], chain=chain)

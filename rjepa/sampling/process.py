@@ -179,6 +179,18 @@ class ProcessSession:
         """As `rjepa.students.session.Session.drop`."""
         self._call("/drop", {"row": row})
 
+    def forget(self, rows: Sequence[int]) -> None:
+        """As `rjepa.students.session.Session.forget`."""
+        self._call("/forget", {"rows": list(rows)})
+
+    def hold(self, row: int) -> None:
+        """As `rjepa.students.session.Session.hold`."""
+        self._call("/hold", {"row": row})
+
+    def go_on(self, row: int) -> None:
+        """As `rjepa.students.session.Session.go_on`."""
+        self._call("/go_on", {"row": row})
+
     def set_bias(self, row: int, bias: Bias | None) -> None:
         """As `rjepa.students.session.Session.set_bias`, with a tensor.
 

@@ -241,6 +241,21 @@ def _drop(handler: _Handler, body: dict[str, Any]) -> Any:
     return {}
 
 
+def _forget(handler: _Handler, body: dict[str, Any]) -> Any:
+    handler.session.forget(list(map(int, body["rows"])))
+    return {}
+
+
+def _hold(handler: _Handler, body: dict[str, Any]) -> Any:
+    handler.session.hold(int(body["row"]))
+    return {}
+
+
+def _go_on(handler: _Handler, body: dict[str, Any]) -> Any:
+    handler.session.go_on(int(body["row"]))
+    return {}
+
+
 def _run(handler: _Handler, body: dict[str, Any]) -> Any:
     from rjepa.sampling.wire import unpack_condition
 
@@ -299,6 +314,9 @@ _METHODS: Final[dict[str, Callable[[_Handler, dict[str, Any]], Any]]] = {
     "add": _add,
     "fork": _fork,
     "drop": _drop,
+    "forget": _forget,
+    "hold": _hold,
+    "go_on": _go_on,
     "run": _run,
     "next": _next,
     "stop": _stop,

@@ -111,12 +111,14 @@ def read_batch(
         cached, logits = read_prompts(
             student.model, student.shares_prefix, input_ids, mask, prompt_of, max(prefixes) + 1
         )
-    if tap.state is not None:
-        heads = [ids[: len(ids) - kept] for ids, kept in zip(texts, prefixes, strict=True)]
-        wanted = mask.clone()
-        for index, kept in enumerate(prefixes):
-            wanted[index, longest - kept :] = False
-        for group, latents in zip(groups, pool_prompts(student, heads, tap.state[wanted]), strict=True):
+    captured = [index for index, group in enumerate(groups) if tables.captured[group].any()]
+    if tap.state is not None and captured:
+        heads = [texts[index][: len(texts[index]) - prefixes[index]] for index in captured]
+        wanted = torch.zeros_like(mask)
+        for index in captured:
+            wanted[index, : longest - prefixes[index]] = mask[index, : longest - prefixes[index]]
+        found = pool_prompts(student, heads, tap.state[wanted])
+        for group, latents in zip([groups[index] for index in captured], found, strict=True):
             for row in group:
                 tables.prompts[row] = latents
     for index, (group, kept) in enumerate(zip(groups, prefixes, strict=True)):

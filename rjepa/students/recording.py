@@ -42,11 +42,13 @@ class RowTables:
     """Everything known of a session's rows, a place each.
 
     `drawn`: tokens that a row has, its end-of-sequence token and what fills a batch after its end included. `lengths`:
-    tokens of its chain. The last column of each table takes what is not wanted.
+    tokens of its chain. `captured`: whether its latents are wanted. The last column of each table takes what is not
+    wanted.
     """
 
     def __init__(self, student: Student, capture: bool) -> None:
         self.captures = capture
+        self.captured = np.zeros(0, dtype=bool)
         self.ids = np.zeros((0, 1), dtype=np.int64)
         self.drawn = np.zeros(0, dtype=np.int64)
         self.lengths = np.zeros(0, dtype=np.int64)
@@ -65,13 +67,15 @@ class RowTables:
         """The column that takes what is not wanted."""
         return self.ids.shape[1] - 1
 
-    def add(self, requests: Sequence[RowRequest], limits: Sequence[int]) -> range:
-        """Places for new rows of at most `limits` tokens each, with their noise and what they begin with."""
-        first = len(self.prompts)
-        self._reserve(first + len(requests), max(limits, default=0))
+    def add(self, requests: Sequence[RowRequest], limits: Sequence[int], free: Sequence[int] = ()) -> list[int]:
+        """Places for new rows of at most `limits` tokens each, with their noise and what they begin with: the `free`
+        ones first.
+        """
+        places = list(free[: len(requests)])
+        places += range(len(self.prompts), len(self.prompts) + len(requests) - len(places))
+        self._reserve(max(places, default=-1) + 1, max(limits, default=0))
         noise = np.zeros((len(requests), self.waste), dtype=np.float32)
-        for row, (request, limit) in enumerate(zip(requests, limits, strict=True)):
-            place = first + row
+        for row, (place, request, limit) in enumerate(zip(places, requests, limits, strict=True)):
             noise[row, :limit] = row_noise(
                 request.seed, request.statement, request.sample_index, limit, request.branches
             )
@@ -79,13 +83,19 @@ class RowTables:
             self.ids[place, :kept] = request.prefix
             self.drawn[place] = kept
             self.lengths[place] = self.limits[place] = limit
-            self.prompts.append(None)
-        self._noise[first : first + len(requests), : self.waste] = torch.from_numpy(noise).to(self._noise.device)
-        return range(first, first + len(requests))
+            self.finished[place], self.captured[place] = False, self.captures and request.capture
+            self._cuts.pop(place, None)
+            if place == len(self.prompts):
+                self.prompts.append(None)
+            self.prompts[place] = None
+        if places:
+            index = torch.tensor(places, device=self._noise.device)
+            self._noise[index, : self.waste] = torch.from_numpy(noise).to(self._noise.device)
+        return places
 
-    def fork(self, parent: int, request: RowRequest) -> int:
+    def fork(self, parent: int, request: RowRequest, free: Sequence[int] = ()) -> int:
         """A place for a row that begins with its parent's tokens `request.prefix`, with their scores and states."""
-        (child,) = self.add([request], [int(self.limits[parent])])
+        (child,) = self.add([request], [int(self.limits[parent])], free)
         kept = len(request.prefix)
         self._scores[:, child, :kept] = self._scores[:, parent, :kept]
         if self.captures:
@@ -131,7 +141,9 @@ class RowTables:
         index = torch.tensor(places, dtype=torch.long, device=self._scores.device)
         logprobs, certainty = self._scores[:, index].cpu().numpy()
         lengths = [int(min(self.lengths[place], self.drawn[place])) for place in places]
-        latents = self._latents(places, lengths) if self.captures else [None] * len(places)
+        wanted = [row for row, place in enumerate(places) if self.captured[place]]
+        found = self._latents([places[row] for row in wanted], [lengths[row] for row in wanted]) if wanted else []
+        latents = dict(zip(wanted, found, strict=True))
         chains = []
         for row, (place, length) in enumerate(zip(places, lengths, strict=True)):
             ids = self.ids[place, :length].tolist()
@@ -143,7 +155,7 @@ class RowTables:
                     token_logprobs=logprobs[row, :length].tolist(),
                     self_certainty=float(certainty[row, :length].mean()) if length else 0.0,
                     finished=bool(self.finished[place]),
-                    latents=latents[row],
+                    latents=latents.get(row),
                     sentences=None if prompt is None else prompt.sentences,
                     segmentation=self._student.record.segmentation,
                 )
@@ -195,7 +207,7 @@ class RowTables:
         ids = np.zeros((rows, columns), dtype=np.int64)
         ids[:have, :known] = self.ids[:, :known]
         self.ids = ids
-        for name in ("drawn", "lengths", "limits", "finished"):
+        for name in ("drawn", "lengths", "limits", "finished", "captured"):
             old = getattr(self, name)
             new = np.zeros(rows, dtype=old.dtype)
             new[:have] = old

@@ -55,6 +55,12 @@ class RowRules:
         self._requests.pop(row, None)
         self._released.pop(row, None)
 
+    def clear(self, row: int) -> None:
+        """Forget all of a row."""
+        self.forget(row)
+        self._watches.pop(row, None)
+        self._scores.pop(row, None)
+
     def shaped(
         self,
         rows: Int64,

@@ -68,6 +68,8 @@ class RowRequest:
     prefix: tokens that the chain begins with; they are read, not drawn.
     branches: the forks that this row stands for, where it is to be drawn as a forked row would have been.
     rules: what its tokens are drawn by beside the temperature, and what ends its text.
+    capture: whether its latents are wanted, in a session that captures.
+    keep_finished: hold its cache when its chain is over, until it is dropped, as a session can for all its rows.
     """
 
     statement: str
@@ -79,6 +81,8 @@ class RowRequest:
     prefix: tuple[int, ...] = ()
     branches: tuple[Branch, ...] = ()
     rules: TokenRules = PLAIN
+    capture: bool = True
+    keep_finished: bool = False
 
     def __post_init__(self) -> None:
         if self.sample_index < GREEDY or (self.temperature is not None and not 0 <= self.temperature < float("inf")):

@@ -74,6 +74,8 @@ class Session:
         self._tables = RowTables(student, capture)
         self._standings = RowStandings(student, self._tables)
         self._requests: list[RowRequest] = []
+        self._free: set[int] = set()  # rows that are gone for good
+        self._fresh: list[int] = []  # rows that came since the run last looked
         self._batches: list[Batch] = []
         self._unread: list[int] = []
         self._forks: dict[int, tuple[int, int]] = {}  # child: its parent, and how many tokens of it stay in the cache
@@ -114,11 +116,9 @@ class Session:
             for one in requests
         ]
         limits = [min(one.max_new_tokens or 0, student.context_length - len(one.prompt_ids or ())) for one in whole]
-        rows = list(self._tables.add(whole, limits))
+        rows = self._tables.add(whole, limits, self._free_rows())
         for row, request in zip(rows, whole, strict=True):
             self._follow(row, request)
-        self._requests += whole
-        self._standings.grow(len(self._requests))
         self._unread += rows
         self._changed = True
         return rows
@@ -145,10 +145,8 @@ class Session:
             prefix=tuple(self._tables.ids[row, :kept].tolist()),
             branches=(*parent.branches, Branch(kept, sample_index)),
         )
-        child = self._tables.fork(row, request)
+        child = self._tables.fork(row, request, self._free_rows())
         self._follow(child, request, (self._rules.scores(row) or ())[: kept - len(parent.prefix)])
-        self._requests.append(request)
-        self._standings.grow(len(self._requests))
         origin = find_cached(self._batches, self._forks, self._standings, self._tables, row, kept)
         if origin is None:
             self._unread.append(child)
@@ -165,6 +163,27 @@ class Session:
         self._texts.end(row)
         self._rules.forget(row)
         self._changed = True
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Drop rows of which nothing is asked any more, and give their numbers to new ones: a session that is never
+        over holds no more than its rows. Not while events of them may still come: between two passes.
+        """
+        for row in rows:
+            self.drop(row)
+            self._rules.clear(row)
+            self._free.add(row)
+
+    def hold(self, row: int) -> None:
+        """Let a row wait, in this run and the next, until `go_on`."""
+        self._require(row)
+        self._standings.held[row] = True
+        self._changed = True
+
+    def go_on(self, row: int) -> None:
+        """End what `hold` began."""
+        self._require(row)
+        self._changed |= bool(self._standings.held[row])
+        self._standings.held[row] = False
 
     def set_bias(self, row: int, bias: Bias | None) -> None:
         """Add this to the row's logits from its next token on; None takes it away.
@@ -199,16 +218,16 @@ class Session:
         self._require_open()
         if self._running:
             raise ValueError("expected a session that does not run; close the iterator of the run before")
-        standings, known = self._standings, 0
+        standings = self._standings
         self._running = self._changed = True
+        self._fresh = list(range(len(self._requests)))
         standings.paused[:] = False
         quota = until.count if isinstance(until, Tokens) else 0
         try:
             while not self._closed:
                 if self._changed:
-                    count = len(self._requests)
-                    standings.stop_at[known:] = self._tables.drawn[known:count] + quota if quota else _NEVER
-                    known = count
+                    standings.stop_at[self._fresh] = self._tables.drawn[self._fresh] + quota if quota else _NEVER
+                    self._fresh = []
                     self._changed = False
                     self._arrange()
                 batch = next((one for one in self._batches if standings.running(one.places).any()), None)
@@ -287,7 +306,7 @@ class Session:
     def _advance(self, batch: Batch, tokens: bool, steps: bool, by_step: bool) -> list[Event]:
         """Draw a token for each row, feed them, and return what happened."""
         tables, standings, places = self._tables, self._standings, batch.places
-        stopped = standings.paused[places] | standings.dropped[places]
+        stopped = standings.waiting(places) | standings.dropped[places]
         held = stopped | (batch.pending != NOTHING)
         was_over = standings.over[places]
         at = np.minimum(np.where(held, tables.waste, tables.drawn[places]), tables.waste)
@@ -358,10 +377,15 @@ class Session:
         return ChainEnd(row, finished, self._texts.end(row), self._rules.new_scores(row, over=True))
 
     def _follow(self, row: int, request: RowRequest, scores: Sequence[TokenScore] = ()) -> None:
-        """Mind the rules of a new row."""
+        """Mind a new row."""
+        if row == len(self._requests):
+            self._requests.append(request)
+        self._requests[row] = request
+        self._free.discard(row)
+        self._fresh.append(row)
         self._rules.add(row, request, scores)
-        if not request.rules.ends_at_answer:
-            self._standings.write_plainly(row)
+        kept = self._keep_finished or request.keep_finished
+        self._standings.begin(row, plain=not request.rules.ends_at_answer, kept=kept)
 
     def _feed(
         self, batch: Batch, tokens: Int[Tensor, " rows"], held: Bools, was_over: Bools, column: int | Tensor
@@ -371,12 +395,11 @@ class Session:
         new = ~held & ~was_over
         last = new & (tables.lengths[places] >= tables.drawn[places])  # its chain's last token, perhaps
         needed = standings.running(places) | (standings.paused[places] & new)
-        if tables.captures or self._keep_finished:
-            needed |= last
+        needed |= last & (tables.captured[places] | standings.kept[places])
         if not needed.any():
             self._changed = True
             return
-        kept = None if self._keep_finished else self._still_needed(batch, last)
+        kept = self._still_needed(batch, last)
         if kept is not None:
             index = torch.from_numpy(kept).to(tokens.device)
             tokens, column = tokens[index], column if isinstance(column, int) else column[index]
@@ -393,16 +416,16 @@ class Session:
         if tap.state is not None:
             tables.put_states(batch.index, column, tap.state[:, -1])
         standings.fed[places[~idle]] = tables.drawn[places[~idle]]
-        if self._keep_finished or standings.paused[places].any():
+        if (standings.kept[places] | standings.waiting(places)).any():
             self._changed |= wants_parting(batch, standings.running(places), self._needs(places))
 
     def _still_needed(self, batch: Batch, last: Bools) -> Int64 | None:
         """The rows to go on with, by position; None where the batch stays as it is. Rows of a prompt go together where
         each prompt has as many.
         """
-        standings, samples = self._standings, batch.rows.samples
-        done = standings.over[batch.places] & ~(last & self._tables.captures)
-        done |= standings.dropped[batch.places]
+        standings, places, samples = self._standings, batch.places, batch.rows.samples
+        done = standings.over[places] & ~(last & self._tables.captured[places]) & ~standings.kept[places]
+        done |= standings.dropped[places]
         running = ~done if samples is None else np.repeat(~done.reshape(-1, samples).all(axis=1), samples)
         return None if not running.any() or running.mean() > RUNNING_SHARE else np.flatnonzero(running)
 
@@ -410,8 +433,14 @@ class Session:
 
     def _needs(self, rows: Int64) -> Bools:
         """Which of these rows' caches are wanted."""
-        over: Bools = self._standings.over[rows]
-        return ~self._standings.dropped[rows] & (~over | self._keep_finished)
+        standings = self._standings
+        wanted: Bools = ~standings.dropped[rows] & (~standings.over[rows] | standings.kept[rows])
+        return wanted
+
+    def _free_rows(self) -> list[int]:
+        """Rows that are gone and lie in no batch."""
+        busy = {int(row) for batch in self._batches for row in batch.places} if self._free else set()
+        return sorted(self._free - busy - {*self._unread, *self._forks, *(row for row, _ in self._forks.values())})
 
     def _kept(self, row: int, tokens: int | None, steps: int | None) -> int:
         if tokens is not None and steps is not None:
@@ -425,7 +454,7 @@ class Session:
         return kept
 
     def _check(self, row: int) -> None:
-        if not 0 <= row < len(self._requests):
+        if not 0 <= row < len(self._requests) or row in self._free:
             raise ValueError(f"expected a row of this session, 0 to {len(self._requests) - 1}; got {row}")
 
     def _require(self, row: int) -> None:

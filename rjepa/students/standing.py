@@ -19,7 +19,7 @@ from rjepa.students.segmentation import segment_ids
 Bools = npt.NDArray[np.bool_]
 
 _FIELDS: Final = (
-    "over", "paused", "dropped", "fed", "stop_at", "steps", "step_tokens", "_line_starts"
+    "over", "paused", "held", "dropped", "kept", "fed", "stop_at", "steps", "step_tokens", "_line_starts"
 )  # fmt: skip
 
 
@@ -32,14 +32,17 @@ class Ending:
 
 
 class RowStandings:
-    """The standing of each row, by row. `fed`: tokens of its chain that its cache holds. `stop_at`: the number of
+    """The standing of each row, by row. `paused`: until the next run; `held`: until whoever holds it lets it go on;
+    `kept`: its cache is, when it is over. `fed`: tokens of its chain that its cache holds. `stop_at`: the number of
     tokens at which it pauses. `steps` are finished, with their first `step_tokens` tokens.
     """
 
     def __init__(self, student: Student, tables: RowTables) -> None:
         self.over = np.zeros(0, dtype=bool)
         self.paused = np.zeros(0, dtype=bool)
+        self.held = np.zeros(0, dtype=bool)
         self.dropped = np.zeros(0, dtype=bool)
+        self.kept = np.zeros(0, dtype=bool)
         self.fed = np.zeros(0, dtype=np.int64)
         self.stop_at = np.zeros(0, dtype=np.int64)
         self.steps = np.zeros(0, dtype=np.int64)
@@ -51,25 +54,34 @@ class RowStandings:
         self._stops = student.pieces.has_newline.copy()
         self._stops[list(student.eos_ids)] = True
 
-    def grow(self, count: int) -> None:
-        """Have `count` rows; the new ones have what they begin with, and have ended what that has ended."""
+    def begin(self, row: int, *, plain: bool, kept: bool) -> None:
+        """A new row, perhaps in the place of one that is gone. It has ended what that has ended which it begins with.
+
+        Args:
+            plain: no answer line ends it.
+        """
         first = len(self.over)
         for name in _FIELDS:
-            old = getattr(self, name)
-            new = np.zeros(count, dtype=old.dtype)
-            new[:first] = old
-            setattr(self, name, new)
-        for row in range(first, count):
-            for tokens in range(1, int(self._tables.drawn[row]) + 1):
-                self.read_end(row, tokens, steps=True)
+            if row >= first:
+                old = getattr(self, name)
+                new = np.zeros(max(row + 1, 2 * first), dtype=old.dtype)
+                new[:first] = old
+                setattr(self, name, new)
+            getattr(self, name)[row] = 0
+        self.kept[row] = kept
+        self._plain.discard(row)
+        if plain:
+            self._plain.add(row)
+        for tokens in range(1, int(self._tables.drawn[row]) + 1):
+            self.read_end(row, tokens, steps=True)
 
-    def write_plainly(self, row: int) -> None:
-        """A row that no answer line ends."""
-        self._plain.add(row)
+    def waiting(self, rows: Int64) -> Bools:
+        """Which of these are paused or held."""
+        return self.paused[rows] | self.held[rows]
 
     def running(self, rows: Int64) -> Bools:
         """Which of these want another token."""
-        return ~(self.over[rows] | self.paused[rows] | self.dropped[rows])
+        return ~(self.over[rows] | self.paused[rows] | self.held[rows] | self.dropped[rows])
 
     def may_end(self, ids: Int64, steps: bool) -> Bools:
         """Which of these tokens may end something; with `steps`, steps too."""

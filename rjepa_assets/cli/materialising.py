@@ -13,6 +13,8 @@ from rjepa.home import Home, check_tag
 from rjepa.settings import load_settings
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
     from rjepa_assets.launching import Launch
 
 _KEPT: Final = "What was finished is kept: run the same command again to go on."
@@ -129,16 +131,28 @@ def _check_recipes(recipes: Collection[str]) -> None:
 
 
 def _launch(home: Home, launches: "Callable[[], list[Launch]]") -> None:
-    """Launch the runs, one after the other. Ctrl-C ends the process here and now: a run's thread knows no interrupt."""
-    from rjepa_assets.instance import open_instance
+    """Launch the runs, one after the other."""
     from rjepa_assets.launching import run_all
+
+    with with_instance(home) as (instance, stream):
+        run_all(instance, launches(), stream)
+
+
+@contextlib.contextmanager
+def with_instance(home: Home) -> "Iterator[tuple[DagsterInstance, int]]":
+    """Dagster's instance, on which runs of killed processes are failed first, and a terminal's descriptor for bars.
+
+    Ctrl-C ends the process here and now: a run's thread knows no interrupt.
+    """
+    from rjepa_assets.instance import open_instance
     from rjepa_assets.processes import fail_abandoned_runs
 
+    limit_threads()
     with open_instance(home) as instance, _terminal() as terminal:
         if gone := fail_abandoned_runs(instance):
             print(f"{len(gone)} run(s) of a process that was killed: going on from there", file=sys.stderr)
         try:
-            run_all(instance, launches(), terminal.fileno())
+            yield instance, terminal.fileno()
         except KeyboardInterrupt:
             print(_KEPT, file=terminal, flush=True)
             os._exit(_INTERRUPTED)

@@ -6,9 +6,11 @@ from rjepa_assets.defs.stage import (
     DATASET_JOB,
     DATASET_LLM_JOB,
     DECODERS_JOB,
+    FEEDBACK_JOB,
     JOB_TAG,
     LLM_JOB,
     RELEASE_JOB,
+    SEALED_JOB,
     VARIANTS_JOB,
 )
 
@@ -27,3 +29,5 @@ dataset_and_llm = _job(
 release_llm = _job(RELEASE_JOB, "Bundle what was evaluated for one LLM; serve it if the gate agrees.")
 variants = _job(VARIANTS_JOB, "Train several R-JEPAs of one LLM and dataset version, and judge them side by side.")
 decoders = _job(DECODERS_JOB, "Train what puts latents into words and guides the student, for an R-JEPA that is there.")
+sealed_problems = _job(SEALED_JOB, "Draw the problems that a night's evidence comes from, where the last are worn out.")
+feedback = _job(FEEDBACK_JOB, "Write down what of feedback joined a dataset version that a night made.")

@@ -4,14 +4,16 @@ from typing import Any
 
 import dagster as dg
 
+from rjepa_assets.defs.feedback import feedback_selection
 from rjepa_assets.defs.lake import LakeResource
-from rjepa_assets.defs.partitions import DATASETS
+from rjepa_assets.defs.partitions import DATASETS, SAME_KEY
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import DATASET_JOB, explained, made_by, partitioned_check, running
 
 
 @dg.asset(
     partitions_def=DATASETS,
+    deps=[dg.AssetDep(feedback_selection, partition_mapping=SAME_KEY)],
     group_name="problems",
     owners=["team:data"],
     kinds={"python", "parquet"},

@@ -13,14 +13,20 @@ from rjepa_assets.defs.evaluation import benchmark_report
 from rjepa_assets.defs.inputs import decoders_version, evaluations_version
 from rjepa_assets.defs.partitions import LLMS, SAME_LLM
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
-from rjepa_assets.defs.stage import RELEASE_JOB, explained, made_by, partitioned_check, running
+from rjepa_assets.defs.sealed import sealed_candidates
+from rjepa_assets.defs.stage import RELEASE_JOB, explained, made_by, partitioned_check, running, with_metadata
 
 
 class ReleaseConfig(dg.Config):
     """Which dataset version's model to release."""
 
-    rule: Literal["replace", "improve"] = Field(
-        default="replace", description="replace: serve it if it is not worse; improve: only if it is better"
+    rule: Literal["replace", "improve", "nightly"] = Field(
+        default="replace",
+        description="replace: serve it if it is not worse; improve: only if it is better; nightly: as improve, on "
+        "sealed problems and within the budget of errors over nights",
+    )
+    claim: str = Field(
+        default="all", description="where it has to be better under improve and nightly: all, or a domain"
     )
     dataset: str = Field(
         default="", description="dataset version; empty: the newest vX.Y.Z that was evaluated for this LLM"
@@ -33,12 +39,13 @@ class ReleaseConfig(dg.Config):
         dg.AssetDep(benchmark_report, partition_mapping=SAME_LLM),
         dg.AssetDep(latent_decoder, partition_mapping=SAME_LLM),
         dg.AssetDep(logit_guidance, partition_mapping=SAME_LLM),
+        sealed_candidates,
     ],
     group_name="release",
     owners=["team:serving"],
     kinds={"json", "safetensors"},
     tags=made_by(RELEASE_JOB),
-    code_version="1",
+    code_version="2",
     metadata=explained(
         release="the bundle that was made of this evaluation",
         served="the bundle that is served now",
@@ -49,7 +56,12 @@ class ReleaseConfig(dg.Config):
         dataset="dataset version that it was evaluated on",
         accuracy="share of test problems that it answers right",
         problems="test problems",
-        **{"accuracy_*": "the same, by domain", "*": "figures of the gate's comparison"},
+        story="what is served and why, what it went on from, what feedback joined, the gate's numbers, the last nights",
+        **{
+            "accuracy_*": "the same, by domain",
+            "gate_night_*": "of rule nightly: level, evidence, budget left, uses of the sealed set, calibration",
+            "*": "figures of the gate's comparison",
+        },
     ),
 )
 def release(
@@ -59,24 +71,52 @@ def release(
     with running(context, home, progress) as stage:
         llm_tag, run_id = context.partition_key, context.run.run_id
 
+        nightly = config.rule == "nightly"
+
         def make() -> Made:
+            from rjepa.living.evidence import build_nightly_release
             from rjepa.releases.stage import build_release
 
             dataset = config.dataset or None
-            return Made(
-                build_release(stage.home, llm_tag, dataset, run_id=run_id, rule=config.rule, progress=stage.progress)
+            if nightly:
+                return build_nightly_release(
+                    stage.home, llm_tag, dataset, run_id=run_id, claim=config.claim, progress=stage.progress
+                )
+            return build_release(
+                stage.home,
+                llm_tag,
+                dataset,
+                run_id=run_id,
+                rule=config.rule,
+                claim=config.claim,
+                progress=stage.progress,
             )
 
-        return stage.once(
+        result = stage.once(
             {
                 "dataset": config.dataset or "newest",
                 "rule": config.rule,
+                "claim": config.claim,
                 "evaluated": evaluations_version(stage.home, llm_tag, config.dataset),
                 "decoders": decoders_version(stage.home, llm_tag, config.dataset),
+                "sealed": _sealed(stage.home, llm_tag) if nightly else "none",
             },
             lambda: _bundles(stage.home, llm_tag),
             make,
         )
+        return with_metadata(result, story=dg.MetadataValue.md(_story(stage.home, llm_tag)))
+
+
+def _story(home: Home, llm_tag: str) -> str:
+    from rjepa.living.story import tell
+
+    return tell(home, llm_tag)
+
+
+def _sealed(home: Home, llm_tag: str) -> str:
+    from rjepa.living.sealed import require_live_set
+
+    return require_live_set(home, llm_tag).name
 
 
 def _bundles(home: Home, llm_tag: str) -> list[Path]:

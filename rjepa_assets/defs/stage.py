@@ -37,6 +37,8 @@ DATASET_LLM_JOB: Final = "dataset_and_llm"
 RELEASE_JOB: Final = "release_llm"
 VARIANTS_JOB: Final = "variants"
 DECODERS_JOB: Final = "decoders"
+SEALED_JOB: Final = "sealed_problems"
+FEEDBACK_JOB: Final = "feedback"
 
 AGAIN_TAG: Final = "rjepa/again"
 """Of a run: make everything again, whatever receipts say."""

@@ -15,10 +15,17 @@ const cards = new WeakMap(); // turn -> its box in the page
 let running = null; // {controller, turn} while an answer is being written
 let placed = null; // where the page itself last scrolled to: elsewhere, the reader has moved, and is left alone
 let due = null; // the turn that the next frame draws
+let waiting = false; // a question was sent before the page knew its modes
 
-function send(question) {
+async function send(question) {
+  if (running || waiting || !question.trim()) return;
+  if (!byId("mode").value) {
+    waiting = true;
+    await refresh(send);
+    waiting = false;
+  }
   const body = chosen();
-  if (running || !question.trim() || body === null) return;
+  if (body === null) return;
   byId("question").value = "";
   byId("more").open = false; // it takes the room that the answer needs
   const turn = addTurn(question.trim(), body.rjepa.mode);

@@ -25,7 +25,8 @@ PIPELINE = [
     "release",
 ]
 DECODERS = ["latent_decoder", "logit_guidance"]
-BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", *DECODERS]
+FEEDBACK = ["interactions", "feedback_selection"]
+BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", "sealed_candidates", *DECODERS]
 
 
 def upstream(graph: dg.Definitions, asset: str) -> set[str]:
@@ -40,12 +41,15 @@ def test_the_definitions_load() -> None:
 def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     graph = build_defs()
     keys = {key.to_user_string() for key in graph.resolve_asset_graph().toposorted_asset_keys}
-    assert keys == {*PIPELINE, *BESIDE}
+    assert keys == {*PIPELINE, *BESIDE, *FEEDBACK}
+    assert upstream(graph, "feedback_selection") == {"interactions"}
+    assert upstream(graph, "problems") == {"feedback_selection"}
     assert upstream(graph, "rollouts") == upstream(graph, "latents") == {"dataset_release", "student", "request"}
     assert upstream(graph, "train_rollouts") == {"dataset_release", "student"}
     assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer", "train_rollouts"}
     assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint"}
-    assert upstream(graph, "release") == {"benchmark_report", *DECODERS}
+    assert upstream(graph, "release") == {"benchmark_report", "sealed_candidates", *DECODERS}
+    assert upstream(graph, "sealed_candidates") == {"benchmark_report"}
     assert upstream(graph, "latent_decoder") == {"latents", "rjepa_checkpoint"}
     assert upstream(graph, "logit_guidance") == {"latents", "rjepa_checkpoint", "score_calibration"}
     assert upstream(graph, "benchmark_report") == {"rollouts", "train_rollouts", "score_calibration"}
@@ -93,7 +97,7 @@ def test_every_figure_of_an_asset_can_be_explained() -> None:
 def test_every_asset_that_makes_something_is_checked() -> None:
     graph = build_defs().resolve_asset_graph()
     checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
-    assert {*PIPELINE, *DECODERS} - checked == {"teacher_chains"}  # judged by validated_chains
+    assert {*PIPELINE, *DECODERS, "feedback_selection"} - checked == {"teacher_chains"}  # judged by validated_chains
 
 
 def test_a_pair_is_its_dataset_and_its_llm() -> None:
@@ -109,6 +113,7 @@ def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:
         if isinstance(definition, dg.AssetsDefinition)
     }
     heavy = {"student", "rollouts", "train_rollouts", "latents", "rjepa_checkpoint", "rjepa_variants", *DECODERS}
+    heavy.add("sealed_candidates")
     assert {name for name, pool in pools.items() if pool == "gpu"} == heavy
 
 
@@ -122,10 +127,19 @@ def test_the_jobs_cover_the_whole_graph() -> None:
     graph = build_defs()
     covered = [
         key.to_user_string()
-        for name in ("dataset_version", "llm", "dataset_and_llm", "release_llm", "variants", "decoders")
+        for name in (
+            "feedback",
+            "dataset_version",
+            "llm",
+            "dataset_and_llm",
+            "release_llm",
+            "variants",
+            "decoders",
+            "sealed_problems",
+        )
         for key in graph.resolve_job_def(name).asset_layer.executable_asset_keys
     ]
-    assert sorted(covered) == sorted([*PIPELINE, *BESIDE])
+    assert sorted(covered) == sorted([*PIPELINE, *BESIDE, "feedback_selection"])
 
 
 def test_the_sensor_takes_partitions_of_what_is_not_registered_and_adds_none(tmp_path: Path) -> None:

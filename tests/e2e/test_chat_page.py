@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from rjepa.home import Home
 from rjepa.reasoning.answer import Answer
@@ -345,6 +345,18 @@ def test_dark_and_light_can_be_chosen(page: Page, address: str) -> None:
     assert before != after
     page.reload()
     assert page.evaluate(background) == after
+
+
+def test_a_question_sent_before_the_modes_are_known_waits_for_them(page: Page, address: str) -> None:
+    late: list[Route] = []
+    page.route("**/v1/info", lambda route: late.append(route), times=1)  # noqa: PLW0108 - it wants a function
+    page.goto(address)
+    ask(page, "one two")
+    page.wait_for_timeout(200)  # time for a page that does not wait to send the question
+    assert late
+    for route in list(late):
+        route.continue_()
+    expect(page.get_by_text("Compare the 8 candidates")).to_be_visible()
 
 
 def test_a_phone_shows_no_sideways_scroll(phone: Page, address: str) -> None:

@@ -11,7 +11,7 @@ from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.parts import PartSource, reranking_parts
 from rjepa.releases.bundle import Diagnosis, Facts, Manifest, describe_content
-from rjepa.releases.gate import Rule
+from rjepa.releases.findings import Rule
 from rjepa.releases.publish import ReleaseReport, release
 from tests.records import SAME, make_record, outcomes
 
@@ -31,12 +31,12 @@ class Publisher:
         self.judged: list[str] = []
         """Releases that had to be judged anew."""
 
-    def sources(self, seed: int) -> tuple[PartSource, ...]:
+    def sources(self, seed: int, init_from: str | None = None) -> tuple[PartSource, ...]:
         folder = self.folder / f"sources-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         save_file({"weight": np.full((4, 4), seed, dtype=np.float32)}, folder / "model.safetensors")
         save_file({"location": np.zeros(4, dtype=np.float32)}, folder / "normalizer.safetensors")
-        write_json(folder / "config.json", {"seed": seed})
+        write_json(folder / "config.json", {"seed": seed} | ({"init_from": init_from} if init_from else {}))
         write_json(folder / "calibration.json", {"alpha": 1.0})
         return reranking_parts(folder, folder / "normalizer.safetensors", folder / "calibration.json")
 
@@ -53,9 +53,10 @@ class Publisher:
         student: str = "s" * 64,
         rule: Rule = "replace",
         candidates: str = SAME,
+        init_from: str | None = None,
     ) -> ReleaseReport:
         """Release what is right on this share of 1 000 problems; the current release is judged on the same ones."""
-        sources, facts = self.sources(seed), self.facts(passed=passed, student=student)
+        sources, facts = self.sources(seed, init_from), self.facts(passed=passed, student=student)
         content = describe_content("tiny-a", dataset, sources, facts)
         record = make_record(content, outcomes(1000, accuracy), candidates=candidates, dataset=dataset)
         write_record(self.home, record)

@@ -3,7 +3,8 @@ import pytest
 
 from rjepa.evaluation.paired import PairedCounts, problems_to_show
 from rjepa.evaluation.records import EvaluationRecord
-from rjepa.releases.gate import Decision, Rule, decide
+from rjepa.releases.findings import Rule
+from rjepa.releases.gate import Decision, decide
 from tests.records import make_record, outcomes
 
 DOMAINS = ("code", "logic", "math")

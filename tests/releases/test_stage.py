@@ -99,7 +99,7 @@ def evaluated(evaluated_once: Evaluated, tmp_path: Path) -> Evaluated:
 
 def test_a_challenger_is_compared_on_the_same_candidates_after_they_were_sampled_anew(evaluated: Evaluated) -> None:
     """Sampled again with more candidates, the served release is measured on them too: its old record says nothing."""
-    assert build_release(evaluated.home, TAG, DATASET).metadata["reason"] == "first_release"
+    assert build_release(evaluated.home, TAG, DATASET).report.metadata["reason"] == "first_release"
     first = require_current(evaluated.home, TAG)
     assert [record.candidates.num_candidates for record in evaluated.records(first)] == [4]
 
@@ -108,7 +108,7 @@ def test_a_challenger_is_compared_on_the_same_candidates_after_they_were_sampled
     with pytest.raises(NotEligibleError, match="candidates"):
         build_release(evaluated.home, TAG, DATASET)
     evaluated.evaluate()
-    metadata = build_release(evaluated.home, TAG, DATASET).metadata
+    metadata = build_release(evaluated.home, TAG, DATASET).report.metadata
 
     old, new = evaluated.records(first)
     assert (old.candidates.num_candidates, new.candidates.num_candidates) == (4, 8)
@@ -124,7 +124,9 @@ def test_releasing_again_changes_nothing_and_judges_nothing_twice(evaluated: Eva
     first = build_release(evaluated.home, TAG, DATASET)
     files = {path: path.stat().st_mtime_ns for path in evaluated.home.evaluations(TAG).rglob("*.json")}
     again = build_release(evaluated.home, TAG, DATASET)
-    assert again.data_version == first.data_version and again.metadata["reason"] == "already_current"
+    assert (
+        again.report.data_version == first.report.data_version and again.report.metadata["reason"] == "already_current"
+    )
     assert len(list_releases(evaluated.home, TAG)) == 1 and len(history(evaluated.home, TAG)) == 1
     assert files == {path: path.stat().st_mtime_ns for path in evaluated.home.evaluations(TAG).rglob("*.json")}
 

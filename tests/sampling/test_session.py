@@ -446,3 +446,83 @@ def test_a_free_text_step_is_over_when_the_next_begins(taught: Student, tmp_path
             text = student.pieces.text(tokens[: event.tokens])
             assert len(segment_spans(text, "punctuation")) == event.steps
         assert rows
+
+
+def test_a_session_that_is_never_over_holds_no_more_than_its_rows(student: Student) -> None:
+    wanted = requests(1) * 3
+    alone = sample_indices(student, STATEMENTS, [0], seed=7, temperature=HOT, max_new_tokens=40)
+    with Session(student) as session:
+        running: dict[int, RowRequest] = {}
+        found: list[tuple[str, SampledChain]] = []
+        gone: list[int] = []
+        most = 0
+
+        def seat() -> None:
+            session.forget(gone)
+            gone.clear()
+            while wanted and len(running) < 3:
+                request = wanted.pop(0)
+                (row,) = session.add([request])
+                assert row not in running
+                running[row] = request
+
+        seat()
+        for event in session.run(Until.CHAIN):
+            if isinstance(event, ChainEnd):
+                found.append((running.pop(event.row).statement, session.chain(event.row)))
+                gone.append(event.row)
+            if isinstance(event, Pass):
+                seat()
+                most = max(most, *running, 0)
+        assert not wanted and not running and len(found) == 18
+    expected = {statement: row[0] for statement, row in zip(STATEMENTS, alone, strict=True)}
+    for statement, chain in found:
+        alike(chain, expected[statement])
+    assert most < 12
+
+
+def test_rows_that_are_held_wait_until_they_may_go_on_and_write_what_they_would_have_written(student: Student) -> None:
+    with Session(student) as session:
+        rows = session.add(requests(2))
+        finish(session)
+        straight = session.chains(rows)
+    with Session(student) as session:
+        rows = session.add(requests(2))
+        held: dict[int, int] = {}
+        for event in session.run(Until.CHAIN):
+            if isinstance(event, Token):
+                assert event.row not in held
+            if isinstance(event, Pass):
+                for row in [row for row, left in held.items() if left == 0]:
+                    session.go_on(row)
+                held = {row: left - 1 for row, left in held.items() if left}
+                first = next((row for row in rows if row not in held and not session.is_over(row)), None)
+                if first is not None and len(session.tokens(first)) % 5 == 0 and len(held) < 4:
+                    session.hold(first)
+                    held[first] = 2
+        while held:  # a run ends where all rows wait
+            row, _ = held.popitem()
+            session.go_on(row)
+            finish(session)
+        for chain, expected in zip(session.chains(rows), straight, strict=True):
+            alike(chain, expected)
+
+
+def test_a_row_says_itself_whether_it_wants_latents_and_whether_its_cache_is_kept(taught: Student) -> None:
+    first, second = RowRequest(STATEMENTS[0], 7, 0, HOT, 40), RowRequest(STATEMENTS[0], 7, 1, HOT, 40)
+    plain = dataclasses.replace(second, capture=False)
+    kept = dataclasses.replace(first, keep_finished=True)
+    with Session(taught) as session:
+        rows = session.add([kept, plain])
+        finish(session)
+        chains = session.chains(rows)
+        assert chains[0].latents is not None and chains[1].latents is None
+        read = session.counts.read
+        session.fork(rows[0], sample_index=9, keep_tokens=3)
+        finish(session)
+        assert session.counts.read <= read + 1
+    with Session(taught) as session:
+        rows = session.add([first, second])
+        finish(session)
+        for chain, other in zip(session.chains(rows), chains, strict=True):
+            alike(chain, other)

@@ -37,6 +37,7 @@ class FakeEngine:
         self.release_id = release_id
         self.sampling_temperature = 0.8
         self.modes = ("off", "rerank")
+        self.most_rows = 1  # one job that writes at a time, so that others wait
         self.warm = False
         self.calls: list[Question] = []
         self.closed = threading.Event()

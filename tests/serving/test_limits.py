@@ -107,29 +107,54 @@ def test_clients_take_turns_however_many_questions_one_of_them_has() -> None:
     queue, done = FairQueue(), []
     for client, count in (("greedy", 5), ("modest", 1), ("other", 2)):
         for number in range(count):
-            queue.put(Job(client, lambda client=client, number=number: done.append(f"{client}{number}")))
+            queue.put(Job(client, lambda client=client, number=number: not done.append(f"{client}{number}")))
     while len(queue):
-        job = queue.take()
-        assert job is not None
-        job.work()
+        job = queue.take(1, wait=True)
+        assert job is not None and job.turn()
     assert done == ["greedy0", "modest0", "other0", "greedy1", "other1", "greedy2", "greedy3", "greedy4"]
 
 
 def test_a_job_that_is_taken_back_is_not_done_and_a_closed_queue_ends_its_threads() -> None:
     queue = FairQueue()
-    jobs = [Job("a", lambda: None) for _ in range(3)]
+    jobs = [Job("a", lambda: True) for _ in range(3)]
     for job in jobs:
         queue.put(job)
     queue.drop(jobs[1])
-    assert [queue.take(), queue.take()] == [jobs[0], jobs[2]] and len(queue) == 0
+    assert [queue.take(1, wait=True), queue.take(1, wait=True)] == [jobs[0], jobs[2]] and len(queue) == 0
     taken: list[Job | None] = []
-    thread = threading.Thread(target=lambda: taken.append(queue.take()))
+    thread = threading.Thread(target=lambda: taken.append(queue.take(1, wait=True)))
     thread.start()
     queue.close()
     thread.join(10)
-    late = Job("a", lambda: None)
+    late = Job("a", lambda: True)
     queue.put(late)
     assert taken == [None] and late.state == "dropped"
+
+
+def test_jobs_that_write_run_side_by_side_as_long_as_there_is_room_and_leave_some_for_others() -> None:
+    queue = FairQueue()
+
+    def put(client: str, rows: int) -> Job:
+        job = Job(client, lambda: True, rows)
+        queue.put(job)
+        return job
+
+    greedy = [put("greedy", 3) for _ in range(3)]
+    assert [queue.take(8, wait=False) for _ in range(3)] == [greedy[0], greedy[1], None]  # its share is 6 of 8
+    scoring, modest = put("greedy", 0), put("modest", 2)
+    assert queue.take(8, wait=False) is modest
+    other = put("other", 1)
+    assert queue.take(8, wait=False) is None  # no room for it now
+    queue.end(modest)
+    assert queue.take(8, wait=False) is other
+    queue.end(greedy[0])
+    assert [queue.take(8, wait=False) for _ in range(2)] == [greedy[2], scoring]
+    for job in (greedy[1], greedy[2], other):
+        queue.end(job)
+    large, small = put("greedy", 100), put("modest", 1)
+    assert queue.take(8, wait=True) is large and queue.take(8, wait=False) is None  # it runs alone
+    queue.end(large)
+    assert queue.take(8, wait=True) is small
 
 
 def body(statement: str, **more: object) -> dict[str, object]:

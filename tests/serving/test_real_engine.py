@@ -15,6 +15,7 @@ import pytest
 
 from rjepa.engine import Engine
 from rjepa.home import Home
+from rjepa.reasoning.answering import Desk
 from rjepa.reasoning.question import ask
 from rjepa.sampling.protocol import ChainSource, DecodingSession
 from rjepa.students.loading import Student
@@ -79,6 +80,9 @@ class SlowSession:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.session.close()
         self.closed.set()
 
@@ -121,7 +125,7 @@ def test_a_client_that_leaves_a_rerank_stops_it_between_two_tokens(made: tuple[H
     engine = Engine.load(made[0], TAG, "cpu")
     whole = engine.answer(ask(STATEMENT, options={"num_candidates": 16}, seed=5)).cost.tokens_generated
     source = SlowSource(engine._student)
-    engine._student = source
+    engine._desk = Desk(source)
     app = create_app(settings, lambda previous: engine)
     with running(app) as address:
         wait_until(lambda: app.state.host.state.engine is not None, 60)

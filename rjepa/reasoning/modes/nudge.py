@@ -55,6 +55,11 @@ class NudgeOptions(ModeOptions):
         "alone", description="on problems of a kind that R-JEPA does not know: leave the student alone, or guide it"
     )
 
+    @property
+    def rows(self) -> int:
+        """As `ModeOptions.rows`."""
+        return self.num_candidates
+
 
 def check(question: Question) -> None:
     """Refuse to sample one chain several times."""

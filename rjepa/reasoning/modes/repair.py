@@ -41,6 +41,11 @@ class RepairOptions(ModeOptions):
         "surprise", description="where a chain is cut; random is a control: before any step, whatever its energy"
     )
 
+    @property
+    def rows(self) -> int:
+        """As `ModeOptions.rows`."""
+        return self.chains * self.rewrites
+
 
 @dataclass
 class _Work:

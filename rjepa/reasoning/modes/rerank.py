@@ -56,6 +56,11 @@ class RerankOptions(ModeOptions):
         """Whether the number of candidates is decided on the way."""
         return self.num_candidates == "auto" or self.max_error is not None
 
+    @property
+    def rows(self) -> int:
+        """As `ModeOptions.rows`."""
+        return self.wave if isinstance(self.num_candidates, str) else self.num_candidates
+
 
 def check(question: Question) -> None:
     """Refuse to sample one chain several times."""

@@ -41,6 +41,11 @@ class TreeOptions(ModeOptions):
         description="depth_first turns back at more energy than this share of right steps; none: the release's own",
     )
 
+    @property
+    def rows(self) -> int:
+        """As `ModeOptions.rows`."""
+        return self.width * self.branching
+
 
 def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]:
     """One chain is written first, which tells whether R-JEPA knows such problems; then the search."""

@@ -1,0 +1,140 @@
+"""Which limit keeps a night from beginning, and how fast it may learn. Pure: settings and past nights in, a word out.
+
+The settings themselves are `settings`, past nights `attempts`. Whether what a night made is served, the gate decides.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from rjepa.errors import RjepaError
+from rjepa.living.attempts import Attempt, Trigger
+from rjepa.living.settings import LearningSettings
+
+_HOUR: Final = 3_600_000
+_MINUTE: Final = 60_000
+_BEGUN: Final = ("running", "promoted", "refused", "failed")
+
+
+class LimitedError(RjepaError):
+    """A limit keeps a night from beginning."""
+
+
+@dataclass(frozen=True)
+class Limited:
+    """The limit that refuses a night, its value, and what was found against it."""
+
+    limit: str
+    """name of the setting"""
+    value: float
+    found: float
+    problem: str
+    cure: str
+
+    def error(self) -> LimitedError:
+        """The same as an error."""
+        return LimitedError(self.problem, cure=self.cure)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a night would learn from."""
+
+    accepted: int
+    """interactions that are accepted and not learnt from yet"""
+    withdrawn: int
+    """problems of the served release's version that must not be learnt from any more"""
+
+
+def learning_rate(settings: LearningSettings, attempts: Sequence[Attempt]) -> float:
+    """AdamW's rate of the next night: the setting, at most its ceiling, times the decay for each refusal in a row.
+
+    Args:
+        attempts: past nights, newest first.
+    """
+    rate = min(settings.learning_rate, settings.learning_rate_ceiling)
+    return rate * settings.learning_rate_decay ** refusals_in_a_row(attempts)
+
+
+def refusals_in_a_row(attempts: Sequence[Attempt]) -> int:
+    """Nights that the gate refused since it promoted one; others (killed, failed, limited) do not count."""
+    count = 0
+    for attempt in attempts:
+        if attempt.outcome == "promoted":
+            break
+        count += attempt.outcome == "refused"
+    return count
+
+
+def find_limit(
+    settings: LearningSettings,
+    offer: Offer,
+    attempts: Sequence[Attempt],
+    now_ms: int,
+    *,
+    trigger: Trigger,
+    rolled_back_ms: int | None = None,
+) -> Limited | None:
+    """The first limit that refuses a night now; None where it may begin.
+
+    Args:
+        attempts: past nights, newest first.
+        trigger: a person may begin a night where nights do not begin by themselves, and forgetting needs no new data.
+        rolled_back_ms: when a release was last rolled back without a person; None for never.
+    """
+    if trigger in ("schedule", "sensor") and not settings.enabled:
+        return Limited(
+            "enabled",
+            0,
+            0,
+            "nights do not begin by themselves here: the setting enabled is off",
+            "POST /v1/learning/control with enable, or begin one yourself: rjepa retrain",
+        )
+    since = now_ms - int(settings.failure_window_minutes * _MINUTE)
+    failures = [one for one in attempts if one.outcome == "failed" and (one.ended_at_ms or 0) > since]
+    if len(failures) >= settings.max_failures:
+        free = _clock((failures[settings.max_failures - 1].ended_at_ms or 0) + now_ms - since)
+        return Limited(
+            "max_failures",
+            settings.max_failures,
+            len(failures),
+            f"{len(failures)} nights failed within {settings.failure_window_minutes:g} minutes, max_failures is "
+            f"{settings.max_failures}; the last one: {failures[0].text}",
+            f"mend that first; from {free} on a night may begin again",
+        )
+    if rolled_back_ms is not None and now_ms - rolled_back_ms < settings.cooldown_minutes * _MINUTE:
+        free = _clock(rolled_back_ms + int(settings.cooldown_minutes * _MINUTE))
+        return Limited(
+            "cooldown_minutes",
+            settings.cooldown_minutes,
+            (now_ms - rolled_back_ms) / _MINUTE,
+            f"a release was rolled back {(now_ms - rolled_back_ms) / _MINUTE:.0f} minutes ago because its live health "
+            f"fell, cooldown_minutes is {settings.cooldown_minutes:g}",
+            f"look at why it fell; from {free} on a night may begin",
+        )
+    window = now_ms - int(settings.window_hours * _HOUR)
+    begun = [one for one in attempts if one.outcome in _BEGUN and one.began_at_ms > window]
+    if len(begun) >= settings.max_attempts:
+        free = _clock(begun[settings.max_attempts - 1].began_at_ms + now_ms - window)
+        return Limited(
+            "max_attempts",
+            settings.max_attempts,
+            len(begun),
+            f"{len(begun)} nights began within {settings.window_hours:g} hours, max_attempts is "
+            f"{settings.max_attempts}",
+            f"from {free} on a night may begin; or raise max_attempts",
+        )
+    if trigger != "forget" and not offer.withdrawn and offer.accepted < settings.min_interactions:
+        return Limited(
+            "min_interactions",
+            settings.min_interactions,
+            offer.accepted,
+            f"{offer.accepted} new interactions are accepted, min_interactions is {settings.min_interactions}",
+            "wait for more, review those that wait (rjepa feedback review), or lower min_interactions",
+        )
+    return None
+
+
+def _clock(moment_ms: int) -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,201 @@
+"""What a night is going to do, worked out before anything is made: what it learns, from which release on, how fast; or
+why it does not begin. Nothing is trained here: Dagster's runs do that (`rjepa_assets.living`).
+
+The next version grows from the version of the release that is served, or from a newer one that an operator made; never
+from what an earlier night tried. What a night learnt stays only with the release that was proved with it; everything
+else is looked at again, with the votes of today.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rjepa.database import Database
+from rjepa.datasets.parts import MANIFEST
+from rjepa.datasets.recipe import dataset_names, load_recipe
+from rjepa.datasets.versions import create_version, next_version, version_key
+from rjepa.errors import InvalidInputError, NotFoundError
+from rjepa.feedback.decisions import Selection
+from rjepa.feedback.evidence import gather
+from rjepa.feedback.selection import select
+from rjepa.feedback.snapshot import withdrawn_problems, write_snapshot
+from rjepa.home import Home
+from rjepa.jepa.config import Tuning
+from rjepa.living.attempts import KILLED, Attempt, Outcome, Trigger, finish, list_attempts
+from rjepa.living.joined import joined_file, write_joined
+from rjepa.living.limits import Limited, Offer, find_limit, learning_rate
+from rjepa.living.settings import read_settings
+from rjepa.releases.bundle import load_manifest
+from rjepa.releases.history import history
+from rjepa.releases.lineage import last_clean
+from rjepa.releases.pointer import require_current
+
+RECIPE: Final = "nightly"
+"""The training run of configs/rjepa/ that a night makes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One night of one LLM, before it begins."""
+
+    llm_tag: str
+    parent: str
+    """version that the night's own grows from"""
+    served: str
+    """release that is served now"""
+    init_from: str
+    """release that training goes on from: the served one, or the last that is clean of what was withdrawn"""
+    tuning: Tuning
+    selection: Selection
+    removes: tuple[str, ...]
+    """problems of the parent that are left out"""
+    decoders: bool
+    """whether what is served puts latents into words, so that its successor has to, too"""
+
+    @property
+    def accepted(self) -> int:
+        """Interactions that the night learns from."""
+        return len(self.selection.accepted)
+
+    def describe(self) -> str:
+        """The plan in a sentence."""
+        without = f" without {len(self.removes)} withdrawn problem(s)" if self.removes else ""
+        clean = ", the last that never saw them" if self.removes else ""
+        return (
+            f"{self.parent}{without} and {self.accepted} accepted interaction(s); {self.llm_tag} goes on from release "
+            f"{self.init_from}{clean}, at a learning rate of {self.tuning.learning_rate:g}"
+        )
+
+
+@dataclass(frozen=True)
+class NoNight:
+    """Why no night begins. `limit` is None where there is nothing new to learn."""
+
+    selection: Selection
+    text: str
+    limit: Limited | None = None
+
+
+def plan_night(
+    home: Home,
+    database: Database,
+    llm_tag: str,
+    *,
+    trigger: Trigger = "person",
+    rolled_back_ms: int | None = None,
+) -> Plan | NoNight:
+    """Select from feedback, look at the limits, and say what the night would do. Nothing is written.
+
+    Args:
+        rolled_back_ms: when a release was last rolled back without a person; None for never.
+
+    Raises:
+        NotFoundError: nothing is served, so that there is nothing to go on from.
+        InvalidInputError: every release has learnt what was withdrawn.
+        CorruptError: a dataset or a release is damaged.
+    """
+    served = load_manifest(home, llm_tag, require_current(home, llm_tag))
+    settings, attempts = read_settings(database), list_attempts(database, llm_tag)
+    parent = _parent(home, served.dataset)
+    chosen = select(gather(home, database, parent))
+    removes = withdrawn_problems(home, chosen, parent)
+    learnt = {*removes, *withdrawn_problems(home, chosen, served.dataset)}
+    offer = Offer(len(chosen.accepted), len(learnt))
+    if not offer.accepted and not offer.withdrawn:
+        return NoNight(chosen, "nothing to learn: no accepted interaction is new, and none was withdrawn")
+    if trigger in ("schedule", "sensor") and _was_refused(attempts, chosen.sha256, served.release_id):
+        return NoNight(chosen, "nothing new since the gate refused the same")
+    with database.reading() as connection:
+        now_ms = database.now_ms(connection)
+    limit = find_limit(settings, offer, attempts, now_ms, trigger=trigger, rolled_back_ms=rolled_back_ms)
+    if limit is not None:
+        return NoNight(chosen, limit.problem, limit)
+    start = last_clean(home, llm_tag, learnt)
+    if start is None:
+        raise InvalidInputError(
+            f"the release of {llm_tag} that is served, and all that it went on from, have learnt what was withdrawn",
+            cure="make the version without it and train from nothing: rjepa data create --remove, then rjepa backfill",
+        )
+    rate = learning_rate(settings, attempts)
+    return Plan(
+        llm_tag=llm_tag,
+        parent=parent,
+        served=served.release_id,
+        init_from=start,
+        tuning=Tuning(learning_rate=rate, replay_share=settings.replay_share, ewc=settings.ewc_strength),
+        selection=chosen,
+        removes=removes,
+        decoders=served.part("verbalizer") is not None,
+    )
+
+
+def prepare(home: Home, plan: Plan) -> str:
+    """Register what the night learns, and the version that holds it; returns the version's name. Killed and called
+    again for the same plan, it is the same version.
+
+    Raises:
+        InvalidInputError: the version cannot be made so.
+    """
+    snapshot = write_snapshot(home, plan.selection, plan.parent)
+    adds = [snapshot.name] if snapshot.name is not None else []
+    name = _known_version(home, plan.parent, adds, plan.removes)
+    if name is None:
+        name = next_version(home, removes=bool(plan.removes))
+    write_joined(home, name, plan.parent, plan.selection, snapshot.name, plan.removes)
+    create_version(home, name, parent=plan.parent, adds=adds, removes=plan.removes)
+    return name
+
+
+def outcome_of(home: Home, llm_tag: str, dataset: str) -> tuple[Outcome, str, str | None]:
+    """What a night came to by the release history: outcome, the gate's words, the bundle. "failed" where the gate was
+    never asked about this version.
+    """
+    for entry in reversed(history(home, llm_tag)):
+        if entry.decision is None or entry.action == "rollback":
+            continue
+        try:
+            manifest = load_manifest(home, llm_tag, entry.target)
+        except NotFoundError:
+            continue
+        if manifest.dataset == dataset:
+            outcome: Outcome = "promoted" if entry.action == "promote" else "refused"
+            return outcome, entry.decision.text, entry.target
+    return "failed", KILLED, None
+
+
+def settle(home: Home, database: Database, llm_tag: str) -> None:
+    """Close nights that were cut off, by what they had come to. The caller holds the night's lock."""
+    for attempt in list_attempts(database, llm_tag):
+        if attempt.outcome == "running" and attempt.dataset is not None:
+            finish(database, attempt.id, *outcome_of(home, llm_tag, attempt.dataset))
+
+
+def _parent(home: Home, served: str) -> str:
+    """The version of what is served, or the newest released one above it that no night made."""
+    names = [
+        name
+        for name in dataset_names(home)
+        if version_key(name) is not None
+        and (home.dataset(name) / MANIFEST).exists()
+        and not joined_file(home, name).exists()
+    ]
+    return max([served, *names], key=lambda name: version_key(name) or (0, 0, 0))
+
+
+def _known_version(home: Home, parent: str, adds: Sequence[str], removes: Sequence[str]) -> str | None:
+    """A version that was made from the same before, by a night that was cut off or refused."""
+    for name in dataset_names(home):
+        recipe = load_recipe(home, name) if version_key(name) is not None else None
+        if recipe is None or recipe.source != "cumulative" or recipe.parent != parent:
+            continue
+        if [*recipe.adds] == [*adds] and recipe.removes == sorted(set(removes)):
+            return name
+    return None
+
+
+def _was_refused(attempts: Sequence[Attempt], selection: str, served: str) -> bool:
+    """Whether the gate refused a night that learnt the same, on top of the same release."""
+    return any(
+        attempt.outcome == "refused" and attempt.selection == selection and attempt.init_from == served
+        for attempt in attempts
+    )

@@ -1,0 +1,69 @@
+"""A look at whether a night should begin, and the record of why one does not. Planning itself is `night`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from rjepa.database import Database
+from rjepa.home import Home
+from rjepa.living.attempts import Outcome, Trigger, list_attempts, refuse
+from rjepa.living.night import NoNight, Plan, plan_night
+from rjepa.releases.history import history
+
+_ENDS_BY_ITSELF: Final = ("max_failures", "cooldown_minutes", "max_attempts")
+"""Limits that time lifts, without anything new being said."""
+
+
+AUTOMATIC: Final = "automatic"
+"""Reasons of rollbacks that no person asked for begin so."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Whether a night should begin by itself."""
+
+    key: str | None
+    """names the night by what it learns and how often that failed; None where none should begin"""
+    text: str
+    waits: bool
+    """whether time alone may change the answer"""
+
+
+def plan_and_record(home: Home, database: Database, llm_tag: str, trigger: Trigger) -> Plan | NoNight:
+    """The plan of a night. Where none begins, that is written down with the limit and its value, once.
+
+    Raises:
+        Errors as `plan_night`.
+    """
+    rolled_back = last_automatic_rollback(home, llm_tag)
+    found = plan_night(home, database, llm_tag, trigger=trigger, rolled_back_ms=rolled_back)
+    if isinstance(found, NoNight):
+        outcome: Outcome = "nothing_new" if found.limit is None else "limited"
+        facts = {} if found.limit is None else {"limit_name": found.limit.limit, "limit_value": found.limit.value}
+        chosen = found.selection
+        refuse(database, llm_tag, trigger, chosen.sha256, len(chosen.accepted), outcome, found.text, **facts)
+    return found
+
+
+def last_automatic_rollback(home: Home, llm_tag: str) -> int | None:
+    """When a release was last rolled back without a person, in milliseconds since 1970; None for never."""
+    for move in reversed(history(home, llm_tag)):
+        if move.action == "rollback" and move.reason.startswith(AUTOMATIC):
+            return int(datetime.fromisoformat(move.at).timestamp() * 1000)
+    return None
+
+
+def look(home: Home, database: Database, llm_tag: str, *, trigger: Trigger) -> Look:
+    """What a sensor asks. The same selection is asked for once, and again only where a night of it failed.
+
+    Raises:
+        Errors as `plan_night`.
+    """
+    found = plan_and_record(home, database, llm_tag, trigger)
+    if isinstance(found, NoNight):
+        return Look(None, found.text, waits=found.limit is not None and found.limit.limit in _ENDS_BY_ITSELF)
+    selection = found.selection.sha256
+    failed = sum(
+        attempt.outcome == "failed" and attempt.selection == selection for attempt in list_attempts(database, llm_tag)
+    )
+    return Look(f"{selection}:{found.served}:{failed}", found.describe(), waits=False)

@@ -1,0 +1,165 @@
+"""What a night has to show beyond `improve`, so that few months serve anything that is no better. Pure.
+
+Thirty tests of a level of 5 % promote something false in four months of five. So a night's tests all have the level
+`alpha`, which `rjepa.living.budget` draws from a budget of errors over nights, and "better" is evidence that may be
+asked for again on further problems (`rjepa.evaluation.betting`). docs/nightly-gate.md says what is promised over a
+month.
+"""
+
+from typing import Final
+
+import numpy as np
+from pydantic import Field
+
+from rjepa.evaluation.betting import log_evidence
+from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.paired import PairedCounts
+from rjepa.evaluation.records import EvaluationRecord
+from rjepa.evaluation.statistics import compare_calibration
+from rjepa.releases.findings import LOSS_OVERALL, Finding
+from rjepa.values import FrozenValue
+
+MONTHLY_LOSS_IN_DOMAIN: Final = 0.05
+"""Five points: the loss in a domain that no month may bring. Three, as of one night, would need 1 600 problems a
+domain at the level of a month; 500 exclude five of an equal challenger three times in four."""
+
+LOSS_OF_CALIBRATION: Final = 0.03
+"""ECE may rise by less than three points, the ECE that science.md wants at most of any release."""
+CONFIDENCE_OF_CALIBRATION: Final = 0.90
+"""Two-sided, so that the upper end holds at 95 %: of one night. A P(correct) that is told wrong is a smaller harm
+than a wrong answer, and the next night measures it again; it has no share in the budget of a month."""
+LEAST_TOLD: Final = 100
+"""Problems for which both must tell P(correct), or calibration is not compared: an ECE of fewer is mostly luck."""
+
+
+class NightTerms(FrozenValue):
+    """What a night's decision is made under. Drawn once for a challenger, a current release and candidates."""
+
+    sealed_set: str = Field(description="the problems that the evidence comes from")
+    uses: int = Field(description="challengers that were tested on this set, this one included")
+    uses_allowed: int = Field(description="after so many, or once it promoted something, the set is retired")
+    alpha: float = Field(ge=0, lt=1, description="level of every test of this night; 0: nothing is left of the budget")
+    budget: float = Field(description="of errors, over any `nights` nights in a row")
+    nights: int
+    budget_left: float = Field(description="after this night")
+    carried: float = Field(0.0, description="logarithm of this challenger's evidence from earlier sealed sets")
+    old_domains: tuple[str, ...] = Field(description="what the current release learnt: there nothing may be forgotten")
+
+
+class MonthlyBound(FrozenValue):
+    """A loss that no month may bring, and the bound that excludes it."""
+
+    domain: str
+    margin: float
+    bound: float = Field(description="the true difference is below this with a chance of alpha")
+
+    @property
+    def holds(self) -> bool:
+        """Whether a loss of the margin is excluded."""
+        return self.bound > -self.margin
+
+
+class CalibrationFinding(FrozenValue):
+    """How much worse the challenger tells its P(correct)."""
+
+    problems: int = Field(description="for which both tell it")
+    challenger_ece: float
+    current_ece: float
+    low: float = Field(description="90 % interval of the difference, challenger minus current")
+    high: float
+    margin: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether a rise of the margin is excluded, or too little is told to compare."""
+        return self.high < self.margin
+
+
+class NightFinding(FrozenValue):
+    """What the night found beside the findings of every gate."""
+
+    terms: NightTerms
+    evidence: float = Field(description="natural logarithm of the evidence that the challenger is better")
+    needed: float = Field(description="logarithm of 1 / alpha; the evidence has to reach it")
+    bounds: tuple[MonthlyBound, ...]
+    calibration: CalibrationFinding | None = Field(description="None where too few chances are told")
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the evidence suffices."""
+        return self.evidence >= self.needed
+
+    def numbers(self) -> dict[str, float]:
+        """Flat numbers, for metadata."""
+        terms = self.terms.model_dump(mode="json", exclude={"sealed_set", "old_domains"})
+        values = {f"night_{name}": float(value) for name, value in terms.items()}
+        values |= {"night_log_evidence": self.evidence, "night_log_evidence_needed": self.needed}
+        values |= {f"night_{bound.domain}_bound": bound.bound for bound in self.bounds}
+        if self.calibration is not None:
+            values |= {f"night_ece_{name}": float(v) for name, v in self.calibration.model_dump(mode="json").items()}
+        return values
+
+    def describe(self) -> str:
+        """Evidence and budget in one line."""
+        terms = self.terms
+        return (
+            f"evidence {np.exp(self.evidence):.3g} to 1, {np.exp(self.needed):.0f} needed; set {terms.sealed_set}, "
+            f"use {terms.uses} of {terms.uses_allowed}; {100 * terms.budget_left:.2f} % of {100 * terms.budget:g} % is "
+            f"left of the budget of {terms.nights} nights"
+        )
+
+
+def find(
+    challenger: EvaluationRecord,
+    current: EvaluationRecord,
+    findings: tuple[Finding, ...],
+    claimed: Finding,
+    terms: NightTerms,
+) -> NightFinding:
+    """Test a challenger at the level of its night.
+
+    Args:
+        findings: of the same two, over all problems and by domain.
+        claimed: the one of them where the challenger has to be better.
+
+    Raises:
+        ValueError: the terms leave no level to test at.
+    """
+    return NightFinding(
+        terms=terms,
+        evidence=float(log_evidence(claimed.only_challenger, claimed.only_current, terms.alpha, terms.carried)),
+        needed=float(-np.log(terms.alpha)),
+        bounds=tuple(_bound(each, terms.alpha) for each in findings if is_protected(each.domain, terms)),
+        calibration=_compare_calibration(challenger, current),
+    )
+
+
+def is_protected(domain: str, terms: NightTerms) -> bool:
+    """Whether a loss there has to be excluded: overall, and where the current release has something to forget."""
+    return domain == ALL or domain in terms.old_domains
+
+
+def _bound(finding: Finding, alpha: float) -> MonthlyBound:
+    counts = PairedCounts(finding.problems, finding.only_challenger, finding.only_current)
+    margin = LOSS_OVERALL if finding.domain == ALL else MONTHLY_LOSS_IN_DOMAIN
+    return MonthlyBound(domain=finding.domain, margin=margin, bound=float(counts.lower_bound(alpha)))
+
+
+def _compare_calibration(challenger: EvaluationRecord, current: EvaluationRecord) -> CalibrationFinding | None:
+    # Judging the same two again has to give the same decision, so that the resamples are always the same.
+    found = compare_calibration(
+        (challenger.chances, current.chances),
+        (challenger.right, current.right),
+        rng=np.random.default_rng(0),
+        confidence=CONFIDENCE_OF_CALIBRATION,
+    )
+    if found is None or found.problems < LEAST_TOLD:
+        return None
+    return CalibrationFinding(
+        problems=found.problems,
+        challenger_ece=found.first,
+        current_ece=found.second,
+        low=found.low,
+        high=found.high,
+        margin=LOSS_OF_CALIBRATION,
+    )

@@ -1,0 +1,271 @@
+"""How good answers are while they are given: a figure for each, kept in memory, and windows of them in the database.
+
+The collector is pure ASGI, writes nothing while a request is answered, and holds a bounded number of items: what comes
+beyond is dropped and counted. `rjepa.living.health` compares the windows. No word of a question or answer is held.
+"""
+
+import asyncio
+import contextlib
+import statistics
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import structlog
+from pydantic import Field
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rjepa.errors import RjepaError
+from rjepa.living.windows import Window
+from rjepa.reasoning.answer import Answer
+from rjepa.values import FrozenValue
+
+MAX_ITEMS: Final = 10_000
+"""Of a few hundred bytes: 5 MB, and hours of what one engine can answer."""
+
+FLUSH_SECONDS: Final = 60.0
+"""How often windows are written: health compares hours, and a killed process loses no more than this."""
+
+ANSWERING: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/generate"})
+"""Paths whose replies are answers; others that ask the model give vectors and energies."""
+
+_LOG = structlog.get_logger("serving")
+_RECENT: Final = 1000
+_PATIENCE_SECONDS: Final = 10.0
+"""People lose their train of thought after about ten seconds (Nielsen, Usability Engineering, 1993, 5.5)."""
+_NO_EXPECTATION: Final = 0.8
+"""Energy of a step for which R-JEPA has no expectation at all."""
+_AWAY: Final = 503
+"""No release is loaded, or the service stops: that says nothing of a release."""
+_CUT_SHORT: Final = 0.5
+"""What an answer that a limit ended, or that abstained, has of completion."""
+
+
+@dataclass
+class Item:
+    """One request that asked for an answer, or one vote."""
+
+    release_id: str = ""
+    seconds: float = 0.0
+    failed: bool = False
+    answers: int = 0
+    unfamiliar: int = 0
+    energies: list[float] = field(default_factory=list)
+    parts: list[float] = field(default_factory=list)
+    """What the answers' own quality is the mean of: completion and trust, from 0 to 1."""
+    vote: bool | None = None
+
+    def note(self, answer: Answer) -> None:
+        """Take an answer's figures."""
+        self.release_id = answer.release_id
+        self.answers += 1
+        self.unfamiliar += answer.explanation is not None and not answer.explanation.familiar
+        self.parts.append(1.0 if answer.finished and not answer.abstained else _CUT_SHORT)
+        energies = next((one.step_energies for one in answer.candidates if one.chosen), [])
+        if energies:
+            self.energies.append(sum(energies) / len(energies))
+        if answer.p_correct is not None:
+            self.parts.append(answer.p_correct)
+        elif energies:
+            self.parts.append(max(0.0, 1.0 - self.energies[-1] / _NO_EXPECTATION))
+
+    @property
+    def quality(self) -> float:
+        """From 0 to 1: 0 where the request failed, else the mean of speed, completion, and P(correct) or energy."""
+        if self.vote is not None:
+            return float(self.vote)
+        if self.failed:
+            return 0.0
+        speed = min(1.0, _PATIENCE_SECONDS / max(self.seconds, 1e-9))
+        return statistics.fmean([speed, *self.parts])
+
+
+class QualityFigures(FrozenValue):
+    """What the collector of one process has seen lately."""
+
+    recent: int = Field(description="requests and votes that the figures below are of, a thousand at most")
+    quality: float | None = Field(description="mean over them, from 0 to 1; a vote counts 1 or 0")
+    median_seconds: float | None = Field(description="of a request, waiting included")
+    slowest_seconds: float | None = Field(description="95 of 100 requests were faster")
+    failed: int
+    waiting: int = Field(description="items in memory that are in no window yet")
+    dropped: int = Field(description="items that there was no room for, since the start")
+
+
+class Counts(Protocol):
+    """Where qualities and drops are counted for Prometheus."""
+
+    def rated(self, quality: float) -> None:
+        """Count a quality."""
+
+    def rating_dropped(self) -> None:
+        """Count a drop."""
+
+
+_ITEM: Final[ContextVar[Item | None]] = ContextVar("rjepa_quality", default=None)
+
+
+def note_answer(answer: Answer) -> None:
+    """Take an answer of the current request into account; nothing happens outside of one."""
+    item = _ITEM.get()
+    if item is not None:
+        item.note(answer)
+
+
+class Quality:
+    """Items of this process: bounded, never waited for, written as windows off the request's way."""
+
+    def __init__(self, llm_tag: str, write: Callable[[Sequence[Window]], None], counts: Counts) -> None:
+        """`write` keeps windows and may take its time: it is called beside the event loop."""
+        self._llm_tag, self._write, self._counts = llm_tag, write, counts
+        self._items: deque[Item] = deque()
+        self._recent: deque[tuple[float | None, float, bool]] = deque(maxlen=_RECENT)
+        self._being_written = 0
+        self._began_ms = _now_ms()
+        self._flusher: asyncio.Task[None] | None = None
+        self.dropped = 0
+
+    def add(self, item: Item) -> None:
+        """Take an item, or drop it where there is no room."""
+        quality = item.quality
+        self._recent.append((None if item.vote is not None else item.seconds, quality, item.failed))
+        self._counts.rated(quality)
+        self._keep(item)
+
+    def voted(self, release_id: str, *, up: bool) -> None:
+        """A user said of an answer of this release that it is good or bad."""
+        self.add(Item(release_id=release_id, vote=up))
+
+    def figures(self) -> QualityFigures:
+        """What was seen lately."""
+        seconds = sorted(one[0] for one in self._recent if one[0] is not None)
+        return QualityFigures(
+            recent=len(self._recent),
+            quality=statistics.fmean(one[1] for one in self._recent) if self._recent else None,
+            median_seconds=statistics.median(seconds) if seconds else None,
+            slowest_seconds=seconds[int(0.95 * (len(seconds) - 1))] if seconds else None,
+            failed=sum(one[2] for one in self._recent),
+            waiting=len(self._items) + self._being_written,
+            dropped=self.dropped,
+        )
+
+    async def flush(self) -> None:
+        """Write what there is as one window a release. Where that fails, the items wait for the next time."""
+        items, began_ms = list(self._items), self._began_ms
+        if not items:
+            self._began_ms = _now_ms()
+            return
+        self._items.clear()
+        self._being_written, ended_ms = len(items), _now_ms()
+        try:
+            await asyncio.to_thread(self._write, _windows(self._llm_tag, items, began_ms, ended_ms))
+        except RjepaError as error:
+            _LOG.error("windows_not_written", problem=error.problem, cure=error.cure, items=len(items))
+            self._items.extendleft(reversed(items))
+        else:
+            self._began_ms = ended_ms
+        finally:
+            self._being_written = 0
+
+    async def start(self) -> None:
+        """Begin to flush."""
+        self._flusher = asyncio.create_task(self._flush_for_ever())
+
+    async def stop(self) -> None:
+        """Write the last window."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._flusher
+        await self.flush()
+
+    def _keep(self, item: Item) -> None:
+        if len(self._items) + self._being_written < MAX_ITEMS:
+            self._items.append(item)
+        else:
+            self.dropped += 1
+            self._counts.rating_dropped()
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self.flush()
+
+
+class QualityCollector:
+    """The ASGI hook around what answers. It passes every message on as it is, and looks at status and end alone."""
+
+    def __init__(self, app: ASGIApp, quality: Quality, served: Callable[[], str | None]) -> None:
+        """`served` says which release is served now: an error is counted there."""
+        self._app, self._quality, self._served = app, quality, served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] not in ANSWERING or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        item, started = Item(), time.monotonic()
+        status, is_stream = 0, False
+
+        async def look(message: Message) -> None:
+            nonlocal status, is_stream
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                is_stream = Headers(scope=message).get("content-type", "").startswith("text/event-stream")
+            await send(message)
+
+        token = _ITEM.set(item)
+        try:
+            await self._app(scope, receive, look)
+        except Exception:
+            self._add(item, started, failed=True)
+            raise
+        finally:
+            _ITEM.reset(token)
+        # A stream that ends without an answer has told its client of an error. Who leaves cancels, and is not counted.
+        failed = (status >= 500 and status != _AWAY) or (is_stream and not item.answers)
+        if failed or item.answers:
+            self._add(item, started, failed=failed)
+
+    def _add(self, item: Item, started: float, *, failed: bool) -> None:
+        item.seconds, item.failed = time.monotonic() - started, failed
+        item.release_id = item.release_id or self._served() or ""
+        if item.release_id:
+            self._quality.add(item)
+
+
+def _windows(llm_tag: str, items: Iterable[Item], began_ms: int, ended_ms: int) -> list[Window]:
+    by_release: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        by_release[item.release_id].append(item)
+    return [
+        Window(
+            llm_tag=llm_tag,
+            release_id=release_id,
+            started_at_ms=began_ms,
+            ended_at_ms=max(began_ms, ended_ms),
+            **_sums(own),
+        )
+        for release_id, own in by_release.items()
+    ]
+
+
+def _sums(items: Sequence[Item]) -> dict[str, Any]:
+    energies = [energy for item in items for energy in item.energies]
+    return {
+        "answers": sum(item.answers for item in items),
+        "errors": sum(item.failed for item in items),
+        "energies": len(energies),
+        "energy_sum": sum(energies),
+        "energy_squares": sum(energy * energy for energy in energies),
+        "unfamiliar": sum(item.unfamiliar for item in items),
+        "thumbs_up": sum(item.vote is True for item in items),
+        "thumbs_down": sum(item.vote is False for item in items),
+    }
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

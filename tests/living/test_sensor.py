@@ -1,0 +1,85 @@
+"""What begins a night in Dagster: the sensor asks once for the same feedback, the schedule once a night."""
+
+from datetime import datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from rjepa.database import Database
+from rjepa.home import Home
+from rjepa.living.attempts import begin, finish, list_attempts
+from rjepa.living.names import NIGHT_JOB, NIGHT_SCHEDULE, NIGHT_SENSOR
+from rjepa.living.night import Plan, plan_night
+from rjepa.living.settings import change_settings
+from rjepa_assets.definitions import build_defs
+from rjepa_assets.defs.living import TRIGGER_TAG, new_feedback, nightly
+from rjepa_assets.defs.resources import HomeResource
+
+from .approving import BEACH, FARM, approve
+
+pytestmark = pytest.mark.usefixtures("publisher")
+
+
+def tick(home: Home, cursor: str | None) -> dg.SensorResult:
+    context = dg.build_sensor_context(cursor=cursor, resources={"home": HomeResource(root=str(home.root))})
+    result = new_feedback(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def asked(result: dg.SensorResult) -> list[tuple[str | None, str | None]]:
+    return [(request.partition_key, request.tags[TRIGGER_TAG]) for request in result.run_requests or []]
+
+
+def test_new_feedback_asks_for_one_night_and_a_replayed_tick_for_the_same_one(home: Home, database: Database) -> None:
+    quiet = tick(home, None)
+    assert not asked(quiet) and "nothing to learn" in str(quiet.skip_reason)
+    approve(database, BEACH)
+    first = tick(home, quiet.cursor)
+    assert asked(first) == [("tiny-a", "sensor")]
+    again = tick(home, quiet.cursor)
+    assert [one.run_key for one in again.run_requests or []] == [one.run_key for one in first.run_requests or []]
+    later = tick(home, first.cursor)
+    assert not asked(later) and "nothing was said" in str(later.skip_reason)
+    approve(database, FARM)
+    assert asked(tick(home, later.cursor)) == [("tiny-a", "sensor")]
+
+
+def test_a_limit_is_named_written_down_and_where_time_lifts_it_looked_at_again(home: Home, database: Database) -> None:
+    approve(database, BEACH)
+    change_settings(database, {"min_interactions": 2}, who="test")
+    few = tick(home, None)
+    assert not asked(few) and "min_interactions is 2" in str(few.skip_reason)
+    assert [one.limit_name for one in list_attempts(database, "tiny-a")] == ["min_interactions"]
+    change_settings(database, {"min_interactions": 1, "max_attempts": 1}, who="test")
+    plan = plan_night(home, database, "tiny-a")
+    assert isinstance(plan, Plan)
+    failed = begin(database, "tiny-a", "person", plan.selection.sha256, 1)
+    finish(database, failed, "failed", "disk full")
+    approve(database, FARM)
+    held = tick(home, few.cursor)
+    assert not asked(held) and "max_attempts is 1" in str(held.skip_reason)
+    change_settings(database, {"max_attempts": 2}, who="test")
+    assert asked(tick(home, held.cursor)) == [("tiny-a", "sensor")], "nothing new was said, and it may begin now"
+
+
+def test_where_learning_is_off_the_sensor_asks_for_nothing(home: Home, database: Database) -> None:
+    approve(database, BEACH)
+    change_settings(database, {"enabled": False}, who="test")
+    assert not asked(tick(home, None))
+
+
+def test_the_schedule_asks_for_every_llm_that_serves(home: Home) -> None:
+    moment = datetime(2026, 1, 1, 2)
+    resources = {"home": HomeResource(root=str(home.root))}
+    context = dg.build_schedule_context(scheduled_execution_time=moment, resources=resources)
+    requests = nightly(context)
+    assert [(one.partition_key, one.tags[TRIGGER_TAG]) for one in requests] == [("tiny-a", "schedule")]
+
+
+def test_what_the_service_asks_dagster_for_is_there(tmp_path: Path) -> None:
+    defs = build_defs()
+    assert defs.resolve_job_def(NIGHT_JOB).partitions_def is not None
+    assert defs.resolve_sensor_def(NIGHT_SENSOR).default_status == dg.DefaultSensorStatus.STOPPED
+    assert defs.resolve_schedule_def(NIGHT_SCHEDULE).default_status == dg.DefaultScheduleStatus.STOPPED

@@ -1,0 +1,159 @@
+"""Requests that come at the same time are answered in one batch, each as it would be answered alone."""
+
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from rjepa.engine import Engine
+from rjepa.home import Home
+from rjepa.reasoning.answering import Desk
+from rjepa.receipts import TOLERANCE
+from rjepa.students.loading import Student
+from rjepa.students.sampled import Pass
+from serving.app import create_app
+from serving.settings import ServiceSettings
+from tests.tiny_release import TAG
+
+from .fakes import running, wait_until
+
+STATEMENTS = [f"Mia has {number} apples and buys {number + 3} more. How many has Mia?" for number in range(3, 9)]
+RERANK = {"mode": "rerank", "num_candidates": 3}
+ASKED: list[dict[str, Any]] = [
+    {"temperature": 0.9, "seed": 1},
+    {"rjepa": RERANK, "seed": 2},
+    {"temperature": 0, "max_tokens": 9, "seed": 3},
+    {"rjepa": {"mode": "rerank", "num_candidates": 5, "budget": 60}, "seed": 4},
+    {"temperature": 1.2, "seed": 5, "n": 3, "logprobs": True, "top_logprobs": 2},
+    {"temperature": 0.7, "seed": 6, "stop": ["2"]},
+]
+
+
+class Gate:
+    """A source of chains whose sessions are counted, with the rows that each pass has drawn a token for, and which may
+    rest after each pass.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.source, self.sessions, self.drawn, self.rest = source, 0, list[int](), 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+    def session(self, **options: bool) -> Any:
+        self.sessions += 1
+        session = self.source.session(**options)
+        run = session.run
+
+        def watched(*arguments: Any, **more: Any) -> Iterator[Any]:
+            for event in run(*arguments, **more):
+                if isinstance(event, Pass):
+                    self.drawn.append(event.generated)
+                    time.sleep(self.rest)
+                yield event
+
+        session.run = watched
+        return session
+
+
+@pytest.fixture(scope="module")
+def served(tiny_release: tuple[Home, Student]) -> Iterator[tuple[str, FastAPI, Gate]]:
+    home = tiny_release[0]
+    engine = Engine.load(home, TAG, "cpu")
+    gate = Gate(engine.source)
+    engine._desk = Desk(gate)
+    settings = ServiceSettings(
+        home=home.root, llm=TAG, reload_seconds=0.05, api_key=None, max_in_flight=32, _env_file=None
+    )
+    app = create_app(settings, lambda previous, release_id=None: engine)
+    with running(app) as address:
+        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        yield address, app, gate
+
+
+def post(address: str, statement: str, **more: Any) -> dict[str, Any]:
+    body = {"model": TAG, "messages": [{"role": "user", "content": statement}], **more}
+    reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=120)
+    assert reply.status_code == 200, reply.text
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+def told(value: Any) -> Any:
+    """What of a reply does not tell of time and passes."""
+    if isinstance(value, dict):
+        return {key: told(one) for key, one in value.items() if key not in ("id", "created", "cost", "versions")}
+    return [told(one) for one in value] if isinstance(value, list) else value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two replies are equal; figures as nearly as receipts want them."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float):
+        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(one == other)
+
+
+def test_answers_that_are_written_together_are_those_that_would_be_written_alone(
+    served: tuple[str, FastAPI, Gate],
+) -> None:
+    address, _, gate = served
+    asked = list(zip(STATEMENTS, ASKED, strict=True))
+    alone = [told(post(address, statement, **more)) for statement, more in asked]
+    before, sessions = len(gate.drawn), gate.sessions
+    with ThreadPoolExecutor(12) as pool:
+        together = list(pool.map(lambda one: told(post(address, one[0], **one[1])), asked * 2))
+    for one, other in zip(together, alone * 2, strict=True):
+        assert same(one, other)
+    assert max(gate.drawn[before:]) > 8  # more rows than any of them has
+    assert gate.sessions - sessions < len(asked)  # they shared sessions
+
+
+def test_who_comes_while_others_are_answered_waits_for_a_token_and_not_for_their_answers(
+    served: tuple[str, FastAPI, Gate],
+) -> None:
+    address, _, gate = served
+    gate.rest = 0.05
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            before = len(gate.drawn)
+            long = pool.submit(post, address, STATEMENTS[1], rjepa=RERANK | {"num_candidates": 16}, seed=5)
+            wait_until(lambda: len(gate.drawn) > before + 1)
+            assert post(address, STATEMENTS[0], max_tokens=2)["usage"]["completion_tokens"] == 2
+            assert not long.done()
+            gate.rest = 0.0
+            long.result()
+    finally:
+        gate.rest = 0.0
+
+
+def test_a_client_that_leaves_frees_its_rows_and_the_others_go_on(served: tuple[str, FastAPI, Gate]) -> None:
+    address, app, gate = served
+    alone = told(post(address, STATEMENTS[2], rjepa=RERANK, seed=3))
+    gate.rest = 0.05
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            body = {"model": TAG, "messages": [{"role": "user", "content": STATEMENTS[1]}], "stream": True}
+            body |= {"rjepa": RERANK | {"num_candidates": 16}, "seed": 5}
+            with httpx.stream("POST", f"{address}/v1/chat/completions", json=body) as left:
+                lines = left.iter_lines()  # kept: a collected iterator closes the connection by itself
+                next(lines)
+                other = pool.submit(post, address, STATEMENTS[2], rjepa=RERANK, seed=3)
+                wait_until(lambda: app.state.admission.in_flight == 2)
+                before = len(gate.drawn)
+                wait_until(lambda: len(gate.drawn) > before + 2)
+                assert gate.drawn[-1] > 3
+            wait_until(lambda: gate.drawn[-1] <= 3)
+            assert not other.done() and app.state.admission.in_flight == 1
+            gate.rest = 0.0
+            assert same(told(other.result()), alone)
+    finally:
+        gate.rest = 0.0

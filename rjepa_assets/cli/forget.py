@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Join the group `rjepa feedback`, which the library mounts first (entry points come in the order of their names)."""
+    """Join the group `rjepa feedback`, which the library mounts first (entry points come in order of their names)."""
     for group in app.registered_groups:
         if group.name == "feedback" and group.typer_instance is not None:
             group.typer_instance.command("forget")(forget)

@@ -15,6 +15,7 @@ from serving import (
     completions,
     embeddings,
     errors,
+    feedback,
     generate,
     latents,
     learning,
@@ -29,6 +30,7 @@ from serving import (
 from serving.auth import Auth, Authenticator
 from serving.context import current_request
 from serving.document import DocumentedApp
+from serving.given import FeedbackDesk
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
 from serving.limits import Admission, Limits
@@ -64,11 +66,13 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     mcp_server = tools.make_server(learning.place_of(settings), lambda: current_request().client)
     mcp_route = tools.mcp_route(mcp_server)
 
+    desk = FeedbackDesk(settings)
     quality = Quality(settings.llm, lambda windows: _keep_windows(settings, windows), figures)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await host.start()
+        await desk.start()
         await quality.start()
         try:
             async with mcp_server.session_manager.run():
@@ -77,6 +81,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
             await host.stop()
             await quality.stop()
             authenticator.close()
+            desk.close()
 
     # The documentation pages fetch scripts from elsewhere, which the content policy refuses: only the schema is served.
     # A redirect to the path with a slash would be put together from the Host header.
@@ -92,6 +97,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.state.host = host
     app.state.responses = ResponseStore()
     app.state.releases = models.LoadedReleases(home, settings.llm, host, loader)
+    app.state.feedback = desk
     app.state.settings = settings
     app.state.metrics = figures
     app.state.quality = quality
@@ -100,6 +106,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.include_router(chat.router)
     app.include_router(completions.router)
     app.include_router(embeddings.router)
+    app.include_router(feedback.router)
     app.include_router(generate.router)
     app.include_router(latents.router)
     app.include_router(responses.router)

@@ -62,6 +62,11 @@ class Content(FrozenValue):
         """The last user message: the problem."""
         return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
 
+    @property
+    def is_conversation(self) -> bool:
+        """Whether the question may need what was said before it. Instructions to the student are no such thing."""
+        return sum(message.role not in ("system", "developer") for message in self.messages) > 1
+
 
 @dataclass(frozen=True)
 class Given:

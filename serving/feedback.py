@@ -70,7 +70,10 @@ async def give_feedback(body: Feedback, request: Request) -> dict[str, Any]:
         )
     desk = _desk(request)
     owner = await desk.owner(body.user)
-    return await desk.run(lambda database: _take(database, desk, owner, body))
+    release, told = await desk.run(lambda database: _take(database, desk, owner, body))
+    if body.vote is not None:
+        request.app.state.quality.voted(release, up=body.vote == "up")
+    return told
 
 
 @router.get("/v1/feedback/{answer_id}")
@@ -153,7 +156,8 @@ async def end_opt_out(request: Request, user: User = None) -> dict[str, Any]:
     return {"object": "opt_out", "opted_out": still}
 
 
-def _take(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) -> dict[str, Any]:
+def _take(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) -> tuple[str, dict[str, Any]]:
+    """The release that gave the answer, and what the client is told."""
     given = _find(database, desk, owner, body)
     if body.consent is False and find(database, given.interaction_id) is not None:
         delete(database, owner, given.interaction_id)
@@ -162,7 +166,7 @@ def _take(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) 
         keep(database, _with_words(database, desk, given, body))
     if body.vote is not None or body.comment is not None:
         give_vote(database, given, body.vote, body.comment)
-    return _state(database, owner, given.interaction_id, known=True)
+    return given.release_id, _state(database, owner, given.interaction_id, known=True)
 
 
 def _find(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) -> Given:

@@ -15,6 +15,7 @@ from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaEr
 from rjepa.feedback.records import NotKeptError, OptedOutError
 from rjepa.monitoring.dagster import DagsterAwayError, LaunchError
 from rjepa.reasoning.question import InvalidQuestionError
+from rjepa.releases.pointer import ReleaseMovedError
 
 _LOG = structlog.get_logger("serving")
 
@@ -92,10 +93,6 @@ class TimedOutError(RjepaError):
     """The request's time is up."""
 
 
-class OutOfDateError(RjepaError):
-    """What the request takes for granted has changed since."""
-
-
 class UnknownModelError(RjepaError):
     """The request names a model that is not served."""
 
@@ -107,7 +104,7 @@ class GoneError(RjepaError):
 _STATUS: Final[dict[type[RjepaError], tuple[int, str]]] = {
     InvalidInputError: (400, "invalid_value"),
     UnknownModelError: (404, "model_not_found"),
-    OutOfDateError: (409, "out_of_date"),
+    ReleaseMovedError: (409, "out_of_date"),
     GoneError: (404, "not_found"),
     NotKeptError: (404, "not_found"),
     OptedOutError: (409, "opted_out"),

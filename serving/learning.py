@@ -10,10 +10,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from rjepa.control.acting import Changed, NightBegun, begin_night, change, disable, enable, reset
+from rjepa.control.figures import LearningFigures, read_figures
+from rjepa.control.live import LearningHealth, read_health
 from rjepa.control.place import Place
 from rjepa.control.state import LearningConfig, LearningStatus, read_config, read_status
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
+from serving.quality import QualityFigures
 from serving.settings import ServiceSettings
 
 router = APIRouter(prefix="/v1/learning", tags=["learning"])
@@ -41,10 +44,36 @@ class ControlBody(_Body):
     reason: Reason = Field("", description="is kept with the change")
 
 
+class MetricsReply(LearningFigures):
+    """Figures of the home, and of this process since it started."""
+
+    process: QualityFigures
+
+
+class HealthReply(LearningHealth):
+    """What the windows of all processes say, and what this one has seen that is in none yet."""
+
+    process: QualityFigures
+
+
 @router.get("/status")
 async def status(request: Request) -> LearningStatus:
     """Whether learning is on, what the last night came to and why, when the next one is, and what is missing to it."""
     return await asyncio.to_thread(read_status, place_of(request.app.state.settings))
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> MetricsReply:
+    """Nights and what they came to, feedback, how good each release was found to be, and answers of late."""
+    found = await asyncio.to_thread(read_figures, place_of(request.app.state.settings))
+    return MetricsReply(**dict(found), process=request.app.state.quality.figures())
+
+
+@router.get("/health")
+async def health(request: Request) -> HealthReply:
+    """How the answers of the last hour and day did, release by release: errors, energies, votes."""
+    found = await asyncio.to_thread(read_health, place_of(request.app.state.settings))
+    return HealthReply(**dict(found), process=request.app.state.quality.figures())
 
 
 @router.get("/config")

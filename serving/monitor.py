@@ -15,10 +15,9 @@ from rjepa.monitoring.alerts import LoadFailure
 from rjepa.monitoring.making import make_dataset
 from rjepa.monitoring.releases import read_releases
 from rjepa.monitoring.snapshot import Snapshot, take_snapshot
-from rjepa.releases.pointer import current_release, rollback
+from rjepa.releases.pointer import ReleaseMovedError, current_release, rollback
 from serving.access import may
 from serving.charts import accuracy_over_releases, energies_by_domain
-from serving.errors import OutOfDateError
 from serving.figures import Figures
 from serving.host import EngineHost
 from serving.pages import language_of, render_page, templates, words
@@ -40,7 +39,7 @@ class _Body(BaseModel):
 class RollBack(_Body):
     """Serve another release. `served` is what the page showed as served: a page that is out of date changes nothing."""
 
-    to: Name
+    to: Name | None = Field(None, description="left out: the release that the served one replaced")
     served: Name | None
 
 
@@ -96,10 +95,11 @@ async def roll_back(body: RollBack, request: Request) -> dict[str, str]:
     home, llm_tag = _place(request)
     current = await asyncio.to_thread(current_release, home, llm_tag)
     if current != body.served:
-        raise OutOfDateError(
+        raise ReleaseMovedError(
             f"release {current} is served by now, not {body.served}", cure="look at what is served now, then decide"
         )
-    served = await asyncio.to_thread(rollback, home, llm_tag, body.to, reason="from the monitor")
+    reason = "from the monitor"
+    served = await asyncio.to_thread(rollback, home, llm_tag, body.to, reason=reason, leaving=body.served)
     return {"release": served}
 
 

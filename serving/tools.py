@@ -19,8 +19,9 @@ from pydantic import Field, StrictFloat, StrictInt
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rjepa.control import weights
+from rjepa.control import exporting, weights
 from rjepa.control.acting import Changed, NightBegun, begin_night, change, disable, enable
+from rjepa.control.exporting import Form, Saved
 from rjepa.control.place import Place
 from rjepa.control.state import LearningStats, read_stats
 from rjepa.control.weights import Loaded
@@ -94,12 +95,19 @@ def make_server(place: Place, who: Who) -> MCPServer:
         """
         return await asyncio.to_thread(weights.load_weights, place, release_id, who=who(), reason=reason)
 
+    async def save_weights(release_id: ReleaseId | None = None, form: Form = "safetensors") -> Saved:
+        """Write a release (the served one unless another is named) and its student to the exports folder of the home,
+        verified. `form` is the student's: safetensors, or one gguf file for llama.cpp.
+        """
+        return await asyncio.to_thread(exporting.save_weights, place, release_id, form)
+
     tool(get_learning_stats, _LOOKS)
     tool(enable_learning, _CHANGES)
     tool(disable_learning, _CHANGES)
     tool(set_learning_rate, _CHANGES)
     tool(force_update, _ADDS)
     tool(load_weights, _SERVES)
+    tool(save_weights, _CHANGES)
     return server
 
 

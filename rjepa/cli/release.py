@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     noun.command("list")(list_all)
     noun.command("show")(show)
     noun.command("rollback")(roll_back)
+    noun.command("rehearse")(rehearse)
     app.add_typer(noun, name="release")
 
 
@@ -123,6 +124,44 @@ def roll_back(
         _print_json({"llm": tag, "before": before, "current": now})
         return
     typer.echo(f"{tag} now serves {now} (before: {before or 'nothing'})")
+
+
+def rehearse(
+    release_id: Annotated[
+        str | None, typer.Argument(help="A release, served or not; the newest that was made if left out.")
+    ] = None,
+    most: Annotated[int, typer.Option(help="Newest answers that are ranked again.", min=1)] = 500,
+    llm: _Llm = None,
+    as_json: _Json = False,
+) -> None:
+    """What a release would have answered to the questions that users let us keep. Nothing is generated.
+
+    Example: rjepa release rehearse --most 100
+    """
+    from rjepa.cli.bars import progress_bar
+    from rjepa.rehearsing import rehearse_release
+    from rjepa.settings import load_settings
+    from rjepa.text_tables import add_row, new_table, render
+
+    home, tag = _where(llm)
+    with progress_bar("rehearsal") as progress:
+        found = rehearse_release(
+            home, tag, release_id, most=most, address=load_settings().student_url, progress=progress
+        )
+    if as_json:
+        _print_json(found.metadata() | {"answers": [row.model_dump(mode="json") for row in found.rehearsed]})
+        return
+    changed = [row for row in found.rehearsed if row.changes]
+    if changed:
+        table = new_table("interaction", "vote", "answered", "P", "would answer", "P")
+        for row in changed:
+            chances = (("-" if p is None else f"{p:.2f}") for p in (row.p_correct, row.other_p_correct))
+            before, after = chances
+            vote, answers = row.vote or "-", (row.answer or "nothing", row.other or "nothing")
+            add_row(table, row.interaction_id, vote, answers[0], before, answers[1], after)
+        typer.echo(render(table))
+    for name, value in found.metadata().items():
+        typer.echo(f"{name:<26} {value:.4f}" if isinstance(value, float) else f"{name:<26} {value}")
 
 
 def _current_if_any(home: "Home", tag: str) -> str | None:

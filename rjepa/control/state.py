@@ -1,12 +1,16 @@
 """What learning is doing, what the last night came to, and what is missing to the next one. Read only."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
+from rjepa.control.coming import NextNight, read_next_night
+from rjepa.control.figures import LearningFigures, read_figures
+from rjepa.control.live import LearningHealth, read_health
 from rjepa.control.place import NIGHT_SWITCHES, Place
 from rjepa.control.weights import served_release
+from rjepa.living.attempts import Attempt, list_attempts
 from rjepa.living.names import NIGHT_JOB
 from rjepa.living.settings import LearningSettings, SettingsChange, read_settings, settings_changes
 from rjepa.monitoring.dagster import DagsterAwayError, LaunchError, SwitchState, read_switch
@@ -14,8 +18,9 @@ from rjepa.monitoring.runs import RunState, read_runs
 from rjepa.releases.history import Move, history
 from rjepa.values import FrozenValue
 
-_SHOWN_CHANGES = 20
-_LOOKED_AT_RUNS = 100
+_SHOWN_CHANGES: Final = 20
+_SHOWN_NIGHTS: Final = 10
+_LOOKED_AT_RUNS: Final = 100
 """Newest runs of any job, among which the nights' are looked for: Dagster's automation makes many small ones."""
 
 
@@ -35,6 +40,8 @@ class LearningStatus(FrozenValue):
     enabled: bool
     served: str | None = Field(description="id of the release that is served")
     last_move: Move | None = Field(description="the last promotion, refusal or rollback: what, why, with which numbers")
+    last_night: Attempt | None = Field(description="the newest night that began or was refused, and how it ended")
+    next_night: NextNight
     dagster: DagsterState
 
 
@@ -51,6 +58,8 @@ class LearningStats(FrozenValue):
 
     status: LearningStatus
     config: LearningConfig
+    figures: LearningFigures
+    health: LearningHealth
 
 
 def read_status(place: Place) -> LearningStatus:
@@ -61,12 +70,16 @@ def read_status(place: Place) -> LearningStatus:
     """
     with place.open_database() as database:
         settings = read_settings(database)
+        nights = list_attempts(database, place.llm_tag, limit=1)
+        coming = read_next_night(place, database, settings)
     moves = history(place.home, place.llm_tag)
     return LearningStatus(
         llm=place.llm_tag,
         enabled=settings.enabled,
         served=served_release(place),
         last_move=moves[-1] if moves else None,
+        last_night=nights[0] if nights else None,
+        next_night=coming,
         dagster=read_dagster(place),
     )
 
@@ -83,8 +96,10 @@ def read_config(place: Place) -> LearningConfig:
 
 
 def read_stats(place: Place) -> LearningStats:
-    """Status and config in one value."""
-    return LearningStats(status=read_status(place), config=read_config(place))
+    """Status, config, figures and health in one value."""
+    return LearningStats(
+        status=read_status(place), config=read_config(place), figures=read_figures(place), health=read_health(place)
+    )
 
 
 def read_dagster(place: Place) -> DagsterState:

@@ -10,6 +10,7 @@ e-LOND, whose levels fall towards zero as nights go by; a fixed fraction of what
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
 
 from pydantic import Field
@@ -77,6 +78,14 @@ class Test(FrozenValue):
     sealed_set: str
 
 
+class Tested(Test):
+    """A test that was made."""
+
+    tested_at: datetime
+    alpha: float
+    evidence: float = Field(description="logarithm of the evidence after it")
+
+
 class Charge(FrozenValue):
     """What a test costs. An `alpha` of 0 says that nothing is left: then nothing was looked at and nothing recorded."""
 
@@ -124,6 +133,19 @@ def budget_left(database: Database, llm_tag: str) -> float:
     """What the nights to come may still spend, a share."""
     with database.reading() as connection:
         return max(0.0, BUDGET - _spent(connection, llm_tag, database.now_ms(connection)))
+
+
+def list_tests(database: Database, llm_tag: str) -> list[Tested]:
+    """Every test of an LLM, oldest first."""
+    names = [*Test.model_fields, "alpha", "evidence"]
+    columns = [NIGHT_TESTS.c[name] for name in names]
+    wanted = select(*columns, NIGHT_TESTS.c.tested_at_ms).where(NIGHT_TESTS.c.llm_tag == llm_tag)
+    with database.reading() as connection:
+        rows = connection.execute(wanted.order_by(NIGHT_TESTS.c.id)).mappings().all()
+    return [
+        Tested(**{name: row[name] for name in names}, tested_at=datetime.fromtimestamp(row["tested_at_ms"] / 1000, UTC))
+        for row in rows
+    ]
 
 
 def count_uses(connection: Connection, llm_tag: str, sealed_set: str) -> int:

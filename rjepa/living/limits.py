@@ -14,7 +14,8 @@ from rjepa.living.settings import LearningSettings
 
 _HOUR: Final = 3_600_000
 _MINUTE: Final = 60_000
-_BEGUN: Final = ("running", "promoted", "refused", "failed")
+_BEGUN: Final = ("running", "promoted", "refused")
+"""Nights that count against `max_attempts`: one that failed is gone on with, and failures have a limit of their own."""
 
 
 class LimitedError(RjepaError):

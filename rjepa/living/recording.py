@@ -1,21 +1,16 @@
 """A look at whether a night should begin, and the record of why one does not. Planning itself is `night`."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from rjepa.database import Database
 from rjepa.home import Home
 from rjepa.living.attempts import Outcome, Trigger, list_attempts, refuse
+from rjepa.living.health import last_automatic_rollback
 from rjepa.living.night import NoNight, Plan, plan_night
-from rjepa.releases.history import history
 
 _ENDS_BY_ITSELF: Final = ("max_failures", "cooldown_minutes", "max_attempts")
 """Limits that time lifts, without anything new being said."""
-
-
-AUTOMATIC: Final = "automatic"
-"""Reasons of rollbacks that no person asked for begin so."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +38,6 @@ def plan_and_record(home: Home, database: Database, llm_tag: str, trigger: Trigg
         chosen = found.selection
         refuse(database, llm_tag, trigger, chosen.sha256, len(chosen.accepted), outcome, found.text, **facts)
     return found
-
-
-def last_automatic_rollback(home: Home, llm_tag: str) -> int | None:
-    """When a release was last rolled back without a person, in milliseconds since 1970; None for never."""
-    for move in reversed(history(home, llm_tag)):
-        if move.action == "rollback" and move.reason.startswith(AUTOMATIC):
-            return int(datetime.fromisoformat(move.at).timestamp() * 1000)
-    return None
 
 
 def look(home: Home, database: Database, llm_tag: str, *, trigger: Trigger) -> Look:

@@ -60,6 +60,13 @@ class ReleaseHistory(FrozenValue):
         """The release that is served now; None where none is."""
         return next((release for release in self.releases if release.served), None)
 
+    @property
+    def before(self) -> str | None:
+        """The release that the served one replaced: where one click goes back to. None where there is none."""
+        return next(
+            (move.source for move in self.moves if move.action == "promote" and move.target == self.current), None
+        )
+
     def moves_since(self, moment: datetime) -> tuple[Move, ...]:
         """The moves after a moment, newest first."""
         return tuple(move for move in self.moves if datetime.fromisoformat(move.at) >= moment)

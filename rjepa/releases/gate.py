@@ -31,6 +31,7 @@ Reason = Literal[
     "too_few_problems",
     "calibration_worse",
     "budget_spent",
+    "taken_back",
 ]
 
 Unmeasurable = Literal["other_student", "damaged"]

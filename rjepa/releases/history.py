@@ -17,6 +17,9 @@ from rjepa.values import FrozenValue
 
 Action = Literal["promote", "rollback", "refuse"]
 
+AUTOMATIC: Final = "automatic"
+"""Reasons of rollbacks that no person asked for begin so."""
+
 RELEASE_MOVES: Final = Table(
     "release_moves",
     METADATA,
@@ -42,6 +45,11 @@ class Move(FrozenValue):
     target: str
     reason: str
     decision: Decision | None = Field(None, description="what the gate found; None where a person moved the pointer")
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether this is a rollback that no person asked for."""
+        return self.action == "rollback" and self.reason.startswith(AUTOMATIC)
 
 
 def add_move(

@@ -9,12 +9,16 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
-from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, StorageError
+from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
 from rjepa.files import write_text
 from rjepa.home import Home
 from rjepa.releases.bundle import release_folder, verify
 from rjepa.releases.gate import Decision
 from rjepa.releases.history import Action, add_move, history
+
+
+class ReleaseMovedError(RjepaError):
+    """What is served has changed since somebody looked."""
 
 
 def current_release(home: Home, llm_tag: str) -> str | None:
@@ -66,16 +70,27 @@ def promote(
         move(home, llm_tag, "promote", release_id, reason=reason, decision=decision)
 
 
-def rollback(home: Home, llm_tag: str, to: str | None = None, *, reason: str = "by hand") -> str:
+def rollback(
+    home: Home, llm_tag: str, to: str | None = None, *, reason: str = "by hand", leaving: str | None = None
+) -> str:
     """Point `CURRENT` at `to`, or at the release that the current one replaced. Returns the id served now.
 
     Rolling back again goes one further back: the moves followed are promotions, never rollbacks.
 
+    Args:
+        leaving: the release that is left; None for whichever is served.
+
     Raises:
         NotFoundError: there is nothing to go back to, or no such release.
+        ReleaseMovedError: another release than `leaving` is served by now.
         InvalidInputError, CorruptError: the release cannot be served; the pointer stays.
     """
     with exclusive(home, llm_tag):
+        if leaving is not None and (served := current_release(home, llm_tag)) != leaving:
+            raise ReleaseMovedError(
+                f"release {served} of {llm_tag} is served by now, not {leaving}",
+                cure="look at what is served now, then decide",
+            )
         target = to if to is not None else _replaced_by_current(home, llm_tag)
         move(home, llm_tag, "rollback", target, reason=reason)
     return target

@@ -12,7 +12,7 @@ from rjepa.parts import PartSource
 from rjepa.releases.bundle import Facts, Manifest, build_bundle, load_manifest, verify
 from rjepa.releases.findings import Rule
 from rjepa.releases.gate import Decision, Unmeasurable, decide
-from rjepa.releases.history import Action
+from rjepa.releases.history import Action, history
 from rjepa.releases.night import NightTerms
 from rjepa.releases.pointer import current_release, exclusive, move
 
@@ -67,6 +67,11 @@ def release(
             text = "this content is what is served now"
             done = Decision(promote=True, rule=rule, claim=claim, reason="already_current", text=text)
             return ReleaseReport(manifest, done, release_id)
+        if rule != "replace" and _was_taken_back(home, llm_tag, release_id):
+            text = "its live health fell when it was served; a person may serve it: rjepa release rollback --to ID"
+            decision = Decision(promote=False, rule=rule, claim=claim, reason="taken_back", text=text)
+            move(home, llm_tag, "refuse", release_id, reason=decision.reason, decision=decision)
+            return ReleaseReport(manifest, decision, replaces)
         found = None if current is None or unmeasurable else judge(current)
         drawn = None
         if terms is not None and found is not None and facts.diagnosis.passed:
@@ -83,6 +88,11 @@ def release(
         action: Action = "promote" if decision.promote else "refuse"
         move(home, llm_tag, action, release_id, reason=decision.reason, decision=decision)
         return ReleaseReport(manifest, decision, release_id if decision.promote else replaces)
+
+
+def _was_taken_back(home: Home, llm_tag: str, release_id: str) -> bool:
+    """Whether a release was served and left without a person's asking."""
+    return any(entry.is_automatic and entry.source == release_id for entry in history(home, llm_tag))
 
 
 def _readable_current(

@@ -63,8 +63,8 @@ def retrain(
 
 def _plan(home: "Home", llm_tag: str, trigger: "Trigger") -> dict[str, str | None]:
     from rjepa.database import open_database
+    from rjepa.living.health import last_automatic_rollback
     from rjepa.living.night import Plan, plan_night
-    from rjepa.living.recording import last_automatic_rollback
     from rjepa_assets.nights import plan_of
 
     with open_database(home) as database:

@@ -9,6 +9,7 @@ from rjepa_assets.defs.stage import (
     FEEDBACK_JOB,
     JOB_TAG,
     LLM_JOB,
+    REHEARSAL_JOB,
     RELEASE_JOB,
     SEALED_JOB,
     VARIANTS_JOB,
@@ -31,3 +32,4 @@ variants = _job(VARIANTS_JOB, "Train several R-JEPAs of one LLM and dataset vers
 decoders = _job(DECODERS_JOB, "Train what puts latents into words and guides the student, for an R-JEPA that is there.")
 sealed_problems = _job(SEALED_JOB, "Draw the problems that a night's evidence comes from, where the last are worn out.")
 feedback = _job(FEEDBACK_JOB, "Write down what of feedback joined a dataset version that a night made.")
+rehearse = _job(REHEARSAL_JOB, "Rank the answers that users let us keep again, with the newest bundle.")

@@ -38,6 +38,7 @@ RELEASE_JOB: Final = "release_llm"
 VARIANTS_JOB: Final = "variants"
 DECODERS_JOB: Final = "decoders"
 SEALED_JOB: Final = "sealed_problems"
+REHEARSAL_JOB: Final = "rehearse"
 FEEDBACK_JOB: Final = "feedback"
 
 AGAIN_TAG: Final = "rjepa/again"

@@ -66,8 +66,8 @@ async function act(path, body, done) {
 
 byId("sections").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (event.target.id === "rollback") {
-    const to = byId("rollback-to").value;
+  if (event.target.id === "rollback" || event.target.id === "rollback-before") {
+    const to = event.target.dataset.to ?? byId("rollback-to").value;
     if (!confirm(say("rollBackSure", { release: to.slice(-12) }))) return;
     const served = event.target.dataset.served || null;
     act("/v1/monitor/rollback", { to, served }, (reply) => say("rollBackDone", { release: reply.release.slice(-12) }));

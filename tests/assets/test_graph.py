@@ -26,7 +26,7 @@ PIPELINE = [
 ]
 DECODERS = ["latent_decoder", "logit_guidance"]
 FEEDBACK = ["interactions", "feedback_selection"]
-BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", "sealed_candidates", *DECODERS]
+BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", "sealed_candidates", "rehearsal", *DECODERS]
 
 
 def upstream(graph: dg.Definitions, asset: str) -> set[str]:
@@ -113,7 +113,7 @@ def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:
         if isinstance(definition, dg.AssetsDefinition)
     }
     heavy = {"student", "rollouts", "train_rollouts", "latents", "rjepa_checkpoint", "rjepa_variants", *DECODERS}
-    heavy.add("sealed_candidates")
+    heavy |= {"sealed_candidates", "rehearsal"}
     assert {name for name, pool in pools.items() if pool == "gpu"} == heavy
 
 
@@ -136,6 +136,7 @@ def test_the_jobs_cover_the_whole_graph() -> None:
             "variants",
             "decoders",
             "sealed_problems",
+            "rehearse",
         )
         for key in graph.resolve_job_def(name).asset_layer.executable_asset_keys
     ]

@@ -63,7 +63,7 @@ def test_so_many_nights_a_window_and_no_more_and_a_window_ends() -> None:
 
 
 def test_what_a_limit_refused_is_no_night() -> None:
-    nights = [night("limited", 1), night("nothing_new", 2), night("limited", 3)]
+    nights = [night("limited", 1), night("nothing_new", 2), night("failed", 3), night("limited", 4)]
     assert find_limit(SETTINGS, ENOUGH, nights, NOW, trigger="person") is None
 
 

@@ -1,6 +1,7 @@
 """Learning control over HTTP: who may, what is recorded, and what is said where Dagster is away or refuses."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,15 +9,25 @@ import pytest
 from fastapi.testclient import TestClient
 
 from rjepa.database import open_database
+from rjepa.feedback.interactions import keep
+from rjepa.feedback.records import Owner
+from rjepa.feedback.votes import give_vote
 from rjepa.home import Home
 from rjepa.keys import create_key
+from rjepa.living.attempts import refuse
 from rjepa.living.settings import LearningSettings, read_settings
+from rjepa.living.windows import Window, add_windows
 from rjepa.releases.pointer import current_release
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.datasets.growing import first_version
+from tests.feedback.answers import given
+from tests.releases.conftest import Publisher
 
 from .dagster_server import Dagster, serve_dagster
 from .fakes import fake_loader, wait_until
+
+SHELLS = "Ana finds 21 shells on a beach, then 4 more, and Ben has 7 fewer than she has. How many shells has Ben?"
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +114,60 @@ def test_a_night_is_launched_in_dagster_and_not_here(client: TestClient, dagster
     assert refused.status_code == 502 and refused.json()["error"]["code"] == "launch_refused"
 
 
+def test_the_status_says_what_is_missing_to_the_next_night(tmp_path: Path, dagster: Dagster) -> None:
+    home = Home(tmp_path / "home")
+    first_version(home)
+    Publisher(home, tmp_path).publish(1, dataset="v0.1.0")
+    with started(home, dagster.url) as client:
+        coming = client.get("/v1/learning/status").json()["next_night"]
+        assert (coming["may_begin"], coming["accepted"], coming["needed"], coming["missing"]) == (False, 0, 20, 20)
+        assert "nothing to learn" in coming["why"]
+        with open_database(home) as database:
+            answer = given(SHELLS, Owner("key:alice"))
+            keep(database, answer)
+            give_vote(database, answer, "up")
+        coming = client.get("/v1/learning/status").json()["next_night"]
+        assert (coming["may_begin"], coming["accepted"], coming["missing"]) == (False, 1, 19)
+        assert (coming["limit"], coming["limit_value"]) == ("min_interactions", 20)
+        control(client, "set", settings={"min_interactions": 1})
+        coming = client.get("/v1/learning/status").json()["next_night"]
+        assert coming["may_begin"] and coming["missing"] == 0 and "1 accepted interaction" in coming["why"]
+        with open_database(home) as database:
+            refuse(database, "tiny-a", "person", "0" * 64, 1, "limited", "too few", limit_name="min_interactions")
+        night = client.get("/v1/learning/status").json()["last_night"]
+        assert (night["outcome"], night["limit_name"], night["text"]) == ("limited", "min_interactions", "too few")
+        assert client.get("/v1/learning/metrics").json()["nights"] == {"limited": 1}
+
+
+def test_where_nothing_is_served_the_status_says_so(tmp_path: Path, dagster: Dagster) -> None:
+    with started(Home(tmp_path / "empty"), dagster.url) as client:
+        status = client.get("/v1/learning/status").json()
+    assert status["served"] is None and status["last_move"] is None and not status["next_night"]["may_begin"]
+    assert "no release" in status["next_night"]["why"]
+
+
+def test_figures_and_health_say_what_answers_did(client: TestClient, home: Home) -> None:
+    wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    body = {"model": "tiny-a:rerank", "messages": [{"role": "user", "content": "x"}]}
+    assert client.post("/v1/chat/completions", json=body).status_code == 200
+    found = client.get("/v1/learning/metrics").json()
+    assert found["process"]["recent"] == 1 and 0 < found["process"]["quality"] <= 1
+    assert found["moves"] == {"promote": 1} and len(found["releases"]) == 1 and found["nights"] == {}
+    assert client.get("/v1/learning/health").json()["last_hour"] == []  # no window is written yet
+    window = {"llm_tag": "tiny-a", "release_id": "r1", "started_at_ms": 0}
+    with open_database(home) as database:
+        with database.reading() as connection:
+            now = database.now_ms(connection)
+        hours_ago = {"ended_at_ms": now - 5 * 3_600_000, "answers": 8, "errors": 2}
+        recent = {"ended_at_ms": now, "answers": 3, "errors": 1, "energies": 2, "energy_sum": 1.0, "thumbs_down": 1}
+        add_windows(database, [Window(**window, **one) for one in (hours_ago, recent, recent)])
+    health = client.get("/v1/learning/health").json()
+    (hour,), (day,) = health["last_hour"], health["last_day"]
+    assert (hour["answers"], hour["error_rate"], hour["mean_energy"], hour["thumbs_down_share"]) == (6, 0.25, 0.5, 1.0)
+    assert (day["answers"], day["errors"]) == (14, 4) and health["automatic_rollback"] is True
+    assert health["comparison"]["verdict"] == "not_looked_at" and "replaced nothing" in health["comparison"]["text"]
+
+
 def test_without_dagster_the_setting_is_kept_and_the_answer_says_what_to_do(home: Home) -> None:
     with started(home, "http://127.0.0.1:1") as client:
         changed = control(client, "enable").json()
@@ -116,7 +181,7 @@ def test_a_viewer_looks_and_an_operator_changes(home: Home, dagster: Dagster) ->
     with open_database(home) as database:
         keys = {role: create_key(database, role, role)[0] for role in ("viewer", "user", "operator")}
         identity = f"key:{keys['operator'].split('_')[1]}"
-    looks = ["status", "config"]
+    looks = ["status", "config", "metrics", "health"]
     with started(home, dagster.url, require_key=True) as client:
         wait_until(lambda: client.get("/v1/ready").status_code == 200)
         for role, key in keys.items():
@@ -133,7 +198,7 @@ def test_a_viewer_looks_and_an_operator_changes(home: Home, dagster: Dagster) ->
 
 def test_the_openapi_document_describes_every_route(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    for path in ("status", "config", "control", "learn"):
+    for path in ("status", "config", "metrics", "health", "control", "learn"):
         (operation,) = paths[f"/v1/learning/{path}"].values()
         assert operation["description"] and "422" not in operation["responses"]
         assert operation["responses"]["200"]["content"]["application/json"]["schema"]

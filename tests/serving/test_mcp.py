@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import getpass
+import hashlib
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -22,6 +23,9 @@ from rjepa.keys import create_key
 from rjepa.living.settings import read_settings, settings_changes
 from rjepa.releases.history import history
 from rjepa.releases.pointer import current_release, promote
+from rjepa.students.catalog import load_record
+from rjepa.students.gguf_files import read_gguf_header
+from rjepa.students.resolving import resolve_student
 from serving.app import create_app
 from serving.settings import ServiceSettings
 
@@ -34,6 +38,7 @@ TOOLS = {
     "force_update",
     "get_learning_stats",
     "load_weights",
+    "save_weights",
     "set_learning_rate",
 }
 
@@ -43,7 +48,8 @@ class Server:
 
     def __init__(self, home: Home, dagster: Dagster, who: str, portal: BlockingPortal, client: Client) -> None:
         self.home, self.dagster, self.who, self._portal, self.client = home, dagster, who, portal, client
-        self.first, self.second = publish(home, 1), publish(home, 2)
+        student = resolve_student(home, load_record(home, "tiny-a")).fingerprint
+        self.first, self.second = (publish(home, seed, fingerprint=student) for seed in (1, 2))
 
     def ask(self, work: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         """Run a call of the client's in its own loop."""
@@ -158,6 +164,22 @@ def test_weights_are_loaded_by_release_id_and_by_nothing_else(server: Server) ->
         assert "is not a release id" in words or "at most 64 characters" in words
     assert "has no release" in server.refusal("load_weights", release_id="20200101T000000Z-0123456789ab")
     assert current_release(server.home, "tiny-a") == server.first
+
+
+@pytest.mark.parametrize("form", ["safetensors", "gguf"])
+def test_weights_are_saved_by_release_id_where_the_home_keeps_them(server: Server, form: str) -> None:
+    saved = server.call("save_weights", release_id=server.second, form=form)
+    folder = Path(saved["folder"])
+    assert folder.is_relative_to(server.home.root.resolve()) and saved["release"] == server.second
+    for name, digest in saved["files"].items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert "model/model.safetensors" in saved["files"] and "manifest.json" in saved["files"]
+    if form == "gguf":
+        assert read_gguf_header(folder / "tiny-a.gguf").metadata["general.architecture"] == "qwen3"
+    else:
+        assert "student/model.safetensors" in saved["files"] and "student/tokenizer.json" in saved["files"]
+    assert "is not a release id" in server.refusal("save_weights", release_id="../../etc", form=form)
+    assert "form" in server.refusal("save_weights", form="pickle")
 
 
 def test_the_stats_say_what_is_served_and_who_changed_what(server: Server) -> None:

@@ -92,6 +92,17 @@ def test_an_operator_rolls_back_and_the_history_keeps_it(client: TestClient, hom
     assert (last.action, last.source, last.target, last.reason) == ("rollback", second, first, "from the monitor")
 
 
+def test_one_click_goes_back_to_the_release_before(client: TestClient, home: Home) -> None:
+    first = current_release(home, "tiny-a")
+    second = publish(home, 2)
+    page = client.get("/v1/monitor/sections").text
+    assert f'id="rollback-before" class="act" data-served="{second}" data-to="{first}"' in page
+    assert client.post("/v1/monitor/rollback", json={"served": second}).json() == {"release": first}
+    # What was gone back to replaced nothing, so that there is nothing further to offer.
+    assert 'id="rollback-before"' not in client.get("/v1/monitor/sections").text
+    assert current_release(home, "tiny-a") == first
+
+
 def test_a_page_that_is_out_of_date_rolls_nothing_back(client: TestClient, home: Home) -> None:
     first = current_release(home, "tiny-a")
     second = publish(home, 2)

@@ -1,0 +1,98 @@
+"""One R-JEPA on problems that no gate and no training ever saw: what it would answer, and how it ranks.
+
+Intervals are by the bootstrap over problems.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rjepa.evaluation.baselines import METHOD, JudgedTable, Variant, choose_by_each
+from rjepa.evaluation.frozen import energies_of
+from rjepa.evaluation.metrics import within_problem_auroc
+from rjepa.evaluation.pool import CandidatePool
+from rjepa.home import Home
+from rjepa.inference.calibration import ScoreCalibration
+from rjepa.jepa.checkpoint import load_model
+from rjepa.jepa.model import RJepa
+from rjepa.latents.normalizer import Normalizer, load_normalizer
+from rjepa.latents.rollouts import Rollouts
+from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
+from rjepa.releases.bundle import release_folder
+
+RESAMPLES: Final = 2000
+ALL: Final = "all"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Problem by problem: whether the served choice is right, and the within-problem AUROC (NaN where not mixed)."""
+
+    domains: tuple[str, ...]
+    right: npt.NDArray[np.bool_]
+    auroc: npt.NDArray[np.float64]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        auroc = [None if np.isnan(value) else float(value) for value in self.auroc]
+        return {"domains": list(self.domains), "right": self.right.astype(int).tolist(), "auroc": auroc}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Measured":
+        """Those that `to_json` gave."""
+        auroc = np.array([np.nan if value is None else value for value in values["auroc"]], dtype=np.float64)
+        return cls(tuple(values["domains"]), np.array(values["right"], dtype=bool), auroc)
+
+    def mask(self, domain: str) -> npt.NDArray[np.bool_]:
+        """Which problems are of a domain; all for "all"."""
+        return np.array([domain in (ALL, own) for own in self.domains], dtype=bool)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean with its 95 % interval; NaN where there is nothing to average."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> list[float | None]:
+        """[value, low, high]."""
+        return [None if np.isnan(number) else round(float(number), 4) for number in (self.value, self.low, self.high)]
+
+
+def measure_release(home: Home, llm_tag: str, release_id: str, rollouts: Rollouts) -> Measured:
+    """What a release would answer."""
+    folder = release_folder(home, llm_tag, release_id)
+    world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
+    return measure(world_model, ScoreCalibration.load(folder / CALIBRATION), rollouts)
+
+
+def measure(world_model: tuple[RJepa, Normalizer], calibration: ScoreCalibration, rollouts: Rollouts) -> Measured:
+    """What an R-JEPA with its calibration would answer on frozen candidates."""
+    pool = CandidatePool.from_rollouts(rollouts, energies_of(world_model, rollouts.latents)).judged()
+    table = JudgedTable.of(pool)
+    variant = Variant(METHOD["rjepa"], table, calibration)
+    served = choose_by_each(table, calibration)[variant.served.key]
+    scores = calibration.energy.score(table.features)
+    return Measured(tuple(pool.domains), served.correct > 0.5, within_problem_auroc(scores, table.correct))
+
+
+def mean_of(values: npt.NDArray[Any], seed: int = 0) -> Figure:
+    """The mean over problems; those without a value are left out."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        return Figure(float("nan"), float("nan"), float("nan"))
+    random = np.random.default_rng(seed)
+    means = known[random.integers(len(known), size=(RESAMPLES, len(known)))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Figure(float(known.mean()), float(low), float(high))
+
+
+def difference(ours: Measured, theirs: Measured, domain: str) -> Figure:
+    """Accuracy of one minus that of the other on the same problems."""
+    mask = ours.mask(domain)
+    return mean_of(ours.right[mask].astype(np.float64) - theirs.right[mask].astype(np.float64))

@@ -1,0 +1,195 @@
+"""The simulated nights, their sizes, and their users. Pure: everything follows from the size and the seed."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import numpy as np
+
+from rjepa.datasets.recipe import DatasetRecipe
+
+BASE: Final = "v0.1.0"
+"""What the first release is trained on: the curriculum without the family that arrives later. The bundled student can
+answer three kinds of problems well enough for a choice to matter; all are in v1.0.0, so that one is left out."""
+OLD: Final = ("math", "code")
+FAMILY: Final = "logic"
+LABELLED: Final = "living-labelled"
+"""The operator's labelled problems of the new family: without test problems no gate can see that it got better."""
+MEASURED: Final = "living-measured"
+"""Problems of all domains that nothing is trained, tuned or judged on but the figures of the simulation."""
+
+_CREATED: Final = datetime(2026, 11, 1, tzinfo=UTC)
+_DIFFICULTY: Final[dict[str, tuple[float, float, float]]] = {
+    "math": (0.90, 0.08, 0.02),
+    "code": (0.25, 0.65, 0.10),
+    "logic": (0.50, 0.45, 0.05),
+}
+"""As v1.0.0 has it: the student is right about half the time."""
+
+Vote = Literal["up", "down"]
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody with a key of their own. `honesty` is the chance that a vote says what its giver knows."""
+
+    name: str
+    honesty: float
+
+    def vote(self, is_right: bool, random: np.random.Generator) -> Vote:
+        """What the user says of an answer."""
+        says_right = is_right if random.random() < self.honesty else not is_right
+        return "up" if says_right else "down"
+
+
+USERS: Final = (
+    *(User(f"honest-{number}", 1.0) for number in range(1, 7)),
+    *(User(f"careless-{number}", 0.75) for number in range(1, 4)),
+    *(User(f"liar-{number}", 0.45) for number in range(1, 4)),
+)
+"""One vote in five is a lie: 0.8 is the mean honesty."""
+POISONER: Final = User("mallory", 0.0)
+WITHDRAWS: Final = "honest-1"
+"""Who takes everything back."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What happens on one day, and in the night after it."""
+
+    family: bool = True
+    """whether users ask problems of the new family"""
+    labelled: bool = False
+    """whether the operator adds labelled problems of it"""
+    poison: bool = False
+    broken: bool = False
+    """whether training runs at the largest rate that can be set: what comes of it is broken"""
+    withdraws: bool = False
+
+    @property
+    def events(self) -> str:
+        """In words."""
+        words = {
+            "labelled": "a new family arrives",
+            "poison": "a poisoner floods",
+            "broken": "a broken checkpoint",
+            "withdraws": "a user withdraws everything",
+        }
+        return ", ".join(text for name, text in words.items() if getattr(self, name)) or "nothing special"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything there is."""
+
+    name: str
+    train: int
+    """training problems of each old domain in the base"""
+    validation: int
+    test: int
+    labelled: tuple[int, int]
+    """validation and test problems of the new family that the operator labels"""
+    measured: int
+    """problems of each domain that arms are measured on"""
+    questions: int
+    """of each domain, a day"""
+    poison: int
+    """answers that the poisoner votes on"""
+    reviews: int
+    """answers that the operator looks at, a day"""
+    sealed: int
+    """problems of each domain in a sealed set"""
+    candidates: int
+    """that an answer is chosen from"""
+    recipe: str
+    """training run of the first release"""
+    scenes: tuple[Scene, ...]
+
+
+FULL: Final = Size(
+    name="full",
+    train=600,
+    validation=80,
+    test=100,
+    labelled=(60, 100),
+    measured=120,
+    questions=25,
+    poison=130,
+    reviews=15,
+    sealed=100,
+    candidates=4,
+    recipe="living",
+    scenes=(
+        Scene(family=False),
+        Scene(labelled=True),
+        Scene(),
+        Scene(poison=True),
+        Scene(broken=True),
+        Scene(withdraws=True),
+        Scene(),
+    ),
+)
+
+SMALL: Final = Size(
+    name="small",
+    train=60,
+    validation=24,
+    test=8,
+    labelled=(12, 8),
+    measured=6,
+    questions=4,
+    poison=4,
+    reviews=4,
+    sealed=6,
+    candidates=2,
+    recipe="smoke",
+    scenes=(Scene(labelled=True, poison=True), Scene(withdraws=True)),
+)
+
+SIZES: Final = {size.name: size for size in (FULL, SMALL)}
+
+
+def base_recipe(size: Size) -> DatasetRecipe:
+    """The version that the first release learns."""
+    counts = {domain: {"train": size.train, "validation": size.validation, "test": size.test} for domain in OLD}
+    return _curriculum(BASE, counts, seed=20261120, version="0.1.0")
+
+
+def labelled_recipe(size: Size) -> DatasetRecipe:
+    """The operator's labelled problems of the new family."""
+    counts = {FAMILY: {"validation": size.labelled[0], "test": size.labelled[1]}}
+    return _curriculum(LABELLED, counts, seed=20261121)
+
+
+def measured_recipe(size: Size) -> DatasetRecipe:
+    """The problems that arms are measured on."""
+    counts = {domain: {"test": size.measured} for domain in (*OLD, FAMILY)}
+    return _curriculum(MEASURED, counts, seed=20261122)
+
+
+def asked_recipe(size: Size, day: int, who: str, seed: int) -> DatasetRecipe:
+    """What is asked on a day (counted from 1): it is drawn, and never becomes a dataset.
+
+    Args:
+        who: "users" or "poisoner".
+    """
+    scene = size.scenes[day - 1]
+    domains = (*OLD, FAMILY) if scene.family else OLD
+    each = size.questions if who == "users" else -(-size.poison // len(domains))
+    counts = {domain: {"train": each} for domain in domains}
+    return _curriculum("asked", counts, seed=seed * 1000 + day * 10 + (who == "users"))
+
+
+def _curriculum(name: str, counts: dict[str, dict[str, int]], seed: int, version: str = "1.0.0") -> DatasetRecipe:
+    values = {
+        "name": name,
+        "version": version,
+        "source": "curriculum",
+        "description": "Problems of the simulated nights (rjepa demo --living).",
+        "created": _CREATED,
+        "seed": seed,
+        "licence": "Apache-2.0",
+        "difficulty_weights": {domain: _DIFFICULTY[domain] for domain in counts},
+        "counts": counts,
+    }
+    return DatasetRecipe.model_validate(values)

@@ -22,13 +22,12 @@ from rjepa.feedback.consent import (
     workspace_of,
 )
 from rjepa.feedback.interactions import delete, delete_all, export, find, keep, list_interactions, shown
-from rjepa.feedback.records import Content, Given, NotKeptError, Owner, Vote
+from rjepa.feedback.records import Content, Given, NotKeptError, OutdatedConsentError, Owner, Vote
 from rjepa.feedback.tables import ID_LENGTH
 from rjepa.feedback.tickets import bring_content, read_ticket
 from rjepa.feedback.votes import MAX_COMMENT, find_vote, give_vote
 from rjepa.reasoning.conversation import ChatMessage, to_messages
 from rjepa.values import Words
-from serving.errors import OutOfDateError
 from serving.given import FeedbackDesk
 from serving.schemas import MAX_USER
 
@@ -65,7 +64,7 @@ async def give_feedback(body: Feedback, request: Request) -> dict[str, Any]:
     if body.vote is None and body.comment is None and body.consent is None:
         raise InvalidInputError("nothing is said of the answer", cure="send vote, comment or consent")
     if body.consent and body.consent_version not in (None, CONSENT_VERSION):
-        raise OutOfDateError(
+        raise OutdatedConsentError(
             "consent was given to words that are not the ones of today", cure="show those of GET /v1/me, and ask again"
         )
     desk = _desk(request)

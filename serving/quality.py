@@ -162,7 +162,7 @@ class Quality:
         self._items.clear()
         self._being_written, ended_ms = len(items), _now_ms()
         try:
-            await asyncio.to_thread(self._write, _windows(self._llm_tag, items, began_ms, ended_ms))
+            await asyncio.to_thread(self._write_items, items, began_ms, ended_ms)
         except RjepaError as error:
             _LOG.error("windows_not_written", problem=error.problem, cure=error.cure, items=len(items))
             self._items.extendleft(reversed(items))
@@ -189,6 +189,9 @@ class Quality:
         else:
             self.dropped += 1
             self._counts.rating_dropped()
+
+    def _write_items(self, items: Sequence[Item], began_ms: int, ended_ms: int) -> None:
+        self._write(_windows(self._llm_tag, items, began_ms, ended_ms))
 
     async def _flush_for_ever(self) -> None:
         while True:

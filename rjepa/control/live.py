@@ -1,6 +1,6 @@
 """How the answers of late did, release by release, from the windows that the service's processes write. Read only.
 
-What follows from it (an automatic rollback) is `rjepa.living.health`'s matter.
+Whether what is served fell behind what it replaced, and going back where it did, is `rjepa.living.health`'s matter.
 """
 
 from collections import defaultdict
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from rjepa.control.place import Place
 from rjepa.control.weights import served_release
+from rjepa.living.health import Health, look_at_health
 from rjepa.living.settings import read_settings
 from rjepa.living.windows import Window, read_windows
 from rjepa.values import FrozenValue
@@ -39,6 +40,7 @@ class LearningHealth(FrozenValue):
     """What GET /v1/learning/health says of a home."""
 
     served: str | None
+    comparison: Health = Field(description="of what is served with what it replaced, and what follows from it")
     automatic_rollback: bool = Field(
         description="the setting: whether a release whose health falls is replaced by itself"
     )
@@ -56,9 +58,11 @@ def read_health(place: Place) -> LearningHealth:
         with database.reading() as connection:
             now_ms = database.now_ms(connection)
         settings = read_settings(database)
+        comparison = look_at_health(place.home, database, place.llm_tag)
         windows = read_windows(database, place.llm_tag, max(0, now_ms - _DAY_HOURS * _HOUR_MS))
     return LearningHealth(
         served=served_release(place),
+        comparison=comparison,
         automatic_rollback=settings.automatic_rollback,
         last_hour=_by_release([one for one in windows if one.ended_at_ms >= now_ms - _HOUR_MS], 1),
         last_day=_by_release(windows, _DAY_HOURS),

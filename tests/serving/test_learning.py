@@ -165,6 +165,7 @@ def test_figures_and_health_say_what_answers_did(client: TestClient, home: Home)
     (hour,), (day,) = health["last_hour"], health["last_day"]
     assert (hour["answers"], hour["error_rate"], hour["mean_energy"], hour["thumbs_down_share"]) == (6, 0.25, 0.5, 1.0)
     assert (day["answers"], day["errors"]) == (14, 4) and health["automatic_rollback"] is True
+    assert health["comparison"]["verdict"] == "not_looked_at" and "replaced nothing" in health["comparison"]["text"]
 
 
 def test_without_dagster_the_setting_is_kept_and_the_answer_says_what_to_do(home: Home) -> None:

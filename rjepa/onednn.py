@@ -64,9 +64,14 @@ class OneDnnLinear(nn.Linear):
             or torch.is_autocast_enabled("cpu")
         ):
             return super().forward(input)
-        weight = self.weight if self.packed is None else self.packed.of(self.weight)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, self.bias, "none", [], "")
-        return product
+        return packed_product(self, input)
+
+
+def packed_product(layer: OneDnnLinear, input: Tensor) -> Tensor:
+    """A layer's product by oneDNN, whatever its size."""
+    weight = layer.weight if layer.packed is None else layer.packed.of(layer.weight)
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, layer.bias, "none", [], "")
+    return product
 
 
 def use_onednn(model: nn.Module, least_work: int = LEAST_WORK) -> None:

@@ -22,13 +22,12 @@ from rjepa.feedback.consent import (
     workspace_of,
 )
 from rjepa.feedback.interactions import delete, delete_all, export, find, keep, list_interactions, shown
-from rjepa.feedback.records import Content, Given, NotKeptError, Owner, Vote
+from rjepa.feedback.records import Content, Given, NotKeptError, OutdatedConsentError, Owner, Vote
 from rjepa.feedback.tables import ID_LENGTH
 from rjepa.feedback.tickets import bring_content, read_ticket
 from rjepa.feedback.votes import MAX_COMMENT, find_vote, give_vote
 from rjepa.reasoning.conversation import ChatMessage, to_messages
 from rjepa.values import Words
-from serving.errors import OutOfDateError
 from serving.given import FeedbackDesk
 from serving.schemas import MAX_USER
 
@@ -65,12 +64,15 @@ async def give_feedback(body: Feedback, request: Request) -> dict[str, Any]:
     if body.vote is None and body.comment is None and body.consent is None:
         raise InvalidInputError("nothing is said of the answer", cure="send vote, comment or consent")
     if body.consent and body.consent_version not in (None, CONSENT_VERSION):
-        raise OutOfDateError(
+        raise OutdatedConsentError(
             "consent was given to words that are not the ones of today", cure="show those of GET /v1/me, and ask again"
         )
     desk = _desk(request)
     owner = await desk.owner(body.user)
-    return await desk.run(lambda database: _take(database, desk, owner, body))
+    release, told = await desk.run(lambda database: _take(database, desk, owner, body))
+    if body.vote is not None:
+        request.app.state.quality.voted(release, up=body.vote == "up")
+    return told
 
 
 @router.get("/v1/feedback/{answer_id}")
@@ -153,7 +155,8 @@ async def end_opt_out(request: Request, user: User = None) -> dict[str, Any]:
     return {"object": "opt_out", "opted_out": still}
 
 
-def _take(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) -> dict[str, Any]:
+def _take(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) -> tuple[str, dict[str, Any]]:
+    """The release that gave the answer, and what the client is told."""
     given = _find(database, desk, owner, body)
     if body.consent is False and find(database, given.interaction_id) is not None:
         delete(database, owner, given.interaction_id)
@@ -162,7 +165,7 @@ def _take(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) 
         keep(database, _with_words(database, desk, given, body))
     if body.vote is not None or body.comment is not None:
         give_vote(database, given, body.vote, body.comment)
-    return _state(database, owner, given.interaction_id, known=True)
+    return given.release_id, _state(database, owner, given.interaction_id, known=True)
 
 
 def _find(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) -> Given:

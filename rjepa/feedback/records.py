@@ -21,6 +21,10 @@ class NotKeptError(NotFoundError):
     """Nothing is kept of an answer, it was deleted, or it is someone else's."""
 
 
+class OutdatedConsentError(InvalidInputError):
+    """Consent was given to other words than those of today."""
+
+
 class OptedOutError(InvalidInputError):
     """Something is to be kept of an owner who opted out."""
 

@@ -72,9 +72,9 @@ class Batch:
         self.pending, self.junk = self.pending[kept], self.junk[kept]
         self._place(self.places[kept], requests)
 
-    def feed(self, tokens: Int[Tensor, " rows"], idle: Bools, go_on: Bools) -> None:
+    def feed(self, tokens: Int[Tensor, " rows"], idle: Bools, go_on: Bools, tap: LayerTap) -> None:
         """Feed one token a row. Rows that are `idle` are fed junk; of those that will `go_on` the logits stay."""
-        logits = self.rows.step(tokens)
+        logits = self.rows.step(tokens, tap)
         if (stay := idle & go_on).any():
             logits = torch.where(torch.from_numpy(stay).to(logits.device)[:, None], self.logits, logits)
         self.logits = logits
@@ -109,7 +109,7 @@ def read_batch(
     tap.edits = {}
     with tap:
         cached, logits = read_prompts(
-            student.model, student.shares_prefix, input_ids, mask, prompt_of, max(prefixes) + 1
+            student.model, student.shares_prefix, student.fused, input_ids, mask, prompt_of, max(prefixes) + 1
         )
     captured = [index for index, group in enumerate(groups) if tables.captured[group].any()]
     if tap.state is not None and captured:

@@ -25,11 +25,16 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from rjepa.students.fused import Decoder
 from rjepa.students.packing import Packed, packed_attention
+from rjepa.students.tap import LayerTap
 
 FAST_ATTENTION: Final = "rjepa_shared_prefix"
 
 Int64 = npt.NDArray[np.int64]
+
+Fused = tuple[Decoder, int]
+"""A decoder, and the layers below the states that are read."""
 
 _PLAIN_SOFTMAX: Final = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _GROWTH: Final = 32
@@ -49,8 +54,8 @@ class CachedRows(Protocol):
     def samples(self) -> int | None:
         """K where each prompt has as many rows, one prompt's after another's; else None."""
 
-    def step(self, tokens: Int[Tensor, " rows"]) -> Float[Tensor, "rows vocab"]:
-        """The logits after one more token a row."""
+    def step(self, tokens: Int[Tensor, " rows"], tap: LayerTap) -> Float[Tensor, "rows vocab"]:
+        """The logits after one more token a row. `tap` sees the states of the layer that is read."""
 
     def keep(self, rows: Int64) -> None:
         """Go on with these rows only, in this order. What the others held is freed layer by layer."""
@@ -90,13 +95,22 @@ class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         pass
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        return self.extend(key_states[:, :, 0], value_states[:, :, 0])
+
+    def grow(self) -> None:
+        """Have room for one more token."""
         if self.used == self.own_keys.shape[3]:
             self.own_keys = torch.cat([self.own_keys, torch.empty_like(self.own_keys[..., :_GROWTH])], dim=3)
             self.own_values = torch.cat([self.own_values, torch.empty_like(self.own_values[:, :, :_GROWTH])], dim=2)
-        self.own_keys[..., self.used : self.used + 1] = key_states.transpose(2, 3)
-        self.own_values[:, :, self.used : self.used + 1] = value_states
-        self.used += 1
-        return self.own_keys[..., : self.used], self.own_values[:, :, : self.used]
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows' own keys and values with those of one more token, each [R, M, D]."""
+        self.grow()
+        used = self.used
+        self.own_keys[..., used] = keys
+        self.own_values[:, :, used] = values
+        self.used = used = used + 1
+        return self.own_keys[..., :used], self.own_values[:, :, :used]
 
     def keep(self, prompts: Tensor, rows: Tensor) -> None:
         self.prefix_keys = self.prefix_keys[prompts]
@@ -140,12 +154,13 @@ class SharedPrefixRows:
         positions: Int[Tensor, "rows 1"],
         prompt_of: Int64,
         free: Int64,
+        fused: "Fused | None" = None,
     ) -> None:
         """bias: added to the prompts' scores. positions: of each row's next token. free: of each row's own slots, how
-        many at the left hold nothing of it.
+        many at the left hold nothing of it. fused: takes the place of the model's forward for single tokens.
         """
-        self.prompt_of = prompt_of
-        self._model, self._layers, self._bias, self._next, self._free = model, layers, bias, positions, free
+        self.prompt_of, self._fused = prompt_of, fused
+        self._model, self._layers, self._bias, self._next, self.free = model, layers, bias, positions, free
         self._arrange()
 
     def _arrange(self) -> None:
@@ -156,6 +171,12 @@ class SharedPrefixRows:
         self.columns = int(counts.max())
         self.places = None if regular else torch.from_numpy(_places(self.prompt_of, self.columns)).to(self._bias.device)
         self.own_bias: Tensor | None = None  # made when it is first needed, a slot longer with each token
+        self.starts, self.ends = self._spans()
+
+    def _spans(self) -> tuple[Int64, Int64]:
+        """Where each prompt's tokens begin and end among its places."""
+        held = (self._bias[:, 0, 0] == 0).cpu().numpy()
+        return held.argmax(axis=1), held.shape[1] - held[:, ::-1].argmax(axis=1)
 
     @classmethod
     def read(
@@ -165,6 +186,7 @@ class SharedPrefixRows:
         mask: Bool[Tensor, "prompts tokens"],
         prompt_of: Int64,
         logits_to_keep: int,
+        fused: "Fused | None" = None,
     ) -> "tuple[SharedPrefixRows, Float[Tensor, 'prompts kept vocab']]":
         """Rows after their left-padded prompts, and the logits of the prompts' last tokens."""
         cache = DynamicCache(config=model.config)
@@ -181,7 +203,7 @@ class SharedPrefixRows:
         bias = masked.masked_fill_(~mask, torch.finfo(masked.dtype).min)[:, None, None]
         following = (positions[:, -1:] + 1)[torch.from_numpy(prompt_of).to(mask.device)]
         free = np.zeros(len(prompt_of), dtype=np.int64)
-        return cls(model, layers, bias, following, prompt_of, free), output.logits
+        return cls(model, layers, bias, following, prompt_of, free, fused), output.logits
 
     @property
     def samples(self) -> int | None:
@@ -191,9 +213,13 @@ class SharedPrefixRows:
     def layers(self) -> list[_SharedPrefixLayer]:
         return self._layers
 
-    def step(self, tokens: Int[Tensor, " rows"]) -> Float[Tensor, "rows vocab"]:
-        if self._free.any():
-            self.own_bias = self._own_bias()
+    def step(self, tokens: Int[Tensor, " rows"], tap: LayerTap) -> Float[Tensor, "rows vocab"]:
+        if self._fused is not None:
+            decoder, depth = self._fused
+            found = decoder.step(tokens, self, depth, tap.see)
+            self._next = self._next + 1
+            return found
+        self._mask_own()
         logits: Tensor = self._model(
             input_ids=tokens[:, None],
             attention_mask=self._bias,
@@ -204,11 +230,46 @@ class SharedPrefixRows:
         self._next = self._next + 1
         return logits[:, -1]
 
+    @property
+    def positions(self) -> Int[Tensor, " rows"]:
+        """Of each row's next token."""
+        return self._next[:, 0]
+
+    @property
+    def longest(self) -> int:
+        """More than any position."""
+        return int(self._bias.shape[-1]) + self._layers[0].used + 1
+
+    def attend(self, number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """As `rjepa.students.fused.Caches.attend`."""
+        if number == 0:
+            self._mask_own()
+        layer = self._layers[number]
+        return self.attention(layer, query, *layer.extend(key, value), self._bias).flatten(1)
+
+    def attention(
+        self, layer: _SharedPrefixLayer, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
+    ) -> Float[Tensor, "rows heads group size"]:
+        """Of scaled queries [R, M, N / M, D] over prompts and the rows' own keys [R, M, D, own] and values."""
+        group, prompt = query.shape[2], layer.prefix_keys.shape[3]
+        prompt_scores = torch.matmul(self.by_prompt(query), layer.prefix_keys)
+        prompt_scores += bias
+        own_scores = torch.matmul(query, key)
+        if self.own_bias is not None:
+            own_scores += self.own_bias
+        weights = torch.cat([prompt_scores, self.by_prompt(own_scores)], dim=-1).softmax(dim=-1)
+        output = self.by_row(torch.matmul(weights[..., :prompt], layer.prefix_values), group)
+        return output + torch.matmul(self.by_row(weights[..., prompt:], group), value)
+
+    def _mask_own(self) -> None:
+        if self.free.any():
+            self.own_bias = self._own_bias()
+
     def _own_bias(self) -> Tensor:
         """[R, 1, 1, own]: the lowest number where a slot holds nothing of its row, the next token's slot included."""
         if self.own_bias is not None:
             return torch.nn.functional.pad(self.own_bias, (0, 1))
-        held = np.arange(self._layers[0].used + 1) >= self._free[:, None]
+        held = np.arange(self._layers[0].used + 1) >= self.free[:, None]
         bias = torch.zeros(held.shape, dtype=self._bias.dtype, device=self._bias.device)
         lowest = torch.finfo(bias.dtype).min
         return bias.masked_fill_(~torch.from_numpy(held).to(bias.device), lowest)[:, None, None]
@@ -218,16 +279,16 @@ class SharedPrefixRows:
         chosen, read = self._index(rows), self._index(prompts)
         for layer in self._layers:
             layer.keep(read, chosen)
-        self._next, self._bias, self._free = self._next[chosen], self._bias[read], self._free[rows]
+        self._next, self._bias, self.free = self._next[chosen], self._bias[read], self.free[rows]
         self._arrange()
 
     def rearranged(self, rows: Int64, cut: Int64) -> "SharedPrefixRows":
         used = self._layers[0].used
-        length = used - self._free[rows] - cut
+        length = used - self.free[rows] - cut
         into = np.maximum(-length, 0)  # a cut that goes on into the prompt
         length = np.maximum(length, 0)
         width = int(length.max(initial=0))
-        slots = np.arange(width) - (width - length)[:, None] + self._free[rows][:, None]
+        slots = np.arange(width) - (width - length)[:, None] + self.free[rows][:, None]
         widest = self._bias.shape[-1] + 1
         keys, prompt_of = np.unique(self.prompt_of[rows] * widest + into, return_inverse=True)
         prompts, shortened = keys // widest, keys % widest
@@ -238,7 +299,7 @@ class SharedPrefixRows:
         for prompt in np.flatnonzero(shortened):
             bias[prompt, ..., -int(shortened[prompt]) :] = torch.finfo(bias.dtype).min
         following = self._next[chosen] - self._index(cut)[:, None]
-        return SharedPrefixRows(self._model, layers, bias, following, prompt_of, width - length)
+        return SharedPrefixRows(self._model, layers, bias, following, prompt_of, width - length, self._fused)
 
     @classmethod
     def joined(cls, batches: "Sequence[SharedPrefixRows]") -> "SharedPrefixRows":
@@ -263,12 +324,15 @@ class SharedPrefixRows:
             torch.cat([_at_the_right(batch._bias, 3, tokens, lowest) for batch in batches]),
             torch.cat([batch._next for batch in batches]),
             np.concatenate([batch.prompt_of + first for batch, first in zip(batches, firsts, strict=True)]),
-            np.concatenate([batch._free + used - batch._layers[0].used for batch in batches]),
+            np.concatenate([batch.free + used - batch._layers[0].used for batch in batches]),
+            batches[0]._fused,
         )
 
     def by_prompt(self, states: Float[Tensor, "rows heads group last"]) -> Float[Tensor, "prompts heads queries last"]:
         """The rows of each prompt side by side; places that no row has hold zeros."""
         prompts, columns = len(self._bias), self.columns
+        if columns == 1 and self.places is None:
+            return states
         if self.places is not None:
             padded = states.new_zeros(prompts * columns, *states.shape[1:])
             padded[self.places] = states
@@ -281,6 +345,8 @@ class SharedPrefixRows:
         self, states: Float[Tensor, "prompts heads queries last"], group: int
     ) -> Float[Tensor, "rows heads group last"]:
         """What `by_prompt` laid together, row by row again."""
+        if self.columns == 1 and self.places is None:
+            return states
         prompts, heads, _, last = states.shape
         rows = states.view(prompts, heads, self.columns, group, last).transpose(1, 2)
         rows = rows.reshape(prompts * self.columns, heads, group, last)
@@ -339,19 +405,11 @@ def _shared_prefix_attention(
         )
         return found
     layer = shared_prefix.layers[int(module.layer_idx)]  # type: ignore[arg-type]
-    heads, size, prompt = layer.prefix_keys.shape[1:]
+    heads, size = layer.prefix_keys.shape[1:3]
     rows, all_heads = query.shape[:2]
-    group = all_heads // heads
     assert scaling is not None and attention_mask is not None
-    query = (query * scaling).view(rows, heads, group, size)
-    prompt_scores = torch.matmul(shared_prefix.by_prompt(query), layer.prefix_keys)
-    prompt_scores += attention_mask
-    own_scores = torch.matmul(query, key)
-    if shared_prefix.own_bias is not None:
-        own_scores += shared_prefix.own_bias
-    weights = torch.cat([prompt_scores, shared_prefix.by_prompt(own_scores)], dim=-1).softmax(dim=-1)
-    output = shared_prefix.by_row(torch.matmul(weights[..., :prompt], layer.prefix_values), group)
-    output += torch.matmul(shared_prefix.by_row(weights[..., prompt:], group), value)
+    query = (query * scaling).view(rows, heads, all_heads // heads, size)
+    output = shared_prefix.attention(layer, query, key, value, attention_mask)
     return output.reshape(rows, 1, all_heads, size), None
 
 

@@ -20,9 +20,10 @@ from rjepa.files import read_json
 from rjepa.onednn import use_onednn
 from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
-from rjepa.students.decoding import FAST_ATTENTION, can_share_prefix
+from rjepa.students.decoding import FAST_ATTENTION, Fused, can_share_prefix
 from rjepa.students.devices import DeviceChoice, choose_device, present_devices
 from rjepa.students.ends import end_ids
+from rjepa.students.fused import Decoder, make_decoder
 from rjepa.students.memory import MemoryNeed, memory_need, shape_from_config, workload_of
 from rjepa.students.quantisation import check_loadable, check_widths, loading_arguments
 from rjepa.students.resolving import ResolvedStudent, resolve_student
@@ -42,7 +43,8 @@ _OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False
 @dataclass(frozen=True)
 class Student:
     """A loaded student. Safe to share between threads: nothing in it changes after loading. `unused_weights` names the
-    tensors of its files that the model has no place for.
+    tensors of its files that the model has no place for. `fuses`: whether single tokens take a fused step where the
+    architecture is known (`rjepa.students.fused`), and not transformers' forward.
     """
 
     record: StudentRecord
@@ -60,7 +62,9 @@ class Student:
     pieces: TokenPieces = field(repr=False)
     shares_prefix: bool
     unused_weights: tuple[str, ...] = ()
+    fuses: bool = True
     _encoder: list[nn.Module] = field(default_factory=list, repr=False)
+    _decoders: list[tuple[PreTrainedModel, Decoder | None]] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -80,6 +84,17 @@ class Student:
         if self.depth == self.num_layers:
             return cast(nn.Module, getattr(base, _attribute(base, _NORM_NAMES)))
         return cast(nn.Module, getattr(base, _attribute(base, _LAYER_NAMES))[self.depth - 1])
+
+    @property
+    def fused(self) -> Fused | None:
+        """What takes the place of the model's forward for single tokens, if anything does. Shares weights."""
+        if not (self.fuses and self.shares_prefix):
+            return None
+        with self._lock:
+            if not self._decoders or self._decoders[0][0] is not self.model:
+                self._decoders[:] = [(self.model, make_decoder(self.model))]
+            decoder = self._decoders[0][1]
+            return None if decoder is None else (decoder, self.depth)
 
     @property
     def encoder(self) -> nn.Module:

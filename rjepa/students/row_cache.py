@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
-from rjepa.students.decoding import CachedRows, Int64, SharedPrefixRows, keys_and_values, positions_of
+from rjepa.students.decoding import CachedRows, Fused, Int64, SharedPrefixRows, keys_and_values, positions_of
+from rjepa.students.tap import LayerTap
 
 
 class RepeatedRows:
@@ -63,7 +64,7 @@ class RepeatedRows:
         each = rows // prompts
         return each if each and np.array_equal(self.prompt_of, np.arange(rows) // each) else None
 
-    def step(self, tokens: Int[Tensor, " rows"]) -> Float[Tensor, "rows vocab"]:
+    def step(self, tokens: Int[Tensor, " rows"], tap: LayerTap) -> Float[Tensor, "rows vocab"]:
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
         logits: Tensor = self._model(
             input_ids=tokens[:, None],
@@ -136,6 +137,7 @@ class RepeatedRows:
 def read_prompts(
     model: PreTrainedModel,
     shares_prefix: bool,
+    fused: Fused | None,
     input_ids: Int[Tensor, "prompts tokens"],
     mask: Bool[Tensor, "prompts tokens"],
     prompt_of: Int64,
@@ -147,7 +149,7 @@ def read_prompts(
     the model loaded with `rjepa.students.decoding.FAST_ATTENTION`.
     """
     if shares_prefix:
-        return SharedPrefixRows.read(model, input_ids, mask, prompt_of, logits_to_keep)
+        return SharedPrefixRows.read(model, input_ids, mask, prompt_of, logits_to_keep, fused)
     return RepeatedRows.read(model, input_ids, mask, prompt_of)
 
 

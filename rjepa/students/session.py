@@ -410,7 +410,7 @@ class Session:
         idle = (held & ~again) | was_over
         with self._tap as tap:
             tap.edits = self._steering.edits(places, again.tolist())
-            batch.feed(tokens, idle, self._needs(places))
+            batch.feed(tokens, idle, self._needs(places), tap)
         self._passes += 1
         self._read += int((again & ~idle).sum())
         if tap.state is not None:

@@ -34,6 +34,17 @@ class LayerTap:
         if self._handle is not None:
             self._handle.remove()
 
+    def see(self, states: Tensor) -> Tensor:
+        """Show states [rows, hidden] of one token a row, of a forward that does not go through the module; what goes on
+        upwards.
+        """
+        if not self._keep and not self.edits:
+            return states
+        shown = states[:, None]
+        edited = _edited(shown, self.edits) if self.edits else shown
+        self.state = edited if self._keep else None
+        return edited[:, 0] if self.edits else states
+
     def _take(self, module: nn.Module, inputs: Any, output: Any) -> Any:
         if threading.get_ident() != self._thread:
             return None

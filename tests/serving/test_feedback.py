@@ -1,7 +1,8 @@
 """Feedback over HTTP: votes, consent, tickets, one's own contributions; with the `openai` client where it can."""
 
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import openai
@@ -37,6 +38,17 @@ def field_of(chunk: openai.types.chat.ChatCompletionChunk) -> dict:
     return (chunk.model_extra or {}).get("rjepa") or {}
 
 
+class With:
+    """A client that shows a key. All share one loop, as the requests of a real service do."""
+
+    def __init__(self, client: TestClient, key: str) -> None:
+        self._client = client
+        self._headers = {"authorization": f"Bearer {key}"}
+
+    def __getattr__(self, method: str) -> Callable[..., httpx.Response]:
+        return functools.partial(getattr(self._client, method), headers=self._headers)
+
+
 @pytest.fixture
 def keyed(settings: ServiceSettings, home: Home) -> Iterator[dict[str, TestClient]]:
     """A service that asks for keys, and a client for each of two users, a viewer and an operator."""
@@ -46,10 +58,7 @@ def keyed(settings: ServiceSettings, home: Home) -> Iterator[dict[str, TestClien
     app = create_app(settings.model_copy(update={"require_key": True}), fake_loader(home))
     with TestClient(app, base_url="http://localhost") as first:
         wait_until(lambda: first.get("/v1/ready").status_code == 200)
-        clients = {}
-        for name, key in keys.items():
-            clients[name] = TestClient(app, base_url="http://localhost", headers={"authorization": f"Bearer {key}"})
-        yield clients
+        yield {name: With(first, key) for name, key in keys.items()}  # type: ignore[misc]
 
 
 def test_a_vote_is_taken_without_keeping_any_word(client: TestClient, home: Home) -> None:

@@ -1,0 +1,296 @@
+"""One decoding step of a plain-softmax architecture without transformers' modules: few calls, each on all rows.
+
+A token's forward through a small model is some twenty short operations a layer, and the Python between them takes
+longer than they do. Here what reads the same input is one product (queries, keys and values; gate and up), rotary
+tables are made once and hold the scales of queries and the weights of their norms, and nothing is called through a
+module; `rjepa.students.native` goes further and compiles a layer. transformers' own forward reads prompts, and is what
+both are tested against; every architecture that is not known here to the last operation takes it for each token too.
+How much faster this is: docs/decoding-speed.md.
+
+Legend: rows R, heads N, key heads M, hidden H, head size D, layers L.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rjepa.onednn import LEAST_WORK, OneDnnLinear, packed_product
+
+Int64 = npt.NDArray[np.int64]
+
+_KNOWN: Final = {"llama": False, "mistral": False, "qwen2": False, "qwen3": True}
+"""Architectures whose layers are exactly what stands here, and whether queries and keys are normed."""
+
+_STATIC_ROPE: Final = frozenset({"default", "linear", "llama3", "yarn"})
+"""Rotary embeddings that depend on nothing but the position."""
+
+_POSITIONS: Final = 1024
+"""Positions that a rotary table gains at least when it is too short."""
+
+_FLOATS: Final = (torch.float32, torch.bfloat16)
+
+_MOST_COPIED: Final = 256 << 20
+"""Bytes of a model's weights, above which no second copy is kept in the order that compiled layers want: such a model's
+time goes to its products, whoever calls them."""
+
+
+@runtime_checkable
+class LayerCache(Protocol):
+    """Keys and values of one layer: of prompts, [P, M, D, T] and [P, M, T, D], and the rows' own, [R, M, D, slots] and
+    [R, M, slots, D], of which `used` are.
+    """
+
+    prefix_keys: Tensor
+    prefix_values: Tensor
+    own_keys: Tensor
+    own_values: Tensor
+    used: int
+
+    def grow(self) -> None:
+        """Have room for one more token."""
+
+
+@runtime_checkable
+class Caches(Protocol):
+    """What a step asks of the rows that are fed. positions: of the new tokens, all below `longest`. prompt_of, starts
+    and ends of the prompts' tokens, free: as in `rjepa.students.decoding.SharedPrefixRows`.
+    """
+
+    prompt_of: Int64
+    starts: Int64
+    ends: Int64
+    free: Int64
+
+    @property
+    def layers(self) -> Sequence[LayerCache]: ...
+
+    @property
+    def positions(self) -> Int[Tensor, " rows"]: ...
+
+    @property
+    def longest(self) -> int: ...
+
+    def attend(self, number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attention of a layer's new tokens over the caches, which they are added to: query [R, M, N / M, D], key and
+        value [R, M, D]; gives [R, N * D].
+        """
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Takes the place of a model's forward for single tokens."""
+
+    @property
+    def of(self) -> PreTrainedModel:
+        """The model."""
+
+    def step(
+        self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "rows vocab"]:
+        """The logits after one more token a row.
+
+        Args:
+            depth: the layers below the states [R, H] that `see` is shown, and may change.
+        """
+
+
+class Rotary:
+    """A model's rotary tables, float32 [positions, D], as long as they were needed. The first half of `sin` is
+    negative: the other half of a vector comes to stand there with that sign.
+    """
+
+    def __init__(self, base: Any, size: int) -> None:
+        self._base, self._size = base, size
+        self.cos = self.sin = torch.zeros(0, size)
+
+    def reach(self, longest: int) -> None:
+        """Have so many positions."""
+        have = len(self.cos)
+        if longest <= have:
+            return
+        weight: Tensor = self._base.norm.weight
+        wanted = torch.arange(max(longest, have + _POSITIONS), device=weight.device)
+        cos, sin = self._base.rotary_emb(weight.float(), wanted[None])
+        sign = torch.ones_like(sin)
+        sign[..., : self._size // 2] = -1
+        self.cos, self.sin = cos[0].float().contiguous(), (sin * sign)[0].float().contiguous()
+
+
+class Product:
+    """A linear layer's product, or those of several that read the same, side by side. Their own weights become parts of
+    it, so that nothing is held twice.
+    """
+
+    def __init__(self, *layers: nn.Linear) -> None:
+        self._onednn = all(isinstance(layer, OneDnnLinear) for layer in layers)
+        self._layer = layers[0]
+        if len(layers) > 1:
+            self._layer = _joined(layers)
+
+    def __call__(self, states: Tensor) -> Tensor:
+        weight = self._layer.weight
+        if self._onednn and states.shape[0] * weight.numel() >= LEAST_WORK:
+            return packed_product(self._layer, states)  # type: ignore[arg-type]
+        return F.linear(states, weight, self._layer.bias)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    attention_norm: Tensor
+    inward: Product
+    outward: Product
+    mlp_norm: Tensor
+    gate_up: Product
+    down: Product
+
+
+class FusedDecoder:
+    """A `Decoder` of torch's own operations, for any device and precision."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Of a model that `can_fuse`."""
+        self._model: Any = model
+        config = model.config
+        base = self._model.model
+        attention = base.layers[0].self_attn
+        self._size = int(attention.head_dim)
+        self._heads, self._groups = int(config.num_attention_heads), int(attention.num_key_value_groups)
+        self._key_heads = self._heads // self._groups
+        self._eps = float(base.norm.variance_epsilon)
+        self._embedding: Tensor = base.embed_tokens.weight
+        self._norm: Tensor = base.norm.weight
+        self._head = Product(model.lm_head)
+        self._layers = [_layer(layer) for layer in base.layers]
+        self._scales = torch.stack([scales_of(layer.self_attn, self._heads, self._key_heads) for layer in base.layers])
+        self._rotary = Rotary(base, self._size)
+
+    @property
+    def of(self) -> PreTrainedModel:
+        """The model."""
+        model: PreTrainedModel = self._model
+        return model
+
+    def step(
+        self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "rows vocab"]:
+        """As `Decoder.step`."""
+        self._rotary.reach(caches.longest)
+        dtype, index = self._embedding.dtype, caches.positions
+        cos = self._rotary.cos[index, None] * self._scales[:, None]  # [L, R, N + M, D]
+        sin = self._rotary.sin[index, None] * self._scales.roll(self._size // 2, dims=-1)[:, None]
+        states = self._embedding[tokens]
+        rotated = self._heads + self._key_heads
+        for number, layer in enumerate(self._layers):
+            normed = self._normed(states, layer.attention_norm)
+            both = layer.inward(normed).view(len(tokens), -1, self._size)
+            turned = self._turned(both[:, :rotated], cos[number], sin[number]).to(dtype)
+            query = turned[:, : self._heads].unflatten(1, (self._key_heads, self._groups))
+            found = caches.attend(number, query, turned[:, self._heads :], both[:, rotated:])
+            states = states + layer.outward(found)
+            gate, up = layer.gate_up(self._normed(states, layer.mlp_norm)).chunk(2, dim=-1)
+            states = states + layer.down(F.silu(gate) * up)
+            if number + 1 == depth < len(self._layers):
+                states = see(states)
+        states = self._normed(states, self._norm)
+        if depth == len(self._layers):
+            states = see(states)
+        return self._head(states)
+
+    def _normed(self, states: Tensor, weight: Tensor) -> Tensor:
+        full = states.float()
+        scale = torch.rsqrt((full * full).mean(dim=-1, keepdim=True) + self._eps)
+        return weight * (full * scale).to(weight.dtype)
+
+    def _turned(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Queries and keys [R, N + M, D], normed where the architecture does, at their positions, in float32."""
+        states = states.float()
+        if norms_heads(self._model):
+            states = states * torch.rsqrt((states * states).mean(dim=-1, keepdim=True) + self._eps)
+        return torch.addcmul(states * cos, states.roll(self._size // 2, dims=-1), sin)
+
+
+def make_decoder(model: PreTrainedModel) -> Decoder | None:
+    """What is fastest for a model; None where transformers' own forward is all there is."""
+    if not _can_fuse(model):
+        return None
+    weights = list(model.parameters())
+    plain = all(one.dtype == torch.float32 and one.device.type == "cpu" for one in weights)
+    if plain and sum(one.nbytes for one in weights) <= _MOST_COPIED:
+        try:
+            from rjepa.students.native import NativeDecoder
+        except ImportError:  # numba is not there for every Python yet
+            return FusedDecoder(model)
+        return NativeDecoder(model)
+    return FusedDecoder(model)
+
+
+def norms_heads(model: PreTrainedModel) -> bool:
+    """Whether queries and keys are normed."""
+    return _KNOWN[model.config.model_type]
+
+
+def _can_fuse(model: PreTrainedModel) -> bool:
+    """Whether every operation of a model's layers is known here, and its weights are plain."""
+    config: Any = model.config
+    if getattr(config, "model_type", None) not in _KNOWN or getattr(config, "hidden_act", None) != "silu":
+        return False
+    rope = getattr(config, "rope_parameters", None) or {}
+    base: Any = getattr(model, "model", None)
+    head = getattr(model, "lm_head", None)
+    if rope.get("rope_type", "default") not in _STATIC_ROPE or base is None or not isinstance(head, nn.Linear):
+        return False
+    linear = [module for layer in base.layers for module in layer.modules() if not list(module.children())]
+    plain = all(type(one) in (nn.Linear, OneDnnLinear) or _is_known_part(one) for one in linear)
+    return plain and all(one.dtype in _FLOATS and one.device == base.norm.weight.device for one in model.parameters())
+
+
+def _is_known_part(module: nn.Module) -> bool:
+    return type(module).__name__.endswith("RMSNorm") or type(module).__name__ in ("SiLU", "SiLUActivation")
+
+
+def _layer(layer: Any) -> _Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    return _Layer(
+        attention_norm=layer.input_layernorm.weight,
+        inward=Product(attention.q_proj, attention.k_proj, attention.v_proj),
+        outward=Product(attention.o_proj),
+        mlp_norm=layer.post_attention_layernorm.weight,
+        gate_up=Product(mlp.gate_proj, mlp.up_proj),
+        down=Product(mlp.down_proj),
+    )
+
+
+def scales_of(attention: Any, heads: int, key_heads: int) -> Tensor:
+    """float32 [N + M, D]: what queries and keys are multiplied with beside their rotation."""
+    normed = hasattr(attention, "q_norm")
+    one = torch.ones(int(attention.head_dim), device=attention.q_proj.weight.device)
+    query = (attention.q_norm.weight.float() if normed else one) * float(attention.scaling)
+    key = attention.k_norm.weight.float() if normed else one
+    return torch.cat([query.expand(heads, -1), key.expand(key_heads, -1)])
+
+
+def _joined(layers: tuple[nn.Linear, ...]) -> nn.Linear:
+    """One layer whose outputs are theirs side by side; their weights lie in its."""
+    first = layers[0]
+    with torch.device("meta"):
+        joined = type(first)(first.in_features, sum(layer.out_features for layer in layers), first.bias is not None)
+    if isinstance(first, OneDnnLinear) and isinstance(joined, OneDnnLinear):
+        joined.packed = None if first.packed is None else type(first.packed)()
+        joined.least_work = first.least_work
+    for name in ("weight", "bias") if first.bias is not None else ("weight",):
+        whole = torch.cat([getattr(layer, name).detach() for layer in layers])
+        setattr(joined, name, nn.Parameter(whole, requires_grad=False))
+        place = 0
+        for layer in layers:
+            part = whole[place : place + layer.out_features]
+            getattr(layer, name).data = part
+            place += layer.out_features
+    return joined

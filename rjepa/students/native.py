@@ -1,0 +1,368 @@
+"""A layer of a plain-softmax architecture as one compiled call: what `rjepa.students.fused` does, without Python in it.
+
+numba compiles it once and keeps it on disk; the products are those of the BLAS that SciPy brings. For float32 weights
+on the CPU: a small model's operations take less time than it takes to call them one by one. `rjepa.students.fused`
+alone imports this, and does without where numba is missing.
+
+Legend: rows R, prompts P, heads N, key heads M, hidden H, inner I, head size D, prompt tokens T.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rjepa.students.fused import Caches, LayerCache, Rotary, norms_heads, scales_of
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_SMALL: Final = 1_000_000
+"""Multiplications up to which OpenBLAS takes a product as it lies; larger ones it copies into another order first,
+which for few rows takes as long as the product: sixteen rows of tiny-a took 805 microseconds at once, 570 in two."""
+_FEWEST: Final = 4
+"""Rows of a part that a product is cut into at least: each part reads all the weights."""
+
+_LOG2_E: Final = np.float32(1.4426950408889634)
+_LN2_HIGH: Final = np.float32(0.693359375)
+_LN2_LOW: Final = np.float32(-2.12194440e-4)
+_LOWEST: Final = np.float32(-87.0)
+
+
+def _compiled(function: Function) -> Function:
+    """Compiled when it is first called, without Python's lock while it runs. Checks of types that tests put around a
+    function are left out: they are Python.
+    """
+    plain = inspect.unwrap(function)
+    return cast(Function, numba.njit(plain, cache=True, fastmath=True, nogil=True))
+
+
+@_compiled
+def product(states: Float32, weight: Float32, out: Float32) -> None:
+    """`out` [R, O] of states [R, K] and a weight [K, O]."""
+    rows, most = states.shape[0], _SMALL // weight.size
+    if rows <= most or most < _FEWEST:
+        np.dot(states, weight, out)
+        return
+    parts = (rows + most - 1) // most
+    size = (rows + parts - 1) // parts
+    for first in range(0, rows, size):
+        np.dot(states[first : first + size], weight, out[first : first + size])
+
+
+@_compiled
+def _exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
+    """Exp of each of `values`, which are at most 88, in their place. `bits` int32 and `powers` float32 are one buffer,
+    as long as they. Range reduction and polynomial as in Cephes' expf, in loops that a compiler turns into vectors.
+    """
+    for place in range(values.size):
+        value = max(values[place], _LOWEST)
+        times = np.floor(value * _LOG2_E + np.float32(0.5))
+        rest = value - times * _LN2_HIGH - times * _LN2_LOW
+        found = np.float32(1.9875691500e-4)
+        found = found * rest + np.float32(1.3981999507e-3)
+        found = found * rest + np.float32(8.3334519073e-3)
+        found = found * rest + np.float32(4.1665795894e-2)
+        found = found * rest + np.float32(1.6666665459e-1)
+        found = found * rest + np.float32(5.0000001201e-1)
+        values[place] = found * rest * rest + rest + np.float32(1.0)
+        bits[place] = (np.int32(times) + np.int32(127)) << np.int32(23)
+    for place in range(values.size):
+        values[place] *= powers[place]
+
+
+@_compiled
+def normed(states: Float32, weight: Float32, eps: float, out: Float32) -> None:
+    """RMSNorm of states [R, H]."""
+    width = states.shape[1]
+    for row in range(states.shape[0]):
+        total = np.float32(0.0)
+        for place in range(width):
+            total += states[row, place] * states[row, place]
+        scale = np.float32(1.0) / np.sqrt(total / np.float32(width) + np.float32(eps))
+        for place in range(width):
+            out[row, place] = states[row, place] * scale * weight[place]
+
+
+@_compiled
+def _turn(both: Float32, scales: Float32, cos: Float32, sin: Float32, positions: Int64, eps: float) -> None:
+    """Queries and keys, the first of `both` [R, N + 2 M, D], at their positions, in place. scales [N + M, D]; normed
+    first where eps is not negative.
+    """
+    size = both.shape[2]
+    half = size // 2
+    for row in range(both.shape[0]):
+        position = positions[row]
+        for head in range(scales.shape[0]):
+            vector = both[row, head]
+            scale = np.float32(1.0)
+            if eps >= 0:
+                total = np.float32(0.0)
+                for place in range(size):
+                    total += vector[place] * vector[place]
+                scale = np.float32(1.0) / np.sqrt(total / np.float32(size) + np.float32(eps))
+            for place in range(half):
+                left = vector[place] * scale * scales[head, place]
+                right = vector[place + half] * scale * scales[head, place + half]
+                vector[place] = left * cos[position, place] + right * sin[position, place]
+                vector[place + half] = right * cos[position, place + half] + left * sin[position, place + half]
+
+
+@_compiled
+def _add_rows(to: Float32, factors: Float32, rows: Float32, first: int, last: int) -> None:
+    """Add columns `first` to `last` of `rows`, each row times its factor, four rows in a loop. Slices, and not sums of
+    indices: those might be negative, which keeps a loop from becoming vectors.
+    """
+    count = factors.size
+    whole = count - count % 4
+    for row in range(0, whole, 4):
+        one, two, three, four = factors[row], factors[row + 1], factors[row + 2], factors[row + 3]
+        row_one, row_two = rows[row, first:last], rows[row + 1, first:last]
+        row_three, row_four = rows[row + 2, first:last], rows[row + 3, first:last]
+        for place in range(to.size):
+            to[place] += one * row_one[place] + two * row_two[place] + three * row_three[place] + four * row_four[place]
+    for row in range(whole, count):
+        factor, single = factors[row], rows[row, first:last]
+        for place in range(to.size):
+            to[place] += factor * single[place]
+
+
+@_compiled
+def _attend(
+    both: Float32,
+    groups: int,
+    prefix_keys: Float32,
+    prefix_values: Float32,
+    own_keys: Float32,
+    own_values: Float32,
+    used: int,
+    prompt_of: Int64,
+    starts: Int64,
+    ends: Int64,
+    free: Int64,
+    scores: Float32,
+    bits: Int32,
+    powers: Float32,
+    out: Float32,
+) -> None:
+    """Attention of each row's queries, in `both`, over its prompt's places from `starts` to `ends` and over its own
+    from `free` on, the new one included, which is written here.
+    """
+    rows, key_heads, size = own_keys.shape[0], own_keys.shape[1], own_keys.shape[2]
+    heads = groups * key_heads
+    for row in range(rows):
+        prompt = prompt_of[row]
+        first, last, skipped = starts[prompt], ends[prompt], free[row]
+        read = last - first
+        own = used + 1 - skipped
+        weights = scores[: read + own]
+        for key_head in range(key_heads):
+            for place in range(size):
+                own_keys[row, key_head, place, used] = both[row, heads + key_head, place]
+                own_values[row, key_head, used, place] = both[row, heads + key_heads + key_head, place]
+            keys, values = prefix_keys[prompt, key_head], prefix_values[prompt, key_head]
+            new_keys, new_values = own_keys[row, key_head], own_values[row, key_head]
+            for group in range(groups):
+                query = both[row, key_head * groups + group]
+                weights[:] = np.float32(0.0)
+                _add_rows(weights[:read], query, keys, first, last)
+                _add_rows(weights[read:], query, new_keys, skipped, used + 1)
+                highest = weights[0]
+                for token in range(read + own):
+                    highest = max(highest, weights[token])
+                for token in range(read + own):
+                    weights[token] -= highest
+                _exponentials(weights, bits, powers)
+                total = np.float32(0.0)
+                for token in range(read + own):
+                    total += weights[token]
+                found = out[row, (key_head * groups + group) * size : (key_head * groups + group + 1) * size]
+                found[:] = np.float32(0.0)
+                _add_rows(found, weights[:read], values[first:last], 0, size)
+                _add_rows(found, weights[read:], new_values[skipped : used + 1], 0, size)
+                for place in range(size):
+                    found[place] /= total
+
+
+@_compiled
+def layer_step(
+    states: Float32,
+    norms: Float32,
+    inward: Float32,
+    inward_bias: Float32,
+    outward: Float32,
+    gate_up: Float32,
+    down: Float32,
+    scales: Float32,
+    cos: Float32,
+    sin: Float32,
+    positions: Int64,
+    eps: float,
+    head_eps: float,
+    prefix_keys: Float32,
+    prefix_values: Float32,
+    own_keys: Float32,
+    own_values: Float32,
+    used: int,
+    prompt_of: Int64,
+    starts: Int64,
+    ends: Int64,
+    free: Int64,
+) -> None:
+    """One layer for one more token a row: `states` [R, H] become those that come out, the caches are extended.
+
+    Args:
+        norms: [2, H], before attention and before the MLP.
+        inward, outward, gate_up, down: weights [in, out]; `inward_bias` is empty where there is none.
+        cos, sin: [positions, D], the sign of `rjepa.students.fused` in the latter.
+        head_eps: negative where queries and keys are not normed.
+    """
+    rows, width = states.shape
+    key_heads, size = own_keys.shape[1], own_keys.shape[2]
+    heads = scales.shape[0] - key_heads
+    inner = down.shape[0]
+    room = max(prefix_keys.shape[3] + used + 1, rows * inner)
+    bits = np.empty(room, dtype=np.int32)
+    powers = bits.view(np.float32)
+    scores = np.empty(prefix_keys.shape[3] + used + 1, dtype=np.float32)
+    read = np.empty((rows, width), dtype=np.float32)
+    normed(states, norms[0], eps, read)
+    flat = np.empty((rows, inward.shape[1]), dtype=np.float32)
+    product(read, inward, flat)
+    if inward_bias.size:
+        for row in range(rows):
+            for place in range(flat.shape[1]):
+                flat[row, place] += inward_bias[place]
+    both = flat.reshape(rows, heads + 2 * key_heads, size)
+    _turn(both, scales, cos, sin, positions, head_eps)
+    found = np.empty((rows, heads * size), dtype=np.float32)
+    _attend(
+        both, heads // key_heads, prefix_keys, prefix_values, own_keys, own_values, used, prompt_of, starts, ends, free,
+        scores, bits, powers, found,
+    )  # fmt: skip
+    product(found, outward, read)
+    for row in range(rows):
+        for place in range(width):
+            states[row, place] += read[row, place]
+    normed(states, norms[1], eps, read)
+    gates = np.empty((rows, 2 * inner), dtype=np.float32)
+    product(read, gate_up, gates)
+    held = np.empty(rows * inner, dtype=np.float32)
+    for row in range(rows):
+        for place in range(inner):
+            held[row * inner + place] = min(-gates[row, place], np.float32(88.0))
+    _exponentials(held, bits, powers)
+    risen = held.reshape(rows, inner)
+    for row in range(rows):
+        for place in range(inner):
+            risen[row, place] = gates[row, place] / (np.float32(1.0) + risen[row, place]) * gates[row, inner + place]
+    product(risen, down, read)
+    for row in range(rows):
+        for place in range(width):
+            states[row, place] += read[row, place]
+
+
+class NativeDecoder:
+    """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Of a float32 model on the CPU, of an architecture that `rjepa.students.fused` knows."""
+        self._model: Any = model
+        base, config = self._model.model, model.config
+        attention = base.layers[0].self_attn
+        heads = int(config.num_attention_heads)
+        key_heads = heads // int(attention.num_key_value_groups)
+        self._eps = float(base.norm.variance_epsilon)
+        self._head_eps = float(attention.q_norm.variance_epsilon) if norms_heads(model) else -1.0
+        self._rotary = Rotary(base, int(attention.head_dim))
+        self._tables = _array(self._rotary.cos), _array(self._rotary.sin)
+        self._embedding = _array(base.embed_tokens.weight)
+        self._norm = _array(base.norm.weight)
+        self._head = _across(self._model.lm_head)
+        bias = self._model.lm_head.bias
+        self._head_bias = None if bias is None else _array(bias)
+        self._layers = [_weights(layer, heads, key_heads) for layer in base.layers]
+        self._layer_step: Any = layer_step  # its arguments come in tuples, which no type can count
+
+    @property
+    def of(self) -> PreTrainedModel:
+        """The model."""
+        model: PreTrainedModel = self._model
+        return model
+
+    def step(
+        self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "rows vocab"]:
+        """As `rjepa.students.fused.Decoder.step`."""
+        if caches.longest > len(self._tables[0]):
+            self._rotary.reach(caches.longest)
+            self._tables = _array(self._rotary.cos), _array(self._rotary.sin)
+        cos, sin = self._tables
+        positions = caches.positions.numpy()
+        states = self._embedding[tokens.numpy()]
+        for number, (weights, layer) in enumerate(zip(self._layers, caches.layers, strict=True), 1):
+            keys = _arrays(layer)
+            self._layer_step(
+                states, *weights, cos, sin, positions, self._eps, self._head_eps, *keys, layer.used,
+                caches.prompt_of, caches.starts, caches.ends, caches.free,
+            )  # fmt: skip
+            layer.used += 1
+            if number == depth < len(self._layers):
+                states = self._shown(states, see)
+        read = np.empty_like(states)
+        normed(states, self._norm, self._eps, read)
+        if depth == len(self._layers):
+            read = self._shown(read, see)
+        logits = np.empty((len(states), self._head.shape[1]), dtype=np.float32)
+        product(read, self._head, logits)
+        if self._head_bias is not None:
+            logits += self._head_bias
+        return torch.from_numpy(logits)
+
+    def _shown(self, states: Float32, see: Callable[[Tensor], Tensor]) -> Float32:
+        """What becomes of states that `see` is shown. It may keep them: what goes on is another array."""
+        found = see(torch.from_numpy(states))
+        return found.numpy().copy()
+
+
+def _weights(layer: Any, heads: int, key_heads: int) -> tuple[Any, ...]:
+    """Of one layer, in `layer_step`'s order."""
+    attention, mlp = layer.self_attn, layer.mlp
+    inward = (attention.q_proj, attention.k_proj, attention.v_proj)
+    has_bias = attention.q_proj.bias is not None
+    return (
+        np.stack([_array(layer.input_layernorm.weight), _array(layer.post_attention_layernorm.weight)]),
+        _across(*inward),
+        np.concatenate([_array(one.bias) for one in inward]) if has_bias else np.empty(0, dtype=np.float32),
+        _across(attention.o_proj),
+        _across(mlp.gate_proj, mlp.up_proj),
+        _across(mlp.down_proj),
+        _array(scales_of(attention, heads, key_heads)),
+    )
+
+
+def _across(*layers: Any) -> Float32:
+    """The weights [in, out] of layers that read the same, side by side."""
+    return np.ascontiguousarray(np.concatenate([_array(layer.weight) for layer in layers]).T)
+
+
+def _array(tensor: Tensor) -> Float32:
+    """The same numbers, where they are."""
+    array: Float32 = tensor.detach().contiguous().numpy()
+    return array
+
+
+def _arrays(layer: LayerCache) -> tuple[Any, ...]:
+    layer.grow()
+    return tuple(
+        tensor.numpy() for tensor in (layer.prefix_keys, layer.prefix_values, layer.own_keys, layer.own_values)
+    )

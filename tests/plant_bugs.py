@@ -327,6 +327,27 @@ BUGS = (
         "tests/reasoning/test_repair.py::test_what_r_jepa_does_not_know_is_not_repaired",
     ),
     Bug(
+        "a night goes on from a release that saw what was withdrawn",
+        "rjepa/releases/lineage.py",
+        "        if not seen.isdisjoint(withdrawn):",
+        "        if seen and withdrawn and False:",
+        "tests/living/test_night.py::test_after_a_withdrawal_the_night_goes_on_from_the_last_release_that_never_saw_it",
+    ),
+    Bug(
+        "a batch of a night holds no old chains",
+        "rjepa/jepa/replay.py",
+        "    return wanted, min(old, round(wanted * share / (1 - share)))",
+        "    return wanted, 0",
+        "tests/jepa/test_replay.py::test_half_of_every_batch_is_old_and_every_new_chain_comes_once_an_epoch",
+    ),
+    Bug(
+        "a limit is not counted against its window",
+        "rjepa/living/limits.py",
+        "if one.outcome in _BEGUN and one.began_at_ms > window]",
+        "if one.outcome in _BEGUN]",
+        "tests/living/test_limits.py::test_so_many_nights_a_window_and_no_more_and_a_window_ends",
+    ),
+    Bug(
         "the risk dial looks at one domain only",
         "rjepa/inference/risk.py",
         "return max(_upper_bound(point.wrong, point.answered, level) for point in points)",

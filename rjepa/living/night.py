@@ -29,7 +29,7 @@ from rjepa.living.settings import LearningSettings, read_settings
 from rjepa.releases.bundle import load_manifest
 from rjepa.releases.history import history
 from rjepa.releases.lineage import last_clean
-from rjepa.releases.pointer import require_current
+from rjepa.releases.pointer import current_release, require_current
 
 RECIPE: Final = "nightly"
 """The training run of configs/rjepa/ that a night makes."""
@@ -178,16 +178,28 @@ def _wanted(evidence: list[Evidence], settings: LearningSettings) -> list[Eviden
     return [one for one in evidence if one.interaction.mode == EXAMPLE or one.interaction.content is None]
 
 
+def growing_from(home: Home, llm_tag: str) -> str | None:
+    """The version that a night of this LLM would grow from; None where nothing is served and no version is made."""
+    current = current_release(home, llm_tag)
+    if current is not None:
+        return _parent(home, load_manifest(home, llm_tag, current).dataset)
+    made = _made_by_people(home)
+    return _parent(home, made[0]) if made else None
+
+
 def _parent(home: Home, served: str) -> str:
     """The version of what is served, or the newest released one above it that no night made."""
-    names = [
+    return max([served, *_made_by_people(home)], key=lambda name: version_key(name) or (0, 0, 0))
+
+
+def _made_by_people(home: Home) -> list[str]:
+    return [
         name
         for name in dataset_names(home)
         if version_key(name) is not None
         and (home.dataset(name) / MANIFEST).exists()
         and not joined_file(home, name).exists()
     ]
-    return max([served, *names], key=lambda name: version_key(name) or (0, 0, 0))
 
 
 def _known_version(home: Home, parent: str, adds: Sequence[str], removes: Sequence[str]) -> str | None:

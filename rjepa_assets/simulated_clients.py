@@ -106,7 +106,7 @@ def start_service(home: Home, llm: str, log_file: Path, *, require_key: bool = T
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError, SimulationError):
-            started.call("GET", "/v1/health")
+            started.call("GET", "/v1/ready")
             return started
         time.sleep(0.2)
     end_process(process)

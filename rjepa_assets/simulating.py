@@ -128,13 +128,14 @@ def _day(world: World, day: int, scene: Scene, student: Student, measured: Rollo
     path = world.folder / f"night-{day}.json"
     if path.exists():
         return _told(read_json(path))
+    keys = world.keys  # the service asks for one: they are made before it starts
     with service(world.home, LLM, world.folder / "service.log") as running:
         votes = _ask_and_vote(world, running, day, "users")
         if scene.poison:
             votes += _ask_and_vote(world, running, day, "poisoner")
             _vote_on_nothing(world, running)
         if scene.withdraws:
-            running.call("DELETE", "/v1/me/contributions", world.keys[WITHDRAWS])
+            running.call("DELETE", "/v1/me/contributions", keys[WITHDRAWS])
     with open_database(world.home) as database:
         _operate(world, database, day, scene)
         begun = time.monotonic()

@@ -63,6 +63,13 @@ ACCESS: Final = (
     Rule("POST", "/v1/generate", "user", asks_model=True),
     Rule("POST", "/v1/similarity", "user", asks_model=True),
     Rule("POST", "/v1/rjepa/**", "user", asks_model=True),
+    Rule("POST", "/v1/feedback", "user"),
+    Rule("GET", "/v1/feedback/{}", "user"),
+    Rule("DELETE", "/v1/feedback/{}", "user"),
+    Rule("GET", "/v1/me/**", "user"),
+    Rule("GET", "/v1/me", "user"),
+    Rule("POST", "/v1/me/opt-out", "user"),
+    Rule("DELETE", "/v1/me/**", "user"),
     # To change what is served.
     Rule("POST", "/v1/monitor/**", "operator"),
     Rule("POST", "/v1/learning/**", "operator"),

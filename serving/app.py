@@ -15,6 +15,7 @@ from serving import (
     completions,
     embeddings,
     errors,
+    feedback,
     generate,
     latents,
     learning,
@@ -26,9 +27,11 @@ from serving import (
     routes,
     tools,
 )
+from serving.answering import through_host
 from serving.auth import Auth, Authenticator
 from serving.context import current_request
 from serving.document import DocumentedApp
+from serving.given import FeedbackDesk
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
 from serving.limits import Admission, Limits
@@ -52,7 +55,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     check_start(settings)
     figures = Metrics()
     authenticator = Authenticator(settings, open_token_reader(settings))
-    home, loader = Home(settings.home), engine_loader or _load_engine(settings)
+    home, loader = Home(settings.home), engine_loader or load_engine(settings)
     host = EngineHost(
         home,
         settings.llm,
@@ -61,14 +64,16 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
         metrics=figures,
     )
 
-    mcp_server = tools.make_server(learning.place_of(settings), lambda: current_request().client)
+    mcp_server = tools.make_server(learning.place_of(settings), lambda: current_request().client, through_host(host))
     mcp_route = tools.mcp_route(mcp_server)
 
+    desk = FeedbackDesk(settings)
     quality = Quality(settings.llm, lambda windows: _keep_windows(settings, windows), figures)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await host.start()
+        await desk.start()
         await quality.start()
         try:
             async with mcp_server.session_manager.run():
@@ -77,6 +82,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
             await host.stop()
             await quality.stop()
             authenticator.close()
+            desk.close()
 
     # The documentation pages fetch scripts from elsewhere, which the content policy refuses: only the schema is served.
     # A redirect to the path with a slash would be put together from the Host header.
@@ -92,6 +98,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.state.host = host
     app.state.responses = ResponseStore()
     app.state.releases = models.LoadedReleases(home, settings.llm, host, loader)
+    app.state.feedback = desk
     app.state.settings = settings
     app.state.metrics = figures
     app.state.quality = quality
@@ -100,6 +107,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.include_router(chat.router)
     app.include_router(completions.router)
     app.include_router(embeddings.router)
+    app.include_router(feedback.router)
     app.include_router(generate.router)
     app.include_router(latents.router)
     app.include_router(responses.router)
@@ -150,7 +158,9 @@ def _keep_windows(settings: ServiceSettings, windows: Sequence[Window]) -> None:
         add_windows(database, windows)
 
 
-def _load_engine(settings: ServiceSettings) -> EngineLoader:
+def load_engine(settings: ServiceSettings) -> EngineLoader:
+    """What loads the real engine of a release."""
+
     def load(previous: AnswersQuestions | None, release_id: str | None = None) -> AnswersQuestions:
         # Torch and transformers take seconds to import: the service is up and says "loading" meanwhile.
         import torch

@@ -21,6 +21,7 @@ from serving import sse
 from serving.asking import Wanted, make_questions
 from serving.errors import body_of
 from serving.events import event_value, text_of
+from serving.given import Exchange, exchange_of
 from serving.host import AnswersQuestions, EngineHost, rows_of
 from serving.lenient import Notes
 from serving.models import engine_of
@@ -43,14 +44,14 @@ class _Chat:
     questions: tuple[Question, ...]
     body: ChatRequest
     notes: Notes
-    id: str
+    exchange: Exchange
     created: int
 
     @property
     def head(self) -> dict[str, Any]:
         """What a completion and its chunks have in common."""
         return {
-            "id": self.id,
+            "id": self.exchange.id,
             "created": self.created,
             "model": self.body.model,
             "system_fingerprint": self.engine.release_id,
@@ -87,14 +88,22 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         return make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
 
     questions = await asyncio.to_thread(prepare)
-    chat = _Chat(engine, questions, body, notes, f"chatcmpl-{uuid.uuid4().hex}", int(time.time()))
+    exchange = exchange_of(
+        request.app.state.feedback,
+        f"chatcmpl-{uuid.uuid4().hex}",
+        user=body.safety_identifier or body.user,
+        consent=body.rjepa is not None and body.rjepa.consent,
+    )
+    chat = _Chat(engine, questions, body, notes, exchange, int(time.time()))
     events = host.events(lambda: engine.run_many(questions), rows_of(questions), None if body.stream else Done)
     if body.stream:
         return sse.streaming(_chunks(events, chat), dict(notes.headers))
     answers = await answers_of(events)
     for answer in answers:
         log_answer(answer)
-    return JSONResponse(_completion(chat, answers), headers=dict(notes.headers))
+    reply = _completion(chat, answers)
+    await exchange.settle(questions[0], answers[0], reply["rjepa"])
+    return JSONResponse(reply, headers=dict(notes.headers))
 
 
 async def answers_of(events: Events) -> list[Answer]:
@@ -171,6 +180,8 @@ async def _chunks(events: Events, chat: _Chat) -> AsyncIterator[bytes]:
                 log_answer(event.answer)
                 answers.append(event.answer)
                 first, *others = chat.choices(index, event.answer)
+                if index == 0:
+                    await chat.exchange.settle(chat.questions[0], event.answer, first.rjepa)
                 late = None if index in told_tokens else first.tokens
                 yield chunk(index, {}, first.finish_reason, late, rjepa=first.rjepa)
                 for place, choice in enumerate(others, 1):

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
+from rjepa.feedback.records import NotKeptError, OptedOutError, OutdatedConsentError
 from rjepa.monitoring.dagster import DagsterAwayError, LaunchError
 from rjepa.reasoning.question import InvalidQuestionError
 from rjepa.releases.pointer import ReleaseMovedError
@@ -105,6 +106,9 @@ _STATUS: Final[dict[type[RjepaError], tuple[int, str]]] = {
     UnknownModelError: (404, "model_not_found"),
     ReleaseMovedError: (409, "out_of_date"),
     GoneError: (404, "not_found"),
+    NotKeptError: (404, "not_found"),
+    OptedOutError: (409, "opted_out"),
+    OutdatedConsentError: (409, "out_of_date"),
     TimedOutError: (504, "timeout"),
     DagsterAwayError: (503, "dagster_away"),
     LaunchError: (502, "launch_refused"),

@@ -1,7 +1,8 @@
 """POST /v1/generate: a problem in, an answer out, in our own simple form. For scripts that want no chat."""
 
 import asyncio
-from typing import Annotated
+import uuid
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -12,13 +13,14 @@ from rjepa.reasoning.question import Message, Question
 from rjepa.values import LenientValue, Words
 from serving.asking import Wanted, make_questions
 from serving.chat import answers_of, log_answer
+from serving.given import exchange_of
 from serving.host import EngineHost, rows_of
 from serving.lenient import Number, Whole
 from serving.models import engine_of
 from serving.names import parse_name
 from serving.reading import noted
 from serving.replies import Answered, rjepa_field, usage_of
-from serving.schemas import RjepaOptions
+from serving.schemas import RjepaOptions, UserName
 
 router = APIRouter()
 
@@ -33,6 +35,7 @@ class GenerateRequest(LenientValue):
     seed: Whole | None = None
     max_tokens: Annotated[Whole, Field(ge=-1)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    user: UserName = None
 
 
 @router.post("/v1/generate")
@@ -54,7 +57,8 @@ async def generate(body: GenerateRequest, request: Request) -> Response:
     answers = await answers_of(host.events(lambda: engine.run_many(questions), rows_of(questions), Done))
     (answer,) = answers
     log_answer(answer)
-    reply = {
+    reply: dict[str, Any] = {
+        "id": f"gen-{uuid.uuid4().hex}",
         "object": "rjepa.answer",
         "model": engine.llm_tag,
         "text": answer.text,
@@ -65,4 +69,7 @@ async def generate(body: GenerateRequest, request: Request) -> Response:
         "usage": usage_of(answers),
         "rjepa": rjepa_field(Answered(questions[0], answer, engine, notes)),
     }
+    consent = body.options is not None and body.options.consent
+    exchange = exchange_of(request.app.state.feedback, reply["id"], user=body.user, consent=consent)
+    await exchange.settle(questions[0], answer, reply["rjepa"])
     return JSONResponse(reply, headers=dict(notes.headers))

@@ -9,7 +9,7 @@ from rjepa.reasoning.conversation import ChatMessage, ContentPart
 from rjepa.reasoning.question import InvalidQuestionError
 from rjepa.values import LenientValue, Words
 from serving.lenient import Notes, Number, Whole
-from serving.schemas import NamedTool, ResponseFormat, RjepaOptions, refuse_format
+from serving.schemas import NamedTool, ResponseFormat, RjepaOptions, UserName, refuse_format
 
 _UNREAD: Final = ("reasoning", "function_call", "custom_tool_call", "web_search_call", "file_search_call")
 """Items of an earlier answer, of another model mostly, that add no words to a conversation."""
@@ -64,6 +64,8 @@ class ResponsesRequest(LenientValue):
     background: StrictBool | None = None
     conversation: Any = None
     prompt: Any = None
+    user: UserName = None
+    safety_identifier: UserName = None
     rjepa: RjepaOptions | None = None
 
     @property

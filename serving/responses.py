@@ -18,6 +18,7 @@ from serving.chat import Events, answers_of, log_answer
 from serving.context import current_request
 from serving.errors import body_of
 from serving.events import event_value, text_of
+from serving.given import Exchange, exchange_of
 from serving.host import AnswersQuestions, EngineHost, rows_of
 from serving.lenient import Notes
 from serving.models import engine_of
@@ -35,7 +36,13 @@ class _Responding:
     """One request that is being answered: its question, its shape, and what is kept of it when it is done."""
 
     def __init__(
-        self, body: ResponsesRequest, engine: AnswersQuestions, question: Question, notes: Notes, store: ResponseStore
+        self,
+        body: ResponsesRequest,
+        engine: AnswersQuestions,
+        question: Question,
+        notes: Notes,
+        store: ResponseStore,
+        exchange: Exchange,
     ) -> None:
         self.engine = engine
         self.question = question
@@ -44,12 +51,14 @@ class _Responding:
         self._instructions = len(_instructions(body))
         self._store = store if body.store is not False else None
         self._owner = owner_of()
-        self.shape = ResponseShape(f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}", body, engine.release_id)
+        self._exchange = exchange
+        self.shape = ResponseShape(exchange.id, f"msg_{uuid.uuid4().hex}", body, engine.release_id)
 
-    def finish(self, answer: Answer) -> tuple[Choice, dict[str, Any]]:
+    async def finish(self, answer: Answer) -> tuple[Choice, dict[str, Any]]:
         """The answer's text and the whole response, which is stored unless the client asked not to."""
         log_answer(answer)
         (choice,) = choices_of(Answered(self.question, answer, self.engine, self.notes, self._keep_question), 1)
+        await self._exchange.settle(self.question, answer, choice.rjepa)
         whole = self.shape.finished(choice, usage_of([answer]))
         if self._store is not None:
             # Instructions are this answer's alone: those of the next one take their place.
@@ -83,12 +92,18 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         return question
 
     question = await asyncio.to_thread(prepare)
-    responding = _Responding(body, engine, question, notes, store)
+    exchange = exchange_of(
+        request.app.state.feedback,
+        f"resp_{uuid.uuid4().hex}",
+        user=body.safety_identifier or body.user,
+        consent=body.rjepa is not None and body.rjepa.consent,
+    )
+    responding = _Responding(body, engine, question, notes, store, exchange)
     events = host.events(lambda: engine.run_many([question]), rows_of([question]), None if body.stream else Done)
     if body.stream:
         return sse.streaming(_stream(events, responding), dict(notes.headers))
     answers = await answers_of(events)
-    _, whole = responding.finish(answers[0])
+    _, whole = await responding.finish(answers[0])
     return JSONResponse(whole, headers=dict(notes.headers))
 
 
@@ -165,7 +180,7 @@ async def _stream(events: Events, responding: _Responding) -> AsyncIterator[byte
                 continue
             _, event = item
             if isinstance(event, Done):
-                for piece in making.end(*responding.finish(event.answer)):
+                for piece in making.end(*await responding.finish(event.answer)):
                     yield piece
                 continue
             text, told = text_of(event), event_value(event)

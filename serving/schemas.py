@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from rjepa.reasoning.conversation import ChatMessage
 from rjepa.reasoning.question import MAX_SEED, InvalidQuestionError
@@ -14,6 +14,10 @@ MAX_CHOICES: Final = 64
 """As many as the largest number of candidates."""
 
 
+MAX_USER: Final = 512
+"""Characters of a client's word for one of its users."""
+
+
 class RjepaOptions(BaseModel):
     """Our own field, read strictly: a mode, the options of that mode (GET /v1/info lists them), a seed, a receipt."""
 
@@ -23,11 +27,22 @@ class RjepaOptions(BaseModel):
     seed: Annotated[StrictInt, Field(ge=0, lt=MAX_SEED)] | None = None
     keep_question: StrictBool = False
     """Whether the receipt holds the question itself."""
+    consent: StrictBool = False
+    """Whether question and answer may be kept, redacted, to learn from (docs/feedback.md): for this request alone."""
 
     @property
     def mode_options(self) -> dict[str, Any]:
         """The options of the mode, by name; the mode itself says whether it knows them."""
         return dict(self.model_extra or {})
+
+
+def _a_name(value: Any) -> Any:
+    """Anything but a text that names somebody is taken for nobody's name."""
+    return value or None if isinstance(value, str) and len(value) <= MAX_USER else None
+
+
+UserName = Annotated[Words | None, BeforeValidator(_a_name)]
+"""A client's own word for one of its users. Feedback belongs to them; what is kept of the word is a keyed hash."""
 
 
 class StreamOptions(LenientValue):
@@ -69,6 +84,8 @@ class ChatRequest(LenientValue):
     modalities: list[str] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    user: UserName = None
+    safety_identifier: UserName = None
     rjepa: RjepaOptions | None = None
 
     @property

@@ -113,7 +113,7 @@ def _weigh(
         return Evidence(interaction, vote, review)
     steps = list(content.steps)
     check = None
-    if known is not None and known.problem is not None and not known.from_feedback and len(content.messages) == 1:
+    if known is not None and known.problem is not None and not known.from_feedback and not content.is_conversation:
         verdict = judge(known.problem, steps, content.final_answer)
         check = None if verdict.reason in _NO_CHECK else verdict
     fault = None

@@ -27,13 +27,13 @@ def keep(database: Database, given: Given) -> Interaction:
         OptedOutError: the owner opted out before.
         NotKeptError: it was kept and deleted: what was deleted does not come back.
         InvalidInputError: a text of it is too long to be looked through.
-        ValueError: it has no content.
+        ValueError: it is not kept yet, and comes without its words.
     """
-    if given.content is None:
-        raise ValueError("nothing to keep")
     known = find(database, given.interaction_id)
     if known is not None:
         return _standing(known)
+    if given.content is None:
+        raise ValueError("nothing to keep")
     if is_opted_out(database, given.owner):
         raise OptedOutError(
             "nothing is kept, as its owner opted out", cure="take the opt-out back first: DELETE /v1/me/opt-out"

@@ -21,6 +21,10 @@ class NotKeptError(NotFoundError):
     """Nothing is kept of an answer, it was deleted, or it is someone else's."""
 
 
+class OutdatedConsentError(InvalidInputError):
+    """Consent was given to other words than those of today."""
+
+
 class OptedOutError(InvalidInputError):
     """Something is to be kept of an owner who opted out."""
 
@@ -61,6 +65,11 @@ class Content(FrozenValue):
     def statement(self) -> str:
         """The last user message: the problem."""
         return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether the question may need what was said before it. Instructions to the student are no such thing."""
+        return sum(message.role not in ("system", "developer") for message in self.messages) > 1
 
 
 @dataclass(frozen=True)

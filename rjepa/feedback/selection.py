@@ -59,7 +59,7 @@ def _alone(one: Evidence, rules: Rules) -> tuple[Outcome, Reason]:
         return "accepted", "reviewer_accepted"
     if vote == "down":
         return "rejected", "thumbs_down"
-    if len(one.content.messages) > 1:
+    if one.content.is_conversation:
         return "review", "conversation"
     if one.interaction.redactions:
         return "review", "redacted_question"

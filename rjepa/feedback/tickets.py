@@ -1,8 +1,8 @@
 """Proof that an answer was given: a short signed text that goes with it, which every process of a home can check.
 
 A process keeps the words of its last answers in memory for a while. Feedback that comes to another process, or after a
-restart, brings the ticket of the answer, and where it is to be kept also the reply and the messages: the ticket says
-under which hash the reply's receipt was given, and the receipt has the hashes of all words and every energy.
+restart, brings the ticket of the answer, and where it is to be kept also the reply and the messages: the ticket has the
+hashes of both, so that nothing is kept under an answer's id but what was asked and answered.
 """
 
 import base64
@@ -11,6 +11,8 @@ import hashlib
 import hmac
 import json
 import secrets
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import Field, ValidationError
@@ -18,8 +20,10 @@ from sqlalchemy import Connection, insert, select
 
 from rjepa.database import Database
 from rjepa.errors import InvalidInputError
-from rjepa.feedback.records import Given, Owner
+from rjepa.feedback.records import Content, Given, Owner
 from rjepa.feedback.tables import ID_LENGTH, OWNER_LENGTH, SECRETS, USER_LENGTH
+from rjepa.files import sha256_json
+from rjepa.reasoning.question import Message
 from rjepa.values import FrozenValue
 
 _NAME: Final = "tickets"
@@ -41,7 +45,8 @@ class Ticket(FrozenValue):
     seed: int
     p_correct: float | None
     answered_at_ms: int
-    receipt_sha256: str
+    question_sha256: str = Field(description="of the messages, as in the receipt")
+    content_sha256: str = Field(description="of `hash_content`")
 
     @property
     def given(self) -> Given:
@@ -82,8 +87,14 @@ def hash_user(secret: bytes, user: str) -> str:
     return digest[:USER_LENGTH]
 
 
-def sign(secret: bytes, given: Given, receipt: dict[str, Any]) -> str:
-    """The ticket of an answer with this receipt."""
+def sign(secret: bytes, given: Given) -> str:
+    """The ticket of an answer.
+
+    Raises:
+        ValueError: it comes without its words.
+    """
+    if given.content is None:
+        raise ValueError("a ticket is made of an answer with its words")
     ticket = Ticket(
         id=given.interaction_id,
         client=given.owner.client,
@@ -94,7 +105,8 @@ def sign(secret: bytes, given: Given, receipt: dict[str, Any]) -> str:
         seed=given.seed,
         p_correct=given.p_correct,
         answered_at_ms=given.answered_at_ms,
-        receipt_sha256=hash_receipt(receipt),
+        question_sha256=hash_question(given.content.messages),
+        content_sha256=hash_content(given.content),
     )
     body = _encode(ticket.model_dump_json().encode())
     return f"{_PREFIX}.{body}.{_seal(secret, body)}"
@@ -120,9 +132,31 @@ def read_ticket(secret: bytes, text: str, interaction_id: str) -> Ticket:
     return ticket
 
 
-def hash_receipt(receipt: dict[str, Any]) -> str:
-    """SHA-256 of a receipt, the same after any client has read it as JSON and written it again."""
-    text = json.dumps(_plain(receipt), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+def bring_content(ticket: Ticket, content: Content) -> Given:
+    """The answer of a ticket with the words that somebody brought, if they are the ones that were given.
+
+    Raises:
+        InvalidInputError: they are others.
+    """
+    right = hash_question(content.messages) == ticket.question_sha256, hash_content(content) == ticket.content_sha256
+    if not all(right):
+        which = "reply" if right[0] else "conversation"
+        raise InvalidInputError(
+            f"the {which} is not the one of that answer",
+            cure="send messages as they were asked and the whole reply as it came",
+        )
+    return replace(ticket.given, content=content)
+
+
+def hash_question(messages: Sequence[Message]) -> str:
+    """The hash that stands for a conversation."""
+    return sha256_json([message.model_dump(mode="json") for message in messages])
+
+
+def hash_content(content: Content) -> str:
+    """The hash of an answer, the same after any client has read it as JSON and written it again."""
+    left_out: dict[str, Any] = {"messages": True, "candidates": {"__all__": {"scored_tokens"}}}
+    text = json.dumps(_plain(content.model_dump(mode="json", exclude=left_out)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -53,9 +53,10 @@ class ReleaseConfig(dg.Config):
         reason="the gate's reason, in a word",
         decision="the gate's reason, in a sentence",
         replaces="what was served before",
-        dataset="dataset version that it was evaluated on",
-        accuracy="share of test problems that it answers right",
-        problems="test problems",
+        dataset="dataset version that it was trained on",
+        judged_on="whose test problems it was judged on: the same, or a sealed set",
+        accuracy="share of those that it answers right",
+        problems="how many they are",
         story="what is served and why, what it went on from, what feedback joined, the gate's numbers, the last nights",
         **{
             "accuracy_*": "the same, by domain",

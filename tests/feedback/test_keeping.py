@@ -10,13 +10,13 @@ from rjepa.database import Database
 from rjepa.errors import InvalidInputError, RjepaError
 from rjepa.feedback import consent, interactions
 from rjepa.feedback.audit import read_audit
-from rjepa.feedback.records import NotKeptError, OptedOutError, Owner
+from rjepa.feedback.records import Content, NotKeptError, OptedOutError, Owner
 from rjepa.feedback.tables import AUDIT
-from rjepa.feedback.tickets import hash_user, home_secret, read_ticket, sign
+from rjepa.feedback.tickets import bring_content, hash_user, home_secret, read_ticket, sign
 from rjepa.feedback.votes import give_vote, list_votes
 from rjepa.home import Home
 
-from .answers import given
+from .answers import WRONG, given
 
 MAIL = "bob@example.org"
 ALICE, BOB = Owner("key:aaaaaaaaaaaa", "u1"), Owner("key:aaaaaaaaaaaa", "u2")
@@ -136,17 +136,19 @@ def test_the_database_refuses_to_change_what_was_audited(database: Database, sta
 
 
 def test_a_ticket_is_read_by_every_process_of_a_home_and_by_no_other(database: Database, home: Home) -> None:
-    secret, answer = home_secret(database), given("a", ALICE)
-    receipt = {"text_sha256": "ab", "temperature": 1.0, "energies": [0.25, 1e-7]}
-    ticket = sign(secret, answer, receipt)
+    secret, answer = home_secret(database), given("a", ALICE, wrong=(WRONG,))
+    ticket = sign(secret, answer)
     assert home_secret(database) == secret
     read = read_ticket(secret, ticket, answer.interaction_id)
     assert read.given.owner == ALICE and read.given.p_correct == answer.p_correct
-    as_javascript_writes_it = json.loads('{"energies": [0.25, 1e-7], "temperature": 1, "text_sha256": "ab"}')
-    assert (
-        read.receipt_sha256
-        == read_ticket(secret, sign(secret, answer, as_javascript_writes_it), answer.interaction_id).receipt_sha256
-    )
+    assert answer.content is not None
+    as_javascript_writes_it = json.loads(answer.content.model_dump_json().replace("1.0", "1"))
+    assert bring_content(read, Content(**as_javascript_writes_it)) == answer
+    for name, other in (("final_answer", "19"), ("text", "Step 1: nothing"), ("steps", ()), ("finished", False)):
+        with pytest.raises(InvalidInputError, match="reply"):
+            bring_content(read, Content(**{**as_javascript_writes_it, name: other}))
+    with pytest.raises(InvalidInputError, match="conversation"):
+        bring_content(read, Content(**{**as_javascript_writes_it, "messages": [{"role": "user", "content": "b"}]}))
     for forged in ("", "t1..", ticket[:-1] + "!", ticket.replace(".", ".a", 1), "t2" + ticket[2:]):
         with pytest.raises(InvalidInputError, match="ticket"):
             read_ticket(secret, forged, answer.interaction_id)

@@ -99,7 +99,7 @@ def test_of_equal_and_nearly_equal_questions_the_surest_stays() -> None:
     )
     first = evidence(long, "up", owner(1), p=0.9)
     surer = evidence(long.upper(), "up", owner(2), p=0.95)
-    near = evidence(long.replace("cold", "mild"), "up", owner(3), p=0.85)
+    near = evidence(long.replace("windy", "sunny"), "up", owner(3), p=0.85)
     reasons = [reason for _, reason in decided(first, surer, near)]
     assert reasons == ["duplicate", "approved_and_probable", "near_duplicate"]
 

@@ -68,7 +68,7 @@ LISTED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an empty prediction": ({"prediction": None, "functions": [], "metadata": {}}, []),
     "the openai client's extras": (
         {"user": "u-1", "store": True, "service_tier": "auto", "reasoning_effort": "low", "parallel_tool_calls": True},
-        ["user", "store", "service_tier", "reasoning_effort", "parallel_tool_calls"],
+        ["store", "service_tier", "reasoning_effort", "parallel_tool_calls"],
     ),
     "extra keys in a message": (
         {"messages": [QUESTION | {"id": "m1", "metadata": {"a": 1}, "reasoning_content": "hm"}]},

@@ -1,0 +1,147 @@
+"""A night's release on a real student: judged on sealed problems, at a price, asked for twice and paid for once."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rjepa.database import open_database
+from rjepa.datasets.building import build_problems, build_teacher_chains, release_dataset, validate_chains
+from rjepa.errors import InvalidInputError, NotFoundError
+from rjepa.evaluation.stage import candidates_to_judge
+from rjepa.latents.worker import StudentTask
+from rjepa.living.budget import BUDGET, SHARE, budget_left, list_tests
+from rjepa.living.drawing import open_set, prepare_set
+from rjepa.living.evidence import build_nightly_release
+from rjepa.living.sealed import require_live_set, seal
+from rjepa.releases.history import history
+from rjepa.releases.pointer import require_current
+from rjepa.releases.stage import build_release
+from rjepa.stages import StageReport
+from rjepa.students.loading import Student
+from tests.datasets.importing import import_dataset
+from tests.releases.test_stage import DATASET, Evaluated
+from tests.tiny_release import TAG, addition, register_student, taught_folder
+
+pytestmark = pytest.mark.slow
+
+SEALED = "other-sums"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """What was evaluated once; each test has a copy of its own."""
+    root = tmp_path_factory.mktemp("nightly")
+    evaluated = Evaluated(root, register_student(Evaluated(root, None).home, taught_folder(tmp_path_factory)))  # type: ignore[arg-type]
+    evaluated.make_dataset()
+    evaluated.sample(4)
+    _make_sealed(evaluated)
+    evaluated.train(1)
+    evaluated.evaluate()
+    build_release(evaluated.home, TAG, DATASET)
+    evaluated.train(2)
+    evaluated.evaluate()
+    return evaluated
+
+
+@pytest.fixture
+def evaluated(trained: Evaluated, tmp_path: Path) -> Evaluated:
+    shutil.copytree(trained.home.root, tmp_path / "home")
+    return Evaluated(tmp_path, trained.student)
+
+
+def _make_sealed(evaluated: Evaluated) -> None:
+    rng = random.Random(77)
+    statements = {statement: answer for statement, _, answer in (addition(rng) for _ in range(60))}
+    lines = [json.dumps({"statement": s, "answer": a, "domain": "sums"}) for s, a in statements.items()]
+    (evaluated.root / "other.jsonl").write_text("\n".join(lines) + "\n")
+    recipe = import_dataset(evaluated.home, evaluated.root / "other.jsonl", SEALED, "test")
+    build_problems(evaluated.home, recipe)
+    build_teacher_chains(evaluated.home, recipe)
+    validate_chains(evaluated.home, recipe)
+    release_dataset(evaluated.home, recipe)
+
+
+def sampler(student: Student, evaluated: Evaluated, asked: list[StudentTask]):  # type: ignore[no-untyped-def]
+    from rjepa.latents.freezing import build_rollouts
+
+    def sample(task: StudentTask) -> StageReport:
+        asked.append(task)
+        return build_rollouts(evaluated.home, student, task.dataset, num_candidates=4, seed=task.seed)
+
+    return sample
+
+
+def prepare(evaluated: Evaluated) -> list[StudentTask]:
+    asked: list[StudentTask] = []
+    seal(evaluated.home, TAG, "mine", (SEALED,))
+    prepare_set(evaluated.home, TAG, DATASET, sampler(evaluated.student, evaluated, asked))
+    return asked
+
+
+def test_without_sealed_problems_a_night_says_what_to_do(evaluated: Evaluated) -> None:
+    with pytest.raises(NotFoundError, match="sealed_candidates"):
+        build_nightly_release(evaluated.home, TAG, DATASET)
+
+
+def test_a_night_is_judged_on_sealed_problems_and_asking_twice_costs_once(evaluated: Evaluated) -> None:
+    assert [task.dataset for task in prepare(evaluated)] == [SEALED]
+    home, before = evaluated.home, require_current(evaluated.home, TAG)
+    made = build_nightly_release(home, TAG, DATASET)
+    metadata = made.report.metadata
+    # Two R-JEPAs of initial weights are equally good: nothing may be served.
+    assert metadata["promoted"] == 0 and metadata["rule"] == "nightly" and require_current(home, TAG) == before
+    assert metadata["judged_on"] == "mine" and metadata["dataset"] == DATASET and metadata["problems"] > 10
+    assert metadata["replaces"] == before != metadata["release"]
+    assert metadata["gate_night_alpha"] == SHARE and metadata["gate_night_uses"] == 1
+    assert metadata["gate_night_budget_left"] == pytest.approx(BUDGET - SHARE)
+    assert made.images["gate"].startswith(b"\x89PNG") and len(made.images["gate"]) < 50_000
+    decision = history(home, TAG)[-1].decision
+    assert decision is not None and decision.night is not None and decision.night.terms.sealed_set == "mine"
+    assert decision.night.terms.old_domains == ("sums",)
+    again = build_nightly_release(home, TAG, DATASET)
+    assert again.report.metadata["gate_night_log_evidence"] == metadata["gate_night_log_evidence"]
+    with open_database(home) as database:
+        assert budget_left(database, TAG) == pytest.approx(BUDGET - SHARE)
+        (test,) = list_tests(database, TAG)
+    assert (test.sealed_set, test.claim, test.alpha) == ("mine", "all", SHARE)
+    assert require_live_set(home, TAG).uses == 1
+
+
+def test_a_person_s_release_spends_nothing_of_the_nights_budget(evaluated: Evaluated) -> None:
+    prepare(evaluated)
+    build_release(evaluated.home, TAG, DATASET, rule="improve")
+    with open_database(evaluated.home) as database:
+        assert budget_left(database, TAG) == BUDGET and not list_tests(database, TAG)
+
+
+def test_problems_that_were_trained_on_or_sealed_before_are_no_evidence(evaluated: Evaluated) -> None:
+    prepare(evaluated)
+    home, fingerprint = evaluated.home, evaluated.student.fingerprint
+    sealed = require_live_set(home, TAG)
+    (whole,) = open_set(home, TAG, sealed, fingerprint, ())
+    recipe = import_dataset(home, _file_with(evaluated, whole.problems[0].statement), "trained-on", "train")
+    build_problems(home, recipe)
+    (rest,) = open_set(home, TAG, sealed, fingerprint, ("trained-on",))
+    assert len(rest.problems) == len(whole.problems) - 1
+    assert whole.problems[0].statement not in {problem.statement for problem in rest.problems}
+    assert candidates_to_judge(rest, "mine").sha256 != candidates_to_judge(whole, "mine").sha256
+
+
+def test_a_set_of_problems_that_are_all_known_is_refused(evaluated: Evaluated) -> None:
+    prepare(evaluated)
+    home, sealed = evaluated.home, require_live_set(evaluated.home, TAG)
+    (whole,) = open_set(home, TAG, sealed, evaluated.student.fingerprint, ())
+    statements = [problem.statement for problem in whole.problems]
+    build_problems(home, import_dataset(home, _file_with(evaluated, *statements), "trained-on", "train"))
+    with pytest.raises(InvalidInputError, match="no problem of sealed set"):
+        open_set(home, TAG, sealed, evaluated.student.fingerprint, ("trained-on",))
+
+
+def _file_with(evaluated: Evaluated, *statements: str) -> Path:
+    path = evaluated.root / "known.jsonl"
+    lines = [json.dumps({"statement": statement, "answer": "1", "domain": "sums"}) for statement in statements]
+    path.write_text("\n".join(lines) + "\n")
+    return path

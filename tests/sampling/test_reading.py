@@ -75,7 +75,7 @@ def test_what_it_cannot_read_is_refused(readers: tuple[TextReader, TextReader]) 
 
 def test_chains_are_read_in_one_forward_as_they_would_be_in_two(taught: Student) -> None:
     statements = [pair[0] for pair in taught_pairs()[:3]]
-    texts = [text for _, text in taught_pairs()[:3]] + ["Step 1: 2 + 2", "x"]
+    texts = [pair[1] for pair in taught_pairs()[:3]] + ["Step 1: 2 + 2", "x"]
     pairs = [(statement, text) for statement in statements for text in texts]
     every, chains = zip(*pairs, strict=True)
     passes = []

@@ -150,5 +150,4 @@ async def manual(body: ManualBody, request: Request) -> ManualReply:
 
 def place_of(settings: ServiceSettings) -> Place:
     """Where the service's control acts."""
-    dagster_url = settings.dagster_url or f"http://127.0.0.1:{settings.dagster_port}"
-    return Place(Home(settings.home), settings.llm, dagster_url, settings.database_url)
+    return Place(Home(settings.home), settings.llm, settings.dagster_address, settings.database_url)

@@ -257,6 +257,8 @@ def test_the_state_of_feedback_changes_with_whatever_is_said(
     assert changed()
     publisher.publish(5, 0.9, dataset="v0.1.0")
     assert changed()
+    change_settings(database, {"min_interactions": 7}, who="test")
+    assert changed()
 
 
 def test_without_users_data_a_night_learns_operators_examples_and_still_forgets(

@@ -15,7 +15,10 @@ def register(app: typer.Typer) -> None:
         if group.name == "feedback" and group.typer_instance is not None:
             group.typer_instance.command("forget")(forget)
             return
-    raise ImportError("rjepa feedback is not there")
+    noun = typer.Typer(help="What users gave back: forget.", no_args_is_help=True)
+    noun.callback()(lambda: None)
+    noun.command("forget")(forget)
+    app.add_typer(noun, name="feedback")
 
 
 def forget(

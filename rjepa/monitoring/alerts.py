@@ -83,6 +83,9 @@ def _of_gate(releases: ReleaseHistory) -> Iterator[Alert]:
         if move.action == "refuse":
             figures: Figures = {"release": move.target, "reason": move.reason, "at": move.at}
             yield Alert(kind="gate_refused", level="warning", figures=figures)
+        elif move.is_automatic:
+            figures = {"release": move.source or "", "reason": move.reason, "at": move.at}
+            yield Alert(kind="taken_back", level="bad", figures=figures)
 
 
 def _of_calibration(releases: ReleaseHistory) -> Iterator[Alert]:

@@ -6,7 +6,7 @@ from rjepa.monitoring.releases import ReleaseFigures, ReleaseHistory
 from rjepa.monitoring.runs import RunState
 from rjepa.monitoring.storage import Storage
 from rjepa.monitoring.teachers import TeacherBudgets, TeacherJob
-from rjepa.releases.history import Move
+from rjepa.releases.history import AUTOMATIC, Move
 
 GIB = 1024**3
 ROOMY = Storage(folders=(), disk_total=1000 * GIB, disk_free=500 * GIB)
@@ -77,3 +77,13 @@ def test_old_failures_and_finished_jobs_are_left_alone() -> None:
     assert (
         find_alerts(releases(), ROOMY, job(9.9, running=False), [run("failure", time.time() - 3 * 86_400)], None) == ()
     )
+
+
+def test_a_release_that_was_taken_back_is_an_alert_and_one_that_a_person_left_is_none() -> None:
+    def left(reason: str) -> ReleaseHistory:
+        now = datetime.now(UTC).isoformat()
+        return releases(moves=(Move(at=now, action="rollback", source="bad", target="r", reason=reason),))
+
+    (alert,) = find_alerts(left(f"{AUTOMATIC}: live health fell"), ROOMY, None, [], None)
+    assert (alert.kind, alert.level, alert.figures["release"]) == ("taken_back", "bad", "bad")
+    assert find_alerts(left("by hand"), ROOMY, None, [], None) == ()

@@ -28,6 +28,7 @@ from serving import (
     routes,
     tools,
 )
+from serving.answering import through_host
 from serving.auth import Auth, Authenticator
 from serving.context import current_request
 from serving.document import DocumentedApp
@@ -55,7 +56,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     check_start(settings)
     figures = Metrics()
     authenticator = Authenticator(settings, open_token_reader(settings))
-    home, loader = Home(settings.home), engine_loader or _load_engine(settings)
+    home, loader = Home(settings.home), engine_loader or load_engine(settings)
     host = EngineHost(
         home,
         settings.llm,
@@ -64,7 +65,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
         metrics=figures,
     )
 
-    mcp_server = tools.make_server(learning.place_of(settings), lambda: current_request().client)
+    mcp_server = tools.make_server(learning.place_of(settings), lambda: current_request().client, through_host(host))
     mcp_route = tools.mcp_route(mcp_server)
 
     desk = FeedbackDesk(settings)
@@ -160,7 +161,9 @@ def _keep_windows(settings: ServiceSettings, windows: Sequence[Window]) -> None:
         add_windows(database, windows)
 
 
-def _load_engine(settings: ServiceSettings) -> EngineLoader:
+def load_engine(settings: ServiceSettings) -> EngineLoader:
+    """What loads the real engine of a release."""
+
     def load(previous: AnswersQuestions | None, release_id: str | None = None) -> AnswersQuestions:
         # Torch and transformers take seconds to import: the service is up and says "loading" meanwhile.
         import torch

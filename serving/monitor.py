@@ -138,4 +138,4 @@ def _place(request: Request) -> tuple[Home, str]:
 
 def _dagster(request: Request) -> str:
     settings: ServiceSettings = request.app.state.settings
-    return settings.dagster_url or f"http://127.0.0.1:{settings.dagster_port}"
+    return settings.dagster_address

@@ -354,6 +354,27 @@ BUGS = (
         "return min(_upper_bound(point.wrong, point.answered, level) for point in points)",
         "tests/inference/test_risk.py::test_one_domain_that_errs_more_holds_the_dial_back",
     ),
+    Bug(
+        "a learning rate above its ceiling is kept",
+        "rjepa/living/settings.py",
+        "if self.learning_rate > self.learning_rate_ceiling:",
+        "if self.learning_rate > LONGEST_RATE:",
+        "tests/living/test_settings.py::test_a_wrong_value_changes_nothing_and_says_why",
+    ),
+    Bug(
+        "any key may use the MCP tools",
+        "serving/access.py",
+        'Rule("POST", "/mcp", "operator"),',
+        'Rule("POST", "/mcp", "viewer"),',
+        "tests/serving/test_mcp.py::test_http_asks_for_an_operators_key",
+    ),
+    Bug(
+        "the collector grows without bound",
+        "serving/quality.py",
+        "if len(self._items) + self._being_written < MAX_ITEMS:",
+        "if len(self._items) + self._being_written < 2 * MAX_ITEMS:",
+        "tests/serving/test_quality.py::test_what_there_is_no_room_for_is_dropped_and_counted",
+    ),
 )
 
 

@@ -17,7 +17,8 @@ from rjepa.datasets.recipe import dataset_names, load_recipe
 from rjepa.datasets.versions import create_version, next_version, version_key
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.feedback.decisions import Selection
-from rjepa.feedback.evidence import gather
+from rjepa.feedback.evidence import Evidence, gather
+from rjepa.feedback.examples import EXAMPLE
 from rjepa.feedback.selection import select
 from rjepa.feedback.snapshot import withdrawn_problems, write_snapshot
 from rjepa.home import Home
@@ -25,7 +26,7 @@ from rjepa.jepa.config import Tuning
 from rjepa.living.attempts import KILLED, Attempt, Outcome, Trigger, finish, list_attempts
 from rjepa.living.joined import joined_file, write_joined
 from rjepa.living.limits import Limited, Offer, find_limit, learning_rate
-from rjepa.living.settings import read_settings
+from rjepa.living.settings import LearningSettings, read_settings
 from rjepa.releases.bundle import load_manifest
 from rjepa.releases.history import history
 from rjepa.releases.lineage import last_clean
@@ -98,7 +99,7 @@ def plan_night(
     served = load_manifest(home, llm_tag, require_current(home, llm_tag))
     settings, attempts = read_settings(database), list_attempts(database, llm_tag)
     parent = _parent(home, served.dataset)
-    chosen = select(gather(home, database, parent))
+    chosen = select(_wanted(gather(home, database, parent), settings))
     removes = withdrawn_problems(home, chosen, parent)
     learnt = {*removes, *withdrawn_problems(home, chosen, served.dataset)}
     offer = Offer(len(chosen.accepted), len(learnt))
@@ -169,6 +170,13 @@ def settle(home: Home, database: Database, llm_tag: str) -> None:
     for attempt in list_attempts(database, llm_tag):
         if attempt.outcome == "running" and attempt.dataset is not None:
             finish(database, attempt.id, *outcome_of(home, llm_tag, attempt.dataset))
+
+
+def _wanted(evidence: list[Evidence], settings: LearningSettings) -> list[Evidence]:
+    """All of it; or operators' examples and what was withdrawn, where users' data are not to be learnt from."""
+    if settings.include_user_data:
+        return evidence
+    return [one for one in evidence if one.interaction.mode == EXAMPLE or one.interaction.content is None]
 
 
 def growing_from(home: Home, llm_tag: str) -> str | None:

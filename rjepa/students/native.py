@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rjepa.students.fused import Caches, LayerCache, Rotary, norms_heads, scales_of
+from rjepa.students.fused import Caches, Rotary, norms_heads, scales_of
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -310,9 +310,8 @@ class NativeDecoder:
         positions = caches.positions.numpy()
         states = self._embedding[tokens.numpy()]
         for number, (weights, layer) in enumerate(zip(self._layers, caches.layers, strict=True), 1):
-            keys = _arrays(layer)
             self._layer_step(
-                states, *weights, cos, sin, positions, self._eps, self._head_eps, *keys, layer.used,
+                states, *weights, cos, sin, positions, self._eps, self._head_eps, *layer.arrays(), layer.used,
                 caches.prompt_of, caches.starts, caches.ends, caches.free,
             )  # fmt: skip
             layer.used += 1
@@ -359,10 +358,3 @@ def _array(tensor: Tensor) -> Float32:
     """The same numbers, where they are."""
     array: Float32 = tensor.detach().contiguous().numpy()
     return array
-
-
-def _arrays(layer: LayerCache) -> tuple[Any, ...]:
-    layer.grow()
-    return tuple(
-        tensor.numpy() for tensor in (layer.prefix_keys, layer.prefix_values, layer.own_keys, layer.own_values)
-    )

@@ -7,6 +7,7 @@ from rjepa.datasets.reading import problem_ids
 from rjepa.datasets.recipe import load_recipe
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.feedback import interactions
+from rjepa.feedback.examples import add_example
 from rjepa.feedback.records import Owner
 from rjepa.feedback.votes import give_vote
 from rjepa.home import Home
@@ -256,3 +257,29 @@ def test_the_state_of_feedback_changes_with_whatever_is_said(
     assert changed()
     publisher.publish(5, 0.9, dataset="v0.1.0")
     assert changed()
+    change_settings(database, {"min_interactions": 7}, who="test")
+    assert changed()
+
+
+def test_without_users_data_a_night_learns_operators_examples_and_still_forgets(
+    home: Home, database: Database, publisher: Publisher
+) -> None:
+    approve(database, BEACH)
+    solution = "Step 1: The farm has 21 + 4 = 25 birds.\nStep 2: After the fox it has 25 - 7 = 18 birds.\nAnswer: 18"
+    example = add_example(database, FARM, solution, "key:operator", "tiny-a")
+    dataset = promoted_night(home, database, publisher, 2, 0.7)
+    change_settings(database, {"include_user_data": False}, who="test")
+    assert isinstance(plan_night(home, database, "tiny-a"), NoNight)
+    interactions.delete(database, Owner("key:operator"), example.interaction_id)
+    plan = planned(home, database)
+    assert plan.accepted == 0 and len(plan.removes) == 1 and plan.parent == dataset
+
+
+def test_an_approved_answer_waits_while_users_data_are_left_out(
+    home: Home, database: Database, publisher: Publisher
+) -> None:
+    approve(database, BEACH)
+    change_settings(database, {"include_user_data": False}, who="test")
+    assert isinstance(plan_night(home, database, "tiny-a"), NoNight)
+    change_settings(database, {"include_user_data": True}, who="test")
+    assert planned(home, database).accepted == 1

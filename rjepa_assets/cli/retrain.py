@@ -99,7 +99,7 @@ def _differences(home: "Home", llm_tag: str, release_id: str | None) -> str | No
     if release_id is None or decision is None:
         return None
     alone = [
-        f"{finding.domain}: right on {finding.only_challenger} where the other is wrong, wrong on {finding.only_current}"
+        f"{finding.domain}: {finding.only_challenger} answers right that were wrong, {finding.only_current} the other way"
         for finding in decision.findings
     ]
     return f"went on from {went_on_from(home, llm_tag, release_id)}; " + "; ".join(alone)

@@ -99,7 +99,7 @@ def _differences(home: "Home", llm_tag: str, release_id: str | None) -> str | No
     if release_id is None or decision is None:
         return None
     alone = [
-        f"{finding.domain}: {finding.only_challenger} answers right that were wrong, {finding.only_current} the other way"
+        f"{finding.domain}: {finding.only_challenger} answers that were wrong are right, {finding.only_current} wrong"
         for finding in decision.findings
     ]
     return f"went on from {went_on_from(home, llm_tag, release_id)}; " + "; ".join(alone)

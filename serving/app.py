@@ -24,6 +24,7 @@ from serving import (
     monitor,
     pages,
     responses,
+    reviewing,
     routes,
     tools,
 )
@@ -99,6 +100,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.state.responses = ResponseStore()
     app.state.releases = models.LoadedReleases(home, settings.llm, host, loader)
     app.state.feedback = desk
+    app.state.selecting = reviewing.Selecting(home, settings.llm)
     app.state.settings = settings
     app.state.metrics = figures
     app.state.quality = quality
@@ -116,6 +118,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.include_router(metrics.router)
     app.include_router(pages.router)
     app.include_router(monitor.router)
+    app.include_router(reviewing.router)
     app.include_router(learning.router)
     app.router.routes.append(mcp_route)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")

@@ -32,6 +32,41 @@ class Bug:
 
 BUGS = (
     Bug(
+        "a test problem that a user asked is learned from",
+        "rjepa/feedback/selection.py",
+        "    if known.held_out:",
+        "    if known.held_out and known.in_parent and known.split == 'test':",
+        "tests/feedback/test_snapshot.py::test_a_question_of_a_held_out_split_is_never_learned_from",
+    ),
+    Bug(
+        "what was withdrawn stays in the next version",
+        "rjepa/feedback/snapshot.py",
+        "gone = {*selection.withdrawn}",
+        "gone: set[str] = set()",
+        "tests/feedback/test_snapshot.py::test_accepted_interactions_become_the_next_version_and_deleted_ones_leave_it",
+    ),
+    Bug(
+        "a comment is kept without consent",
+        "rjepa/feedback/votes.py",
+        "if clean is not None and not _is_kept(connection, given.interaction_id):",
+        "if clean is None and not connection:",
+        "tests/feedback/test_keeping.py::test_a_comment_is_kept_with_consent_alone_and_redacted[sqlite]",
+    ),
+    Bug(
+        "anybody sees and deletes what another gave",
+        "rjepa/feedback/records.py",
+        "return self.client == other.client and self.end_user in",
+        "return self.end_user in",
+        "tests/serving/test_feedback.py::test_one_sees_exports_and_deletes_what_is_ones_own",
+    ),
+    Bug(
+        "words that were not given are kept under an answer's id",
+        "rjepa/feedback/tickets.py",
+        "    if not all(right):",
+        "    if not any(right):",
+        "tests/serving/test_feedback.py::test_after_a_restart_the_ticket_proves_what_was_given[chat]",
+    ),
+    Bug(
         "a step's expectation sees the step itself",
         "rjepa/jepa/masks.py",
         "before = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril(-1)",

@@ -30,6 +30,7 @@ from serving import (
 )
 from serving.answering import through_host
 from serving.auth import Auth, Authenticator
+from serving.collecting import QualityCollector
 from serving.context import current_request
 from serving.document import DocumentedApp
 from serving.given import FeedbackDesk
@@ -38,7 +39,7 @@ from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
 from serving.limits import Admission, Limits
 from serving.metrics import Metrics
 from serving.middleware import Body, Doors, RequestContext
-from serving.quality import Quality, QualityCollector
+from serving.quality import Quality
 from serving.response_store import ResponseStore
 from serving.settings import ServiceSettings, check_start
 from serving.tokens import open_token_reader

@@ -5,6 +5,7 @@ done once for each state of the database, however many pages ask.
 """
 
 import threading
+import time
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request
@@ -29,6 +30,9 @@ from serving.monitor import fragment
 SHOWN: Final = 20
 """Of the queue at a time: each is read by a person."""
 
+_REST: Final = 20
+"""A selection stands for so many times what it took, whatever was said since: answers share this process's time."""
+
 router = APIRouter()
 
 
@@ -47,6 +51,7 @@ class Selecting:
     def __init__(self, home: Home, llm_tag: str) -> None:
         self._home, self._llm_tag = home, llm_tag
         self._known: tuple[str, Selection] | None = None
+        self._stands_until = 0.0
         self._lock = threading.Lock()
 
     def now(self, database: Database) -> Selection:
@@ -56,11 +61,19 @@ class Selecting:
             CorruptError: a dataset is damaged.
         """
         with self._lock:
+            if self._known is not None and time.monotonic() < self._stands_until:
+                return self._known[1]
             state = feedback_state(self._home, database, self._llm_tag)
             if self._known is None or self._known[0] != state:
-                parent = growing_from(self._home, self._llm_tag)
-                self._known = state, select(gather(self._home, database, parent))
+                began = time.monotonic()
+                selection = select(gather(self._home, database, growing_from(self._home, self._llm_tag)))
+                self._known = state, selection
+                self._stands_until = time.monotonic() + _REST * (time.monotonic() - began)
             return self._known[1]
+
+    def forget(self) -> None:
+        """Select anew the next time: an operator decided something, and wants to see it."""
+        self._stands_until = 0.0
 
 
 @router.get("/v1/monitor/feedback")
@@ -102,12 +115,17 @@ async def decide(body: Reviewed, request: Request) -> dict[str, str]:
     """Accept an interaction, reject it, or leave it to another."""
     who = current_request().client
     made = await _desk(request).run(lambda database: review(database, body.id, body.decision, who))
+    _selecting(request).forget()
     return {"id": made.interaction_id, "decision": made.decision}
 
 
 async def _selection(request: Request) -> Selection:
+    return await _desk(request).run(_selecting(request).now)
+
+
+def _selecting(request: Request) -> Selecting:
     selecting: Selecting = request.app.state.selecting
-    return await _desk(request).run(selecting.now)
+    return selecting
 
 
 def _desk(request: Request) -> FeedbackDesk:

@@ -101,8 +101,10 @@ def test_an_operator_sees_the_funnel_and_empties_the_queue(page: Page, address: 
     expect(page.locator("#feedback-box")).to_contain_text("No answer is kept yet.")
     asked = {"model": "tiny-a", "messages": [{"role": "user", "content": "How many has Tom?"}]}
     page.request.post(f"{address}/v1/chat/completions", data={**asked, "rjepa": {"consent": True}})
-    page.get_by_role("button", name="Refresh").click()
     queue = page.locator("#feedback-box .queue li")
+    while not queue.count():  # a selection stands for a while
+        page.get_by_role("button", name="Refresh").click()
+        page.wait_for_timeout(500)
     expect(queue).to_have_count(1)
     expect(queue).to_contain_text("How many has Tom?")
     expect(page.locator("#feedback-box table")).to_contain_text("no vote (1)")

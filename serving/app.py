@@ -24,11 +24,13 @@ from serving import (
     monitor,
     pages,
     responses,
+    reviewing,
     routes,
     tools,
 )
 from serving.answering import through_host
 from serving.auth import Auth, Authenticator
+from serving.collecting import QualityCollector
 from serving.context import current_request
 from serving.document import DocumentedApp
 from serving.given import FeedbackDesk
@@ -37,7 +39,7 @@ from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
 from serving.limits import Admission, Limits
 from serving.metrics import Metrics
 from serving.middleware import Body, Doors, RequestContext
-from serving.quality import Quality, QualityCollector
+from serving.quality import Quality
 from serving.response_store import ResponseStore
 from serving.settings import ServiceSettings, check_start
 from serving.tokens import open_token_reader
@@ -99,6 +101,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.state.responses = ResponseStore()
     app.state.releases = models.LoadedReleases(home, settings.llm, host, loader)
     app.state.feedback = desk
+    app.state.selecting = reviewing.Selecting(home, settings.llm)
     app.state.settings = settings
     app.state.metrics = figures
     app.state.quality = quality
@@ -116,6 +119,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.include_router(metrics.router)
     app.include_router(pages.router)
     app.include_router(monitor.router)
+    app.include_router(reviewing.router)
     app.include_router(learning.router)
     app.router.routes.append(mcp_route)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")

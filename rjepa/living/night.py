@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rjepa.database import Database
+from rjepa.datasets.leaks import datasets_at_home
 from rjepa.datasets.parts import MANIFEST
 from rjepa.datasets.recipe import dataset_names, load_recipe
 from rjepa.datasets.versions import create_version, next_version, version_key
@@ -179,12 +180,13 @@ def _wanted(evidence: list[Evidence], settings: LearningSettings) -> list[Eviden
 
 
 def growing_from(home: Home, llm_tag: str) -> str | None:
-    """The version that a night of this LLM would grow from; None where nothing is served and no version is made."""
+    """The version that a night of this LLM would grow from; None where no version is here: a release may come from
+    elsewhere, without its data.
+    """
     current = current_release(home, llm_tag)
-    if current is not None:
-        return _parent(home, load_manifest(home, llm_tag, current).dataset)
-    made = _made_by_people(home)
-    return _parent(home, made[0]) if made else None
+    served = [] if current is None else [load_manifest(home, llm_tag, current).dataset]
+    made = {*datasets_at_home(home)}.intersection([*served, *_made_by_people(home)])
+    return max(made, key=lambda name: version_key(name) or (0, 0, 0), default=None)
 
 
 def _parent(home: Home, served: str) -> str:

@@ -22,6 +22,17 @@ async function refresh() {
   }
 }
 
+/** What users said: fetched when the page opens and when somebody asks or decides, as it takes a while to work out. */
+async function refreshFeedback() {
+  try {
+    const found = new DOMParser().parseFromString(await getText(`/v1/monitor/feedback/section?lang=${language}`), "text/html");
+    byId("feedback-section").replaceChildren(...found.body.childNodes);
+  } catch (error) {
+    if (error.status === 401) askForKey();
+    else refuse(error);
+  }
+}
+
 const nameOf = (field) => field.id || field.value;
 
 function fill(field) {
@@ -80,12 +91,19 @@ byId("sections").addEventListener("submit", (event) => {
 byId("sections").addEventListener("input", ({ target }) => {
   filled.set(nameOf(target), target.type === "checkbox" ? target.checked : target.value);
 });
-byId("refresh").addEventListener("click", () => { tell(""); refresh(); });
+byId("feedback-section").addEventListener("click", async ({ target }) => {
+  if (!target.dataset.review) return;
+  const body = { id: target.dataset.id, decision: target.dataset.review };
+  await act("/v1/monitor/review", body, ({ decision }) => say(`reviewed_${decision}`));
+  await refreshFeedback();
+});
+byId("refresh").addEventListener("click", () => { tell(""); refresh(); refreshFeedback(); });
 
 async function watch() {
   if (!document.hidden && !isBusy()) await refresh();
   setTimeout(watch, 1000 * REFRESH_SECONDS);
 }
 
-startPage(() => { tell(""); refresh(); });
+startPage(() => { tell(""); refresh(); refreshFeedback(); });
 watch();
+refreshFeedback();

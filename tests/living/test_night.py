@@ -12,7 +12,6 @@ from rjepa.feedback.records import Owner
 from rjepa.feedback.votes import give_vote
 from rjepa.home import Home
 from rjepa.living.attempts import begin, finish, list_attempts
-from rjepa.living.forgetting import trace
 from rjepa.living.joined import read_joined
 from rjepa.living.night import NoNight, Plan, outcome_of, plan_night, prepare, settle
 from rjepa.living.recording import look, plan_and_record
@@ -111,24 +110,6 @@ def test_after_a_withdrawal_the_night_goes_on_from_the_last_release_that_never_s
     make(home, without)
     assert problem_ids(home, without).isdisjoint(plan.removes)
     assert without.startswith("v2.") and seen.interaction_id in deleted_interactions(database, [seen.interaction_id])
-
-
-def test_an_interaction_is_traced_through_versions_to_releases(
-    home: Home, database: Database, publisher: Publisher
-) -> None:
-    clean = planned_served(home)
-    seen = approve(database, BEACH)
-    assert trace(home, seen.interaction_id).versions == ()
-    first = promoted_night(home, database, publisher, 2, 0.6)
-    one = planned_served(home)
-    approve(database, FARM)
-    second = promoted_night(home, database, publisher, 3, 0.7)
-    found = trace(home, seen.interaction_id)
-    assert (found.versions, len(found.problems)) == ((first, second), 1)
-    (of_llm,) = found.by_llm
-    assert (of_llm.releases, of_llm.clean, of_llm.serves_it) == ((one, planned_served(home)), clean, True)
-    rollback(home, "tiny-a", clean)
-    assert not trace(home, seen.interaction_id).by_llm[0].serves_it
 
 
 def test_forgetting_needs_no_new_feedback(home: Home, database: Database, publisher: Publisher) -> None:

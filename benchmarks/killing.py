@@ -44,6 +44,8 @@ STAGES: Final = (
 )
 LLM: Final = "tiny-a"
 _NIGHT_SECONDS: Final = 900.0
+HEAVY: Final = ("latents", "rollouts", "rjepa_checkpoint", "sealed_candidates")
+"""Stages in a process of their own."""
 _WORKERS: Final = ("rjepa.latents.worker", "rjepa_assets.stage_process")
 
 
@@ -190,15 +192,16 @@ def open_loop(home: Home, folder: Path) -> Iterator[Loop]:
         loop.service.process.wait()
 
 
-def draw_points(count: int, seed: int, victims: tuple[Victim, ...] = ("run", "run", "run", "stage")) -> list[Point]:
-    """Points in the order of the stages, round and round: a night goes on from each kill to the next."""
+def draw_points(count: int, seed: int) -> list[Point]:
+    """Points in the order of the stages, round and round: a night goes on from each kill to the next. Of a heavy stage
+    the night's process dies, or the stage's own.
+    """
     rng = random.Random(seed)
     points = []
     for number in range(count):
-        stage = STAGES[number % len(STAGES)]
-        points.append(
-            Point(rng.choice(victims), stage, round(rng.choice((0.0, 0.05, 0.3, 1.0, 3.0)) * rng.random(), 3))
-        )
+        stage, delay = STAGES[number % len(STAGES)], round(rng.choice((0.0, 0.05, 0.3, 1.0, 3.0)) * rng.random(), 3)
+        victim: Victim = "stage" if stage in HEAVY and rng.random() < 0.5 else "run"
+        points.append(Point(victim, stage, delay))
     return points
 
 

@@ -21,8 +21,9 @@ from rjepa.home import Home
 from rjepa.living.windows import Window, add_windows
 from rjepa.reasoning.answer import Answer, CandidateReport
 from rjepa.reasoning.costs import Cost
+from serving.collecting import QualityCollector
 from serving.metrics import Metrics
-from serving.quality import MAX_ITEMS, Item, Quality, QualityCollector
+from serving.quality import MAX_ITEMS, Item, Quality
 
 BLOCKS: Final = 40
 REQUESTS: Final = 500

@@ -19,6 +19,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the service binds to")
     port: int = Field(8000, ge=1, le=65535, description="port of the service")
     dagster_port: int = Field(3000, ge=1, le=65535, description="port of the Dagster UI")
+    dagster_url: str | None = Field(
+        None, description="Dagster's web server, as the monitor and control ask it; unset: RJEPA_DAGSTER_PORT here"
+    )
     api_key: SecretStr | None = Field(None, description="one key with every right; `rjepa keys` makes more, with roles")
     student_url: str | None = Field(
         None, description="where a running rjepa.sampling.server serves the student; unset: one is started where needed"
@@ -27,6 +30,11 @@ class Settings(BaseSettings):
         None, description="a Postgres database for records that change; unset: the file rjepa.db in the home"
     )
     threads: int = Field(0, ge=0, description="CPU threads for torch; 0 leaves torch's own choice")
+
+    @property
+    def dagster_address(self) -> str:
+        """Where Dagster's web server is."""
+        return self.dagster_url or f"http://127.0.0.1:{self.dagster_port}"
 
 
 def load_settings() -> Settings:

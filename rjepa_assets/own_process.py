@@ -11,6 +11,9 @@ import json
 import re
 import signal
 import sys
+import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
+from dagster_pipes import PipesDefaultMessageWriter
 
 from rjepa.errors import RjepaError
 from rjepa.home import Home
@@ -29,6 +33,9 @@ from rjepa.students.catalog import load_record
 from rjepa.students.environments import check_environment, module_command, module_variables
 
 STAGE_WORKER: Final = "rjepa_assets.stage_process"
+
+_LOOK_SECONDS: Final = 0.02
+"""Between two looks at the worker's messages: bars move a few times a second."""
 
 _EXIT_CODE: Final = re.compile(r"code (-?\d+)")
 """Of Dagster's message: its error carries the code nowhere else."""
@@ -102,13 +109,15 @@ def _follow(
     return Made(StageReport(version, figures), reader.texts, images)
 
 
-class _Reader(dg.PipesTempFileMessageReader):
-    """Dagster's own reader, which also hands the worker's progress on while it comes, and keeps what else it says:
-    `failed` (problem and cure), `texts` and `images` (base64).
+class _Reader(dg.PipesMessageReader):
+    """Hands the worker's messages on while they come, and keeps what else it says: `failed` (problem and cure), `texts`
+    and `images` (base64).
+
+    Dagster's own reader of files takes the beginning of a line for a line where the worker is just writing it, and
+    fails the stage; this one waits for the line's end.
     """
 
     def __init__(self, progress: Progress) -> None:
-        super().__init__()
         self._progress = progress
         self.failed: Mapping[str, str] = {}
         self.texts: Mapping[str, str] = {}
@@ -116,23 +125,45 @@ class _Reader(dg.PipesTempFileMessageReader):
 
     @contextlib.contextmanager
     def read_messages(self, handler: Any) -> Iterator[Any]:
-        """Read as the base class does; custom messages are taken here."""
-        handle = handler.handle_message
+        """Read, in a thread, what the worker writes into a file of its own, until the `with` ends."""
+        with tempfile.TemporaryDirectory() as folder:
+            path, is_over = Path(folder) / "messages", threading.Event()
+            path.touch()
+            thread = threading.Thread(target=self._read, args=(path, handler, is_over), daemon=True)
+            thread.start()
+            try:
+                yield {PipesDefaultMessageWriter.FILE_PATH_KEY: str(path)}
+            finally:
+                is_over.set()
+                thread.join()
 
-        def listen(message: Any) -> None:
-            payload = message["params"].get("payload") if message["method"] == "report_custom_message" else None
-            if payload is None:
-                handle(message)
-            elif "done" in payload:
-                self._progress(payload["done"], payload["total"], payload["note"])
-            elif "texts" in payload:
-                self.texts, self.images = payload["texts"], payload["images"]
-            else:
-                self.failed = payload
+    def no_messages_debug_text(self) -> str:
+        """What Dagster adds where no message came at all."""
+        return "The worker was to write its messages into a temporary file."
 
-        handler.handle_message = listen  # Dagster itself shows custom messages only when the process has ended
-        with super().read_messages(handler) as params:
-            yield params
+    def _read(self, path: Path, handler: Any, is_over: threading.Event) -> None:
+        with path.open(encoding="utf-8") as stream:
+            begun = ""
+            while True:
+                is_last = is_over.is_set()  # looked at before reading: what was written until then is read
+                *lines, begun = (begun + stream.read()).split("\n")
+                for line in lines:
+                    self._take(handler, json.loads(line))
+                if is_last:
+                    return
+                time.sleep(_LOOK_SECONDS)
+
+    def _take(self, handler: Any, message: Any) -> None:
+        """Custom messages are taken here: Dagster itself shows them only when the process has ended."""
+        payload = message["params"].get("payload") if message["method"] == "report_custom_message" else None
+        if payload is None:
+            handler.handle_message(message)
+        elif "done" in payload:
+            self._progress(payload["done"], payload["total"], payload["note"])
+        elif "texts" in payload:
+            self.texts, self.images = payload["texts"], payload["images"]
+        else:
+            self.failed = payload
 
 
 def _failure(failed: Mapping[str, str], what: str, dagsters_words: str) -> StageProcessError:

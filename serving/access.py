@@ -51,6 +51,7 @@ ACCESS: Final = (
     Rule("GET", "/v1/models", "viewer"),
     Rule("GET", "/v1/models/{}", "viewer"),
     Rule("GET", "/v1/examples", "viewer"),
+    Rule("GET", "/v1/monitor/review", "operator"),
     Rule("GET", "/v1/monitor/**", "viewer"),
     Rule("GET", "/v1/learning/**", "viewer"),
     # To ask.

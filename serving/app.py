@@ -24,10 +24,13 @@ from serving import (
     monitor,
     pages,
     responses,
+    reviewing,
     routes,
     tools,
 )
+from serving.answering import through_host
 from serving.auth import Auth, Authenticator
+from serving.collecting import QualityCollector
 from serving.context import current_request
 from serving.document import DocumentedApp
 from serving.given import FeedbackDesk
@@ -36,7 +39,7 @@ from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
 from serving.limits import Admission, Limits
 from serving.metrics import Metrics
 from serving.middleware import Body, Doors, RequestContext
-from serving.quality import Quality, QualityCollector
+from serving.quality import Quality
 from serving.response_store import ResponseStore
 from serving.settings import ServiceSettings, check_start
 from serving.tokens import open_token_reader
@@ -54,7 +57,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     check_start(settings)
     figures = Metrics()
     authenticator = Authenticator(settings, open_token_reader(settings))
-    home, loader = Home(settings.home), engine_loader or _load_engine(settings)
+    home, loader = Home(settings.home), engine_loader or load_engine(settings)
     host = EngineHost(
         home,
         settings.llm,
@@ -63,7 +66,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
         metrics=figures,
     )
 
-    mcp_server = tools.make_server(learning.place_of(settings), lambda: current_request().client)
+    mcp_server = tools.make_server(learning.place_of(settings), lambda: current_request().client, through_host(host))
     mcp_route = tools.mcp_route(mcp_server)
 
     desk = FeedbackDesk(settings)
@@ -98,6 +101,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.state.responses = ResponseStore()
     app.state.releases = models.LoadedReleases(home, settings.llm, host, loader)
     app.state.feedback = desk
+    app.state.selecting = reviewing.Selecting(home, settings.llm)
     app.state.settings = settings
     app.state.metrics = figures
     app.state.quality = quality
@@ -115,6 +119,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.include_router(metrics.router)
     app.include_router(pages.router)
     app.include_router(monitor.router)
+    app.include_router(reviewing.router)
     app.include_router(learning.router)
     app.router.routes.append(mcp_route)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")
@@ -157,7 +162,9 @@ def _keep_windows(settings: ServiceSettings, windows: Sequence[Window]) -> None:
         add_windows(database, windows)
 
 
-def _load_engine(settings: ServiceSettings) -> EngineLoader:
+def load_engine(settings: ServiceSettings) -> EngineLoader:
+    """What loads the real engine of a release."""
+
     def load(previous: AnswersQuestions | None, release_id: str | None = None) -> AnswersQuestions:
         # Torch and transformers take seconds to import: the service is up and says "loading" meanwhile.
         import torch

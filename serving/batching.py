@@ -110,7 +110,7 @@ class EngineThread:
 
 class Stream:
     """Turns of a job that makes events: all up to the next `Working`, which stays here. Whoever reads the queue finds
-    the events, then an exception or None.
+    the events that are wanted, then an exception or None.
     """
 
     def __init__(
@@ -118,12 +118,15 @@ class Stream:
         thread: EngineThread,
         work: Callable[[], Generator[tuple[int, Any], None, None]],
         stopped: Callable[[], Exception | None],
+        wanted: type | None = None,
     ) -> None:
-        """stopped: why no more is to be done, if so."""
+        """stopped: why no more is to be done, if so. wanted: events of other kinds are not put into the queue: to wake
+        the event loop for a token costs as much as a small student's token.
+        """
         self.queue: asyncio.Queue[tuple[int, Any] | Exception | None] = asyncio.Queue()
         self.abandoned = False
         self.tokens = 0
-        self._thread, self._work, self._stopped = thread, work, stopped
+        self._thread, self._work, self._stopped, self._wanted = thread, work, stopped, wanted
         self._events: Generator[tuple[int, Any], None, None] | None = None
 
     def turn(self) -> bool:
@@ -136,7 +139,8 @@ class Stream:
                     if isinstance(event, Working):
                         self.tokens += event.tokens
                         return False
-                    self._thread.put(self.queue, (index, event))
+                    if self._wanted is None or isinstance(event, self._wanted):
+                        self._thread.put(self.queue, (index, event))
                     if self.abandoned:
                         break
             if self._events is not None:

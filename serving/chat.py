@@ -95,7 +95,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         consent=body.rjepa is not None and body.rjepa.consent,
     )
     chat = _Chat(engine, questions, body, notes, exchange, int(time.time()))
-    events = host.events(lambda: engine.run_many(questions), rows_of(questions))
+    events = host.events(lambda: engine.run_many(questions), rows_of(questions), None if body.stream else Done)
     if body.stream:
         return sse.streaming(_chunks(events, chat), dict(notes.headers))
     answers = await answers_of(events)

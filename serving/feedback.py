@@ -70,7 +70,7 @@ async def give_feedback(body: Feedback, request: Request) -> dict[str, Any]:
     desk = _desk(request)
     owner = await desk.owner(body.user)
     release, told = await desk.run(lambda database: _take(database, desk, owner, body))
-    if body.vote is not None:
+    if release is not None:
         request.app.state.quality.voted(release, up=body.vote == "up")
     return told
 
@@ -155,9 +155,13 @@ async def end_opt_out(request: Request, user: User = None) -> dict[str, Any]:
     return {"object": "opt_out", "opted_out": still}
 
 
-def _take(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) -> tuple[str, dict[str, Any]]:
-    """The release that gave the answer, and what the client is told."""
+def _take(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) -> tuple[str | None, dict[str, Any]]:
+    """What the client is told; and the release that gave the answer where this is the first vote on it, so that live
+    health counts each answer once, however often a client votes.
+    """
     given = _find(database, desk, owner, body)
+    with database.reading() as connection:
+        before = find_vote(connection, given.interaction_id)
     if body.consent is False and find(database, given.interaction_id) is not None:
         delete(database, owner, given.interaction_id)
         desk.given.forget(given.interaction_id)
@@ -165,7 +169,8 @@ def _take(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) 
         keep(database, _with_words(database, desk, given, body))
     if body.vote is not None or body.comment is not None:
         give_vote(database, given, body.vote, body.comment)
-    return given.release_id, _state(database, owner, given.interaction_id, known=True)
+    is_first = body.vote is not None and (before is None or before.vote is None)
+    return given.release_id if is_first else None, _state(database, owner, given.interaction_id, known=True)
 
 
 def _find(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) -> Given:

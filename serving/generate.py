@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
+from rjepa.reasoning.events import Done
 from rjepa.reasoning.question import Message, Question
 from rjepa.values import LenientValue, Words
 from serving.asking import Wanted, make_questions
@@ -53,7 +54,7 @@ async def generate(body: GenerateRequest, request: Request) -> Response:
         return make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
 
     questions = await asyncio.to_thread(prepare)
-    answers = await answers_of(host.events(lambda: engine.run_many(questions), rows_of(questions)))
+    answers = await answers_of(host.events(lambda: engine.run_many(questions), rows_of(questions), Done))
     (answer,) = answers
     log_answer(answer)
     reply: dict[str, Any] = {

@@ -168,7 +168,10 @@ class EngineHost:
             self._thread.drop(job)
 
     async def events(
-        self, work: Callable[[], Generator[tuple[int, Value], None, None]], rows: int = 1
+        self,
+        work: Callable[[], Generator[tuple[int, Value], None, None]],
+        rows: int = 1,
+        wanted: type | None = None,
     ) -> AsyncGenerator[tuple[int, Value], None]:
         """Run the events that `work` makes in the engine's thread, beside those of others, and yield them; `Working` is
         left out.
@@ -179,13 +182,14 @@ class EngineHost:
 
         Args:
             rows: chains that are decoded for it at a time.
+            wanted: the one kind of events that is yielded; None for all but `Working`.
 
         Raises:
             TimedOutError: the request's time is up.
             NotReadyError: the service was stopped meanwhile.
         """
         request, loop = current_request(), asyncio.get_running_loop()
-        stream = Stream(self._thread, work, lambda: _stopped() if self._stopping.is_set() else None)
+        stream = Stream(self._thread, work, lambda: _stopped() if self._stopping.is_set() else None, wanted)
         job, counted = self._submit(request.client, stream.turn, rows), False
         # One timer for the request: a timeout around each wait would cost more than the wait.
         left = request.seconds_left()

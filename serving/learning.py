@@ -7,21 +7,31 @@ import asyncio
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from rjepa.control.acting import Changed, NightBegun, begin_night, change, disable, enable, reset
+from rjepa.control.examples import LONGEST, AddedExample, Weight
 from rjepa.control.figures import LearningFigures, read_figures
 from rjepa.control.live import LearningHealth, read_health
 from rjepa.control.place import Place
 from rjepa.control.state import LearningConfig, LearningStatus, read_config, read_status
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
+from rjepa.values import FrozenValue, Words
+from serving.access import may
+from serving.answering import add_training_example, through_host
+from serving.monitor import fragment
 from serving.quality import QualityFigures
 from serving.settings import ServiceSettings
 
 router = APIRouter(prefix="/v1/learning", tags=["learning"])
 
 _LONGEST_REASON: Final = 500
+_MOST_EXAMPLES: Final = 100
+"""A day's work of a person; more is a data set: rjepa data add."""
+
+Text = Annotated[Words, StringConstraints(min_length=1, max_length=LONGEST)]
 
 Reason = Annotated[str, StringConstraints(max_length=_LONGEST_REASON)]
 
@@ -32,6 +42,32 @@ class _Body(BaseModel):
 
 class Learn(_Body):
     """Begin a night now."""
+
+
+class ExampleBody(_Body):
+    """A problem with what is right."""
+
+    input: Text = Field(description="the problem")
+    target: Text | None = Field(
+        None,
+        description="the solution in steps, or the right answer alone: then the release has to come to it; none: the "
+        "release answers, and its answer is selected as one that the operator voted on",
+    )
+    weight: Weight = Field(1, description="1: learn from it; 0: keep it for a review; -1: it is wrong")
+
+
+class ManualBody(_Body):
+    """An operator's own examples, and perhaps a night at once."""
+
+    examples: list[ExampleBody] = Field(min_length=1, max_length=_MOST_EXAMPLES)
+    learn: StrictBool = Field(False, description="whether to begin a night afterwards")
+
+
+class ManualReply(FrozenValue):
+    """What was kept, in the order of the request."""
+
+    examples: tuple[AddedExample, ...]
+    night: NightBegun | None
 
 
 class ControlBody(_Body):
@@ -60,6 +96,13 @@ class HealthReply(LearningHealth):
 async def status(request: Request) -> LearningStatus:
     """Whether learning is on, what the last night came to and why, when the next one is, and what is missing to it."""
     return await asyncio.to_thread(read_status, place_of(request.app.state.settings))
+
+
+@router.get("/section", include_in_schema=False)
+async def section(request: Request) -> HTMLResponse:
+    """The same as HTML for the monitor, in the page's language."""
+    found = await asyncio.to_thread(read_status, place_of(request.app.state.settings))
+    return fragment(request, "learning", status=found, may_act=may(request.state.principal.role, "operator"))
 
 
 @router.get("/metrics")
@@ -103,7 +146,18 @@ async def learn(request: Request, body: Learn | None = None) -> NightBegun:
     return await asyncio.to_thread(begin_night, place_of(request.app.state.settings))
 
 
+@router.post("/manual")
+async def manual(body: ManualBody, request: Request) -> ManualReply:
+    """Keep examples for the next night, in order: at the first that does not fit, those before it are kept."""
+    place, answers = place_of(request.app.state.settings), through_host(request.app.state.host)
+    who, added = request.state.principal.client, []
+    for example in body.examples:
+        kept = await add_training_example(place, answers, example.input, example.target, example.weight, who)
+        added.append(kept)
+    night = await asyncio.to_thread(begin_night, place) if body.learn else None
+    return ManualReply(examples=tuple(added), night=night)
+
+
 def place_of(settings: ServiceSettings) -> Place:
     """Where the service's control acts."""
-    dagster_url = settings.dagster_url or f"http://127.0.0.1:{settings.dagster_port}"
-    return Place(Home(settings.home), settings.llm, dagster_url, settings.database_url)
+    return Place(Home(settings.home), settings.llm, settings.dagster_address, settings.database_url)

@@ -23,6 +23,8 @@ def mcp(
     import getpass
 
     from rjepa.home import check_tag
+    from serving.answering import by_loading
+    from serving.app import load_engine
     from serving.learning import place_of
     from serving.logs import configure_logs
     from serving.settings import ServiceSettings
@@ -33,4 +35,5 @@ def mcp(
     check_tag(settings.llm)
     configure_logs(details=settings.log_details)
     who = f"account:{getpass.getuser()}"
-    make_server(place_of(settings), lambda: who).run("stdio")
+    place = place_of(settings)
+    make_server(place, lambda: who, by_loading(place, load_engine(settings))).run("stdio")

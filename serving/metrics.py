@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rjepa.reasoning.answer import Answer
-from serving.quality import note_answer
+from serving.collecting import note_answer
 
 router = APIRouter()
 

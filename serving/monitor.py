@@ -68,7 +68,7 @@ async def sections(request: Request) -> HTMLResponse:
     """The same as HTML, in the page's language."""
     snapshot = await _snapshot(request)
     served = snapshot.releases.served
-    return _fragment(
+    return fragment(
         request,
         "sections",
         state=snapshot,
@@ -86,7 +86,7 @@ async def changes(request: Request) -> HTMLResponse:
     home, llm_tag = _place(request)
     found = await asyncio.to_thread(read_releases, home, llm_tag)
     week = found.moves_of_the_week()
-    return _fragment(request, "changes", moves=week, before=() if week else found.moves[:_SHOWN_BEFORE])
+    return fragment(request, "changes", moves=week, before=() if week else found.moves[:_SHOWN_BEFORE])
 
 
 @router.post("/v1/monitor/rollback")
@@ -119,7 +119,8 @@ async def _snapshot(request: Request) -> Snapshot:
     return await asyncio.to_thread(take_snapshot, home, llm_tag, _dagster(request), failure)
 
 
-def _fragment(request: Request, name: str, **values: Any) -> HTMLResponse:
+def fragment(request: Request, name: str, **values: Any) -> HTMLResponse:
+    """A part of the monitor as HTML, in the page's language."""
     language = language_of(request)
     known = words(language)
     text = (
@@ -137,4 +138,4 @@ def _place(request: Request) -> tuple[Home, str]:
 
 def _dagster(request: Request) -> str:
     settings: ServiceSettings = request.app.state.settings
-    return settings.dagster_url or f"http://127.0.0.1:{settings.dagster_port}"
+    return settings.dagster_address

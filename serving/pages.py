@@ -13,6 +13,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from rjepa.feedback.consent import CONSENT, CONSENT_VERSION
+
 Language = Literal["en", "fr"]
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
 
@@ -28,7 +30,7 @@ router = APIRouter()
 @router.get("/", include_in_schema=False)
 async def chat_page(request: Request) -> HTMLResponse:
     """The chat page."""
-    return render_page(request, "chat")
+    return render_page(request, "chat", consent_words=CONSENT[language_of(request)], consent_version=CONSENT_VERSION)
 
 
 def render_page(request: Request, name: str, **values: Any) -> HTMLResponse:

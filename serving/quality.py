@@ -1,7 +1,7 @@
 """How good answers are while they are given: a figure for each, kept in memory, and windows of them in the database.
 
-The collector is pure ASGI, writes nothing while a request is answered, and holds a bounded number of items: what comes
-beyond is dropped and counted. `rjepa.living.health` compares the windows. No word of a question or answer is held.
+A bounded number of items is held: what comes beyond is dropped and counted. No word of a question or answer is in one.
+Which requests they come from is `serving.collecting`'s matter; `rjepa.living.health` compares the windows.
 """
 
 import asyncio
@@ -10,14 +10,11 @@ import statistics
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import structlog
 from pydantic import Field
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rjepa.errors import RjepaError
 from rjepa.living.windows import Window
@@ -30,17 +27,12 @@ MAX_ITEMS: Final = 10_000
 FLUSH_SECONDS: Final = 60.0
 """How often windows are written: health compares hours, and a killed process loses no more than this."""
 
-ANSWERING: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/generate"})
-"""Paths whose replies are answers; others that ask the model give vectors and energies."""
-
 _LOG = structlog.get_logger("serving")
 _RECENT: Final = 1000
 _PATIENCE_SECONDS: Final = 10.0
 """People lose their train of thought after about ten seconds (Nielsen, Usability Engineering, 1993, 5.5)."""
 _NO_EXPECTATION: Final = 0.8
 """Energy of a step for which R-JEPA has no expectation at all."""
-_AWAY: Final = 503
-"""No release is loaded, or the service stops: that says nothing of a release."""
 _CUT_SHORT: Final = 0.5
 """What an answer that a limit ended, or that abstained, has of completion."""
 
@@ -104,16 +96,6 @@ class Counts(Protocol):
 
     def rating_dropped(self) -> None:
         """Count a drop."""
-
-
-_ITEM: Final[ContextVar[Item | None]] = ContextVar("rjepa_quality", default=None)
-
-
-def note_answer(answer: Answer) -> None:
-    """Take an answer of the current request into account; nothing happens outside of one."""
-    item = _ITEM.get()
-    if item is not None:
-        item.note(answer)
 
 
 class Quality:
@@ -197,47 +179,6 @@ class Quality:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             await self.flush()
-
-
-class QualityCollector:
-    """The ASGI hook around what answers. It passes every message on as it is, and looks at status and end alone."""
-
-    def __init__(self, app: ASGIApp, quality: Quality, served: Callable[[], str | None]) -> None:
-        """`served` says which release is served now: an error is counted there."""
-        self._app, self._quality, self._served = app, quality, served
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in ANSWERING or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        item, started = Item(), time.monotonic()
-        status, is_stream = 0, False
-
-        async def look(message: Message) -> None:
-            nonlocal status, is_stream
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                is_stream = Headers(scope=message).get("content-type", "").startswith("text/event-stream")
-            await send(message)
-
-        token = _ITEM.set(item)
-        try:
-            await self._app(scope, receive, look)
-        except Exception:
-            self._add(item, started, failed=True)
-            raise
-        finally:
-            _ITEM.reset(token)
-        # A stream that ends without an answer has told its client of an error. Who leaves cancels, and is not counted.
-        failed = (status >= 500 and status != _AWAY) or (is_stream and not item.answers)
-        if failed or item.answers:
-            self._add(item, started, failed=failed)
-
-    def _add(self, item: Item, started: float, *, failed: bool) -> None:
-        item.seconds, item.failed = time.monotonic() - started, failed
-        item.release_id = item.release_id or self._served() or ""
-        if item.release_id:
-            self._quality.add(item)
 
 
 def _windows(llm_tag: str, items: Iterable[Item], began_ms: int, ended_ms: int) -> list[Window]:

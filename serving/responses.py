@@ -99,7 +99,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         consent=body.rjepa is not None and body.rjepa.consent,
     )
     responding = _Responding(body, engine, question, notes, store, exchange)
-    events = host.events(lambda: engine.run_many([question]), rows_of([question]))
+    events = host.events(lambda: engine.run_many([question]), rows_of([question]), None if body.stream else Done)
     if body.stream:
         return sse.streaming(_stream(events, responding), dict(notes.headers))
     answers = await answers_of(events)

@@ -21,11 +21,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rjepa.control import exporting, weights
 from rjepa.control.acting import Changed, NightBegun, begin_night, change, disable, enable
+from rjepa.control.examples import LONGEST, AddedExample, Weight
 from rjepa.control.exporting import Form, Saved
 from rjepa.control.place import Place
 from rjepa.control.state import LearningStats, read_stats
 from rjepa.control.weights import Loaded
 from rjepa.errors import RjepaError
+from serving import answering
+from serving.answering import Answers
 
 MCP_PATH: Final = "/mcp"
 
@@ -33,6 +36,10 @@ _LOG = structlog.get_logger("serving")
 _INSTRUCTIONS: Final = (
     "Control how R-JEPA learns from its users. Look with get_learning_stats first. Training runs in Dagster: "
     "force_update begins a run and returns its id at once. Releases are named by id; no tool takes a path."
+)
+_TARGET: Final = (
+    'the solution, "Step 1: ..." one line each and "Answer: ..." last; or the right answer alone, to which the served '
+    "release then has to come; without it the release answers, and the weight counts as a vote"
 )
 _LOOKS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _CHANGES: Final = ToolAnnotations(
@@ -50,11 +57,12 @@ Reason = Annotated[str, Field(max_length=500, description="one line, kept with t
 ReleaseId = Annotated[str, Field(max_length=64, description="id of a release, such as 20260101T120000Z-814c5b2a627d")]
 
 
-def make_server(place: Place, who: Who) -> MCPServer:
+def make_server(place: Place, who: Who, answers: Answers) -> MCPServer:
     """A server with every tool.
 
     Args:
         who: says who asks, at the time of a call.
+        answers: lets the release answer a problem that comes without a solution.
     """
     _keep_the_loggers()
     server = MCPServer(
@@ -101,10 +109,19 @@ def make_server(place: Place, who: Who) -> MCPServer:
         """
         return await asyncio.to_thread(exporting.save_weights, place, release_id, form)
 
+    async def add_training_example(
+        input: Annotated[str, Field(min_length=1, max_length=LONGEST, description="the problem")],
+        target: Annotated[str | None, Field(max_length=LONGEST, description=_TARGET)] = None,
+        weight: Annotated[Weight, Field(description="1: learn from it; 0: keep it for a review; -1: it is wrong")] = 1,
+    ) -> AddedExample:
+        """Give an example for the next night: a problem with its solution, with its answer alone, or with neither."""
+        return await answering.add_training_example(place, answers, input, target, weight, who())
+
     tool(get_learning_stats, _LOOKS)
     tool(enable_learning, _CHANGES)
     tool(disable_learning, _CHANGES)
     tool(set_learning_rate, _CHANGES)
+    tool(add_training_example, _ADDS)
     tool(force_update, _ADDS)
     tool(load_weights, _SERVES)
     tool(save_weights, _CHANGES)

@@ -32,6 +32,60 @@ class Bug:
 
 BUGS = (
     Bug(
+        "a place in a session is given away while it is fed",
+        "rjepa/students/session.py",
+        "busy = {int(row) for batch in self._batches for row in batch.places} if self._free else set()",
+        "busy: set[int] = set()",
+        "tests/sampling/test_session.py::test_a_session_that_is_never_over_holds_no_more_than_its_rows",
+    ),
+    Bug(
+        "compiled attention forgets the token that is fed",
+        "rjepa/students/native.py",
+        "own = used + 1 - skipped",
+        "own = used - skipped",
+        "tests/students/test_fused.py::test_the_same_seeds_give_the_same_chains",
+    ),
+    Bug(
+        "one client may take all the room",
+        "serving/fairness.py",
+        "_SHARE: Final = 0.75",
+        "_SHARE: Final = 2.0",
+        "tests/serving/test_limits.py::test_jobs_that_write_run_side_by_side_as_long_as_there_is_room_and_leave_some_for_others",
+        "a test problem that a user asked is learned from",
+        "rjepa/feedback/selection.py",
+        "    if known.held_out:",
+        "    if known.held_out and known.in_parent and known.split == 'test':",
+        "tests/feedback/test_snapshot.py::test_a_question_of_a_held_out_split_is_never_learned_from",
+    ),
+    Bug(
+        "what was withdrawn stays in the next version",
+        "rjepa/feedback/snapshot.py",
+        "gone = {*selection.withdrawn}",
+        "gone: set[str] = set()",
+        "tests/feedback/test_snapshot.py::test_accepted_interactions_become_the_next_version_and_deleted_ones_leave_it",
+    ),
+    Bug(
+        "a comment is kept without consent",
+        "rjepa/feedback/votes.py",
+        "if clean is not None and not _is_kept(connection, given.interaction_id):",
+        "if clean is None and not connection:",
+        "tests/feedback/test_keeping.py::test_a_comment_is_kept_with_consent_alone_and_redacted[sqlite]",
+    ),
+    Bug(
+        "anybody sees and deletes what another gave",
+        "rjepa/feedback/records.py",
+        "return self.client == other.client and self.end_user in",
+        "return self.end_user in",
+        "tests/serving/test_feedback.py::test_one_sees_exports_and_deletes_what_is_ones_own",
+    ),
+    Bug(
+        "words that were not given are kept under an answer's id",
+        "rjepa/feedback/tickets.py",
+        "    if not all(right):",
+        "    if not any(right):",
+        "tests/serving/test_feedback.py::test_after_a_restart_the_ticket_proves_what_was_given[chat]",
+    ),
+    Bug(
         "a step's expectation sees the step itself",
         "rjepa/jepa/masks.py",
         "before = torch.ones(size, size, dtype=torch.bool, device=valid.device).tril(-1)",
@@ -353,6 +407,27 @@ BUGS = (
         "return max(_upper_bound(point.wrong, point.answered, level) for point in points)",
         "return min(_upper_bound(point.wrong, point.answered, level) for point in points)",
         "tests/inference/test_risk.py::test_one_domain_that_errs_more_holds_the_dial_back",
+    ),
+    Bug(
+        "a learning rate above its ceiling is kept",
+        "rjepa/living/settings.py",
+        "if self.learning_rate > self.learning_rate_ceiling:",
+        "if self.learning_rate > LONGEST_RATE:",
+        "tests/living/test_settings.py::test_a_wrong_value_changes_nothing_and_says_why",
+    ),
+    Bug(
+        "any key may use the MCP tools",
+        "serving/access.py",
+        'Rule("POST", "/mcp", "operator"),',
+        'Rule("POST", "/mcp", "viewer"),',
+        "tests/serving/test_mcp.py::test_http_asks_for_an_operators_key",
+    ),
+    Bug(
+        "the collector grows without bound",
+        "serving/quality.py",
+        "if len(self._items) + self._being_written < MAX_ITEMS:",
+        "if len(self._items) + self._being_written < 2 * MAX_ITEMS:",
+        "tests/serving/test_quality.py::test_what_there_is_no_room_for_is_dropped_and_counted",
     ),
 )
 

@@ -1,10 +1,11 @@
-"""`rjepa living`: what the nights rest on: live health, the budget of errors, the sealed problems."""
+"""`rjepa living`: live health, budget of errors, sealed problems; state and settings are `rjepa.cli.learning`'s."""
 
 import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rjepa.cli import learning
 from rjepa.cli.common import print_json
 
 if TYPE_CHECKING:
@@ -17,7 +18,14 @@ _Name = Annotated[str, typer.Argument(help="Name of the set.")]
 
 def register(app: typer.Typer) -> None:
     """Mount `rjepa living`."""
-    noun = typer.Typer(help="The nights: live health, budget of errors, sealed problems.", no_args_is_help=True)
+    noun = typer.Typer(
+        help="The nights: on or off, settings, live health, budget of errors, sealed problems.", no_args_is_help=True
+    )
+    noun.command("status")(learning.status)
+    noun.command("enable")(learning.enable)
+    noun.command("disable")(learning.disable)
+    noun.command("settings")(learning.settings)
+    noun.command("save")(learning.save)
     noun.command("health")(health)
     noun.command("budget")(budget)
     sets = typer.Typer(help="Sealed problems: list, add, retire.", no_args_is_help=True)

@@ -110,6 +110,13 @@ class Funnel:
     outcomes: dict[str, int]
     reasons: dict[str, int]
     negatives: int
+    outcome_of: dict[str, str]
+    """Which outcome a reason leads to."""
+
+    def by_outcome(self, outcome: str) -> dict[str, int]:
+        """The reasons of one outcome, the most frequent first."""
+        mine = {reason: count for reason, count in self.reasons.items() if self.outcome_of[reason] == outcome}
+        return dict(sorted(mine.items(), key=lambda item: (-item[1], item[0])))
 
     def figures(self) -> dict[str, int | float | str]:
         """Flat, for metadata."""
@@ -153,6 +160,7 @@ class Selection:
             outcomes={name: outcomes[name] for name in OUTCOMES},
             reasons={name: reasons[name] for name in sorted(reasons)},
             negatives=sum(len(one.negatives) for one in self.chosen),
+            outcome_of={one.reason: one.outcome for one in self.chosen},
         )
 
     @property

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rjepa.database import Database
+from rjepa.errors import RjepaError
 from rjepa.feedback.consent import excluded_workspaces, opted_out
 from rjepa.feedback.interactions import list_interactions
 from rjepa.feedback.known import KnownProblem, find_known
@@ -114,8 +115,7 @@ def _weigh(
     steps = list(content.steps)
     check = None
     if known is not None and known.problem is not None and not known.from_feedback and not content.is_conversation:
-        verdict = judge(known.problem, steps, content.final_answer)
-        check = None if verdict.reason in _NO_CHECK else verdict
+        check = _check(known.problem, steps, content.final_answer)
     fault = None
     if steps and content.final_answer:
         own = judge(problem_of(content, "asked"), steps, content.final_answer) if content.statement.strip() else None
@@ -132,3 +132,12 @@ def _weigh(
         is_out,
         excluded,
     )
+
+
+def _check(problem: Problem, steps: list[str], answer: str | None) -> Verdict | None:
+    """What the problem's own checker says; None where it says nothing, or cannot be run on this machine."""
+    try:
+        verdict = judge(problem, steps, answer)
+    except RjepaError:
+        return None
+    return None if verdict.reason in _NO_CHECK else verdict

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from rjepa.database import Database
+from rjepa.datasets.leaks import datasets_at_home
 from rjepa.datasets.parts import MANIFEST
 from rjepa.datasets.recipe import dataset_names, load_recipe
 from rjepa.datasets.versions import create_version, next_version, version_key
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.feedback.decisions import Selection
-from rjepa.feedback.evidence import gather
+from rjepa.feedback.evidence import Evidence, gather
+from rjepa.feedback.examples import EXAMPLE
 from rjepa.feedback.selection import select
 from rjepa.feedback.snapshot import withdrawn_problems, write_snapshot
 from rjepa.home import Home
@@ -24,11 +26,11 @@ from rjepa.jepa.config import Tuning
 from rjepa.living.attempts import KILLED, Attempt, Outcome, Trigger, finish, list_attempts
 from rjepa.living.joined import joined_file, write_joined
 from rjepa.living.limits import Limited, Offer, find_limit, learning_rate
-from rjepa.living.settings import read_settings
+from rjepa.living.settings import LearningSettings, read_settings
 from rjepa.releases.bundle import load_manifest
 from rjepa.releases.history import history
 from rjepa.releases.lineage import last_clean
-from rjepa.releases.pointer import require_current
+from rjepa.releases.pointer import current_release, require_current
 
 RECIPE: Final = "nightly"
 """The training run of configs/rjepa/ that a night makes."""
@@ -97,7 +99,7 @@ def plan_night(
     served = load_manifest(home, llm_tag, require_current(home, llm_tag))
     settings, attempts = read_settings(database), list_attempts(database, llm_tag)
     parent = _parent(home, served.dataset)
-    chosen = select(gather(home, database, parent))
+    chosen = select(_wanted(gather(home, database, parent), settings))
     removes = withdrawn_problems(home, chosen, parent)
     learnt = {*removes, *withdrawn_problems(home, chosen, served.dataset)}
     offer = Offer(len(chosen.accepted), len(learnt))
@@ -170,16 +172,36 @@ def settle(home: Home, database: Database, llm_tag: str) -> None:
             finish(database, attempt.id, *outcome_of(home, llm_tag, attempt.dataset))
 
 
+def _wanted(evidence: list[Evidence], settings: LearningSettings) -> list[Evidence]:
+    """All of it; or operators' examples and what was withdrawn, where users' data are not to be learnt from."""
+    if settings.include_user_data:
+        return evidence
+    return [one for one in evidence if one.interaction.mode == EXAMPLE or one.interaction.content is None]
+
+
+def growing_from(home: Home, llm_tag: str) -> str | None:
+    """The version that a night of this LLM would grow from; None where no version is here: a release may come from
+    elsewhere, without its data.
+    """
+    current = current_release(home, llm_tag)
+    served = [] if current is None else [load_manifest(home, llm_tag, current).dataset]
+    made = {*datasets_at_home(home)}.intersection([*served, *_made_by_people(home)])
+    return max(made, key=lambda name: version_key(name) or (0, 0, 0), default=None)
+
+
 def _parent(home: Home, served: str) -> str:
     """The version of what is served, or the newest released one above it that no night made."""
-    names = [
+    return max([served, *_made_by_people(home)], key=lambda name: version_key(name) or (0, 0, 0))
+
+
+def _made_by_people(home: Home) -> list[str]:
+    return [
         name
         for name in dataset_names(home)
         if version_key(name) is not None
         and (home.dataset(name) / MANIFEST).exists()
         and not joined_file(home, name).exists()
     ]
-    return max([served, *names], key=lambda name: version_key(name) or (0, 0, 0))
 
 
 def _known_version(home: Home, parent: str, adds: Sequence[str], removes: Sequence[str]) -> str | None:

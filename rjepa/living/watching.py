@@ -10,6 +10,7 @@ from rjepa.database import Database
 from rjepa.feedback.tables import INTERACTIONS, OPT_OUTS, REVIEWS, VOTES, WORKSPACES
 from rjepa.files import sha256_json
 from rjepa.home import Home
+from rjepa.living.settings import read_settings
 from rjepa.releases.pointer import current_release
 
 
@@ -35,8 +36,8 @@ def deleted_interactions(database: Database, wanted: Sequence[str]) -> list[str]
 
 
 def feedback_state(home: Home, database: Database, llm_tag: str) -> str:
-    """A hash that changes whenever something is kept, deleted, voted, reviewed, opted out of or excluded, or another
-    release is served.
+    """A hash that changes whenever something is kept, deleted, voted, reviewed, opted out of or excluded, another
+    release is served, or a learning setting changes: a limit that is lowered may let a night begin.
     """
     newest = (INTERACTIONS.c.kept_at_ms, INTERACTIONS.c.deleted_at_ms, VOTES.c.voted_at_ms, REVIEWS.c.reviewed_at_ms)
     with database.reading() as connection:
@@ -46,4 +47,5 @@ def feedback_state(home: Home, database: Database, llm_tag: str) -> str:
             connection.execute(select(WORKSPACES).order_by(WORKSPACES.c.workspace)).all(),
         ]
     told = [*moments, [[list(row) for row in rows] for rows in others]]
-    return sha256_json([told, feedback_counts(database), current_release(home, llm_tag)])
+    settings = read_settings(database).model_dump()
+    return sha256_json([told, feedback_counts(database), current_release(home, llm_tag), settings])

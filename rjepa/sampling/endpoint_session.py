@@ -15,10 +15,10 @@ import numpy.typing as npt
 from rjepa.errors import InvalidInputError
 from rjepa.sampling.completions import ServedChain
 from rjepa.sampling.protocol import Capability
-from rjepa.students.extraction import extract_latents
 from rjepa.students.loading import Student
 from rjepa.students.prompting import encode_statements, require_room
-from rjepa.students.rescoring import score_chains, score_tokens_of
+from rjepa.students.rereading import with_latents
+from rjepa.students.rescoring import score_tokens_of
 from rjepa.students.sampled import (
     Bias,
     ChainEnd,
@@ -286,23 +286,9 @@ class EndpointSession:
     def _captured(self, rows: Sequence[int]) -> list[SampledChain]:
         bare = [self._bare(self._rows[row]) for row in rows]
         prompts = [self._rows[row].prompt for row in rows]
-        scores = score_chains(self._student, prompts, [chain.token_ids for chain in bare])
-        statements = [self._rows[row].request.statement for row in rows]
-        encoded = extract_latents(self._student, statements, [chain.text for chain in bare])
-        whole = []
-        for chain, score, latents in zip(bare, scores, encoded, strict=True):
-            assert latents is not None  # it was cut to the context
-            whole.append(
-                replace(
-                    chain,
-                    token_logprobs=chain.token_logprobs or score.logprobs,
-                    self_certainty=score.self_certainty,
-                    latents=latents.latents,
-                    sentences=latents.sentences,
-                )
-            )
+        whole = with_latents(self._student, [self._rows[row].request.statement for row in rows], bare)
         read = sum(len(prompt) + len(chain.token_ids) for prompt, chain in zip(prompts, bare, strict=True))
-        self._counts += DecodingCounts(read=2 * read)  # once for the scores, once for the latents
+        self._counts += DecodingCounts(read=read)
         return whole
 
     def _row(self, row: int) -> _Row:

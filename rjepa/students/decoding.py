@@ -82,6 +82,7 @@ class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.prefix_keys, self.prefix_values = prefix_keys, prefix_values
         self.own_keys, self.own_values, self.used = own_keys, own_values, used
+        self._arrays: tuple[Any, ...] | None = None
 
     @classmethod
     def after(cls, keys: Tensor, values: Tensor, rows: int) -> "_SharedPrefixLayer":
@@ -102,6 +103,15 @@ class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         if self.used == self.own_keys.shape[3]:
             self.own_keys = torch.cat([self.own_keys, torch.empty_like(self.own_keys[..., :_GROWTH])], dim=3)
             self.own_values = torch.cat([self.own_values, torch.empty_like(self.own_values[:, :, :_GROWTH])], dim=2)
+            self._arrays = None
+
+    def arrays(self) -> tuple[Any, ...]:
+        """As `rjepa.students.fused.LayerCache.arrays`."""
+        self.grow()
+        if self._arrays is None:
+            held = (self.prefix_keys, self.prefix_values, self.own_keys, self.own_values)
+            self._arrays = tuple(tensor.numpy() for tensor in held)
+        return self._arrays
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """The rows' own keys and values with those of one more token, each [R, M, D]."""
@@ -113,6 +123,7 @@ class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return self.own_keys[..., :used], self.own_values[:, :, :used]
 
     def keep(self, prompts: Tensor, rows: Tensor) -> None:
+        self._arrays = None
         self.prefix_keys = self.prefix_keys[prompts]
         self.prefix_values = self.prefix_values[prompts]
         self.own_keys = self.own_keys[rows]

@@ -51,7 +51,7 @@ class ChainLatents:
 
 
 @dataclass(frozen=True)
-class _Text:
+class EncodedText:
     """A chain after its prompt: which it is, its tokens, and int64 [segments + 1], where segments begin."""
 
     index: int
@@ -90,13 +90,13 @@ def extract_batches(
     """As `extract_latents`, forward by forward: what each gives, by the chain's index. Each index comes once."""
     if len(statements) != len(chains):
         raise ValueError(f"expected a chain for each statement, got {len(statements)} and {len(chains)}")
-    budget = tokens_a_batch or (_TOKENS_A_BATCH_CPU if student.device.type == "cpu" else _TOKENS_A_BATCH)
-    encoded = _encode(student, statements, chains)
+    budget = tokens_a_batch or most_tokens(student)
+    encoded = encode_chains(student, statements, chains)
     texts = [text for text in encoded if 0 < len(text.ids) <= student.context_length]
     if left_out := {text.index for text in encoded} - {text.index for text in texts}:
         yield dict.fromkeys(sorted(left_out))
     started, tokens, done = time.monotonic(), 0, len(left_out)
-    for batch in _packed_batches(texts, budget) if student.shares_prefix else _padded_batches(texts, budget):
+    for batch in packed_batches(texts, budget) if student.shares_prefix else _padded_batches(texts, budget):
         pooled = _extract_batch(student, batch)
         tokens += sum(latents.tokens for latents in pooled)
         done += len(batch)
@@ -104,15 +104,20 @@ def extract_batches(
         yield {text.index: latents for text, latents in zip(batch, pooled, strict=True)}
 
 
+def most_tokens(student: Student) -> int:
+    """Tokens that are read in one forward."""
+    return _TOKENS_A_BATCH_CPU if student.device.type == "cpu" else _TOKENS_A_BATCH
+
+
 @torch.inference_mode()
 def embed_texts(student: Student, texts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
     """float32 [texts, hidden size]: the mean state of each text's tokens at the student's layer, without special tokens
     where a text has others. What stands beside a text changes nothing.
     """
-    budget = _TOKENS_A_BATCH_CPU if student.device.type == "cpu" else _TOKENS_A_BATCH
+    budget = most_tokens(student)
     none = np.zeros(1, dtype=np.int64)
     found = np.zeros((len(texts), student.hidden_size), dtype=np.float32)
-    for batch in _padded_batches([_Text(index, "", list(ids), none) for index, ids in enumerate(texts)], budget):
+    for batch in _padded_batches([EncodedText(index, "", list(ids), none) for index, ids in enumerate(texts)], budget):
         states = _padded_states(student, batch).float().split([len(text.ids) for text in batch])
         for text, rows in zip(batch, states, strict=True):
             written = torch.from_numpy(student.pieces.lengths[text.ids] > 0).to(rows.device)
@@ -121,13 +126,13 @@ def embed_texts(student: Student, texts: Sequence[Sequence[int]]) -> npt.NDArray
 
 
 @torch.inference_mode()
-def _extract_batch(student: Student, batch: list[_Text]) -> list[ChainLatents]:
+def _extract_batch(student: Student, batch: list[EncodedText]) -> list[ChainLatents]:
     packs = student.shares_prefix and _gains_by_packing(batch)
     states = _packed_states(student, batch) if packs else _padded_states(student, batch)
-    return _pool_batch(student, states, batch)
+    return pool_batch(student, states, batch)
 
 
-def _encode(student: Student, statements: Sequence[str], chains: Sequence[str]) -> list[_Text]:
+def encode_chains(student: Student, statements: Sequence[str], chains: Sequence[str]) -> list[EncodedText]:
     """Tokens of every chain after its prompt, in two calls to the tokenizer."""
     distinct = list(dict.fromkeys(statements))
     rendered = [render_prompt(student.tokenizer, student.record.prompt, statement) for statement in distinct]
@@ -137,19 +142,19 @@ def _encode(student: Student, statements: Sequence[str], chains: Sequence[str]) 
         student.tokenizer, [prompts[statement] for statement in statements], list(chains), student.record.segmentation
     )
     return [
-        _Text(index, statement, *parts)
+        EncodedText(index, statement, *parts)
         for index, (statement, parts) in enumerate(zip(statements, segmented, strict=True))
     ]
 
 
-def _packed_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:
+def packed_batches(texts: list[EncodedText], budget: int) -> Iterator[list[EncodedText]]:
     """Chains of a problem together, sorted so that neighbours share most; problems of about one length together.
     `budget` counts tokens that are read, not those that are shared.
     """
     longest: dict[str, int] = {}
     for text in texts:
         longest[text.statement] = max(longest.get(text.statement, 0), len(text.ids))
-    batch: list[_Text] = []
+    batch: list[EncodedText] = []
     held = 0
     for text in sorted(texts, key=lambda text: (-longest[text.statement], text.statement, text.ids)):
         new = len(text.ids) - (shared_length(batch[-1].ids, text.ids) if batch else 0)
@@ -162,7 +167,7 @@ def _packed_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:
         yield batch
 
 
-def _gains_by_packing(batch: list[_Text]) -> bool:
+def _gains_by_packing(batch: list[EncodedText]) -> bool:
     """Whether chains share a problem, or padding would cost much. What shares nothing and is of about one length costs
     less as it is than laid end to end and collected again.
     """
@@ -170,7 +175,7 @@ def _gains_by_packing(batch: list[_Text]) -> bool:
     return len({text.statement for text in batch}) < len(batch) or longest * len(batch) > _PADDED * tokens
 
 
-def _padded_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:
+def _padded_batches(texts: list[EncodedText], budget: int) -> Iterator[list[EncodedText]]:
     """Chains of about one length together. `budget` counts padding."""
     ordered = sorted(texts, key=lambda text: -len(text.ids))
     while ordered:
@@ -179,7 +184,7 @@ def _padded_batches(texts: list[_Text], budget: int) -> Iterator[list[_Text]]:
         ordered = ordered[count:]
 
 
-def _packed_states(student: Student, batch: list[_Text]) -> torch.Tensor:
+def _packed_states(student: Student, batch: list[EncodedText]) -> torch.Tensor:
     """[tokens, hidden size]: the states of all chains end to end, each distinct beginning read once."""
     packed = pack([text.ids for text in batch], student.device)
     output = student.encoder(
@@ -194,7 +199,7 @@ def _packed_states(student: Student, batch: list[_Text]) -> torch.Tensor:
     return states[torch.from_numpy(np.concatenate(packed.paths)).to(student.device)]
 
 
-def _padded_states(student: Student, batch: list[_Text]) -> torch.Tensor:
+def _padded_states(student: Student, batch: list[EncodedText]) -> torch.Tensor:
     """[tokens, hidden size]: as `_packed_states`, for any causal model. Padding stands on the right, where nothing
     reads it.
     """
@@ -206,7 +211,7 @@ def _padded_states(student: Student, batch: list[_Text]) -> torch.Tensor:
     return torch.cat([states[row, : len(text.ids)] for row, text in enumerate(batch)])
 
 
-def _pool_batch(student: Student, states: torch.Tensor, batch: list[_Text]) -> list[ChainLatents]:
+def pool_batch(student: Student, states: torch.Tensor, batch: list[EncodedText]) -> list[ChainLatents]:
     """Segments of every chain, and the sentences of every problem once, from the states of all chains end to end."""
     lengths = [len(text.ids) for text in batch]
     firsts = (np.cumsum(lengths) - lengths).tolist()

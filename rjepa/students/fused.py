@@ -54,8 +54,8 @@ class LayerCache(Protocol):
     own_values: Tensor
     used: int
 
-    def grow(self) -> None:
-        """Have room for one more token."""
+    def arrays(self) -> tuple[Any, ...]:
+        """The four as NumPy's, where they are, with room for one more token."""
 
 
 @runtime_checkable

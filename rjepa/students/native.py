@@ -14,12 +14,14 @@ from typing import Any, Final, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that compiled products call: loaded, so that it is found
+import threadpoolctl
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rjepa.students.fused import Caches, LayerCache, Rotary, norms_heads, scales_of
+from rjepa.students.fused import Caches, Rotary, norms_heads, scales_of
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -271,11 +273,21 @@ def layer_step(
             states[row, place] += read[row, place]
 
 
+def _use_one_thread() -> None:
+    """Keep SciPy's BLAS, whose products these are, to one thread: it would spread products of a hundred microseconds
+    over all cores, and wait for them.
+    """
+    for library in threadpoolctl.ThreadpoolController().lib_controllers:
+        if "scipy.libs" in str(library.filepath):
+            library.set_num_threads(1)
+
+
 class NativeDecoder:
     """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Of a float32 model on the CPU, of an architecture that `rjepa.students.fused` knows."""
+        _use_one_thread()
         self._model: Any = model
         base, config = self._model.model, model.config
         attention = base.layers[0].self_attn
@@ -310,9 +322,8 @@ class NativeDecoder:
         positions = caches.positions.numpy()
         states = self._embedding[tokens.numpy()]
         for number, (weights, layer) in enumerate(zip(self._layers, caches.layers, strict=True), 1):
-            keys = _arrays(layer)
             self._layer_step(
-                states, *weights, cos, sin, positions, self._eps, self._head_eps, *keys, layer.used,
+                states, *weights, cos, sin, positions, self._eps, self._head_eps, *layer.arrays(), layer.used,
                 caches.prompt_of, caches.starts, caches.ends, caches.free,
             )  # fmt: skip
             layer.used += 1
@@ -359,10 +370,3 @@ def _array(tensor: Tensor) -> Float32:
     """The same numbers, where they are."""
     array: Float32 = tensor.detach().contiguous().numpy()
     return array
-
-
-def _arrays(layer: LayerCache) -> tuple[Any, ...]:
-    layer.grow()
-    return tuple(
-        tensor.numpy() for tensor in (layer.prefix_keys, layer.prefix_values, layer.own_keys, layer.own_values)
-    )

@@ -1,14 +1,93 @@
-"""Chains that somebody else wrote, read as if the student had written them: with latents and log-probabilities."""
+"""Chains that somebody else wrote, read as if the student had written them: with latents and log-probabilities.
+
+Where the architecture allows it both come out of one forward, in which a problem's prompt, and whatever else chains
+begin with together, is read once (`rjepa.students.packing`).
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
 
 from rjepa.chains import parse_chain
 from rjepa.errors import InvalidInputError
-from rjepa.students.extraction import extract_latents
+from rjepa.students.extraction import (
+    ChainLatents,
+    EncodedText,
+    encode_chains,
+    extract_latents,
+    most_tokens,
+    packed_batches,
+    pool_batch,
+)
 from rjepa.students.loading import Student
+from rjepa.students.packing import Packed, pack
 from rjepa.students.prompting import encode_statements
-from rjepa.students.rescoring import score_chains
+from rjepa.students.rescoring import LOGITS_A_BATCH, Score, score_chains, score_logits
 from rjepa.students.sampled import SampledChain
+from rjepa.students.tap import LayerTap
+
+
+@dataclass(frozen=True)
+class ReadText:
+    """A chain that was read: the token ids of its text, what the student thinks of them, and its latents."""
+
+    ids: list[int]
+    score: Score
+    latents: ChainLatents
+
+
+def read_texts(student: Student, statements: Sequence[str], texts: Sequence[str]) -> list[ReadText]:
+    """Read each text after the prompt of its statement. Each has words and fits the context with its problem."""
+    encoded = encode_chains(student, statements, texts)
+    if not student.shares_prefix:
+        prompts = [text.ids[: int(text.boundaries[1])] for text in encoded]
+        chains = [text.ids[len(prompt) :] for text, prompt in zip(encoded, prompts, strict=True)]
+        latents = extract_latents(student, statements, texts)
+        found = zip(chains, score_chains(student, prompts, chains), latents, strict=True)
+        return [ReadText(ids, score, one) for ids, score, one in found if one is not None]
+    read: dict[int, ReadText] = {}
+    budget = min(most_tokens(student), max(1, LOGITS_A_BATCH // len(student.pieces.pieces)))
+    for batch in packed_batches(encoded, budget):
+        read |= _read_packed(student, batch)
+    return [read[index] for index in range(len(texts))]
+
+
+@torch.inference_mode()
+def _read_packed(student: Student, batch: list[EncodedText]) -> dict[int, ReadText]:
+    """Latents and scores of one packed forward. Logits are made of places before a chain's tokens alone."""
+    packed = pack([text.ids for text in batch], student.device)
+    prompts = [int(text.boundaries[1]) for text in batch]
+    # Where a chain's token follows: shared beginnings give the same place for several.
+    before = [path[prompt - 1 : -1] for path, prompt in zip(packed.paths, prompts, strict=True)]
+    places, rows = np.unique(np.concatenate(before), return_inverse=True)
+    with LayerTap(student.captured, keep=True) as tap:
+        logits = _logits(student, packed, torch.from_numpy(places).to(student.device))
+    assert tap.state is not None  # the tap keeps it
+    states = tap.state[0][torch.from_numpy(np.concatenate(packed.paths)).to(student.device)]
+    found, taken = {}, 0
+    for text, prompt, latents in zip(batch, prompts, pool_batch(student, states, batch), strict=True):
+        ids = list(text.ids[prompt:])
+        own = torch.from_numpy(rows[taken : taken + len(ids)]).to(student.device)
+        taken += len(ids)
+        found[text.index] = ReadText(ids, score_logits(logits[own].float(), ids), latents)
+    return found
+
+
+def _logits(student: Student, packed: Packed, places: torch.Tensor) -> torch.Tensor:
+    """[places, vocabulary]"""
+    output = student.model(
+        input_ids=packed.input_ids,
+        position_ids=packed.positions,
+        # A mask of four dimensions is handed on as it is: what a token sees is decided by the packing.
+        attention_mask=packed.input_ids.new_ones(1, 1, 1, 1, dtype=torch.bool),
+        packed=packed,
+        use_cache=False,
+        logits_to_keep=places,
+    )
+    logits: torch.Tensor = output.logits[0]
+    return logits
 
 
 def read_chains(student: Student, statements: Sequence[str], texts: Sequence[str]) -> list[SampledChain]:
@@ -21,7 +100,7 @@ def read_chains(student: Student, statements: Sequence[str], texts: Sequence[str
         if not text.strip():
             raise InvalidInputError("a chain is empty", cure="send its text, or a step at least")
     prompts = encode_statements(student, statements)
-    ids = [list(row) for row in student.tokenizer(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
+    ids = student.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
     for prompt, row in zip(prompts, ids, strict=True):
         if len(prompt) + len(row) > student.context_length:
             raise InvalidInputError(
@@ -29,14 +108,40 @@ def read_chains(student: Student, statements: Sequence[str], texts: Sequence[str
                 f"{student.context_length}",
                 cure="shorten the chain",
             )
-    scores, latents = score_chains(student, prompts, ids), extract_latents(student, statements, texts)
     chains, segmentation = [], student.record.segmentation
-    for text, row, score, found in zip(texts, ids, scores, latents, strict=True):
-        assert found is not None  # it fits the context
-        finished = parse_chain(text, segmentation).final_answer is not None
+    for text, found in zip(texts, read_texts(student, statements, texts) if texts else [], strict=True):
+        score, latents = found.score, found.latents
         chains.append(
             SampledChain(
-                text, row, score.logprobs, score.self_certainty, finished, found.latents, found.sentences, segmentation
+                text=text,
+                token_ids=found.ids,
+                token_logprobs=score.logprobs,
+                self_certainty=score.self_certainty,
+                finished=parse_chain(text, segmentation).final_answer is not None,
+                latents=latents.latents,
+                sentences=latents.sentences,
+                segmentation=segmentation,
             )
         )
     return chains
+
+
+def with_latents(student: Student, statements: Sequence[str], chains: Sequence[SampledChain]) -> list[SampledChain]:
+    """Chains that a server wrote, with latents, and with the student's own log-probabilities where they have none. Each
+    fits the context. A chain whose tokens are others than its text's has its own tokens scored.
+    """
+    read = read_texts(student, statements, [chain.text for chain in chains])
+    other = [place for place, (chain, one) in enumerate(zip(chains, read, strict=True)) if chain.token_ids != one.ids]
+    prompts = encode_statements(student, [statements[place] for place in other])
+    again = score_chains(student, prompts, [chains[place].token_ids for place in other]) if other else []
+    scores = {place: one.score for place, one in enumerate(read)} | dict(zip(other, again, strict=True))
+    return [
+        replace(
+            chain,
+            token_logprobs=chain.token_logprobs or scores[place].logprobs,
+            self_certainty=scores[place].self_certainty,
+            latents=one.latents.latents,
+            sentences=one.latents.sentences,
+        )
+        for place, (chain, one) in enumerate(zip(chains, read, strict=True))
+    ]

@@ -17,7 +17,7 @@ from rjepa.students.scores import score_rows
 
 Read = TypeVar("Read")
 
-_LOGITS_A_BATCH: Final = 1 << 26
+LOGITS_A_BATCH: Final = 1 << 26
 """Logits of one forward, 256 MB in float32: one chain of 400 tokens with a vocabulary of 150,000."""
 
 
@@ -31,7 +31,7 @@ class Score:
 
 def score_chains(student: Student, prompts: Sequence[Sequence[int]], chains: Sequence[Sequence[int]]) -> list[Score]:
     """The score of each chain's token ids after its prompt's. Each pair has to fit the context; a prompt has tokens."""
-    return _read_each(student, prompts, chains, _score)
+    return _read_each(student, prompts, chains, score_logits)
 
 
 def score_tokens_of(
@@ -56,7 +56,7 @@ def _read_each(
     vocabulary = len(student.pieces.pieces)
     while order:
         longest = len(prompts[order[-1]]) + len(chains[order[-1]])
-        rows = max(1, _LOGITS_A_BATCH // (longest * vocabulary))
+        rows = max(1, LOGITS_A_BATCH // (longest * vocabulary))
         batch, order = order[-rows:], order[:-rows]
         logits = _read_batch(student, [(prompts[index], chains[index]) for index in batch], longest)
         for row, index in enumerate(batch):
@@ -74,7 +74,8 @@ def _read_batch(student: Student, pairs: list[tuple[Sequence[int], Sequence[int]
     return logits
 
 
-def _score(logits: Tensor, chain: Sequence[int]) -> Score:
+def score_logits(logits: Tensor, chain: Sequence[int]) -> Score:
+    """The score of token ids, by the float32 logits [tokens, vocabulary] that stood before each."""
     if not chain:
         return Score([], 0.0)
     logprobs, certainty = score_tokens(logits, torch.tensor(chain, device=logits.device))

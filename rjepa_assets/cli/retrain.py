@@ -85,4 +85,21 @@ def _run(
         choices = replace(choices, sealed_problems=sealed_problems)
     with with_instance(home) as (instance, stream):
         night = run_night(home, instance, llm_tag, stream, trigger=trigger, choices=choices)
-    return {"outcome": night.outcome, "dataset": night.dataset, "release": night.release, "text": night.text}
+    found: dict[str, str | None] = {"outcome": night.outcome, "dataset": night.dataset, "release": night.release}
+    return {**found, "text": night.text, "differs": _differences(home, llm_tag, night.release)}
+
+
+def _differences(home: "Home", llm_tag: str, release_id: str | None) -> str | None:
+    """What the night's release does otherwise than the one before: on how many problems each alone is right."""
+    from rjepa.releases.history import history
+    from rjepa.releases.lineage import went_on_from
+
+    moves = history(home, llm_tag) if release_id is not None else []
+    decision = next((move.decision for move in reversed(moves) if move.target == release_id), None)
+    if release_id is None or decision is None:
+        return None
+    alone = [
+        f"{finding.domain}: {finding.only_challenger} answers that were wrong are right, {finding.only_current} wrong"
+        for finding in decision.findings
+    ]
+    return f"went on from {went_on_from(home, llm_tag, release_id)}; " + "; ".join(alone)

@@ -34,6 +34,8 @@ export const get = async (path) => (await reach(path)).json();
 
 export const getText = async (path) => (await reach(path)).text();
 
+export const remove = async (path) => (await reach(path, { method: "DELETE" })).json();
+
 export const post = async (path, body) => (await reach(path, { method: "POST", body: JSON.stringify(body) })).json();
 
 /** Ask, and yield what happens: {type: "text", text}, the service's own events as they are, {type: "answer", answer}. */
@@ -46,7 +48,7 @@ export async function* ask(body, signal) {
     const text = chunk.choices?.[0]?.delta?.content;
     if (text) yield { type: "text", text };
     if (chunk.rjepa?.event) yield chunk.rjepa.event;
-    else if (chunk.rjepa) yield { type: "answer", answer: chunk.rjepa };
+    else if (chunk.rjepa) yield { type: "answer", answer: chunk.rjepa, id: chunk.id };
   }
   throw new ServiceError({ problem: "the answer was cut off", cure: "try again", code: "cut_off" });
 }

@@ -4,6 +4,8 @@ import { answerSaid, drawAnswer } from "./answer.js";
 import { ask, post } from "./api.js";
 import { addTurn, forget, messagesFor, newDraft, note, save, turns } from "./conversation.js";
 import { drawDraft, newSentences } from "./draft.js";
+import { drawFeedback } from "./feedback.js";
+import { watchMine } from "./mine.js";
 import { chosen, drawOptions } from "./options.js";
 import { askForKey, button, byId, drawRefusal, element, startPage } from "./page.js";
 import { refresh, served, watch } from "./served.js";
@@ -38,7 +40,7 @@ async function send(question) {
 async function answer(turn, body) {
   const controller = new AbortController();
   running = { controller, turn };
-  Object.assign(turn, { result: null, reading: null, error: null, stopped: false, interrupted: false, draft: newDraft(), mode: body.rjepa.mode });
+  Object.assign(turn, { result: null, id: null, feedback: null, reading: null, error: null, stopped: false, interrupted: false, draft: newDraft(), mode: body.rjepa.mode });
   save();
   drawControls();
   byId("live").replaceChildren(element("p", "", say("sent")));
@@ -48,7 +50,7 @@ async function answer(turn, body) {
     if (!served.info?.release) await refresh(send);
     turn.scale = scaleOf(served.info?.release);
     for await (const event of ask({ ...body, model: served.info?.model ?? "", messages: messagesFor(turn) }, controller.signal)) {
-      if (event.type === "answer") turn.result = event.answer;
+      if (event.type === "answer") Object.assign(turn, { result: event.answer, id: event.id });
       else note(turn.draft, event);
       const sentences = newSentences(turn.draft, said);
       said += sentences.length;
@@ -124,7 +126,11 @@ function redraw(turn) {
   const card = box.querySelector(".reply");
   const following = placed === null || Math.abs(main.scrollTop - placed) < 4;
   card.classList.toggle("error", turn.error !== null);
-  if (turn.result) drawAnswer(card, turn, served.info?.release?.figures?.ece);
+  if (turn.result) {
+    drawAnswer(card, turn, served.info?.release?.figures?.ece);
+    const feedback = running?.turn === turn ? null : drawFeedback(turn);
+    if (feedback) card.append(feedback);
+  }
   else if (running?.turn === turn) drawDraft(card, turn.draft, turn.scale ?? scaleOf(null));
   else drawUnanswered(card, turn);
   if (!following || !box.isConnected) return;
@@ -185,3 +191,4 @@ byId("turns").append(...turns.map(drawTurn));
 drawControls();
 main.scrollTop = main.scrollHeight;
 watch(send);
+watchMine();

@@ -1,11 +1,14 @@
 """Runs whose process died are failed and give their slot back; runs of a living process are left alone."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import psutil
@@ -13,6 +16,7 @@ import pytest
 
 from rjepa.home import Home
 from rjepa_assets.instance import open_instance
+from rjepa_assets.own_process import _Reader
 from rjepa_assets.processes import PROCESS_TAG, Process, cancel_runs_of, fail_abandoned_runs
 
 STARTED, FAILED = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
@@ -128,3 +132,20 @@ def test_where_interrupts_are_ignored_children_can_be_ended_all_the_same() -> No
         "assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_a_message_that_is_just_being_written_is_waited_for(tmp_path: Path) -> None:
+    reported, taken = list[tuple[int, int, str]](), list[object]()
+    reader = _Reader(lambda done, total, note="": reported.append((done, total, note)))
+    handler = SimpleNamespace(handle_message=taken.append)
+    progress = {"method": "report_custom_message", "params": {"payload": {"done": 1, "total": 2, "note": "\u00e9"}}}
+    failed = {"method": "report_custom_message", "params": {"payload": {"problem": "p", "cure": "c"}}}
+    with reader.read_messages(handler) as params:
+        with open(params["path"], "a", encoding="utf-8") as stream:
+            for part in (json.dumps(progress)[:30], json.dumps(progress)[30:] + "\n", '{"method": "opened"'):
+                stream.write(part)
+                stream.flush()
+                time.sleep(0.1)
+            stream.write(', "params": {}}\n' + json.dumps(failed) + "\n")
+    assert reported == [(1, 2, "\u00e9")] and taken == [{"method": "opened", "params": {}}]
+    assert reader.failed == {"problem": "p", "cure": "c"}

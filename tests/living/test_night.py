@@ -7,11 +7,11 @@ from rjepa.datasets.reading import problem_ids
 from rjepa.datasets.recipe import load_recipe
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.feedback import interactions
+from rjepa.feedback.examples import add_example
 from rjepa.feedback.records import Owner
 from rjepa.feedback.votes import give_vote
 from rjepa.home import Home
 from rjepa.living.attempts import begin, finish, list_attempts
-from rjepa.living.forgetting import trace
 from rjepa.living.joined import read_joined
 from rjepa.living.night import NoNight, Plan, outcome_of, plan_night, prepare, settle
 from rjepa.living.recording import look, plan_and_record
@@ -110,24 +110,6 @@ def test_after_a_withdrawal_the_night_goes_on_from_the_last_release_that_never_s
     make(home, without)
     assert problem_ids(home, without).isdisjoint(plan.removes)
     assert without.startswith("v2.") and seen.interaction_id in deleted_interactions(database, [seen.interaction_id])
-
-
-def test_an_interaction_is_traced_through_versions_to_releases(
-    home: Home, database: Database, publisher: Publisher
-) -> None:
-    clean = planned_served(home)
-    seen = approve(database, BEACH)
-    assert trace(home, seen.interaction_id).versions == ()
-    first = promoted_night(home, database, publisher, 2, 0.6)
-    one = planned_served(home)
-    approve(database, FARM)
-    second = promoted_night(home, database, publisher, 3, 0.7)
-    found = trace(home, seen.interaction_id)
-    assert (found.versions, len(found.problems)) == ((first, second), 1)
-    (of_llm,) = found.by_llm
-    assert (of_llm.releases, of_llm.clean, of_llm.serves_it) == ((one, planned_served(home)), clean, True)
-    rollback(home, "tiny-a", clean)
-    assert not trace(home, seen.interaction_id).by_llm[0].serves_it
 
 
 def test_forgetting_needs_no_new_feedback(home: Home, database: Database, publisher: Publisher) -> None:
@@ -256,3 +238,29 @@ def test_the_state_of_feedback_changes_with_whatever_is_said(
     assert changed()
     publisher.publish(5, 0.9, dataset="v0.1.0")
     assert changed()
+    change_settings(database, {"min_interactions": 7}, who="test")
+    assert changed()
+
+
+def test_without_users_data_a_night_learns_operators_examples_and_still_forgets(
+    home: Home, database: Database, publisher: Publisher
+) -> None:
+    approve(database, BEACH)
+    solution = "Step 1: The farm has 21 + 4 = 25 birds.\nStep 2: After the fox it has 25 - 7 = 18 birds.\nAnswer: 18"
+    example = add_example(database, FARM, solution, "key:operator", "tiny-a")
+    dataset = promoted_night(home, database, publisher, 2, 0.7)
+    change_settings(database, {"include_user_data": False}, who="test")
+    assert isinstance(plan_night(home, database, "tiny-a"), NoNight)
+    interactions.delete(database, Owner("key:operator"), example.interaction_id)
+    plan = planned(home, database)
+    assert plan.accepted == 0 and len(plan.removes) == 1 and plan.parent == dataset
+
+
+def test_an_approved_answer_waits_while_users_data_are_left_out(
+    home: Home, database: Database, publisher: Publisher
+) -> None:
+    approve(database, BEACH)
+    change_settings(database, {"include_user_data": False}, who="test")
+    assert isinstance(plan_night(home, database, "tiny-a"), NoNight)
+    change_settings(database, {"include_user_data": True}, who="test")
+    assert planned(home, database).accepted == 1

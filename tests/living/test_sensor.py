@@ -1,5 +1,6 @@
 """What begins a night in Dagster: the sensor asks once for the same feedback, the schedule once a night."""
 
+import json
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from rjepa.living.night import Plan, plan_night
 from rjepa.living.settings import change_settings
 from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.living import TRIGGER_TAG, new_feedback, nightly
+from rjepa_assets.defs.partitions import LLM
 from rjepa_assets.defs.resources import HomeResource
+from tests.assets.running import rjepa
 
 from .approving import BEACH, FARM, approve
 
@@ -83,3 +86,28 @@ def test_what_the_service_asks_dagster_for_is_there(tmp_path: Path) -> None:
     assert defs.resolve_job_def(NIGHT_JOB).partitions_def is not None
     assert defs.resolve_sensor_def(NIGHT_SENSOR).default_status == dg.DefaultSensorStatus.STOPPED
     assert defs.resolve_schedule_def(NIGHT_SCHEDULE).default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_the_job_of_a_night_runs_the_command_and_says_what_came_of_it(
+    home: Home, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RJEPA_HOME", str(home.root))
+    job = build_defs({"home": HomeResource(root=str(home.root))}).resolve_job_def(NIGHT_JOB)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(LLM, ["tiny-a"])
+        done = job.execute_in_process(instance=instance, partition_key="tiny-a", tags={TRIGGER_TAG: "schedule"})
+    assert done.success
+    (attempt,) = list_attempts(database, "tiny-a")
+    assert (attempt.outcome, attempt.trigger) == ("nothing_new", "schedule")
+
+
+def test_the_command_says_which_limit_refuses_and_its_value(
+    home: Home, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_settings(database, {"min_interactions": 7}, who="test")
+    approve(database, BEACH)
+    dry = rjepa(home.root, "retrain", "--dry-run")
+    assert dry.code == 0 and "min_interactions is 7" in dry.stdout and list_attempts(database, "tiny-a") == []
+    ran = rjepa(home.root, "retrain", "--json")
+    assert json.loads(ran.stdout)[0]["outcome"] == "limited"
+    assert list_attempts(database, "tiny-a")[0].limit_value == 7

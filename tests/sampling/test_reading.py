@@ -10,10 +10,13 @@ from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.sampling.local import LocalSource
 from rjepa.sampling.process import ProcessSource
-from rjepa.sampling.reading import TextReader
+from rjepa.sampling.reading import StudentReader, TextReader
 from rjepa.sampling.server import make_server
+from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
+from rjepa.students.prompting import encode_statements
+from rjepa.students.rescoring import score_chains
 from tests.students.tiny import taught_pairs
 
 STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
@@ -68,3 +71,21 @@ def test_what_it_cannot_read_is_refused(readers: tuple[TextReader, TextReader]) 
             reader.chains(STATEMENTS[:1], ["  "])
         with pytest.raises(InvalidInputError, match="tokens"):
             reader.chains(STATEMENTS[:1], ["word " * 500])
+
+
+def test_chains_are_read_in_one_forward_as_they_would_be_in_two(taught: Student) -> None:
+    statements = [pair[0] for pair in taught_pairs()[:3]]
+    texts = [pair[1] for pair in taught_pairs()[:3]] + ["Step 1: 2 + 2", "x"]
+    pairs = [(statement, text) for statement in statements for text in texts]
+    every, chains = zip(*pairs, strict=True)
+    passes = []
+    with taught.model.register_forward_hook(lambda *_: passes.append(1)):
+        read = StudentReader(taught).chains(every, chains)
+    assert len(passes) == 1
+    ids = [list(row) for row in taught.tokenizer(list(chains), add_special_tokens=False)["input_ids"]]
+    scores = score_chains(taught, encode_statements(taught, every), ids)
+    for chain, row, score, latents in zip(read, ids, scores, extract_latents(taught, every, chains), strict=True):
+        assert chain.token_ids == row and chain.latents is not None and latents is not None
+        np.testing.assert_allclose(chain.token_logprobs, score.logprobs, atol=1e-4)
+        assert chain.self_certainty == pytest.approx(score.self_certainty, abs=1e-4)
+        np.testing.assert_allclose(chain.latents.astype(float), latents.latents.astype(float), atol=8e-3)

@@ -142,17 +142,24 @@ def _explanation(candidates: list[CandidateReport], familiar: bool) -> Explanati
     )
 
 
-def publish(home: Home, seed: int, llm_tag: str = "tiny-a", fingerprint: str = "s" * 64) -> str:
+def publish(
+    home: Home,
+    seed: int,
+    llm_tag: str = "tiny-a",
+    fingerprint: str = "s" * 64,
+    dataset: str = "v1.0.0",
+    init_from: str | None = None,
+) -> str:
     """Release content that follows from one number, for the student with a fingerprint; returns the id."""
-    folder = home.models(llm_tag, "v1.0.0")
+    folder = home.models(llm_tag, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({"weight": np.full(4, seed, dtype=np.float32)}, folder / "model.safetensors")
     save_file({"location": np.zeros(4, dtype=np.float32)}, folder / "normalizer.safetensors")
-    write_json(folder / "config.json", {"seed": seed})
+    write_json(folder / "config.json", {"seed": seed, "init_from": init_from})
     write_json(folder / "calibration.json", {"alpha": 1.0})
     facts = Facts("d" * 64, fingerprint, Diagnosis(passed=True), "test", "run-1")
     parts = reranking_parts(folder, folder / "normalizer.safetensors", folder / "calibration.json")
-    return release_parts(home, llm_tag, "v1.0.0", parts, facts)
+    return release_parts(home, llm_tag, dataset, parts, facts)
 
 
 def fake_loader(home: Home, made: list[FakeEngine] | None = None) -> EngineLoader:

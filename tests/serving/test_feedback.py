@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 import httpx
 import openai
@@ -11,10 +12,12 @@ from fastapi.testclient import TestClient
 
 from rjepa.database import open_database
 from rjepa.feedback.consent import CONSENT_VERSION
+from rjepa.feedback.decisions import OUTCOMES, Reason
 from rjepa.feedback.interactions import list_interactions
 from rjepa.home import Home
 from rjepa.keys import create_key
 from serving.app import create_app
+from serving.pages import Language, words
 from serving.settings import ServiceSettings
 
 from .fakes import fake_loader, wait_until
@@ -50,7 +53,7 @@ class With:
 
 
 @pytest.fixture
-def keyed(settings: ServiceSettings, home: Home) -> Iterator[dict[str, TestClient]]:
+def keyed(settings: ServiceSettings, home: Home) -> Iterator[dict[str, With]]:
     """A service that asks for keys, and a client for each of two users, a viewer and an operator."""
     with open_database(home) as database:
         roles = {"alice": "user", "bob": "user", "vera": "viewer", "olga": "operator"}
@@ -123,7 +126,7 @@ def test_withdrawing_consent_deletes_what_is_kept(client: TestClient) -> None:
     assert again.status_code == 404 and "deleted" in again.json()["error"]["message"]
 
 
-def test_one_sees_exports_and_deletes_what_is_ones_own(keyed: dict[str, TestClient]) -> None:
+def test_one_sees_exports_and_deletes_what_is_ones_own(keyed: dict[str, With]) -> None:
     alice, bob = keyed["alice"], keyed["bob"]
     first, second = (ask(alice, rjepa={**RERANK, "consent": True}) for _ in range(2))
     assert say(bob, first, vote="up").status_code == 404, "not his"
@@ -139,7 +142,7 @@ def test_one_sees_exports_and_deletes_what_is_ones_own(keyed: dict[str, TestClie
     assert keyed["vera"].get("/v1/me").status_code == 403
 
 
-def test_users_of_one_key_are_kept_apart_and_their_names_nowhere(keyed: dict[str, TestClient], home: Home) -> None:
+def test_users_of_one_key_are_kept_apart_and_their_names_nowhere(keyed: dict[str, With], home: Home) -> None:
     alice = keyed["alice"]
     zoe = ask(alice, user="zoe@example.org", rjepa={**RERANK, "consent": True})
     yan = ask(alice, safety_identifier="yan", rjepa={**RERANK, "consent": True})
@@ -221,3 +224,27 @@ def test_answers_go_out_where_the_database_cannot_be_opened(settings: ServiceSet
         assert reply["rjepa"]["ticket"] is None and reply["rjepa"]["kept"] is False
         refused = say(client, reply, vote="up")
         assert refused.status_code == 503 and "damaged" in refused.json()["error"]["message"]
+
+
+def test_the_queue_is_for_operators_and_the_funnel_for_all_who_may_look(keyed: dict[str, With]) -> None:
+    reply = ask(keyed["alice"], rjepa={**RERANK, "consent": True})
+    counts = keyed["vera"].get("/v1/monitor/feedback").json()
+    assert (counts["kept"], counts["review"], counts["reason_redacted_question"]) == (1, 1, 1)
+    assert "Mia" not in keyed["vera"].get("/v1/monitor/feedback/section").text
+    assert keyed["vera"].get("/v1/monitor/review").status_code == 403
+    assert keyed["alice"].post("/v1/monitor/review", json={"id": reply["id"], "decision": "accept"}).status_code == 403
+    (waiting,) = keyed["olga"].get("/v1/monitor/review").json()["data"]
+    assert waiting["id"] == reply["id"] and waiting["content"]["final_answer"] == "17"
+    assert "Mia" in keyed["olga"].get("/v1/monitor/feedback/section").text
+    decided = keyed["olga"].post("/v1/monitor/review", json={"id": reply["id"], "decision": "accept"})
+    assert decided.json() == {"id": reply["id"], "decision": "accept"}
+    assert keyed["vera"].get("/v1/monitor/feedback").json()["reason_reviewer_accepted"] == 1
+    gone = keyed["olga"].post("/v1/monitor/review", json={"id": "chatcmpl-never", "decision": "skip"})
+    assert gone.status_code == 404
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_every_decision_has_words_in_both_languages(language: Language) -> None:
+    known = words(language)["monitor"]
+    assert [reason for reason in get_args(Reason) if f"feedback_{reason}" not in known] == []
+    assert [outcome for outcome in OUTCOMES if f"outcome_{outcome}" not in known] == []

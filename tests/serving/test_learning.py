@@ -9,9 +9,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from rjepa.database import open_database
-from rjepa.feedback.interactions import keep
+from rjepa.feedback.interactions import find, keep, list_interactions
 from rjepa.feedback.records import Owner
-from rjepa.feedback.votes import give_vote
+from rjepa.feedback.reviews import list_reviews
+from rjepa.feedback.votes import find_vote, give_vote
 from rjepa.home import Home
 from rjepa.keys import create_key
 from rjepa.living.attempts import refuse
@@ -168,6 +169,39 @@ def test_figures_and_health_say_what_answers_did(client: TestClient, home: Home)
     assert health["comparison"]["verdict"] == "not_looked_at" and "replaced nothing" in health["comparison"]["text"]
 
 
+def manual(client: TestClient, *examples: dict[str, Any], **others: Any) -> httpx.Response:
+    return client.post("/v1/learning/manual", json={"examples": list(examples), **others})
+
+
+def test_examples_are_given_by_hand_and_a_night_begun_at_once(client: TestClient, home: Home, dagster: Dagster) -> None:
+    wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    solution = "Step 1: Ana has 21 + 4 = 25 shells.\nStep 2: Ben has 25 - 7 = 18 shells.\nAnswer: 18"
+    reply = manual(client, {"input": SHELLS, "target": solution}, {"input": "How many pens?"}, learn=True)
+    solved, answered = reply.json()["examples"]
+    assert (solved["written_by"], answered["written_by"]) == ("operator", "release")
+    assert reply.json()["night"]["run_id"] == "eb47a618-398b" and len(dagster.launched) == 1
+    with open_database(home) as database:
+        kept, reviews = find(database, answered["id"]), list_reviews(database)
+        with database.reading() as connection:
+            vote = find_vote(connection, answered["id"])
+    assert kept is not None and kept.release_id == current_release(home, "tiny-a") and kept.p_correct is not None
+    assert vote is not None and vote.vote == "up"
+    # The operator's own solution is accepted; the release's answer is approved, and selected by the rules for votes.
+    assert reviews.keys() == {solved["id"]}
+    assert client.delete(f"/v1/feedback/{solved['id']}").status_code == 200
+
+
+def test_an_answer_alone_is_taken_if_the_release_comes_to_it(client: TestClient, home: Home) -> None:
+    wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    right = manual(client, {"input": "How many pens has Tom?", "target": "17"}).json()["examples"][0]
+    with open_database(home) as database:
+        assert list_reviews(database)[right["id"]].decision == "accept"
+    wrong = manual(client, {"input": "How many pens has Tom?", "target": "18"})
+    assert wrong.status_code == 400 and "comes to 17, and not to 18" in wrong.json()["error"]["message"]
+    with open_database(home) as database:
+        assert len(list_interactions(database)) == 1
+
+
 def test_without_dagster_the_setting_is_kept_and_the_answer_says_what_to_do(home: Home) -> None:
     with started(home, "http://127.0.0.1:1") as client:
         changed = control(client, "enable").json()
@@ -181,14 +215,15 @@ def test_a_viewer_looks_and_an_operator_changes(home: Home, dagster: Dagster) ->
     with open_database(home) as database:
         keys = {role: create_key(database, role, role)[0] for role in ("viewer", "user", "operator")}
         identity = f"key:{keys['operator'].split('_')[1]}"
+    bodies = {"control": {"action": "enable"}, "manual": {"examples": [{"input": "x", "target": "17"}]}}
     looks = ["status", "config", "metrics", "health"]
     with started(home, dagster.url, require_key=True) as client:
         wait_until(lambda: client.get("/v1/ready").status_code == 200)
         for role, key in keys.items():
             headers = {"authorization": f"Bearer {key}"}
             assert {client.get(f"/v1/learning/{look}", headers=headers).status_code for look in looks} == {200}
-            for path in ("learn", "control"):
-                status = client.post(f"/v1/learning/{path}", headers=headers, json={"action": "enable"}).status_code
+            for path in ("learn", "control", "manual"):
+                status = client.post(f"/v1/learning/{path}", headers=headers, json=bodies.get(path)).status_code
                 assert (status == 403) == (role != "operator"), (role, path, status)
         assert client.get("/v1/learning/status").status_code == 401
         config = client.get("/v1/learning/config", headers={"authorization": f"Bearer {keys['viewer']}"}).json()
@@ -198,7 +233,7 @@ def test_a_viewer_looks_and_an_operator_changes(home: Home, dagster: Dagster) ->
 
 def test_the_openapi_document_describes_every_route(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    for path in ("status", "config", "metrics", "health", "control", "learn"):
+    for path in ("status", "config", "metrics", "health", "control", "learn", "manual"):
         (operation,) = paths[f"/v1/learning/{path}"].values()
         assert operation["description"] and "422" not in operation["responses"]
         assert operation["responses"]["200"]["content"]["application/json"]["schema"]

@@ -5,6 +5,7 @@ import contextlib
 import getpass
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
 from rjepa.database import open_database
+from rjepa.feedback.interactions import find, list_interactions
+from rjepa.feedback.records import Owner
+from rjepa.feedback.reviews import list_reviews
 from rjepa.home import Home
 from rjepa.keys import create_key
 from rjepa.living.settings import read_settings, settings_changes
@@ -25,14 +29,17 @@ from rjepa.releases.history import history
 from rjepa.releases.pointer import current_release, promote
 from rjepa.students.catalog import load_record
 from rjepa.students.gguf_files import read_gguf_header
+from rjepa.students.loading import Student
 from rjepa.students.resolving import resolve_student
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.tiny_release import STATEMENT, TAG
 
 from .dagster_server import Dagster, serve_dagster
 from .fakes import fake_loader, publish, running, wait_until
 
 TOOLS = {
+    "add_training_example",
     "disable_learning",
     "enable_learning",
     "force_update",
@@ -182,6 +189,42 @@ def test_weights_are_saved_by_release_id_where_the_home_keeps_them(server: Serve
     assert "form" in server.refusal("save_weights", form="pickle")
 
 
+PENS = "Mia has 14 pens and buys 5 more; Tom has 2 fewer than she has then. How many pens has Tom?"
+SOLUTION = "Step 1: Mia has 14 + 5 = 19 pens.\nStep 2: Tom has 19 - 2 = 17 pens.\nAnswer: 17"
+
+
+def test_an_operators_example_is_kept_in_the_callers_name_and_accepted(server: Server) -> None:
+    added = server.call("add_training_example", input=PENS, target=SOLUTION)
+    assert added["written_by"] == "operator" and added["weight"] == 1
+    with open_database(server.home) as database:
+        kept, decided = find(database, added["id"]), list_reviews(database)[added["id"]]
+    assert kept is not None and kept.content is not None and kept.owner == Owner(server.who)
+    assert kept.content.statement == PENS and kept.content.final_answer == "17" and len(kept.content.steps) == 2
+    assert (decided.decision, decided.reviewer) == ("accept", server.who)
+
+
+@pytest.mark.parametrize(("weight", "decision"), [(0, "skip"), (-1, "reject")])
+def test_the_weight_decides_what_becomes_of_an_example(server: Server, weight: int, decision: str) -> None:
+    added = server.call("add_training_example", input=PENS, target=SOLUTION, weight=weight)
+    with open_database(server.home) as database:
+        assert list_reviews(database)[added["id"]].decision == decision
+
+
+def test_an_example_that_does_not_fit_is_refused_and_kept_nowhere(server: Server) -> None:
+    with open_database(server.home) as database:
+        before = len(list_interactions(database))
+    for arguments, words in (
+        ({"input": "", "target": SOLUTION}, "at least 1 character"),
+        ({"input": "   ", "target": SOLUTION}, "a problem with a solution"),
+        ({"input": PENS, "target": "Step 1: it is obvious"}, "a solution that has steps and an answer"),
+        ({"input": PENS, "target": SOLUTION, "weight": 0.5}, "weight"),
+        ({"input": "x" * 20_001, "target": SOLUTION}, "20000"),
+    ):
+        assert words in server.refusal("add_training_example", **arguments), arguments
+    with open_database(server.home) as database:
+        assert len(list_interactions(database)) == before
+
+
 def test_the_stats_say_what_is_served_and_who_changed_what(server: Server) -> None:
     server.call("enable_learning", reason="for the stats")
     stats = server.call("get_learning_stats")
@@ -262,3 +305,24 @@ def test_stdio_speaks_nothing_but_the_protocol_on_stdout(tmp_path: Path) -> None
 
     result = asyncio.run(session())
     assert result.is_error and "RJEPA_HOME" in result.content[0].text
+
+
+@pytest.mark.slow
+def test_over_stdio_the_release_itself_answers_what_comes_without_a_solution(
+    tiny_release: tuple[Home, Student], tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    shutil.copytree(tiny_release[0].root, home.root)
+
+    async def session() -> list[Any]:
+        async with over_stdio(home.root, RJEPA_LLM=TAG) as client:
+            given = [{"input": STATEMENT}, {"input": STATEMENT, "target": "one million"}]
+            return [await client.call_tool("add_training_example", arguments) for arguments in given]
+
+    added, refused = asyncio.run(session())
+    assert not added.is_error and added.structured_content["written_by"] == "release", added.content
+    assert refused.is_error and "and not to one million" in refused.content[0].text
+    with open_database(home) as database:
+        (kept,) = list_interactions(database)
+    assert kept.content is not None and kept.content.statement == STATEMENT
+    assert kept.content.candidates and kept.release_id == current_release(home, TAG)

@@ -59,6 +59,18 @@ def test_answers_whole_and_streamed_reach_the_window_of_their_release(home: Home
     assert window.started_at_ms < window.ended_at_ms
 
 
+def test_an_answer_counts_one_vote_however_often_it_is_voted_on(home: Home, engines: list[FakeEngine]) -> None:
+    with serving(home, engines) as client:
+        answer_id = ask(client).json()["id"]
+        for vote in ("up", "down", "down"):
+            given = {"id": answer_id, "vote": vote}
+            assert client.post("/v1/feedback", json=given).json()["vote"] == vote
+        other = {"id": ask(client).json()["id"], "vote": "down"}
+        client.post("/v1/feedback", json=other)
+    window = window_of(home)
+    assert (window.release_id, window.thumbs_up, window.thumbs_down) == (require_current(home, "tiny-a"), 1, 1)
+
+
 def test_a_failure_counts_whether_it_is_a_status_or_the_end_of_a_stream(home: Home, engines: list[FakeEngine]) -> None:
     with serving(home, engines) as client:
         assert ask(client, "broken").status_code == 500

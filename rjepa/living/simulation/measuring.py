@@ -77,7 +77,11 @@ def measure(world_model: tuple[RJepa, Normalizer], calibration: ScoreCalibration
     variant = Variant(METHOD["rjepa"], table, calibration)
     served = choose_by_each(table, calibration)[variant.served.key]
     scores = calibration.energy.score(table.features)
-    return Measured(tuple(pool.domains), served.correct > 0.5, within_problem_auroc(scores, table.correct))
+    return Measured(
+        tuple(problem.domain for problem in pool.problems),
+        served.correct > 0.5,
+        within_problem_auroc(scores, table.correct),
+    )
 
 
 def mean_of(values: npt.NDArray[Any], seed: int = 0) -> Figure:

@@ -1,6 +1,7 @@
 """The figures of the simulated nights with their intervals, as one JSON value, as lines for a terminal, as a plot."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +21,8 @@ _LABELS: Final = {
     "unfiltered": "retrain on everything",
 }
 _COLOURS: Final = {"living": "#2f6fde", "never": "#8a8f98", "unfiltered": "#c8503c"}
+_LETTERS: Final = 14
+"""In a line under a night, so that seven of them stand side by side."""
 DOMAINS: Final = (ALL, *OLD, FAMILY)
 
 
@@ -115,7 +118,7 @@ def draw(nights: Sequence[Told], scenes: Sequence[Scene]) -> bytes:
         panel.tick_params(labelsize=8)
         panel.set_xticks(numbers)
     for panel in panels[2:]:
-        labels = [f"{told.night}\n{scenes[told.night - 1].events.replace(' ', chr(10), 2)}" for told in nights]
+        labels = [f"{told.night}\n{textwrap.fill(scenes[told.night - 1].events, _LETTERS)}" for told in nights]
         panel.set_xticklabels(labels, fontsize=6)
     panels[0].legend(fontsize=7, loc="lower left")
     buffer = io.BytesIO()

@@ -1,0 +1,420 @@
+"""Requests a second and waits of the service, against `transformers serve` and llama.cpp's server, in one run.
+
+`python -m benchmarks.serving [SECONDS]`. The subject is the bundled tiny-a with an untrained R-JEPA; the others serve
+the same float32 weights, a GGUF file of them for llama.cpp. Each server is a process of its own on one thread; the one
+that is not asked is stopped meanwhile, so that an idle loop of it disturbs nobody. All write greedily after the same
+prompts, so that their answers have the same words (`same_texts` says how many do; ours ends with the answer line,
+others with the end of the sequence, a token later).
+
+In each of three rounds every server is asked for SECONDS (4 unless told) by 1, 4 and 16 clients that wait for each
+answer. A figure is the median of the rounds' ratios, so that what else the machine does matters little.
+
+The second pass is what a candidate that llama.cpp wrote needs before it can be ranked: log-probabilities, latents,
+energies.
+"""
+
+import contextlib
+import functools
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from benchmarks.subject import report, subject_problems, temporary_folder
+from rjepa.engine import Engine
+from rjepa.home import Home
+from rjepa.inference.scoring import segment_energies
+from rjepa.reasoning.candidates import join_latents
+from rjepa.students.catalog import load_record, save_record
+from rjepa.students.loading import load_student
+from rjepa.students.prompts import Message
+from rjepa.students.resolving import resolve_student
+from tests.students.gguf_files import write_gguf
+from tests.tiny_release import TAG, publish
+
+CLIENTS: Final = (1, 4, 16)
+ROUNDS: Final = 3
+CANDIDATES: Final = 8
+TOKENS: Final = 160
+QUESTIONS: Final = 8
+"""Of which single waits are measured, one after another."""
+
+TARGETS: Final = {
+    "over_transformers_1": 4.0,
+    "over_transformers_batching_16": 3.0,
+    "sixteen_clients_over_one": 6.0,
+    "over_llama_cpp_1": 1.0,
+    "over_llama_cpp_16": 1.0,
+    # 1 / 0.7: our latency is at most 0.7 of theirs.
+    "llama_cpp_and_second_pass_over_rerank": 1.43,
+    # 1 / 1.5, and 1 / 4.
+    "answer_over_rerank": 0.667,
+    "first_token_one_client_over_sixteen": 0.25,
+}
+
+_LLAMA_CPP: Final = """
+import sys, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.n_parallel, params.n_ctx = sys.argv[1], 16, 16 * 512
+params.n_gpu_layers, params.cpuparams.n_threads, params.cpuparams_batch.n_threads = 0, 1, 1
+server = xllamacpp.Server(params)
+print(server.listening_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is asked: its process, where it is, a question's request there (path and body), and the text of a
+    reply or of an event of its stream.
+    """
+
+    process: "subprocess.Popen[str]"
+    address: str
+    body: Callable[[str, bool], tuple[str, dict[str, Any]]]
+    text: Callable[[dict[str, Any]], str]
+
+    @contextlib.contextmanager
+    def awake(self) -> Iterator[None]:
+        """It runs only while this lasts."""
+        self.process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def ask(self, connection: http.client.HTTPConnection, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """One request over a connection that is kept."""
+        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        reply = connection.getresponse()
+        data = reply.read()
+        if reply.status != 200:
+            raise SystemExit(f"{self.address}{path} answers {reply.status}: {data[:300]!r}")
+        found: dict[str, Any] = json.loads(data)
+        return found
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection of one client."""
+        return http.client.HTTPConnection(self.address, timeout=600)
+
+
+@dataclass
+class Load:
+    """What clients have found."""
+
+    seconds: float = 0.0
+    texts: list[str] = field(default_factory=list)
+    firsts: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return len(self.texts) / self.seconds
+
+
+def main() -> None:
+    """Measure and report."""
+    if sys.argv[1:2] == ["--serve"]:
+        _serve(Home(Path(sys.argv[2])), int(sys.argv[3]))
+        return
+    torch.set_num_threads(1)
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
+    statements = [problem.statement for problem, _ in subject_problems(24)]
+    with temporary_folder() as folder, contextlib.ExitStack() as stack:
+        home = _prepared(Path(folder))
+        engine = Engine.load(home, TAG, "cpu")
+        servers = {
+            "ours": stack.enter_context(_ours(home)),
+            "transformers": stack.enter_context(_transformers(Path(folder) / "model", ())),
+            "transformers_batching": stack.enter_context(
+                _transformers(Path(folder) / "model", ("--continuous-batching",))
+            ),
+            "llama_cpp": stack.enter_context(_llama_cpp(Path(folder) / "model.gguf", engine)),
+        }
+        for server in servers.values():
+            server.process.send_signal(signal.SIGSTOP)
+        figures = _rates(servers, statements, seconds)
+        figures |= _waits(servers, statements)
+        figures |= _reranked(servers, engine, statements[:QUESTIONS])
+        figures["load_average"] = os.getloadavg()[0]
+    report("serving", dict(figures), TARGETS)
+
+
+def _rates(servers: dict[str, Server], statements: list[str], seconds: float) -> dict[str, float]:
+    """Requests a second by server and number of clients, and their ratios."""
+    rates: dict[tuple[str, int], list[float]] = {}
+    texts: dict[str, dict[str, str]] = {}
+    for turn in range(ROUNDS + 1):
+        for name, server in servers.items():
+            with server.awake():
+                for clients in CLIENTS:
+                    found = _loaded(server, statements, clients, seconds if turn else 1.0)
+                    if turn:  # the first warms up
+                        rates.setdefault((name, clients), []).append(found.rate)
+                if not turn:
+                    connection = server.connect()
+                    texts[name] = {
+                        one: _answer(server.text(server.ask(connection, *server.body(one, False))), one)
+                        for one in statements[:QUESTIONS]
+                    }
+
+    def ratio(one: tuple[str, int], other: tuple[str, int]) -> float:
+        return statistics.median(mine / its for mine, its in zip(rates[one], rates[other], strict=True))
+
+    figures = {f"{name}_requests_{clients}": statistics.median(found) for (name, clients), found in rates.items()}
+    for name in servers:
+        same = [texts[name][one] == texts["ours"][one] for one in texts["ours"]]
+        figures[f"{name}_same_texts"] = sum(same) / len(same)
+        if name != "ours":
+            figures |= {f"over_{name}_{clients}": ratio(("ours", clients), (name, clients)) for clients in CLIENTS}
+    figures["sixteen_clients_over_one"] = ratio(("ours", 16), ("ours", 1))
+    return figures
+
+
+def _loaded(server: Server, statements: list[str], clients: int, seconds: float) -> Load:
+    """So many clients ask one question after another for so long."""
+    load, lock, numbers = Load(), threading.Lock(), iter(range(1_000_000))
+    end = time.perf_counter() + seconds
+
+    def client() -> None:
+        connection = server.connect()
+        while time.perf_counter() < end:
+            with lock:
+                statement = statements[next(numbers) % len(statements)]
+            text = server.text(server.ask(connection, *server.body(statement, False)))
+            with lock:
+                load.texts.append(text)
+
+    started = time.perf_counter()
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    load.seconds = time.perf_counter() - started
+    return load
+
+
+def _waits(servers: dict[str, Server], statements: list[str]) -> dict[str, float]:
+    """Seconds to the first token with one client and with sixteen, ours and llama.cpp's."""
+    figures: dict[str, float] = {}
+    for name in ("ours", "llama_cpp"):
+        server = servers[name]
+        with server.awake():
+            found = {clients: _first_tokens(server, statements, clients) for clients in (1, 16)}
+        figures |= {f"{name}_first_token_milliseconds_{clients}": 1000 * one for clients, one in found.items()}
+    ours = [figures[f"ours_first_token_milliseconds_{clients}"] for clients in (1, 16)]
+    return figures | {"first_token_one_client_over_sixteen": ours[0] / ours[1]}
+
+
+def _first_tokens(server: Server, statements: list[str], clients: int) -> float:
+    """Median seconds from the request to the first text of its stream, with so many streams at a time."""
+    firsts: list[float] = []
+
+    def client(place: int) -> None:
+        for turn in range(4):
+            path, body = server.body(statements[(place + turn * clients) % len(statements)], True)
+            connection = server.connect()
+            connection.connect()
+            started = time.perf_counter()
+            connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+            reply, seen = connection.getresponse(), False
+            while line := reply.readline():
+                if not seen and line.startswith(b"data: {") and server.text(json.loads(line[6:])):
+                    seen = True
+                    firsts.append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=client, args=(place,)) for place in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return statistics.median(firsts)
+
+
+def _reranked(servers: dict[str, Server], engine: Engine, statements: list[str]) -> dict[str, float]:
+    """Seconds of one question: an answer, a rerank of eight, and eight of llama.cpp's with our second pass."""
+    ours, theirs = servers["ours"], servers["llama_cpp"]
+    found: dict[str, list[float]] = {"answer": [], "rerank": [], "llama_cpp": [], "second_pass": []}
+    for turn in range(ROUNDS + 1):
+        for statement in statements:
+            seconds = {}
+            path, body = ours.body(statement, False)
+            sampled = body | {"temperature": 0.8, "seed": 5}
+            reranked = body | {"rjepa": {"mode": "rerank", "num_candidates": CANDIDATES, "seed": 5}}
+            del reranked["temperature"]
+            with ours.awake():
+                connection = ours.connect()
+                for name, wanted in (("answer", sampled), ("rerank", reranked)):
+                    started = time.perf_counter()
+                    ours.ask(connection, path, wanted)
+                    seconds[name] = time.perf_counter() - started
+            path, body = theirs.body(statement, False)
+            with theirs.awake():
+                started = time.perf_counter()
+                texts = _eight(theirs, path, body | {"temperature": 0.8, "top_k": 0, "top_p": 1.0, "min_p": 0.0})
+                seconds["llama_cpp"] = time.perf_counter() - started
+            started = time.perf_counter()
+            chains = engine.source.reader.chains([statement] * len(texts), texts)
+            segment_energies(engine.parts.model, engine.parts.normalizer, join_latents(chains))
+            seconds["second_pass"] = time.perf_counter() - started
+            if turn:
+                for name, one in seconds.items():
+                    found[name].append(one)
+    both = [one + other for one, other in zip(found["llama_cpp"], found["second_pass"], strict=True)]
+    ratios = [its / mine for its, mine in zip(both, found["rerank"], strict=True)]
+    answers = [one / rerank for one, rerank in zip(found["answer"], found["rerank"], strict=True)]
+    figures = {f"{name}_milliseconds": 1000 * statistics.median(one) for name, one in found.items()}
+    return figures | {
+        "llama_cpp_and_second_pass_over_rerank": statistics.median(ratios),
+        "answer_over_rerank": statistics.median(answers),
+    }
+
+
+def _eight(server: Server, path: str, body: dict[str, Any]) -> list[str]:
+    """Eight chains at a time: the prompt is read once, as the server keeps it."""
+    texts: list[str] = []
+
+    def one(seed: int) -> None:
+        texts.append(server.text(server.ask(server.connect(), path, body | {"seed": seed})))
+
+    threads = [threading.Thread(target=one, args=(seed,)) for seed in range(CANDIDATES)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [text for text in texts if text.strip()]
+
+
+def _prepared(folder: Path) -> Home:
+    """A home with a release of tiny-a, and beside it its weights for the others."""
+    home = Home(folder / "home")
+    record = load_record(home, "tiny-a").model_copy(update={"llm_tag": TAG})
+    save_record(home, record)
+    student = load_student(resolve_student(home, record), device="cpu")
+    publish(home, student, folder / "sources")
+    shutil.copytree(student.path, folder / "model")
+    template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+    (folder / "model" / "chat_template.jinja").write_text(template)
+    write_gguf(folder / "model.gguf", student.model, student.tokenizer)  # type: ignore[arg-type]
+    return home
+
+
+def _serve(home: Home, port: int) -> None:
+    """Our service, on one thread."""
+    from serving.app import create_app
+    from serving.server import GracefulServer
+    from serving.settings import ServiceSettings
+
+    torch.set_num_threads(1)
+    limits: dict[str, Any] = {"max_in_flight": 64, "max_waiting": 64}
+    settings = ServiceSettings(home=home.root, llm=TAG, api_key=None, **limits, _env_file=None)  # type: ignore[call-arg]
+    GracefulServer(create_app(settings), settings, port=port).run()
+
+
+@contextlib.contextmanager
+def _ours(home: Home) -> Iterator[Server]:
+    port = _free_port()
+
+    def body(statement: str, stream: bool) -> tuple[str, dict[str, Any]]:
+        messages = [{"role": "user", "content": statement}]
+        return "/v1/chat/completions", {
+            "model": TAG, "messages": messages, "max_tokens": TOKENS, "temperature": 0, "stream": stream
+        }  # fmt: skip
+
+    command = [sys.executable, "-m", "benchmarks.serving", "--serve", str(home.root), str(port)]
+    with _started(command) as process:
+        _wait_for(port, "/v1/ready")
+        yield Server(process, f"127.0.0.1:{port}", body, _chat_text)
+
+
+@contextlib.contextmanager
+def _transformers(model: Path, options: tuple[str, ...]) -> Iterator[Server]:
+    port = _free_port()
+
+    def body(statement: str, stream: bool) -> tuple[str, dict[str, Any]]:
+        messages = [{"role": "user", "content": statement}]
+        return "/v1/chat/completions", {
+            "model": str(model), "messages": messages, "max_tokens": TOKENS, "temperature": 0, "stream": stream
+        }  # fmt: skip
+
+    program = str(Path(sys.executable).with_name("transformers"))
+    command = [program, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu", *options, str(model)]
+    with _started(command) as process:
+        _wait_for(port, "/health")
+        yield Server(process, f"127.0.0.1:{port}", body, _chat_text)
+
+
+@contextlib.contextmanager
+def _llama_cpp(file: Path, engine: Engine) -> Iterator[Server]:
+    @functools.cache
+    def prompt(statement: str) -> list[int]:
+        return list(engine.source.encode_conversation([Message("user", statement)]).ids)
+
+    def body(statement: str, stream: bool) -> tuple[str, dict[str, Any]]:
+        return "/completion", {"prompt": prompt(statement), "n_predict": TOKENS, "temperature": 0, "stream": stream}
+
+    with _started([sys.executable, "-c", _LLAMA_CPP, str(file)], speaks=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip().removeprefix("http://")
+        yield Server(process, address, body, lambda reply: str(reply["content"]))
+
+
+def _answer(text: str, statement: str) -> str:
+    """What was written after the statement, which `transformers serve` repeats."""
+    return text.strip().removeprefix(statement).strip()
+
+
+def _chat_text(reply: dict[str, Any]) -> str:
+    if not reply.get("choices"):
+        return ""
+    choice = reply["choices"][0]
+    return str((choice.get("message") or choice.get("delta") or {}).get("content") or "")
+
+
+@contextlib.contextmanager
+def _started(command: list[str], *, speaks: bool = False) -> "Iterator[subprocess.Popen[str]]":
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    out = subprocess.PIPE if speaks else subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _wait_for(port: int, path: str) -> None:
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", path)
+            if connection.getresponse().status == 200:
+                return
+        time.sleep(0.2)
+    raise SystemExit(f"nothing answers at port {port}")
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,10 @@
 """What a run that goes on from a release forgets, and what it learns: replay, EWC, both, and neither.
 
 `python -m benchmarks.forgetting --home FOLDER [--seeds 2] [--chains 120] [--updates N]`. The home is that of the
-simulated nights (`rjepa demo --living` makes it): its first release knows maths and code. Each run goes on from it with right chains of
-logic, and is judged on problems that nothing was trained or tuned on: within-problem AUROC of the energy and accuracy,
-in the old domains and in the new one. Differences are paired over problems, with 95 % intervals by the bootstrap.
+simulated nights (`rjepa demo --living` makes it): its first release knows maths and code. Each run goes on from it with
+right chains of logic, and is judged on problems that nothing was trained or tuned on: within-problem AUROC of the
+energy and accuracy, in the old domains and in the new one. Differences are paired over problems, with 95 % intervals by
+the bootstrap.
 """
 
 import argparse

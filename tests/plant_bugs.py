@@ -51,6 +51,8 @@ BUGS = (
         "_SHARE: Final = 0.75",
         "_SHARE: Final = 2.0",
         "tests/serving/test_limits.py::test_jobs_that_write_run_side_by_side_as_long_as_there_is_room_and_leave_some_for_others",
+    ),
+    Bug(
         "a test problem that a user asked is learned from",
         "rjepa/feedback/selection.py",
         "    if known.held_out:",

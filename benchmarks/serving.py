@@ -166,7 +166,7 @@ def _rates(servers: dict[str, Server], statements: list[str], seconds: float) ->
                 if not turn:
                     connection = server.connect()
                     texts[name] = {
-                        one: server.text(server.ask(connection, *server.body(one, False))).strip()
+                        one: _answer(server.text(server.ask(connection, *server.body(one, False))), one)
                         for one in statements[:QUESTIONS]
                     }
 
@@ -370,6 +370,11 @@ def _llama_cpp(file: Path, engine: Engine) -> Iterator[Server]:
         assert process.stdout is not None
         address = process.stdout.readline().strip().removeprefix("http://")
         yield Server(process, address, body, lambda reply: str(reply["content"]))
+
+
+def _answer(text: str, statement: str) -> str:
+    """What was written after the statement, which `transformers serve` repeats."""
+    return text.strip().removeprefix(statement).strip()
 
 
 def _chat_text(reply: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import asyncio
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from rjepa.control.acting import Changed, NightBegun, begin_night, change, disable, enable, reset
@@ -18,7 +19,9 @@ from rjepa.control.state import LearningConfig, LearningStatus, read_config, rea
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.values import FrozenValue, Words
+from serving.access import may
 from serving.answering import add_training_example, through_host
+from serving.monitor import fragment
 from serving.quality import QualityFigures
 from serving.settings import ServiceSettings
 
@@ -93,6 +96,13 @@ class HealthReply(LearningHealth):
 async def status(request: Request) -> LearningStatus:
     """Whether learning is on, what the last night came to and why, when the next one is, and what is missing to it."""
     return await asyncio.to_thread(read_status, place_of(request.app.state.settings))
+
+
+@router.get("/section", include_in_schema=False)
+async def section(request: Request) -> HTMLResponse:
+    """The same as HTML for the monitor, in the page's language."""
+    found = await asyncio.to_thread(read_status, place_of(request.app.state.settings))
+    return fragment(request, "learning", status=found, may_act=may(request.state.principal.role, "operator"))
 
 
 @router.get("/metrics")

@@ -51,8 +51,8 @@ class ServiceSettings(Settings):
     # How much.
     requests_per_minute: int = Field(0, ge=0, description="questions a client may ask a minute; 0 for any number")
     tokens_per_minute: int = Field(0, ge=0, description="tokens, read and written, a client may use a minute; 0: any")
-    max_in_flight: int = Field(8, ge=1, description="questions of one client that are answered or wait at a time")
-    max_waiting: int = Field(32, ge=1, description="questions of all clients that are answered or wait at a time")
+    max_in_flight: int = Field(32, ge=1, description="questions of one client that are answered or wait at a time")
+    max_waiting: int = Field(128, ge=1, description="questions of all clients that are answered or wait at a time")
     max_tokens: int = Field(1024, ge=1, description="most tokens that a request may ask for")
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="largest request body")
     max_connections: int = Field(1000, ge=8, description="open connections; past it, the longest idle one is closed")

@@ -32,6 +32,27 @@ class Bug:
 
 BUGS = (
     Bug(
+        "a place in a session is given away while it is fed",
+        "rjepa/students/session.py",
+        "busy = {int(row) for batch in self._batches for row in batch.places} if self._free else set()",
+        "busy: set[int] = set()",
+        "tests/sampling/test_session.py::test_a_session_that_is_never_over_holds_no_more_than_its_rows",
+    ),
+    Bug(
+        "compiled attention forgets the token that is fed",
+        "rjepa/students/native.py",
+        "own = used + 1 - skipped",
+        "own = used - skipped",
+        "tests/students/test_fused.py::test_the_same_seeds_give_the_same_chains",
+    ),
+    Bug(
+        "one client may take all the room",
+        "serving/fairness.py",
+        "_SHARE: Final = 0.75",
+        "_SHARE: Final = 2.0",
+        "tests/serving/test_limits.py::test_jobs_that_write_run_side_by_side_as_long_as_there_is_room_and_leave_some_for_others",
+    ),
+    Bug(
         "a test problem that a user asked is learned from",
         "rjepa/feedback/selection.py",
         "    if known.held_out:",

@@ -169,11 +169,7 @@ def _judge_night(findings: tuple[Finding, ...], claimed: Finding, night: NightFi
         )
     calibration = night.calibration
     if calibration is not None and not calibration.holds:
-        return "calibration_worse", (
-            f"P(correct) may be told worse: ECE {calibration.challenger_ece:.3f} against "
-            f"{calibration.current_ece:.3f}, the difference [{calibration.low:+.3f}, {calibration.high:+.3f}] does not "
-            f"exclude {calibration.margin:+.3f}"
-        )
+        return "calibration_worse", f"P(correct) may be told worse: {calibration.describe()}"
     if night.is_better:
         return "better", f"the challenger is better, and worse nowhere: {_join(findings)}"
     return _not_better(claimed, problems_to_show(_discordance(claimed), LOSS_OVERALL, night.terms.alpha / 2))

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from rjepa.evaluation.betting import log_evidence
 from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.metrics import expected_calibration_error
 from rjepa.evaluation.paired import PairedCounts
 from rjepa.evaluation.records import EvaluationRecord
 from rjepa.evaluation.statistics import compare_calibration
@@ -23,13 +24,13 @@ MONTHLY_LOSS_IN_DOMAIN: Final = 0.05
 """Five points: the loss in a domain that no month may bring. Three, as of one night, would need 1 600 problems a
 domain at the level of a month; 500 exclude five of an equal challenger three times in four."""
 
-LOSS_OF_CALIBRATION: Final = 0.03
-"""ECE may rise by less than three points, the ECE that science.md wants at most of any release."""
-CONFIDENCE_OF_CALIBRATION: Final = 0.90
-"""Two-sided, so that the upper end holds at 95 %: of one night. A P(correct) that is told wrong is a smaller harm
-than a wrong answer, and the next night measures it again; it has no share in the budget of a month."""
+LOSS_OF_CALIBRATION: Final = 0.05
+"""A calibration error may not rise from none to five points, or by as much in the square (from three to six): at 95
+%, of one night. A chance that is told wrong is a smaller harm than a wrong answer, and the next night measures it
+again, so that it has no share in the budget of a month. Three points would be refused of three in ten equal
+challengers on 1 500 problems."""
 LEAST_TOLD: Final = 100
-"""Problems for which both must tell P(correct), or calibration is not compared: an ECE of fewer is mostly luck."""
+"""Problems for which both must tell P(correct), or calibration is not compared: of fewer it is mostly luck."""
 
 
 class NightTerms(FrozenValue):
@@ -60,19 +61,29 @@ class MonthlyBound(FrozenValue):
 
 
 class CalibrationFinding(FrozenValue):
-    """How much worse the challenger tells its P(correct)."""
+    """How much worse the challenger tells its P(correct). Errors are root-mean-square, less what chance adds."""
 
     problems: int = Field(description="for which both tell it")
-    challenger_ece: float
+    challenger_error: float
+    current_error: float
+    challenger_ece: float = Field(description="over 10 bins of equal width, as reports have it; nothing rests on it")
     current_ece: float
-    low: float = Field(description="90 % interval of the difference, challenger minus current")
-    high: float
-    margin: float
+    rise: float = Field(description="of the squared error, challenger minus current")
+    bound: float = Field(description="the true rise is above this with a chance of 5 %")
+    margin: float = Field(description="the bound has to be below its square")
 
     @property
     def holds(self) -> bool:
-        """Whether a rise of the margin is excluded, or too little is told to compare."""
-        return self.high < self.margin
+        """Whether a rise of the margin is excluded."""
+        return self.bound < self.margin**2
+
+    def describe(self) -> str:
+        """The errors in a few words."""
+        return (
+            f"its error is {self.challenger_error:.3f} against {self.current_error:.3f} (ECE {self.challenger_ece:.3f} "
+            f"against {self.current_ece:.3f}) on {self.problems} problems, and a rise from 0 to {self.margin:g} is not "
+            "excluded"
+        )
 
 
 class NightFinding(FrozenValue):
@@ -96,7 +107,8 @@ class NightFinding(FrozenValue):
         values |= {"night_log_evidence": self.evidence, "night_log_evidence_needed": self.needed}
         values |= {f"night_{bound.domain}_bound": bound.bound for bound in self.bounds}
         if self.calibration is not None:
-            values |= {f"night_ece_{name}": float(v) for name, v in self.calibration.model_dump(mode="json").items()}
+            told = self.calibration.model_dump(mode="json")
+            values |= {f"night_calibration_{name}": float(value) for name, value in told.items()}
         return values
 
     def describe(self) -> str:
@@ -148,18 +160,22 @@ def _bound(finding: Finding, alpha: float) -> MonthlyBound:
 def _compare_calibration(challenger: EvaluationRecord, current: EvaluationRecord) -> CalibrationFinding | None:
     # Judging the same two again has to give the same decision, so that the resamples are always the same.
     found = compare_calibration(
-        (challenger.chances, current.chances),
-        (challenger.right, current.right),
-        rng=np.random.default_rng(0),
-        confidence=CONFIDENCE_OF_CALIBRATION,
+        (challenger.chances, current.chances), (challenger.right, current.right), rng=np.random.default_rng(0)
     )
     if found is None or found.problems < LEAST_TOLD:
         return None
     return CalibrationFinding(
         problems=found.problems,
-        challenger_ece=found.first,
-        current_ece=found.second,
-        low=found.low,
-        high=found.high,
+        challenger_error=found.first_error,
+        current_error=found.second_error,
+        challenger_ece=_ece(challenger),
+        current_ece=_ece(current),
+        rise=found.rise,
+        bound=found.bound,
         margin=LOSS_OF_CALIBRATION,
     )
+
+
+def _ece(record: EvaluationRecord) -> float:
+    told = np.isfinite(record.chances)
+    return expected_calibration_error(record.chances[told], record.right[told])

@@ -14,6 +14,8 @@ from typing import Any, Final, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that compiled products call: loaded, so that it is found
+import threadpoolctl
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -271,11 +273,21 @@ def layer_step(
             states[row, place] += read[row, place]
 
 
+def _use_one_thread() -> None:
+    """Keep SciPy's BLAS, whose products these are, to one thread: it would spread products of a hundred microseconds
+    over all cores, and wait for them.
+    """
+    for library in threadpoolctl.ThreadpoolController().lib_controllers:
+        if "scipy.libs" in str(library.filepath):
+            library.set_num_threads(1)
+
+
 class NativeDecoder:
     """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Of a float32 model on the CPU, of an architecture that `rjepa.students.fused` knows."""
+        _use_one_thread()
         self._model: Any = model
         base, config = self._model.model, model.config
         attention = base.layers[0].self_attn

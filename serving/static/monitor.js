@@ -22,11 +22,16 @@ async function refresh() {
   }
 }
 
-/** What users said: fetched when the page opens and when somebody asks or decides, as it takes a while to work out. */
-async function refreshFeedback() {
+/** What users said, and what the night would make of it: fetched when the page opens and when somebody asks or decides,
+    as it takes a while to work out. */
+async function refreshLearning() {
+  await Promise.all([fetchSection("learning-section", "/v1/learning/section"), fetchSection("feedback-section", "/v1/monitor/feedback/section")]);
+}
+
+async function fetchSection(id, path) {
   try {
-    const found = new DOMParser().parseFromString(await getText(`/v1/monitor/feedback/section?lang=${language}`), "text/html");
-    byId("feedback-section").replaceChildren(...found.body.childNodes);
+    const found = new DOMParser().parseFromString(await getText(`${path}?lang=${language}`), "text/html");
+    byId(id).replaceChildren(...found.body.childNodes);
   } catch (error) {
     if (error.status === 401) askForKey();
     else refuse(error);
@@ -95,15 +100,22 @@ byId("feedback-section").addEventListener("click", async ({ target }) => {
   if (!target.dataset.review) return;
   const body = { id: target.dataset.id, decision: target.dataset.review };
   await act("/v1/monitor/review", body, ({ decision }) => say(`reviewed_${decision}`));
-  await refreshFeedback();
+  await refreshLearning();
 });
-byId("refresh").addEventListener("click", () => { tell(""); refresh(); refreshFeedback(); });
+byId("learning-section").addEventListener("click", async ({ target }) => {
+  const action = target.dataset.learning;
+  if (!action) return;
+  if (action === "learn") await act("/v1/learning/learn", {}, ({ run_id }) => say("learningBegun", { run: run_id.slice(0, 8) }));
+  else await act("/v1/learning/control", { action, reason: "from the monitor" }, () => say(`learning_${action}`));
+  await refreshLearning();
+});
+byId("refresh").addEventListener("click", () => { tell(""); refresh(); refreshLearning(); });
 
 async function watch() {
   if (!document.hidden && !isBusy()) await refresh();
   setTimeout(watch, 1000 * REFRESH_SECONDS);
 }
 
-startPage(() => { tell(""); refresh(); refreshFeedback(); });
+startPage(() => { tell(""); refresh(); refreshLearning(); });
 watch();
-refreshFeedback();
+refreshLearning();

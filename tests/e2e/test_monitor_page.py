@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from rjepa.database import open_database
 from rjepa.home import Home
+from rjepa.living.settings import read_settings
 from rjepa.releases.pointer import current_release
 from serving.app import create_app
 from serving.settings import ServiceSettings
@@ -69,6 +71,25 @@ def test_a_no_changes_nothing(page: Page, address: str, home: Home) -> None:
     with page.expect_response("**/v1/monitor/sections*"):
         page.get_by_role("button", name="Refresh").click()
     assert not [url for url in asked if url.endswith("/rollback")] and current_release(home, "tiny-a") == before
+
+
+def test_learning_is_turned_on_and_off_from_the_page(page: Page, address: str, home: Home) -> None:
+    page.goto(f"{address}/monitor")
+    expect(page.locator("#learning-section")).to_contain_text("Learning every night is off.")
+    page.get_by_role("button", name="Turn learning on").click()
+    expect(page.locator("#said")).to_have_text("Learning is on.")
+    with open_database(home) as database:
+        assert read_settings(database).enabled
+    page.get_by_role("button", name="Turn learning off").click()
+    expect(page.locator("#learning-section")).to_contain_text("Learning every night is off.")
+    with open_database(home) as database:
+        assert not read_settings(database).enabled
+
+
+def test_a_night_is_begun_from_the_page(page: Page, address: str) -> None:
+    page.goto(f"{address}/monitor")
+    page.get_by_role("button", name="Begin a night now").click()
+    expect(page.locator("#said")).to_contain_text("is a night.")
 
 
 def test_a_dataset_is_created_from_the_page(page: Page, address: str, dagster: Dagster) -> None:

@@ -1,9 +1,10 @@
 """What a run that goes on from a release forgets, and what it learns: replay, EWC, both, and neither.
 
-`python -m benchmarks.forgetting --home FOLDER [--seeds 2] [--chains 120]`. The home is that of the simulated nights
-(`rjepa demo --living` makes it): its first release knows maths and code. Each run goes on from it with right chains of
-logic, and is judged on problems that nothing was trained or tuned on: within-problem AUROC of the energy and accuracy,
-in the old domains and in the new one. Differences are paired over problems, with 95 % intervals by the bootstrap.
+`python -m benchmarks.forgetting --home FOLDER [--seeds 2] [--chains 120] [--updates N]`. The home is that of the
+simulated nights (`rjepa demo --living` makes it): its first release knows maths and code. Each run goes on from it with
+right chains of logic, and is judged on problems that nothing was trained or tuned on: within-problem AUROC of the
+energy and accuracy, in the old domains and in the new one. Differences are paired over problems, with 95 % intervals by
+the bootstrap.
 """
 
 import argparse
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--chains", type=int, default=120)
+    parser.add_argument("--updates", type=int, help="of every run, instead of the nightly run's twelve passes")
     options = parser.parse_args()
     home = Home(options.home.resolve())
     first = lineage(home, LLM, require_current(home, LLM))[-1].release_id
@@ -79,6 +81,9 @@ def main() -> None:
         started = time.monotonic()
         for seed in range(options.seeds):
             config = load_jepa_config("nightly").model_copy(update={"replay": replay, "seed": seed})
+            if options.updates is not None:
+                optim = config.optim.model_copy(update={"updates": options.updates, "passes": None})
+                config = config.model_copy(update={"optim": optim})
             runs.append(_run(config, data, validation, normalizer, start, tuned_on, measured))
         figures |= _figures(name, *_averaged(runs), before)
         figures[f"seconds_{name}"] = round((time.monotonic() - started) / options.seeds, 1)

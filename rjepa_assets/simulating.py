@@ -31,6 +31,7 @@ from rjepa.latents.rollouts import Rollouts
 from rjepa.latents.worker import StudentTask, run_task
 from rjepa.living.attempts import list_attempts
 from rjepa.living.joined import read_joined
+from rjepa.living.sealed import live_set, retire
 from rjepa.living.settings import LONGEST_RATE, LearningSettings, change_settings
 from rjepa.living.simulation.measuring import Measured, measure, measure_release
 from rjepa.living.simulation.script import (
@@ -226,7 +227,16 @@ def _operate(world: World, database: Database, day: int, scene: Scene) -> None:
         from rjepa.datasets.recipe import load_recipe
 
         _build(world.home, load_recipe(world.home, known))
+        _remember(world, "resealed", lambda: _reseal(world.home))
     _remember(world, f"reviewed-{day}", lambda: _review(world, database))
+
+
+def _reseal(home: Home) -> dict[str, Any]:
+    """A sealed set from before a family arrived has no problem of it, and no gate could see it learnt."""
+    live = live_set(home, LLM)
+    if live is not None:
+        retire(home, LLM, live.name, "a new family was labelled")
+    return {"retired": None if live is None else live.name}
 
 
 def _review(world: World, database: Database) -> dict[str, Any]:

@@ -19,8 +19,8 @@ _BEGUN: Final = ("running", "promoted", "refused")
 
 
 _MOST_DECAYS: Final = 3
-"""Refusals in a row that lower the rate. Most say that too few problems were judged, and nothing of the rate: without an
-end to it a quiet month would leave nothing to learn with."""
+"""Refusals in a row that lower the rate. Most say that too few problems were judged, and nothing of the rate: without
+an end to it a quiet month would leave nothing to learn with."""
 
 
 class LimitedError(RjepaError):

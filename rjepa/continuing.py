@@ -13,7 +13,7 @@ from rjepa.reasoning.events import Text, Working
 from rjepa.reasoning.tokens import TokenReport, report_tokens
 from rjepa.sampling.protocol import Capability, ChainSource, needs_of, require
 from rjepa.students.rules import TokenRules
-from rjepa.students.sampled import ChainEnd, RowRequest, Token
+from rjepa.students.sampled import ChainEnd, Pass, RowRequest, Token
 
 _WHAT = "off"
 """The mode whose needs these are: the student alone."""
@@ -107,7 +107,8 @@ def continue_texts(
     tokens.
 
     Yields:
-        Events with the index of their continuation: `Working` for each token, `Text` as it is written, `Continued`.
+        Events with the index of their continuation: `Text` as it is written, `Continued`; and after each pass of all of
+        them `Working`, with the index of one.
     """
     size = source.record.sampling.batch_size
     for first in range(0, len(wanted), size):
@@ -124,13 +125,17 @@ def _batch(
         place = {row: index for index, row in enumerate(rows)}
         drawn = [0] * len(rows)
         with closing(session.run(steps=False)) as events:
+            new = 0
             for event in events:
+                if isinstance(event, Pass):
+                    new, done = 0, new
+                    yield 0, Working(done)
                 if not isinstance(event, Token | ChainEnd):
                     continue
                 index = place[event.row]
                 if isinstance(event, Token):
                     drawn[index] += event.token >= 0  # an endpoint's pieces of text have no ids
-                    yield index, Working()
+                    new += 1
                 if event.text or event.scores:
                     yield index, Text(event.text, report_tokens(event.scores) or ())
                 if isinstance(event, ChainEnd):

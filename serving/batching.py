@@ -118,7 +118,7 @@ class Stream:
         thread: EngineThread,
         work: Callable[[], Generator[tuple[int, Any], None, None]],
         stopped: Callable[[], Exception | None],
-        wanted: type | None = None,
+        wanted: type | tuple[type, ...] | None = None,
     ) -> None:
         """stopped: why no more is to be done, if so. wanted: events of other kinds are not put into the queue: to wake
         the event loop for a token costs as much as a small student's token.

@@ -81,6 +81,8 @@ class _Job:
 @router.post("/v1/completions")
 async def completions(body: CompletionRequest, request: Request) -> Response:
     """Go on from a text, or from several. The student alone: a model's name with a mode is refused."""
+    from rjepa.continuing import Continued
+
     host: EngineHost = request.app.state.host
     engine = await plain_engine(request, body.model)
     most = request.app.state.settings.max_tokens
@@ -88,7 +90,7 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     head |= {"model": body.model, "system_fingerprint": engine.release_id}
     job = await asyncio.to_thread(_prepare, body, engine.source, most, head)
     spend(total(job.prompts))  # what is written is counted where it is written
-    events = host.events(job.work)
+    events = host.events(job.work, len(job.wanted), None if body.stream else (_Read, Continued))
     if body.stream:
         return sse.streaming(_chunks(events, job), dict(job.notes.headers))
     return JSONResponse(await _whole(events, job), headers=dict(job.notes.headers))

@@ -171,7 +171,7 @@ class EngineHost:
         self,
         work: Callable[[], Generator[tuple[int, Value], None, None]],
         rows: int = 1,
-        wanted: type | None = None,
+        wanted: type | tuple[type, ...] | None = None,
     ) -> AsyncGenerator[tuple[int, Value], None]:
         """Run the events that `work` makes in the engine's thread, beside those of others, and yield them; `Working` is
         left out.
@@ -182,7 +182,7 @@ class EngineHost:
 
         Args:
             rows: chains that are decoded for it at a time.
-            wanted: the one kind of events that is yielded; None for all but `Working`.
+            wanted: the kinds of events that are yielded; None for all but `Working`.
 
         Raises:
             TimedOutError: the request's time is up.

@@ -61,6 +61,7 @@ class FakeEngine:
             answer = self._answer(question)
             for line in answer.text.splitlines(keepends=True):
                 if "drip" in statement:
+                    yield Working()  # as a real engine does between two tokens: what was said so far goes out
                     time.sleep(0.2)
                 yield Text(line)
             yield Done(answer)

@@ -19,6 +19,9 @@ from tests.assets.running import Ran, rjepa
 
 pytestmark = pytest.mark.slow
 
+_PATIENCE = 2400.0
+"""Seconds. Two nights take some minutes of two cores, and many times that on a crowded machine."""
+
 Lived = tuple[Home, Ran, Home]
 
 
@@ -26,7 +29,7 @@ Lived = tuple[Home, Ran, Home]
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     """A home after the small simulation, what the command said, and a copy with the first release alone."""
     root = tmp_path_factory.mktemp("living")
-    ran = rjepa(root, "demo", "--living", "--size", "small")
+    ran = rjepa(root, "demo", "--living", "--size", "small", patience=_PATIENCE)
     return Home(root / "living" / "small-0"), ran, Home(root)
 
 

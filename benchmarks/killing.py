@@ -43,7 +43,7 @@ STAGES: Final = (
     *("sealed_candidates", "release"),
 )
 LLM: Final = "tiny-a"
-_NIGHT_SECONDS: Final = 900.0
+_NIGHT_SECONDS: Final = 2400.0
 HEAVY: Final = ("latents", "rollouts", "rjepa_checkpoint", "sealed_candidates")
 """Stages in a process of their own."""
 _WORKERS: Final = ("rjepa.latents.worker", "rjepa_assets.stage_process")

@@ -218,7 +218,8 @@ def _operate(world: World, database: Database, day: int, scene: Scene) -> None:
     """What the operator does before the night: settings, labelled problems, reviews."""
     rate = LONGEST_RATE if scene.broken else LearningSettings().learning_rate
     ceiling = max(rate, LearningSettings().learning_rate_ceiling)
-    changes = {**_LIMITS, "learning_rate": rate, "learning_rate_ceiling": ceiling}
+    decay = 1.0 if scene.broken else LearningSettings().learning_rate_decay
+    changes = {**_LIMITS, "learning_rate": rate, "learning_rate_ceiling": ceiling, "learning_rate_decay": decay}
     change_settings(database, changes, who="simulation")
     if scene.labelled:
         served = load_manifest(world.home, LLM, require_current(world.home, LLM)).dataset

@@ -18,6 +18,11 @@ _BEGUN: Final = ("running", "promoted", "refused")
 """Nights that count against `max_attempts`: one that failed is gone on with, and failures have a limit of their own."""
 
 
+_MOST_DECAYS: Final = 3
+"""Refusals in a row that lower the rate. Most say that too few problems were judged, and nothing of the rate: without
+an end to it a quiet month would leave nothing to learn with."""
+
+
 class LimitedError(RjepaError):
     """A limit keeps a night from beginning."""
 
@@ -49,13 +54,14 @@ class Offer:
 
 
 def learning_rate(settings: LearningSettings, attempts: Sequence[Attempt]) -> float:
-    """AdamW's rate of the next night: the setting, at most its ceiling, times the decay for each refusal in a row.
+    """AdamW's rate of the next night: the setting, at most its ceiling, times the decay for each of the first three
+    refusals in a row.
 
     Args:
         attempts: past nights, newest first.
     """
     rate = min(settings.learning_rate, settings.learning_rate_ceiling)
-    return rate * settings.learning_rate_decay ** refusals_in_a_row(attempts)
+    return rate * settings.learning_rate_decay ** min(refusals_in_a_row(attempts), _MOST_DECAYS)
 
 
 def refusals_in_a_row(attempts: Sequence[Attempt]) -> int:

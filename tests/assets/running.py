@@ -35,10 +35,10 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "rjepa.cli.main", *arguments]
 
 
-def rjepa(home: Path, *arguments: str) -> Ran:
-    """Run the real command in a process of its own."""
+def rjepa(home: Path, *arguments: str, patience: float = 600) -> Ran:
+    """Run the real command in a process of its own, for so many seconds at most."""
     before = time.monotonic()
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=600, env=environment(home))
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=patience, env=environment(home))
     return Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - before)
 
 

@@ -91,6 +91,10 @@ def test_each_refusal_in_a_row_halves_the_rate_and_a_release_ends_the_row() -> N
     assert learning_rate(SETTINGS, two) == pytest.approx(0.25e-3)
 
 
+def test_many_refusals_lower_the_rate_three_times_and_no_more() -> None:
+    assert learning_rate(SETTINGS, [night("refused", day) for day in range(1, 20)]) == pytest.approx(1e-3 / 8)
+
+
 def test_no_rate_is_above_the_ceiling() -> None:
     low = SETTINGS.model_copy(update={"learning_rate_ceiling": 2e-4})
     assert learning_rate(low, []) == 2e-4

@@ -19,6 +19,9 @@ from tests.assets.running import Ran, rjepa
 
 pytestmark = pytest.mark.slow
 
+_PATIENCE = 2400.0
+"""Seconds. Two nights take some minutes of two cores, and many times that on a crowded machine."""
+
 Lived = tuple[Home, Ran, Home]
 
 
@@ -26,7 +29,7 @@ Lived = tuple[Home, Ran, Home]
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Lived:
     """A home after the small simulation, what the command said, and a copy with the first release alone."""
     root = tmp_path_factory.mktemp("living")
-    ran = rjepa(root, "demo", "--living", "--size", "small")
+    ran = rjepa(root, "demo", "--living", "--size", "small", patience=_PATIENCE)
     return Home(root / "living" / "small-0"), ran, Home(root)
 
 
@@ -50,7 +53,11 @@ def test_who_withdrew_is_gone_and_everybody_elses_answers_are_kept(lived: Lived)
     home, _, _ = lived
     last = json.loads((home.root / "simulation" / f"night-{len(SMALL.scenes)}.json").read_text())
     assert last["fates"]["accepted_of_withdrawn"] == 0
-    asked = [json.loads(line) for path in (home.root / "simulation").glob("asked-*.jsonl") for line in path.open()]
+    asked = [
+        json.loads(line)
+        for path in (home.root / "simulation").glob("asked-*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
     gone = {one["id"] for one in asked if one["who"] == WITHDRAWS}
     with open_database(home) as database:
         kept = {one.interaction_id for one in list_interactions(database) if one.content is not None}

@@ -53,7 +53,11 @@ def test_who_withdrew_is_gone_and_everybody_elses_answers_are_kept(lived: Lived)
     home, _, _ = lived
     last = json.loads((home.root / "simulation" / f"night-{len(SMALL.scenes)}.json").read_text())
     assert last["fates"]["accepted_of_withdrawn"] == 0
-    asked = [json.loads(line) for path in (home.root / "simulation").glob("asked-*.jsonl") for line in path.open()]
+    asked = [
+        json.loads(line)
+        for path in (home.root / "simulation").glob("asked-*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
     gone = {one["id"] for one in asked if one["who"] == WITHDRAWS}
     with open_database(home) as database:
         kept = {one.interaction_id for one in list_interactions(database) if one.content is not None}

@@ -106,7 +106,9 @@ def draw(nights: Sequence[Told], scenes: Sequence[Scene]) -> bytes:
         for arm in ARMS:
             found = [mean_of(told.arms[arm].right[told.arms[arm].mask(domain)]) for told in nights]
             values = [100 * figure.value for figure in found]
-            panel.plot(numbers, values, color=_COLOURS[arm], marker="o", markersize=3, label=_LABELS[arm])
+            # Where nothing is promoted two arms are one line: the dashes let the one below be seen.
+            style = {"linestyle": "--", "linewidth": 1.2} if arm == "never" else {"linewidth": 2.2}
+            panel.plot(numbers, values, color=_COLOURS[arm], marker="o", markersize=3, label=_LABELS[arm], **style)
             low, high = [100 * figure.low for figure in found], [100 * figure.high for figure in found]
             if arm != "never":
                 panel.fill_between(numbers, low, high, color=_COLOURS[arm], alpha=0.12, linewidth=0)

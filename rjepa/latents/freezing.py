@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -104,7 +104,9 @@ def build_rollouts(
         verdicts = verdict_store(home, llm_tag, checkers_folder(student.record.segmentation))
         stack.enter_context(store_in_use(home, "rollouts", llm_tag, store))
         stack.enter_context(store_in_use(home, "verdicts", llm_tag, verdicts))
-        samples = _Samples(student, store, stack.enter_context(store.writing()), num_candidates, seed)
+        # What is frozen must not hang on which rows shared a batch, to the bit: a run that was killed batches otherwise.
+        exact = replace(student, fuses=False)
+        samples = _Samples(exact, store, stack.enter_context(store.writing()), num_candidates, seed)
         shards, places = samples.freeze(problems, progress)
         judge = Judge(verdicts, stack.enter_context(verdicts.writing()))
         table = stack.enter_context(rollout_version(home, llm_tag, dataset, asset).writing())

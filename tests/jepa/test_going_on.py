@@ -114,6 +114,8 @@ def _train_slowly(folder: Path, start: Start) -> None:
 
 
 def test_killed_in_the_middle_it_ends_in_the_same_bits(tmp_path: Path, start: Start) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the other process: more threads add in another order
     whole = go_on(tmp_path / "whole", start, nightly())
     process = multiprocessing.get_context("fork").Process(target=_train_slowly, args=(tmp_path / "killed", start))
     process.start()
@@ -124,6 +126,7 @@ def test_killed_in_the_middle_it_ends_in_the_same_bits(tmp_path: Path, start: St
     process.join()
     assert not (tmp_path / "killed" / MODEL_FILE).exists()
     assert go_on(tmp_path / "killed", start, nightly()).data_version == whole.data_version
+    torch.set_num_threads(threads)
 
 
 def test_latents_of_another_width_are_refused_with_a_cure(tmp_path: Path, start: Start) -> None:

@@ -1,6 +1,7 @@
 """The whole loop, for real: users over HTTP, nights through Dagster's runs, and SIGKILL in the middle of them."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,12 @@ from rjepa.releases.lineage import lineage
 from rjepa.releases.pointer import require_current
 from tests.assets.running import Ran, rjepa
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not os.environ.get("RJEPA_TEST_LIVING"), reason="takes a quarter of an hour; RJEPA_TEST_LIVING=1 runs it"
+    ),
+]
 
 _PATIENCE = 2400.0
 """Seconds. Two nights take some minutes of two cores, and many times that on a crowded machine."""

@@ -104,7 +104,7 @@ def build_rollouts(
         verdicts = verdict_store(home, llm_tag, checkers_folder(student.record.segmentation))
         stack.enter_context(store_in_use(home, "rollouts", llm_tag, store))
         stack.enter_context(store_in_use(home, "verdicts", llm_tag, verdicts))
-        # What is frozen must not hang on which rows shared a batch, to the bit: a run that was killed batches otherwise.
+        # What is frozen must not hang, to the bit, on which rows shared a batch: a run that was killed has others.
         exact = replace(student, fuses=False)
         samples = _Samples(exact, store, stack.enter_context(store.writing()), num_candidates, seed)
         shards, places = samples.freeze(problems, progress)

@@ -1,6 +1,6 @@
 """Kill parts of the living loop with SIGKILL at chosen moments, and look whether everything that must hold still holds.
 
-`benchmarks.kills` runs a hundred such points, `tests/living/test_kills.py` a handful.
+`benchmarks.kills` runs a hundred such points, `tests/living/test_loop.py` four.
 """
 
 import contextlib

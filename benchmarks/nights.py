@@ -1,6 +1,6 @@
 """What a month of nights lets through: the gate of a night over 1 000 simulated runs of 30 nights, a challenger each.
 
-`python -m benchmarks.nights`, half a minute, no model. Every challenger is tested on 1 500 sealed problems of three
+`python -m benchmarks.nights`, two minutes, no model. Every challenger is tested on 1 500 sealed problems of three
 domains against the release of its night, at the level that the budget gives it. The two differ on a share of
 problems; how that is split makes the challenger no better, harmful or useful. The rules are those of
 `rjepa.releases.night`, computed for all runs of a night at once; on a sample `decide` itself is asked, and has to

@@ -16,6 +16,7 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, i
 
 from rjepa.database import METADATA, Database
 from rjepa.errors import InvalidInputError, NotFoundError
+from rjepa.moments import DAY_MS
 
 Role = Literal["viewer", "user", "operator"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -28,7 +29,6 @@ _KEY: Final = re.compile(rf"{PREFIX}_(?P<key_id>[0-9a-f]{{12}})_(?P<secret>[A-Za
 _SECRET_BYTES: Final = 32
 _ID_BYTES: Final = 6
 """Told apart in lists and logs; the secret alone is what protects."""
-_MILLISECONDS_A_DAY: Final = 24 * 3600 * 1000
 _LONGEST_NAME: Final = 64
 
 API_KEYS: Final = Table(
@@ -100,7 +100,7 @@ def create_key(
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             created_at_ms=now_ms,
-            expires_at_ms=None if days is None else now_ms + round(days * _MILLISECONDS_A_DAY),
+            expires_at_ms=None if days is None else now_ms + round(days * DAY_MS),
             revoked_at_ms=None,
         )
         connection.execute(insert(API_KEYS).values(**vars(record)))

@@ -49,7 +49,9 @@ class Service:
                 return json.loads(reply.read())
         except urllib.error.HTTPError as error:
             words = error.read().decode(errors="replace")[:500]
-            raise SimulationError(f"{method} {path} was answered with {error.code}: {words}", cure="see it") from error
+            raise SimulationError(
+                f"{method} {path} was answered with {error.code}: {words}", cure="see the service's log, service.log"
+            ) from error
 
     def ask(self, llm: str, statement: str, key: str | None = None, *, seed: int = 0, **options: Any) -> Any:
         """One question, with consent to keep it; the reply."""

@@ -15,10 +15,11 @@ import numpy as np
 
 from rjepa.chains import parse_chain
 from rjepa.database import Database, open_database
-from rjepa.datasets.building import build_problems, build_teacher_chains, release_dataset, validate_chains
-from rjepa.datasets.recipe import DatasetRecipe, dataset_names
+from rjepa.datasets.building import build_dataset
+from rjepa.datasets.recipe import dataset_names, load_recipe
 from rjepa.datasets.sources import source_pairs
 from rjepa.datasets.versions import create_version, next_version, register_recipe
+from rjepa.evaluation.stage import open_split
 from rjepa.feedback.evidence import gather
 from rjepa.feedback.records import Decision
 from rjepa.feedback.reviews import review
@@ -51,7 +52,7 @@ from rjepa.living.simulation.script import (
 )
 from rjepa.living.simulation.telling import Told, draw, figures
 from rjepa.living.simulation.unfiltered import approvals, retrain_on_everything
-from rjepa.parts import NORMALIZER
+from rjepa.parts import MODEL_FOLDER, NORMALIZER
 from rjepa.progress import Progress
 from rjepa.releases.bundle import load_manifest, release_folder
 from rjepa.releases.pointer import require_current
@@ -113,11 +114,11 @@ def simulate(world: World, progress: Progress) -> dict[str, Any]:
 
 def prepare(home: Home, size: Size) -> None:
     """Register the data of the simulation, and make the problems that arms are measured on."""
-    recipes = (base_recipe(size), labelled_recipe(size), measured_recipe(size))
-    for recipe in recipes:
+    measured = measured_recipe(size)
+    for recipe in (base_recipe(size), labelled_recipe(size), measured):
         if recipe.name not in dataset_names(home):
             register_recipe(home, recipe)
-    _build(home, recipes[2])
+    build_dataset(home, measured)
 
 
 def read_nights(folder: Path) -> list[Told]:
@@ -225,9 +226,7 @@ def _operate(world: World, database: Database, day: int, scene: Scene) -> None:
         served = load_manifest(world.home, LLM, require_current(world.home, LLM)).dataset
         known = _remember(world, "labelled", lambda: {"version": next_version(world.home, removes=False)})["version"]
         create_version(world.home, known, parent=served, adds=[LABELLED])
-        from rjepa.datasets.recipe import load_recipe
-
-        _build(world.home, load_recipe(world.home, known))
+        build_dataset(world.home, load_recipe(world.home, known))
         _remember(world, "resealed", lambda: _reseal(world.home))
     _remember(world, f"reviewed-{day}", lambda: _review(world, database))
 
@@ -274,7 +273,7 @@ def _unfiltered(
     """The rival's night, in a folder of its own."""
     folder = world.folder / "unfiltered"
     bundle = release_folder(world.home, LLM, first)
-    start = folder / str(day - 1) if day > 1 else bundle / "model"
+    start = folder / str(day - 1) if day > 1 else bundle / MODEL_FOLDER
     known = read_json(folder / f"known-{day - 1}.json") if day > 1 else []
     approved = approvals(database)
     normalizer = load_normalizer(bundle / NORMALIZER)
@@ -310,17 +309,9 @@ def _fates(world: World, fates: Mapping[str, tuple[str, str]]) -> dict[str, int]
 
 
 def _measured_rollouts(world: World) -> Rollouts:
-    from rjepa.evaluation.stage import open_split
-
     if not (world.home.rollouts(LLM, MEASURED) / "manifest.json").exists():
         run_task(world.home, StudentTask("rollouts", LLM, MEASURED, num_candidates=8), lambda *_: None)
     return open_split(world.home, LLM, MEASURED, "test")
-
-
-def _build(home: Home, recipe: DatasetRecipe) -> None:
-    """A dataset without Dagster: the stages are the same."""
-    for stage in (build_problems, build_teacher_chains, validate_chains, release_dataset):
-        stage(home, recipe)
 
 
 def _remember(world: World, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

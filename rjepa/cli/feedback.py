@@ -207,10 +207,9 @@ def audit(
 
     Example: rjepa feedback audit chatcmpl-0123
     """
-    from datetime import UTC, datetime
-
     from rjepa.database import open_database
     from rjepa.feedback.audit import read_audit
+    from rjepa.moments import to_iso
 
     with open_database(open_home()) as database:
         entries = read_audit(database, interaction)
@@ -218,9 +217,8 @@ def audit(
         print_json([vars(entry) for entry in entries])
         return
     for entry in entries:
-        moment = datetime.fromtimestamp(entry.at_ms / 1000, UTC).isoformat(timespec="seconds")
         details = ", ".join(f"{name} {value}" for name, value in entry.details.items() if value is not None)
-        typer.echo(f"{moment}  {entry.what:16}  {entry.interaction_id or '-'}  {entry.who}  {details}")
+        typer.echo(f"{to_iso(entry.at_ms)}  {entry.what:16}  {entry.interaction_id or '-'}  {entry.who}  {details}")
 
 
 def _select(parent: str | None) -> "Selection":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rjepa.cli.common import open_home, print_json
+from rjepa.moments import to_iso
 
 if TYPE_CHECKING:
     from rjepa.keys import KeyRecord
@@ -56,7 +57,7 @@ def create(
     if as_json:
         print_json({"key": key} | _shown(record))
         return
-    expires = "never expires" if record.expires_at_ms is None else f"expires {_moment(record.expires_at_ms)}"
+    expires = "never expires" if record.expires_at_ms is None else f"expires {to_iso(record.expires_at_ms)}"
     typer.echo(f"key {record.key_id} of {record.name} ({record.role}, {expires}); it is shown this once:", err=True)
     typer.echo(key)
 
@@ -108,8 +109,8 @@ def _shown(record: "KeyRecord") -> dict[str, Any]:
         "name": record.name,
         "role": record.role,
         "state": _state(record),
-        "created": _moment(record.created_at_ms),
-        "expires": None if record.expires_at_ms is None else _moment(record.expires_at_ms),
+        "created": to_iso(record.created_at_ms),
+        "expires": None if record.expires_at_ms is None else to_iso(record.expires_at_ms),
         "requests_per_minute": record.requests_per_minute,
         "tokens_per_minute": record.tokens_per_minute,
     }
@@ -119,7 +120,3 @@ def _state(record: "KeyRecord") -> str:
     if record.revoked_at_ms is not None:
         return "revoked"
     return "live" if record.is_live(round(datetime.now(UTC).timestamp() * 1000)) else "expired"
-
-
-def _moment(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -14,9 +14,9 @@ from rjepa.control.weights import served_release
 from rjepa.living.health import Health, look_at_health
 from rjepa.living.settings import read_settings
 from rjepa.living.windows import Window, read_windows
+from rjepa.moments import HOUR_MS
 from rjepa.values import FrozenValue
 
-_HOUR_MS: Final = 3_600_000
 _DAY_HOURS: Final = 24
 
 
@@ -59,12 +59,12 @@ def read_health(place: Place) -> LearningHealth:
             now_ms = database.now_ms(connection)
         settings = read_settings(database)
         comparison = look_at_health(place.home, database, place.llm_tag)
-        windows = read_windows(database, place.llm_tag, max(0, now_ms - _DAY_HOURS * _HOUR_MS))
+        windows = read_windows(database, place.llm_tag, max(0, now_ms - _DAY_HOURS * HOUR_MS))
     return LearningHealth(
         served=served_release(place),
         comparison=comparison,
         automatic_rollback=settings.automatic_rollback,
-        last_hour=_by_release([one for one in windows if one.ended_at_ms >= now_ms - _HOUR_MS], 1),
+        last_hour=_by_release([one for one in windows if one.ended_at_ms >= now_ms - HOUR_MS], 1),
         last_day=_by_release(windows, _DAY_HOURS),
     )
 

@@ -150,6 +150,17 @@ def validate_chains(home: Home, recipe: DatasetRecipe, progress: Progress = sile
     return store(home, recipe, VALIDATED_CHAINS, validated, metadata)
 
 
+def build_dataset(home: Home, recipe: DatasetRecipe, progress: Progress = silent) -> StageReport:
+    """Make a dataset from its recipe to its release, in this process: the stages that Dagster runs one by one.
+
+    Raises:
+        RjepaError: a stage failed; run again, it goes on from what was finished.
+    """
+    for stage in (build_problems, build_teacher_chains, validate_chains):
+        stage(home, recipe, progress)
+    return release_dataset(home, recipe)
+
+
 def release_dataset(home: Home, recipe: DatasetRecipe) -> StageReport:
     """Write manifest.json, after which the dataset never changes. A dataset that is released already stays as it is.
 

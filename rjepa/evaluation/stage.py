@@ -143,18 +143,17 @@ def name_candidates(rollouts: Rollouts, pool: CandidatePool, dataset: str, split
     )
 
 
-def candidates_to_judge(rollouts: Rollouts | Sequence[Rollouts], dataset: str) -> CandidateSet:
+def candidates_to_judge(rollouts: Sequence[Rollouts], dataset: str) -> CandidateSet:
     """Name the test candidates of rollouts without scoring them (arguments as of `judge_on`)."""
-    parts = [rollouts] if isinstance(rollouts, Rollouts) else rollouts
-    unscored = _pool(parts, lambda part: [np.zeros(0)] * len(part.latents))
-    return name_candidates(parts[0], unscored, dataset)
+    unscored = _pool(rollouts, lambda part: [np.zeros(0)] * len(part.latents))
+    return name_candidates(rollouts[0], unscored, dataset)
 
 
 def judge_on(
     home: Home,
     content: Content,
     parts: Callable[[], tuple[tuple[RJepa, Normalizer], ScoreCalibration]],
-    rollouts: Rollouts | Sequence[Rollouts],
+    rollouts: Sequence[Rollouts],
     dataset: str,
     progress: Progress = silent,
 ) -> EvaluationRecord:
@@ -163,16 +162,16 @@ def judge_on(
     Args:
         content: what is judged.
         parts: opens it; called only where there is no record yet.
-        rollouts: of the test problems of `dataset`; or several, by one student in one way, of a set that `dataset`
-    names.
+        rollouts: of the test problems, made by one student in one way: those of one dataset, or of each dataset of a
+            sealed set.
+        dataset: name of that dataset or set.
     """
     candidates = candidates_to_judge(rollouts, dataset)
     known = find_record(home, content.llm_tag, content.sha256, candidates)
     if known is not None:
         return known
     world_model, calibration = parts()
-    several = [rollouts] if isinstance(rollouts, Rollouts) else rollouts
-    pool = _pool(several, lambda part: energies_of(world_model, part.latents, progress))
+    pool = _pool(rollouts, lambda part: energies_of(world_model, part.latents, progress))
     record = make_record(content, candidates, pool, calibration)
     write_record(home, record)
     return record

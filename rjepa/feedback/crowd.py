@@ -3,17 +3,15 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from rjepa.datasets.leaks import NEAR
 from rjepa.datasets.statements import fingerprint, near_candidates, similarity
 from rjepa.feedback.evidence import Evidence
 from rjepa.feedback.records import Owner, Vote
+from rjepa.moments import HOUR_MS
 from rjepa.problems.splitting import statement_key
 from rjepa.schemas import Problem
 from rjepa.validation.answers import answer_key
-
-_HOUR_MS: Final = 3_600_000
 
 Approved = tuple[str, str]
 """A question's key, an answer's key."""
@@ -118,7 +116,7 @@ def _flooded(evidence: Sequence[Evidence], most: int) -> set[str]:
         votes.sort()
         first = marked = 0
         for last in range(len(votes)):
-            while votes[last][0] - votes[first][0] >= _HOUR_MS:
+            while votes[last][0] - votes[first][0] >= HOUR_MS:
                 first += 1
             if last - first + 1 > most:
                 found |= {interaction_id for _, interaction_id in votes[max(first, marked) : last + 1]}

@@ -10,7 +10,7 @@ e-LOND, whose levels fall towards zero as nights go by; a fixed fraction of what
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from pydantic import Field
@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from rjepa.database import METADATA, Database
+from rjepa.moments import DAY_MS, to_datetime
 from rjepa.values import FrozenValue
 
 BUDGET: Final = 0.05
@@ -39,7 +40,6 @@ NIGHTS: Final = 30
 SHARE: Final = BUDGET / NIGHTS
 """What one challenger is tested at: 1/600."""
 
-_MILLISECONDS_A_DAY: Final = 24 * 3600 * 1000
 _LEAST: Final = 0.99 * SHARE
 """Less than a whole share is none: sums of thirty floats end a little above or below the budget."""
 
@@ -142,10 +142,7 @@ def list_tests(database: Database, llm_tag: str) -> list[Tested]:
     wanted = select(*columns, NIGHT_TESTS.c.tested_at_ms).where(NIGHT_TESTS.c.llm_tag == llm_tag)
     with database.reading() as connection:
         rows = connection.execute(wanted.order_by(NIGHT_TESTS.c.id)).mappings().all()
-    return [
-        Tested(**{name: row[name] for name in names}, tested_at=datetime.fromtimestamp(row["tested_at_ms"] / 1000, UTC))
-        for row in rows
-    ]
+    return [Tested(**{name: row[name] for name in names}, tested_at=to_datetime(row["tested_at_ms"])) for row in rows]
 
 
 def count_uses(connection: Connection, llm_tag: str, sealed_set: str) -> int:
@@ -155,7 +152,7 @@ def count_uses(connection: Connection, llm_tag: str, sealed_set: str) -> int:
 
 
 def _spent(connection: Connection, llm_tag: str, now_ms: int) -> float:
-    recent = NIGHT_TESTS.c.tested_at_ms > now_ms - NIGHTS * _MILLISECONDS_A_DAY
+    recent = NIGHT_TESTS.c.tested_at_ms > now_ms - NIGHTS * DAY_MS
     wanted = select(func.sum(NIGHT_TESTS.c.alpha)).where(NIGHT_TESTS.c.llm_tag == llm_tag, recent)
     return float(connection.execute(wanted).scalar() or 0.0)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from rjepa.datasets.building import build_problems, build_teacher_chains, release_dataset, validate_chains
+from rjepa.datasets.building import build_dataset
 from rjepa.datasets.reading import load_problems
 from rjepa.datasets.recipe import DatasetRecipe, dataset_names, load_recipe
 from rjepa.datasets.versions import register_recipe
@@ -87,7 +87,7 @@ def draw_set(
             recipe = redrawn(source, fresh, secrets.randbits(_SEED_BITS), problems_a_domain)
         if recipe is not None:
             register_recipe(home, recipe)
-            _build(home, recipe, progress)
+            build_dataset(home, recipe, progress)
             datasets.append(fresh)
         elif source.name not in used and _stored_tests(home, source.name) >= LEAST_STORED:
             datasets.append(source.name)
@@ -183,12 +183,6 @@ def _sources(home: Home, dataset: str) -> Iterator[DatasetRecipe]:
     yield from _sources(home, str(recipe.parent))
     for name in recipe.adds:
         yield load_recipe(home, name)
-
-
-def _build(home: Home, recipe: DatasetRecipe, progress: Progress) -> None:
-    for stage in (build_problems, build_teacher_chains, validate_chains):
-        stage(home, recipe, progress)
-    release_dataset(home, recipe)
 
 
 def _stored_tests(home: Home, dataset: str) -> int:

@@ -28,6 +28,7 @@ from rjepa.evaluation.betting import log_wealth
 from rjepa.home import Home
 from rjepa.living.settings import read_settings
 from rjepa.living.windows import Window, read_windows
+from rjepa.moments import DAY_MS, MINUTE_MS
 from rjepa.releases.history import AUTOMATIC, Move, history
 from rjepa.releases.pointer import current_release, rollback
 from rjepa.values import FrozenValue
@@ -42,7 +43,6 @@ LEAST_BEFORE: Final = 50
 LEAST_NOW: Final = 20
 """And of the release that is served: on fewer nothing is decided, whatever they look like."""
 
-_MILLISECONDS_A_DAY: Final = 24 * 3600 * 1000
 _TAG: Final = "live health fell"
 
 Name = Literal["errors", "unfamiliar", "thumbs_down"]
@@ -131,9 +131,9 @@ def look_at_health(home: Home, database: Database, llm_tag: str) -> Health:
     facts = {"llm_tag": llm_tag, "release": current, "before": move.source, "since": since}
     with database.reading() as connection:
         now_ms = database.now_ms(connection)
-    if now_ms - since_ms > PROBATION_DAYS * _MILLISECONDS_A_DAY:
+    if now_ms - since_ms > PROBATION_DAYS * DAY_MS:
         return Health(**facts, verdict="not_looked_at", text=f"it is served for more than {PROBATION_DAYS} days")
-    windows = read_windows(database, llm_tag, since_ms - PROBATION_DAYS * _MILLISECONDS_A_DAY)
+    windows = read_windows(database, llm_tag, since_ms - PROBATION_DAYS * DAY_MS)
     # A window that was open at the move tells of the release that it names: the service keeps them apart.
     now = [window for window in windows if window.release_id == current and window.ended_at_ms >= since_ms]
     before = [window for window in windows if window.release_id == move.source and window.started_at_ms <= since_ms]
@@ -162,8 +162,8 @@ def keep_healthy(home: Home, llm_tag: str) -> Health:
     if not settings.automatic_rollback:
         return _said(health, "nothing is done: automatic_rollback is off")
     last = last_automatic_rollback(home, llm_tag)
-    if last is not None and now_ms - last < settings.cooldown_minutes * 60_000:
-        minutes = (now_ms - last) / 60_000
+    if last is not None and now_ms - last < settings.cooldown_minutes * MINUTE_MS:
+        minutes = (now_ms - last) / MINUTE_MS
         return _said(health, f"nothing is done: it went back {minutes:.0f} minutes ago (cooldown_minutes)")
     try:
         served = rollback(

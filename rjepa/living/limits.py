@@ -5,18 +5,15 @@ The settings themselves are `settings`, past nights `attempts`. Whether what a n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from rjepa.errors import RjepaError
 from rjepa.living.attempts import Attempt, Trigger
 from rjepa.living.settings import LearningSettings
+from rjepa.moments import HOUR_MS, MINUTE_MS, to_iso
 
-_HOUR: Final = 3_600_000
-_MINUTE: Final = 60_000
 _BEGUN: Final = ("running", "promoted", "refused")
 """Nights that count against `max_attempts`: one that failed is gone on with, and failures have a limit of their own."""
-
 
 _MOST_DECAYS: Final = 3
 """Refusals in a row that lower the rate. Most say that too few problems were judged, and nothing of the rate: without
@@ -98,10 +95,10 @@ def find_limit(
             "nights do not begin by themselves here: the setting enabled is off",
             "POST /v1/learning/control with enable, or begin one yourself: rjepa retrain",
         )
-    since = now_ms - int(settings.failure_window_minutes * _MINUTE)
+    since = now_ms - int(settings.failure_window_minutes * MINUTE_MS)
     failures = [one for one in attempts if one.outcome == "failed" and (one.ended_at_ms or 0) > since]
     if len(failures) >= settings.max_failures:
-        free = _clock((failures[settings.max_failures - 1].ended_at_ms or 0) + now_ms - since)
+        free = to_iso((failures[settings.max_failures - 1].ended_at_ms or 0) + now_ms - since)
         return Limited(
             "max_failures",
             settings.max_failures,
@@ -110,20 +107,21 @@ def find_limit(
             f"{settings.max_failures}; the last one: {failures[0].text}",
             f"mend that first; from {free} on a night may begin again",
         )
-    if rolled_back_ms is not None and now_ms - rolled_back_ms < settings.cooldown_minutes * _MINUTE:
-        free = _clock(rolled_back_ms + int(settings.cooldown_minutes * _MINUTE))
+    if rolled_back_ms is not None and now_ms - rolled_back_ms < settings.cooldown_minutes * MINUTE_MS:
+        free = to_iso(rolled_back_ms + int(settings.cooldown_minutes * MINUTE_MS))
+        minutes = (now_ms - rolled_back_ms) / MINUTE_MS
         return Limited(
             "cooldown_minutes",
             settings.cooldown_minutes,
-            (now_ms - rolled_back_ms) / _MINUTE,
-            f"a release was rolled back {(now_ms - rolled_back_ms) / _MINUTE:.0f} minutes ago because its live health "
-            f"fell, cooldown_minutes is {settings.cooldown_minutes:g}",
+            minutes,
+            f"a release was rolled back {minutes:.0f} minutes ago because its live health fell, "
+            f"cooldown_minutes is {settings.cooldown_minutes:g}",
             f"look at why it fell; from {free} on a night may begin",
         )
-    window = now_ms - int(settings.window_hours * _HOUR)
+    window = now_ms - int(settings.window_hours * HOUR_MS)
     begun = [one for one in attempts if one.outcome in _BEGUN and one.began_at_ms > window]
     if len(begun) >= settings.max_attempts:
-        free = _clock(begun[settings.max_attempts - 1].began_at_ms + now_ms - window)
+        free = to_iso(begun[settings.max_attempts - 1].began_at_ms + now_ms - window)
         return Limited(
             "max_attempts",
             settings.max_attempts,
@@ -141,7 +139,3 @@ def find_limit(
             "wait for more, review those that wait (rjepa feedback review), or lower min_interactions",
         )
     return None
-
-
-def _clock(moment_ms: int) -> str:
-    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat(timespec="seconds")

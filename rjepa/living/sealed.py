@@ -15,7 +15,7 @@ refuse as often as one likes, each time at its price from the budget (`rjepa.liv
 As long as it is at home, a set's problems are kept out of every later dataset version (`DatasetRecipe.keep_out`).
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from pydantic import Field
@@ -25,6 +25,7 @@ from rjepa.database import METADATA, Database, open_database
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home, check_tag
 from rjepa.living.budget import count_uses
+from rjepa.moments import to_datetime
 from rjepa.releases.history import history
 from rjepa.values import FrozenValue
 
@@ -157,12 +158,8 @@ def _of_row(row: Any, uses: int) -> SealedSet:
     return SealedSet(
         name=row["name"],
         datasets=tuple(row["datasets"]),
-        sealed_at=_moment(row["sealed_at_ms"]),
+        sealed_at=to_datetime(row["sealed_at_ms"]),
         uses=uses,
-        retired_at=None if retired is None else _moment(retired),
+        retired_at=None if retired is None else to_datetime(retired),
         retired_why=row["retired_why"],
     )
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -5,7 +5,6 @@ and validating them belongs here; what a night does with them is `rjepa.living`'
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -13,6 +12,7 @@ from sqlalchemy import JSON, BigInteger, Column, Connection, Integer, String, Ta
 
 from rjepa.database import METADATA, Database
 from rjepa.errors import CorruptError, InvalidInputError
+from rjepa.moments import to_iso
 from rjepa.values import FrozenValue
 
 WORKSPACE: Final = "default"
@@ -157,7 +157,7 @@ def settings_changes(database: Database, limit: int = 50, workspace: str = WORKS
         rows = connection.execute(wanted).mappings().all()
     return [
         SettingsChange(
-            at=datetime.fromtimestamp(row["changed_at_ms"] / 1000, UTC).isoformat(timespec="seconds"),
+            at=to_iso(row["changed_at_ms"]),
             **{name: row[name] for name in ("setting", "before", "after", "who", "reason")},
         )
         for row in rows

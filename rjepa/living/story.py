@@ -3,7 +3,6 @@
 Everything is read: the release history, the bundle, what joined its version, the nights. Nothing is decided here.
 """
 
-from datetime import UTC, datetime
 from typing import Final
 
 from rjepa.database import open_database
@@ -11,6 +10,7 @@ from rjepa.errors import RjepaError
 from rjepa.home import Home
 from rjepa.living.attempts import Attempt, list_attempts
 from rjepa.living.joined import read_joined
+from rjepa.moments import to_datetime
 from rjepa.releases.bundle import Manifest, load_manifest
 from rjepa.releases.gate import Decision
 from rjepa.releases.history import history
@@ -92,8 +92,8 @@ def _gate(decision: Decision) -> list[str]:
 
 def _nights(attempts: list[Attempt]) -> list[str]:
     rows = [
-        f"| {_moment(one.began_at_ms)} | {one.trigger} | {one.outcome} | {one.dataset or '-'} | {one.accepted} | "
-        f"{f'{one.learning_rate:g}' if one.learning_rate else '-'} | {_short(one.text)} |"
+        f"| {to_datetime(one.began_at_ms):%Y-%m-%d %H:%M} | {one.trigger} | {one.outcome} | {one.dataset or '-'} | "
+        f"{one.accepted} | {f'{one.learning_rate:g}' if one.learning_rate else '-'} | {_short(one.text)} |"
         for one in attempts
     ]
     return ["| began | by | outcome | version | accepted | rate | why |", "|---|---|---|---|---|---|---|", *rows]
@@ -102,7 +102,3 @@ def _nights(attempts: list[Attempt]) -> list[str]:
 def _short(text: str, length: int = 160) -> str:
     line = " ".join(text.split()).replace("|", "/")
     return line if len(line) <= length else f"{line[:length]}..."
-
-
-def _moment(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -12,12 +12,12 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 from sqlalchemy import BigInteger, Column, Connection, Float, Integer, String, Table, delete, insert, select
 
 from rjepa.database import METADATA, Database
+from rjepa.moments import DAY_MS
 from rjepa.values import FrozenValue
 
 KEPT_DAYS: Final = 90
 """How long a window stays: health compares hours, and a quarter is what somebody may want to look back on."""
 
-_MILLISECONDS_A_DAY: Final = 24 * 3600 * 1000
 _ID_BYTES: Final = 16
 
 HEALTH_WINDOWS: Final = Table(
@@ -77,7 +77,7 @@ def add_windows(database: Database, windows: Iterable[Window]) -> None:
 
     def write(connection: Connection) -> None:
         connection.execute(insert(HEALTH_WINDOWS), rows)
-        oldest = database.now_ms(connection) - KEPT_DAYS * _MILLISECONDS_A_DAY
+        oldest = database.now_ms(connection) - KEPT_DAYS * DAY_MS
         connection.execute(delete(HEALTH_WINDOWS).where(HEALTH_WINDOWS.c.ended_at_ms < oldest))
 
     database.transact(write)

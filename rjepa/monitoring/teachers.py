@@ -10,13 +10,14 @@ from sqlalchemy import func, select
 
 from rjepa.database import Database, open_database
 from rjepa.home import Home
+from rjepa.moments import HOUR_MS
 from rjepa.teacher.pricing import NANO
 from rjepa.teacher.runners import is_alive
 from rjepa.teacher.spending import job_budget, job_names, job_spending
 from rjepa.teacher.tables import CALLS, JOBS
 from rjepa.values import FrozenValue
 
-_HOUR_MS: Final = 3_600_000
+_PACE_MS: Final = HOUR_MS
 """A job's pace is that of its last hour: what it did last week says nothing of when its budget ends."""
 
 
@@ -71,7 +72,7 @@ def _job(database: Database, name: str) -> TeacherJob:
     first, in_hour = _last_hour(database, name, now)
     pace = left = None
     if first is not None and in_hour > 0:
-        pace = in_hour / max((now - first) / _HOUR_MS, 1 / 60)
+        pace = in_hour / max((now - first) / _PACE_MS, 1 / 60)
         left = None if budget is None else max(0.0, budget - spent) / pace
     return TeacherJob(
         name=name,
@@ -97,11 +98,11 @@ def _is_running(database: Database, name: str, now: int) -> bool:
 def _last_hour(database: Database, name: str, now: int) -> tuple[int | None, float]:
     """When the first call of the last hour was made, and what that hour's calls have cost in dollars."""
     wanted = select(func.min(CALLS.c.reserved_at_ms), func.sum(CALLS.c.cost_nano)).where(
-        CALLS.c.job == name, CALLS.c.settled_at_ms >= now - _HOUR_MS
+        CALLS.c.job == name, CALLS.c.settled_at_ms >= now - _PACE_MS
     )
     with database.reading() as connection:
         first, cost = connection.execute(wanted).one()
-    return None if first is None else max(int(first), now - _HOUR_MS), int(cost or 0) / NANO
+    return None if first is None else max(int(first), now - _PACE_MS), int(cost or 0) / NANO
 
 
 def _spent_since(database: Database, since_ms: int) -> float:

@@ -5,6 +5,7 @@ what is missing in `stage`, bundles in `bundle`, the pointer in `pointer`; docs/
 `python -m benchmarks.gate` and `python -m benchmarks.nights` show by simulation what they let through.
 """
 
+from functools import partial
 from typing import Final, Literal
 
 from pydantic import Field
@@ -88,39 +89,22 @@ def decide(
     Raises:
         ValueError: rule `nightly` has no terms.
     """
-
-    def say(
-        promote: bool,
-        reason: Reason,
-        text: str,
-        hashed: str | None = None,
-        findings: tuple[Finding, ...] = (),
-        night: NightFinding | None = None,
-    ) -> Decision:
-        return Decision(
-            promote=promote,
-            rule=rule,
-            claim=claim,
-            reason=reason,
-            text=text,
-            candidates=hashed,
-            findings=findings,
-            night=night,
-        )
-
+    decision = partial(Decision, rule=rule, claim=claim)
     if not diagnostics_passed:
-        return say(False, "diagnostics_failed", "the world model's diagnostics failed")
+        return decision(promote=False, reason="diagnostics_failed", text="the world model's diagnostics failed")
     if unmeasurable is not None:
-        return say(rule == "replace", unmeasurable, f"the current release cannot be judged: {_WHY[unmeasurable]}")
+        text = f"the current release cannot be judged: {_WHY[unmeasurable]}"
+        return decision(promote=rule == "replace", reason=unmeasurable, text=text)
     if current is None:
-        return say(True, "first_release", "there is no release to compare with")
+        return decision(promote=True, reason="first_release", text="there is no release to compare with")
     hashed = challenger.candidates.sha256
     if hashed != current.candidates.sha256 or challenger.problem_ids != current.problem_ids:
-        return say(False, "other_candidates", "the two were judged on different candidates: judge both on the same")
+        text = "the two were judged on different candidates: judge both on the same"
+        return decision(promote=False, reason="other_candidates", text=text)
     if rule == "nightly" and terms is None:
         raise ValueError("rule `nightly` needs the terms of its night: rjepa.living.evidence draws them")
     if terms is not None and terms.alpha == 0:
-        return say(False, "budget_spent", _nothing_left(terms), hashed)
+        return decision(promote=False, reason="budget_spent", text=_nothing_left(terms), candidates=hashed)
     findings = compare(challenger, current, rule)
     # The one domain of a data set is all of it.
     place = ALL if set(challenger.domains) == {claim} else claim
@@ -131,7 +115,14 @@ def decide(
     reason, text = _judge(findings, rule, place, claimed, night)
     if night is not None:
         text = f"{text}; {night.describe()}"
-    return say(reason in ("not_worse", "better"), reason, text, hashed, findings, night)
+    return decision(
+        promote=reason in ("not_worse", "better"),
+        reason=reason,
+        text=text,
+        candidates=hashed,
+        findings=findings,
+        night=night,
+    )
 
 
 def _judge(

@@ -3,7 +3,6 @@
 Which release is served is a file (`rjepa.releases.pointer`); here stands why. Rows are added and never changed.
 """
 
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
@@ -12,6 +11,7 @@ from sqlalchemy import JSON, BigInteger, Column, Integer, String, Table, Text, i
 from rjepa.database import METADATA, open_database
 from rjepa.errors import CorruptError
 from rjepa.home import Home
+from rjepa.moments import to_iso
 from rjepa.releases.gate import Decision
 from rjepa.values import FrozenValue
 
@@ -97,7 +97,7 @@ def history(home: Home, llm_tag: str) -> list[Move]:
     try:
         return [
             Move(
-                at=datetime.fromtimestamp(row["moved_at"] / 1000, UTC).isoformat(timespec="seconds"),
+                at=to_iso(row["moved_at"]),
                 action=row["action"],
                 source=row["source"],
                 target=row["target"],

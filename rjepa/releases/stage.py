@@ -5,6 +5,7 @@ A blocking check of Dagster's gates only its own run, so that everything that mu
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rjepa.datasets.versions import version_key
 from rjepa.errors import NotFoundError, RjepaError
@@ -110,16 +111,23 @@ def build_release(
 
 
 def judge_release(
-    home: Home, manifest: Manifest, rollouts: Rollouts | Sequence[Rollouts], dataset: str, progress: Progress = silent
+    home: Home, manifest: Manifest, rollouts: Sequence[Rollouts], dataset: str, progress: Progress = silent
 ) -> EvaluationRecord:
     """The record of a release on test candidates: the one that is there, or else measured now and kept."""
-    folder = release_folder(home, manifest.llm_tag, manifest.release_id)
-
-    def parts() -> tuple[tuple[RJepa, Normalizer], ScoreCalibration]:
-        world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
-        return world_model, ScoreCalibration.load(folder / CALIBRATION)
-
+    parts = partial(open_calibrated, home, manifest.llm_tag, manifest.release_id)
     return judge_on(home, manifest, parts, rollouts, dataset, progress)
+
+
+def open_calibrated(home: Home, llm_tag: str, release_id: str) -> tuple[tuple[RJepa, Normalizer], ScoreCalibration]:
+    """The world model of a release with its normaliser, and its calibration. Files are not verified.
+
+    Raises:
+        NotFoundError, InvalidInputError: as `release_folder`.
+        CorruptError: a part cannot be read.
+    """
+    folder = release_folder(home, llm_tag, release_id)
+    world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
+    return world_model, ScoreCalibration.load(folder / CALIBRATION)
 
 
 def newest_evaluated(home: Home, llm_tag: str) -> str:
@@ -180,7 +188,7 @@ def _metadata(done: ReleaseReport, challenger: EvaluationRecord) -> dict[str, in
 
 def _check_unchanged(home: Home, llm_tag: str, dataset: str, rollouts: Rollouts) -> None:
     judged = reported_files(home, llm_tag, dataset)
-    now = judged_files(home, llm_tag, dataset, candidates_to_judge(rollouts, dataset))
+    now = judged_files(home, llm_tag, dataset, candidates_to_judge([rollouts], dataset))
     if changed := sorted(name for name in now if judged.get(name) != now[name]):
         raise NotEligibleError(
             f"the {', '.join(changed)} of {dataset}|{llm_tag} changed after the benchmark report was made",

@@ -179,7 +179,7 @@ def report_is_of_the_files_that_are_there(
     from rjepa.evaluation.stage import candidates_to_judge, judged_files, open_split, reported_files
 
     dataset, llm_tag = split_partition(context.partition_key)
-    candidates = candidates_to_judge(open_split(home.open(), llm_tag, dataset, "test"), dataset)
+    candidates = candidates_to_judge([open_split(home.open(), llm_tag, dataset, "test")], dataset)
     judged = reported_files(home.open(), llm_tag, dataset)
     now = judged_files(home.open(), llm_tag, dataset, candidates)
     changed = sorted(name for name in now if judged.get(name) != now[name])

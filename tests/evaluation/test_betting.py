@@ -87,12 +87,10 @@ def test_a_win_more_is_more_evidence_and_a_loss_more_is_less(first: int, second:
         assert log_evidence(first + 1, second - 1, LEVEL, carried) >= log_evidence(first, second, LEVEL, carried)
 
 
-@given(st.lists(st.booleans(), max_size=60), st.randoms(use_true_random=False))
-def test_the_order_of_problems_says_nothing(won: list[bool], random: object) -> None:
-    shuffled = sorted(won)
-    here, there = log_wealth_path(np.array(won, dtype=bool)), log_wealth_path(np.array(shuffled, dtype=bool))
-    if won:
-        assert here[-1] == pytest.approx(there[-1])
+@given(st.lists(st.booleans(), min_size=1, max_size=60))
+def test_the_order_of_problems_says_nothing(won: list[bool]) -> None:
+    here, there = log_wealth_path(np.array(won)), log_wealth_path(np.array(sorted(won)))
+    assert here[-1] == pytest.approx(there[-1])
 
 
 def test_evidence_is_not_latched() -> None:

@@ -1,16 +1,16 @@
 """A night's release on a real student: judged on sealed problems, at a price, asked for twice and paid for once."""
 
 import json
-import random
 import shutil
 from pathlib import Path
 
 import pytest
 
 from rjepa.database import open_database
-from rjepa.datasets.building import build_problems, build_teacher_chains, release_dataset, validate_chains
+from rjepa.datasets.building import build_problems
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.evaluation.stage import candidates_to_judge
+from rjepa.home import Home
 from rjepa.latents.worker import StudentTask
 from rjepa.living.budget import BUDGET, SHARE, budget_left, list_tests
 from rjepa.living.drawing import open_set, prepare_set
@@ -23,7 +23,7 @@ from rjepa.stages import StageReport
 from rjepa.students.loading import Student
 from tests.datasets.importing import import_dataset
 from tests.releases.test_stage import DATASET, Evaluated
-from tests.tiny_release import TAG, addition, register_student, taught_folder
+from tests.tiny_release import TAG, register_student, taught_folder
 
 pytestmark = pytest.mark.slow
 
@@ -34,10 +34,10 @@ SEALED = "other-sums"
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     """What was evaluated once; each test has a copy of its own."""
     root = tmp_path_factory.mktemp("nightly")
-    evaluated = Evaluated(root, register_student(Evaluated(root, None).home, taught_folder(tmp_path_factory)))  # type: ignore[arg-type]
+    evaluated = Evaluated(root, register_student(Home(root / "home"), taught_folder(tmp_path_factory)))
     evaluated.make_dataset()
     evaluated.sample(4)
-    _make_sealed(evaluated)
+    evaluated.make_dataset(SEALED, sums=60, seed=77)
     evaluated.train(1)
     evaluated.evaluate()
     build_release(evaluated.home, TAG, DATASET)
@@ -50,18 +50,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
 def evaluated(trained: Evaluated, tmp_path: Path) -> Evaluated:
     shutil.copytree(trained.home.root, tmp_path / "home")
     return Evaluated(tmp_path, trained.student)
-
-
-def _make_sealed(evaluated: Evaluated) -> None:
-    rng = random.Random(77)
-    statements = {statement: answer for statement, _, answer in (addition(rng) for _ in range(60))}
-    lines = [json.dumps({"statement": s, "answer": a, "domain": "sums"}) for s, a in statements.items()]
-    (evaluated.root / "other.jsonl").write_text("\n".join(lines) + "\n")
-    recipe = import_dataset(evaluated.home, evaluated.root / "other.jsonl", SEALED, "test")
-    build_problems(evaluated.home, recipe)
-    build_teacher_chains(evaluated.home, recipe)
-    validate_chains(evaluated.home, recipe)
-    release_dataset(evaluated.home, recipe)
 
 
 def sampler(student: Student, evaluated: Evaluated, asked: list[StudentTask]):  # type: ignore[no-untyped-def]
@@ -127,7 +115,7 @@ def test_problems_that_were_trained_on_or_sealed_before_are_no_evidence(evaluate
     (rest,) = open_set(home, TAG, sealed, fingerprint, ("trained-on",))
     assert len(rest.problems) == len(whole.problems) - 1
     assert whole.problems[0].statement not in {problem.statement for problem in rest.problems}
-    assert candidates_to_judge(rest, "mine").sha256 != candidates_to_judge(whole, "mine").sha256
+    assert candidates_to_judge([rest], "mine").sha256 != candidates_to_judge([whole], "mine").sha256
 
 
 def test_a_set_of_problems_that_are_all_known_is_refused(evaluated: Evaluated) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rjepa.datasets.building import build_problems, build_teacher_chains, release_dataset, validate_chains
+from rjepa.datasets.building import build_dataset
 from rjepa.errors import CorruptError
 from rjepa.evaluation.records import EvaluationRecord, list_records
 from rjepa.evaluation.stage import build_report, calibration_file
@@ -41,16 +41,15 @@ class Evaluated:
         self.home = Home(root / "home")
         self.student = student
 
-    def make_dataset(self) -> None:
-        rng = random.Random(5)
-        statements = {statement: answer for statement, _, answer in (addition(rng) for _ in range(200))}
+    def make_dataset(self, name: str = DATASET, *, sums: int = 200, seed: int = 5) -> None:
+        """Draw sums, import the different ones among them as test problems, and release the data set."""
+        rng = random.Random(seed)
+        statements = {statement: answer for statement, _, answer in (addition(rng) for _ in range(sums))}
         lines = [json.dumps({"statement": s, "answer": a, "domain": "sums"}) for s, a in statements.items()]
-        (self.root / "sums.jsonl").write_text("\n".join(lines) + "\n")
-        recipe = import_dataset(self.home, self.root / "sums.jsonl", DATASET, "test")
-        build_problems(self.home, recipe)
-        build_teacher_chains(self.home, recipe)
-        validate_chains(self.home, recipe)
-        release_dataset(self.home, recipe)
+        file = self.root / f"{name}.jsonl"
+        file.write_text("\n".join(lines) + "\n")
+        recipe = import_dataset(self.home, file, name, "test")
+        build_dataset(self.home, recipe)
 
     def sample(self, num_candidates: int) -> None:
         build_rollouts(self.home, self.student, DATASET, num_candidates=num_candidates, seed=0, splits=("test",))

@@ -4,26 +4,23 @@ Intervals are by the bootstrap over problems.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rjepa.evaluation.baselines import METHOD, JudgedTable, Variant, choose_by_each
 from rjepa.evaluation.frozen import energies_of
+from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.metrics import within_problem_auroc
 from rjepa.evaluation.pool import CandidatePool
+from rjepa.evaluation.statistics import Resamples, interval
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.jepa.checkpoint import load_model
 from rjepa.jepa.model import RJepa
-from rjepa.latents.normalizer import Normalizer, load_normalizer
+from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.rollouts import Rollouts
-from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
-from rjepa.releases.bundle import release_folder
-
-RESAMPLES: Final = 2000
-ALL: Final = "all"
+from rjepa.releases.stage import open_calibrated
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,8 @@ class Figure:
 
 def measure_release(home: Home, llm_tag: str, release_id: str, rollouts: Rollouts) -> Measured:
     """What a release would answer."""
-    folder = release_folder(home, llm_tag, release_id)
-    world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
-    return measure(world_model, ScoreCalibration.load(folder / CALIBRATION), rollouts)
+    world_model, calibration = open_calibrated(home, llm_tag, release_id)
+    return measure(world_model, calibration, rollouts)
 
 
 def measure(world_model: tuple[RJepa, Normalizer], calibration: ScoreCalibration, rollouts: Rollouts) -> Measured:
@@ -90,9 +86,8 @@ def mean_of(values: npt.NDArray[Any], seed: int = 0) -> Figure:
     known = known[~np.isnan(known)]
     if not len(known):
         return Figure(float("nan"), float("nan"), float("nan"))
-    random = np.random.default_rng(seed)
-    means = known[random.integers(len(known), size=(RESAMPLES, len(known)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    resampled = Resamples(len(known), rng=np.random.default_rng(seed)).means(known[:, None])
+    (low,), (high,) = interval(resampled)
     return Figure(float(known.mean()), float(low), float(high))
 
 

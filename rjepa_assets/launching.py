@@ -131,8 +131,8 @@ def night_launches(plan: Plan, dataset: str, choices: NightChoices) -> list[Laun
     if plan.decoders:
         launches.append(Launch(DECODERS_JOB, key))
     sealed = {"dataset": dataset, "problems_a_domain": choices.sealed_problems}
-    # What forgets has nothing to be better with: a release that is not worse may take the place of one that has seen
-    # what was withdrawn.
+    # What was withdrawn has to leave what is served, whether or not anything gets better: a night that forgets is
+    # judged as a person's release is, even if it learns beside that (docs/living.md, Forgetting).
     gate = {"dataset": dataset, "rule": "replace" if plan.removes else "nightly", "claim": choices.claim}
     return [
         *launches,

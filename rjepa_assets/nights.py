@@ -1,7 +1,7 @@
 """Run one night: plan it, make it with ordinary Dagster runs, and write down what it came to.
 
 The command `rjepa retrain` and, through it, the job `living_night` are the only callers. What a night learns and
-whether it may begin is `rjepa.living`'s matter; each stage is an asset.
+whether it may begin is decided in `rjepa.living`; each stage is an asset.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rjepa.database import open_database
 from rjepa.errors import RjepaError
 from rjepa.home import Home
 from rjepa.living.attempts import Outcome, Trigger, begin, finish
-from rjepa.living.night import NoNight, Plan, outcome_of, prepare, settle
+from rjepa.living.night import NoNight, outcome_of, prepare, settle
 from rjepa.living.recording import plan_and_record
 from rjepa.living.watching import feedback_counts
 from rjepa.locks import stage_lock
@@ -21,7 +21,7 @@ from rjepa_assets.launching import NightChoices, night_launches, run_all, stages
 
 @dataclass(frozen=True)
 class Night:
-    """What a night came to. `release` is the bundle that it made, whether or not it is served."""
+    """How a night ended. `release` is the bundle that it made, whether or not it is served."""
 
     outcome: Outcome
     text: str
@@ -47,9 +47,9 @@ def run_night(
     with stage_lock(home, "night", llm_tag), open_database(home) as database:
         settle(home, database, llm_tag)
         plan = plan_and_record(home, database, llm_tag, trigger)
-        observe(instance, feedback_counts(database))
+        _observe(instance, feedback_counts(database))
         if isinstance(plan, NoNight):
-            return Night("nothing_new" if plan.limit is None else "limited", _words(plan))
+            return Night(plan.outcome, plan.describe())
         dataset = prepare(home, plan)
         facts = {"dataset": dataset, "init_from": plan.init_from, "learning_rate": plan.tuning.learning_rate}
         attempt = begin(database, llm_tag, trigger, plan.selection.sha256, plan.accepted, **facts)
@@ -63,15 +63,6 @@ def run_night(
         return Night(outcome, text, dataset, release)
 
 
-def observe(instance: dg.DagsterInstance, counts: dict[str, int]) -> None:
+def _observe(instance: dg.DagsterInstance, counts: dict[str, int]) -> None:
     """Show on the page of the asset `interactions` how many there are."""
     instance.report_runless_asset_event(dg.AssetObservation("interactions", metadata=counts))
-
-
-def _words(plan: NoNight) -> str:
-    return plan.text if plan.limit is None else f"{plan.limit.problem}\n  -> {plan.limit.cure}"
-
-
-def plan_of(plan: Plan | NoNight) -> str:
-    """A plan in words, for a dry run."""
-    return plan.describe() if isinstance(plan, Plan) else _words(plan)

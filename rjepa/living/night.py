@@ -1,9 +1,9 @@
 """What a night is going to do, worked out before anything is made: what it learns, from which release on, how fast; or
-why it does not begin. Nothing is trained here: Dagster's runs do that (`rjepa_assets.living`).
+why it does not begin. Nothing is trained here: Dagster's runs do that (`rjepa_assets.nights`).
 
 The next version grows from the version of the release that is served, or from a newer one that an operator made; never
 from what an earlier night tried. What a night learnt stays only with the release that was proved with it; everything
-else is looked at again, with the votes of today.
+else is selected again, with the votes of today.
 """
 
 from collections.abc import Sequence
@@ -77,6 +77,15 @@ class NoNight:
     text: str
     limit: Limited | None = None
 
+    @property
+    def outcome(self) -> Outcome:
+        """As it is recorded."""
+        return "nothing_new" if self.limit is None else "limited"
+
+    def describe(self) -> str:
+        """Why, and where a limit refuses what to do."""
+        return self.text if self.limit is None else f"{self.text}\n  -> {self.limit.cure}"
+
 
 def plan_night(
     home: Home,
@@ -86,7 +95,7 @@ def plan_night(
     trigger: Trigger = "person",
     rolled_back_ms: int | None = None,
 ) -> Plan | NoNight:
-    """Select from feedback, look at the limits, and say what the night would do. Nothing is written.
+    """Select from feedback, apply the limits, and plan what the night would do. Nothing is written.
 
     Args:
         rolled_back_ms: when a release was last rolled back without a person; None for never.
@@ -149,7 +158,7 @@ def prepare(home: Home, plan: Plan) -> str:
 
 
 def outcome_of(home: Home, llm_tag: str, dataset: str) -> tuple[Outcome, str, str | None]:
-    """What a night came to by the release history: outcome, the gate's words, the bundle. "failed" where the gate was
+    """How a night ended by the release history: outcome, the gate's words, the bundle. "failed" where the gate was
     never asked about this version.
     """
     for entry in reversed(history(home, llm_tag)):
@@ -166,17 +175,10 @@ def outcome_of(home: Home, llm_tag: str, dataset: str) -> tuple[Outcome, str, st
 
 
 def settle(home: Home, database: Database, llm_tag: str) -> None:
-    """Close nights that were cut off, by what they had come to. The caller holds the night's lock."""
+    """Record the end of nights that were killed, as far as they had come. The caller holds the night's lock."""
     for attempt in list_attempts(database, llm_tag):
         if attempt.outcome == "running" and attempt.dataset is not None:
             finish(database, attempt.id, *outcome_of(home, llm_tag, attempt.dataset))
-
-
-def _wanted(evidence: list[Evidence], settings: LearningSettings) -> list[Evidence]:
-    """All of it; or operators' examples and what was withdrawn, where users' data are not to be learnt from."""
-    if settings.include_user_data:
-        return evidence
-    return [one for one in evidence if one.interaction.mode == EXAMPLE or one.interaction.content is None]
 
 
 def growing_from(home: Home, llm_tag: str) -> str | None:
@@ -187,6 +189,18 @@ def growing_from(home: Home, llm_tag: str) -> str | None:
     served = [] if current is None else [load_manifest(home, llm_tag, current).dataset]
     made = {*datasets_at_home(home)}.intersection([*served, *_made_by_people(home)])
     return max(made, key=lambda name: version_key(name) or (0, 0, 0), default=None)
+
+
+def _wanted(evidence: list[Evidence], settings: LearningSettings) -> list[Evidence]:
+    """All of it; or operators' examples and what was withdrawn, where users' data are not to be learnt from."""
+    if settings.include_user_data:
+        return evidence
+    return [one for one in evidence if one.interaction.mode == EXAMPLE or _is_withdrawn(one)]
+
+
+def _is_withdrawn(evidence: Evidence) -> bool:
+    """Whether it may not be learnt from any more, as `withdrawn_problems` has it."""
+    return evidence.interaction.content is None or evidence.opted_out or evidence.excluded
 
 
 def _parent(home: Home, served: str) -> str:

@@ -1,21 +1,21 @@
-"""A look at whether a night should begin, and the record of why one does not. Planning itself is `night`."""
+"""Whether a night should begin by itself, and the record of why one does not. Planning itself is in `night`."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from rjepa.database import Database
 from rjepa.home import Home
-from rjepa.living.attempts import Outcome, Trigger, list_attempts, refuse
+from rjepa.living.attempts import Trigger, list_attempts, refuse
 from rjepa.living.health import last_automatic_rollback
 from rjepa.living.night import NoNight, Plan, plan_night
 
 _ENDS_BY_ITSELF: Final = ("max_failures", "cooldown_minutes", "max_attempts")
-"""Limits that time lifts, without anything new being said."""
+"""Limits that time lifts, without any new feedback."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """Whether a night should begin by itself."""
+    """What a sensor finds: whether a night should begin by itself, and why."""
 
     key: str | None
     """names the night by what it learns and how often that failed; None where none should begin"""
@@ -33,15 +33,14 @@ def plan_and_record(home: Home, database: Database, llm_tag: str, trigger: Trigg
     rolled_back = last_automatic_rollback(home, llm_tag)
     found = plan_night(home, database, llm_tag, trigger=trigger, rolled_back_ms=rolled_back)
     if isinstance(found, NoNight):
-        outcome: Outcome = "nothing_new" if found.limit is None else "limited"
         facts = {} if found.limit is None else {"limit_name": found.limit.limit, "limit_value": found.limit.value}
         chosen = found.selection
-        refuse(database, llm_tag, trigger, chosen.sha256, len(chosen.accepted), outcome, found.text, **facts)
+        refuse(database, llm_tag, trigger, chosen.sha256, len(chosen.accepted), found.outcome, found.text, **facts)
     return found
 
 
 def look(home: Home, database: Database, llm_tag: str, *, trigger: Trigger) -> Look:
-    """What a sensor asks. The same selection is asked for once, and again only where a night of it failed.
+    """Plan a night as a sensor does. The same selection has the same key, until a night of it fails.
 
     Raises:
         Errors as `plan_night`.

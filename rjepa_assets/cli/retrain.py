@@ -65,12 +65,11 @@ def _plan(home: "Home", llm_tag: str, trigger: "Trigger") -> dict[str, str | Non
     from rjepa.database import open_database
     from rjepa.living.health import last_automatic_rollback
     from rjepa.living.night import Plan, plan_night
-    from rjepa_assets.nights import plan_of
 
     with open_database(home) as database:
         rolled_back = last_automatic_rollback(home, llm_tag)
         plan = plan_night(home, database, llm_tag, trigger=trigger, rolled_back_ms=rolled_back)
-    return {"would": "learn" if isinstance(plan, Plan) else "not begin", "text": plan_of(plan)}
+    return {"would": "learn" if isinstance(plan, Plan) else "not begin", "text": plan.describe()}
 
 
 def _run(

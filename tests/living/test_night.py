@@ -7,6 +7,7 @@ from rjepa.datasets.reading import problem_ids
 from rjepa.datasets.recipe import load_recipe
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.feedback import interactions
+from rjepa.feedback.consent import opt_out
 from rjepa.feedback.examples import add_example
 from rjepa.feedback.records import Owner
 from rjepa.feedback.votes import give_vote
@@ -254,6 +255,16 @@ def test_without_users_data_a_night_learns_operators_examples_and_still_forgets(
     interactions.delete(database, Owner("key:operator"), example.interaction_id)
     plan = planned(home, database)
     assert plan.accepted == 0 and len(plan.removes) == 1 and plan.parent == dataset
+
+
+def test_who_opts_out_is_forgotten_even_while_users_data_are_left_out(
+    home: Home, database: Database, publisher: Publisher
+) -> None:
+    approve(database, BEACH)
+    promoted_night(home, database, publisher, 2, 0.7)
+    change_settings(database, {"include_user_data": False}, who="test")
+    opt_out(database, ALICE)
+    assert len(planned(home, database).removes) == 1
 
 
 def test_an_approved_answer_waits_while_users_data_are_left_out(

@@ -1,6 +1,6 @@
 """Simulated nights over the real things: users ask and vote through the real service, nights are real nights.
 
-Who asks what and what goes wrong is `rjepa.living.simulation`'s matter. Stopped or killed, the same command goes on:
+Who asks what and what goes wrong stands in `rjepa.living.simulation`. Stopped or killed, the same command goes on:
 what was asked is written down line by line, a night goes on by itself, and what was measured is kept.
 """
 
@@ -50,7 +50,7 @@ from rjepa.living.simulation.script import (
     labelled_recipe,
     measured_recipe,
 )
-from rjepa.living.simulation.telling import Told, draw, figures
+from rjepa.living.simulation.telling import SimulatedNight, draw, figures
 from rjepa.living.simulation.unfiltered import approvals, retrain_on_everything
 from rjepa.parts import MODEL_FOLDER, NORMALIZER
 from rjepa.progress import Progress
@@ -121,15 +121,15 @@ def prepare(home: Home, size: Size) -> None:
     build_dataset(home, measured)
 
 
-def read_nights(folder: Path) -> list[Told]:
-    """The nights that were told so far."""
-    return [_told(read_json(path)) for path in sorted(folder.glob("night-*.json"))]
+def read_nights(folder: Path) -> list[SimulatedNight]:
+    """The nights that are over."""
+    return [_from_json(read_json(path)) for path in sorted(folder.glob("night-*.json"))]
 
 
-def _day(world: World, day: int, scene: Scene, student: Student, measured: Rollouts, first: str) -> Told:
+def _day(world: World, day: int, scene: Scene, student: Student, measured: Rollouts, first: str) -> SimulatedNight:
     path = world.folder / f"night-{day}.json"
     if path.exists():
-        return _told(read_json(path))
+        return _from_json(read_json(path))
     keys = world.keys  # the service asks for one: they are made before it starts
     with service(world.home, LLM, world.folder / "service.log") as running:
         votes = _ask_and_vote(world, running, day, "users")
@@ -150,7 +150,7 @@ def _day(world: World, day: int, scene: Scene, student: Student, measured: Rollo
         version = _version(world, database)
     joined = None if version is None else read_joined(world.home, version)
     honest = [vote for vote in votes if vote["who"] != POISONER.name]
-    told = Told(
+    night = SimulatedNight(
         night=day,
         events=scene.events,
         outcome=outcome,
@@ -162,9 +162,9 @@ def _day(world: World, day: int, scene: Scene, student: Student, measured: Rollo
         fates=_fates(world, joined.fates if joined is not None else {}),
         arms={"living": living, "never": never, "unfiltered": unfiltered},
     )
-    write_json(path, _plain(told))
-    world.say(f"night {day} ({scene.events}): {outcome}, {told.fates}")
-    return told
+    write_json(path, _to_json(night))
+    world.say(f"night {day} ({scene.events}): {outcome}, {night.fates}")
+    return night
 
 
 def _ask_and_vote(world: World, running: Service, day: int, who: str) -> list[dict[str, Any]]:
@@ -181,10 +181,10 @@ def _ask_and_vote(world: World, running: Service, day: int, who: str) -> list[di
         for number, place in enumerate(order.tolist()):
             if number < len(done):
                 continue
-            told = _one(world, running, problems[place], askers[place], coins[number], day * 10_000 + number)
-            out.write(json.dumps(told) + "\n")
+            vote = _one(world, running, problems[place], askers[place], coins[number], day * 10_000 + number)
+            out.write(json.dumps(vote) + "\n")
             out.flush()
-            done.append(told)
+            done.append(vote)
     return done
 
 
@@ -243,7 +243,7 @@ def _review(world: World, database: Database) -> dict[str, Any]:
     """The operator looks at the first answers of the queue, knowing what is right; the oldest first."""
     right: dict[str, bool] = {}
     for path in world.folder.glob("asked-*.jsonl"):
-        right |= {told["id"]: told["right"] for told in map(json.loads, path.read_text().splitlines())}
+        right |= {vote["id"]: vote["right"] for vote in map(json.loads, path.read_text().splitlines())}
     parent = load_manifest(world.home, LLM, require_current(world.home, LLM)).dataset
     waiting = select(gather(world.home, database, parent)).review[-world.size.reviews :]
     for one in waiting:
@@ -298,7 +298,7 @@ def _fates(world: World, fates: Mapping[str, tuple[str, str]]) -> dict[str, int]
     """What became of the poisoner's approvals, of lies, and of what was withdrawn, among what joined a version."""
     votes: dict[str, dict[str, Any]] = {}
     for path in world.folder.glob("asked-*.jsonl"):
-        votes |= {told["id"]: told for told in map(json.loads, path.read_text().splitlines())}
+        votes |= {vote["id"]: vote for vote in map(json.loads, path.read_text().splitlines())}
     accepted = [votes[name] for name, (outcome, _) in fates.items() if outcome == "accepted" and name in votes]
     return {
         "accepted": len(accepted),
@@ -322,11 +322,11 @@ def _remember(world: World, name: str, make: Callable[[], dict[str, Any]]) -> di
     return dict(read_json(path))
 
 
-def _plain(told: Told) -> dict[str, Any]:
-    values = {name: getattr(told, name) for name in Told.__dataclass_fields__ if name != "arms"}
-    return {**values, "arms": {arm: found.to_json() for arm, found in told.arms.items()}}
+def _to_json(night: SimulatedNight) -> dict[str, Any]:
+    values = {name: getattr(night, name) for name in SimulatedNight.__dataclass_fields__ if name != "arms"}
+    return {**values, "arms": {arm: found.to_json() for arm, found in night.arms.items()}}
 
 
-def _told(values: dict[str, Any]) -> Told:
+def _from_json(values: dict[str, Any]) -> SimulatedNight:
     arms = {arm: Measured.from_json(found) for arm, found in values["arms"].items()}
-    return Told(**{**values, "arms": arms})
+    return SimulatedNight(**{**values, "arms": arms})

@@ -1,6 +1,6 @@
 """Turn learning on and off, change how it learns, begin a night. Each change is recorded with who made it.
 
-The settings are the truth: a night looks at them first. Dagster's sensor and schedule follow them, so that its UI shows
+The settings decide: every night reads them first. Dagster's sensor and schedule follow them, so that its UI shows
 the same; where its web server is away they are left as they are, and the result says so.
 """
 
@@ -23,7 +23,7 @@ class Changed(FrozenValue):
 
     settings: LearningSettings
     switches: tuple[SwitchState, ...] = Field((), description="Dagster's sensor and schedule as they are now")
-    note: str | None = Field(None, description="why they could not be looked at or turned, and what to do")
+    note: str | None = Field(None, description="why they could not be read or turned, and what to do")
 
 
 class NightBegun(FrozenValue):

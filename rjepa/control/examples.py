@@ -1,7 +1,7 @@
-"""An operator's own examples for the next night: a problem with its solution, or with what the release makes of it.
+"""An operator's own examples for the next night: a problem with its solution, or with the release's answer.
 
 They are kept, redacted, audited, selected and deleted as feedback is (`rjepa.feedback`); here stands what an operator's
-words decide. Who lets the release answer is the caller's matter: a running service has it loaded, a command has not.
+words decide. The caller has the release answer: a running service has it loaded, a command has not.
 """
 
 import uuid

@@ -1,4 +1,4 @@
-"""Figures of learning over time: nights and what they came to, feedback, releases. Read only."""
+"""Figures of learning over time: nights and how they ended, feedback, releases. Read only."""
 
 from collections import Counter
 

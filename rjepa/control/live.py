@@ -1,6 +1,6 @@
-"""How the answers of late did, release by release, from the windows that the service's processes write. Read only.
+"""How the newest answers did, release by release, from the windows that the service's processes write. Read only.
 
-Whether what is served fell behind what it replaced, and going back where it did, is `rjepa.living.health`'s matter.
+Whether what is served fell behind what it replaced, and going back where it did, belongs to `rjepa.living.health`.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rjepa.control.place import Place
 from rjepa.control.weights import served_release
-from rjepa.living.health import Health, look_at_health
+from rjepa.living.health import MEASURES, Health, look_at_health
 from rjepa.living.settings import read_settings
 from rjepa.living.windows import Window, read_windows
 from rjepa.moments import HOUR_MS
@@ -77,19 +77,17 @@ def _by_release(windows: Iterable[Window], hours: int) -> tuple[LiveFigures, ...
 
 
 def _sum(release_id: str, windows: list[Window], hours: int) -> LiveFigures:
-    answers, errors = sum(one.answers for one in windows), sum(one.errors for one in windows)
-    down = sum(one.thumbs_down for one in windows)
-    votes = down + sum(one.thumbs_up for one in windows)
+    counts = {measure.name: measure.counts(windows) for measure in MEASURES}
     return LiveFigures(
         release_id=release_id,
         hours=hours,
-        answers=answers,
-        errors=errors,
-        error_rate=_share(errors, answers + errors),
+        answers=sum(one.answers for one in windows),
+        errors=sum(one.errors for one in windows),
+        error_rate=_share(*counts["errors"]),
         mean_energy=_share(sum(one.energy_sum for one in windows), sum(one.energies for one in windows)),
-        unfamiliar_share=_share(sum(one.unfamiliar for one in windows), answers),
-        votes=votes,
-        thumbs_down_share=_share(down, votes),
+        unfamiliar_share=_share(*counts["unfamiliar"]),
+        votes=counts["thumbs_down"][1],
+        thumbs_down_share=_share(*counts["thumbs_down"]),
     )
 
 

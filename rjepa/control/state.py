@@ -1,4 +1,4 @@
-"""What learning is doing, what the last night came to, and what is missing to the next one. Read only."""
+"""What learning is doing, how the last night ended, and what the next one still needs. Read only."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -25,7 +25,7 @@ _LOOKED_AT_RUNS: Final = 100
 
 
 class DagsterState(FrozenValue):
-    """Dagster's part. A note says why it could not be looked at, and what to do."""
+    """Dagster's part. A note says why it could not be read, and what to do."""
 
     switches: tuple[SwitchState, ...] = ()
     running: tuple[RunState, ...] = Field((), description="nights that wait or run")

@@ -1,5 +1,5 @@
-"""What a run goes on from: a trained R-JEPA, and which problems it has learnt from. Finding the release that holds it
-is `rjepa.releases`' business; the loop is `trainer`'s.
+"""What a run goes on from: a trained R-JEPA, and which problems it has learnt from. The release that holds it is
+found in `rjepa.releases`; the loop is `trainer`.
 """
 
 from collections.abc import Iterator

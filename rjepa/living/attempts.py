@@ -1,4 +1,4 @@
-"""Every night that began or was refused by a limit: a row of the database, from its beginning to what it came to.
+"""Every night that began or was refused by a limit: a row of the database, from its beginning to its end.
 
 What a night did to the pointer stands in `rjepa.releases.history`; here stands that there was one, from what, and how
 it ended. A night that was killed has a row without an end, until the next one closes it.
@@ -84,7 +84,7 @@ def refuse(
     text: str,
     **facts: Any,
 ) -> None:
-    """Write down a night that did not begin, and why. What the newest row says already is not said again.
+    """Write down a night that did not begin, and why. Where the newest row says the same, nothing is added.
 
     Args:
         facts: limit_name, limit_value.
@@ -93,15 +93,15 @@ def refuse(
     def write(connection: Connection) -> None:
         wanted = select(LEARNING_ATTEMPTS).where(LEARNING_ATTEMPTS.c.llm_tag == llm_tag)
         newest = connection.execute(wanted.order_by(LEARNING_ATTEMPTS.c.id.desc()).limit(1)).mappings().first()
-        said = {"selection": selection, "outcome": outcome, "limit_name": None, **facts}
-        if newest is None or any(newest[name] != value for name, value in said.items()):
+        reason = {"selection": selection, "outcome": outcome, "limit_name": None, **facts}
+        if newest is None or any(newest[name] != value for name, value in reason.items()):
             _insert(database, connection, llm_tag, trigger, selection, accepted, outcome, text, facts)
 
     database.transact(write)
 
 
 def finish(database: Database, attempt: int, outcome: Outcome, text: str, release_id: str | None = None) -> None:
-    """Write down what a night came to."""
+    """Write down how a night ended."""
 
     def write(connection: Connection) -> None:
         values = {"outcome": outcome, "text": text[:_LONGEST_TEXT], "release_id": release_id}

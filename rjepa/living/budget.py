@@ -2,7 +2,7 @@
 
 Over any `NIGHTS` nights in a row, levels add up to at most `BUDGET`: by the union bound, whatever the challengers are
 and however their tests depend on each other, at most so large a share of months serves anything that is no better.
-Every test costs its level, passed or not, because the sealed problems were looked at; asking twice about the same
+Every test costs its level, passed or not, because the sealed problems were used; asking twice about the same
 costs once.
 
 Each challenger gets an equal share. Other ways were simulated (`python -m benchmarks.nights`, lab book 51) and lost:
@@ -87,7 +87,7 @@ class Tested(Test):
 
 
 class Charge(FrozenValue):
-    """What a test costs. An `alpha` of 0 says that nothing is left: then nothing was looked at and nothing recorded."""
+    """What a test costs. An `alpha` of 0 says that nothing is left: then nothing was tested or recorded."""
 
     alpha: float
     carried: float = Field(description="logarithm of the evidence from earlier sets")

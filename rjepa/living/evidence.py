@@ -1,7 +1,7 @@
 """The evidence of a night: the challenger's sealed problems, and the terms that the gate decides under.
 
-What is decided is the gate's matter (`rjepa.releases.gate`, rule `nightly`); what a test costs `rjepa.living.budget`'s;
-which problems it is made on `rjepa.living.sealed`'s.
+The gate decides (`rjepa.releases.gate`, rule `nightly`); what a test costs is in `rjepa.living.budget`, which problems
+it is made on in `rjepa.living.sealed`.
 """
 
 from rjepa.database import open_database
@@ -74,7 +74,7 @@ def draw_terms(
     if challenger.candidates.sha256 != current.candidates.sha256:
         raise ValueError("terms are drawn for records of the same candidates")
     inside = challenger.in_domain(claim)
-    # A claim that no problem belongs to is refused by the gate: what is recorded for it does not matter.
+    # A claim that no problem belongs to is refused by the gate, whatever is recorded for it.
     inside = inside if inside.any() else ~inside
     counts = PairedCounts.of(challenger.right[inside], current.right[inside])
     test = Test(

@@ -2,15 +2,16 @@
 
 Windows of the release that is served (`rjepa.living.windows`) are compared with those of the release before it:
 
-- errors: questions that failed by the service's fault; - unfamiliar: answers to problems whose energies lie beyond
-what the release was calibrated on. Energies of two R-JEPAs have different scales; how often they leave their own is
-what drifts; - thumbs down, of the votes.
+- errors: questions that failed by the service's fault;
+- unfamiliar: answers to problems whose energies lie beyond what the release was calibrated on. Energies of two R-JEPAs
+  have different scales; how often they leave their own is what drifts;
+- thumbs down, of the votes.
 
 A sensor looks every minute, so that the test has to hold at every look: the rate before gives a ceiling, and a stake
 is bet against "the rate is below it now" (`rjepa.evaluation.betting`). Questions of one client are not independent of
 each other: the level holds for questions as they come from many. Whether anything is done is the operator's setting.
 
-It cannot flap: only a release that was promoted is looked at, never one that was gone back to; none goes back twice
+It cannot flap: only a release that was promoted is compared, never one that was gone back to; none goes back twice
 within the cool-down; and what was gone back from is not served by the night again (`rjepa.releases.publish`).
 """
 
@@ -36,14 +37,14 @@ from rjepa.values import FrozenValue
 LEVEL: Final = 0.01
 """Chance that a release which is as healthy as the one before is ever taken back: over all its looks and measures."""
 PROBATION_DAYS: Final = 7
-"""How long a promoted release is looked at, and how far back the one before. Later the questions have changed more than
-the release: going back would mend nothing."""
+"""How long a promoted release is watched, and how far back windows of the one before count. Later the questions have
+changed more than the release: going back would mend nothing."""
 LEAST_BEFORE: Final = 50
 """Questions or votes of the release before from which a rate is taken; with fewer the measure's own ceiling holds."""
 LEAST_NOW: Final = 20
 """And of the release that is served: on fewer nothing is decided, whatever they look like."""
 
-_TAG: Final = "live health fell"
+_WHY: Final = "live health fell"
 
 Name = Literal["errors", "unfamiliar", "thumbs_down"]
 Verdict = Literal["healthy", "fell", "too_few", "not_looked_at"]
@@ -134,7 +135,7 @@ def look_at_health(home: Home, database: Database, llm_tag: str) -> Health:
     if now_ms - since_ms > PROBATION_DAYS * DAY_MS:
         return Health(**facts, verdict="not_looked_at", text=f"it is served for more than {PROBATION_DAYS} days")
     windows = read_windows(database, llm_tag, since_ms - PROBATION_DAYS * DAY_MS)
-    # A window that was open at the move tells of the release that it names: the service keeps them apart.
+    # A window that was open at the move counts for the release that it names: the service keeps them apart.
     now = [window for window in windows if window.release_id == current and window.ended_at_ms >= since_ms]
     before = [window for window in windows if window.release_id == move.source and window.started_at_ms <= since_ms]
     found = tuple(_compare(measure, before, now) for measure in MEASURES)
@@ -150,7 +151,7 @@ def keep_healthy(home: Home, llm_tag: str) -> Health:
     """Look, and go back to the release before where health fell, if the settings allow it and none went back lately.
 
     Raises:
-        RjepaError: the database cannot be used. A release that cannot be gone back to is told, and stays.
+        RjepaError: the database cannot be used. Where going back fails, the text says so, and what is served stays.
     """
     with open_database(home) as database:
         health = look_at_health(home, database, llm_tag)
@@ -160,18 +161,18 @@ def keep_healthy(home: Home, llm_tag: str) -> Health:
         with database.reading() as connection:
             now_ms = database.now_ms(connection)
     if not settings.automatic_rollback:
-        return _said(health, "nothing is done: automatic_rollback is off")
+        return _add_words(health, "nothing is done: automatic_rollback is off")
     last = last_automatic_rollback(home, llm_tag)
     if last is not None and now_ms - last < settings.cooldown_minutes * MINUTE_MS:
         minutes = (now_ms - last) / MINUTE_MS
-        return _said(health, f"nothing is done: it went back {minutes:.0f} minutes ago (cooldown_minutes)")
+        return _add_words(health, f"nothing is done: it went back {minutes:.0f} minutes ago (cooldown_minutes)")
     try:
         served = rollback(
-            home, llm_tag, health.before, reason=f"{AUTOMATIC}: {_TAG}: {health.text}", leaving=health.release
+            home, llm_tag, health.before, reason=f"{AUTOMATIC}: {_WHY}: {health.text}", leaving=health.release
         )
     except RjepaError as error:
-        return _said(health, f"it could not go back: {error}")
-    return _said(health.model_copy(update={"rolled_back_to": served}), f"went back to {served}")
+        return _add_words(health, f"it could not go back: {error}")
+    return _add_words(health.model_copy(update={"rolled_back_to": served}), f"went back to {served}")
 
 
 def last_automatic_rollback(home: Home, llm_tag: str) -> int | None:
@@ -182,7 +183,7 @@ def last_automatic_rollback(home: Home, llm_tag: str) -> int | None:
     return None
 
 
-def _said(health: Health, more: str) -> Health:
+def _add_words(health: Health, more: str) -> Health:
     return health.model_copy(update={"text": f"{health.text}; {more}"})
 
 

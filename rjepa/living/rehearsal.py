@@ -73,7 +73,7 @@ class Rehearsal(FrozenValue):
     def metadata(self) -> dict[str, int | float | str]:
         """Counts alone."""
         changed = [row for row in self.rehearsed if row.changes]
-        told = [
+        chances = [
             (row.p_correct, row.other_p_correct)
             for row in self.rehearsed
             if row.p_correct is not None and row.other_p_correct is not None
@@ -87,8 +87,8 @@ class Rehearsal(FrozenValue):
             "changed_thumbs_down": sum(row.vote == "down" for row in changed),
             "other_chain_same_answer": sum(not row.same_candidate and not row.changes for row in self.rehearsed),
         }
-        if told:
-            before, after = np.mean(told, axis=0)
+        if chances:
+            before, after = np.mean(chances, axis=0)
             figures |= {"p_correct_before": float(before), "p_correct_after": float(after)}
         return figures | {f"left_out_{reason}": count for reason, count in sorted(self.left_out.items())}
 

@@ -1,16 +1,16 @@
 """Sealed sets: test problems that evidence comes from, and nothing else. Which there are, how often each was used,
 and when one is retired; drawing a fresh one lives in `rjepa.living.drawing`.
 
-Why a set wears out. A challenger that was trained without a look at a set is tested honestly on it. But what was
+Why a set wears out. A challenger whose training saw nothing of a set is tested honestly on it. But what was
 served because it did well on the set did so partly by luck, and whatever is trained from it inherits that luck: from
 there on the set flatters. Of a refusal nothing comes back: the next challenger would have been the same. So a set may
-refuse as often as one likes, each time at its price from the budget (`rjepa.living.budget`), and is retired
+refuse as often as one likes, each time at its price from the budget (`rjepa.living.budget`), and is retired:
 
 - once it promoted something: had k tests been allowed m promotions, one of C(k, m) courses of events would have been
   picked by what the set holds, and each level would have to be divided by that number (Blum and Hardt, "The ladder",
-  2015; Dwork et al., "The reusable holdout", 2015). With m = 0 the number is 1; - after `USES` tests. People read
-  refusals, and mend what was refused: the argument above holds for the loop alone; - when an operator says so,
-  because somebody looked at its problems.
+  2015; Dwork et al., "The reusable holdout", 2015). With m = 0 the number is 1;
+- after `USES` tests. People read refusals, and mend what was refused: the argument above holds for the loop alone;
+- when an operator says so, because somebody saw its problems.
 
 As long as it is at home, a set's problems are kept out of every later dataset version (`DatasetRecipe.keep_out`).
 """
@@ -94,7 +94,9 @@ def retire(home: Home, llm_tag: str, name: str, why: str) -> None:
     def work(connection: Connection) -> None:
         which = (SEALED_SETS.c.llm_tag == llm_tag, SEALED_SETS.c.name == name)
         if connection.execute(select(SEALED_SETS.c.id).where(*which)).first() is None:
-            raise NotFoundError(f"{llm_tag} has no sealed set {name!r}", cure="look at `rjepa living sealed list`")
+            raise NotFoundError(
+                f"{llm_tag} has no sealed set {name!r}", cure="choose one that `rjepa living sealed list` shows"
+            )
         live = SEALED_SETS.c.retired_at_ms.is_(None)
         values = {"retired_at_ms": database.now_ms(connection), "retired_why": why}
         connection.execute(update(SEALED_SETS).where(*which, live).values(**values))

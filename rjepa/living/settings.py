@@ -1,7 +1,7 @@
 """How this installation learns from its users: settings of the nights, who changed them, when, and what was before.
 
-They live in the database, so that the service, the command line, MCP clients and Dagster's runs read one truth. Keeping
-and validating them belongs here; what a night does with them is `rjepa.living`'s other modules' matter.
+They live in the database, so that the service, the command line, MCP clients and Dagster's runs read the same values.
+Keeping and validating them belongs here; `limits` and `night` apply them.
 """
 
 from collections.abc import Mapping

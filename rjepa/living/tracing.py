@@ -1,6 +1,6 @@
 """Where an interaction went: data sets, versions, checkpoints and releases that saw it, and the last ones that did not.
 
-What a release has learnt from is `rjepa.releases.lineage`'s matter; deleting is `rjepa.feedback.interactions`'s.
+What a release has learnt from is in `rjepa.releases.lineage`; deleting is in `rjepa.feedback.interactions`.
 """
 
 import json

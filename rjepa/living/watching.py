@@ -1,5 +1,6 @@
-"""Whether anything was said since the last look, told by counting rows: what a sensor may ask every minute. What of it
-is worth learning is `night.plan_night`'s question, which reads everything.
+"""Whether feedback, releases or settings changed, found by counting rows: a sensor may ask every minute.
+
+What of it is worth learning is decided by `night.plan_night`, which reads everything.
 """
 
 from collections.abc import Sequence
@@ -46,6 +47,6 @@ def feedback_state(home: Home, database: Database, llm_tag: str) -> str:
             connection.execute(select(func.count(), func.max(OPT_OUTS.c.since_ms))).all(),
             connection.execute(select(WORKSPACES).order_by(WORKSPACES.c.workspace)).all(),
         ]
-    told = [*moments, [[list(row) for row in rows] for rows in others]]
+    changes = [*moments, [[list(row) for row in rows] for rows in others]]
     settings = read_settings(database).model_dump()
-    return sha256_json([told, feedback_counts(database), current_release(home, llm_tag), settings])
+    return sha256_json([changes, feedback_counts(database), current_release(home, llm_tag), settings])

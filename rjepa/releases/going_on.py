@@ -50,6 +50,8 @@ def build_checkpoint_from(
     release_id: str,
     tuning: Mapping[str, float | None] | None = None,
     progress: Progress = silent,
+    *,
+    processes: int = 1,
     environment: Mapping[str, str] | None = None,
 ) -> Trained:
     """Go on from a release with a run of configs/rjepa/ that says `init_from`, and diagnose what came of it.
@@ -60,10 +62,16 @@ def build_checkpoint_from(
     Raises:
         Errors as `open_start` and `build_checkpoint`.
     """
-    start = open_start(home, llm_tag, dataset, release_id)
-    values = Tuning.model_validate(tuning or {})
     return build_checkpoint(
-        home, llm_tag, dataset, recipe, progress, environment=environment, start=start, tuning=values
+        home,
+        llm_tag,
+        dataset,
+        recipe,
+        progress,
+        processes=processes,
+        environment=environment,
+        start=open_start(home, llm_tag, dataset, release_id),
+        tuning=Tuning.model_validate(tuning or {}),
     )
 
 

@@ -107,8 +107,8 @@ class NightFinding(FrozenValue):
         values |= {"night_log_evidence": self.evidence, "night_log_evidence_needed": self.needed}
         values |= {f"night_{bound.domain}_bound": bound.bound for bound in self.bounds}
         if self.calibration is not None:
-            told = self.calibration.model_dump(mode="json")
-            values |= {f"night_calibration_{name}": float(value) for name, value in told.items()}
+            figures = self.calibration.model_dump(mode="json")
+            values |= {f"night_calibration_{name}": float(value) for name, value in figures.items()}
         return values
 
     def describe(self) -> str:

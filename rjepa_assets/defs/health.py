@@ -27,19 +27,19 @@ def health(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.Sensor
     from rjepa.errors import RjepaError
     from rjepa.living.health import keep_healthy
 
-    told: list[str] = []
+    lines: list[str] = []
     events: list[dg.AssetObservation] = []
     for llm_tag in served_llms(home.open()):
         try:
             found = keep_healthy(home.open(), llm_tag)
         except RjepaError as error:
-            told.append(f"{llm_tag}: {error}")
+            lines.append(f"{llm_tag}: {error}")
             continue
-        told.append(f"{llm_tag}: {found.verdict}: {found.text}")
+        lines.append(f"{llm_tag}: {found.verdict}: {found.text}")
         if found.rolled_back_to is not None:
-            context.log.warning(told[-1])
+            context.log.warning(lines[-1])
             metadata = {"left": found.release, "served": found.rolled_back_to, "reason": found.text}
             events.append(dg.AssetObservation("release", partition=llm_tag, metadata=metadata))
     if events:
         return dg.SensorResult(asset_events=events)
-    return dg.SensorResult(skip_reason="; ".join(told) or "no LLM serves a release")
+    return dg.SensorResult(skip_reason="; ".join(lines) or "no LLM serves a release")

@@ -12,6 +12,11 @@ from rjepa.students.catalog import load_record
 from rjepa.students.resolving import resolve_student
 from rjepa.verbalizer.config import load_decoder_config
 
+_DECODER_FILES = (
+    *(f"{VERBALIZER_FOLDER}/{name}" for name in VERBALIZER_FILES),
+    *(f"{GUIDANCE_FOLDER}/{name}" for name in GUIDANCE_FILES),
+)
+
 
 def student_version(home: Home, llm_tag: str) -> str:
     """Fingerprint of a student as it is now: its record and its files may have been replaced. One whose files are not
@@ -25,12 +30,6 @@ def student_version(home: Home, llm_tag: str) -> str:
         return resolve_student(home, record).fingerprint
     except NotFoundError:
         return sha256_json(record.model_dump(mode="json"))
-
-
-_DECODER_FILES = (
-    *(f"{VERBALIZER_FOLDER}/{name}" for name in VERBALIZER_FILES),
-    *(f"{GUIDANCE_FOLDER}/{name}" for name in GUIDANCE_FILES),
-)
 
 
 def recipe_version(names: Iterable[str]) -> str:

@@ -71,7 +71,6 @@ def release(
     """The atomic bundle that is served: what it holds, why it was promoted or refused, and what it replaced."""
     with running(context, home, progress) as stage:
         llm_tag, run_id = context.partition_key, context.run.run_id
-
         nightly = config.rule == "nightly"
 
         def make() -> Made:

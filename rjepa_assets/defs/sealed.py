@@ -1,7 +1,7 @@
 """The problems that a night's evidence comes from: drawn afresh where the last set is worn out, answered by the
 student.
 
-Which sets there are and when one is retired is the library's business (`rjepa.living.sealed`).
+Which sets there are and when one is retired is decided in `rjepa.living.sealed`.
 """
 
 from typing import Any

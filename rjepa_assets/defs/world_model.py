@@ -149,11 +149,11 @@ def rjepa_checkpoint(
             "processes": config.processes,
         }
 
+        function, goes_on = "rjepa.jepa.stage:build_checkpoint", {}
         if config.init_from:
-            del arguments["processes"]
+            function = "rjepa.releases.going_on:build_checkpoint_from"
             arguments |= {"release_id": config.init_from, "tuning": config.tuning()}
-        function = "rjepa.releases.going_on:build_checkpoint_from" if config.init_from else _FROM_NOTHING
-        goes_on = {"init_from": config.init_from, "tuning": sha256_json(config.tuning())} if config.init_from else {}
+            goes_on = {"init_from": config.init_from, "tuning": sha256_json(config.tuning())}
 
         def make() -> Made:
             made = call(context, stage.home, Call(function, arguments), stage.progress)
@@ -172,9 +172,6 @@ def rjepa_checkpoint(
             [folder / "model.safetensors", folder / "diagnostics.json", folder / "config.json"],
             make,
         )
-
-
-_FROM_NOTHING = "rjepa.jepa.stage:build_checkpoint"
 
 
 def _learnt_from(home: Home, llm_tag: str, dataset: str, recipe: str) -> str:

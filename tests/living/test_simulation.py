@@ -5,7 +5,7 @@ import pytest
 
 from rjepa.living.simulation.measuring import Measured, difference, mean_of
 from rjepa.living.simulation.script import FAMILY, FULL, OLD, POISONER, SIZES, USERS, User, asked_recipe, base_recipe
-from rjepa.living.simulation.telling import Told, draw, figures, lines
+from rjepa.living.simulation.telling import SimulatedNight, draw, figures, lines
 
 
 def measured(shares: dict[str, float], problems: int = 40) -> Measured:
@@ -14,9 +14,9 @@ def measured(shares: dict[str, float], problems: int = 40) -> Measured:
     return Measured(tuple(domains), right, np.where(right, 0.8, np.nan))
 
 
-def night(number: int, old: float, family: float, unfiltered: float) -> Told:
+def night(number: int, old: float, family: float, unfiltered: float) -> SimulatedNight:
     first = {"math": 0.5, "code": 0.5, "logic": 0.25}
-    return Told(
+    return SimulatedNight(
         night=number,
         events="nothing special",
         outcome="promoted" if number == 2 else "refused",

@@ -27,7 +27,9 @@ from rjepa.jepa.checkpoint import MODEL_FILE, load_model
 from rjepa.jepa.config import JepaConfig, ReplayConfig, load_jepa_config
 from rjepa.jepa.starting import Start
 from rjepa.jepa.trainer import train
-from rjepa.latents.normalizer import load_normalizer
+from rjepa.latents.normalizer import Normalizer, load_normalizer
+from rjepa.latents.rollouts import Rollouts
+from rjepa.latents.sets import LatentSet
 from rjepa.latents.shards import open_latents
 from rjepa.living.simulation.measuring import Measured, mean_of, measure, measure_release
 from rjepa.living.simulation.script import BASE, FAMILY, FULL, MEASURED, asked_recipe
@@ -75,7 +77,7 @@ def main() -> None:
     )
     measured, tuned_on = open_split(home, LLM, MEASURED, "test"), open_split(home, LLM, BASE, "validation")
     before = measure_release(home, LLM, first, measured)
-    figures: dict[str, Any] = _figures("start", before, before)
+    figures: dict[str, Any] = _figures("start", before, before.right.astype(float), before)
     for name, replay in WAYS.items():
         runs = []
         started = time.monotonic()
@@ -92,7 +94,13 @@ def main() -> None:
 
 
 def _run(
-    config: JepaConfig, data: Any, validation: Any, normalizer: Any, start: Start, tuned_on: Any, measured: Any
+    config: JepaConfig,
+    data: LatentSet,
+    validation: LatentSet,
+    normalizer: Normalizer,
+    start: Start,
+    tuned_on: Rollouts,
+    measured: Rollouts,
 ) -> Measured:
     with temporary_folder() as folder:
         train(config, data, validation, normalizer, Path(folder), start=start)
@@ -108,8 +116,12 @@ def _averaged(runs: list[Measured]) -> tuple[Measured, np.ndarray]:
     return Measured(runs[0].domains, runs[0].right, auroc), right
 
 
-def _figures(name: str, found: Measured, *more: Any) -> dict[str, Any]:
-    right, before = (more[0], more[1]) if len(more) == 2 else (found.right.astype(float), more[0])
+def _figures(name: str, found: Measured, right: np.ndarray, before: Measured) -> dict[str, Any]:
+    """AUROC and accuracy in the old domains and in the new one, and how far they are from what was before.
+
+    Args:
+        right: whether each problem is answered right, averaged over seeds.
+    """
     figures: dict[str, Any] = {}
     is_new = found.mask(FAMILY)
     for place, mask in (("old", ~is_new), ("new", is_new)):

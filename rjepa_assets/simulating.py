@@ -241,13 +241,12 @@ def _reseal(home: Home) -> dict[str, Any]:
 
 def _review(world: World, database: Database) -> dict[str, Any]:
     """The operator looks at the first answers of the queue, knowing what is right; the oldest first."""
-    right: dict[str, bool] = {}
-    for path in world.folder.glob("asked-*.jsonl"):
-        right |= {vote["id"]: vote["right"] for vote in map(json.loads, path.read_text().splitlines())}
+    votes = _votes(world)
     parent = load_manifest(world.home, LLM, require_current(world.home, LLM)).dataset
     waiting = select(gather(world.home, database, parent)).review[-world.size.reviews :]
     for one in waiting:
-        decision: Decision = "accept" if right.get(one.interaction_id) else "reject"
+        is_right = one.interaction_id in votes and votes[one.interaction_id]["right"]
+        decision: Decision = "accept" if is_right else "reject"
         review(database, one.interaction_id, decision, "operator")
     return {"reviewed": len(waiting)}
 
@@ -296,9 +295,7 @@ def _unfiltered(
 
 def _fates(world: World, fates: Mapping[str, tuple[str, str]]) -> dict[str, int]:
     """What became of the poisoner's approvals, of lies, and of what was withdrawn, among what joined a version."""
-    votes: dict[str, dict[str, Any]] = {}
-    for path in world.folder.glob("asked-*.jsonl"):
-        votes |= {vote["id"]: vote for vote in map(json.loads, path.read_text().splitlines())}
+    votes = _votes(world)
     accepted = [votes[name] for name, (outcome, _) in fates.items() if outcome == "accepted" and name in votes]
     return {
         "accepted": len(accepted),
@@ -306,6 +303,12 @@ def _fates(world: World, fates: Mapping[str, tuple[str, str]]) -> dict[str, int]
         "accepted_of_poisoner": sum(vote["who"] == POISONER.name for vote in accepted),
         "accepted_of_withdrawn": sum(vote["who"] == WITHDRAWS for vote in accepted),
     }
+
+
+def _votes(world: World) -> dict[str, dict[str, Any]]:
+    """Every vote that was given so far, by the answer's id."""
+    lines = (line for path in world.folder.glob("asked-*.jsonl") for line in path.read_text().splitlines())
+    return {vote["id"]: vote for vote in map(json.loads, lines)}
 
 
 def _measured_rollouts(world: World) -> Rollouts:

@@ -16,12 +16,12 @@ from rjepa.releases.pointer import require_current
 from rjepa.values import FrozenValue
 
 Form = Literal["safetensors", "gguf"]
-"""Of the student; the parts of a release are safetensors and JSON whatever it is."""
+"""Format of the student's weights; the parts of a release are safetensors and JSON in either case."""
 
 _LIST: Final = "files.json"
 _STUDENT: Final = "student"
 _TAKEN: Final = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model"})
-"""Of a student's folder: what it is loaded from. Other formats of the same weights, and code, stay."""
+"""Suffixes of the files that a student is loaded from. Other formats of the same weights, and code, are not copied."""
 
 
 class Saved(FrozenValue):

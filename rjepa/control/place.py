@@ -11,7 +11,7 @@ from rjepa.living.names import NIGHT_SCHEDULE, NIGHT_SENSOR
 from rjepa.monitoring.dagster import Kind
 
 NIGHT_SWITCHES: Final[tuple[tuple[Kind, str], ...]] = (("sensor", NIGHT_SENSOR), ("schedule", NIGHT_SCHEDULE))
-"""What of Dagster's follows the setting `enabled`."""
+"""The sensor and the schedule that follow the setting `enabled`."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ Energy = Literal["raw", "latent", "rank"]
 """Where an energy is read: error of the raw-latent head, error in the EMA target's space, or -log P(step is right)."""
 
 SERVED: Final = "served"
-"""As `init_from` of a recipe: the release that is served when the run starts."""
+"""Value of `init_from` in a recipe: the release that is served when the run starts."""
 
 _OF_A_START: Final = ("init_from", "replay")
 
@@ -112,7 +112,7 @@ class OptimConfig(_Part):
         return self.for_epoch(max(1, chains // min(self.batch_size, chains)))
 
     def for_epoch(self, updates: int) -> Self:
-        """The same where a pass over what is learnt takes so many updates."""
+        """These values with the updates that `passes` take, where one pass takes so many."""
         if self.passes is None:
             return self
         return self.model_copy(update={"updates": min(self.updates, self.passes * updates)})

@@ -14,8 +14,8 @@ from rjepa.jepa.config import ReplayConfig
 from rjepa.latents.sets import LatentSet
 
 LOOKED_AT: Final = 4
-"""Times `per_domain`: so many old chains of each domain are looked at, by energy, to choose a reservoir from. Looking
-at all of them would cost more than the fine-tuning."""
+"""So many times `per_domain` old chains of each domain have their energy computed, to choose a reservoir from: the
+energies of all of them would cost more than the fine-tuning."""
 
 _NEW, _OLD = 0, 1
 """Which of the two streams a key of random numbers is for."""

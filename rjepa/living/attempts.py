@@ -4,6 +4,7 @@ What a night did to the pointer stands in `rjepa.releases.history`; here stands 
 it ended. A night that was killed has a row without an end, until the next one closes it.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args
 
 from pydantic import Field
@@ -69,9 +70,8 @@ def begin(database: Database, llm_tag: str, trigger: Trigger, selection: str, ac
     Args:
         facts: dataset, init_from, learning_rate.
     """
-    return database.transact(
-        lambda connection: _insert(database, connection, llm_tag, trigger, selection, accepted, "running", "", facts)
-    )
+    values = {"llm_tag": llm_tag, "trigger": trigger, "selection": selection, "accepted": accepted, **facts}
+    return database.transact(lambda connection: _insert(database, connection, "running", "", values))
 
 
 def refuse(
@@ -89,13 +89,14 @@ def refuse(
     Args:
         facts: limit_name, limit_value.
     """
+    values = {"llm_tag": llm_tag, "trigger": trigger, "selection": selection, "accepted": accepted, **facts}
 
     def write(connection: Connection) -> None:
         wanted = select(LEARNING_ATTEMPTS).where(LEARNING_ATTEMPTS.c.llm_tag == llm_tag)
         newest = connection.execute(wanted.order_by(LEARNING_ATTEMPTS.c.id.desc()).limit(1)).mappings().first()
         reason = {"selection": selection, "outcome": outcome, "limit_name": None, **facts}
         if newest is None or any(newest[name] != value for name, value in reason.items()):
-            _insert(database, connection, llm_tag, trigger, selection, accepted, outcome, text, facts)
+            _insert(database, connection, outcome, text, values)
 
     database.transact(write)
 
@@ -121,28 +122,14 @@ def list_attempts(database: Database, llm_tag: str, limit: int = 200) -> list[At
     return [Attempt.model_validate(dict(row)) for row in rows]
 
 
-def _insert(
-    database: Database,
-    connection: Connection,
-    llm_tag: str,
-    trigger: Trigger,
-    selection: str,
-    accepted: int,
-    outcome: Outcome,
-    text: str,
-    facts: dict[str, Any],
-) -> int:
+def _insert(database: Database, connection: Connection, outcome: Outcome, text: str, values: Mapping[str, Any]) -> int:
     now = database.now_ms(connection)
     row = {
-        "llm_tag": llm_tag,
-        "trigger": trigger,
+        **values,
         "began_at_ms": now,
         "ended_at_ms": None if outcome == "running" else now,
         "outcome": outcome,
-        "selection": selection,
-        "accepted": accepted,
         "text": text[:_LONGEST_TEXT],
-        **facts,
     }
     key = connection.execute(insert(LEARNING_ATTEMPTS).values(**row)).inserted_primary_key
     return int(key[0]) if key is not None else 0

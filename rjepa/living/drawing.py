@@ -24,8 +24,8 @@ from rjepa.schemas import Split
 from rjepa.stages import StageReport
 
 PROBLEMS_A_DOMAIN: Final = 500
-"""Of a fresh set, at most; twice as many as the source itself has tests, where that is less. With three domains they
-show a gain of three points eight times in ten where two releases differ on 8 % of problems (`python -m
+"""How many a fresh set has in a domain, or twice as many as the source has tests, where that is less. With three
+domains they show a gain of three points eight times in ten where two releases differ on 8 % of problems (`python -m
 benchmarks.nights`), and cost tiny-a three minutes of two cores, once a set."""
 LEAST_STORED: Final = 30
 """Test problems of a dataset that cannot be drawn anew: fewer say nothing about their domain."""

@@ -42,7 +42,7 @@ changed more than the release: going back would mend nothing."""
 LEAST_BEFORE: Final = 50
 """Questions or votes of the release before from which a rate is taken; with fewer the measure's own ceiling holds."""
 LEAST_NOW: Final = 20
-"""And of the release that is served: on fewer nothing is decided, whatever they look like."""
+"""Questions or votes of the release that is served from which anything is decided, however bad they are."""
 
 _WHY: Final = "live health fell"
 

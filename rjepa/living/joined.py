@@ -1,7 +1,8 @@
-"""What of feedback joined a dataset version that a night made, and what did not: one JSON file a version, without words
-of anybody's. What was selected and why is decided in `rjepa.feedback.selection`.
+"""Which feedback joined a dataset version that a night made, and which did not: one JSON file a version, without users'
+words. What is selected and why is decided in `rjepa.feedback.selection`.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,7 @@ class Joined(FrozenValue):
 
     def reasons(self) -> dict[tuple[str, str], int]:
         """How many have each outcome and reason, the most frequent first."""
-        counts: dict[tuple[str, str], int] = {}
-        for fate in self.fates.values():
-            counts[fate] = counts.get(fate, 0) + 1
+        counts = Counter(self.fates.values())
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def markdown(self) -> str:
@@ -46,7 +45,7 @@ class Joined(FrozenValue):
 
 
 def joined_file(home: Home, dataset: str) -> Path:
-    """Where it is written."""
+    """The file of a version."""
     return home.root / "nights" / f"{check_tag(dataset, 'dataset version')}.json"
 
 
@@ -68,7 +67,7 @@ def write_joined(
 
 
 def read_joined(home: Home, dataset: str) -> Joined | None:
-    """What of feedback joined a version; None for one that no night made.
+    """The feedback that joined a version; None for one that no night made.
 
     Raises:
         CorruptError: the file is damaged.

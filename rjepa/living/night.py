@@ -79,7 +79,7 @@ class NoNight:
 
     @property
     def outcome(self) -> Outcome:
-        """As it is recorded."""
+        """The word under which it is recorded."""
         return "nothing_new" if self.limit is None else "limited"
 
     def describe(self) -> str:

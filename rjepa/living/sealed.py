@@ -133,7 +133,7 @@ def live_set(home: Home, llm_tag: str) -> SealedSet | None:
 
 
 def require_live_set(home: Home, llm_tag: str) -> SealedSet:
-    """As `live_set`.
+    """The set that the next challenger is tested on.
 
     Raises:
         NotFoundError: every set is retired, or none was sealed.

@@ -22,7 +22,7 @@ LONGEST_RATE: Final = 0.05
 """No ceiling of the learning rate may be higher: 25 times what R-JEPA is trained with from scratch."""
 
 _LONGEST_NAME: Final = 300
-"""Of who changes a setting: a token's subject may be long."""
+"""Letters of the name of who changes a setting: a token's subject may be long."""
 _LONGEST_REASON: Final = 500
 _CURE: Final = "see GET /v1/learning/config for each setting, its limits and its value"
 

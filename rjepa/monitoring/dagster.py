@@ -211,9 +211,8 @@ def away(url: str, why: str) -> DagsterAwayError:
 
 
 def _look(url: str, kind: Kind, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = ask(url, _SENSOR if kind == "sensor" else _SCHEDULE, {"selector": _selector(kind, name)})[
-        "found"
-    ]
+    query = _SENSOR if kind == "sensor" else _SCHEDULE
+    found: dict[str, Any] = ask(url, query, {"selector": _selector(kind, name)})["found"]
     if found["__typename"] not in ("Sensor", "Schedule"):
         raise _refused(found, f"find the {kind} {name}")
     return found
@@ -234,5 +233,5 @@ def _state(kind: Kind, found: dict[str, Any]) -> SwitchState:
 
 def _refused(reply: dict[str, Any], what: str) -> LaunchError:
     texts = [reply.get("message"), *(error.get("message") for error in reply.get("errors", []))]
-    said = "; ".join(" ".join(text.split())[:300] for text in texts if text) or reply["__typename"]
-    return LaunchError(f"Dagster did not {what}: {said}", cure="see the code location's page in Dagster's UI")
+    words = "; ".join(" ".join(text.split())[:300] for text in texts if text) or reply["__typename"]
+    return LaunchError(f"Dagster did not {what}: {words}", cure="see the code location's page in Dagster's UI")

@@ -1,4 +1,4 @@
-"""What users gave back, as Dagster sees it: interactions that the service keeps, and what of them joined a version."""
+"""Feedback of users, as Dagster sees it: interactions that the service keeps, and which of them joined a version."""
 
 import warnings
 from typing import Any
@@ -53,10 +53,10 @@ with warnings.catch_warnings():
     tags=made_by(FEEDBACK_JOB),
     code_version="1",
     metadata=explained(
-        kept="interactions that were looked at",
+        kept="interactions that were selected from",
         withdrawn="of them, deleted by their users since",
         accepted="learnt from",
-        rejected="wrong, or said to be",
+        rejected="wrong, or voted against",
         review="left to a person (rjepa feedback review)",
         refused="never learnt from: duplicates, caps, held-out problems, opt-outs",
         negatives="wrong chains that a checker found, kept beside accepted ones",
@@ -68,7 +68,7 @@ with warnings.catch_warnings():
 def feedback_selection(
     context: dg.AssetExecutionContext, home: HomeResource, progress: ProgressResource
 ) -> dg.MaterializeResult[Any]:
-    """What of the interactions joined a dataset version that a night made, what did not, and why."""
+    """Which interactions joined a dataset version that a night made, which did not, and why."""
     from rjepa.living.joined import read_joined
 
     with running(context, home, progress) as stage:

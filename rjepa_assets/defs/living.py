@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rjepa.database import Database
 
 TRIGGER_TAG: Final = "rjepa/trigger"
-"""Of a night's run: what began it. Without one, a person did."""
+"""Tag of a night's run that says what began it. Without one, a person did."""
 
 _MOST_REQUESTS: Final = 3
 """Nights that one look of the sensor may ask for: training holds the accelerator, one after the other."""
@@ -74,7 +74,7 @@ def nightly(context: dg.ScheduleEvaluationContext, home: HomeResource) -> list[d
     default_status=dg.DefaultSensorStatus.STOPPED,
 )
 def new_feedback(context: dg.SensorEvaluationContext, home: HomeResource) -> dg.SensorResult:
-    """The cursor holds, by LLM, the state that was looked at last; a run's key is its selection's hash and attempt."""
+    """The cursor holds, by LLM, the newest state that was seen; a run's key is its selection's hash and attempt."""
     from rjepa.database import open_database
 
     seen: dict[str, str] = json.loads(context.cursor or "{}")
@@ -111,7 +111,7 @@ def _looks(
             yield llm, state, None, str(error)
             continue
         if found.key is None:
-            # A limit of time ends by itself: such a state is looked at again.
+            # A limit of time ends by itself: such a state is examined again.
             yield llm, "" if found.waits else state, None, found.text
             continue
         key = f"{llm}:{found.key}"

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from rjepa.cli.main import build_app
 from rjepa.database import open_database
 from rjepa.home import Home
-from rjepa.living.health import LEAST_NOW, Health, keep_healthy, look_at_health
+from rjepa.living.health import LEAST_NOW, MEASURES, Health, _compare, keep_healthy, look_at_health
 from rjepa.living.settings import change_settings
 from rjepa.living.windows import Window, add_windows, read_windows
 from rjepa.releases.history import AUTOMATIC, history
@@ -136,8 +136,6 @@ def test_a_look_that_is_late_takes_nothing_back(home: Home, publisher: Publisher
 
 
 def test_an_equally_healthy_release_is_hardly_ever_taken_back_however_often_one_looks() -> None:
-    from rjepa.living.health import MEASURES, _compare
-
     rng = np.random.default_rng(5)
     fallen = 0
     for _ in range(200):

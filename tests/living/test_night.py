@@ -5,6 +5,7 @@ import pytest
 from rjepa.database import Database
 from rjepa.datasets.reading import problem_ids
 from rjepa.datasets.recipe import load_recipe
+from rjepa.datasets.versions import create_version
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.feedback import interactions
 from rjepa.feedback.consent import opt_out
@@ -19,7 +20,7 @@ from rjepa.living.recording import look, plan_and_record
 from rjepa.living.settings import change_settings
 from rjepa.living.watching import deleted_interactions, feedback_counts, feedback_state
 from rjepa.releases.lineage import last_clean, learnt_problems, lineage
-from rjepa.releases.pointer import rollback
+from rjepa.releases.pointer import require_current, rollback
 from tests.datasets.growing import make, register_more
 from tests.feedback.answers import given
 from tests.releases.conftest import Publisher
@@ -75,8 +76,6 @@ def test_a_version_that_the_gate_refused_is_no_parent_and_its_feedback_is_looked
 
 
 def test_a_version_that_an_operator_made_is_grown_from(home: Home, database: Database, publisher: Publisher) -> None:
-    from rjepa.datasets.versions import create_version
-
     register_more(home)
     create_version(home, "v0.2.0", parent="v0.1.0", adds=["more"])
     make(home, "v0.2.0")
@@ -97,10 +96,10 @@ def test_what_was_learnt_and_served_is_not_learnt_again(home: Home, database: Da
 def test_after_a_withdrawal_the_night_goes_on_from_the_last_release_that_never_saw_it(
     home: Home, database: Database, publisher: Publisher
 ) -> None:
-    first = planned_served(home)
+    first = require_current(home, "tiny-a")
     approve(database, BEACH)
     promoted_night(home, database, publisher, 2, 0.6)
-    clean = planned_served(home)
+    clean = require_current(home, "tiny-a")
     seen = approve(database, FARM, Owner("key:bbbbbbbbbbbb"))
     dataset = promoted_night(home, database, publisher, 3, 0.7)
     interactions.delete_all(database, Owner("key:bbbbbbbbbbbb"))
@@ -125,17 +124,11 @@ def test_forgetting_needs_no_new_feedback(home: Home, database: Database, publis
     assert isinstance(plan_night(home, database, "tiny-a", trigger="forget"), Plan)
 
 
-def planned_served(home: Home) -> str:
-    from rjepa.releases.pointer import require_current
-
-    return require_current(home, "tiny-a")
-
-
 def test_lineage_says_what_a_release_has_learnt_from(home: Home, database: Database, publisher: Publisher) -> None:
-    first = planned_served(home)
+    first = require_current(home, "tiny-a")
     approve(database, BEACH)
     dataset = promoted_night(home, database, publisher, 2, 0.6)
-    second = planned_served(home)
+    second = require_current(home, "tiny-a")
     assert [manifest.release_id for manifest in lineage(home, "tiny-a", second)] == [second, first]
     new = learnt_problems(home, "tiny-a", second) - learnt_problems(home, "tiny-a", first)
     assert new and new <= problem_ids(home, dataset)

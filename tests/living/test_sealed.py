@@ -87,7 +87,7 @@ def test_a_fresh_set_has_other_problems_of_the_same_kind_for_testing_alone(home:
     assert {problem.domain for problem in first} == set(parent.counts)
     assert {problem.split for problem in first} == {"test"}
     assert not {problem.statement for problem in first} & {problem.statement for problem in second}
-    # Structures of training problems are in no sealed set, whatever the seed: the split follows from the structure.
+    # Released: what is in it never changes.
     assert (home.dataset(list_sets(home, TAG)[0].datasets[0]) / "manifest.json").exists()
 
 

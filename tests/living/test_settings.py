@@ -1,7 +1,6 @@
 """The settings of the nights: what is refused, what is recorded, and that two writers lose nothing."""
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +18,6 @@ from rjepa.living.settings import (
     reset_settings,
     settings_changes,
 )
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home")
 
 
 def test_learning_is_off_until_somebody_turns_it_on(home: Home, each_database: str) -> None:

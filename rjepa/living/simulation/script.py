@@ -24,7 +24,7 @@ _DIFFICULTY: Final[dict[str, tuple[float, float, float]]] = {
     "code": (0.25, 0.65, 0.10),
     "logic": (0.50, 0.45, 0.05),
 }
-"""As v1.0.0 has it: the student is right about half the time."""
+"""Shares of easy, middle and hard problems, as in v1.0.0: the student is right about half the time."""
 
 Vote = Literal["up", "down"]
 

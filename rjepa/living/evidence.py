@@ -19,7 +19,7 @@ from rjepa.progress import Progress, silent
 from rjepa.releases.bundle import load_manifest as load_release
 from rjepa.releases.night import NightTerms
 from rjepa.releases.pointer import current_release
-from rjepa.releases.stage import Night, build_release, newest_evaluated
+from rjepa.releases.stage import NightlyTest, build_release, newest_evaluated
 from rjepa.stages import Made
 from rjepa.students.stage import student_fingerprint
 
@@ -50,7 +50,7 @@ def build_nightly_release(
     sealed = require_live_set(home, llm_tag)
     served = _served_dataset(home, llm_tag)
     learnt = (dataset,) if served is None else (dataset, served)
-    night = Night(
+    night = NightlyTest(
         sealed.name,
         open_set(home, llm_tag, sealed, fingerprint, learnt),
         lambda challenger, current: draw_terms(home, challenger, current, claim, sealed.name),

@@ -42,8 +42,8 @@ from rjepa.students.stage import student_fingerprint
 
 
 @dataclass(frozen=True)
-class Night:
-    """What a night brings to the gate: problems of its own, and who draws the terms (`rjepa.living.evidence`)."""
+class NightlyTest:
+    """The problems that rule `nightly` judges on, and who draws the terms (`rjepa.living.evidence`)."""
 
     sealed_set: str
     rollouts: tuple[Rollouts, ...]
@@ -62,7 +62,7 @@ def build_release(
     run_id: str = "manual",
     rule: Rule = "replace",
     claim: str = ALL,
-    night: Night | None = None,
+    night: NightlyTest | None = None,
     progress: Progress = silent,
 ) -> Made:
     """Bundle what was evaluated for `llm_tag` on `dataset` (None: the newest version) and serve it if the gate agrees.

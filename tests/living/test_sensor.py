@@ -1,6 +1,7 @@
 """What begins a night in Dagster: the sensor asks once for the same feedback, the schedule once a night."""
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.living import TRIGGER_TAG, new_feedback, nightly
 from rjepa_assets.defs.partitions import LLM
 from rjepa_assets.defs.resources import HomeResource
+from rjepa_assets.launching import NightChoices, night_launches
 from tests.assets.running import rjepa
 
 from .approving import BEACH, FARM, approve
@@ -86,6 +88,17 @@ def test_what_the_service_asks_dagster_for_is_there(tmp_path: Path) -> None:
     assert defs.resolve_job_def(NIGHT_JOB).partitions_def is not None
     assert defs.resolve_sensor_def(NIGHT_SENSOR).default_status == dg.DefaultSensorStatus.STOPPED
     assert defs.resolve_schedule_def(NIGHT_SCHEDULE).default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+@pytest.mark.parametrize(("removes", "rule"), [((), "nightly"), (("feedback-1",), "replace")])
+def test_only_a_night_that_forgets_need_not_be_better(
+    home: Home, database: Database, removes: tuple[str, ...], rule: str
+) -> None:
+    approve(database, BEACH)
+    plan = plan_night(home, database, "tiny-a")
+    assert isinstance(plan, Plan)
+    *_, gate = night_launches(replace(plan, removes=removes), "v1.1.0", NightChoices(claim="math"))
+    assert gate.config["release"] == {"dataset": "v1.1.0", "rule": rule, "claim": "math"}
 
 
 def test_the_job_of_a_night_runs_the_command_and_says_what_came_of_it(

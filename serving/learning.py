@@ -1,6 +1,6 @@
 """The routes of learning control, /v1/learning/*: a viewer looks, an operator changes. Nothing here trains.
 
-What they say and do is `rjepa.control`, which the MCP tools (`serving.tools`) and `rjepa learning` share.
+What they say and do is `rjepa.control`, which the MCP tools (`serving.tools`) and `rjepa living` share.
 """
 
 import asyncio

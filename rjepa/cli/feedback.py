@@ -1,10 +1,13 @@
-"""`rjepa feedback`: look at what users said, review, export, delete. Tracing it is `feedback_trace`'s matter."""
+"""`rjepa feedback`: list, review, export and delete the answers and votes that users let us keep.
+
+The verbs `trace` and `forget`, which follow one answer through versions and releases, are in `feedback_trace`.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rjepa.cli.common import open_home, print_json
+from rjepa.cli.common import ACCOUNT, open_home, print_json
 from rjepa.cli.feedback_trace import forget, trace
 
 if TYPE_CHECKING:
@@ -12,8 +15,6 @@ if TYPE_CHECKING:
     from rjepa.feedback.records import Decision, Owner
 
 _APP = typer.Typer(help="What users say of answers: look, review, export, delete, trace.", no_args_is_help=True)
-_WHO = "cli"
-"""In the audit log: whoever has this account."""
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Parent = Annotated[str | None, typer.Option(help="Version that the next one grows from [default: as a night has it].")]
@@ -167,9 +168,9 @@ def delete(
         typer.confirm("Deleted words do not come back. Delete?", abort=True, err=True)
     with open_database(open_home()) as database:
         if client is not None:
-            number = interactions.delete_all(database, _owner(client, user), _WHO)
+            number = interactions.delete_all(database, _owner(client, user), ACCOUNT)
         else:
-            number = interactions.delete_as(database, _WHO, INTERACTIONS.c.interaction_id == interaction)
+            number = interactions.delete_as(database, ACCOUNT, INTERACTIONS.c.interaction_id == interaction)
     typer.echo(f"deleted {number} interaction(s)")
 
 
@@ -193,9 +194,9 @@ def workspace(
         raise InvalidInputError("nothing is to be changed", cure="use --include, --exclude or --add")
     with open_database(open_home()) as database:
         if include is not None:
-            set_workspace(database, name, include, _WHO)
+            set_workspace(database, name, include, ACCOUNT)
         for client in add or ():
-            join_workspace(database, client, name, _WHO)
+            join_workspace(database, client, name, ACCOUNT)
     typer.echo(f"workspace {name}" + ("" if include is None else f": {'included' if include else 'excluded'}"))
 
 
@@ -240,7 +241,7 @@ def _decide(interaction_id: str, decision: "Decision") -> None:
     from rjepa.feedback.reviews import review as write
 
     with open_database(open_home()) as database:
-        write(database, interaction_id, decision, _WHO)
+        write(database, interaction_id, decision, ACCOUNT)
     typer.echo(f"{interaction_id}: {decision}", err=True)
 
 

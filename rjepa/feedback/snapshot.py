@@ -22,7 +22,7 @@ from rjepa.problems.splitting import split_by_hash
 from rjepa.schemas import ChainOfThought
 
 INTERACTIONS: Final = "interactions"
-"""Of a problem's `meta`: ids of every interaction that something of it came from, negatives included."""
+"""Key of a problem's `meta`: the ids of every interaction that a part of it came from, negatives included."""
 
 _ID_DIGITS: Final = 32
 _NAME_DIGITS: Final = 12

@@ -96,9 +96,8 @@ def review(
     """
     from rjepa.errors import InvalidInputError
 
-    wanted: list[Decision] = []
-    for flag, decision in ((accept, "accept"), (reject, "reject"), (skip, "skip")):
-        wanted += [decision] if flag else []  # type: ignore[list-item]
+    flags: dict[Decision, bool] = {"accept": accept, "reject": reject, "skip": skip}
+    wanted = [decision for decision, is_set in flags.items() if is_set]
     if len(wanted) > 1 or bool(wanted) != (interaction is not None):
         raise InvalidInputError(
             "it is not clear what is decided", cure="give an id with one of --accept, --reject, --skip"
@@ -110,15 +109,15 @@ def review(
     if as_json:
         print_json([_row(one) | {"content": one.evidence.content.model_dump(mode="json")} for one in queue])
         return
+    decisions: dict[str, Decision] = {"a": "accept", "r": "reject"}
     for place, one in enumerate(queue, 1):
         typer.echo(f"\n{place} of {len(queue)}  {one.interaction_id}  ({one.reason})", err=True)
         typer.echo(f"{one.evidence.content.statement}\n\n{one.evidence.content.text.strip()}")
         answer = typer.prompt("accept, reject, skip or quit? [a/r/s/q]", default="s", err=True).strip().lower()[:1]
         if answer == "q":
             return
-        chosen = {"a": "accept", "r": "reject"}.get(answer)
-        if chosen is not None:
-            _decide(one.interaction_id, chosen)  # type: ignore[arg-type]
+        if answer in decisions:
+            _decide(one.interaction_id, decisions[answer])
     if not queue:
         typer.echo("the queue is empty", err=True)
 
@@ -128,22 +127,17 @@ def export(
     client: Annotated[str | None, typer.Option(help="Of one client: key:ID, token:SUBJECT [default: of all].")] = None,
     user: _User = None,
 ) -> None:
-    """Write what is kept to stdout, one JSON object a line, tombstones included.
+    """Write what is kept to stdout, one JSON object a line, with its vote and comment; tombstones included.
 
     Example: rjepa feedback export --client key:3f2a9c41be07 > theirs.jsonl
     """
-    import json
-
     from rjepa.database import open_database
     from rjepa.feedback import interactions
 
+    owner = None if client is None else _owner(client, user)
     with open_database(open_home()) as database:
-        if client is not None:
-            for line in interactions.export(database, _owner(client, user)):
-                typer.echo(line, nl=False)
-            return
-        for one in interactions.list_interactions(database):
-            typer.echo(json.dumps(interactions.shown(one)))
+        for line in interactions.export(database, owner):
+            typer.echo(line, nl=False)
 
 
 @_APP.command()

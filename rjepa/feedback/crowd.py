@@ -76,7 +76,9 @@ def near_duplicates(statements: Sequence[str]) -> dict[int, float]:
         if first.setdefault(statement_key(statement), place) != place:
             repeated[place] = 1.0
     prints = fingerprint(as_problems(statements))
-    return repeated | {later: alike for later, _, alike in near_each_other(as_texts(statements), prints, repeated, NEAR)}
+    return repeated | {
+        later: alike for later, _, alike in near_each_other(as_texts(statements), prints, repeated, NEAR)
+    }
 
 
 def _claim(one: Evidence) -> Claim:

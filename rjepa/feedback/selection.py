@@ -1,7 +1,7 @@
 """Which interactions the next dataset version learns from: each is accepted, rejected, to be reviewed or refused.
 
-Pure: equal evidence and rules give equal selections. `evidence` gathers what this decides on, `decisions` has the reasons
-and thresholds, and `snapshot` makes a data set of what is accepted.
+Pure: equal evidence and rules give equal selections. `evidence` gathers what this decides on, `decisions` has the
+reasons and thresholds, and `snapshot` makes a data set of what is accepted.
 """
 
 from collections import Counter, defaultdict

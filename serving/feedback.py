@@ -23,7 +23,7 @@ from rjepa.feedback.consent import (
 from rjepa.feedback.interactions import delete, delete_all, export, find, keep, list_interactions, shown
 from rjepa.feedback.records import Content, Given, NotKeptError, OutdatedConsentError, Owner, Vote
 from rjepa.feedback.tables import ID_LENGTH
-from rjepa.feedback.tickets import bring_content, read_ticket
+from rjepa.feedback.tickets import MAX_TICKET, bring_content, read_ticket
 from rjepa.feedback.votes import MAX_COMMENT, find_vote, give_vote
 from rjepa.reasoning.conversation import ChatMessage, to_messages
 from rjepa.values import Words
@@ -50,7 +50,7 @@ class Feedback(BaseModel):
     )
     consent_version: str | None = Field(None, description="of the words that were shown (GET /v1/me)")
     user: str | None = Field(None, max_length=MAX_USER, description="as in the request that was answered")
-    ticket: str | None = Field(None, max_length=2000, description="rjepa.ticket of the reply")
+    ticket: str | None = Field(None, max_length=MAX_TICKET, description="rjepa.ticket of the reply")
     reply: dict[str, Any] | None = Field(
         None, description="the whole reply, where the process that gave it may be gone; with `messages`"
     )

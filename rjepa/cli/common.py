@@ -31,6 +31,13 @@ def home_and_llm(llm: str | None) -> "tuple[Home, str]":
     return open_home(), check_tag(llm or load_settings().llm)
 
 
+def this_account() -> str:
+    """Who acts, in a record of changes to learning: the account that runs the command."""
+    import getpass
+
+    return f"account:{getpass.getuser()}"
+
+
 def checked_split(split: str | None) -> Any:
     """`split`, if it is one or None.
 

@@ -63,7 +63,7 @@ class Rules:
     """Interactions of one owner in one selection: more than a day's honest use, and too few to outweigh a version."""
 
     per_client: int = 500
-    """The same for one key with all of its users: a client names users as it likes, and a thief of the key invents them."""
+    """The same for a key with all of its users: users are the client's word, and a thief of the key can invent them."""
 
     flood_per_hour: int = 120
     """Votes of one key in an hour: two a minute are more than anybody reads. Beyond, all of that hour go to review."""

@@ -27,7 +27,8 @@ from rjepa.values import FrozenValue
 _NAME: Final = "tickets"
 _PREFIX: Final = "t1"
 """Says which form the rest has."""
-_LONGEST: Final = 2000
+MAX_TICKET: Final = 2000
+"""Characters of a ticket: more than its fields fill, and few enough to hash for anybody who sends one."""
 _WRONG: Final = "send the ticket as the reply has it, in rjepa.ticket, with the id of that reply"
 
 
@@ -119,7 +120,7 @@ def read_ticket(secret: bytes, text: str, interaction_id: str) -> Ticket:
     prefix, _, rest = text.partition(".")
     body, _, seal = rest.partition(".")
     right = hmac.compare_digest(_seal(secret, body).encode(), seal.encode("utf-8", "surrogatepass"))
-    if prefix != _PREFIX or len(text) > _LONGEST or not right:
+    if prefix != _PREFIX or len(text) > MAX_TICKET or not right:
         raise InvalidInputError("the ticket was not made by this service", cure=_WRONG)
     try:
         ticket = Ticket.model_validate_json(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))

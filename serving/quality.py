@@ -58,9 +58,8 @@ class Item:
         self.answers += 1
         self.unfamiliar += answer.explanation is not None and not answer.explanation.familiar
         self.parts.append(1.0 if answer.finished and not answer.abstained else _CUT_SHORT)
-        energies = next((one.step_energies for one in answer.candidates if one.chosen), [])
-        if energies:
-            self.energies.append(sum(energies) / len(energies))
+        if energies := answer.step_energies:
+            self.energies.append(statistics.fmean(energies))
         if answer.p_correct is not None:
             self.parts.append(answer.p_correct)
         elif energies:

@@ -7,7 +7,7 @@ from rjepa.database import Database
 from rjepa.errors import RjepaError
 from rjepa.feedback.consent import excluded_workspaces, opted_out
 from rjepa.feedback.interactions import list_interactions
-from rjepa.feedback.known import KnownProblem, find_known
+from rjepa.feedback.known import DOMAIN, KnownProblem, find_known
 from rjepa.feedback.records import Content, Interaction, Owner, Review, VoteRecord
 from rjepa.feedback.reviews import list_reviews
 from rjepa.feedback.votes import list_votes
@@ -15,9 +15,6 @@ from rjepa.home import Home
 from rjepa.schemas import Problem, Verdict
 from rjepa.validation.equations import count_right_equations, first_wrong_equation
 from rjepa.validation.judge import PROBLEM_FAULTS, judge
-
-DOMAIN: Final = "feedback"
-"""The domain of problems that users asked: nobody said of what kind they are."""
 
 _NO_CHECK: Final = PROBLEM_FAULTS | {"no_gold_answer", "unknown_check", "answer_timeout", "worker_died"}
 """Reasons of a verdict that says nothing of the answer."""

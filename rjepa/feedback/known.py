@@ -14,15 +14,16 @@ import numpy as np
 from rjepa.datasets.leaks import NEAR, datasets_at_home
 from rjepa.datasets.novelty import Text, near_in_part, stored_texts
 from rjepa.datasets.parts import part_paths
-from rjepa.datasets.statements import Fingerprints, fingerprint, key, matches, part_fingerprints
+from rjepa.datasets.statements import SPLITS, Fingerprints, fingerprint, key, matches, part_fingerprints
 from rjepa.home import Home
 from rjepa.schemas import Problem, Split
 from rjepa.tables import to_records
 
-FEEDBACK: Final = "feedback-"
-"""Ids of problems that came from feedback, and names of their data sets, begin so."""
+DOMAIN: Final = "feedback"
+"""The domain and the source of problems that users asked: nobody said of what kind they are."""
 
-_SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+FEEDBACK: Final = f"{DOMAIN}-"
+"""Ids of problems that came from feedback, and names of their data sets, begin so."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def find_known(home: Home, statements: Sequence[str], parent: str | None = None)
 def as_problems(statements: Sequence[str]) -> list[Problem]:
     """Statements as problems, to be compared with others. Their ids are their places."""
     return [
-        Problem(problem_id=str(place), domain="feedback", source="feedback", statement=statement, split="train")
+        Problem(problem_id=str(place), domain=DOMAIN, source=DOMAIN, statement=statement, split="train")
         for place, statement in enumerate(statements)
     ]
 
@@ -132,4 +133,4 @@ def _weight(known: KnownProblem) -> tuple[bool, bool, float]:
 
 
 def _split(old: Fingerprints, row: int) -> Split:
-    return _SPLITS[int(np.asarray(old.splits)[row])]
+    return SPLITS[int(np.asarray(old.splits)[row])]

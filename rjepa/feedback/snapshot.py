@@ -13,8 +13,8 @@ from rjepa.datasets.parts import part_paths
 from rjepa.datasets.registering import register_problems
 from rjepa.datasets.sources import WRONG_CHAINS
 from rjepa.feedback.decisions import Chosen, Selection
-from rjepa.feedback.evidence import DOMAIN, problem_of
-from rjepa.feedback.known import FEEDBACK
+from rjepa.feedback.evidence import problem_of
+from rjepa.feedback.known import DOMAIN, FEEDBACK
 from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.problems.lines import WorkedProblem, normalised

@@ -73,8 +73,8 @@ def forget(
 
 
 def _retrain(llm_tag: str) -> int:
-    """Run the night that forgets, as a process of its own: it belongs to the orchestrator, which this library does not
-    know. Its exit code.
+    """Run the night that forgets; returns its exit code. It is a process of its own: nights run in the orchestrator,
+    which this library may not import.
     """
     import subprocess
     import sys

@@ -36,7 +36,7 @@ BUGS = (
         "rjepa/students/session.py",
         "busy = {int(row) for batch in self._batches for row in batch.places} if self._free else set()",
         "busy: set[int] = set()",
-        "tests/sampling/test_session.py::test_a_session_that_is_never_over_holds_no_more_than_its_rows",
+        "tests/sampling/test_coming_and_going.py::test_a_session_that_is_never_over_holds_no_more_than_its_rows",
     ),
     Bug(
         "compiled attention forgets the token that is fed",
@@ -219,7 +219,7 @@ BUGS = (
         "rjepa/students/session.py",
         "branches=(*parent.branches, Branch(kept, sample_index)),",
         "branches=parent.branches,",
-        "tests/sampling/test_session.py::test_a_fork_writes_what_a_row_that_reads_the_same_beginning_writes",
+        "tests/sampling/test_forks.py::test_a_fork_writes_what_a_row_that_reads_the_same_beginning_writes",
     ),
     Bug(
         "chains are kept without their sample index",

@@ -25,7 +25,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from rjepa.students.fused import Decoder
+from rjepa.students.fused import Decoder, Float32
 from rjepa.students.packing import Packed, packed_attention
 from rjepa.students.tap import LayerTap
 
@@ -82,7 +82,7 @@ class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.prefix_keys, self.prefix_values = prefix_keys, prefix_values
         self.own_keys, self.own_values, self.used = own_keys, own_values, used
-        self._arrays: tuple[Any, ...] | None = None
+        self._arrays: tuple[Float32, Float32, Float32, Float32] | None = None
 
     @classmethod
     def after(cls, keys: Tensor, values: Tensor, rows: int) -> "_SharedPrefixLayer":
@@ -105,12 +105,12 @@ class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
             self.own_values = torch.cat([self.own_values, torch.empty_like(self.own_values[:, :, :_GROWTH])], dim=2)
             self._arrays = None
 
-    def arrays(self) -> tuple[Any, ...]:
+    def arrays(self) -> tuple[Float32, Float32, Float32, Float32]:
         """As `rjepa.students.fused.LayerCache.arrays`."""
         self.grow()
         if self._arrays is None:
-            held = (self.prefix_keys, self.prefix_values, self.own_keys, self.own_values)
-            self._arrays = tuple(tensor.numpy() for tensor in held)
+            prefix = self.prefix_keys.numpy(), self.prefix_values.numpy()
+            self._arrays = *prefix, self.own_keys.numpy(), self.own_values.numpy()
         return self._arrays
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -279,9 +279,9 @@ BUGS = (
     ),
     Bug(
         "a hidden step is seen when it is predicted",
-        "rjepa/masking.py",
-        "hidden[0, sorted(masked.hidden)] = True",
-        "hidden[0, 1] = True",
+        "rjepa/verbalizer/infilling.py",
+        "unseen[0, list(hidden)] = True",
+        "unseen[0, 1] = True",
         "tests/serving/test_latents.py::test_what_is_expected_of_a_hidden_step_does_not_depend_on_it",
     ),
     Bug(

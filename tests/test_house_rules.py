@@ -200,6 +200,10 @@ def test_every_planted_bug_is_one_place_of_the_code_and_a_test_that_is_there() -
     assert table() in (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_lists_every_page() -> None:
+def test_the_readme_shows_every_asset_and_lists_every_page() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    graph = readme.partition("```mermaid")[2].partition("```")[0]
+    assert {spec.key.to_user_string() for spec in build_defs().resolve_all_asset_specs()} <= set(
+        re.findall(r"\w+", graph)
+    )
     assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if f"(docs/{page.name})" not in readme] == []

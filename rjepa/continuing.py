@@ -107,8 +107,8 @@ def continue_texts(
     tokens.
 
     Yields:
-        Events with the index of their continuation: `Text` as it is written, `Continued`; and after each pass of all of
-        them `Working`, with the index of one.
+        Events with the index of their continuation: `Text` as it is written, `Continued`; and after each pass
+        `Working`, with the index of one and the tokens of all in the pass.
     """
     size = source.record.sampling.batch_size
     for first in range(0, len(wanted), size):

@@ -34,7 +34,7 @@ FAST_ATTENTION: Final = "rjepa_shared_prefix"
 Int64 = npt.NDArray[np.int64]
 
 Fused = tuple[Decoder, int]
-"""A decoder, and the layers below the states that are read."""
+"""A decoder, and how many layers lie below the states that are read."""
 
 _PLAIN_SOFTMAX: Final = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _GROWTH: Final = 32
@@ -248,7 +248,7 @@ class SharedPrefixRows:
 
     @property
     def longest(self) -> int:
-        """More than any position."""
+        """A bound: all positions of the next tokens are below it."""
         return int(self._bias.shape[-1]) + self._layers[0].used + 1
 
     def attend(self, number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

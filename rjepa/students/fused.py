@@ -97,7 +97,7 @@ class Decoder(Protocol):
         """The logits after one more token a row.
 
         Args:
-            depth: the layers below the states [R, H] that `see` is shown, and may change.
+            depth: how many layers lie below the states [R, H] that `see` gets; the step goes on with what it returns.
         """
 
 
@@ -124,8 +124,8 @@ class Rotary:
 
 
 class Product:
-    """A linear layer's product, or those of several that read the same, side by side. Their own weights become parts of
-    it, so that nothing is held twice.
+    """The product of a linear layer, or of several that read the same states, side by side. The layers' own weights
+    become views of the joined one, so that nothing is held twice.
     """
 
     def __init__(self, *layers: nn.Linear) -> None:
@@ -218,9 +218,11 @@ def make_decoder(model: PreTrainedModel) -> Decoder | None:
     if plain and sum(one.nbytes for one in weights) <= _MOST_COPIED:
         try:
             from rjepa.students.native import NativeDecoder
-        except ImportError:  # numba is not there for every Python yet
-            return FusedDecoder(model)
-        return NativeDecoder(model)
+
+        except ImportError:  # there is no numba for every Python yet
+            pass
+        else:
+            return NativeDecoder(model)
     return FusedDecoder(model)
 
 
@@ -270,7 +272,7 @@ def scales_of(attention: Any, heads: int, key_heads: int) -> Tensor:
 
 
 def _joined(layers: tuple[nn.Linear, ...]) -> nn.Linear:
-    """One layer whose outputs are theirs side by side; their weights lie in its."""
+    """One layer whose outputs are theirs side by side; their weights become views of its weight."""
     first = layers[0]
     with torch.device("meta"):
         joined = type(first)(first.in_features, sum(layer.out_features for layer in layers), first.bias is not None)

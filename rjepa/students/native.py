@@ -38,10 +38,11 @@ Spans = tuple[Int64, Int64, Int64, Int64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _SMALL: Final = 1_000_000
-"""Multiplications up to which OpenBLAS takes a product as it lies; larger ones it copies into another order first,
-which for few rows takes as long as the product: sixteen rows of tiny-a took 805 microseconds at once, 570 in two."""
+"""Multiplications up to which OpenBLAS multiplies matrices where they lie. Larger ones it copies into another order
+first, which for few rows takes as long as the product: sixteen rows of tiny-a took 805 microseconds at once, 570 in two
+parts."""
 _FEWEST: Final = 4
-"""Rows of a part that a product is cut into at least: each part reads all the weights."""
+"""Rows that each part of a product has at least: every part reads all the weights again."""
 
 _LOG2_E: Final = np.float32(1.4426950408889634)
 _LN2_HIGH: Final = np.float32(0.693359375)
@@ -50,8 +51,8 @@ _LOWEST: Final = np.float32(-87.0)
 
 
 def _compiled(function: Function) -> Function:
-    """Compiled when it is first called, without Python's lock while it runs. Checks of types that tests put around a
-    function are left out: they are Python.
+    """Compile a function when it is first called; it runs without Python's lock. Checks of types that tests wrap around
+    it are taken off: they are Python, which cannot be compiled.
     """
     plain = inspect.unwrap(function)
     return cast(Function, numba.njit(plain, cache=True, fastmath=True, nogil=True))
@@ -72,8 +73,9 @@ def product(states: Float32, weight: Float32, out: Float32) -> None:
 
 @_compiled
 def _exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
-    """Exp of each of `values`, which are at most 88, in their place. `bits` int32 and `powers` float32 are one buffer,
-    as long as they. Range reduction and polynomial as in Cephes' expf, in loops that a compiler turns into vectors.
+    """Replace each of `values`, which are at most 88, by its exponential. `bits` (int32) and `powers` (float32) are two
+    views of one buffer, at least as long as `values`. Range reduction and polynomial are those of Cephes' expf, in
+    loops that a compiler turns into vector instructions.
     """
     for place in range(values.size):
         value = max(values[place], _LOWEST)

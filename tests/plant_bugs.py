@@ -46,6 +46,13 @@ BUGS = (
         "tests/students/test_fused.py::test_the_same_seeds_give_the_same_chains",
     ),
     Bug(
+        "a session that failed takes newcomers in",
+        "rjepa/reasoning/answering.py",
+        "if shared is None or shared.has_failed:",
+        "if shared is None:",
+        "tests/reasoning/test_sharing.py::test_a_pass_that_fails_fails_for_all_who_share_it_and_for_nobody_who_asks_next",
+    ),
+    Bug(
         "one client may take all the room",
         "serving/fairness.py",
         "_SHARE: Final = 0.75",

@@ -53,7 +53,7 @@ ROUNDS: Final = 3
 CANDIDATES: Final = 8
 TOKENS: Final = 160
 QUESTIONS: Final = 8
-"""Of which single waits are measured, one after another."""
+"""Questions whose waits are measured, one after another."""
 
 TARGETS: Final = {
     "over_transformers_1": 4.0,

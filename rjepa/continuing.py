@@ -1,7 +1,7 @@
 """Plain text that a student goes on from: no problem, no steps, no world model. For clients that bring prompts of their
 own, and for measurements of the student itself.
 
-How questions are answered is `rjepa.reasoning`'s matter; how rows are written and texts read, `rjepa.sampling`'s.
+How questions are answered belongs to `rjepa.reasoning`; how rows are written and texts read, to `rjepa.sampling`.
 """
 
 from collections.abc import Generator, Sequence

@@ -6,8 +6,8 @@ repeat the cache, which then also holds the prompt K times (benchmarks/sampling.
 more than a plain softmax over the whole context take transformers' own cache instead: `rjepa.students.row_cache`.
 
 Rows may begin at different times: what a row wrote lies at the right of its slots, and what is free at their left is
-masked. Keys carry their positions, so that their place in a cache says nothing. Which token is fed, and when, is
-`rjepa.students.session`'s matter.
+masked. Keys carry their positions, so that their place in a cache says nothing. Which token is fed, and when, belongs
+to `rjepa.students.session`.
 
 Legend: prompts P, rows a prompt K, rows R, heads N, key heads M, prompt tokens T, head size D.
 """
@@ -243,7 +243,7 @@ class SharedPrefixRows:
 
     @property
     def positions(self) -> Int[Tensor, " rows"]:
-        """Of each row's next token."""
+        """The position of each row's next token."""
         return self._next[:, 0]
 
     @property
@@ -261,7 +261,9 @@ class SharedPrefixRows:
     def attention(
         self, layer: _SharedPrefixLayer, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
     ) -> Float[Tensor, "rows heads group size"]:
-        """Of scaled queries [R, M, N / M, D] over prompts and the rows' own keys [R, M, D, own] and values."""
+        """Attention of scaled queries [R, M, N / M, D] over prompts and the rows' own keys [R, M, D, own] and
+        values.
+        """
         group, prompt = query.shape[2], layer.prefix_keys.shape[3]
         prompt_scores = torch.matmul(self.by_prompt(query), layer.prefix_keys)
         prompt_scores += bias

@@ -155,7 +155,7 @@ class FusedDecoder:
     """A `Decoder` of torch's own operations, for any device and precision."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Of a model whose layers are known here: `make_decoder` checks that."""
+        """model: one whose layers are known here, which `make_decoder` checks."""
         config, base = model.config, model.model
         attention = base.layers[0].self_attn
         self._norms_heads = norms_heads(attention)

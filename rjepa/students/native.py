@@ -26,9 +26,9 @@ from rjepa.students.fused import Caches, Float32, Int64, Rotary, norms_heads, sc
 Int32 = npt.NDArray[np.int32]
 
 LayerWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float32]
-"""Of one layer: norms [2, H], before attention and before the MLP; the weight [in, out] of queries, keys and values
-side by side, and their bias, empty where there is none; the weights of the attention's output, of gate and up side by
-side, and of down; scales [N + M, D] (`rjepa.students.fused.scales_of`)."""
+"""The weights of one layer: norms [2, H], before attention and before the MLP; the weight [in, out] of queries, keys
+and values side by side, and their bias, empty where there is none; the weights of the attention's output, of gate and
+up side by side, and of down; scales [N + M, D] (`rjepa.students.fused.scales_of`)."""
 LayerArrays = tuple[Float32, Float32, Float32, Float32]
 """What `rjepa.students.fused.LayerCache.arrays` gives: keys and values of prompts, and the rows' own."""
 Spans = tuple[Int64, Int64, Int64, Int64]
@@ -279,7 +279,7 @@ class NativeDecoder:
     """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Of a float32 model on the CPU, of an architecture that `rjepa.students.fused` knows."""
+        """model: in float32 on the CPU, of an architecture that `rjepa.students.fused` knows."""
         _use_one_thread()
         whole: Any = model
         base, config = whole.model, model.config

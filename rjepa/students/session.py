@@ -3,7 +3,7 @@
 One loop over the model's forward: draw a token for each row, feed them all, see which rows are at an end. What a row
 reads of its neighbours is nothing. Caches live in `rjepa.students.decoding` and `row_cache`, what is fed together in
 `batches`, what is kept of rows in `recording`, where they stand in `standing`. Who else offers a session, and what that
-one lacks, is `rjepa.sampling`'s matter.
+one lacks, belongs to `rjepa.sampling`.
 
 A row that waits for the others (its step is over, theirs are not) goes on being fed junk for a while: taking it out of
 the batch copies the caches of all. Junk is not recorded, and is taken back before the row goes on.

@@ -19,11 +19,12 @@ from benchmarks.subject import report, temporary_folder
 from rjepa.database import open_database
 from rjepa.home import Home
 from rjepa.living.windows import Window, add_windows
-from rjepa.reasoning.answer import Answer, CandidateReport
+from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.costs import Cost
 from serving.collecting import QualityCollector
 from serving.metrics import Metrics
 from serving.quality import MAX_ITEMS, Item, Quality
+from tests.candidates import report_candidate
 
 BLOCKS: Final = 40
 REQUESTS: Final = 500
@@ -37,27 +38,7 @@ TARGETS: Final = {
 
 def answer() -> Answer:
     """An answer with eight candidates of ten steps."""
-    candidates = [
-        CandidateReport(
-            index=index,
-            text="",
-            steps=[],
-            final_answer="1",
-            finished=True,
-            tokens=100,
-            logprob=-1.0,
-            step_energies=ENERGIES,
-            answer_energy=0.1,
-            rank=index,
-            score=0.0,
-            contributions={},
-            votes=1,
-            weighted_share=0.1,
-            p_correct=0.9,
-            chosen=index == 0,
-        )
-        for index in range(8)
-    ]
+    candidates = [report_candidate(index, [], step_energies=ENERGIES) for index in range(8)]
     return Answer(
         mode="rerank",
         text="",

@@ -16,9 +16,8 @@ from typing import Any, Final, Literal
 from pydantic import Field
 
 from rjepa.errors import InvalidInputError
-from rjepa.files import sha256_json
 from rjepa.reasoning.answer import Answer, CandidateReport
-from rjepa.reasoning.question import Message, Question, ask
+from rjepa.reasoning.question import Message, Question, ask, hash_messages
 from rjepa.releases.bundle import code_version
 from rjepa.values import FrozenValue
 
@@ -116,11 +115,6 @@ def make_receipt(
         chosen=next((place for place, candidate in enumerate(answer.candidates) if candidate.chosen), None),
         versions=dict(_versions()),
     )
-
-
-def hash_messages(messages: Sequence[Message]) -> str:
-    """The hash that stands for a conversation."""
-    return sha256_json([message.model_dump(mode="json") for message in messages])
 
 
 def differences(expected: Receipt, found: Receipt) -> list[str]:

@@ -15,7 +15,7 @@ from serving.errors import NotReadyError
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 
 Answers = Callable[[str], Awaitable[Answer]]
-"""From a problem to what the release that is served makes of it."""
+"""A function that lets the served release answer a problem."""
 
 
 def through_host(host: EngineHost) -> Answers:

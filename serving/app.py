@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 
-from rjepa.database import open_database
+from rjepa.control.place import Place
 from rjepa.home import Home
 from rjepa.living.windows import Window, add_windows
 from serving import (
@@ -32,7 +32,7 @@ from serving.answering import through_host
 from serving.auth import Auth, Authenticator
 from serving.collecting import QualityCollector
 from serving.context import current_request
-from serving.document import DocumentedApp
+from serving.document import VERSION, DocumentedApp
 from serving.given import FeedbackDesk
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
@@ -66,11 +66,12 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
         metrics=figures,
     )
 
-    mcp_server = tools.make_server(learning.place_of(settings), lambda: current_request().client, through_host(host))
+    place = Place.of(settings)
+    mcp_server = tools.make_server(place, lambda: current_request().client, through_host(host))
     mcp_route = tools.mcp_route(mcp_server)
 
     desk = FeedbackDesk(settings)
-    quality = Quality(settings.llm, lambda windows: _keep_windows(settings, windows), figures)
+    quality = Quality(settings.llm, lambda windows: _keep_windows(place, windows), figures)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,7 +91,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     # A redirect to the path with a slash would be put together from the Host header.
     app = DocumentedApp(
         title="R-JEPA",
-        version="0.1.0",
+        version=VERSION,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -157,8 +158,8 @@ def _served(host: EngineHost) -> str | None:
     return None if engine is None else engine.release_id
 
 
-def _keep_windows(settings: ServiceSettings, windows: Sequence[Window]) -> None:
-    with open_database(Home(settings.home), settings.database_url) as database:
+def _keep_windows(place: Place, windows: Sequence[Window]) -> None:
+    with place.open_database() as database:
         add_windows(database, windows)
 
 

@@ -25,7 +25,7 @@ class EngineThread:
     """A thread, the jobs that wait for it, and those that run."""
 
     def __init__(self, most_rows: Callable[[], int]) -> None:
-        """most_rows: of all jobs that run at a time."""
+        """`most_rows` says how many rows all jobs that run may have together."""
         self._most_rows = most_rows
         self._jobs = FairQueue()
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
@@ -109,8 +109,8 @@ class EngineThread:
 
 
 class Stream:
-    """Turns of a job that makes events: all up to the next `Working`, which stays here. Whoever reads the queue finds
-    the events that are wanted, then an exception or None.
+    """A job that makes events. One turn runs to the next `Working`, whose tokens are counted here; the queue gets the
+    events that are wanted, then an exception or None.
     """
 
     def __init__(
@@ -120,8 +120,8 @@ class Stream:
         stopped: Callable[[], Exception | None],
         wanted: type | tuple[type, ...] | None = None,
     ) -> None:
-        """stopped: why no more is to be done, if so. wanted: events of other kinds are not put into the queue: to wake
-        the event loop for a token costs as much as a small student's token.
+        """`stopped` gives the error to end with, where no more is to be done. Only events of the `wanted` kinds are put
+        into the queue: to wake the event loop for a token costs as much as a small student's token.
         """
         self.queue: asyncio.Queue[tuple[int, Any] | Exception | None] = asyncio.Queue()
         self.abandoned = False

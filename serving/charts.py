@@ -140,11 +140,8 @@ def _values(bottom: float, top: float) -> list[float]:
     span = top - bottom
     if span <= 0:
         return [bottom]
-    size = 0.01
-    for factor in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0):
-        size = factor
-        if span / factor <= _TICKS + 1:
-            break
+    sizes = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+    size = next((size for size in sizes if span / size <= _TICKS + 1), 100.0)
     first = -(-bottom // size)
     values = []
     while (value := first * size) <= top + 1e-9:

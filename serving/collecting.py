@@ -31,7 +31,7 @@ def note_answer(answer: Answer) -> None:
 
 
 class QualityCollector:
-    """The ASGI hook around what answers. It passes every message on as it is, and looks at status and end alone."""
+    """The ASGI hook around what answers. It passes every message on as it is, and reads its status and kind alone."""
 
     def __init__(self, app: ASGIApp, quality: Quality, served: Callable[[], str | None]) -> None:
         """`served` says which release is served now: an error is counted there."""
@@ -59,7 +59,7 @@ class QualityCollector:
             raise
         finally:
             _ITEM.reset(token)
-        # A stream that ends without an answer has told its client of an error. Who leaves cancels, and is not counted.
+        # A stream without an answer ended with an error event. A client that leaves cancels this, and is not counted.
         failed = (status >= 500 and status != _AWAY) or (is_stream and not item.answers)
         if failed or item.answers:
             self._add(item, started, failed=failed)

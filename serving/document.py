@@ -1,8 +1,12 @@
 """The OpenAPI document: what FastAPI writes, without the replies that this service never gives."""
 
-from typing import Any
+from importlib.metadata import version
+from typing import Any, Final
 
 from fastapi import FastAPI
+
+VERSION: Final = version("rjepa")
+"""The service's version, as pyproject.toml has it."""
 
 
 class DocumentedApp(FastAPI):

@@ -7,18 +7,19 @@ share of it, so that another's first job need not wait for one of them to end.
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 _SHARE: Final = 0.75
-"""Of the rows, for one client at most: a quarter stays for those who have none."""
+"""Largest share of the rows that one client has: a quarter stays for those who have none."""
 
 
 @dataclass(eq=False)
 class Job:
-    """Work for a client: `turn` is called until it gives True. `rows` are decoded for it at a time, none where it is
-    done in one turn. `counts`: whether its time says how long others take. `state` is waiting, running, done or
-    dropped.
+    """Work for a client: `turn` is called until it returns True.
+
+    rows: chains that are decoded for it at a time, 0 where it is done in one turn. counts: whether its time says how
+    long others take. begun: when it first ran, as `time.monotonic` counts.
     """
 
     client: str
@@ -26,7 +27,7 @@ class Job:
     rows: int = 0
     counts: bool = True
     begun: float = 0.0
-    state: str = field(default="waiting")
+    state: Literal["waiting", "running", "done", "dropped"] = "waiting"
 
 
 class FairQueue:

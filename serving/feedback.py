@@ -1,13 +1,12 @@
-"""POST /v1/feedback and what goes with it: look at, export and delete what is kept of oneself, opt out of it.
+"""Routes of feedback: vote and consent; see, export and delete what is kept of oneself, opt out of it.
 
-What may be kept and how stands in `rjepa.feedback`; answers of this process and their tickets in `serving.given`.
+`rjepa.feedback` decides what is kept and how; answers of this process and their tickets are in `serving.given`.
 """
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from rjepa.database import Database
@@ -24,11 +23,11 @@ from rjepa.feedback.consent import (
 from rjepa.feedback.interactions import delete, delete_all, export, find, keep, list_interactions, shown
 from rjepa.feedback.records import Content, Given, NotKeptError, OutdatedConsentError, Owner, Vote
 from rjepa.feedback.tables import ID_LENGTH
-from rjepa.feedback.tickets import bring_content, read_ticket
+from rjepa.feedback.tickets import MAX_TICKET, bring_content, read_ticket
 from rjepa.feedback.votes import MAX_COMMENT, find_vote, give_vote
 from rjepa.reasoning.conversation import ChatMessage, to_messages
 from rjepa.values import Words
-from serving.given import FeedbackDesk
+from serving.given import FeedbackDesk, desk_of
 from serving.schemas import MAX_USER
 
 _NEVER: Final = "feedback is on an answer of this service: send the id of its reply, and with it rjepa.ticket"
@@ -51,7 +50,7 @@ class Feedback(BaseModel):
     )
     consent_version: str | None = Field(None, description="of the words that were shown (GET /v1/me)")
     user: str | None = Field(None, max_length=MAX_USER, description="as in the request that was answered")
-    ticket: str | None = Field(None, max_length=2000, description="rjepa.ticket of the reply")
+    ticket: str | None = Field(None, max_length=MAX_TICKET, description="rjepa.ticket of the reply")
     reply: dict[str, Any] | None = Field(
         None, description="the whole reply, where the process that gave it may be gone; with `messages`"
     )
@@ -67,18 +66,18 @@ async def give_feedback(body: Feedback, request: Request) -> dict[str, Any]:
         raise OutdatedConsentError(
             "consent was given to words that are not the ones of today", cure="show those of GET /v1/me, and ask again"
         )
-    desk = _desk(request)
+    desk = desk_of(request)
     owner = await desk.owner(body.user)
-    release, told = await desk.run(lambda database: _take(database, desk, owner, body))
-    if release is not None:
-        request.app.state.quality.voted(release, up=body.vote == "up")
-    return told
+    first_vote_on, reply = await desk.run(lambda database: _take(database, desk, owner, body))
+    if first_vote_on is not None:
+        request.app.state.quality.voted(first_vote_on, up=body.vote == "up")
+    return reply
 
 
 @router.get("/v1/feedback/{answer_id}")
 async def look(answer_id: str, request: Request, user: User = None) -> dict[str, Any]:
-    """What was said of an answer, and what is kept of it."""
-    desk = _desk(request)
+    """The vote and the comment on an answer, and what is kept of it."""
+    desk = desk_of(request)
     owner = await desk.owner(user)
     return await desk.run(lambda database: _state(database, owner, answer_id))
 
@@ -86,7 +85,7 @@ async def look(answer_id: str, request: Request, user: User = None) -> dict[str,
 @router.delete("/v1/feedback/{answer_id}")
 async def delete_one(answer_id: str, request: Request, user: User = None) -> dict[str, Any]:
     """Delete what is kept of an answer, and the comment on it: its id and the time stay."""
-    desk = _desk(request)
+    desk = desk_of(request)
     owner = await desk.owner(user)
     gone = await desk.run(lambda database: delete(database, owner, answer_id))
     desk.given.forget(answer_id)
@@ -96,7 +95,7 @@ async def delete_one(answer_id: str, request: Request, user: User = None) -> dic
 @router.get("/v1/me")
 async def me(request: Request, user: User = None) -> dict[str, Any]:
     """Who one is here, how much is kept, and the words of consent with their version."""
-    desk = _desk(request)
+    desk = desk_of(request)
     owner = await desk.owner(user)
 
     def read(database: Database) -> dict[str, Any]:
@@ -117,20 +116,20 @@ async def me(request: Request, user: User = None) -> dict[str, Any]:
     return await desk.run(read)
 
 
-@router.get("/v1/me/contributions", response_class=StreamingResponse)
-async def contributions(request: Request, user: User = None) -> StreamingResponse:
+@router.get("/v1/me/contributions", response_class=Response)
+async def contributions(request: Request, user: User = None) -> Response:
     """Everything that is kept of oneself, as lines of JSON."""
-    desk = _desk(request)
+    desk = desk_of(request)
     owner = await desk.owner(user)
     lines = await desk.run(lambda database: list(export(database, owner)))
     headers = {"content-disposition": 'attachment; filename="rjepa-contributions.jsonl"'}
-    return StreamingResponse(_encoded(lines), media_type="application/x-ndjson", headers=headers)
+    return Response("".join(lines), media_type="application/x-ndjson", headers=headers)
 
 
 @router.delete("/v1/me/contributions")
 async def delete_contributions(request: Request, user: User = None) -> dict[str, Any]:
     """Delete everything that is kept of oneself."""
-    desk = _desk(request)
+    desk = desk_of(request)
     owner = await desk.owner(user)
     number = await desk.run(lambda database: delete_all(database, owner))
     return {"object": "contributions", "deleted": number}
@@ -139,7 +138,7 @@ async def delete_contributions(request: Request, user: User = None) -> dict[str,
 @router.post("/v1/me/opt-out")
 async def begin_opt_out(request: Request, user: User = None) -> dict[str, Any]:
     """Let nothing more be kept, and nothing that is kept be learned from. It deletes nothing."""
-    desk = _desk(request)
+    desk = desk_of(request)
     owner = await desk.owner(user)
     await desk.run(lambda database: opt_out(database, owner))
     return {"object": "opt_out", "opted_out": True}
@@ -148,7 +147,7 @@ async def begin_opt_out(request: Request, user: User = None) -> dict[str, Any]:
 @router.delete("/v1/me/opt-out")
 async def end_opt_out(request: Request, user: User = None) -> dict[str, Any]:
     """Take an opt-out back."""
-    desk = _desk(request)
+    desk = desk_of(request)
     owner = await desk.owner(user)
     await desk.run(lambda database: opt_in(database, owner))
     still = await desk.run(lambda database: is_opted_out(database, owner))
@@ -156,8 +155,8 @@ async def end_opt_out(request: Request, user: User = None) -> dict[str, Any]:
 
 
 def _take(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) -> tuple[str | None, dict[str, Any]]:
-    """What the client is told; and the release that gave the answer where this is the first vote on it, so that live
-    health counts each answer once, however often a client votes.
+    """Do what feedback asks for. Returns the release that gave the answer, where this is the first vote on it, and the
+    reply: live health counts each answer once, however often a client votes.
     """
     given = _find(database, desk, owner, body)
     with database.reading() as connection:
@@ -180,20 +179,14 @@ def _find(database: Database, desk: FeedbackDesk, owner: Owner, body: Feedback) 
         NotKeptError: it is none of these, or somebody else's.
         InvalidInputError: the ticket is not one of this home, or of another answer.
     """
-    found = desk.given.get(body.id) or _kept(database, body.id)
+    found = desk.given.get(body.id)
+    if found is None and (kept := find(database, body.id)) is not None:
+        found = kept.given
     if found is None and body.ticket is not None:
-        found = read_ticket(desk.secret, body.ticket, body.id).given
+        found = read_ticket(desk.secret(), body.ticket, body.id).given
     if found is None or not owner.owns(found.owner):
         raise NotKeptError(f"no answer {body.id!r} is known here", cure=_NEVER)
     return found
-
-
-def _kept(database: Database, interaction_id: str) -> Given | None:
-    found = find(database, interaction_id)
-    if found is None:
-        return None
-    fields = {name: getattr(found, name) for name in Given.__dataclass_fields__ if name != "content"}
-    return Given(**fields)
 
 
 def _with_words(database: Database, desk: FeedbackDesk, given: Given, body: Feedback) -> Given:
@@ -203,7 +196,7 @@ def _with_words(database: Database, desk: FeedbackDesk, given: Given, body: Feed
         raise InvalidInputError(
             "the words of that answer are not held here any more", cure="send ticket, reply and messages with it"
         )
-    return bring_content(read_ticket(desk.secret, body.ticket, body.id), _read_reply(body.reply, body.messages))
+    return bring_content(read_ticket(desk.secret(), body.ticket, body.id), _read_reply(body.reply, body.messages))
 
 
 def _read_reply(reply: dict[str, Any], messages: list[ChatMessage]) -> Content:
@@ -236,7 +229,7 @@ def _text_of(reply: dict[str, Any]) -> Any:
 
 
 def _state(database: Database, owner: Owner, answer_id: str, *, known: bool = False) -> dict[str, Any]:
-    """What a client is told of the feedback on an answer."""
+    """The reply on the feedback on an answer: its vote, and what is kept of it."""
     interaction = find(database, answer_id)
     with database.reading() as connection:
         vote = find_vote(connection, answer_id)
@@ -251,12 +244,3 @@ def _state(database: Database, owner: Owner, answer_id: str, *, known: bool = Fa
         "kept": interaction is not None and interaction.content is not None,
         "interaction": None if interaction is None else shown(interaction),
     }
-
-
-def _encoded(lines: list[str]) -> Iterator[bytes]:
-    return (line.encode() for line in lines)
-
-
-def _desk(request: Request) -> FeedbackDesk:
-    desk: FeedbackDesk = request.app.state.feedback
-    return desk

@@ -1,7 +1,7 @@
 """The last answers of this process, and what makes feedback on them possible: their tickets, and the home's database.
 
 Answers are held in bounded memory, in words, until somebody consents to keep one: nothing of them is written before.
-What may be kept, voted on and deleted is `rjepa.feedback`'s matter; the routes are in `serving.feedback`.
+`rjepa.feedback` decides what may be kept, voted on and deleted; the routes are in `serving.feedback`.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import structlog
+from fastapi import Request
 
 from rjepa.database import Database, open_database
 from rjepa.errors import RjepaError
@@ -23,17 +24,16 @@ from rjepa.home import Home
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.question import Question
 from serving.context import current_request
-from serving.errors import NotReadyError
 from serving.settings import ServiceSettings
 
 MAX_BYTES: Final = 32 * 2**20
-"""Of all answers that are held: ten thousand of four candidates. Older ones are found by their ticket."""
+"""Memory for all answers that are held: ten thousand of four candidates. Older ones are found by their ticket."""
 
 _LOG = structlog.get_logger("serving")
 _AGAIN_SECONDS: Final = 30.0
 """How long a database that could not be opened is left alone."""
 _START_SECONDS: Final = 3.0
-"""A database that is there opens in milliseconds."""
+"""How long a start waits for the database: one that is there opens in milliseconds."""
 _OVERHEAD: Final = 2048
 """Bytes of an answer beside its words."""
 
@@ -113,19 +113,15 @@ class FeedbackDesk:
         client = current_request().client
         if not user:
             return Owner(client)
-        _, secret = await asyncio.to_thread(self._open)
-        return Owner(client, hash_user(secret, user))
+        return Owner(client, hash_user(await asyncio.to_thread(self.secret), user))
 
-    @property
     def secret(self) -> bytes:
-        """The home's secret.
+        """The home's secret. To be called in a thread: it may have to be read first.
 
         Raises:
-            NotReadyError: the database was never reached.
+            StorageError: the database cannot be reached.
         """
-        if self._secret is None:
-            raise NotReadyError("feedback cannot be checked", cure="try again in a minute; see the service's log")
-        return self._secret
+        return self._open()[1]
 
     def register(self, exchange: "Exchange", question: Question, answer: Answer) -> tuple[Given, str] | None:
         """Hold an answer and make its ticket; None while the secret is not known."""
@@ -141,7 +137,7 @@ class FeedbackDesk:
             seed=answer.seed,
             p_correct=answer.p_correct,
             answered_at_ms=time.time_ns() // 1_000_000,
-            content=content_of(question, answer),
+            content=Content.of(question.messages, answer),
         )
         self.given.add(given)
         return given, sign(self._secret, given)
@@ -198,23 +194,15 @@ class Exchange:
             reply["kept"] = True
 
 
+def desk_of(request: Request) -> FeedbackDesk:
+    """The service's desk."""
+    desk: FeedbackDesk = request.app.state.feedback
+    return desk
+
+
 def exchange_of(desk: FeedbackDesk, answer_id: str, *, user: str | None, consent: bool) -> Exchange:
     """The exchange of the request that is being answered."""
     return Exchange(desk, answer_id, current_request().client, user, consent)
-
-
-def content_of(question: Question, answer: Answer) -> Content:
-    """What was asked and answered."""
-    return Content(
-        messages=question.messages,
-        text=answer.text,
-        steps=tuple(answer.steps),
-        final_answer=answer.final_answer,
-        finished=answer.finished,
-        abstained=answer.abstained,
-        familiar=None if answer.explanation is None else answer.explanation.familiar,
-        candidates=tuple(answer.candidates),
-    )
 
 
 def _size(given: Given) -> int:

@@ -1,8 +1,8 @@
 """Hold the engine: load what the release points at, swap it when the pointer moves, run requests in its thread.
 
-One job is one request, with all of its questions or texts; those that write share the engine's passes. How jobs take
-turns is `serving.batching`'s and `serving.fairness`' matter, how many may wait `serving.limits`'s. A request keeps the
-engine that it began with: a release that is swapped in meanwhile takes those that come after.
+One job is one request, with all of its questions or texts; those that write share the engine's passes.
+`serving.batching` and `serving.fairness` give jobs their turns, `serving.limits` says how many may wait. A request
+keeps the engine that it began with: a release that is swapped in meanwhile takes those that come after.
 """
 
 import asyncio

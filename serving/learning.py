@@ -1,6 +1,6 @@
 """The routes of learning control, /v1/learning/*: a viewer looks, an operator changes. Nothing here trains.
 
-What they say and do is `rjepa.control`, which the MCP tools (`serving.tools`) and `rjepa learning` share.
+What they say and do is `rjepa.control`, which the MCP tools (`serving.tools`) and `rjepa living` share.
 """
 
 import asyncio
@@ -17,23 +17,21 @@ from rjepa.control.live import LearningHealth, read_health
 from rjepa.control.place import Place
 from rjepa.control.state import LearningConfig, LearningStatus, read_config, read_status
 from rjepa.errors import InvalidInputError
-from rjepa.home import Home
+from rjepa.living.settings import LONGEST_REASON
 from rjepa.values import FrozenValue, Words
 from serving.access import may
 from serving.answering import add_training_example, through_host
 from serving.monitor import fragment
 from serving.quality import QualityFigures
-from serving.settings import ServiceSettings
 
 router = APIRouter(prefix="/v1/learning", tags=["learning"])
 
-_LONGEST_REASON: Final = 500
 _MOST_EXAMPLES: Final = 100
 """A day's work of a person; more is a data set: rjepa data add."""
 
 Text = Annotated[Words, StringConstraints(min_length=1, max_length=LONGEST)]
 
-Reason = Annotated[str, StringConstraints(max_length=_LONGEST_REASON)]
+Reason = Annotated[str, StringConstraints(max_length=LONGEST_REASON)]
 
 
 class _Body(BaseModel):
@@ -95,34 +93,34 @@ class HealthReply(LearningHealth):
 @router.get("/status")
 async def status(request: Request) -> LearningStatus:
     """Whether learning is on, what the last night came to and why, when the next one is, and what is missing to it."""
-    return await asyncio.to_thread(read_status, place_of(request.app.state.settings))
+    return await asyncio.to_thread(read_status, _place(request))
 
 
 @router.get("/section", include_in_schema=False)
 async def section(request: Request) -> HTMLResponse:
     """The same as HTML for the monitor, in the page's language."""
-    found = await asyncio.to_thread(read_status, place_of(request.app.state.settings))
+    found = await asyncio.to_thread(read_status, _place(request))
     return fragment(request, "learning", status=found, may_act=may(request.state.principal.role, "operator"))
 
 
 @router.get("/metrics")
 async def metrics(request: Request) -> MetricsReply:
     """Nights and what they came to, feedback, how good each release was found to be, and answers of late."""
-    found = await asyncio.to_thread(read_figures, place_of(request.app.state.settings))
+    found = await asyncio.to_thread(read_figures, _place(request))
     return MetricsReply(**dict(found), process=request.app.state.quality.figures())
 
 
 @router.get("/health")
 async def health(request: Request) -> HealthReply:
     """How the answers of the last hour and day did, release by release: errors, energies, votes."""
-    found = await asyncio.to_thread(read_health, place_of(request.app.state.settings))
+    found = await asyncio.to_thread(read_health, _place(request))
     return HealthReply(**dict(found), process=request.app.state.quality.figures())
 
 
 @router.get("/config")
 async def config(request: Request) -> LearningConfig:
     """Every setting with its limits, and who changed what last."""
-    return await asyncio.to_thread(read_config, place_of(request.app.state.settings))
+    return await asyncio.to_thread(read_config, _place(request))
 
 
 @router.post("/control")
@@ -133,7 +131,7 @@ async def control(body: ControlBody, request: Request) -> Changed:
             "settings go with the action `set`, and with no other",
             cure='send {"action": "set", "settings": {"min_interactions": 10}}, or the action alone',
         )
-    place, who = place_of(request.app.state.settings), request.state.principal.client
+    place, who = _place(request), request.state.principal.client
     if body.settings is not None:
         return await asyncio.to_thread(change, place, body.settings, who=who, reason=body.reason)
     act = {"enable": enable, "disable": disable, "reset": reset}[body.action]
@@ -143,13 +141,13 @@ async def control(body: ControlBody, request: Request) -> Changed:
 @router.post("/learn")
 async def learn(request: Request, body: Learn | None = None) -> NightBegun:
     """Let Dagster run a night now. Its limits hold: where one refuses, the run says which, and so does the status."""
-    return await asyncio.to_thread(begin_night, place_of(request.app.state.settings))
+    return await asyncio.to_thread(begin_night, _place(request))
 
 
 @router.post("/manual")
 async def manual(body: ManualBody, request: Request) -> ManualReply:
     """Keep examples for the next night, in order: at the first that does not fit, those before it are kept."""
-    place, answers = place_of(request.app.state.settings), through_host(request.app.state.host)
+    place, answers = _place(request), through_host(request.app.state.host)
     who, added = request.state.principal.client, []
     for example in body.examples:
         kept = await add_training_example(place, answers, example.input, example.target, example.weight, who)
@@ -158,6 +156,5 @@ async def manual(body: ManualBody, request: Request) -> ManualReply:
     return ManualReply(examples=tuple(added), night=night)
 
 
-def place_of(settings: ServiceSettings) -> Place:
-    """Where the service's control acts."""
-    return Place(Home(settings.home), settings.llm, settings.dagster_address, settings.database_url)
+def _place(request: Request) -> Place:
+    return Place.of(request.app.state.settings)

@@ -20,20 +20,16 @@ def mcp(
 
     Example: claude mcp add rjepa -- rjepa mcp
     """
-    import getpass
-
-    from rjepa.home import check_tag
+    from rjepa.cli.common import this_account
+    from rjepa.control.place import Place
     from serving.answering import by_loading
     from serving.app import load_engine
-    from serving.learning import place_of
     from serving.logs import configure_logs
     from serving.settings import ServiceSettings
     from serving.tools import make_server
 
     given: dict[str, Any] = {} if llm is None else {"llm": llm}
     settings = ServiceSettings(**given)
-    check_tag(settings.llm)
+    place = Place.of(settings)
     configure_logs(details=settings.log_details)
-    who = f"account:{getpass.getuser()}"
-    place = place_of(settings)
-    make_server(place, lambda: who, by_loading(place, load_engine(settings))).run("stdio")
+    make_server(place, this_account, by_loading(place, load_engine(settings))).run("stdio")

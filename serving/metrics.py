@@ -1,5 +1,6 @@
 """Figures for Prometheus at GET /metrics. Nothing of what is asked or answered is in them, and no client's name."""
 
+import statistics
 from typing import Final
 
 from fastapi import APIRouter, Request
@@ -83,9 +84,8 @@ class Metrics:
         self.tokens.labels("read").inc(answer.cost.tokens_read)
         if answer.p_correct is not None:
             self.p_correct.observe(answer.p_correct)
-        energies = next((one.step_energies for one in answer.candidates if one.chosen), [])
-        if energies:
-            self.energy.observe(sum(energies) / len(energies))
+        if energies := answer.step_energies:
+            self.energy.observe(statistics.fmean(energies))
         note_answer(answer)
 
 

@@ -1,7 +1,7 @@
 """How good answers are while they are given: a figure for each, kept in memory, and windows of them in the database.
 
 A bounded number of items is held: what comes beyond is dropped and counted. No word of a question or answer is in one.
-Which requests they come from is `serving.collecting`'s matter; `rjepa.living.health` compares the windows.
+`serving.collecting` says which requests they come from; `rjepa.living.health` compares the windows.
 """
 
 import asyncio
@@ -22,13 +22,14 @@ from rjepa.reasoning.answer import Answer
 from rjepa.values import FrozenValue
 
 MAX_ITEMS: Final = 10_000
-"""Of a few hundred bytes: 5 MB, and hours of what one engine can answer."""
+"""Items in memory at most: of a few hundred bytes each, 5 MB and hours of what one engine can answer."""
 
 FLUSH_SECONDS: Final = 60.0
 """How often windows are written: health compares hours, and a killed process loses no more than this."""
 
 _LOG = structlog.get_logger("serving")
 _RECENT: Final = 1000
+"""Items that figures of late are of: enough for a 95th percentile, and minutes of a busy service."""
 _PATIENCE_SECONDS: Final = 10.0
 """People lose their train of thought after about ten seconds (Nielsen, Usability Engineering, 1993, 5.5)."""
 _NO_EXPECTATION: Final = 0.8
@@ -57,9 +58,8 @@ class Item:
         self.answers += 1
         self.unfamiliar += answer.explanation is not None and not answer.explanation.familiar
         self.parts.append(1.0 if answer.finished and not answer.abstained else _CUT_SHORT)
-        energies = next((one.step_energies for one in answer.candidates if one.chosen), [])
-        if energies:
-            self.energies.append(sum(energies) / len(energies))
+        if energies := answer.step_energies:
+            self.energies.append(statistics.fmean(energies))
         if answer.p_correct is not None:
             self.parts.append(answer.p_correct)
         elif energies:

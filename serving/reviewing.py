@@ -1,7 +1,7 @@
 """Feedback on the monitor: the funnel for everyone who may look, the queue and its decisions for operators.
 
-What is decided by rules stands in `rjepa.feedback.selection`. To select takes seconds where much is kept, so that it is
-done once for each state of the database, however many pages ask.
+`rjepa.feedback.selection` has the rules. To select takes seconds where much is kept, so that it is done once for each
+state of the database, however many pages ask.
 """
 
 import threading
@@ -24,14 +24,14 @@ from rjepa.living.night import growing_from
 from rjepa.living.watching import feedback_state
 from serving.access import may
 from serving.context import current_request
-from serving.given import FeedbackDesk
+from serving.given import desk_of
 from serving.monitor import fragment
 
 SHOWN: Final = 20
-"""Of the queue at a time: each is read by a person."""
+"""Interactions of the queue that are shown at a time: each is read by a person."""
 
 _REST: Final = 20
-"""A selection stands for so many times what it took, whatever was said since: answers share this process's time."""
+"""A selection stands for so many times as long as it took, whatever changes: answers share this process's time."""
 
 router = APIRouter()
 
@@ -114,20 +114,15 @@ async def section(request: Request) -> HTMLResponse:
 async def decide(body: Reviewed, request: Request) -> dict[str, str]:
     """Accept an interaction, reject it, or leave it to another."""
     who = current_request().client
-    made = await _desk(request).run(lambda database: review(database, body.id, body.decision, who))
+    made = await desk_of(request).run(lambda database: review(database, body.id, body.decision, who))
     _selecting(request).forget()
     return {"id": made.interaction_id, "decision": made.decision}
 
 
 async def _selection(request: Request) -> Selection:
-    return await _desk(request).run(_selecting(request).now)
+    return await desk_of(request).run(_selecting(request).now)
 
 
 def _selecting(request: Request) -> Selecting:
     selecting: Selecting = request.app.state.selecting
     return selecting
-
-
-def _desk(request: Request) -> FeedbackDesk:
-    desk: FeedbackDesk = request.app.state.feedback
-    return desk

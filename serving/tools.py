@@ -27,8 +27,10 @@ from rjepa.control.place import Place
 from rjepa.control.state import LearningStats, read_stats
 from rjepa.control.weights import Loaded
 from rjepa.errors import RjepaError
+from rjepa.living.settings import LONGEST_REASON
 from serving import answering
 from serving.answering import Answers
+from serving.document import VERSION
 
 MCP_PATH: Final = "/mcp"
 
@@ -53,7 +55,7 @@ _ADDS: Final = ToolAnnotations(
 )
 
 Who = Callable[[], str]
-Reason = Annotated[str, Field(max_length=500, description="one line, kept with the change")]
+Reason = Annotated[str, Field(max_length=LONGEST_REASON, description="one line, kept with the change")]
 ReleaseId = Annotated[str, Field(max_length=64, description="id of a release, such as 20260101T120000Z-814c5b2a627d")]
 
 
@@ -66,7 +68,7 @@ def make_server(place: Place, who: Who, answers: Answers) -> MCPServer:
     """
     _keep_the_loggers()
     server = MCPServer(
-        "rjepa", title="R-JEPA learning control", instructions=_INSTRUCTIONS, version="0.1.0", subscriptions=False
+        "rjepa", title="R-JEPA learning control", instructions=_INSTRUCTIONS, version=VERSION, subscriptions=False
     )
     tool = functools.partial(_add, server)
 

@@ -1,10 +1,13 @@
-"""`rjepa feedback`: look at what users said, review, export, delete. Tracing it is `feedback_trace`'s matter."""
+"""`rjepa feedback`: list, review, export and delete the answers and votes that users let us keep.
+
+The verbs `trace` and `forget`, which follow one answer through versions and releases, are in `feedback_trace`.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rjepa.cli.common import open_home, print_json
+from rjepa.cli.common import ACCOUNT, open_home, print_json
 from rjepa.cli.feedback_trace import forget, trace
 
 if TYPE_CHECKING:
@@ -12,8 +15,6 @@ if TYPE_CHECKING:
     from rjepa.feedback.records import Decision, Owner
 
 _APP = typer.Typer(help="What users say of answers: look, review, export, delete, trace.", no_args_is_help=True)
-_WHO = "cli"
-"""In the audit log: whoever has this account."""
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Parent = Annotated[str | None, typer.Option(help="Version that the next one grows from [default: as a night has it].")]
@@ -95,9 +96,8 @@ def review(
     """
     from rjepa.errors import InvalidInputError
 
-    wanted: list[Decision] = []
-    for flag, decision in ((accept, "accept"), (reject, "reject"), (skip, "skip")):
-        wanted += [decision] if flag else []  # type: ignore[list-item]
+    flags: dict[Decision, bool] = {"accept": accept, "reject": reject, "skip": skip}
+    wanted = [decision for decision, is_set in flags.items() if is_set]
     if len(wanted) > 1 or bool(wanted) != (interaction is not None):
         raise InvalidInputError(
             "it is not clear what is decided", cure="give an id with one of --accept, --reject, --skip"
@@ -109,15 +109,15 @@ def review(
     if as_json:
         print_json([_row(one) | {"content": one.evidence.content.model_dump(mode="json")} for one in queue])
         return
+    decisions: dict[str, Decision] = {"a": "accept", "r": "reject"}
     for place, one in enumerate(queue, 1):
         typer.echo(f"\n{place} of {len(queue)}  {one.interaction_id}  ({one.reason})", err=True)
         typer.echo(f"{one.evidence.content.statement}\n\n{one.evidence.content.text.strip()}")
         answer = typer.prompt("accept, reject, skip or quit? [a/r/s/q]", default="s", err=True).strip().lower()[:1]
         if answer == "q":
             return
-        chosen = {"a": "accept", "r": "reject"}.get(answer)
-        if chosen is not None:
-            _decide(one.interaction_id, chosen)  # type: ignore[arg-type]
+        if answer in decisions:
+            _decide(one.interaction_id, decisions[answer])
     if not queue:
         typer.echo("the queue is empty", err=True)
 
@@ -127,22 +127,17 @@ def export(
     client: Annotated[str | None, typer.Option(help="Of one client: key:ID, token:SUBJECT [default: of all].")] = None,
     user: _User = None,
 ) -> None:
-    """Write what is kept to stdout, one JSON object a line, tombstones included.
+    """Write what is kept to stdout, one JSON object a line, with its vote and comment; tombstones included.
 
     Example: rjepa feedback export --client key:3f2a9c41be07 > theirs.jsonl
     """
-    import json
-
     from rjepa.database import open_database
     from rjepa.feedback import interactions
 
+    owner = None if client is None else _owner(client, user)
     with open_database(open_home()) as database:
-        if client is not None:
-            for line in interactions.export(database, _owner(client, user)):
-                typer.echo(line, nl=False)
-            return
-        for one in interactions.list_interactions(database):
-            typer.echo(json.dumps(interactions.shown(one)))
+        for line in interactions.export(database, owner):
+            typer.echo(line, nl=False)
 
 
 @_APP.command()
@@ -167,9 +162,9 @@ def delete(
         typer.confirm("Deleted words do not come back. Delete?", abort=True, err=True)
     with open_database(open_home()) as database:
         if client is not None:
-            number = interactions.delete_all(database, _owner(client, user), _WHO)
+            number = interactions.delete_all(database, _owner(client, user), ACCOUNT)
         else:
-            number = interactions.delete_as(database, _WHO, INTERACTIONS.c.interaction_id == interaction)
+            number = interactions.delete_as(database, ACCOUNT, INTERACTIONS.c.interaction_id == interaction)
     typer.echo(f"deleted {number} interaction(s)")
 
 
@@ -193,9 +188,9 @@ def workspace(
         raise InvalidInputError("nothing is to be changed", cure="use --include, --exclude or --add")
     with open_database(open_home()) as database:
         if include is not None:
-            set_workspace(database, name, include, _WHO)
+            set_workspace(database, name, include, ACCOUNT)
         for client in add or ():
-            join_workspace(database, client, name, _WHO)
+            join_workspace(database, client, name, ACCOUNT)
     typer.echo(f"workspace {name}" + ("" if include is None else f": {'included' if include else 'excluded'}"))
 
 
@@ -240,7 +235,7 @@ def _decide(interaction_id: str, decision: "Decision") -> None:
     from rjepa.feedback.reviews import review as write
 
     with open_database(open_home()) as database:
-        write(database, interaction_id, decision, _WHO)
+        write(database, interaction_id, decision, ACCOUNT)
     typer.echo(f"{interaction_id}: {decision}", err=True)
 
 

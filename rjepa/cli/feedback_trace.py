@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rjepa.cli.common import open_home, print_json
+from rjepa.cli.common import ACCOUNT, open_home, print_json
 
 if TYPE_CHECKING:
     from rjepa.living.tracing import Trace
@@ -53,7 +53,7 @@ def forget(
             raise NotFoundError(f"nothing is kept of {interaction!r}", cure="`rjepa feedback list` shows what is")
         if not yes:
             typer.confirm("Deleted words do not come back. Delete?", abort=True, err=True)
-        delete_as(database, "cli", INTERACTIONS.c.interaction_id == interaction)
+        delete_as(database, ACCOUNT, INTERACTIONS.c.interaction_id == interaction)
     found = tracing.trace(home, interaction)
     affected = sorted({release.llm_tag for release in found.releases if release.served})
     codes = {llm_tag: _retrain(llm_tag) for llm_tag in affected} if retrain else {}
@@ -73,8 +73,8 @@ def forget(
 
 
 def _retrain(llm_tag: str) -> int:
-    """Run the night that forgets, as a process of its own: it belongs to the orchestrator, which this library does not
-    know. Its exit code.
+    """Run the night that forgets; returns its exit code. It is a process of its own: nights run in the orchestrator,
+    which this library may not import.
     """
     import subprocess
     import sys

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rjepa.cli.common import print_json
+from rjepa.cli.common import print_json, this_account
 
 if TYPE_CHECKING:
     from rjepa.control.acting import Changed
@@ -45,7 +45,7 @@ def enable(llm: _Llm = None, reason: _Reason = "") -> None:
     """
     from rjepa.control import acting
 
-    _tell(acting.enable(_place(llm), who=_who(), reason=reason))
+    _tell(acting.enable(_place(llm), who=this_account(), reason=reason))
 
 
 def disable(llm: _Llm = None, reason: _Reason = "") -> None:
@@ -55,7 +55,7 @@ def disable(llm: _Llm = None, reason: _Reason = "") -> None:
     """
     from rjepa.control import acting
 
-    _tell(acting.disable(_place(llm), who=_who(), reason=reason))
+    _tell(acting.disable(_place(llm), who=this_account(), reason=reason))
 
 
 def settings(
@@ -76,7 +76,7 @@ def settings(
 
     place = _place(llm)
     if changes:
-        _tell(acting.change(place, dict(_parsed(one) for one in changes), who=_who(), reason=reason))
+        _tell(acting.change(place, dict(_parsed(one) for one in changes), who=this_account(), reason=reason))
     found = read_config(place)
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -114,17 +114,9 @@ def save(
 
 def _place(llm: str | None) -> "Place":
     from rjepa.control.place import Place
-    from rjepa.home import Home, check_tag
     from rjepa.settings import load_settings
 
-    found = load_settings()
-    return Place(Home(found.home), check_tag(llm or found.llm), found.dagster_address, found.database_url)
-
-
-def _who() -> str:
-    import getpass
-
-    return f"account:{getpass.getuser()}"
+    return Place.of(load_settings(), llm)
 
 
 def _tell(changed: "Changed") -> None:

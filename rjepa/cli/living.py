@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rjepa.cli import learning
-from rjepa.cli.common import print_json
+from rjepa.cli.common import home_and_llm, print_json
 
 if TYPE_CHECKING:
-    from rjepa.home import Home
+    pass
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Llm = Annotated[str | None, typer.Option(help="LLM tag [default: RJEPA_LLM or tiny-a].")]
@@ -51,7 +51,7 @@ def health(
     from rjepa.living.health import keep_healthy, look_at_health
     from rjepa.text_tables import add_row, new_table, render
 
-    home, tag = _where(llm)
+    home, tag = home_and_llm(llm)
     if act:
         found = keep_healthy(home, tag)
     else:
@@ -81,7 +81,7 @@ def budget(llm: _Llm = None, as_json: _Json = False) -> None:
     from rjepa.living.budget import BUDGET, NIGHTS, SHARE, budget_left, list_tests
     from rjepa.text_tables import add_row, new_table, render
 
-    home, tag = _where(llm)
+    home, tag = home_and_llm(llm)
     with open_database(home) as database:
         left, tests = budget_left(database, tag), list_tests(database, tag)
     if as_json:
@@ -107,7 +107,7 @@ def list_sealed(llm: _Llm = None, as_json: _Json = False) -> None:
     from rjepa.living.sealed import USES, list_sets, live_set
     from rjepa.text_tables import add_row, new_table, render
 
-    home, tag = _where(llm)
+    home, tag = home_and_llm(llm)
     live = live_set(home, tag)
     sets = list_sets(home, tag)
     if as_json:
@@ -136,7 +136,7 @@ def add(
     from rjepa.datasets.recipe import load_recipe
     from rjepa.living.sealed import seal
 
-    home, tag = _where(llm)
+    home, tag = home_and_llm(llm)
     for each in dataset:
         load_recipe(home, each)
     seal(home, tag, name, tuple(dataset))
@@ -154,17 +154,9 @@ def retire(
     """
     from rjepa.living.sealed import retire as retire_set
 
-    home, tag = _where(llm)
+    home, tag = home_and_llm(llm)
     retire_set(home, tag, name, why)
     typer.echo(f"{name} of {tag} is retired")
-
-
-def _where(llm: str | None) -> tuple["Home", str]:
-    from rjepa.home import Home, check_tag
-    from rjepa.settings import load_settings
-
-    settings = load_settings()
-    return Home(settings.home), check_tag(llm or settings.llm)
 
 
 def _odds(logarithm: float) -> str:

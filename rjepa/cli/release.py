@@ -1,9 +1,10 @@
 """`rjepa release`: which releases there are, what one holds, and going back to an earlier one."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from rjepa.cli.common import home_and_llm, print_json
 
 if TYPE_CHECKING:
     from rjepa.home import Home
@@ -34,11 +35,11 @@ def list_all(llm: _Llm = None, as_json: _Json = False) -> None:
     from rjepa.releases.pointer import current_release
     from rjepa.text_tables import add_row, new_table, render
 
-    home, tag = _where(llm)
+    home, tag = home_and_llm(llm)
     current = current_release(home, tag)
     rows = [_row(manifest, read_figures(home, manifest), current) for manifest in list_releases(home, tag)]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     if not rows:
         typer.echo(f"{tag} has no release yet: make demo", err=True)
@@ -66,7 +67,7 @@ def show(
     from rjepa.releases.history import history
     from rjepa.releases.pointer import current_release, require_current
 
-    home, tag = _where(llm)
+    home, tag = home_and_llm(llm)
     manifest = verify(home, tag, release_id or require_current(home, tag))
     moves = [move for move in history(home, tag) if manifest.release_id in (move.source, move.target)]
     figures = read_figures(home, manifest)
@@ -74,7 +75,7 @@ def show(
     if as_json:
         value = manifest.model_dump(mode="json") | {"current": is_current, "modes": list(modes_offered(manifest))}
         value["figures"] = None if figures is None else figures.model_dump(mode="json")
-        _print_json(value | {"history": [move.model_dump(mode="json") for move in moves]})
+        print_json(value | {"history": [move.model_dump(mode="json") for move in moves]})
         return
     typer.echo(f"release   {manifest.release_id}{'  (served)' if is_current else ''}")
     typer.echo(
@@ -117,11 +118,11 @@ def roll_back(
     """
     from rjepa.releases.pointer import rollback
 
-    home, tag = _where(llm)
+    home, tag = home_and_llm(llm)
     before = _current_if_any(home, tag)
     now = rollback(home, tag, to, reason=reason)
     if as_json:
-        _print_json({"llm": tag, "before": before, "current": now})
+        print_json({"llm": tag, "before": before, "current": now})
         return
     typer.echo(f"{tag} now serves {now} (before: {before or 'nothing'})")
 
@@ -143,13 +144,13 @@ def rehearse(
     from rjepa.settings import load_settings
     from rjepa.text_tables import add_row, new_table, render
 
-    home, tag = _where(llm)
+    home, tag = home_and_llm(llm)
     with progress_bar("rehearsal") as progress:
         found = rehearse_release(
             home, tag, release_id, most=most, address=load_settings().student_url, progress=progress
         )
     if as_json:
-        _print_json(found.metadata() | {"answers": [row.model_dump(mode="json") for row in found.rehearsed]})
+        print_json(found.metadata() | {"answers": [row.model_dump(mode="json") for row in found.rehearsed]})
         return
     changed = [row for row in found.rehearsed if row.changes]
     if changed:
@@ -190,15 +191,3 @@ def _row(manifest: "Manifest", figures: "Figures | None", current: str | None) -
         "replaces": manifest.replaces,
         "run_id": manifest.run_id,
     }
-
-
-def _where(llm: str | None) -> tuple["Home", str]:
-    from rjepa.home import Home, check_tag
-    from rjepa.settings import load_settings
-
-    settings = load_settings()
-    return Home(settings.home), check_tag(llm or settings.llm)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

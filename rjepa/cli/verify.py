@@ -89,7 +89,7 @@ def _messages(receipt: "Receipt", question: str | None) -> "tuple[Message, ...]"
     Raises:
         InvalidInputError: neither has it, or it is another question than the receipt's.
     """
-    from rjepa.receipts import hash_messages
+    from rjepa.reasoning.question import hash_messages
 
     messages = receipt.messages if question is None else _read_question(question)
     if messages is None:

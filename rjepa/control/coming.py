@@ -47,7 +47,12 @@ def read_next_night(place: Place, database: Database, settings: LearningSettings
 
 @lru_cache(maxsize=4)
 def _plan(place: Place, settings: LearningSettings, trigger: Trigger, mark: str) -> NextNight:
-    """What is planned, remembered until something was said or done, or a minute has passed (`mark`)."""
+    """What a night would do now. Planning reads all feedback, so the result is cached.
+
+    Args:
+        mark: changes when feedback, settings or nights have changed, and once a minute; an equal mark is answered from
+            the cache.
+    """
     with place.open_database() as database:
         found = plan_night(
             place.home,

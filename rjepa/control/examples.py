@@ -1,20 +1,18 @@
 """An operator's own examples for the next night: a problem with its solution, or with what the release makes of it.
 
-They are kept, redacted, audited, selected and deleted as feedback is (`rjepa.feedback`); here stands what an operator's
-words decide. Who lets the release answer is the caller's matter: a running service has it loaded, a command has not.
+They are kept, redacted, audited, selected and deleted as feedback is (`rjepa.feedback`). Callers let the release answer
+themselves (`serving.answering`): a running service has it loaded, a command has not.
 """
 
-import uuid
 from typing import Final, Literal
 
 from pydantic import Field
 
 from rjepa.control.place import Place
-from rjepa.database import Database
 from rjepa.errors import InvalidInputError
-from rjepa.feedback.examples import EXAMPLE, add_example
+from rjepa.feedback.examples import add_example, example_of
 from rjepa.feedback.interactions import keep
-from rjepa.feedback.records import Content, Decision, Given, Interaction, Owner, Vote
+from rjepa.feedback.records import Content, Decision, Interaction, Vote
 from rjepa.feedback.reviews import review
 from rjepa.feedback.votes import give_vote
 from rjepa.labels import step_labels
@@ -57,9 +55,7 @@ def add_solution(place: Place, statement: str, solution: str, weight: Weight, wh
         OptedOutError: who gives it opted out of feedback.
     """
     with place.open_database() as database:
-        kept = add_example(database, statement, solution, who, place.llm_tag)
-        if weight != 1:
-            review(database, kept.interaction_id, _DECISIONS[weight], who)
+        kept = add_example(database, statement, solution, who, place.llm_tag, _DECISIONS[weight])
     return _added(kept, "operator", weight)
 
 
@@ -82,38 +78,21 @@ def add_answered(
             cure='write the solution as target: "Step 1: ..." one line each, and "Answer: ..." last',
         )
     with place.open_database() as database:
-        given = _given(database, statement, answer, who)
+        given = example_of(
+            database,
+            Content.of([Message(role="user", content=statement.strip())], answer),
+            who,
+            answer.llm_tag,
+            release_id=answer.release_id,
+            seed=answer.seed,
+            p_correct=answer.p_correct,
+        )
         kept = keep(database, given)
         if target is not None:
             review(database, kept.interaction_id, _DECISIONS[weight], who)
         elif (vote := _VOTES[weight]) is not None:
             give_vote(database, given, vote)
     return _added(kept, "release", weight)
-
-
-def _given(database: Database, statement: str, answer: Answer, who: str) -> Given:
-    with database.reading() as connection:
-        now_ms = database.now_ms(connection)
-    return Given(
-        interaction_id=f"{EXAMPLE}_{uuid.uuid4().hex}",
-        owner=Owner(who),
-        llm_tag=answer.llm_tag,
-        release_id=answer.release_id,
-        mode=EXAMPLE,
-        seed=answer.seed,
-        p_correct=answer.p_correct,
-        answered_at_ms=now_ms,
-        content=Content(
-            messages=(Message(role="user", content=statement.strip()),),
-            text=answer.text,
-            steps=tuple(answer.steps),
-            final_answer=answer.final_answer,
-            finished=answer.finished,
-            abstained=answer.abstained,
-            familiar=None if answer.explanation is None else answer.explanation.familiar,
-            candidates=tuple(answer.candidates),
-        ),
-    )
 
 
 def _added(kept: Interaction, written_by: Literal["operator", "release"], weight: Weight) -> AddedExample:

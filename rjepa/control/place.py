@@ -6,9 +6,10 @@ from typing import Final
 from pydantic import SecretStr
 
 from rjepa.database import Database, open_database
-from rjepa.home import Home
+from rjepa.home import Home, check_tag
 from rjepa.living.names import NIGHT_SCHEDULE, NIGHT_SENSOR
 from rjepa.monitoring.dagster import Kind
+from rjepa.settings import Settings
 
 NIGHT_SWITCHES: Final[tuple[tuple[Kind, str], ...]] = (("sensor", NIGHT_SENSOR), ("schedule", NIGHT_SCHEDULE))
 """What of Dagster's follows the setting `enabled`."""
@@ -22,6 +23,16 @@ class Place:
     llm_tag: str
     dagster_url: str
     database_url: SecretStr | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, llm: str | None = None) -> "Place":
+        """Where the settings say, for an LLM: `llm`, or the settings' own.
+
+        Raises:
+            InvalidInputError: it cannot be a tag.
+        """
+        tag = check_tag(llm or settings.llm)
+        return cls(Home(settings.home), tag, settings.dagster_address, settings.database_url)
 
     def open_database(self) -> Database:
         """The database, to be closed or used in a `with`.

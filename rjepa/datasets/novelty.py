@@ -4,8 +4,8 @@ Exact after normalisation always counts; near-duplicates count where the recipe 
 old statements is `statements`; problems of one draw that are equal are `splits.deduplicate`'s.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -76,7 +76,11 @@ def select_new(drawn: Sequence[Problem], known: Sequence[Known], threshold: floa
     if threshold is not None:
         for part in known:
             near += _near_known(part, distinct, new, gone, threshold)
-        near += _near_each_other(distinct, new, gone, threshold)
+        texts = [_text(problem) for problem in distinct]
+        for row, old, alike in near_each_other(texts, new, gone, threshold):
+            gone.add(row)
+            pair = {"left_out": distinct[row].problem_id, "kept": distinct[old].problem_id}
+            near.append(pair | {"similarity": round(alike, 4)})
         left_out["near_duplicates_removed"] = sum("tests_of" not in found for found in near)
         left_out["removed_for_tests_elsewhere"] += sum("tests_of" in found for found in near)
     kept = [row for row in range(len(distinct)) if row not in gone]
@@ -144,26 +148,22 @@ def _near_known(
     return report
 
 
-def _near_each_other(
-    distinct: list[Problem], new: Fingerprints, gone: set[int], threshold: float
-) -> list[dict[str, Any]]:
-    earlier: dict[int, list[int]] = defaultdict(list)
-    for old, row in near_candidates(new, new):
-        earlier[row].append(old)
-    report: list[dict[str, Any]] = []
-    for row in sorted(earlier):
-        if row in gone:
+def near_each_other(
+    texts: Sequence[Text], prints: Fingerprints, gone: Collection[int], threshold: float
+) -> list[tuple[int, int, float]]:
+    """(row, row of the earlier text that stays, similarity) of texts that are nearly the same as an earlier one.
+
+    Rows of `gone` are left out already: none is compared with them.
+    """
+    out, found = {*gone}, []
+    for old, row in near_candidates(prints, prints):
+        if old in out or row in out:
             continue
-        for old in earlier[row]:
-            if old in gone:
-                continue
-            alike = _alike(_text(distinct[row]), _text(distinct[old]))
-            if alike >= threshold:
-                gone.add(row)
-                kept = distinct[old].problem_id
-                report.append({"left_out": distinct[row].problem_id, "kept": kept, "similarity": round(alike, 4)})
-                break
-    return report
+        alike = _alike(texts[row], texts[old])
+        if alike >= threshold:
+            out.add(row)
+            found.append((row, old, alike))
+    return found
 
 
 def _text(problem: Problem) -> Text:

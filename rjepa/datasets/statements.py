@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from rjepa.errors import CorruptError
 from rjepa.files import atomic_path, sha256_file
 from rjepa.home import Home
 from rjepa.problems.splitting import normalise_statement
-from rjepa.schemas import Problem
+from rjepa.schemas import Problem, Split
 
 SHINGLE: Final = 5
 BANDS: Final = 16
@@ -39,7 +39,8 @@ _NUMBER = re.compile(
 )
 """A numeral: plain, superscript, subscript, a fraction, circled."""
 _CHUNK: Final = 4096
-_SPLITS: Final = ("train", "validation", "test")
+SPLITS: Final[tuple[Split, ...]] = get_args(Split)
+"""The splits that a fingerprint's index means."""
 _FILTER: Final = 1 << 18
 _MIX = np.random.default_rng(20261121).integers(1, 1 << 63, ROWS + 1, dtype=np.uint64) | np.uint64(1)
 
@@ -169,7 +170,7 @@ def _of_rows(rows: Iterable[tuple[str, str, str, str | None]]) -> Fingerprints:
         ids.append(key(problem_id))
         statements.append(key(normalise_statement(statement)))
         structures.append(0 if structure is None else key(structure))
-        splits.append(_SPLITS.index(split))
+        splits.append(SPLITS.index(split))
         chunk.append(statement)
         if len(chunk) == _CHUNK:
             hash_chunk()

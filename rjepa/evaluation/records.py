@@ -30,13 +30,14 @@ BASELINES: Final = ("greedy", "majority", "logprob_length", "logprob_length_vote
 """What stands beside the served choice in a record: the ways of choosing that need no R-JEPA, and the ceiling."""
 
 FORMAT: Final = 2
-"""Of a record. Files of an earlier one are passed over, and what they told of is measured again."""
+"""Version of a record's JSON. A file of an earlier version is not read: its evaluation is made again."""
 
 _NAME_DIGITS: Final = 16
 """Hex digits of a hash in a file name: 64 bits do not collide among any number of evaluations of one student."""
 
 _DIGITS: Final = 4
-"""Of a P(correct): nobody tells chances closer than a hundredth of a percent, and it keeps a record small."""
+"""Decimals to which a record keeps each P(correct): a hundredth of a percent is closer than any of them is known, and
+short numbers keep the file small."""
 
 Outcomes = Annotated[str, Field(pattern=r"^[01]+$")]
 """One character a problem, 1 where the chosen answer is right."""
@@ -101,7 +102,7 @@ class EvaluationRecord(FrozenValue):
 
     @property
     def chances(self) -> FloatArray:
-        """P(correct) of what is served, float64 `[problems]`; NaN where it is not told."""
+        """P(correct) of the served answers, float64 `[problems]`; NaN where the answer was given without one."""
         return np.array([np.nan if chance is None else chance for chance in self.p_correct], dtype=np.float64)
 
     @property

@@ -7,10 +7,11 @@
     votes, reviews      what the user said of an answer, what an operator decided
     consent             the words of consent, opting out, workspaces
     audit               who did what and when, without any content
+    examples            problems with solutions that an operator gives
     known, evidence     what the home knows of a question, gathered for a decision
     crowd, decisions    what many interactions say together; outcomes, reasons, thresholds
     selection           accepted, rejected, to review or refused, each with its reason. Pure
     snapshot            accepted interactions as a registered, immutable data set
 
-How the service takes feedback in is `serving`'s matter; what a night makes of it is `rjepa.living`'s.
+`serving.feedback` takes feedback in over HTTP. `rjepa.living` trains on what was accepted.
 """

@@ -1,9 +1,9 @@
 """What consent says, who opted out, and which workspaces let their users' data be learned from."""
 
 import hashlib
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Column, Connection, delete, insert, select, update
 
 from rjepa.database import Database
 from rjepa.errors import InvalidInputError
@@ -81,9 +81,7 @@ def set_workspace(database: Database, workspace: str, include_user_data: bool, w
     _check_workspace(workspace)
 
     def write(connection: Connection) -> None:
-        changed = update(WORKSPACES).where(WORKSPACES.c.workspace == workspace)
-        if not connection.execute(changed.values(include_user_data=include_user_data)).rowcount:
-            connection.execute(insert(WORKSPACES).values(workspace=workspace, include_user_data=include_user_data))
+        _put(connection, WORKSPACES.c.workspace, workspace, include_user_data=include_user_data)
         now_ms = database.now_ms(connection)
         note(connection, now_ms, who, "workspace_set", workspace=workspace, include_user_data=include_user_data)
 
@@ -99,12 +97,16 @@ def join_workspace(database: Database, client: str, workspace: str, who: str) ->
     _check_workspace(workspace)
 
     def write(connection: Connection) -> None:
-        changed = update(MEMBERS).where(MEMBERS.c.client == client)
-        if not connection.execute(changed.values(workspace=workspace)).rowcount:
-            connection.execute(insert(MEMBERS).values(client=client, workspace=workspace))
+        _put(connection, MEMBERS.c.client, client, workspace=workspace)
         note(connection, database.now_ms(connection), who, "workspace_joined", client=client, workspace=workspace)
 
     database.transact(write)
+
+
+def _put(connection: Connection, key: Column[str], name: str, **values: Any) -> None:
+    """Write the row of a table whose key is `name`, over the one that is there."""
+    if not connection.execute(update(key.table).where(key == name).values(values)).rowcount:
+        connection.execute(insert(key.table).values({key.name: name} | values))
 
 
 def workspace_of(connection: Connection, client: str) -> str:

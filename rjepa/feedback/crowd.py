@@ -6,24 +6,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from rjepa.datasets.leaks import NEAR
-from rjepa.datasets.statements import fingerprint, near_candidates, similarity
+from rjepa.datasets.novelty import near_each_other
+from rjepa.datasets.statements import fingerprint
 from rjepa.feedback.evidence import Evidence
+from rjepa.feedback.known import as_problems, as_texts
 from rjepa.feedback.records import Owner, Vote
 from rjepa.problems.splitting import statement_key
-from rjepa.schemas import Problem
 from rjepa.validation.answers import answer_key
 
 _HOUR_MS: Final = 3_600_000
 
-Approved = tuple[str, str]
-"""A question's key, an answer's key."""
+Claim = tuple[str, str]
+"""That a question has an answer: the key of each, equal for other words of the same."""
 
 
 @dataclass(frozen=True)
 class Crowd:
     """Sums over all interactions that a decision on one of them may need."""
 
-    voters: dict[Approved, dict[Vote, frozenset[Owner]]]
+    voters: dict[Claim, dict[Vote, frozenset[Owner]]]
     approved: dict[str, frozenset[str]]
     untrusted: frozenset[Owner]
     flooded: frozenset[str]
@@ -33,17 +34,17 @@ class Crowd:
         cls, evidence: Sequence[Evidence], flood_per_hour: int, min_contradictions: int, max_contradicted: float
     ) -> "Crowd":
         """Sum up interactions that have content."""
-        voters: dict[Approved, dict[Vote, set[Owner]]] = defaultdict(lambda: {"up": set(), "down": set()})
+        voters: dict[Claim, dict[Vote, set[Owner]]] = defaultdict(lambda: {"up": set(), "down": set()})
         approved: dict[str, set[str]] = defaultdict(set)
         for one in evidence:
             if one.vote is None or one.vote.vote is None:
                 continue
-            question, answer = _keys(one)
+            question, answer = _claim(one)
             voters[question, answer][one.vote.vote].add(one.vote.owner)
             if one.vote.vote == "up":
                 approved[question].add(answer)
         return cls(
-            {place: {vote: frozenset(who) for vote, who in both.items()} for place, both in voters.items()},
+            {claim: {vote: frozenset(who) for vote, who in both.items()} for claim, both in voters.items()},
             {question: frozenset(answers) for question, answers in approved.items()},
             frozenset(_untrusted(evidence, min_contradictions, max_contradicted)),
             frozenset(_flooded(evidence, flood_per_hour)),
@@ -51,11 +52,11 @@ class Crowd:
 
     def is_contradicted(self, one: Evidence) -> bool:
         """Whether another owner voted against the same answer to the same question."""
-        return bool(self.voters.get(_keys(one), {}).get("down"))
+        return bool(self.voters.get(_claim(one), {}).get("down"))
 
     def has_rivals(self, one: Evidence) -> bool:
         """Whether another answer to the same question was approved too."""
-        question, answer = _keys(one)
+        question, answer = _claim(one)
         return bool(self.approved.get(question, frozenset()) - {answer})
 
     def is_untrusted(self, one: Evidence) -> bool:
@@ -74,22 +75,13 @@ def near_duplicates(statements: Sequence[str]) -> dict[int, float]:
     for place, statement in enumerate(statements):
         if first.setdefault(statement_key(statement), place) != place:
             repeated[place] = 1.0
-    prints = fingerprint(
-        [
-            Problem(problem_id=str(place), domain="feedback", source="feedback", statement=statement, split="train")
-            for place, statement in enumerate(statements)
-        ]
-    )
-    for earlier, later in near_candidates(prints, prints):
-        if earlier in repeated or later in repeated:
-            continue
-        alike = similarity(statements[earlier], statements[later])
-        if alike >= NEAR:
-            repeated[later] = alike
-    return repeated
+    prints = fingerprint(as_problems(statements))
+    return repeated | {
+        later: alike for later, _, alike in near_each_other(as_texts(statements), prints, repeated, NEAR)
+    }
 
 
-def _keys(one: Evidence) -> Approved:
+def _claim(one: Evidence) -> Claim:
     content = one.content
     return statement_key(content.statement), answer_key(content.final_answer) or ""
 

@@ -63,7 +63,7 @@ class Rules:
     """Interactions of one owner in one selection: more than a day's honest use, and too few to outweigh a version."""
 
     per_client: int = 500
-    """Of one key with all of its users: users are the client's word, and a thief of the key can invent them."""
+    """The same for a key with all of its users: users are the client's word, and a thief of the key can invent them."""
 
     flood_per_hour: int = 120
     """Votes of one key in an hour: two a minute are more than anybody reads. Beyond, all of that hour go to review."""
@@ -165,7 +165,7 @@ class Selection:
 
     @property
     def sha256(self) -> str:
-        """Of every decision, its reason and what it is about: what a sensor remembers."""
+        """Hash of all decisions with their reasons and words: what the gate refused once is known by it."""
         return sha256_json(
             {
                 "rules": asdict(self.rules),

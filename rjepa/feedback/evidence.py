@@ -7,7 +7,7 @@ from rjepa.database import Database
 from rjepa.errors import RjepaError
 from rjepa.feedback.consent import excluded_workspaces, opted_out
 from rjepa.feedback.interactions import list_interactions
-from rjepa.feedback.known import KnownProblem, find_known
+from rjepa.feedback.known import DOMAIN, KnownProblem, find_known
 from rjepa.feedback.records import Content, Interaction, Owner, Review, VoteRecord
 from rjepa.feedback.reviews import list_reviews
 from rjepa.feedback.votes import list_votes
@@ -15,9 +15,6 @@ from rjepa.home import Home
 from rjepa.schemas import Problem, Verdict
 from rjepa.validation.equations import count_right_equations, first_wrong_equation
 from rjepa.validation.judge import PROBLEM_FAULTS, judge
-
-DOMAIN: Final = "feedback"
-"""Of problems that users asked: nobody said of what kind they are."""
 
 _NO_CHECK: Final = PROBLEM_FAULTS | {"no_gold_answer", "unknown_check", "answer_timeout", "worker_died"}
 """Reasons of a verdict that says nothing of the answer."""
@@ -69,14 +66,12 @@ def gather(home: Home, database: Database, parent: str | None = None) -> list[Ev
     reviews = list_reviews(database)
     with database.reading() as connection:
         out, excluded = opted_out(connection), excluded_workspaces(connection)
-    asked = [one for one in kept if one.content is not None and one.content.statement.strip()]
-    known = dict(
-        zip(
-            (one.interaction_id for one in asked),
-            find_known(home, [one.content.statement for one in asked if one.content is not None], parent),
-            strict=True,
-        )
-    )
+    asked = {
+        one.interaction_id: one.content.statement
+        for one in kept
+        if one.content is not None and one.content.statement.strip()
+    }
+    known = dict(zip(asked, find_known(home, list(asked.values()), parent), strict=True))
     return [
         _weigh(
             one,
@@ -121,16 +116,16 @@ def _weigh(
         own = judge(problem_of(content, "asked"), steps, content.final_answer) if content.statement.strip() else None
         fault = "no_statement" if own is None else None if own.is_valid else own.reason
     return Evidence(
-        interaction,
-        vote,
-        review,
-        known,
-        check,
-        first_wrong_equation(steps),
-        count_right_equations(steps),
-        fault,
-        is_out,
-        excluded,
+        interaction=interaction,
+        vote=vote,
+        review=review,
+        known=known,
+        check=check,
+        wrong_step=first_wrong_equation(steps),
+        right_equations=count_right_equations(steps),
+        chain_fault=fault,
+        opted_out=is_out,
+        excluded=excluded,
     )
 
 

@@ -135,8 +135,8 @@ def list_interactions(
         return _read(connection, query, limit)
 
 
-def export(database: Database, owner: Owner) -> Iterator[str]:
-    """Everything that is kept of an owner, as lines of JSON: interactions with their votes, and tombstones."""
+def export(database: Database, owner: Owner | None = None) -> Iterator[str]:
+    """Everything that is kept of an owner, or of all, as lines of JSON: interactions with votes, and tombstones."""
     with database.reading() as connection:
         for interaction in _read(connection, _of(owner)):
             vote = find_vote(connection, interaction.interaction_id)

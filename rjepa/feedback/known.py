@@ -12,17 +12,18 @@ from typing import Final
 import numpy as np
 
 from rjepa.datasets.leaks import NEAR, datasets_at_home
-from rjepa.datasets.novelty import near_in_part, stored_texts
+from rjepa.datasets.novelty import Text, near_in_part, stored_texts
 from rjepa.datasets.parts import part_paths
-from rjepa.datasets.statements import Fingerprints, fingerprint, key, matches, part_fingerprints
+from rjepa.datasets.statements import SPLITS, Fingerprints, fingerprint, key, matches, part_fingerprints
 from rjepa.home import Home
 from rjepa.schemas import Problem, Split
 from rjepa.tables import to_records
 
-FEEDBACK: Final = "feedback-"
-"""Ids of problems that came from feedback, and names of their data sets, begin so."""
+DOMAIN: Final = "feedback"
+"""The domain and the source of problems that users asked: nobody said of what kind they are."""
 
-_SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+FEEDBACK: Final = f"{DOMAIN}-"
+"""Ids of problems that came from feedback, and names of their data sets, begin so."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,7 @@ def find_known(home: Home, statements: Sequence[str], parent: str | None = None)
     found: list[KnownProblem | None] = [None] * len(statements)
     if not statements:
         return found
-    problems = [_probe(index, statement) for index, statement in enumerate(statements)]
-    new = fingerprint(problems)
-    texts = [(problem.problem_id, problem.statement, None) for problem in problems]
+    new, texts = fingerprint(as_problems(statements)), as_texts(statements)
     of_parent = set(part_paths(home, parent, "problems")) if parent is not None else set()
     seen: set[Path] = set()
     for dataset in [*([parent] if parent is not None else []), *datasets_at_home(home)]:
@@ -79,11 +78,24 @@ def find_known(home: Home, statements: Sequence[str], parent: str | None = None)
     return found
 
 
+def as_problems(statements: Sequence[str]) -> list[Problem]:
+    """Statements as problems, to be compared with others. Their ids are their places."""
+    return [
+        Problem(problem_id=str(place), domain=DOMAIN, source=DOMAIN, statement=statement, split="train")
+        for place, statement in enumerate(statements)
+    ]
+
+
+def as_texts(statements: Sequence[str]) -> list[Text]:
+    """Statements as `rjepa.datasets.novelty` compares them: whatever their answers are."""
+    return [(str(place), statement, None) for place, statement in enumerate(statements)]
+
+
 def _in_part(
     home: Home,
     path: Path,
     dataset: str,
-    texts: Sequence[tuple[str, str, str | None]],
+    texts: Sequence[Text],
     new: Fingerprints,
     in_parent: bool,
 ) -> list[tuple[int, KnownProblem]]:
@@ -121,9 +133,4 @@ def _weight(known: KnownProblem) -> tuple[bool, bool, float]:
 
 
 def _split(old: Fingerprints, row: int) -> Split:
-    return _SPLITS[int(np.asarray(old.splits)[row])]
-
-
-def _probe(index: int, statement: str) -> Problem:
-    """A statement as a problem, to be compared with others."""
-    return Problem(problem_id=str(index), domain="feedback", source="feedback", statement=statement, split="train")
+    return SPLITS[int(np.asarray(old.splits)[row])]

@@ -1,20 +1,18 @@
-"""What feedback is, as values: whose an answer is, what is kept of it, and what was said of it."""
+"""Values of feedback: an answer and its owner, what is kept of it, the vote on it, an operator's decision."""
 
-from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
 
 from pydantic import Field
 
 from rjepa.errors import InvalidInputError, NotFoundError
-from rjepa.reasoning.answer import CandidateReport
+from rjepa.reasoning.answer import Answer, CandidateReport
 from rjepa.reasoning.question import Message
 from rjepa.values import FrozenValue
 
 Vote = Literal["up", "down"]
-VOTES: Final[tuple[Vote, ...]] = get_args(Vote)
-
 Decision = Literal["accept", "reject", "skip"]
-DECISIONS: Final[tuple[Decision, ...]] = get_args(Decision)
 
 
 class NotKeptError(NotFoundError):
@@ -61,6 +59,20 @@ class Content(FrozenValue):
     familiar: bool | None = Field(None, description="whether R-JEPA knows such problems; None where it was not asked")
     candidates: tuple[CandidateReport, ...] = ()
 
+    @classmethod
+    def of(cls, messages: Sequence[Message], answer: Answer) -> "Content":
+        """The words of a question and of an answer to it."""
+        return cls(
+            messages=tuple(messages),
+            text=answer.text,
+            steps=tuple(answer.steps),
+            final_answer=answer.final_answer,
+            finished=answer.finished,
+            abstained=answer.abstained,
+            familiar=None if answer.explanation is None else answer.explanation.familiar,
+            candidates=tuple(answer.candidates),
+        )
+
     @property
     def statement(self) -> str:
         """The last user message: the problem."""
@@ -106,10 +118,16 @@ class Interaction:
     content: Content | None
     deleted_at_ms: int | None
 
+    @property
+    def given(self) -> Given:
+        """The answer as it was given, without its words: those that are kept are redacted."""
+        names = {field.name for field in fields(Given)} - {"content"}
+        return Given(**{name: getattr(self, name) for name in names})
+
 
 @dataclass(frozen=True)
 class VoteRecord:
-    """What an owner said of an answer."""
+    """An owner's vote and comment on an answer."""
 
     interaction_id: str
     owner: Owner
@@ -123,7 +141,7 @@ class VoteRecord:
 
 @dataclass(frozen=True)
 class Review:
-    """What an operator decided."""
+    """An operator's decision on whether an interaction is learned from."""
 
     interaction_id: str
     decision: Decision

@@ -38,7 +38,7 @@ _SECRET: Final = re.compile(
 _REGIONS: Final = ("US", "GB", "FR", "DE", "CA")
 """Whose national ways to write a telephone number are known; with + in front, those of all countries are."""
 _COLONS: Final = 3
-"""Of an IPv6 address at least: `1::2` is a ratio or a slice in most texts."""
+"""Fewest colons of an IPv6 address: `1::2` is a ratio or a slice in most texts."""
 _SEPARATOR: Final = re.compile(r"[ ().\-/]")
 
 

@@ -1,17 +1,18 @@
 """Which interactions the next dataset version learns from: each is accepted, rejected, to be reviewed or refused.
 
-Pure: equal evidence and rules give equal selections. What the evidence is gathered from is `evidence`'s matter, what
-reasons and thresholds there are `decisions`'s, and what becomes of the accepted ones `snapshot`'s.
+Pure: equal evidence and rules give equal selections. `evidence` gathers what this decides on, `decisions` has the
+reasons and thresholds, and `snapshot` makes a data set of what is accepted.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from rjepa.feedback.crowd import Crowd, near_duplicates
 from rjepa.feedback.decisions import Chosen, Outcome, Reason, Rules, Selection, WrongChain
 from rjepa.feedback.evidence import Evidence
+from rjepa.feedback.records import Owner
 from rjepa.problems.splitting import statement_key
 from rjepa.validation.equations import first_wrong_equation
 
@@ -22,7 +23,7 @@ _BY_VOTE: Final[frozenset[Reason]] = frozenset({"approved_and_probable", "approv
 def select(evidence: Iterable[Evidence], rules: Rules | None = None) -> Selection:
     """Decide on every interaction.
 
-    Each is first looked at alone, then beside what others said of the same question, and last as one of many of its
+    Each is first decided alone, then against the votes of others on the same question, and last as one of many of its
     owner and its key.
     """
     rules = rules or Rules()
@@ -134,7 +135,7 @@ def _once_each(chosen: Sequence[Chosen]) -> list[Chosen]:
 
 def _capped(chosen: Sequence[Chosen], rules: Rules) -> list[Chosen]:
     """No owner and no key gives more than its share; the surest stay."""
-    of_owner: Counter[Any] = Counter()
+    of_owner: Counter[Owner] = Counter()
     of_client: Counter[str] = Counter()
     over: dict[str, Reason] = {}
     for one in sorted((one for one in chosen if one.outcome == "accepted"), key=_rank):

@@ -13,8 +13,8 @@ from rjepa.datasets.parts import part_paths
 from rjepa.datasets.registering import register_problems
 from rjepa.datasets.sources import WRONG_CHAINS
 from rjepa.feedback.decisions import Chosen, Selection
-from rjepa.feedback.evidence import DOMAIN, problem_of
-from rjepa.feedback.known import FEEDBACK
+from rjepa.feedback.evidence import problem_of
+from rjepa.feedback.known import DOMAIN, FEEDBACK
 from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.problems.lines import WorkedProblem, normalised
@@ -22,7 +22,7 @@ from rjepa.problems.splitting import split_by_hash
 from rjepa.schemas import ChainOfThought
 
 INTERACTIONS: Final = "interactions"
-"""Of a problem's `meta`: ids of every interaction that something of it came from, negatives included."""
+"""Key of a problem's `meta`: the ids of every interaction that a part of it came from, negatives included."""
 
 _ID_DIGITS: Final = 32
 _NAME_DIGITS: Final = 12

@@ -7,11 +7,11 @@ from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Integer, 
 from rjepa.database import METADATA
 
 ID_LENGTH: Final = 80
-"""A response's id: a prefix and 32 hexadecimal digits."""
+"""Characters of an answer's id: a prefix and 32 hexadecimal digits."""
 OWNER_LENGTH: Final = 300
-"""Of whom an answer was given to: `token:` and the subject of a token, which may be long."""
+"""Characters of a client's name: `token:` and the subject of a token, which may be long."""
 USER_LENGTH: Final = 32
-"""Of the keyed hash that stands for an end user."""
+"""Characters of the keyed hash that stands for an end user."""
 WORKSPACE_LENGTH: Final = 64
 
 SECRETS: Final = Table(

@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,14 +21,14 @@ from rjepa.database import Database
 from rjepa.errors import InvalidInputError
 from rjepa.feedback.records import Content, Given, Owner
 from rjepa.feedback.tables import ID_LENGTH, OWNER_LENGTH, SECRETS, USER_LENGTH
-from rjepa.files import sha256_json
-from rjepa.reasoning.question import Message
+from rjepa.reasoning.question import hash_messages
 from rjepa.values import FrozenValue
 
 _NAME: Final = "tickets"
 _PREFIX: Final = "t1"
 """Says which form the rest has."""
-_LONGEST: Final = 2000
+MAX_TICKET: Final = 2000
+"""Characters of a ticket: more than its fields fill, and few enough to hash for anybody who sends one."""
 _WRONG: Final = "send the ticket as the reply has it, in rjepa.ticket, with the id of that reply"
 
 
@@ -105,7 +104,7 @@ def sign(secret: bytes, given: Given) -> str:
         seed=given.seed,
         p_correct=given.p_correct,
         answered_at_ms=given.answered_at_ms,
-        question_sha256=hash_question(given.content.messages),
+        question_sha256=hash_messages(given.content.messages),
         content_sha256=hash_content(given.content),
     )
     body = _encode(ticket.model_dump_json().encode())
@@ -121,7 +120,7 @@ def read_ticket(secret: bytes, text: str, interaction_id: str) -> Ticket:
     prefix, _, rest = text.partition(".")
     body, _, seal = rest.partition(".")
     right = hmac.compare_digest(_seal(secret, body).encode(), seal.encode("utf-8", "surrogatepass"))
-    if prefix != _PREFIX or len(text) > _LONGEST or not right:
+    if prefix != _PREFIX or len(text) > MAX_TICKET or not right:
         raise InvalidInputError("the ticket was not made by this service", cure=_WRONG)
     try:
         ticket = Ticket.model_validate_json(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
@@ -138,7 +137,7 @@ def bring_content(ticket: Ticket, content: Content) -> Given:
     Raises:
         InvalidInputError: they are others.
     """
-    right = hash_question(content.messages) == ticket.question_sha256, hash_content(content) == ticket.content_sha256
+    right = hash_messages(content.messages) == ticket.question_sha256, hash_content(content) == ticket.content_sha256
     if not all(right):
         which = "reply" if right[0] else "conversation"
         raise InvalidInputError(
@@ -146,11 +145,6 @@ def bring_content(ticket: Ticket, content: Content) -> Given:
             cure="send messages as they were asked and the whole reply as it came",
         )
     return replace(ticket.given, content=content)
-
-
-def hash_question(messages: Sequence[Message]) -> str:
-    """The hash that stands for a conversation."""
-    return sha256_json([message.model_dump(mode="json") for message in messages])
 
 
 def hash_content(content: Content) -> str:

@@ -1,4 +1,4 @@
-"""What the owner of an answer says of it: up, down, a comment. Changing it replaces it, and the change is audited."""
+"""Votes of owners on their answers: up or down, and a comment. A later vote replaces the earlier, and is audited."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ MAX_COMMENT = 4000
 
 
 def give_vote(database: Database, given: Given, vote: Vote | None, comment: str | None = None) -> VoteRecord:
-    """Write down what an owner says of an answer; durable when this returns. What is None stays as it was.
+    """Keep an owner's vote on an answer; durable when this returns. What is None stays as it was.
 
     A comment is content: it is kept where the answer itself is, redacted.
 
@@ -64,7 +64,7 @@ def give_vote(database: Database, given: Given, vote: Vote | None, comment: str 
 
 
 def find_vote(connection: Connection, interaction_id: str) -> VoteRecord | None:
-    """What was said of an answer."""
+    """The vote on an answer; None where there is none."""
     row = connection.execute(select(VOTES).where(VOTES.c.interaction_id == interaction_id)).mappings().first()
     return None if row is None else _vote(row)
 

@@ -23,7 +23,8 @@ LONGEST_RATE: Final = 0.05
 
 _LONGEST_NAME: Final = 300
 """Of who changes a setting: a token's subject may be long."""
-_LONGEST_REASON: Final = 500
+LONGEST_REASON: Final = 500
+"""Characters of why a setting is changed: one line."""
 _CURE: Final = "see GET /v1/learning/config for each setting, its limits and its value"
 
 LEARNING_SETTINGS: Final = Table(
@@ -218,7 +219,7 @@ def _words(error: ValidationError) -> str:
 def _check_words(who: str, reason: str) -> None:
     if not who.strip() or len(who) > _LONGEST_NAME or not who.isprintable():
         raise ValueError(f"who changes a setting is 1 to {_LONGEST_NAME} printable characters")
-    if len(reason) > _LONGEST_REASON or not all(letter.isprintable() for letter in reason):
+    if len(reason) > LONGEST_REASON or not all(letter.isprintable() for letter in reason):
         raise InvalidInputError(
-            "the reason does not fit", cure=f"write one line of at most {_LONGEST_REASON} printable characters"
+            "the reason does not fit", cure=f"write one line of at most {LONGEST_REASON} printable characters"
         )

@@ -74,6 +74,11 @@ class Answer(FrozenValue):
     llm_tag: str
     release_id: str
 
+    @property
+    def step_energies(self) -> list[float]:
+        """Energies of the chosen candidate's steps; none where there is no candidate."""
+        return next((one.step_energies for one in self.candidates if one.chosen), [])
+
 
 class Example(FrozenValue):
     """A problem that the student can attempt."""

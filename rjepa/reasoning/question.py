@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, TypedDict, Unpack
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from rjepa.errors import InvalidInputError
+from rjepa.files import sha256_json
 from rjepa.students.rules import MAX_BIAS, MAX_PENALTY, MAX_STOPS, MAX_TOP_LOGPROBS, TokenRules
 from rjepa.values import FrozenValue
 
@@ -42,6 +43,11 @@ class Message(FrozenValue):
 
     role: Role
     content: str
+
+
+def hash_messages(messages: Sequence[Message]) -> str:
+    """SHA-256 that stands for a conversation, in hex: of its messages as JSON, keys sorted, without spaces."""
+    return sha256_json([message.model_dump(mode="json") for message in messages])
 
 
 class ModeOptions(FrozenValue):

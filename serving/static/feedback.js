@@ -1,4 +1,4 @@
-// What a reader says of an answer: a vote at once, and with consent, given for this answer alone, its words and a comment.
+// The box under an answer: a vote is sent at once; with consent, given for this answer alone, its words and a comment too.
 
 import { post, remove } from "./api.js";
 import { messagesFor, save } from "./conversation.js";

@@ -22,8 +22,8 @@ async function refresh() {
   }
 }
 
-/** What users said, and what the night would make of it: fetched when the page opens and when somebody asks or decides,
-    as it takes a while to work out. */
+/** Learning and feedback take a while to work out: they are fetched when the page opens, and when somebody asks or
+    decides. */
 async function refreshLearning() {
   await Promise.all([fetchSection("learning-section", "/v1/learning/section"), fetchSection("feedback-section", "/v1/monitor/feedback/section")]);
 }

@@ -102,7 +102,9 @@ def test_an_operator_sees_the_funnel_and_empties_the_queue(page: Page, address: 
     asked = {"model": "tiny-a", "messages": [{"role": "user", "content": "How many has Tom?"}]}
     page.request.post(f"{address}/v1/chat/completions", data={**asked, "rjepa": {"consent": True}})
     queue = page.locator("#feedback-box .queue li")
-    while not queue.count():  # a selection stands for a while
+    for _ in range(40):  # a selection stands for a while
+        if queue.count():
+            break
         page.get_by_role("button", name="Refresh").click()
         page.wait_for_timeout(500)
     expect(queue).to_have_count(1)

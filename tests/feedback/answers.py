@@ -5,8 +5,8 @@ from typing import Any
 
 from rjepa.feedback.evidence import Evidence
 from rjepa.feedback.records import Content, Given, Interaction, Owner, Vote, VoteRecord
-from rjepa.reasoning.answer import CandidateReport
 from rjepa.reasoning.question import Message
+from tests.candidates import report_candidate
 
 STEPS = ("Ana has 21 + 4 = 25 shells", "Ben has 25 - 7 = 18 shells")
 WRONG = ("Ana has 21 + 4 = 26 shells", "Ben has 26 - 7 = 19 shells")
@@ -21,10 +21,19 @@ def content(
     **more: Any,
 ) -> Content:
     """What was asked and answered; `wrong` are other candidates' steps."""
-    text = "".join(f"Step {number}: {step}\n" for number, step in enumerate(steps, 1)) + f"Answer: {answer}\n"
-    candidates = [_candidate(index, chain) for index, chain in enumerate((steps, *wrong))] if wrong else []
-    values = {"messages": (Message(role="user", content=statement),), "finished": True, "candidates": candidates}
-    return Content(**{"text": text, "steps": steps, "final_answer": answer, **values, **more})
+    candidates = [
+        report_candidate(index, list(chain), text=_lines(chain), final_answer=str(18 + index))
+        for index, chain in enumerate((steps, *wrong))
+    ]
+    values = {
+        "messages": (Message(role="user", content=statement),),
+        "text": f"{_lines(steps)}Answer: {answer}\n",
+        "steps": steps,
+        "final_answer": answer,
+        "finished": True,
+        "candidates": candidates if wrong else [],
+    }
+    return Content(**values | more)
 
 
 def given(statement: str, owner: Owner | None = None, *, p: float | None = 0.9, **more: Any) -> Given:
@@ -62,22 +71,5 @@ def evidence(
     return Evidence(**{"interaction": kept, "vote": record if vote else None, "right_equations": 2} | of_evidence)
 
 
-def _candidate(index: int, steps: tuple[str, ...]) -> CandidateReport:
-    return CandidateReport(
-        index=index,
-        text="".join(f"Step {number}: {step}\n" for number, step in enumerate(steps, 1)),
-        steps=list(steps),
-        final_answer=str(18 + index),
-        finished=True,
-        tokens=20,
-        logprob=-3.5,
-        step_energies=[0.4, 0.8],
-        answer_energy=0.2,
-        rank=index,
-        score=1.0,
-        contributions={},
-        votes=1,
-        weighted_share=0.5,
-        p_correct=0.9,
-        chosen=index == 0,
-    )
+def _lines(steps: tuple[str, ...]) -> str:
+    return "".join(f"Step {number}: {step}\n" for number, step in enumerate(steps, 1))

@@ -17,7 +17,7 @@ from rjepa.files import read_json
 from rjepa.home import Home
 from rjepa.schemas import Problem
 from rjepa.validation.judge import judge
-from tests.datasets.growing import first_version, make
+from tests.datasets.growing import first_version, make, register_rows
 
 from .answers import WRONG, given
 
@@ -56,8 +56,9 @@ def test_a_question_of_a_held_out_split_is_never_learned_from(
     for problem, reason in ((test, "held_out_problem"), (validation, "held_out_problem"), (train, "known_problem")):
         answer = approve(sqlite, problem.statement.upper(), answer=problem.answer_gold)
         expected[answer.interaction_id] = reason
-    if (near := test.statement.replace(" has ", " owns ", 1)) != test.statement and len(near.split()) > 25:
-        expected[approve(sqlite, near).interaction_id] = "held_out_problem"
+    story = next(one for one in version if one.split == "test" and len(one.statement.split(" has ")) > 5)
+    near = story.statement.replace(" has ", " owns ", 1)
+    expected[approve(sqlite, near).interaction_id] = "held_out_problem"
     assert reasons(home, sqlite) == expected
     assert snapshot(home, sqlite, "v0.1.0").name is None
 
@@ -123,10 +124,9 @@ def test_what_a_snapshot_registers_is_a_data_set_like_any_other(
     assert recipe.source == "imported" and recipe.warnings == []
 
 
-def test_a_gold_answer_of_another_data_set_decides_before_any_vote(home: Home, sqlite: Database) -> None:
-    first_version(home)
-    from tests.datasets.growing import register_rows
-
+def test_a_gold_answer_of_another_data_set_decides_before_any_vote(
+    home: Home, sqlite: Database, version: list[Problem]
+) -> None:
     rows = [{"statement": NEW, "answer": "18", "split": "train", "domain": "math", "licence": "MIT"}]
     register_rows(home, home.root, rows, "mine")
     make(home, "mine")

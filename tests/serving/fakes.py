@@ -24,6 +24,7 @@ from rjepa.releases.bundle import Diagnosis, Facts
 from rjepa.releases.pointer import require_current
 from serving.host import AnswersQuestions, EngineLoader
 from serving.server import GracefulServer
+from tests.candidates import report_candidate
 from tests.tiny_release import release_parts
 
 STEPS = ["Mia has 14 + 5 = 19", "Tom has 19 - 2 = 17"]
@@ -110,23 +111,15 @@ class FakeEngine:
 
 
 def _candidate(index: int, familiar: bool) -> CandidateReport:
-    return CandidateReport(
-        index=index,
-        text="",
-        steps=STEPS,
+    return report_candidate(
+        index,
+        STEPS,
         final_answer=str(17 + index % 3),
-        finished=True,
-        tokens=20,
         logprob=-3.5 - index,
         step_energies=[0.4 + index, 0.8 + index],
-        answer_energy=0.2,
-        rank=index,
         score=1.0 - index,
         contributions={"logprob": 0.5, "energy": 0.5 - index},
-        votes=1,
-        weighted_share=0.5,
         p_correct=0.75 if familiar else None,
-        chosen=index == 0,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from rjepa.database import open_database
@@ -111,8 +112,6 @@ def test_what_there_is_no_room_for_is_dropped_and_counted() -> None:
     for _ in range(MAX_ITEMS + 3):
         quality.add(Item(release_id="r", answers=1))
     assert (quality.figures().waiting, quality.figures().dropped) == (MAX_ITEMS, 3)
-    from prometheus_client import generate_latest
-
     samples = {
         sample.name: sample.value
         for family in text_string_to_metric_families(generate_latest(figures.registry).decode())

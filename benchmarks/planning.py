@@ -33,7 +33,8 @@ from rjepa.verbalizer.speaking import Verbalizer
 from rjepa.verbalizer.stage import Material
 
 TARGETS: Final = {"valid_over_other_problem": 2.0}
-"""Of issue 21: what is spoken of expected latents is valid at least twice as often as of another problem's."""
+"""The target of issue 21: what is spoken of expected latents is valid at least twice as often as of another
+problem's."""
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ GPU_SIZE: Final = (4, 64)
 """The same on a GPU, for both: there `generate` waits for launches, whatever the model."""
 
 _ROUNDING: Final = 2e-3
-"""Of float16 latents, the last bit is a thousandth."""
+"""The last bit of a float16 is a thousandth of it: latents of two ways to compute may differ by two."""
 
 UNTRAINED_LIMIT: Final = 80
 TARGETS: Final = {

@@ -16,6 +16,7 @@ energies.
 import contextlib
 import functools
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -24,12 +25,12 @@ import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -39,18 +40,20 @@ from rjepa.home import Home
 from rjepa.inference.scoring import segment_energies
 from rjepa.reasoning.candidates import join_latents
 from rjepa.students.catalog import load_record, save_record
+from rjepa.students.gguf_writing import write_gguf
 from rjepa.students.loading import load_student
 from rjepa.students.prompts import Message
 from rjepa.students.resolving import resolve_student
-from tests.students.gguf_files import write_gguf
 from tests.tiny_release import TAG, publish
+
+Found = TypeVar("Found")
 
 CLIENTS: Final = (1, 4, 16)
 ROUNDS: Final = 3
 CANDIDATES: Final = 8
 TOKENS: Final = 160
 QUESTIONS: Final = 8
-"""Of which single waits are measured, one after another."""
+"""Questions whose waits are measured, one after another."""
 
 TARGETS: Final = {
     "over_transformers_1": 4.0,
@@ -78,8 +81,8 @@ sys.stdin.read()
 
 @dataclass(frozen=True)
 class Server:
-    """A server that is asked: its process, where it is, a question's request there (path and body), and the text of a
-    reply or of an event of its stream.
+    """A server that is asked: its process and address; `body` makes a question's request, path and body, streamed or
+    not; `text` finds the text of a reply or of an event of a stream.
     """
 
     process: "subprocess.Popen[str]"
@@ -109,19 +112,6 @@ class Server:
     def connect(self) -> http.client.HTTPConnection:
         """A connection of one client."""
         return http.client.HTTPConnection(self.address, timeout=600)
-
-
-@dataclass
-class Load:
-    """What clients have found."""
-
-    seconds: float = 0.0
-    texts: list[str] = field(default_factory=list)
-    firsts: list[float] = field(default_factory=list)
-
-    @property
-    def rate(self) -> float:
-        return len(self.texts) / self.seconds
 
 
 def main() -> None:
@@ -156,14 +146,14 @@ def _rates(servers: dict[str, Server], statements: list[str], seconds: float) ->
     """Requests a second by server and number of clients, and their ratios."""
     rates: dict[tuple[str, int], list[float]] = {}
     texts: dict[str, dict[str, str]] = {}
-    for turn in range(ROUNDS + 1):
+    for number in range(ROUNDS + 1):  # the first warms up
         for name, server in servers.items():
             with server.awake():
                 for clients in CLIENTS:
-                    found = _loaded(server, statements, clients, seconds if turn else 1.0)
-                    if turn:  # the first warms up
-                        rates.setdefault((name, clients), []).append(found.rate)
-                if not turn:
+                    rate = _rate(server, statements, clients, seconds if number else 1.0)
+                    if number:
+                        rates.setdefault((name, clients), []).append(rate)
+                if not number:
                     connection = server.connect()
                     texts[name] = {
                         one: _answer(server.text(server.ask(connection, *server.body(one, False))), one)
@@ -183,28 +173,27 @@ def _rates(servers: dict[str, Server], statements: list[str], seconds: float) ->
     return figures
 
 
-def _loaded(server: Server, statements: list[str], clients: int, seconds: float) -> Load:
-    """So many clients ask one question after another for so long."""
-    load, lock, numbers = Load(), threading.Lock(), iter(range(1_000_000))
-    end = time.perf_counter() + seconds
-
-    def client() -> None:
-        connection = server.connect()
-        while time.perf_counter() < end:
-            with lock:
-                statement = statements[next(numbers) % len(statements)]
-            text = server.text(server.ask(connection, *server.body(statement, False)))
-            with lock:
-                load.texts.append(text)
-
+def _rate(server: Server, statements: list[str], clients: int, seconds: float) -> float:
+    """Requests a second, of so many clients that ask one question after another for so long."""
+    numbers = itertools.count()
     started = time.perf_counter()
-    threads = [threading.Thread(target=client) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    load.seconds = time.perf_counter() - started
-    return load
+
+    def client(_: int) -> int:
+        connection, answered = server.connect(), 0
+        while time.perf_counter() < started + seconds:
+            statement = statements[next(numbers) % len(statements)]
+            server.ask(connection, *server.body(statement, False))
+            answered += 1
+        return answered
+
+    answered = sum(_together(client, clients))
+    return answered / (time.perf_counter() - started)
+
+
+def _together(client: Callable[[int], Found], count: int) -> list[Found]:
+    """What `client` finds for each number below `count`, all at the same time."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(client, range(count)))
 
 
 def _waits(servers: dict[str, Server], statements: list[str]) -> dict[str, float]:
@@ -221,11 +210,11 @@ def _waits(servers: dict[str, Server], statements: list[str]) -> dict[str, float
 
 def _first_tokens(server: Server, statements: list[str], clients: int) -> float:
     """Median seconds from the request to the first text of its stream, with so many streams at a time."""
-    firsts: list[float] = []
 
-    def client(place: int) -> None:
-        for turn in range(4):
-            path, body = server.body(statements[(place + turn * clients) % len(statements)], True)
+    def client(place: int) -> list[float]:
+        firsts: list[float] = []
+        for number in range(4):
+            path, body = server.body(statements[(place + number * clients) % len(statements)], True)
             connection = server.connect()
             connection.connect()
             started = time.perf_counter()
@@ -235,20 +224,16 @@ def _first_tokens(server: Server, statements: list[str], clients: int) -> float:
                 if not seen and line.startswith(b"data: {") and server.text(json.loads(line[6:])):
                     seen = True
                     firsts.append(time.perf_counter() - started)
+        return firsts
 
-    threads = [threading.Thread(target=client, args=(place,)) for place in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return statistics.median(firsts)
+    return statistics.median(itertools.chain(*_together(client, clients)))
 
 
 def _reranked(servers: dict[str, Server], engine: Engine, statements: list[str]) -> dict[str, float]:
     """Seconds of one question: an answer, a rerank of eight, and eight of llama.cpp's with our second pass."""
     ours, theirs = servers["ours"], servers["llama_cpp"]
     found: dict[str, list[float]] = {"answer": [], "rerank": [], "llama_cpp": [], "second_pass": []}
-    for turn in range(ROUNDS + 1):
+    for number in range(ROUNDS + 1):  # the first warms up
         for statement in statements:
             seconds = {}
             path, body = ours.body(statement, False)
@@ -270,7 +255,7 @@ def _reranked(servers: dict[str, Server], engine: Engine, statements: list[str])
             chains = engine.source.reader.chains([statement] * len(texts), texts)
             segment_energies(engine.parts.model, engine.parts.normalizer, join_latents(chains))
             seconds["second_pass"] = time.perf_counter() - started
-            if turn:
+            if number:
                 for name, one in seconds.items():
                     found[name].append(one)
     both = [one + other for one, other in zip(found["llama_cpp"], found["second_pass"], strict=True)]
@@ -285,17 +270,11 @@ def _reranked(servers: dict[str, Server], engine: Engine, statements: list[str])
 
 def _eight(server: Server, path: str, body: dict[str, Any]) -> list[str]:
     """Eight chains at a time: the prompt is read once, as the server keeps it."""
-    texts: list[str] = []
 
-    def one(seed: int) -> None:
-        texts.append(server.text(server.ask(server.connect(), path, body | {"seed": seed})))
+    def one(seed: int) -> str:
+        return server.text(server.ask(server.connect(), path, body | {"seed": seed}))
 
-    threads = [threading.Thread(target=one, args=(seed,)) for seed in range(CANDIDATES)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [text for text in texts if text.strip()]
+    return [text for text in _together(one, CANDIDATES) if text.strip()]
 
 
 def _prepared(folder: Path) -> Home:
@@ -308,7 +287,7 @@ def _prepared(folder: Path) -> Home:
     shutil.copytree(student.path, folder / "model")
     template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
     (folder / "model" / "chat_template.jinja").write_text(template)
-    write_gguf(folder / "model.gguf", student.model, student.tokenizer)  # type: ignore[arg-type]
+    write_gguf(student.path, folder / "model.gguf", TAG)
     return home
 
 
@@ -327,34 +306,20 @@ def _serve(home: Home, port: int) -> None:
 @contextlib.contextmanager
 def _ours(home: Home) -> Iterator[Server]:
     port = _free_port()
-
-    def body(statement: str, stream: bool) -> tuple[str, dict[str, Any]]:
-        messages = [{"role": "user", "content": statement}]
-        return "/v1/chat/completions", {
-            "model": TAG, "messages": messages, "max_tokens": TOKENS, "temperature": 0, "stream": stream
-        }  # fmt: skip
-
     command = [sys.executable, "-m", "benchmarks.serving", "--serve", str(home.root), str(port)]
     with _started(command) as process:
         _wait_for(port, "/v1/ready")
-        yield Server(process, f"127.0.0.1:{port}", body, _chat_text)
+        yield Server(process, f"127.0.0.1:{port}", functools.partial(_chat_body, TAG), _chat_text)
 
 
 @contextlib.contextmanager
 def _transformers(model: Path, options: tuple[str, ...]) -> Iterator[Server]:
     port = _free_port()
-
-    def body(statement: str, stream: bool) -> tuple[str, dict[str, Any]]:
-        messages = [{"role": "user", "content": statement}]
-        return "/v1/chat/completions", {
-            "model": str(model), "messages": messages, "max_tokens": TOKENS, "temperature": 0, "stream": stream
-        }  # fmt: skip
-
     program = str(Path(sys.executable).with_name("transformers"))
     command = [program, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu", *options, str(model)]
     with _started(command) as process:
         _wait_for(port, "/health")
-        yield Server(process, f"127.0.0.1:{port}", body, _chat_text)
+        yield Server(process, f"127.0.0.1:{port}", functools.partial(_chat_body, str(model)), _chat_text)
 
 
 @contextlib.contextmanager
@@ -375,6 +340,13 @@ def _llama_cpp(file: Path, engine: Engine) -> Iterator[Server]:
 def _answer(text: str, statement: str) -> str:
     """What was written after the statement, which `transformers serve` repeats."""
     return text.strip().removeprefix(statement).strip()
+
+
+def _chat_body(model: str, statement: str, stream: bool) -> tuple[str, dict[str, Any]]:
+    messages = [{"role": "user", "content": statement}]
+    return "/v1/chat/completions", {
+        "model": model, "messages": messages, "max_tokens": TOKENS, "temperature": 0, "stream": stream
+    }  # fmt: skip
 
 
 def _chat_text(reply: dict[str, Any]) -> str:

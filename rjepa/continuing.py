@@ -1,7 +1,7 @@
 """Plain text that a student goes on from: no problem, no steps, no world model. For clients that bring prompts of their
 own, and for measurements of the student itself.
 
-How questions are answered is `rjepa.reasoning`'s matter; how rows are written and texts read, `rjepa.sampling`'s.
+How questions are answered belongs to `rjepa.reasoning`; how rows are written and texts read, to `rjepa.sampling`.
 """
 
 from collections.abc import Generator, Sequence
@@ -107,8 +107,8 @@ def continue_texts(
     tokens.
 
     Yields:
-        Events with the index of their continuation: `Text` as it is written, `Continued`; and after each pass of all of
-        them `Working`, with the index of one.
+        Events with the index of their continuation: `Text` as it is written, `Continued`; and after each pass
+        `Working`, with the index of one and the tokens of all in the pass.
     """
     size = source.record.sampling.batch_size
     for first in range(0, len(wanted), size):

@@ -1,7 +1,7 @@
 """What a release makes of chains that somebody else wrote: energies, P(correct), the first doubtful step, latents.
 
-Nothing is sampled here. How answers are written and chosen is `rjepa.reasoning`'s matter; what a release would expect
-in place of a step, `rjepa.masking`'s.
+Nothing is sampled here. How answers are written and chosen belongs to `rjepa.reasoning`; what a release would expect
+in place of a step, to `rjepa.masking`.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """What a release expects in place of steps that are hidden from it, and how near given texts come to that.
 
 R-JEPA was trained on such views too: hidden steps are predicted from all the others, on both sides. What it expects of
-the *next* step is `rjepa.jepa.expecting`'s matter.
+the *next* step belongs to `rjepa.jepa.expecting`.
 """
 
 from collections.abc import Mapping, Sequence

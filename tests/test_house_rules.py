@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 
 from rjepa_assets.definitions import build_defs
+from tests.plant_bugs import BUGS, table
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("rjepa", "rjepa_assets", "serving")
@@ -189,3 +190,20 @@ def test_every_check_has_a_description_and_the_partitions_of_its_asset() -> None
         for spec in checks.check_specs:
             assert spec.description, spec.name
             assert spec.partitions_def == graph.get(spec.asset_key).partitions_def, spec.name
+
+
+def test_every_planted_bug_is_one_place_of_the_code_and_a_test_that_is_there() -> None:
+    for bug in BUGS:
+        assert (ROOT / bug.file).read_text(encoding="utf-8").count(bug.right) == 1, bug.name
+        file, _, test = bug.test.partition("::")
+        assert f"def {test.partition('[')[0]}" in (ROOT / file).read_text(encoding="utf-8"), bug.name
+    assert table() in (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_every_asset_and_lists_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    graph = readme.partition("```mermaid")[2].partition("```")[0]
+    assert {spec.key.to_user_string() for spec in build_defs().resolve_all_asset_specs()} <= set(
+        re.findall(r"\w+", graph)
+    )
+    assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if f"(docs/{page.name})" not in readme] == []

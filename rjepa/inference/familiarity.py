@@ -16,7 +16,8 @@ from rjepa.inference.aggregate import Features, problem_means
 from rjepa.inference.voting import BoolArray
 
 FAMILIAR_FEATURE: Final = "energy_log"
-"""Of a chain. Wrong steps hardly move a mean of logarithms over all candidates, while a foreign family moves each."""
+"""The feature of a chain that tells. Wrong steps hardly move a mean of logarithms over all candidates, while a foreign
+family moves each."""
 
 FAMILIAR_SHARE: Final = 0.99
 """Share of validation problems that are called familiar: what the rule may cost where it is not needed."""

@@ -18,8 +18,8 @@ from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import AnswerIds, BoolArray, Marks, Scores, vote_shares, vote_weights
 
 RIDGE: Final = 1e-3
-"""On weights of standardised features: small enough to move a fitted weight by well under 1 %, and it keeps a
-perfectly separable set finite."""
+"""Penalty on the weights of standardised features: small enough to move a fitted weight by well under 1 %, and it keeps
+a perfectly separable set finite."""
 
 Weights = Float[FloatArray, " features"]
 

@@ -1,7 +1,7 @@
 """Candidates one at a time: after each, what would be chosen, how likely it is right, and whether that is enough.
 
 On frozen candidates this costs nothing: a policy that only chooses when to stop is replayed, not run. What may be
-promised of such a policy is `rjepa.inference.risk`'s matter.
+promised of such a policy belongs to `rjepa.inference.risk`.
 
 Dimensions: problems, and the candidates of each in the order in which they are drawn.
 """

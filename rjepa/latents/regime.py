@@ -12,7 +12,7 @@ MEAN_AT_1: Final = (0.35, 0.65)
 PASS_GAIN: Final = 0.20
 MIXED_SHARE: Final = 0.40
 FLAWED_SHARE: Final = 0.20
-"""Of right answers: above it, an answer says little about the steps that led to it."""
+"""Share of right answers with a wrong step: above it, an answer says little about the steps that led to it."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Prompts:
 
     @classmethod
     def of(cls, sentences: Float16, counts: npt.ArrayLike) -> "Prompts":
-        """From all sentences end to end and the number of each prompt's."""
+        """Make prompts of all sentences end to end and the number of each prompt's."""
         return cls(sentences, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
     def __len__(self) -> int:

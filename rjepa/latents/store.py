@@ -71,7 +71,7 @@ class ShardStore(Generic[Row]):
             yield ShardWriter(self, tensors)
 
     def receipts(self) -> list[ShardReceipt]:
-        """Of all shards that were finished, ordered by id. A receipt that cannot be read is none."""
+        """Receipts of all shards that were finished, ordered by id. One that cannot be read is left out."""
         found = []
         for path in sorted(self.folder.glob("*.json")):
             with contextlib.suppress(NotFoundError, CorruptError, ValidationError):

@@ -1,7 +1,7 @@
 """Run questions of any modes over a decoding session of a source, with the parts of a release, or with parts that may
-become one. Whether they may be asked at all the caller checks (`rjepa.engine`).
+become one. The caller (`rjepa.engine`) checks whether they may be asked at all.
 
-All that is asked of a source at the same time shares one session, whoever asks: that is a `Desk`'s doing.
+All that is asked of a source at the same time shares one session, whoever asks: `Desk` sees to that.
 """
 
 from collections import deque
@@ -31,58 +31,60 @@ class ReadyQuestion:
 
 @dataclass(eq=False)
 class _Asker:
-    """Whoever asked some questions together, and what has happened to them that was not told yet."""
+    """Whoever asked some questions together, and what has happened to them that was not handed out yet."""
 
-    places: dict[int, int]  # the driver's number of a question: its index
-    told: deque[tuple[int, Event | Failed]] = field(default_factory=deque)
-    worked: int = 0  # tokens drawn since the last `Working` was told
+    indices: dict[int, int]  # by the driver's number of a question
+    events: deque[tuple[int, Event | Failed]] = field(default_factory=deque)
+    worked: int = 0  # tokens drawn since the last `Working`
     error: Exception | None = None
 
 
-class _Table:
-    """One session and those who share it."""
+class _SharedSession:
+    """One session, its driver, and the askers who share them."""
 
     def __init__(self, session: DecodingSession) -> None:
-        self.session, self._driver = session, Driver(session)
+        self._session, self._driver = session, Driver(session)
         self._askers: list[_Asker] = []
         self._by_number: dict[int, _Asker] = {}
+        self.has_failed = False
 
-    def sit(self, source: ChainSource, parts: Parts, questions: Sequence[ReadyQuestion]) -> _Asker:
+    def join(self, source: ChainSource, parts: Parts, questions: Sequence[ReadyQuestion]) -> _Asker:
         """Begin questions with the next pass."""
         asker = _Asker({})
         for index, one in enumerate(questions):
             mode = find_mode(one.question.mode)
-            tools = Tools(one.question, one.prompt, one.max_new_tokens, self.session, parts, source.reader, mode.needs)
-            number = self._driver.join(Running(mode.run(one.question, tools), tools, self.session))
-            asker.places[number] = index
+            tools = Tools(one.question, one.prompt, one.max_new_tokens, self._session, parts, source.reader, mode.needs)
+            number = self._driver.join(Running(mode.run(one.question, tools), tools, self._session))
+            asker.indices[number] = index
             self._by_number[number] = asker
         self._askers.append(asker)
         return asker
 
-    def turn(self) -> None:
+    def run_pass(self) -> None:
         """One pass for all. Where that fails, it fails for all who share it."""
         try:
-            for number, event in self._driver.turn():
+            for number, event in self._driver.run_pass():
                 asker = self._by_number[number]
                 if isinstance(event, Working):
                     asker.worked += event.tokens
                 else:
-                    asker.told.append((asker.places[number], event))
+                    asker.events.append((asker.indices[number], event))
         except Exception as error:  # noqa: BLE001 - it is raised where the answers are awaited
+            self.has_failed = True
             for asker in self._askers:
                 asker.error = error
-            self.session.close()
+            self._session.close()
 
     def leave(self, asker: _Asker) -> bool:
         """Free what is left of an asker's questions. True where nobody else is there: the session is closed."""
         self._askers.remove(asker)
-        for number in asker.places:
+        for number in asker.indices:
             del self._by_number[number]
             if asker.error is None:
                 self._driver.leave(number)
         if not self._askers:
             self._driver.stop()
-            self.session.close()
+            self._session.close()
         return not self._askers
 
 
@@ -95,7 +97,7 @@ class Desk:
 
     def __init__(self, source: ChainSource) -> None:
         self._source = source
-        self._table: _Table | None = None
+        self._shared: _SharedSession | None = None
 
     def answer(self, parts: Parts, questions: Sequence[ReadyQuestion]) -> Generator[tuple[int, Event], None, None]:
         """Events of all questions, each with its question's index; `Done` is the last of each.
@@ -103,20 +105,21 @@ class Desk:
         Whoever is asked for the next event first runs a pass for all. After each pass comes one `Working`; closing the
         generator stops its questions there and frees their rows, and those of others go on.
         """
-        table = self._table
-        if table is None:
-            table = _Table(self._source.session(capture=Capability.STATES in self._source.capabilities))
+        shared = self._shared
+        if shared is None or shared.has_failed:
+            shared = _SharedSession(self._source.session(capture=Capability.STATES in self._source.capabilities))
             if Capability.STEPS in self._source.capabilities:
-                self._table = table
-        asker = table.sit(self._source, parts, questions)
+                self._shared = shared
+        asker = shared.join(self._source, parts, questions)
         left = len(questions)
         try:
-            yield 0, Working(0)  # whoever lets others ask now has their prompts read in one pass with these
+            # Before the first pass: questions that others ask now have their prompts read in one pass with these.
+            yield 0, Working(0)
             while left:
-                if not asker.told and not asker.worked and asker.error is None:
-                    table.turn()
-                while asker.told:
-                    index, event = asker.told.popleft()
+                if not asker.events and not asker.worked and asker.error is None:
+                    shared.run_pass()
+                while asker.events:
+                    index, event = asker.events.popleft()
                     if isinstance(event, Failed):
                         raise event.error
                     left -= isinstance(event, Done)
@@ -127,8 +130,8 @@ class Desk:
                     worked, asker.worked = asker.worked, 0
                     yield 0, Working(worked)
         finally:
-            if table.leave(asker) and self._table is table:
-                self._table = None
+            if shared.leave(asker) and self._shared is shared:
+                self._shared = None
 
 
 def answer_statements(source: ChainSource, parts: Parts, questions: Sequence[Question]) -> list[Answer]:

@@ -40,7 +40,7 @@ class Judged:
         return self.ranking.standings[self.ranking.chosen].p_correct
 
     def scores(self) -> list[float]:
-        """Of each candidate, by the rule that chose; -inf for an empty one."""
+        """Each candidate's score by the rule that chose; -inf for an empty one."""
         return [-np.inf if one.score is None else one.score for one in self.ranking.standings]
 
 

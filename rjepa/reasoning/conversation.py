@@ -1,7 +1,7 @@
 """A conversation as OpenAI's clients write it, and what of it becomes the messages of a question.
 
 Clients send back what they were given and add fields of their own, so that a message is read leniently; what cannot be
-read at all, such as an image, is refused. Which messages a student then reads is `rjepa.engine`'s matter.
+read at all, such as an image, is refused. Which messages a student then reads belongs to `rjepa.engine`.
 """
 
 from collections.abc import Iterable, Sequence

@@ -44,14 +44,14 @@ class Running:
         return self.wait is not None and self.wait.until == "step"
 
     def take(self, event: Token | StepEnd | ChainEnd) -> None:
-        """Take in what happened to one of its rows. What only others asked to see is passed over."""
+        """Take in what happened to one of its rows. Events that only other questions need are passed over."""
         if isinstance(event, Token) and not self.counts_tokens:
             return
         if isinstance(event, StepEnd) and not self.counts_steps:
             return
         self.tools.note(event)
         if isinstance(event, StepEnd) and not self.tools.is_over(event.row):
-            self.session.hold(event.row)  # it goes on with the others
+            self.session.hold(event.row)  # until the mode goes on, with all rows that it waited for
             self.held.add(event.row)
         if self.wait is not None and _reaches(event, self.wait):
             self.pending = set() if self.wait.any_row else self.pending - {event.row}
@@ -96,11 +96,7 @@ class Driver:
         self._gone: list[int] = []  # rows of questions that are over
         self._numbers = 0
         self._events: Events | None = None
-        self._sees = (False, False)
-
-    def __len__(self) -> int:
-        """How many questions are not over."""
-        return len(self._running)
+        self._sees = (False, False)  # whether the run gives tokens, and ends of steps
 
     def join(self, question: Running) -> int:
         """Begin a question with the next pass; its number."""
@@ -109,16 +105,16 @@ class Driver:
         return number
 
     def leave(self, number: int) -> None:
-        """Give a question up, if it is not over, and free its rows. Not while `turn` runs."""
+        """Give a question up, if it is not over, and free its rows. Not while `run_pass` runs."""
         question = self._running.pop(number, None)
         if question is not None:
             question.close()
             self._gone += question.tools.rows
 
-    def turn(self) -> Iterator[tuple[int, Event | Failed]]:
+    def run_pass(self) -> Iterator[tuple[int, Event | Failed]]:
         """One pass for all questions, and what they make of it, by their number; those of one keep their order.
 
-        Closing it leaves what was going to happen to the next turn.
+        Closing the iterator leaves the rest of the pass to the next call.
         """
         self._forget()
         yield from self._resume(list(self._running))
@@ -141,13 +137,13 @@ class Driver:
         yield from self._resume(list(self._running))
 
     def stop(self) -> None:
-        """End the session's run. Another turn begins it again."""
+        """End the session's run. The next `run_pass` begins another."""
         if self._events is not None:
             self._events.close()
             self._events = None
 
     def _run(self) -> Events:
-        """The session's run, begun again where somebody wants to see more, or nobody as much."""
+        """The session's run; another one where the kinds of events that questions have to see have changed."""
         running = self._running.values()
         sees = any(one.counts_tokens for one in running), any(one.counts_steps for one in running)
         if self._events is None or sees != self._sees:
@@ -181,7 +177,7 @@ class Driver:
         return number if number in self._running else None
 
     def _forget(self) -> None:
-        """Let rows go whose questions are over, now that no event of theirs can come."""
+        """Free the rows of questions that are over, now that no event of theirs can come."""
         for row in self._gone:
             self._owners.pop(row, None)
         if self._gone:

@@ -18,7 +18,7 @@ from rjepa.reasoning.tokens import TokenReport
 
 @dataclass(frozen=True)
 class Working:
-    """The student went one token further: a good moment to stop. `tokens`: drawn by the rows that were waited for."""
+    """A pass of the student is over: a good moment to stop. `tokens`: drawn in it by the rows that were waited for."""
 
     tokens: int = 1
 

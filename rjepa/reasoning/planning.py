@@ -1,7 +1,7 @@
 """Chains with gaps: say which step R-JEPA expects where one is missing or surprising, in words, and keep what fits.
 
 Texts in, texts out: what the student makes of a chain is read anew after every change. When plans are made and how they
-go on is mode `plan`'s matter.
+go on belongs to mode `plan`.
 """
 
 from collections.abc import Sequence

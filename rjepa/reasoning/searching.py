@@ -21,7 +21,7 @@ Search = Generator[Event | Wait, None, list[Pruned]]
 """Yields what happens; returns what was given up."""
 
 _SHARPNESS: Final = 2.0
-"""Of particles: a step with e times the energy of another weighs e^-2 of it."""
+"""How fast a particle's weight falls: a step with e times the energy of another weighs e^-2 of it."""
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class Tools:
 
         Args:
             samples: `GREEDY`, or an index that with the question's seed determines the chain's noise.
-            temperature: of no matter to the greedy chain.
+            temperature: the greedy chain does not depend on it.
         """
         if self.budget is not None:
             samples = samples[: max(1, self.budget - self._drawn)]

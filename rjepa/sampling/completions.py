@@ -188,8 +188,8 @@ def _tokens(logprobs: Any) -> list[tuple[str, float]]:
 
 
 def _logprobs_of(text: str, reply_text: str, tokens: list[tuple[str, float]]) -> list[float] | None:
-    """Of the tokens that begin inside `text`; None where the tokens do not spell out the reply's text (bytes of a split
-    character, say), as it is unknown then which belong to it.
+    """Those of the tokens that begin inside `text`; None where the tokens do not spell out the reply's text (bytes of a
+    split character, say), as it is unknown then which belong to it.
     """
     if not tokens or not "".join(token for token, _ in tokens).startswith(reply_text):
         return None

@@ -43,9 +43,9 @@ from rjepa.teacher.settings import Teacher
 _CONCURRENCY: Final = 16
 """Problems in flight: servers of this kind batch what comes together, and queue the rest."""
 _SECONDS: Final = 600.0
-"""Of one attempt: K long chains from a busy server."""
+"""The longest wait for one attempt: K long chains from a busy server."""
 _MAX_RETRIES: Final = 4
-"""By the openai client, which waits longer each time and honours Retry-After."""
+"""Attempts of the openai client after the first; it waits longer each time and honours Retry-After."""
 _LOOK_SECONDS: Final = 0.05
 """Seconds between two looks at whether a waiting caller still wants the answer."""
 

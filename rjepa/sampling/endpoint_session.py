@@ -1,6 +1,6 @@
 """A session of whole chains that a server writes: rows are asked for together, and none can be touched in between.
 
-What is asked of the server, and how, is `rjepa.sampling.endpoint`'s matter. Tokens, log-probabilities and latents of
+What is asked of the server, and how, belongs to `rjepa.sampling.endpoint`. Tokens, log-probabilities and latents of
 what it wrote are taken here, with the student's own tokenizer and weights.
 """
 

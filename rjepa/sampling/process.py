@@ -1,6 +1,6 @@
 """A student that runs in a process of its own environment, asked over HTTP as if it were here.
 
-How that process is started and reached is `student_process`' matter; what it serves, `server`'s; bytes, `wire`'s.
+How that process is started and reached belongs to `student_process`; what it serves, to `server`; bytes, to `wire`.
 """
 
 import json
@@ -74,7 +74,7 @@ class ProcessSource:
         return int(json.loads(self._process.ask("POST", "/count", {"statement": statement}))["tokens"])
 
     def encode_conversation(self, messages: Sequence[Message], tools: Tools = ()) -> EncodedPrompt:
-        """As the student's process reads it."""
+        """The prompt of a conversation, as the student's process reads it."""
         turns = [{"role": message.role, "content": message.content} for message in messages]
         body = {"messages": turns, "tools": list(tools)}
         found = json.loads(self._process.ask("POST", "/prompt", body))

@@ -1,7 +1,7 @@
 """What a student makes of texts that somebody else wrote: tokens, log-probabilities, vectors, latents of chains.
 
 Every source has a reader. One over a loaded student stands here; one that asks a student's process, in `read_wire`.
-Writing chains is `protocol`'s matter.
+Writing chains belongs to `protocol`.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ Ids = tuple[int, ...]
 
 
 class TextReader(Protocol):
-    """Reads texts with one student. `vocabulary` is the number of its tokens; ids count from 0.
+    """Reads texts with one student. Token ids count from 0.
 
     Texts as ids have a token at least, and at most as many as the context holds.
     """
 
     @property
     def vocabulary(self) -> int:
-        """As above."""
+        """The number of the student's tokens."""
 
     def tokenize(self, texts: Sequence[str]) -> list[Ids]:
         """The tokens of texts as they are, after what the tokenizer puts first (a beginning-of-sequence token)."""

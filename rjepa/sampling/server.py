@@ -9,7 +9,7 @@ POSTs /session has a decoding session of its own from then on, each method a pat
 one forward pass and gives its events, so that nothing runs unless somebody waits for it. The session ends with its
 connection.
 
-It binds to loopback only and, if RJEPA_STUDENT_TOKEN is set, wants that as a bearer token. Bytes are `wire`'s matter.
+It binds to loopback only and, if RJEPA_STUDENT_TOKEN is set, wants that as a bearer token. Bytes belong to `wire`.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from rjepa.students.catalog import load_record
 from rjepa.students.prompts import Message
 
 _MAX_BYTES: Final = 16 << 20
-"""Of one request: many long statements, or a bias over a large vocabulary."""
+"""The largest request: many long statements, or a bias over a large vocabulary."""
 _SAMPLE_ARGUMENTS: Final = ("seed", "temperature", "max_new_tokens", "capture")
 _POST_PATHS: Final = ("/count", "/prompt", "/sample", "/session", *(f"/read/{name}" for name in READ_METHODS))
 _ARRAYS: Final = ("bias", "edit")

@@ -1,6 +1,6 @@
 """The process that a student runs in: started, watched and ended here, or found at an address that somebody else keeps.
 
-What is asked of it is `rjepa.sampling.process`'s matter; what it serves, `rjepa.sampling.server`'s.
+What is asked of it belongs to `rjepa.sampling.process`; what it serves, to `rjepa.sampling.server`.
 """
 
 import http.client
@@ -23,8 +23,8 @@ from rjepa.students.environments import check_environment, module_command, modul
 
 JSON: Final = "application/json"
 _SECONDS: Final = 3600.0
-"""Of one answer: a forward pass of a large student on a slow machine, which may have others to serve first. A process
-that died is noticed at once."""
+"""The longest wait for one answer: a forward pass of a large student on a slow machine, which may have others to serve
+first. A process that died is noticed at once."""
 _END_SECONDS: Final = 10.0
 
 

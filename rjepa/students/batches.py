@@ -1,6 +1,6 @@
 """The batches in which a session's rows are fed: read, taken apart, put together again.
 
-A batch holds caches and the logits that follow; which rows there are and where they stand is the session's matter.
+A batch holds caches and the logits that follow; which rows there are and where they stand, the session keeps.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -6,8 +6,8 @@ repeat the cache, which then also holds the prompt K times (benchmarks/sampling.
 more than a plain softmax over the whole context take transformers' own cache instead: `rjepa.students.row_cache`.
 
 Rows may begin at different times: what a row wrote lies at the right of its slots, and what is free at their left is
-masked. Keys carry their positions, so that their place in a cache says nothing. Which token is fed, and when, is
-`rjepa.students.session`'s matter.
+masked. Keys carry their positions, so that their place in a cache says nothing. Which token is fed, and when, belongs
+to `rjepa.students.session`.
 
 Legend: prompts P, rows a prompt K, rows R, heads N, key heads M, prompt tokens T, head size D.
 """
@@ -25,7 +25,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from rjepa.students.fused import Decoder
+from rjepa.students.fused import Decoder, Float32
 from rjepa.students.packing import Packed, packed_attention
 from rjepa.students.tap import LayerTap
 
@@ -34,7 +34,7 @@ FAST_ATTENTION: Final = "rjepa_shared_prefix"
 Int64 = npt.NDArray[np.int64]
 
 Fused = tuple[Decoder, int]
-"""A decoder, and the layers below the states that are read."""
+"""A decoder, and how many layers lie below the states that are read."""
 
 _PLAIN_SOFTMAX: Final = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 _GROWTH: Final = 32
@@ -82,7 +82,7 @@ class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.prefix_keys, self.prefix_values = prefix_keys, prefix_values
         self.own_keys, self.own_values, self.used = own_keys, own_values, used
-        self._arrays: tuple[Any, ...] | None = None
+        self._arrays: tuple[Float32, Float32, Float32, Float32] | None = None
 
     @classmethod
     def after(cls, keys: Tensor, values: Tensor, rows: int) -> "_SharedPrefixLayer":
@@ -105,12 +105,12 @@ class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
             self.own_values = torch.cat([self.own_values, torch.empty_like(self.own_values[:, :, :_GROWTH])], dim=2)
             self._arrays = None
 
-    def arrays(self) -> tuple[Any, ...]:
+    def arrays(self) -> tuple[Float32, Float32, Float32, Float32]:
         """As `rjepa.students.fused.LayerCache.arrays`."""
         self.grow()
         if self._arrays is None:
-            held = (self.prefix_keys, self.prefix_values, self.own_keys, self.own_values)
-            self._arrays = tuple(tensor.numpy() for tensor in held)
+            prefix = self.prefix_keys.numpy(), self.prefix_values.numpy()
+            self._arrays = *prefix, self.own_keys.numpy(), self.own_values.numpy()
         return self._arrays
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -243,12 +243,12 @@ class SharedPrefixRows:
 
     @property
     def positions(self) -> Int[Tensor, " rows"]:
-        """Of each row's next token."""
+        """The position of each row's next token."""
         return self._next[:, 0]
 
     @property
     def longest(self) -> int:
-        """More than any position."""
+        """A bound: all positions of the next tokens are below it."""
         return int(self._bias.shape[-1]) + self._layers[0].used + 1
 
     def attend(self, number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -261,7 +261,9 @@ class SharedPrefixRows:
     def attention(
         self, layer: _SharedPrefixLayer, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
     ) -> Float[Tensor, "rows heads group size"]:
-        """Of scaled queries [R, M, N / M, D] over prompts and the rows' own keys [R, M, D, own] and values."""
+        """Attention of scaled queries [R, M, N / M, D] over prompts and the rows' own keys [R, M, D, own] and
+        values.
+        """
         group, prompt = query.shape[2], layer.prefix_keys.shape[3]
         prompt_scores = torch.matmul(self.by_prompt(query), layer.prefix_keys)
         prompt_scores += bias

@@ -1,4 +1,4 @@
-"""One token from logits and noise, and what a student thinks of a token. Where noise comes from is `noise`' matter."""
+"""One token from logits and noise, and what a student thinks of a token. Where noise comes from belongs to `noise`."""
 
 import math
 from typing import Final

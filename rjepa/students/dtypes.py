@@ -1,6 +1,6 @@
 """In which precision a student computes where none is given: worked out for the device it will run on, with the reason.
 
-Whether a device multiplies bfloat16 at all is `rjepa.precision`'s matter. That is not enough on a CPU: one with
+Whether a device multiplies bfloat16 at all belongs to `rjepa.precision`. That is not enough on a CPU: one with
 avx512_bf16 and without AMX multiplies large matrices faster in bfloat16 and takes longer for all that lies between
 them, so that the sum of both is measured.
 """

@@ -1,6 +1,6 @@
 """Which tokens end what a student writes: gathered from every place where models say so, as they seldom agree.
 
-Stopping at them is `rjepa.students.generation`'s matter.
+Stopping at them belongs to `rjepa.students.generation`.
 """
 
 from collections.abc import Iterable, Mapping

@@ -36,7 +36,7 @@ print(json.dumps({"python": list(sys.version_info[:3]), "versions": versions}))
 would take seconds."""
 
 _FILES: Final = {"awq": "awq.txt", "gptq": "gptq.txt", "gguf": "gguf.txt", "bnb4": "bnb.txt", "bnb8": "bnb.txt"}
-"""By quantisation."""
+"""Files of requirements, by quantisation."""
 
 
 def requirement_files(record: StudentRecord) -> list[Path]:

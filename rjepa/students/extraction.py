@@ -25,7 +25,7 @@ _TOKENS_A_BATCH_CPU = 2048
 calls (512: 0.8 times)."""
 
 _TOKENS_A_BATCH = 32_768
-"""On every other device, which a batch of the size above would leave idle."""
+"""Tokens read in one forward on every other device, which a batch of the size above would leave idle."""
 
 
 _PADDED = 1.1

@@ -24,10 +24,11 @@ from transformers import PreTrainedModel
 
 from rjepa.onednn import LEAST_WORK, OneDnnLinear, packed_product
 
+Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
-_KNOWN: Final = {"llama": False, "mistral": False, "qwen2": False, "qwen3": True}
-"""Architectures whose layers are exactly what stands here, and whether queries and keys are normed."""
+_KNOWN: Final = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+"""Architectures whose layers are exactly what stands here."""
 
 _STATIC_ROPE: Final = frozenset({"default", "linear", "llama3", "yarn"})
 """Rotary embeddings that depend on nothing but the position."""
@@ -54,14 +55,16 @@ class LayerCache(Protocol):
     own_values: Tensor
     used: int
 
-    def arrays(self) -> tuple[Any, ...]:
-        """The four as NumPy's, where they are, with room for one more token."""
+    def arrays(self) -> tuple[Float32, Float32, Float32, Float32]:
+        """The four tensors as NumPy arrays of the same memory, with room for one more token."""
 
 
 @runtime_checkable
 class Caches(Protocol):
-    """What a step asks of the rows that are fed. positions: of the new tokens, all below `longest`. prompt_of, starts
-    and ends of the prompts' tokens, free: as in `rjepa.students.decoding.SharedPrefixRows`.
+    """The caches of the rows that are fed, and where a step finds each row's tokens in them.
+
+    `prompt_of`, `free`: as in `rjepa.students.decoding.SharedPrefixRows`. `starts`, `ends`: where each prompt's tokens
+    begin and end among its places. `positions`: of the new tokens, all below `longest`.
     """
 
     prompt_of: Int64
@@ -88,22 +91,18 @@ class Caches(Protocol):
 class Decoder(Protocol):
     """Takes the place of a model's forward for single tokens."""
 
-    @property
-    def of(self) -> PreTrainedModel:
-        """The model."""
-
     def step(
         self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
     ) -> Float[Tensor, "rows vocab"]:
         """The logits after one more token a row.
 
         Args:
-            depth: the layers below the states [R, H] that `see` is shown, and may change.
+            depth: how many layers lie below the states [R, H] that `see` gets; the step goes on with what it returns.
         """
 
 
 class Rotary:
-    """A model's rotary tables, float32 [positions, D], as long as they were needed. The first half of `sin` is
+    """A model's rotary tables, float32 [positions, D], as far as they were needed so far. The first half of `sin` is
     negative: the other half of a vector comes to stand there with that sign.
     """
 
@@ -112,7 +111,7 @@ class Rotary:
         self.cos = self.sin = torch.zeros(0, size)
 
     def reach(self, longest: int) -> None:
-        """Have so many positions."""
+        """Lengthen the tables to at least `longest` positions."""
         have = len(self.cos)
         if longest <= have:
             return
@@ -125,8 +124,8 @@ class Rotary:
 
 
 class Product:
-    """A linear layer's product, or those of several that read the same, side by side. Their own weights become parts of
-    it, so that nothing is held twice.
+    """The product of a linear layer, or of several that read the same states, side by side. The layers' own weights
+    become views of the joined one, so that nothing is held twice.
     """
 
     def __init__(self, *layers: nn.Linear) -> None:
@@ -156,11 +155,10 @@ class FusedDecoder:
     """A `Decoder` of torch's own operations, for any device and precision."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Of a model that `can_fuse`."""
-        self._model: Any = model
-        config = model.config
-        base = self._model.model
+        """model: one whose layers are known here, which `make_decoder` checks."""
+        config, base = model.config, model.model
         attention = base.layers[0].self_attn
+        self._norms_heads = norms_heads(attention)
         self._size = int(attention.head_dim)
         self._heads, self._groups = int(config.num_attention_heads), int(attention.num_key_value_groups)
         self._key_heads = self._heads // self._groups
@@ -172,12 +170,6 @@ class FusedDecoder:
         self._scales = torch.stack([scales_of(layer.self_attn, self._heads, self._key_heads) for layer in base.layers])
         self._rotary = Rotary(base, self._size)
 
-    @property
-    def of(self) -> PreTrainedModel:
-        """The model."""
-        model: PreTrainedModel = self._model
-        return model
-
     def step(
         self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
     ) -> Float[Tensor, "rows vocab"]:
@@ -187,13 +179,13 @@ class FusedDecoder:
         cos = self._rotary.cos[index, None] * self._scales[:, None]  # [L, R, N + M, D]
         sin = self._rotary.sin[index, None] * self._scales.roll(self._size // 2, dims=-1)[:, None]
         states = self._embedding[tokens]
-        rotated = self._heads + self._key_heads
+        rotating = self._heads + self._key_heads
         for number, layer in enumerate(self._layers):
             normed = self._normed(states, layer.attention_norm)
             both = layer.inward(normed).view(len(tokens), -1, self._size)
-            turned = self._turned(both[:, :rotated], cos[number], sin[number]).to(dtype)
-            query = turned[:, : self._heads].unflatten(1, (self._key_heads, self._groups))
-            found = caches.attend(number, query, turned[:, self._heads :], both[:, rotated:])
+            rotated = self._rotated(both[:, :rotating], cos[number], sin[number]).to(dtype)
+            query = rotated[:, : self._heads].unflatten(1, (self._key_heads, self._groups))
+            found = caches.attend(number, query, rotated[:, self._heads :], both[:, rotating:])
             states = states + layer.outward(found)
             gate, up = layer.gate_up(self._normed(states, layer.mlp_norm)).chunk(2, dim=-1)
             states = states + layer.down(F.silu(gate) * up)
@@ -209,10 +201,10 @@ class FusedDecoder:
         scale = torch.rsqrt((full * full).mean(dim=-1, keepdim=True) + self._eps)
         return weight * (full * scale).to(weight.dtype)
 
-    def _turned(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def _rotated(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Queries and keys [R, N + M, D], normed where the architecture does, at their positions, in float32."""
         states = states.float()
-        if norms_heads(self._model):
+        if self._norms_heads:
             states = states * torch.rsqrt((states * states).mean(dim=-1, keepdim=True) + self._eps)
         return torch.addcmul(states * cos, states.roll(self._size // 2, dims=-1), sin)
 
@@ -226,15 +218,17 @@ def make_decoder(model: PreTrainedModel) -> Decoder | None:
     if plain and sum(one.nbytes for one in weights) <= _MOST_COPIED:
         try:
             from rjepa.students.native import NativeDecoder
-        except ImportError:  # numba is not there for every Python yet
-            return FusedDecoder(model)
-        return NativeDecoder(model)
+
+        except ImportError:  # there is no numba for every Python yet
+            pass
+        else:
+            return NativeDecoder(model)
     return FusedDecoder(model)
 
 
-def norms_heads(model: PreTrainedModel) -> bool:
-    """Whether queries and keys are normed."""
-    return _KNOWN[model.config.model_type]
+def norms_heads(attention: Any) -> bool:
+    """Whether a layer's queries and keys are normed, as Qwen3's are."""
+    return hasattr(attention, "q_norm")
 
 
 def _can_fuse(model: PreTrainedModel) -> bool:
@@ -270,7 +264,7 @@ def _layer(layer: Any) -> _Layer:
 
 def scales_of(attention: Any, heads: int, key_heads: int) -> Tensor:
     """float32 [N + M, D]: what queries and keys are multiplied with beside their rotation."""
-    normed = hasattr(attention, "q_norm")
+    normed = norms_heads(attention)
     one = torch.ones(int(attention.head_dim), device=attention.q_proj.weight.device)
     query = (attention.q_norm.weight.float() if normed else one) * float(attention.scaling)
     key = attention.k_norm.weight.float() if normed else one
@@ -278,7 +272,7 @@ def scales_of(attention: Any, heads: int, key_heads: int) -> Tensor:
 
 
 def _joined(layers: tuple[nn.Linear, ...]) -> nn.Linear:
-    """One layer whose outputs are theirs side by side; their weights lie in its."""
+    """One layer whose outputs are theirs side by side; their weights become views of its weight."""
     first = layers[0]
     with torch.device("meta"):
         joined = type(first)(first.in_features, sum(layer.out_features for layer in layers), first.bias is not None)

@@ -34,7 +34,7 @@ _MOST_DIMENSIONS: Final = 8
 
 
 _NAME_DIGITS: Final = 32
-"""Of a file's SHA-256, in the name of a folder: enough that no two files meet."""
+"""Digits of a file's SHA-256 in the name of a folder: enough that no two files share one."""
 
 
 def unpacked_folder(home: Home, sha256: str, dtype: DType) -> Path:
@@ -69,7 +69,7 @@ class GgufHeader:
 
     @property
     def parameters(self) -> int:
-        """Of all tensors together."""
+        """Numbers in all tensors together."""
         return sum(map(math.prod, self.shapes.values()))
 
     @property

@@ -1,8 +1,8 @@
 """Write a student's weights and tokenizer as one GGUF file, which llama.cpp and those built on it load.
 
 Llama and Qwen3 whose tokenizer was trained here, which the bundled students and those of recipes are. Other models have
-tokenizers that llama.cpp knows by name alone; its own convert_hf_to_gguf.py knows the names. Reading GGUF is
-`rjepa.students.gguf_files`'s and `unpacking`'s matter.
+tokenizers that llama.cpp knows by name alone; its own convert_hf_to_gguf.py knows the names. GGUF is read in
+`rjepa.students.gguf_files` and `rjepa.students.unpacking`.
 """
 
 import json
@@ -25,9 +25,8 @@ _ARCHITECTURES: Final = {"LlamaForCausalLM": "llama", "Qwen3ForCausalLM": "qwen3
 
 _PRE_TOKENIZER: Final = "gpt-2"
 """llama.cpp's name for how text is split before merges. GPT-2's pattern splits less often than ours, between digits and
-at apostrophes; no merge of ours goes over such a place, so that the tokens are the same. Runs of two or more spaces
-before a word are split elsewhere, and give other tokens.
-"""
+at apostrophes; no merge of ours crosses such a place, so that the tokens are the same. Runs of two or more spaces
+before a word are split at another place, and give other tokens."""
 _CONVERTER: Final = "convert it with llama.cpp's own convert_hf_to_gguf.py, or export it as safetensors"
 
 
@@ -39,7 +38,7 @@ def write_gguf(folder: Path, file: Path, name: str) -> None:
 
     Raises:
         InvalidInputError: the package gguf is missing, or the architecture, its rotary embedding or its tokenizer is
-            none that this writer knows.
+            one that this writer does not know.
     """
     try:
         import gguf
@@ -62,7 +61,7 @@ def write_gguf(folder: Path, file: Path, name: str) -> None:
 
 
 def _check(folder: Path, config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> str:
-    """llama.cpp's name of the architecture. Raises where something would be written that means something else there."""
+    """llama.cpp's name of the architecture. Raises where llama.cpp would take what is written for something else."""
     known = [_ARCHITECTURES[kind] for kind in config.get("architectures") or [] if kind in _ARCHITECTURES]
     if not known:
         raise InvalidInputError(
@@ -140,8 +139,8 @@ def _add_weights(writer: "gguf.GGUFWriter", folder: Path, config: Mapping[str, A
 
 
 def _neighbours(values: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.float32]:
-    """Rows in llama.cpp's order: it turns neighbouring rows of a Llama's head together, transformers row i of its first
-    half with row i of its second.
+    """Rows in llama.cpp's order: it rotates neighbouring rows of a Llama's head together, where transformers rotates
+    row i of the head's first half with row i of its second.
     """
     rows, columns = values.shape
     return values.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)

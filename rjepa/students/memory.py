@@ -1,4 +1,4 @@
-"""How much memory a student needs: arithmetic on its shape. What devices have is `rjepa.students.devices`' matter.
+"""How much memory a student needs: arithmetic on its shape. What devices have belongs to `rjepa.students.devices`.
 
     weights   parameters x bytes of the precision; where quantised, the layers' matrices at the bits below and what is
               never quantised (the table of embeddings, an untied output head) in the precision

@@ -21,18 +21,28 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rjepa.students.fused import Caches, Rotary, norms_heads, scales_of
+from rjepa.students.fused import Caches, Float32, Int64, Rotary, norms_heads, scales_of
 
-Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
+
+LayerWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float32]
+"""The weights of one layer: norms [2, H], before attention and before the MLP; the weight [in, out] of queries, keys
+and values side by side, and their bias, empty where there is none; the weights of the attention's output, of gate and
+up side by side, and of down; scales [N + M, D] (`rjepa.students.fused.scales_of`)."""
+LayerArrays = tuple[Float32, Float32, Float32, Float32]
+"""What `rjepa.students.fused.LayerCache.arrays` gives: keys and values of prompts, and the rows' own."""
+Spans = tuple[Int64, Int64, Int64, Int64]
+"""`prompt_of`, `starts`, `ends` and `free` of `rjepa.students.fused.Caches`."""
+# Plain tuples: numba takes a microsecond longer for each named one in a call, and a layer takes 25.
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _SMALL: Final = 1_000_000
-"""Multiplications up to which OpenBLAS takes a product as it lies; larger ones it copies into another order first,
-which for few rows takes as long as the product: sixteen rows of tiny-a took 805 microseconds at once, 570 in two."""
+"""Multiplications up to which OpenBLAS multiplies matrices where they lie. Larger ones it copies into another order
+first, which for few rows takes as long as the product: sixteen rows of tiny-a took 805 microseconds at once, 570 in two
+parts."""
 _FEWEST: Final = 4
-"""Rows of a part that a product is cut into at least: each part reads all the weights."""
+"""Rows that each part of a product has at least: every part reads all the weights again."""
 
 _LOG2_E: Final = np.float32(1.4426950408889634)
 _LN2_HIGH: Final = np.float32(0.693359375)
@@ -41,8 +51,8 @@ _LOWEST: Final = np.float32(-87.0)
 
 
 def _compiled(function: Function) -> Function:
-    """Compiled when it is first called, without Python's lock while it runs. Checks of types that tests put around a
-    function are left out: they are Python.
+    """Compile a function when it is first called; it runs without Python's lock. Checks of types that tests wrap around
+    it are taken off: they are Python, which cannot be compiled.
     """
     plain = inspect.unwrap(function)
     return cast(Function, numba.njit(plain, cache=True, fastmath=True, nogil=True))
@@ -63,8 +73,9 @@ def product(states: Float32, weight: Float32, out: Float32) -> None:
 
 @_compiled
 def _exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
-    """Exp of each of `values`, which are at most 88, in their place. `bits` int32 and `powers` float32 are one buffer,
-    as long as they. Range reduction and polynomial as in Cephes' expf, in loops that a compiler turns into vectors.
+    """Replace each of `values`, which are at most 88, by its exponential. `bits` (int32) and `powers` (float32) are two
+    views of one buffer, at least as long as `values`. Range reduction and polynomial are those of Cephes' expf, in
+    loops that a compiler turns into vector instructions.
     """
     for place in range(values.size):
         value = max(values[place], _LOWEST)
@@ -96,9 +107,9 @@ def normed(states: Float32, weight: Float32, eps: float, out: Float32) -> None:
 
 
 @_compiled
-def _turn(both: Float32, scales: Float32, cos: Float32, sin: Float32, positions: Int64, eps: float) -> None:
-    """Queries and keys, the first of `both` [R, N + 2 M, D], at their positions, in place. scales [N + M, D]; normed
-    first where eps is not negative.
+def _rotate(both: Float32, scales: Float32, cos: Float32, sin: Float32, positions: Int64, eps: float) -> None:
+    """Queries and keys, the first of `both` [R, N + 2 M, D], at their positions, in place: normed if eps is not
+    negative, scaled by `scales` [N + M, D], rotated.
     """
     size = both.shape[2]
     half = size // 2
@@ -142,15 +153,9 @@ def _add_rows(to: Float32, factors: Float32, rows: Float32, first: int, last: in
 def _attend(
     both: Float32,
     groups: int,
-    prefix_keys: Float32,
-    prefix_values: Float32,
-    own_keys: Float32,
-    own_values: Float32,
+    arrays: LayerArrays,
     used: int,
-    prompt_of: Int64,
-    starts: Int64,
-    ends: Int64,
-    free: Int64,
+    spans: Spans,
     scores: Float32,
     bits: Int32,
     powers: Float32,
@@ -159,6 +164,8 @@ def _attend(
     """Attention of each row's queries, in `both`, over its prompt's places from `starts` to `ends` and over its own
     from `free` on, the new one included, which is written here.
     """
+    prefix_keys, prefix_values, own_keys, own_values = arrays
+    prompt_of, starts, ends, free = spans
     rows, key_heads, size = own_keys.shape[0], own_keys.shape[1], own_keys.shape[2]
     heads = groups * key_heads
     for row in range(rows):
@@ -198,36 +205,25 @@ def _attend(
 @_compiled
 def layer_step(
     states: Float32,
-    norms: Float32,
-    inward: Float32,
-    inward_bias: Float32,
-    outward: Float32,
-    gate_up: Float32,
-    down: Float32,
-    scales: Float32,
-    cos: Float32,
-    sin: Float32,
+    weights: LayerWeights,
+    tables: tuple[Float32, Float32],
     positions: Int64,
     eps: float,
     head_eps: float,
-    prefix_keys: Float32,
-    prefix_values: Float32,
-    own_keys: Float32,
-    own_values: Float32,
+    arrays: LayerArrays,
     used: int,
-    prompt_of: Int64,
-    starts: Int64,
-    ends: Int64,
-    free: Int64,
+    spans: Spans,
 ) -> None:
     """One layer for one more token a row: `states` [R, H] become those that come out, the caches are extended.
 
     Args:
-        norms: [2, H], before attention and before the MLP.
-        inward, outward, gate_up, down: weights [in, out]; `inward_bias` is empty where there is none.
-        cos, sin: [positions, D], the sign of `rjepa.students.fused` in the latter.
+        tables: cos and sin [positions, D], with the sign of `rjepa.students.fused.Rotary` in the latter.
         head_eps: negative where queries and keys are not normed.
+        used: of the rows' own places in `arrays`, before this token.
     """
+    norms, inward, inward_bias, outward, gate_up, down, scales = weights
+    cos, sin = tables
+    prefix_keys, _, own_keys, _ = arrays
     rows, width = states.shape
     key_heads, size = own_keys.shape[1], own_keys.shape[2]
     heads = scales.shape[0] - key_heads
@@ -245,12 +241,9 @@ def layer_step(
             for place in range(flat.shape[1]):
                 flat[row, place] += inward_bias[place]
     both = flat.reshape(rows, heads + 2 * key_heads, size)
-    _turn(both, scales, cos, sin, positions, head_eps)
+    _rotate(both, scales, cos, sin, positions, head_eps)
     found = np.empty((rows, heads * size), dtype=np.float32)
-    _attend(
-        both, heads // key_heads, prefix_keys, prefix_values, own_keys, own_values, used, prompt_of, starts, ends, free,
-        scores, bits, powers, found,
-    )  # fmt: skip
+    _attend(both, heads // key_heads, arrays, used, spans, scores, bits, powers, found)
     product(found, outward, read)
     for row in range(rows):
         for place in range(width):
@@ -286,30 +279,23 @@ class NativeDecoder:
     """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Of a float32 model on the CPU, of an architecture that `rjepa.students.fused` knows."""
+        """model: in float32 on the CPU, of an architecture that `rjepa.students.fused` knows."""
         _use_one_thread()
-        self._model: Any = model
-        base, config = self._model.model, model.config
+        whole: Any = model
+        base, config = whole.model, model.config
         attention = base.layers[0].self_attn
         heads = int(config.num_attention_heads)
         key_heads = heads // int(attention.num_key_value_groups)
         self._eps = float(base.norm.variance_epsilon)
-        self._head_eps = float(attention.q_norm.variance_epsilon) if norms_heads(model) else -1.0
+        self._head_eps = float(attention.q_norm.variance_epsilon) if norms_heads(attention) else -1.0
         self._rotary = Rotary(base, int(attention.head_dim))
         self._tables = _array(self._rotary.cos), _array(self._rotary.sin)
         self._embedding = _array(base.embed_tokens.weight)
         self._norm = _array(base.norm.weight)
-        self._head = _across(self._model.lm_head)
-        bias = self._model.lm_head.bias
+        self._head = _across(whole.lm_head)
+        bias = whole.lm_head.bias
         self._head_bias = None if bias is None else _array(bias)
         self._layers = [_weights(layer, heads, key_heads) for layer in base.layers]
-        self._layer_step: Any = layer_step  # its arguments come in tuples, which no type can count
-
-    @property
-    def of(self) -> PreTrainedModel:
-        """The model."""
-        model: PreTrainedModel = self._model
-        return model
 
     def step(
         self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
@@ -318,14 +304,12 @@ class NativeDecoder:
         if caches.longest > len(self._tables[0]):
             self._rotary.reach(caches.longest)
             self._tables = _array(self._rotary.cos), _array(self._rotary.sin)
-        cos, sin = self._tables
         positions = caches.positions.numpy()
+        spans = caches.prompt_of, caches.starts, caches.ends, caches.free
         states = self._embedding[tokens.numpy()]
         for number, (weights, layer) in enumerate(zip(self._layers, caches.layers, strict=True), 1):
-            self._layer_step(
-                states, *weights, cos, sin, positions, self._eps, self._head_eps, *layer.arrays(), layer.used,
-                caches.prompt_of, caches.starts, caches.ends, caches.free,
-            )  # fmt: skip
+            arrays, used = layer.arrays(), layer.used
+            layer_step(states, weights, self._tables, positions, self._eps, self._head_eps, arrays, used, spans)
             layer.used += 1
             if number == depth < len(self._layers):
                 states = self._shown(states, see)
@@ -340,13 +324,13 @@ class NativeDecoder:
         return torch.from_numpy(logits)
 
     def _shown(self, states: Float32, see: Callable[[Tensor], Tensor]) -> Float32:
-        """What becomes of states that `see` is shown. It may keep them: what goes on is another array."""
+        """Show states to `see`; a copy of what it returns, because it may keep that, and the layers write in place."""
         found = see(torch.from_numpy(states))
         return found.numpy().copy()
 
 
-def _weights(layer: Any, heads: int, key_heads: int) -> tuple[Any, ...]:
-    """Of one layer, in `layer_step`'s order."""
+def _weights(layer: Any, heads: int, key_heads: int) -> LayerWeights:
+    """The weights of one layer."""
     attention, mlp = layer.self_attn, layer.mlp
     inward = (attention.q_proj, attention.k_proj, attention.v_proj)
     has_bias = attention.q_proj.bias is not None

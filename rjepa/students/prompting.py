@@ -1,4 +1,4 @@
-"""Statements as tokens of a student's prompt, and whether they fit its context. The wording is `prompts`' matter."""
+"""Statements as tokens of a student's prompt, and whether they fit its context. The wording belongs to `prompts`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """How a problem or a conversation is put to a student: a plain template, or the model's own chat template.
 
-Finding a chat template, and refusing one that changes from day to day, is `rjepa.students.templates`' matter. What
+Finding a chat template, and refusing one that changes from day to day, belongs to `rjepa.students.templates`. What
 follows the prompt, the chain, has its text form in `rjepa.chains`.
 """
 

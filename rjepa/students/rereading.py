@@ -1,7 +1,7 @@
 """Chains that somebody else wrote, read as if the student had written them: with latents and log-probabilities.
 
-Where the architecture allows it both come out of one forward, in which a problem's prompt, and whatever else chains
-begin with together, is read once (`rjepa.students.packing`).
+Where the architecture allows it, both come out of one forward, which reads what several chains begin with, such as a
+problem's prompt, only once (`rjepa.students.packing`).
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from rjepa.students.tap import LayerTap
 
 @dataclass(frozen=True)
 class ReadText:
-    """A chain that was read: the token ids of its text, what the student thinks of them, and its latents."""
+    """A chain that was read: the token ids of its text, their score by the student, and its latents."""
 
     ids: list[int]
     score: Score
@@ -39,7 +39,7 @@ class ReadText:
 
 
 def read_texts(student: Student, statements: Sequence[str], texts: Sequence[str]) -> list[ReadText]:
-    """Read each text after the prompt of its statement. Each has words and fits the context with its problem."""
+    """Read each text, which is not empty, after its statement's prompt. Both together have to fit the context."""
     encoded = encode_chains(student, statements, texts)
     if not student.shares_prefix:
         prompts = [text.ids[: int(text.boundaries[1])] for text in encoded]
@@ -56,10 +56,10 @@ def read_texts(student: Student, statements: Sequence[str], texts: Sequence[str]
 
 @torch.inference_mode()
 def _read_packed(student: Student, batch: list[EncodedText]) -> dict[int, ReadText]:
-    """Latents and scores of one packed forward. Logits are made of places before a chain's tokens alone."""
+    """Latents and scores of one packed forward, by the index of the text."""
     packed = pack([text.ids for text in batch], student.device)
     prompts = [int(text.boundaries[1]) for text in batch]
-    # Where a chain's token follows: shared beginnings give the same place for several.
+    # Logits are needed only where a chain's token follows; chains that begin alike share such places.
     before = [path[prompt - 1 : -1] for path, prompt in zip(packed.paths, prompts, strict=True)]
     places, rows = np.unique(np.concatenate(before), return_inverse=True)
     with LayerTap(student.captured, keep=True) as tap:
@@ -76,7 +76,7 @@ def _read_packed(student: Student, batch: list[EncodedText]) -> dict[int, ReadTe
 
 
 def _logits(student: Student, packed: Packed, places: torch.Tensor) -> torch.Tensor:
-    """[places, vocabulary]"""
+    """[places, vocabulary]: the logits at these places of the packed tokens."""
     output = student.model(
         input_ids=packed.input_ids,
         position_ids=packed.positions,
@@ -128,7 +128,8 @@ def read_chains(student: Student, statements: Sequence[str], texts: Sequence[str
 
 def with_latents(student: Student, statements: Sequence[str], chains: Sequence[SampledChain]) -> list[SampledChain]:
     """Chains that a server wrote, with latents, and with the student's own log-probabilities where they have none. Each
-    fits the context. A chain whose tokens are others than its text's has its own tokens scored.
+    fits the context. Where a server's tokens are not those that the student's tokenizer makes of the text, the server's
+    are scored, in a forward of their own.
     """
     read = read_texts(student, statements, [chain.text for chain in chains])
     other = [place for place, (chain, one) in enumerate(zip(chains, read, strict=True)) if chain.token_ids != one.ids]

@@ -1,7 +1,7 @@
 """From a record to the files of a student: find them, refuse what is unsafe or unusable, fingerprint them.
 
-Weights are safetensors or GGUF, or they are refused; code inside a model folder is never run. What weight files hold is
-`rjepa.students.weights`' matter, loading that of `rjepa.students.loading`.
+Weights are safetensors or GGUF, or they are refused; code inside a model folder is never run. What weight files hold
+belongs to `rjepa.students.weights`, loading them to `rjepa.students.loading`.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class ResolvedStudent:
 
     @property
     def weight_bytes(self) -> int:
-        """Of the weight files."""
+        """Size of the weight files."""
         return sum(file.stat().st_size for file in self.weights)
 
 

@@ -1,6 +1,6 @@
 """The rows of a session that have rules of their own: what shapes their logits, stops their text, and is noted of them.
 
-A session without such rows asks nothing here. What rules there are is `rjepa.students.rules`' matter.
+A session without such rows asks nothing here. What rules there are belongs to `rjepa.students.rules`.
 """
 
 from collections.abc import Callable, Sequence
@@ -129,7 +129,7 @@ class RowRules:
         return b"" if watch is None else watch.rest()
 
     def new_scores(self, row: int, over: bool = False) -> tuple[TokenScore, ...]:
-        """The scores of a row that were not told yet and whose text was shown; all of them once its chain is over."""
+        """The scores of a row that were not sent yet and whose text was shown; all of them once its chain is over."""
         scores, watch = self._scores.get(row), self._watches.get(row)
         if scores is None:
             return ()

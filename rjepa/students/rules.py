@@ -1,6 +1,6 @@
 """The rules that a row's tokens are drawn by, beyond its temperature: which may be drawn, and what ends its text.
 
-Values only, checked. What they do to logits is `rjepa.students.shaping`'s matter, and where a text ends, `stopping`'s.
+Values only, checked. What they do to logits belongs to `rjepa.students.shaping`, and where a text ends, to `stopping`.
 """
 
 from dataclasses import dataclass

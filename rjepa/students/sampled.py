@@ -69,7 +69,7 @@ class RowRequest:
     branches: the forks that this row stands for, where it is to be drawn as a forked row would have been.
     rules: what its tokens are drawn by beside the temperature, and what ends its text.
     capture: whether its latents are wanted, in a session that captures.
-    keep_finished: hold its cache when its chain is over, until it is dropped, as a session can for all its rows.
+    keep_finished: keep its cache after its chain is over, until it is dropped, so that forks need not read it again.
     """
 
     statement: str

@@ -40,7 +40,7 @@ class ScoreList:
     """The scores of a row's tokens, and which of them were sent: none before the text of its token is certain."""
 
     def __init__(self, beginning: Sequence[TokenScore]) -> None:
-        """beginning: of what a fork began with: its parent sent them."""
+        """beginning: scores of the tokens that a fork begins with, which its parent has sent."""
         self._scores, self._ends = list(beginning), [0] * len(beginning)
         self._sent = len(beginning)
 

@@ -3,7 +3,7 @@
 One loop over the model's forward: draw a token for each row, feed them all, see which rows are at an end. What a row
 reads of its neighbours is nothing. Caches live in `rjepa.students.decoding` and `row_cache`, what is fed together in
 `batches`, what is kept of rows in `recording`, where they stand in `standing`. Who else offers a session, and what that
-one lacks, is `rjepa.sampling`'s matter.
+one lacks, belongs to `rjepa.sampling`.
 
 A row that waits for the others (its step is over, theirs are not) goes on being fed junk for a while: taking it out of
 the batch copies the caches of all. Junk is not recorded, and is taken back before the row goes on.
@@ -75,7 +75,7 @@ class Session:
         self._standings = RowStandings(student, self._tables)
         self._requests: list[RowRequest] = []
         self._free: set[int] = set()  # rows that are gone for good
-        self._fresh: list[int] = []  # rows that came since the run last looked
+        self._fresh: list[int] = []  # rows that the run has not taken in yet
         self._batches: list[Batch] = []
         self._unread: list[int] = []
         self._forks: dict[int, tuple[int, int]] = {}  # child: its parent, and how many tokens of it stay in the cache
@@ -165,8 +165,8 @@ class Session:
         self._changed = True
 
     def forget(self, rows: Sequence[int]) -> None:
-        """Drop rows of which nothing is asked any more, and give their numbers to new ones: a session that is never
-        over holds no more than its rows. Not while events of them may still come: between two passes.
+        """Drop rows of which nothing is asked any more, and give their numbers to new ones, so that a session that
+        never ends holds only the rows in use. Call it between two passes, when no event of these rows can come.
         """
         for row in rows:
             self.drop(row)
@@ -377,7 +377,7 @@ class Session:
         return ChainEnd(row, finished, self._texts.end(row), self._rules.new_scores(row, over=True))
 
     def _follow(self, row: int, request: RowRequest, scores: Sequence[TokenScore] = ()) -> None:
-        """Mind a new row."""
+        """Enter a new row everywhere: its request, its rules, its standing."""
         if row == len(self._requests):
             self._requests.append(request)
         self._requests[row] = request

@@ -16,7 +16,7 @@ from rjepa.students.resolving import RECIPE, ResolvedStudent, resolve_student, t
 from rjepa.students.training import train_student
 
 RESOLVED_FILE: Final = "resolved.json"
-"""In the folder of a student: which files it was resolved to, and their fingerprint."""
+"""A file in the folder of a student: which files it was resolved to, and their fingerprint."""
 
 
 def resolve_and_record(home: Home, llm_tag: str, progress: Progress = silent) -> StageReport:

@@ -32,9 +32,11 @@ class Ending:
 
 
 class RowStandings:
-    """The standing of each row, by row. `paused`: until the next run; `held`: until whoever holds it lets it go on;
-    `kept`: its cache is, when it is over. `fed`: tokens of its chain that its cache holds. `stop_at`: the number of
-    tokens at which it pauses. `steps` are finished, with their first `step_tokens` tokens.
+    """The standing of each row, by row.
+
+    `paused`: waits until the next run. `held`: waits until whoever holds it lets it go on. `kept`: keeps its cache when
+    it is over. `fed`: tokens of its chain that its cache holds. `stop_at`: the number of tokens at which it pauses.
+    `steps` are finished, with their first `step_tokens` tokens.
     """
 
     def __init__(self, student: Student, tables: RowTables) -> None:
@@ -55,7 +57,7 @@ class RowStandings:
         self._stops[list(student.eos_ids)] = True
 
     def begin(self, row: int, *, plain: bool, kept: bool) -> None:
-        """A new row, perhaps in the place of one that is gone. It has ended what that has ended which it begins with.
+        """A new row, perhaps in the place of one that is gone. Steps that end in what it begins with count as ended.
 
         Args:
             plain: no answer line ends it.

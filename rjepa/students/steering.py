@@ -1,6 +1,6 @@
 """What bends the rows of a session: biases on the logits that tokens are drawn from, edits of hidden states.
 
-Where edits take hold is `rjepa.students.tap`'s matter; what a good bias or edit is, a mode of reasoning's.
+Where edits take hold belongs to `rjepa.students.tap`; what a good bias or edit is, to a mode of reasoning.
 """
 
 from collections.abc import Callable, Sequence

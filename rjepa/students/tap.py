@@ -35,8 +35,8 @@ class LayerTap:
             self._handle.remove()
 
     def see(self, states: Tensor) -> Tensor:
-        """Show states [rows, hidden] of one token a row, of a forward that does not go through the module; what goes on
-        upwards.
+        """Take the states [rows, hidden] of one token a row from a forward that does not call the module; the states
+        that the layers above go on from, edited where a row has an edit.
         """
         if not self._keep and not self.edits:
             return states

@@ -1,6 +1,6 @@
 """Chat templates: where the folder of a model keeps one, and whether it writes the same prompt every day.
 
-What is put into a template is `rjepa.students.prompts`' matter. Templates are jinja, run in transformers' sandbox.
+What is put into a template belongs to `rjepa.students.prompts`. Templates are jinja, run in transformers' sandbox.
 """
 
 import datetime

@@ -1,6 +1,6 @@
 """Is a checkpoint whole? What transformers says while it loads one, turned into an error, a warning or nothing.
 
-Which files there are is `rjepa.students.weights`' matter: here it is about the tensors in them.
+Which files there are belongs to `rjepa.students.weights`: here it is about the tensors in them.
 """
 
 import contextlib

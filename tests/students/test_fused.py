@@ -1,5 +1,6 @@
 """A decoding step without transformers' modules writes what their forward writes, whatever is done to its rows."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_bfloat16_takes_torchs_operations_and_writes_nearly_the_same(reference: 
 
 
 def test_where_numba_is_missing_torchs_operations_do(reference: Student, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "rjepa.students.native", None)
+    monkeypatch.setitem(sys.modules, "rjepa.students.native", None)
     student = replace(reference, fuses=True, _decoders=[])
     assert student.fused is not None and type(student.fused[0]) is FusedDecoder
 

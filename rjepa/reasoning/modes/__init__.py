@@ -16,7 +16,7 @@ MODES: Final[dict[str, Mode]] = {
     for module in pkgutil.iter_modules(__path__)
     for mode in [importlib.import_module(f"{__name__}.{module.name}").MODE]
 }
-"""By name. Each module of this package has a `MODE`."""
+"""All modes by name. Each module of this package has a `MODE`."""
 
 
 def modes_offered(content: Content) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from rjepa.verbalizer.blending import blend, expected_state
 from rjepa.verbalizer.guiding import Guide, annealed
 
 MAX_CANDIDATES: Final = 64
-"""As of `rerank`."""
+"""As many as `rerank` takes."""
 
 GUIDED: Final = "R-JEPA guided every step."
 ALONE: Final = "R-JEPA knows no problems like this one: it guided no step, and the student wrote alone."

@@ -23,7 +23,7 @@ from rjepa.students.sampled import GREEDY
 
 MOST_ROUNDS: Final = 16
 MOST_CHARACTERS: Final = 8000
-"""Of the steps that are given: more do not fit a small student's context."""
+"""Length of the given steps together: more do not fit a small student's context."""
 
 
 class PlanOptions(ModeOptions):

@@ -9,6 +9,7 @@ from rjepa_assets.defs.stage import (
     FEEDBACK_JOB,
     JOB_TAG,
     LLM_JOB,
+    LORA_JOB,
     REHEARSAL_JOB,
     RELEASE_JOB,
     SEALED_JOB,
@@ -30,6 +31,7 @@ dataset_and_llm = _job(
 release_llm = _job(RELEASE_JOB, "Bundle what was evaluated for one LLM; serve it if the gate agrees.")
 variants = _job(VARIANTS_JOB, "Train several R-JEPAs of one LLM and dataset version, and judge them side by side.")
 decoders = _job(DECODERS_JOB, "Train what puts latents into words and guides the student, for an R-JEPA that is there.")
+lora = _job(LORA_JOB, "Train a LoRA of one LLM on a dataset version, and register the student that has it.")
 sealed_problems = _job(SEALED_JOB, "Draw the problems that a night's evidence comes from, where the last are worn out.")
 feedback = _job(FEEDBACK_JOB, "Write down what of feedback joined a dataset version that a night made.")
 rehearse = _job(REHEARSAL_JOB, "Rank the answers that users let us keep again, with the newest bundle.")

@@ -27,6 +27,7 @@ PIPELINE = [
 DECODERS = ["latent_decoder", "logit_guidance"]
 FEEDBACK = ["interactions", "feedback_selection"]
 BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", "sealed_candidates", "rehearsal", *DECODERS]
+BESIDE += ["student_lora"]
 
 
 def upstream(graph: dg.Definitions, asset: str) -> set[str]:
@@ -45,6 +46,7 @@ def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     assert upstream(graph, "feedback_selection") == {"interactions"}
     assert upstream(graph, "problems") == {"feedback_selection"}
     assert upstream(graph, "rollouts") == upstream(graph, "latents") == {"dataset_release", "student", "request"}
+    assert upstream(graph, "student_lora") == {"dataset_release", "student"}
     assert upstream(graph, "train_rollouts") == {"dataset_release", "student"}
     assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer", "train_rollouts"}
     assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint"}
@@ -135,6 +137,7 @@ def test_the_jobs_cover_the_whole_graph() -> None:
             "release_llm",
             "variants",
             "decoders",
+            "lora",
             "sealed_problems",
             "rehearse",
         )

@@ -115,7 +115,7 @@ def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:
         if isinstance(definition, dg.AssetsDefinition)
     }
     heavy = {"student", "rollouts", "train_rollouts", "latents", "rjepa_checkpoint", "rjepa_variants", *DECODERS}
-    heavy |= {"sealed_candidates", "rehearsal"}
+    heavy |= {"sealed_candidates", "rehearsal", "student_lora"}
     assert {name for name, pool in pools.items() if pool == "gpu"} == heavy
 
 

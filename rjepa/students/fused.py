@@ -134,7 +134,7 @@ class Product:
         bases = [base_of(layer) for layer in layers]
         self._onednn = all(isinstance(layer, OneDnnLinear) for layer in bases)
         if beside is not None:
-            self._layer = beside._layer
+            self._layer: nn.Linear = beside._layer
         else:
             self._layer = bases[0] if len(bases) == 1 else _joined(bases)
         self._low_rank = low_rank_of(*layers)
@@ -173,8 +173,8 @@ class FusedDecoder:
         self._embedding: Tensor = base.embed_tokens.weight
         self._norm: Tensor = base.norm.weight
         self._head = Product(model.lm_head)
-        shared = [None] * len(base.layers) if beside is None else beside._layers
-        self._layers = [_layer(layer, its) for layer, its in zip(base.layers, shared, strict=True)]
+        shared: Sequence[_Layer | None] = [None] * len(base.layers) if beside is None else beside._layers
+        self._layers: list[_Layer] = [_layer(layer, its) for layer, its in zip(base.layers, shared, strict=True)]
         self._scales = torch.stack([scales_of(layer.self_attn, self._heads, self._key_heads) for layer in base.layers])
         self._rotary = Rotary(base, self._size)
 

@@ -31,8 +31,8 @@ LayerWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float
 and values side by side, and their bias, empty where there is none; the weights of the attention's output, of gate and
 up side by side, and of down; scales [N + M, D] (`rjepa.students.fused.scales_of`)."""
 AddedWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float32, Float32]
-"""What a LoRA adds to a layer's four products: two thin weights of each, [in, rank] and [rank, out], without columns and
-rows where it adds nothing."""
+"""What a LoRA adds to a layer's four products: two thin weights of each, [in, rank] and [rank, out], empty where it
+adds nothing."""
 LayerArrays = tuple[Float32, Float32, Float32, Float32]
 """What `rjepa.students.fused.LayerCache.arrays` gives: keys and values of prompts, and the rows' own."""
 Spans = tuple[Int64, Int64, Int64, Int64]
@@ -305,8 +305,8 @@ def _use_one_thread() -> None:
 
 
 class NativeDecoder:
-    """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want, one for
-    all LoRAs of a base.
+    """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want, which
+    all LoRAs of a base share.
     """
 
     def __init__(self, model: PreTrainedModel, beside: "NativeDecoder | None" = None) -> None:
@@ -325,11 +325,11 @@ class NativeDecoder:
         self._tables = _array(self._rotary.cos), _array(self._rotary.sin)
         self._embedding = _array(base.embed_tokens.weight)
         self._norm = _array(base.norm.weight)
-        self._head = _across(whole.lm_head) if beside is None else beside._head
+        self._head: Float32 = _across(whole.lm_head) if beside is None else beside._head
         bias = whole.lm_head.bias
         self._head_bias = None if bias is None else _array(bias)
         own = None if beside is None else beside._layers
-        self._layers = own or [_weights(layer, heads, key_heads) for layer in base.layers]
+        self._layers: list[LayerWeights] = own or [_weights(layer, heads, key_heads) for layer in base.layers]
         self._added = [_added(layer) for layer in base.layers]
 
     def step(

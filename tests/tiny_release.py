@@ -21,6 +21,7 @@ from rjepa.inference.voting import answer_ids
 from rjepa.jepa.checkpoint import save_model
 from rjepa.jepa.config import EncoderConfig, JepaConfig, PredictorConfig
 from rjepa.jepa.model import build_model
+from rjepa.jepa.reader import Reader
 from rjepa.latents.normalizer import fit_normalizer, save_normalizer
 from rjepa.parts import PartSource, reranking_parts
 from rjepa.reasoning.candidates import join_latents, make_candidates
@@ -95,7 +96,7 @@ def publish(home: Home, student: Student, sources: Path, seed: int = 0, dataset:
     save_model(sources, model)
     write_json(sources / "config.json", config.model_dump(mode="json"))
     save_normalizer(sources / "normalizer.safetensors", normalizer)
-    energies = segment_energies(model, normalizer, latents)
+    energies = segment_energies(model, Reader.of(config, normalizer), latents)
     candidates = [make_candidates(row) for row in rows]
     flat = chain_features([candidate for row in candidates for candidate in row], energies)
     answers = [[candidate.final_answer for candidate in row] for row in candidates]

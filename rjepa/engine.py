@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
-from rjepa.adapters.opening import WorldModelFiles
+from rjepa.adapters.opening import WorldModelFiles, summarise_carried
 from rjepa.continuing import require_known
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
@@ -221,6 +221,7 @@ class Engine:
             "created": int(manifest.created_at.timestamp()),
             "dataset": manifest.dataset,
             "student_fingerprint": manifest.student_fingerprint,
+            "carried": None if manifest.carried is None else summarise_carried(manifest.carried),
             "code_version": manifest.code_version,
             "reason": manifest.reason,
             "replaces": manifest.replaces,

@@ -41,6 +41,10 @@ class InFront(Protocol):
     def own(self) -> Normalizer:
         """Location and scale of the target's latents."""
 
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """What stands side by side in the target's latents."""
+
     def read(self, latents: Float[npt.NDArray[np.floating], "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
         """The target's latents as the source's."""
 
@@ -58,11 +62,13 @@ class Reader:
         normalizer: location and scale of each latent column, fitted on train, for the student that the model was
             trained on.
         columns: indices of the columns that are read, among that student's; None for all of them.
+        poolings: what stands side by side in what `restore` gives.
         adapter: from this student's latents to that student's; None where they are the same.
     """
 
     normalizer: Normalizer
     columns: Int[npt.NDArray[np.int64], " columns"] | None
+    poolings: tuple[str, ...]
     adapter: InFront | None = None
 
     def __post_init__(self) -> None:
@@ -81,7 +87,8 @@ class Reader:
             InvalidInputError: the normaliser's width cannot hold the poolings that the config names, or is not the
                 adapter's.
         """
-        return cls(normalizer, latent_columns(config, normalizer.width), adapter)
+        poolings = config.use or config.poolings if adapter is None else adapter.poolings
+        return cls(normalizer, latent_columns(config, normalizer.width), poolings, adapter)
 
     @property
     def width(self) -> int:

@@ -14,9 +14,9 @@ import torch
 
 from rjepa.device import best_device
 from rjepa.errors import CorruptError, InvalidInputError
-from rjepa.files import read_json, write_json
+from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home, check_tag
-from rjepa.jepa.checkpoint import load_model
+from rjepa.jepa.checkpoint import MODEL_FILE, load_model
 from rjepa.jepa.config import SERVED, JepaConfig, Tuning, load_jepa_config
 from rjepa.jepa.curves import draw_curve
 from rjepa.jepa.diagnostics import Diagnostics, diagnose
@@ -278,12 +278,17 @@ def read_diagnostics(home: Home, llm_tag: str, dataset: str) -> Diagnostics:
         NotFoundError: it was not trained yet.
         CorruptError: the file does not fit.
     """
-    path = model_folder(home, llm_tag, dataset) / DIAGNOSTICS_FILE
+    return read_diagnostics_in(model_folder(home, llm_tag, dataset))
+
+
+def read_diagnostics_in(folder: Path) -> Diagnostics:
+    """What was measured of the model of a folder (errors as `read_diagnostics`)."""
+    path = folder / DIAGNOSTICS_FILE
     try:
         return Diagnostics.from_json(read_json(path)["diagnostics"])
     except (KeyError, TypeError) as error:
         raise CorruptError(
-            f"{path} does not hold diagnostics", cure="delete it and materialise rjepa_checkpoint"
+            f"{path} does not hold diagnostics", cure="delete it and materialise rjepa_checkpoint, or adapter"
         ) from error
 
 
@@ -299,8 +304,14 @@ def _diagnose_once(
                 return Diagnostics.from_json(known["diagnostics"])
     model = load_model(folder, best_device())
     found = diagnose(model, Reader.of(model.config, normalizer), validation, fit_on=train_set)
-    write_json(path, {"model": model_version, "diagnostics": asdict(found)})
+    write_diagnostics(folder, found)
     return found
+
+
+def write_diagnostics(folder: Path, found: Diagnostics) -> None:
+    """Keep what was measured of the model of a folder beside it."""
+    values = {"model": sha256_file(folder / MODEL_FILE), "diagnostics": asdict(found)}
+    write_json(folder / DIAGNOSTICS_FILE, values)
 
 
 def _config(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int | None) -> JepaConfig:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from rjepa.adapters.opening import WorldModelFiles, open_world_model
+from rjepa.adapters.opening import WorldModelFiles, check_target, files_in_use, open_world_model
 from rjepa.datasets.versions import version_key
 from rjepa.errors import NotFoundError, RjepaError
 from rjepa.evaluation.leaderboard import ALL
@@ -28,7 +28,7 @@ from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.diagnostics import Diagnostics
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
-from rjepa.jepa.stage import read_diagnostics
+from rjepa.jepa.stage import read_diagnostics_in
 from rjepa.latents.rollouts import Rollouts
 from rjepa.parts import CALIBRATION
 from rjepa.progress import Progress, silent
@@ -86,12 +86,17 @@ def build_release(
     judged_on = (rollouts,) if night is None else night.rollouts
     place = dataset if night is None else night.sealed_set
     challenger = judge_on(home, content, lambda: _open_checkpoint(home, llm_tag, dataset), judged_on, place, progress)
+    files = files_in_use(home, llm_tag, dataset)
+    carried = files.carried()
+    if carried is not None:
+        check_target(carried, fingerprint)
     facts = Facts(
         dataset_hash=content.dataset_hash,
         student_fingerprint=fingerprint,
-        diagnosis=make_diagnosis(read_diagnostics(home, llm_tag, dataset)),
+        diagnosis=make_diagnosis(read_diagnostics_in(files.model)),
         reason=f"evaluated on {dataset}",
         run_id=run_id,
+        carried=carried,
     )
     done = release(
         home,

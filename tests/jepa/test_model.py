@@ -19,12 +19,13 @@ from rjepa.latents.normalizer import fit_normalizer
 from tests.jepa.synthetic import synthetic_set, tiny_config
 
 LATENTS = synthetic_set(24, seed=3)
-READER = Reader.of(tiny_config(), fit_normalizer(LATENTS))
+NORMALIZER = fit_normalizer(LATENTS)
+READER = Reader.of(tiny_config(), NORMALIZER)
 RANK = LossConfig(infonce=0.1, rank=1.0)
 
 
 def batch_of(model: RJepa, chains: slice = slice(0, 16)) -> Batch:
-    assembler = Assembler(LATENTS, READER, model.config, model.domain_names)
+    assembler = Assembler(LATENTS, Reader.of(model.config, NORMALIZER), model.config, model.domain_names)
     return assembler.gather(torch.arange(len(LATENTS)).numpy()[chains])
 
 
@@ -108,7 +109,7 @@ def test_a_model_that_is_not_told_the_types_of_steps_is_what_it_was_without_them
 def test_chains_with_types_side_by_side_have_the_energies_they_have_alone() -> None:
     model = typed()
     alone = [row[valid][1:] for row, valid in zip(model.energies(batch_of(model)), batch_of(model).valid, strict=True)]
-    together = segment_energies(model, READER, LATENTS)[:16]
+    together = segment_energies(model, Reader.of(model.config, NORMALIZER), LATENTS)[:16]
     for one, other in zip(alone, together, strict=True):
         assert torch.allclose(one, torch.from_numpy(other), atol=1e-5)
 
@@ -271,7 +272,7 @@ def test_several_views_of_a_chain_may_be_drawn_in_one_update() -> None:
 def test_a_domain_that_was_never_trained_on_is_unknown() -> None:
     model = model_of()
     foreign = dataclasses.replace(LATENTS, domain_names=("chemistry", "math"))
-    assembler = Assembler(foreign, READER, model.config, model.domain_names)
+    assembler = Assembler(foreign, Reader.of(model.config, NORMALIZER), model.config, model.domain_names)
     assert assembler.gather(torch.arange(4).numpy()).domains.tolist() == [UNKNOWN_DOMAIN, 1, UNKNOWN_DOMAIN, 1]
 
 

@@ -40,7 +40,7 @@ class Small:
     def train(self, config: DecoderConfig, folder: Path, made_for: str = "tests", **more: object) -> DecoderReport:
         """Train a decoder into a folder."""
         texts = self.texts(config)
-        return train_decoder(config, texts, texts, self.latents.width, folder, "small", made_for, **more)  # type: ignore[arg-type]
+        return train_decoder(config, texts, texts, self.world_model[1].columns_read, folder, "small", made_for, **more)  # type: ignore[arg-type]
 
 
 def small(student: Student, world_model: tuple[RJepa, Reader] | None = None, count: int = 24) -> Small:

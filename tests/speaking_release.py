@@ -20,18 +20,19 @@ from tests.verbalizer.small import config, small
 
 
 def publish_speaking(
-    home: Home, student: Student, root: Path, carry: Callable[[LatentSet], Adapter] | None = None
+    home: Home, student: Student, root: Path, carry: Callable[[LatentSet], Adapter] | None = None, updates: int = 120
 ) -> str:
     """Release R-JEPA with both decoders; `root` is a folder for what is made on the way. Returns the release's id.
 
     Args:
         carry: as of `publish`: the decoders then speak what another student's R-JEPA expects.
+        updates: of the decoder's training.
     """
     sources, folder = root / "sources", root / "decoder"
     manifest = load_manifest(home, TAG, publish(home, student, sources, carry=carry))
     world_model = WorldModelFiles.laid_out(release_folder(home, TAG, manifest.release_id)).open("cpu")
     material = small(student, None if carry is None else world_model)
-    material.train(config(learns="observed", updates=120), folder)
+    material.train(config(learns="observed", updates=updates), folder)
     GuidanceSettings(alpha=0.7).save(folder)
     first = material.latents.offsets[:-1]
     prompts = torch.from_numpy(material.world_model[1].read(material.latents.latents[first]))

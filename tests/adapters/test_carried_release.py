@@ -10,12 +10,13 @@ from typer.testing import CliRunner
 
 from rjepa.adapters import Adapter
 from rjepa.adapters.opening import WorldModelFiles
-from rjepa.cli.main import app
+from rjepa.cli.main import build_app
 from rjepa.engine import Engine
 from rjepa.errors import CorruptError
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
 from rjepa.inspecting import judge_chains, read_latents, similarities
+from rjepa.masking import MaskedChain, predict_masked
 from rjepa.monitoring.releases import read_releases
 from rjepa.reasoning.question import ask
 from rjepa.releases.bundle import release_folder, verify
@@ -30,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Student]:
     root = tmp_path_factory.mktemp("carried")
     home = Home(root / "home")
     student = register_student(home, taught_folder(tmp_path_factory))
-    publish_speaking(home, student, root, carry=adapt)
+    publish_speaking(home, student, root, carry=adapt, updates=10)
     return home, student
 
 
@@ -73,11 +74,20 @@ def test_the_inspector_works_through_the_adapter(engine: Engine) -> None:
     judged = judge_chains(engine.source, engine.parts, STATEMENT, texts)
     assert sorted(judged.ranking) == [0, 1] and all(step.energy > 0 for chain in judged.chains for step in chain.steps)
     (first, _) = read_latents(engine.source, engine.parts, STATEMENT, texts)
-    assert first.read.shape[1] == SOURCE_WIDTH
-    # Texts are compared in the student's own space, whose means are standardised by the student's own figures.
-    tokens = [tuple(engine.source.reader.tokenize(text)) for text in texts]
-    cosines = similarities(engine.source, engine.parts, tokens)
-    assert cosines.shape == (2, 2) and cosines[0, 0] == pytest.approx(1.0, abs=1e-4)
+    assert first.latents.shape[1] == SOURCE_WIDTH
+    masked = MaskedChain(STATEMENT, ("Mia has 3 + 4 = 7", None), "7", frozenset({2}))
+    (expected,) = predict_masked(engine.source, engine.parts, masked, {2: ["so 7 apples"]})
+    assert expected.restored.shape == (engine.parts.reader.width,)
+
+
+def test_texts_are_compared_in_the_students_own_space(engine: Engine) -> None:
+    tokens = [(1, 2, 3), (4, 5, 6, 7)]
+    states = engine.source.reader.embed(tokens)
+    own = engine.parts.reader.own
+    means = slice(0, states.shape[1])
+    standard = (states - own.location[means]) / own.scale[means]
+    cosine = standard[0] @ standard[1] / np.linalg.norm(standard[0]) / np.linalg.norm(standard[1])
+    assert similarities(engine.source, engine.parts, tokens)[0, 1] == pytest.approx(cosine, abs=1e-4)
 
 
 def test_it_says_everywhere_whose_r_jepa_it_is(engine: Engine, made: tuple[Home, Student], monkeypatch) -> None:
@@ -88,9 +98,9 @@ def test_it_says_everywhere_whose_r_jepa_it_is(engine: Engine, made: tuple[Home,
     served = read_releases(made[0], TAG).served
     assert served is not None and (served.carried_from, served.carried_share) == ("elsewhere", 0.05)
     monkeypatch.setenv("RJEPA_HOME", str(made[0].root))
-    shown = CliRunner().invoke(app, ["release", "show", "--llm", TAG])
+    shown = CliRunner().invoke(build_app(), ["release", "show", "--llm", TAG])
     assert text in shown.output and "R2 0.50 on held-out problems" in shown.output, shown.output
-    listed = CliRunner().invoke(app, ["release", "list", "--llm", TAG])
+    listed = CliRunner().invoke(build_app(), ["release", "list", "--llm", TAG])
     assert "from elsewhere" in listed.output
 
 

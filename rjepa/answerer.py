@@ -52,7 +52,7 @@ class Answerer(ABC):
         self.sampling_temperature = writer.sampling_temperature
         self._home = home
         self._student = student
-        self._dataset = dataset
+        self.dataset = dataset
         self._desk = desk or Desk(student)
 
     @property
@@ -152,6 +152,14 @@ class Answerer(ABC):
                 progress(len(answers), len(questions), f"{tokens} tokens")
         return [answers[index] for index in range(len(questions))]
 
+    def require_mode(self, name: str) -> None:
+        """Refuse a mode that it does not offer, with what the mode needs and what would bring that.
+
+        Raises:
+            InvalidInputError: it is not offered.
+        """
+        self._require(ask("1 + 1", name))
+
     @property
     def source(self) -> ChainSource:
         """Who writes and reads for the student. One caller at a time, as for the engine."""
@@ -178,7 +186,7 @@ class Answerer(ABC):
         def fits(statement: str) -> bool:
             return _EXAMPLE_SHARE * self._student.count_prompt(statement) <= self._student.context_length
 
-        return find_examples(self._home, self._dataset, limit, fits)
+        return find_examples(self._home, self.dataset, limit, fits)
 
     def warm_up(self) -> None:
         """One short answer, so that the first person who asks does not wait for what is done once."""
@@ -186,7 +194,7 @@ class Answerer(ABC):
 
     def _can(self, mode: str) -> bool:
         try:
-            self._require(ask("1 + 1", mode))
+            self.require_mode(mode)
         except InvalidInputError:
             return False
         return True

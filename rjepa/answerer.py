@@ -30,6 +30,10 @@ from rjepa.students.prompts import Message
 _EXAMPLE_SHARE: Final = 2
 """An example's prompt takes at most one part in so many of the context, so that there is room for a chain."""
 
+_CHOOSING: Final = "rerank"
+_PLAIN: Final = "off"
+"""Modes of the first answer: one that takes all parts into use, or one that needs none."""
+
 _DEVELOPER: Final = "developer"
 """OpenAI's newer name of the role of a system message."""
 
@@ -190,7 +194,10 @@ class Answerer(ABC):
 
     def warm_up(self) -> None:
         """One short answer, so that the first person who asks does not wait for what is done once."""
-        self.answer(ask("1 + 1", options={"num_candidates": 2}, max_tokens=8))
+        if _CHOOSING in self.modes:
+            self.answer(ask("1 + 1", _CHOOSING, {"num_candidates": 2}, max_tokens=8))
+        else:
+            self.answer(ask("1 + 1", _PLAIN, max_tokens=8))
 
     def _can(self, mode: str) -> bool:
         try:

@@ -1,9 +1,9 @@
 """LoRAs of the served student: which are loaded, swapped as one set between requests, and taken out by a rule.
 
-The set lives in the database (`rjepa.living.served_loras`), so that it outlives the process, and all processes serve
-the same. A change opens and verifies everything that is new, then writes the set, then swaps it in: what fails before leaves
-the old set served, and nothing of the new one in memory or at an endpoint. A request keeps the LoRA that it began with;
-one that was taken out is let go when the last of its answers has ended. Opening is `rjepa.with_lora`'s.
+The set lives in the database (`rjepa.living.served_loras`), so that it outlives the process and all processes serve
+the same. A change opens and verifies all that is new, writes the set, and swaps it in: what fails before leaves the
+old set served, and nothing of the new one in memory or at an endpoint. A request keeps the LoRA that it began with; one
+that was taken out is let go when the last of its answers has ended. Opening is `rjepa.with_lora`'s.
 """
 
 import asyncio

@@ -9,14 +9,13 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
+from rjepa.adapters.opening import WorldModelFiles, summarise_carried
 from rjepa.continuing import require_known
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.jepa.checkpoint import load_model
-from rjepa.latents.normalizer import load_normalizer
-from rjepa.parts import CALIBRATION, GUIDANCE_FOLDER, MODEL_FOLDER, NORMALIZER, VERBALIZER_FOLDER
+from rjepa.parts import CALIBRATION, GUIDANCE_FOLDER, VERBALIZER_FOLDER
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.answer import Answer, Example
 from rjepa.reasoning.answering import Desk, ReadyQuestion
@@ -95,14 +94,14 @@ class Engine:
             check_student(f"release {manifest.release_id}", manifest.student_fingerprint, resolved)
             student, desk = open_source(home, resolved, device, address), None
         # Where the student is, if it is here: its latents need not be moved.
-        chosen = student.device or best_device()
+        model, reader = WorldModelFiles.laid_out(folder).open(student.device or best_device())
         parts = Parts(
             llm_tag=llm_tag,
             release_id=manifest.release_id,
             segmentation=student.record.segmentation,
             sampling_temperature=student.record.sampling.temperature,
-            model=load_model(folder / MODEL_FOLDER, chosen),
-            normalizer=load_normalizer(folder / NORMALIZER),
+            model=model,
+            reader=reader,
             calibration=ScoreCalibration.load(folder / CALIBRATION),
             capabilities=student.capabilities,
             verbalizer=Verbalizer(load_decoder(folder / VERBALIZER_FOLDER)) if manifest.has({"verbalizer"}) else None,
@@ -222,6 +221,7 @@ class Engine:
             "created": int(manifest.created_at.timestamp()),
             "dataset": manifest.dataset,
             "student_fingerprint": manifest.student_fingerprint,
+            "carried": None if manifest.carried is None else summarise_carried(manifest.carried),
             "code_version": manifest.code_version,
             "reason": manifest.reason,
             "replaces": manifest.replaces,

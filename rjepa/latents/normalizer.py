@@ -63,7 +63,15 @@ def fit_normalizer(train: LatentSet) -> Normalizer:
     if rows == 0 or len(train) == 0:
         raise InvalidInputError("there are no latents to fit a normaliser on", cure="use a dataset with train chains")
     chosen = np.unique(np.linspace(0, rows - 1, min(rows, _SAMPLE_ROWS)).astype(np.int64))
-    sample = take_rows(train.latents, chosen).astype(np.float32)
+    return normalizer_of(take_rows(train.latents, chosen).astype(np.float32))
+
+
+def normalizer_of(sample: npt.NDArray[np.float32]) -> Normalizer:
+    """Fit on these rows [rows, width], at least one.
+
+    Raises:
+        InvalidInputError: they hold values that are not finite.
+    """
     if not np.isfinite(sample).all():
         raise InvalidInputError(
             "the latents hold values that are not finite", cure="extract them in float32, or choose another layer"

@@ -17,7 +17,6 @@ from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
-from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.reasoning.answer import Answer, CandidateReport, Explanation
 from rjepa.reasoning.candidates import join_latents
@@ -44,7 +43,7 @@ class Parts:
     segmentation: Segmentation
     sampling_temperature: float
     model: RJepa
-    normalizer: Normalizer
+    reader: Reader
     calibration: ScoreCalibration
     capabilities: frozenset[Capability] = frozenset(Capability)
     verbalizer: Verbalizer | None = None
@@ -170,7 +169,7 @@ class Tools:
         self._world_model_passes += 1
         types = chain_types(chains, (len(one.latents) for one in latents), self.parts.segmentation)
         of_problem = LatentSet.of_problem([one.latents for one in latents], latents[0].sentences, types)
-        return segment_energies(self.parts.model, self.parts.normalizer, of_problem)
+        return segment_energies(self.parts.model, self.parts.reader, of_problem)
 
     def note(self, event: Token | StepEnd | ChainEnd) -> None:
         """Take in what happened to one of the question's rows."""
@@ -261,8 +260,7 @@ class Tools:
         """
         chains = self._chains_with_ends(rows)
         if self._prompt_read is None:
-            reader = Reader.of(self.parts.model.config, self.parts.normalizer)
-            self._prompt_read = Reading.begin(self.parts.model, reader, chains[0])
+            self._prompt_read = Reading.begin(self.parts.model, self.parts.reader, chains[0])
             self._world_model_passes += 1
         known = [self._readings.get(row, self._prompt_read) for row in rows]
         ends = [self._ends.get(row, []) for row in rows]
@@ -278,8 +276,7 @@ class Tools:
         guard = None if self.parts.guidance is None else self.parts.guidance.familiarity
         if guard is None:
             return True
-        reader = Reader.of(self.parts.model.config, self.parts.normalizer)
-        prompt = reader.read(self._session.latents(row)[:1])
+        prompt = self.parts.reader.read(self._session.latents(row)[:1])
         return guard.knows(torch.from_numpy(prompt)[0])
 
     def guide(self) -> Guide:
@@ -333,7 +330,7 @@ class Tools:
     def energies(self, chains: Sequence[SampledChain]) -> list[FloatArray]:
         """How surprising each segment after the prompt is, float32 `[segments - 1]` a chain."""
         self._world_model_passes += 1
-        return segment_energies(self.parts.model, self.parts.normalizer, join_latents(chains))
+        return segment_energies(self.parts.model, self.parts.reader, join_latents(chains))
 
     def cost(self) -> Cost:
         """What the question has cost so far."""

@@ -16,7 +16,8 @@ from rjepa.releases.pointer import require_current
 
 
 def went_on_from(home: Home, llm_tag: str, release_id: str) -> str | None:
-    """The release whose weights this one's training started from; None for one that was trained from nothing.
+    """The release whose weights this one's training started from; None for one that was trained from nothing. Of a
+    carried R-JEPA it is a release of the LLM that it was carried from.
 
     Raises:
         NotFoundError, CorruptError: as `load_manifest`.
@@ -39,8 +40,11 @@ def lineage(home: Home, llm_tag: str, release_id: str) -> list[Manifest]:
     found: list[Manifest] = []
     at: str | None = release_id
     while at is not None:
-        found.append(load_manifest(home, llm_tag, at))
+        manifest = load_manifest(home, llm_tag, at)
+        found.append(manifest)
         at = went_on_from(home, llm_tag, at)
+        if manifest.carried is not None:
+            llm_tag = manifest.carried.source.llm_tag
     return found
 
 

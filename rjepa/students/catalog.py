@@ -44,6 +44,15 @@ class Sampling(BaseModel):
     batch_size: int = Field(512, ge=1, description="chains that are decoded together")
 
 
+class LoraOf(BaseModel):
+    """Which LoRA a student has, and on top of which other student's weights: `loras/BASE/NAME` of the home."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str
+    name: str
+
+
 class StudentRecord(BaseModel):
     """One LLM under study. Everything that shapes its latents enters its fingerprint; where it runs does not."""
 
@@ -64,9 +73,15 @@ class StudentRecord(BaseModel):
     )
     sampling: Sampling = Sampling()
     recipe: str | None = Field(None, description="recipe in configs/students/recipes/ that trains these weights")
+    lora: LoraOf | None = Field(None, description="LoRA that is put onto the weights of another student")
     environment: str | None = Field(None, description="Python interpreter or venv folder that it runs in")
     endpoint: str | None = Field(None, description="OpenAI-compatible server that writes its chains, with /v1")
     served_model: str | None = Field(None, description="the endpoint's name for it; None: the only one it serves")
+
+    @property
+    def weights_tag(self) -> str:
+        """The student whose weights these are: of one with a LoRA its base."""
+        return self.llm_tag if self.lora is None else self.lora.base
 
     @field_validator("endpoint")
     @classmethod

@@ -41,7 +41,9 @@ _FILES: Final = {"awq": "awq.txt", "gptq": "gptq.txt", "gguf": "gguf.txt", "bnb4
 
 def requirement_files(record: StudentRecord) -> list[Path]:
     """The files of configs/environments/ that a student's environment is installed from."""
-    names = [_FILES.get(record.quantisation, "student.txt"), *(["endpoint.txt"] if record.endpoint is not None else [])]
+    names = [_FILES.get(record.quantisation, "student.txt")]
+    names += ["endpoint.txt"] if record.endpoint is not None else []
+    names += ["lora.txt"] if record.lora is not None else []
     return [REQUIREMENTS / name for name in names]
 
 

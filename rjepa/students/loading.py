@@ -24,6 +24,7 @@ from rjepa.students.decoding import FAST_ATTENTION, Fused, can_share_prefix
 from rjepa.students.devices import DeviceChoice, choose_device, present_devices
 from rjepa.students.ends import end_ids
 from rjepa.students.fused import Decoder, make_decoder
+from rjepa.students.lora.loading import load_lora
 from rjepa.students.memory import MemoryNeed, memory_need, shape_from_config, workload_of
 from rjepa.students.quantisation import check_loadable, check_widths, loading_arguments
 from rjepa.students.resolving import ResolvedStudent, resolve_student
@@ -111,8 +112,8 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
 
     Raises:
         InvalidInputError: a quantisation this installation cannot load, a device that is not here, a layer the model
-            does not have, an unknown architecture or kind of tokenizer, weights that are missing or of other shapes
-            than the configuration says.
+            does not have, a LoRA that does not fit it, an unknown architecture or kind of tokenizer, weights that are
+            missing or of other shapes than the configuration says.
     """
     record = resolved.record
     folder = loadable_folder(resolved, progress)
@@ -145,6 +146,10 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
     unused = check_whole(str(folder), info)
     if "device_map" not in arguments:
         model = model.to(choice.device)
+    if resolved.lora is not None:
+        # Merged, the student is a model like any other, with all that is fast. Quantised matrices take no sums: there
+        # the LoRA stays beside them.
+        model = load_lora(model, resolved.lora.folder, merge=record.quantisation in ("none", "gguf"))
     model = model.eval().requires_grad_(False)
     use_onednn(model)
     rows = model.get_output_embeddings().weight.shape[0]

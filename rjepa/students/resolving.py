@@ -15,6 +15,7 @@ from rjepa.progress import Progress, silent
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.gguf_files import GGUF, check_gguf, unpacked_folder
 from rjepa.students.hashing import hash_files
+from rjepa.students.lora.files import Lora, open_lora
 from rjepa.students.prompts import FIXED_DATE
 from rjepa.students.quantisation import check_agreement
 from rjepa.students.templates import TEMPLATE_FILES
@@ -43,7 +44,7 @@ _NOT_WANTED = ["*/*", "consolidated*"]
 @dataclass(frozen=True)
 class ResolvedStudent:
     """A student whose files were found and fingerprinted, not yet loaded. `path` is their folder; `unpacked` that where
-    the weights of a GGUF file lie once they are unpacked, None for all others.
+    the weights of a GGUF file lie once they are unpacked, None for all others; `lora` what is put onto the weights.
     """
 
     record: StudentRecord
@@ -51,6 +52,7 @@ class ResolvedStudent:
     fingerprint: str
     weights: tuple[Path, ...]
     unpacked: Path | None = None
+    lora: Lora | None = None
 
     @property
     def weight_bytes(self) -> int:
@@ -60,14 +62,14 @@ class ResolvedStudent:
 
 def resolve_student(home: Home, record: StudentRecord, progress: Progress = silent) -> ResolvedStudent:
     """Find a student's files and fingerprint them: weights, tokenizer, configuration, quantisation, precision, layer,
-    poolings, prompt and segmentation. Neither its tag nor where it lies enters.
+    poolings, prompt and segmentation, and its LoRA where it has one. Neither its tag nor where it lies enters.
 
-    A file is hashed once, and again when it changes (`rjepa.students.hashing`).
+    A file is hashed once, and again when it changes (`rjepa.students.hashing`); a LoRA, which is small, every time.
 
     Raises:
-        NotFoundError: no such bundled student, recipe, folder or hub model.
+        NotFoundError: no such bundled student, recipe, folder, hub model or LoRA.
         InvalidInputError: the folder has no safetensors weights, no tokenizer, wants its own code run, or is quantised
-            otherwise than the record says.
+            otherwise than the record says; the LoRA was made for other weights.
         CorruptError: a .safetensors or .gguf file holds something else.
     """
     source = _locate(home, record)
@@ -77,7 +79,11 @@ def resolve_student(home: Home, record: StudentRecord, progress: Progress = sile
     if source.suffix == GGUF:
         path, unpacked = source.parent, unpacked_folder(home, hashes[source.name], record.dtype)
         hashes = {"model.gguf": hashes[source.name]}
-    return ResolvedStudent(record, path, sha256_json(_identity(record, hashes)), tuple(weights), unpacked)
+    fingerprint, lora = sha256_json(_identity(record, hashes)), None
+    if record.lora is not None:
+        lora = open_lora(home, record.lora.base, record.lora.name)
+        fingerprint = _with_lora(record, fingerprint, lora)
+    return ResolvedStudent(record, path, fingerprint, tuple(weights), unpacked, lora)
 
 
 def check_student(reader: str, fingerprint: str, student: ResolvedStudent) -> None:
@@ -112,14 +118,26 @@ def _identity(record: StudentRecord, hashes: dict[str, str]) -> dict[str, Any]:
     return identity if record.segmentation == "guided" else identity | {"segmentation": record.segmentation}
 
 
+def _with_lora(record: StudentRecord, base_fingerprint: str, lora: Lora) -> str:
+    """The fingerprint of a student with a LoRA: its base's, and the LoRA's hash."""
+    base, made_for = lora.manifest.base, lora.manifest.base_fingerprint
+    if made_for != base_fingerprint:
+        raise InvalidInputError(
+            f"the LoRA {lora.name} was made for {base} {made_for[:12]}, {base} of {record.llm_tag} is now "
+            f"{base_fingerprint[:12]}",
+            cure=f"train it again (rjepa lora train --llm {base} --name {lora.name}), or put back what {base} was",
+        )
+    return sha256_json({"base": base_fingerprint, "lora": lora.sha256})
+
+
 def _locate(home: Home, record: StudentRecord) -> Path:
     """The folder or the .gguf file."""
     if record.model.startswith(RECIPE):
-        folder = trained_folder(home, record.llm_tag)
+        folder = trained_folder(home, record.weights_tag)
         if not folder.is_dir():
             raise NotFoundError(
-                f"{record.llm_tag} was not trained yet from {record.model}",
-                cure=f"materialise its student asset: rjepa backfill --llm {record.llm_tag}",
+                f"{record.weights_tag} was not trained yet from {record.model}",
+                cure=f"materialise its student asset: rjepa backfill --llm {record.weights_tag}",
             )
         return folder
     if record.model.startswith("bundled:"):

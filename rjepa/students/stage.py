@@ -26,7 +26,7 @@ def resolve_and_record(home: Home, llm_tag: str, progress: Progress = silent) ->
         RjepaError: as `load_record` and `resolve_student`.
     """
     record = load_record(home, llm_tag)
-    if record.model.startswith(RECIPE):
+    if record.model.startswith(RECIPE) and record.lora is None:
         # Here and nowhere else: a service or a command that only wants to read never starts a training.
         train_student(load_student_recipe(record.model.removeprefix(RECIPE)), trained_folder(home, llm_tag), progress)
     resolved = resolve_student(home, record, progress)
@@ -48,6 +48,8 @@ def resolve_and_record(home: Home, llm_tag: str, progress: Progress = silent) ->
         "device_reason": choice.reason,
         "memory_megabytes": round(need.total / 1e6, 3),
     }
+    if resolved.lora is not None:
+        metadata |= {"lora": f"{resolved.lora.manifest.base}+{resolved.lora.name}", "lora_rank": resolved.lora.rank}
     if resolved.record.dtype_reason is not None:
         metadata["dtype_reason"] = resolved.record.dtype_reason
     for name in ("hidden_size", "num_hidden_layers", "vocab_size"):

@@ -60,6 +60,8 @@ class RolloutConfig(dg.Config):
         hidden_size="width of its hidden states",
         num_hidden_layers="its depth",
         vocab_size="tokens that it knows",
+        lora="the LoRA on its weights, as BASE+NAME",
+        lora_rank="rank of that LoRA",
     ),
 )
 def student(

@@ -1,0 +1,134 @@
+"""Latents that two students made of the same text: what maps between their spaces are fitted on.
+
+A pair is a segment of a chain (the prompt, a step, the answer line) or a sentence of a problem, read by both. Problems
+are drawn and held out whole: chains of one problem share so much text that a map which has seen one knows the other.
+
+Legend: N pairs, W_t and W_s columns of the target's and the source's latents.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from rjepa.errors import InvalidInputError
+from rjepa.latents.mapped import take_rows
+from rjepa.latents.sets import LatentSet
+
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+Float16 = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The chains that both students read, in one order: chain i of `target` has the text and the segments of chain i
+    of `source`. `unmatched` counts the other chains of the target: the source lacks them, or cuts them otherwise.
+    """
+
+    target: LatentSet
+    source: LatentSet
+    unmatched: int
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def problems(self) -> list[str]:
+        """Ids of the problems, each once, in an order that depends on the ids alone."""
+        return sorted(set(self.target.problem_ids), key=_place)
+
+    def of_problems(self, problems: list[str]) -> Self:
+        """The chains of these problems."""
+        wanted = set(problems)
+        chosen = np.flatnonzero([each in wanted for each in self.target.problem_ids])
+        return type(self)(self.target.select(chosen), self.source.select(chosen), self.unmatched)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows of both students, N each. `problem` numbers the problem of each."""
+
+    target: Float32
+    """[N, W_t]"""
+    source: Float32
+    """[N, W_s]"""
+    problem: Int64
+    """[N]"""
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Self:
+        """Some of them."""
+        return type(self)(self.target[chosen], self.source[chosen], self.problem[chosen])
+
+
+def match_chains(target: LatentSet, source: LatentSet) -> Matched:
+    """Bring the chains that both students read into one order.
+
+    Raises:
+        InvalidInputError: there are none.
+    """
+    place = {name: index for index, name in enumerate(source.chain_ids)}
+    found = np.array([place.get(name, -1) for name in target.chain_ids], dtype=np.int64)
+    of_target = np.flatnonzero(found >= 0)
+    of_source = found[of_target]
+    alike = target.lengths[of_target] == source.lengths[of_source]
+    of_target, of_source = of_target[alike], of_source[alike]
+    if not len(of_target):
+        raise InvalidInputError(
+            "the two students read no chain in common",
+            cure="materialise latents of one dataset for both students, with the same segmentation",
+        )
+    return Matched(target.select(of_target), source.select(of_source), len(target) - len(of_target))
+
+
+def draw_problems(problems: list[str], share: float) -> list[str]:
+    """The first part of the problems, at least two: a smaller share is part of a larger one.
+
+    Raises:
+        ValueError: the share is not above 0 and at most 1.
+        InvalidInputError: there are fewer than two problems.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"a share is above 0 and at most 1, got {share}")
+    if len(problems) < 2:
+        raise InvalidInputError(
+            f"{len(problems)} problem to fit an adapter on, expected at least 2",
+            cure="use a dataset whose train split has more problems",
+        )
+    return problems[: max(2, round(len(problems) * share))]
+
+
+def pairs_of(matched: Matched) -> Pairs:
+    """The segments of all chains, and the sentences of their problems where both students have them."""
+    target, source = matched.target, matched.source
+    numbers = target.problem_ids.numbers().astype(np.int64)
+    rows = [(_rows(target), _rows(source), np.repeat(numbers, target.lengths))]
+    rows += _sentences(target, source, numbers)
+    columns = [np.concatenate(column) for column in zip(*rows, strict=True)]
+    return Pairs(columns[0].astype(np.float32), columns[1].astype(np.float32), columns[2].astype(np.int64))
+
+
+def _rows(latents: LatentSet) -> Float16:
+    return take_rows(latents.latents, np.arange(len(latents.latents)))
+
+
+def _sentences(target: LatentSet, source: LatentSet, numbers: Int64) -> list[tuple[Float16, Float16, Int64]]:
+    """The sentences of each problem, once."""
+    if target.prompts is None or source.prompts is None:
+        return []
+    found = []
+    for index in np.unique(numbers, return_index=True)[1]:
+        of_target, of_source = target.sentences(index), source.sentences(index)
+        if len(of_target) == len(of_source):
+            found.append((of_target, of_source, np.full(len(of_target), numbers[index])))
+    return found
+
+
+def _place(problem: str) -> str:
+    # A hash: ids are often in the order of difficulty or kind.
+    return hashlib.sha256(problem.encode()).hexdigest()

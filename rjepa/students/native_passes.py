@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rjepa.students.fused import Bools, Caches, Drawing, Float32, Int64
 from rjepa.students.native import (
+    AddedWeights,
     Int32,
     LayerArrays,
     LayerWeights,
@@ -84,6 +85,7 @@ def _run(
     tables: tuple[Float32, Int64, Float32, Float32],
     embedding: Float32,
     layers: tuple[LayerWeights, ...],
+    added: tuple[AddedWeights, ...] | None,
     top: tuple[Float32, Float32, Float32],
     rotary: tuple[Float32, Float32],
     positions: Int64,
@@ -135,7 +137,11 @@ def _run(
         for number in range(len(layers)):
             if number == depth:
                 _note(states, columns, places, fed)
-            layer_step(fed, layers[number], rotary, positions, eps, head_eps, caches[number], used + done, spans)
+            weights, cache, place = layers[number], caches[number], used + done
+            if added is None:
+                layer_step(fed, weights, rotary, positions, eps, head_eps, cache, place, spans, None)
+            else:
+                layer_step(fed, weights, rotary, positions, eps, head_eps, cache, place, spans, added[number])
         normed(fed, norm, eps, read)
         if depth == len(layers):
             _note(states, columns, places, read)
@@ -180,6 +186,7 @@ class NativePasses(NativeDecoder):
             (drawing.noise, drawing.ids, drawing.scores, drawing.states),
             self.embedding,
             self.layers,
+            self.added,
             self.top,
             self.tables,
             caches.positions.numpy().copy(),

@@ -107,7 +107,15 @@ def release_launches(
 
 
 def migration_launches(
-    dataset: str, source: str, target: str, strategy: str, share: float | None, recipe: str, *, release: bool = True
+    dataset: str,
+    source: str,
+    target: str,
+    strategy: str,
+    share: float | None,
+    recipe: str,
+    *,
+    decoders: bool = False,
+    release: bool = True,
 ) -> list[Launch]:
     """Give an LLM an R-JEPA on a dataset version that is there, judge it, with `release` bring it to what is served.
 
@@ -115,6 +123,7 @@ def migration_launches(
         strategy: `calibration` carries the source's R-JEPA, `retrain` trains one.
         share: of the training problems, for an adapter; None for the asset's own.
         recipe: training run, for `retrain`.
+        decoders: with what puts latents into words and guides the LLM.
     """
     key = partition_key(dataset, target)
     launches = [Launch(LLM_JOB, target)]
@@ -126,6 +135,8 @@ def migration_launches(
         if load_jepa_config(recipe).loss.uses_negatives:
             launches.append(Launch(VARIANTS_JOB, key, ("train_rollouts",)))
         launches.append(Launch(DATASET_LLM_JOB, key, config={"rjepa_checkpoint": {"recipe": recipe}}))
+    if decoders:
+        launches.append(Launch(DECODERS_JOB, key))
     if release:
         launches.append(Launch(RELEASE_JOB, target, config={"release": {"dataset": dataset}}))
     return launches

@@ -28,6 +28,7 @@ from rjepa.living.joined import joined_file, write_joined
 from rjepa.living.limits import Limited, Offer, find_limit, learning_rate
 from rjepa.living.settings import LearningSettings, read_settings
 from rjepa.releases.bundle import load_manifest
+from rjepa.releases.going_on import carried_problem
 from rjepa.releases.history import history
 from rjepa.releases.lineage import last_clean
 from rjepa.releases.pointer import current_release, require_current
@@ -114,6 +115,8 @@ def plan_night(
     offer = Offer(len(chosen.accepted), len(learnt))
     if not offer.accepted and not offer.withdrawn:
         return NoNight(chosen, "nothing to learn: no accepted interaction is new, and none was withdrawn")
+    if served.carried is not None:
+        return NoNight(chosen, carried_problem(served))
     if trigger in ("schedule", "sensor") and _was_refused(attempts, chosen.sha256, served.release_id):
         return NoNight(chosen, "nothing new since the gate refused the same")
     with database.reading() as connection:

@@ -32,6 +32,9 @@ def migrate(
     recipe: Annotated[
         str, typer.Option(help="Training run of configs/rjepa/ for retrain [default: that of the source's R-JEPA].")
     ] = "",
+    decoders: Annotated[
+        bool, typer.Option("--decoders", help="Train what modes nudge and plan need for the LLM, too.")
+    ] = False,
     release: Annotated[
         bool, typer.Option("--release/--no-release", help="Release it, and serve it if the gate agrees.")
     ] = True,
@@ -46,7 +49,9 @@ def migrate(
     from rjepa_assets.cli.summary import print_served
 
     home = open_home()
-    source = migrate_llm(home, dataset, source, target, strategy, share=share, recipe=recipe, release=release)
+    source = migrate_llm(
+        home, dataset, source, target, strategy, share=share, recipe=recipe, decoders=decoders, release=release
+    )
     rows = _rows(home, source, target, dataset)
     if as_json:
         print_json({"strategy": strategy, **{moment: row.model_dump(mode="json") for moment, row in rows.items()}})
@@ -79,7 +84,7 @@ def _print(rows: dict[str, "Worth"], source: str, dataset: str) -> None:
 
     after = rows["after"]
     typer.echo(
-        f"\nWhat R-JEPA adds to a plain vote of K = {after.num_candidates} candidates on the test problems of {dataset}:\n"
+        f"\nWhat R-JEPA adds to a plain vote of K = {after.num_candidates} candidates, on test problems of {dataset}:\n"
         "accuracy in %, the gain in points with its 95 % interval; each LLM on candidates of its own.\n"
     )
     typer.echo(render(worth_table(rows)))

@@ -122,6 +122,7 @@ def migrate_llm(
     *,
     share: float | None = None,
     recipe: str = "",
+    decoders: bool = False,
     release: bool = True,
 ) -> str:
     """Give an LLM the R-JEPA of another, up to what is served. The dataset has to be there, and stays as it is.
@@ -161,7 +162,9 @@ def migrate_llm(
     def launches() -> "list[Launch]":
         from rjepa_assets.launching import migration_launches, stages_of
 
-        return stages_of(migration_launches(dataset, source, target, strategy, share, recipe, release=release))
+        return stages_of(
+            migration_launches(dataset, source, target, strategy, share, recipe, decoders=decoders, release=release)
+        )
 
     _launch(home, launches)
     return source

@@ -21,15 +21,20 @@ from rjepa.releases.lineage import learnt_problems
 from rjepa.stages import StageReport
 
 
-def carried_problem(manifest: Manifest) -> str:
-    """Why nobody trains on from a release whose R-JEPA was carried over, and what to do."""
-    assert manifest.carried is not None
-    source = manifest.carried.source.llm_tag
-    return (
-        f"the R-JEPA of release {manifest.release_id} is {source}'s: it knows the latents of {manifest.llm_tag} through "
-        f"an adapter alone. Let {source} learn and carry it again, or give {manifest.llm_tag} one of its own: "
-        f"rjepa llm migrate --from {source} --to {manifest.llm_tag} --strategy transfer, or retrain"
-    )
+def refuse_carried(manifest: Manifest) -> None:
+    """Refuse to train on from a release whose R-JEPA was carried over.
+
+    Raises:
+        InvalidInputError: so it is.
+    """
+    if manifest.carried is not None:
+        source, target = manifest.carried.source.llm_tag, manifest.llm_tag
+        raise InvalidInputError(
+            f"the R-JEPA of release {manifest.release_id} is {source}'s and knows the latents of {target} through an "
+            "adapter alone, so that nothing is trained on from it",
+            cure=f"let {source} learn and carry it again, or give {target} one of its own: rjepa llm migrate --from "
+            f"{source} --to {target} --strategy retrain",
+        )
 
 
 def open_start(home: Home, llm_tag: str, dataset: str, release_id: str) -> Start:
@@ -98,6 +103,5 @@ def take_normalizer_from(home: Home, llm_tag: str, dataset: str, release_id: str
 
 def _verify_own(home: Home, llm_tag: str, release_id: str) -> Manifest:
     manifest = verify(home, llm_tag, release_id)
-    if manifest.carried is not None:
-        raise InvalidInputError(f"release {release_id} cannot be trained on", cure=carried_problem(manifest))
+    refuse_carried(manifest)
     return manifest

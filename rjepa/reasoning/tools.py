@@ -34,18 +34,24 @@ from rjepa.verbalizer.guiding import Guidance, Guide
 from rjepa.verbalizer.speaking import Verbalizer
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a release and its student's source bring, and the names that an answer carries."""
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """How a student's source writes, and the names that an answer carries."""
 
     llm_tag: str
     release_id: str
     segmentation: Segmentation
     sampling_temperature: float
+    capabilities: frozenset[Capability] = frozenset(Capability)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts(Writer):
+    """What a release brings beside."""
+
     model: RJepa
     reader: Reader
     calibration: ScoreCalibration
-    capabilities: frozenset[Capability] = frozenset(Capability)
     verbalizer: Verbalizer | None = None
     guidance: Guidance | None = None
 
@@ -64,12 +70,12 @@ class Tools:
         prompt: EncodedPrompt,
         max_new_tokens: int,
         session: DecodingSession,
-        parts: Parts,
+        writer: Writer,
         reader: TextReader,
         needs: frozenset[Capability] = frozenset({Capability.STATES}),
     ) -> None:
         """needs: what the question's mode wants of its rows; one that forks may fork a finished chain."""
-        self.parts = parts
+        self._writer = writer
         self._capture, self._keep_finished = Capability.STATES in needs, Capability.FORK in needs
         self._reader = reader
         self._question = question
@@ -89,6 +95,12 @@ class Tools:
         self._prefix_tokens: dict[int, int] = {}  # by row: tokens that it began with
         self._dropped: set[int] = set()
         self._drawn = self._read_again = 0
+
+    @property
+    def parts(self) -> Parts:
+        """What the release brings. A mode that names no parts has none to ask for."""
+        assert isinstance(self._writer, Parts)  # whoever asks has seen to it
+        return self._writer
 
     def start(self, samples: Sequence[int], temperature: float) -> tuple[int, ...]:
         """Begin chains of the question, one a sample index, no more than the budget has tokens left; its prompt is read
@@ -139,7 +151,7 @@ class Tools:
         """What the question's samples are drawn at: its own temperature; the student's where it names none or 0, which
         is greedy.
         """
-        return self._question.temperature or self.parts.sampling_temperature
+        return self._question.temperature or self._writer.sampling_temperature
 
     @property
     def statement(self) -> str:
@@ -353,7 +365,7 @@ class Tools:
         abstained: bool = False,
     ) -> Answer:
         """The answer of the question, with what it has cost so far. One that abstains has neither steps nor answer."""
-        parsed = ParsedChain([], None) if abstained else parse_chain(text, self.parts.segmentation)
+        parsed = ParsedChain([], None) if abstained else parse_chain(text, self._writer.segmentation)
         tokens = self._tokens_by_text()
         return Answer(
             mode=self._question.mode,
@@ -370,8 +382,8 @@ class Tools:
             ignored=self._prompt.ignored,
             cost=self.cost(),
             seed=self._question.seed,
-            llm_tag=self.parts.llm_tag,
-            release_id=self.parts.release_id,
+            llm_tag=self._writer.llm_tag,
+            release_id=self._writer.release_id,
         )
 
     def _tokens_by_text(self) -> dict[str, tuple[TokenReport, ...] | None]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rjepa.students.fused import Caches, Float32, Int64, Rotary, norms_heads, scales_of
+from rjepa.students.low_rank import base_of, low_rank_of
 
 Int32 = npt.NDArray[np.int32]
 
@@ -29,6 +30,9 @@ LayerWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float
 """The weights of one layer: norms [2, H], before attention and before the MLP; the weight [in, out] of queries, keys
 and values side by side, and their bias, empty where there is none; the weights of the attention's output, of gate and
 up side by side, and of down; scales [N + M, D] (`rjepa.students.fused.scales_of`)."""
+AddedWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float32, Float32]
+"""What a LoRA adds to a layer's four products: two thin weights of each, [in, rank] and [rank, out], empty where it
+adds nothing."""
 LayerArrays = tuple[Float32, Float32, Float32, Float32]
 """What `rjepa.students.fused.LayerCache.arrays` gives: keys and values of prompts, and the rows' own."""
 Spans = tuple[Int64, Int64, Int64, Int64]
@@ -69,6 +73,21 @@ def product(states: Float32, weight: Float32, out: Float32) -> None:
     size = (rows + parts - 1) // parts
     for first in range(0, rows, size):
         np.dot(states[first : first + size], weight, out[first : first + size])
+
+
+@_compiled
+def _add_product(states: Float32, down: Float32, up: Float32, out: Float32) -> None:
+    """Add to `out` [R, O] the product of states [R, K] with two thin weights [K, r] and [r, O]."""
+    if not down.size:
+        return
+    rows, width = out.shape
+    thin = np.empty((rows, down.shape[1]), dtype=np.float32)
+    product(states, down, thin)
+    added = np.empty((rows, width), dtype=np.float32)
+    product(thin, up, added)
+    for row in range(rows):
+        for place in range(width):
+            out[row, place] += added[row, place]
 
 
 @_compiled
@@ -213,6 +232,7 @@ def layer_step(
     arrays: LayerArrays,
     used: int,
     spans: Spans,
+    added: AddedWeights | None,
 ) -> None:
     """One layer for one more token a row: `states` [R, H] become those that come out, the caches are extended.
 
@@ -220,6 +240,7 @@ def layer_step(
         tables: cos and sin [positions, D], with the sign of `rjepa.students.fused.Rotary` in the latter.
         head_eps: negative where queries and keys are not normed.
         used: of the rows' own places in `arrays`, before this token.
+        added: None where there is no LoRA: the call is compiled without it.
     """
     norms, inward, inward_bias, outward, gate_up, down, scales = weights
     cos, sin = tables
@@ -236,6 +257,8 @@ def layer_step(
     normed(states, norms[0], eps, read)
     flat = np.empty((rows, inward.shape[1]), dtype=np.float32)
     product(read, inward, flat)
+    if added is not None:
+        _add_product(read, added[0], added[1], flat)
     if inward_bias.size:
         for row in range(rows):
             for place in range(flat.shape[1]):
@@ -245,12 +268,16 @@ def layer_step(
     found = np.empty((rows, heads * size), dtype=np.float32)
     _attend(both, heads // key_heads, arrays, used, spans, scores, bits, powers, found)
     product(found, outward, read)
+    if added is not None:
+        _add_product(found, added[2], added[3], read)
     for row in range(rows):
         for place in range(width):
             states[row, place] += read[row, place]
     normed(states, norms[1], eps, read)
     gates = np.empty((rows, 2 * inner), dtype=np.float32)
     product(read, gate_up, gates)
+    if added is not None:
+        _add_product(read, added[4], added[5], gates)
     held = np.empty(rows * inner, dtype=np.float32)
     for row in range(rows):
         for place in range(inner):
@@ -261,6 +288,8 @@ def layer_step(
         for place in range(inner):
             risen[row, place] = gates[row, place] / (np.float32(1.0) + risen[row, place]) * gates[row, inner + place]
     product(risen, down, read)
+    if added is not None:
+        _add_product(risen, added[6], added[7], read)
     for row in range(rows):
         for place in range(width):
             states[row, place] += read[row, place]
@@ -276,10 +305,14 @@ def _use_one_thread() -> None:
 
 
 class NativeDecoder:
-    """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want."""
+    """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want, which
+    all LoRAs of a base share.
+    """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        """model: in float32 on the CPU, of an architecture that `rjepa.students.fused` knows."""
+    def __init__(self, model: PreTrainedModel, beside: "NativeDecoder | None" = None) -> None:
+        """model: in float32 on the CPU, of an architecture that `rjepa.students.fused` knows. beside: as in its
+        `make_decoder`.
+        """
         _use_one_thread()
         whole: Any = model
         base, config = whole.model, model.config
@@ -292,10 +325,12 @@ class NativeDecoder:
         self._tables = _array(self._rotary.cos), _array(self._rotary.sin)
         self._embedding = _array(base.embed_tokens.weight)
         self._norm = _array(base.norm.weight)
-        self._head = _across(whole.lm_head)
+        self._head: Float32 = _across(whole.lm_head) if beside is None else beside._head
         bias = whole.lm_head.bias
         self._head_bias = None if bias is None else _array(bias)
-        self._layers = [_weights(layer, heads, key_heads) for layer in base.layers]
+        own = None if beside is None else beside._layers
+        self._layers: list[LayerWeights] = own or [_weights(layer, heads, key_heads) for layer in base.layers]
+        self._added = [_added(layer) for layer in base.layers]
 
     def step(
         self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
@@ -307,9 +342,10 @@ class NativeDecoder:
         positions = caches.positions.numpy()
         spans = caches.prompt_of, caches.starts, caches.ends, caches.free
         states = self._embedding[tokens.numpy()]
-        for number, (weights, layer) in enumerate(zip(self._layers, caches.layers, strict=True), 1):
+        layers = zip(self._layers, self._added, caches.layers, strict=True)
+        for number, (weights, added, layer) in enumerate(layers, 1):
             arrays, used = layer.arrays(), layer.used
-            layer_step(states, weights, self._tables, positions, self._eps, self._head_eps, arrays, used, spans)
+            layer_step(states, weights, self._tables, positions, self._eps, self._head_eps, arrays, used, spans, added)
             layer.used += 1
             if number == depth < len(self._layers):
                 states = self._shown(states, see)
@@ -333,11 +369,11 @@ def _weights(layer: Any, heads: int, key_heads: int) -> LayerWeights:
     """The weights of one layer."""
     attention, mlp = layer.self_attn, layer.mlp
     inward = (attention.q_proj, attention.k_proj, attention.v_proj)
-    has_bias = attention.q_proj.bias is not None
+    has_bias = base_of(attention.q_proj).bias is not None
     return (
         np.stack([_array(layer.input_layernorm.weight), _array(layer.post_attention_layernorm.weight)]),
         _across(*inward),
-        np.concatenate([_array(one.bias) for one in inward]) if has_bias else np.empty(0, dtype=np.float32),
+        np.concatenate([_array(base_of(one).bias) for one in inward]) if has_bias else np.empty(0, dtype=np.float32),
         _across(attention.o_proj),
         _across(mlp.gate_proj, mlp.up_proj),
         _across(mlp.down_proj),
@@ -345,9 +381,26 @@ def _weights(layer: Any, heads: int, key_heads: int) -> LayerWeights:
     )
 
 
+def _added(layer: Any) -> AddedWeights | None:
+    """What a LoRA adds to one layer; None where it adds nothing."""
+    attention, mlp = layer.self_attn, layer.mlp
+    products = (
+        (attention.q_proj, attention.k_proj, attention.v_proj),
+        (attention.o_proj,),
+        (mlp.gate_proj, mlp.up_proj),
+        (mlp.down_proj,),
+    )
+    found = [low_rank_of(*layers) for layers in products]
+    if not any(found):
+        return None
+    nothing = np.empty((0, 0), dtype=np.float32)
+    pairs = [(nothing, nothing) if one is None else (_array(one.down), _array(one.up)) for one in found]
+    return cast(AddedWeights, tuple(array for pair in pairs for array in pair))
+
+
 def _across(*layers: Any) -> Float32:
-    """The weights [in, out] of layers that read the same, side by side."""
-    return np.ascontiguousarray(np.concatenate([_array(layer.weight) for layer in layers]).T)
+    """The weights [in, out] of layers that read the same, side by side, without what a LoRA adds."""
+    return np.ascontiguousarray(np.concatenate([_array(base_of(layer).weight) for layer in layers]).T)
 
 
 def _array(tensor: Tensor) -> Float32:

@@ -1,21 +1,22 @@
 """The R-JEPA of a student and a dataset, wherever it comes from: trained on the student's own latents (native), or on
 another student's and carried over by an adapter.
 
-Both may be there. The one that was made last is calibrated, reported and released, and a small file says which that is.
-What was carried lies in one folder, laid out as in a release bundle, with the source's files copied: the source may be
-trained again, or go, and what was carried stays what it was.
+Both may be there; which one is meant where none is named is said in `rjepa.adapters.in_use`. What was carried lies in
+one folder, laid out as in a release bundle, with the source's files copied: the source may be trained again, or go, and
+what was carried stays what it was.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Final
 
 import torch
 
 from rjepa.adapters.adapter import Adapter, AdapterFacts, read_facts
+from rjepa.adapters.in_use import carried_folder, in_use
 from rjepa.device import best_device
 from rjepa.errors import CorruptError, InvalidInputError
-from rjepa.files import read_json, sha256_file, sha256_json, write_json
+from rjepa.files import sha256_file, sha256_json
 from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE, load_model
 from rjepa.jepa.model import RJepa
@@ -25,9 +26,6 @@ from rjepa.latents.normalizer import load_normalizer
 from rjepa.latents.shards import latent_fingerprint
 from rjepa.parts import ADAPTER_FOLDER, MODEL_FOLDER, NORMALIZER
 
-Origin = Literal["native", "carried"]
-
-_IN_USE: Final = "in_use.json"
 _CURE: Final = "materialise adapter again, or rjepa_checkpoint to train on the student's own latents"
 
 
@@ -84,32 +82,6 @@ class WorldModelFiles:
                 "beside it",
                 cure=_CURE,
             )
-
-
-def carried_folder(home: Home, llm_tag: str, dataset: str) -> Path:
-    """Where what was carried to a student lies: the adapter, and the R-JEPA that it was fitted for."""
-    return home.models(llm_tag, dataset) / "carried"
-
-
-def in_use(home: Home, llm_tag: str, dataset: str) -> Origin:
-    """Which R-JEPA of a student and dataset is meant where none is named: the one that was made last.
-
-    Raises:
-        CorruptError: the file that says so holds something else.
-    """
-    path = home.models(llm_tag, dataset) / _IN_USE
-    if not path.exists():
-        return "native"
-    values: Any = read_json(path)
-    if values not in ({"rjepa": "native"}, {"rjepa": "carried"}):
-        raise CorruptError(f"{path} names no R-JEPA that is known", cure=f"delete it; then {_CURE}")
-    return cast(Origin, values["rjepa"])
-
-
-def put_in_use(home: Home, llm_tag: str, dataset: str, origin: Origin) -> None:
-    """From now on this one is calibrated, reported and released."""
-    if in_use(home, llm_tag, dataset) != origin:
-        write_json(home.models(llm_tag, dataset) / _IN_USE, {"rjepa": origin})
 
 
 def files_in_use(home: Home, llm_tag: str, dataset: str) -> WorldModelFiles:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rjepa_assets.launching import Launch
 
 _KEPT: Final = "What was finished is kept: run the same command again to go on."
-_STRATEGIES: Final = ("calibration", "transfer", "retrain")
+STRATEGIES: Final = ("calibration", "transfer", "retrain")
 
 _INTERRUPTED: Final = 130
 """Exit code of a command that Ctrl-C ended: 128 and the signal's number, as shells have it."""
@@ -146,8 +146,8 @@ def migrate_llm(
     from rjepa.datasets.reading import load_manifest
 
     limit_threads()
-    if strategy not in _STRATEGIES:
-        raise InvalidInputError(f"{strategy!r} is no strategy", cure=f"choose one of {', '.join(_STRATEGIES)}")
+    if strategy not in STRATEGIES:
+        raise InvalidInputError(f"{strategy!r} is no strategy", cure=f"choose one of {', '.join(STRATEGIES)}")
     if share is not None and not 0 < share <= 1:
         raise InvalidInputError(f"a share of {share} cannot be learnt from", cure="choose one above 0, 1 at most")
     load_manifest(home, check_tag(dataset, "dataset version"))

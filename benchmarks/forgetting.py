@@ -25,6 +25,7 @@ from rjepa.files import sha256_file
 from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE, load_model
 from rjepa.jepa.config import JepaConfig, ReplayConfig, load_jepa_config
+from rjepa.jepa.reader import Reader
 from rjepa.jepa.starting import Start
 from rjepa.jepa.trainer import train
 from rjepa.latents.normalizer import Normalizer, load_normalizer
@@ -105,8 +106,9 @@ def _run(
     with temporary_folder() as folder:
         train(config, data, validation, normalizer, Path(folder), start=start)
         model = load_model(Path(folder))
-    pool = CandidatePool.from_rollouts(tuned_on, energies_of((model, normalizer), tuned_on.latents))
-    return measure((model, normalizer), calibrate(pool), measured)
+    world_model = model, Reader.of(model.config, normalizer)
+    pool = CandidatePool.from_rollouts(tuned_on, energies_of(world_model, tuned_on.latents))
+    return measure(world_model, calibrate(pool), measured)
 
 
 def _averaged(runs: list[Measured]) -> tuple[Measured, np.ndarray]:

@@ -17,6 +17,7 @@ from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import load_model, save_model
 from rjepa.jepa.config import load_jepa_config
 from rjepa.jepa.model import build_model
+from rjepa.jepa.reader import Reader
 from rjepa.latents.normalizer import fit_normalizer
 from rjepa.latents.sets import LatentSet, Prompts
 from rjepa.latents.texts import Texts
@@ -52,7 +53,7 @@ def main() -> None:
         config = load_jepa_config("demo")
         save_model(Path(folder), build_model(config, student.width, ("code", "logic", "math")))
         model = load_model(Path(folder))
-        normalizer = fit_normalizer(together)
+        reader = Reader.of(config, fit_normalizer(together))
         seconds = cpu_seconds(
             {
                 "generating_together": lambda: generate(statements),
@@ -63,8 +64,8 @@ def main() -> None:
         seconds["generating_one_by_one"] *= len(statements) / len(statements[::ALONE_STRIDE])
         seconds |= cpu_seconds(
             {
-                "together": lambda: segment_energies(model, normalizer, together),
-                "one_by_one": lambda: [segment_energies(model, normalizer, latents) for latents in alone],
+                "together": lambda: segment_energies(model, reader, together),
+                "one_by_one": lambda: [segment_energies(model, reader, latents) for latents in alone],
             },
             REPEATS,
         )

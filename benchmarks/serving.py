@@ -253,7 +253,7 @@ def _reranked(servers: dict[str, Server], engine: Engine, statements: list[str])
                 seconds["llama_cpp"] = time.perf_counter() - started
             started = time.perf_counter()
             chains = engine.source.reader.chains([statement] * len(texts), texts)
-            segment_energies(engine.parts.model, engine.parts.normalizer, join_latents(chains))
+            segment_energies(engine.parts.model, engine.parts.reader, join_latents(chains))
             seconds["second_pass"] = time.perf_counter() - started
             if number:
                 for name, one in seconds.items():

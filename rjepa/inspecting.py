@@ -14,7 +14,6 @@ from pydantic import Field
 from rjepa.inference.ranking import explain
 from rjepa.inference.scoring import segment_energies
 from rjepa.inference.table import CandidateTable
-from rjepa.jepa.reader import Reader
 from rjepa.reasoning.candidates import join_latents, make_candidates, report_candidates
 from rjepa.reasoning.reading import Reading, guess_ends
 from rjepa.reasoning.tools import Parts
@@ -94,7 +93,7 @@ def judge_chains(source: ChainSource, parts: Parts, problem: str, texts: Sequenc
     """
     require_reading(source, parts, "score")
     chains = source.reader.chains([problem] * len(texts), texts)
-    energies = segment_energies(parts.model, parts.normalizer, join_latents(chains))
+    energies = segment_energies(parts.model, parts.reader, join_latents(chains))
     candidates = make_candidates(chains)
     table = CandidateTable.of_question(candidates, energies)
     ranking = explain(table, parts.calibration.decide(table), [one.final_answer for one in candidates])
@@ -125,10 +124,9 @@ def read_latents(source: ChainSource, parts: Parts, problem: str, texts: Sequenc
     """Chains of one problem with what the release reads of them (raises as `judge_chains`)."""
     require_reading(source, parts, "latents")
     chains = source.reader.chains([problem] * len(texts), texts)
-    energies = segment_energies(parts.model, parts.normalizer, join_latents(chains))
-    reader = Reader.of(parts.model.config, parts.normalizer)
+    energies = segment_energies(parts.model, parts.reader, join_latents(chains))
     return [
-        ReadChain(chain, reader.read(latents_of(chain)), np.concatenate([[0.0], own]).astype(np.float32))
+        ReadChain(chain, parts.reader.read(latents_of(chain)), np.concatenate([[0.0], own]).astype(np.float32))
         for chain, own in zip(chains, energies, strict=True)
     ]
 
@@ -147,7 +145,7 @@ def similarities(source: ChainSource, parts: Parts, texts: Sequence[tuple[int, .
     if "mean" in source.record.poolings:
         size = vectors.shape[1]
         block = slice(size * source.record.poolings.index("mean"), size * (source.record.poolings.index("mean") + 1))
-        vectors = (vectors - parts.normalizer.location[block]) / parts.normalizer.scale[block]
+        vectors = (vectors - parts.reader.own.location[block]) / parts.reader.own.scale[block]
     unit = unit_vectors(vectors)
     cosines: Float32 = np.clip(unit @ unit.T, -1.0, 1.0)
     return cosines

@@ -16,7 +16,6 @@ from rjepa.chains import render_chain
 from rjepa.errors import InvalidInputError
 from rjepa.inspecting import Float32, latents_of, require_reading
 from rjepa.jepa.losses import raw_error
-from rjepa.jepa.reader import Reader
 from rjepa.latents.sets import LatentSet
 from rjepa.reasoning.candidates import join_latents
 from rjepa.reasoning.tools import Parts
@@ -91,9 +90,9 @@ def predict_masked(
     guesses = [(number, text) for number, several in texts.items() for text in several]
     chains = [masked, *(masked.with_step(number, text) for number, text in guesses)]
     known, *others = source.reader.chains([masked.problem] * len(chains), [one.text for one in chains])
-    reader = Reader.of(parts.model.config, parts.normalizer)
+    reader = parts.reader
     hidden = sorted(masked.hidden)
-    latents, expected = predict_hidden(parts.model, parts.normalizer, _with_gaps(masked, known), hidden)
+    latents, expected = predict_hidden(parts.model, parts.reader, _with_gaps(masked, known), hidden)
     predicted = expected.numpy()
     errors = raw_error(expected, latents).tolist()
     near: dict[int, list[Nearness]] = {}

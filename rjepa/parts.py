@@ -18,7 +18,7 @@ from rjepa.files import sha256_file, sha256_json
 PartName = Literal["reader", "world_model", "calibration", "verbalizer", "guidance", "adapter", "student_lora"]
 """What a part does. A release has at most one part of each name."""
 
-PartKind = Literal["normalizer", "rjepa", "score_calibration", "latent_decoder", "logit_guidance"]
+PartKind = Literal["normalizer", "rjepa", "score_calibration", "latent_decoder", "logit_guidance", "latent_adapter"]
 """How a part's files are read. A second implementation of a part is another kind under the same name."""
 
 NORMALIZER: Final = "normalizer.safetensors"
@@ -26,6 +26,10 @@ CALIBRATION: Final = "calibration.json"
 MODEL_FOLDER: Final = "model"
 MODEL_FILES: Final = ("config.json", "model.safetensors")
 """What `rjepa.jepa.checkpoint` reads back. Optimiser state and logs stay with the checkpoint: they are not served."""
+
+ADAPTER_FOLDER: Final = "adapter"
+ADAPTER_FILES: Final = ("adapter.safetensors", "adapter.json")
+"""What `rjepa.adapters.adapter` reads back, for an R-JEPA that was trained on another student's latents."""
 
 VERBALIZER_FOLDER: Final = "verbalizer"
 VERBALIZER_FILES: Final = ("model.safetensors",)
@@ -150,6 +154,12 @@ def reranking_parts(model: Path, normalizer: Path, calibration: Path) -> tuple[P
         PartSource("world_model", "rjepa", {f"{MODEL_FOLDER}/{name}": model / name for name in MODEL_FILES}),
         PartSource("calibration", "score_calibration", {CALIBRATION: calibration}),
     )
+
+
+def adapter_part(folder: Path) -> PartSource:
+    """The part by which an R-JEPA of another student reads this one's latents, from the folder that holds it."""
+    files = {f"{ADAPTER_FOLDER}/{name}": folder / name for name in ADAPTER_FILES}
+    return PartSource("adapter", "latent_adapter", files)
 
 
 def verbalizer_part(folder: Path) -> PartSource:

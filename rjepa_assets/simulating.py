@@ -26,6 +26,7 @@ from rjepa.feedback.reviews import review
 from rjepa.feedback.selection import select
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
+from rjepa.jepa.reader import Reader
 from rjepa.keys import create_key
 from rjepa.latents.normalizer import load_normalizer
 from rjepa.latents.rollouts import Rollouts
@@ -290,7 +291,7 @@ def _unfiltered(
         calibrated_on=calibrated_on,
     )
     write_json(folder / f"known-{day}.json", [one.interaction_id for one in approved])
-    return measure((model, normalizer), calibration, measured)
+    return measure((model, Reader.of(model.config, normalizer)), calibration, measured)
 
 
 def _fates(world: World, fates: Mapping[str, tuple[str, str]]) -> dict[str, int]:

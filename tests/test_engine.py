@@ -168,18 +168,17 @@ def test_candidates_of_a_smaller_request_are_the_first_of_a_larger_one(engine: E
 
 
 def test_energies_are_those_that_the_pipeline_scores(engine: Engine, made: tuple[Home, Student]) -> None:
+    from rjepa.adapters.opening import WorldModelFiles
     from rjepa.inference.scoring import segment_energies
-    from rjepa.jepa.checkpoint import load_model
-    from rjepa.latents.normalizer import load_normalizer
     from rjepa.reasoning.candidates import join_latents
     from rjepa.students.generation import sample_chains
 
     answer = engine.answer(question(num_candidates=3, seed=9))
     chains = sample_chains(made[1], [STATEMENT], num_candidates=3, seed=9)[0]
     folder = release_folder(made[0], TAG, engine.release_id)
-    model, normalizer = load_model(folder / "model"), load_normalizer(folder / "normalizer.safetensors")
+    model, reader = WorldModelFiles.laid_out(folder).open("cpu")
     for candidate, energies in zip(
-        answer.candidates, segment_energies(model, normalizer, join_latents(chains)), strict=True
+        answer.candidates, segment_energies(model, reader, join_latents(chains)), strict=True
     ):
         shown = [*candidate.step_energies, *([] if candidate.answer_energy is None else [candidate.answer_energy])]
         np.testing.assert_allclose(shown, energies, rtol=1e-4)

@@ -1,16 +1,18 @@
 """A home with a tiny student that was taught one-step additions for a few seconds, and a release made from it."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from rjepa.adapters import Adapter
 from rjepa.chains import render_chain
 from rjepa.evaluation.records import EvaluationRecord, write_record
-from rjepa.files import write_json
+from rjepa.files import sha256_file, write_json
 from rjepa.home import Home
 from rjepa.inference.aggregate import FEATURES, chain_features
 from rjepa.inference.calibrating import fit_calibration
@@ -21,8 +23,10 @@ from rjepa.inference.voting import answer_ids
 from rjepa.jepa.checkpoint import save_model
 from rjepa.jepa.config import EncoderConfig, JepaConfig, PredictorConfig
 from rjepa.jepa.model import build_model
+from rjepa.jepa.reader import Reader
 from rjepa.latents.normalizer import fit_normalizer, save_normalizer
-from rjepa.parts import PartSource, reranking_parts
+from rjepa.latents.sets import LatentSet
+from rjepa.parts import PartSource, adapter_part, reranking_parts
 from rjepa.reasoning.candidates import join_latents, make_candidates
 from rjepa.releases.bundle import Diagnosis, Facts, Manifest, describe_content
 from rjepa.releases.publish import release
@@ -80,22 +84,37 @@ def register_student(home: Home, folder: Path) -> Student:
     return load_student(resolve_student(home, record), device="cpu")
 
 
-def publish(home: Home, student: Student, sources: Path, seed: int = 0, dataset: str = "v1.0.0") -> str:
-    """Release an untrained R-JEPA (initial weights of `seed`) with a calibration fitted on real candidates."""
+def publish(
+    home: Home,
+    student: Student,
+    sources: Path,
+    seed: int = 0,
+    dataset: str = "v1.0.0",
+    carry: Callable[[LatentSet], Adapter] | None = None,
+) -> str:
+    """Release an untrained R-JEPA (initial weights of `seed`) with a calibration fitted on real candidates.
+
+    Args:
+        carry: makes an adapter to the student's latents, through which the R-JEPA then reads; `adapt` in
+            `tests.carried_release` is one.
+    """
     rng = random.Random(1)
     problems = [addition(rng) for _ in range(24)]
     rows = sample_chains(student, [statement for statement, _, _ in problems], num_candidates=8, seed=0)
     latents = join_latents([chain for row in rows for chain in row])
-    normalizer = fit_normalizer(latents)
+    adapter = None if carry is None else carry(latents)
+    read = latents.latents if adapter is None else adapter.read(latents.latents).astype(np.float16)
+    normalizer = fit_normalizer(replace(latents, latents=read, prompts=None, prompt_of=None))
     config = JepaConfig(
         name="tiny", seed=seed, encoder=EncoderConfig(width=16, depth=1), predictor=PredictorConfig(width=8, depth=1)
     )
-    model = build_model(config, student.width, ("math",))
+    reader = Reader.of(config, normalizer, adapter)
+    model = build_model(config, normalizer.width, ("math",))
     sources.mkdir(parents=True, exist_ok=True)
     save_model(sources, model)
     write_json(sources / "config.json", config.model_dump(mode="json"))
     save_normalizer(sources / "normalizer.safetensors", normalizer)
-    energies = segment_energies(model, normalizer, latents)
+    energies = segment_energies(model, reader, latents)
     candidates = [make_candidates(row) for row in rows]
     flat = chain_features([candidate for row in candidates for candidate in row], energies)
     answers = [[candidate.final_answer for candidate in row] for row in candidates]
@@ -105,9 +124,22 @@ def publish(home: Home, student: Student, sources: Path, seed: int = 0, dataset:
     calibration = fit_calibration(table, correct, minimum_mixed=1)
     steps = fit_step_quantiles(np.concatenate(energies).astype(np.float64))
     calibration.model_copy(update={"step_quantiles": steps}).save(sources / "calibration.json")
-    facts = Facts("d" * 64, student.fingerprint, Diagnosis(passed=True), "test")
     parts = reranking_parts(sources, sources / "normalizer.safetensors", sources / "calibration.json")
-    return release_parts(home, TAG, dataset, parts, facts)
+    if adapter is not None:
+        hashes = sha256_file(sources / "model.safetensors"), sha256_file(sources / "normalizer.safetensors")
+        adapter = bound(adapter, student.fingerprint, hashes)
+        adapter.save(sources / "adapter")
+        parts = (*parts, adapter_part(sources / "adapter"))
+    carried = None if adapter is None else adapter.facts
+    facts = Facts("d" * 64, student.fingerprint, Diagnosis(passed=True), "test", carried=carried)
+    return release_parts(home, student.record.llm_tag, dataset, parts, facts)
+
+
+def bound(adapter: Adapter, fingerprint: str, hashes: tuple[str, str]) -> Adapter:
+    """The adapter for the target of this fingerprint, and the R-JEPA whose model and normaliser have these hashes."""
+    target = adapter.facts.target.model_copy(update={"fingerprint": fingerprint})
+    known = {"target": target, "model_sha256": hashes[0], "normalizer_sha256": hashes[1]}
+    return replace(adapter, facts=adapter.facts.model_copy(update=known))
 
 
 def release_parts(home: Home, llm_tag: str, dataset: str, parts: Sequence[PartSource], facts: Facts) -> str:

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from rjepa.adapters.maps import FloatRows, LatentMap
 from rjepa.errors import CorruptError, NotFoundError
 from rjepa.files import atomic_path, read_json, sha256_file, write_json
+from rjepa.latents.normalizer import Normalizer
 from rjepa.students.catalog import Poolings
 
 ADAPTER_TENSORS: Final = "adapter.safetensors"
@@ -96,6 +97,16 @@ class Adapter:
     def width_out(self) -> int:
         """Columns of the source's latents."""
         return self.into.width_out
+
+    @property
+    def own(self) -> Normalizer:
+        """Location and scale of the target's latents."""
+        return self.into.inputs
+
+    @property
+    def poolings(self) -> Poolings:
+        """What stands side by side in the target's latents."""
+        return self.target.poolings
 
     def read(self, latents: Float[npt.NDArray[np.floating], "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
         """The target's raw latents, of any float type, as the source's.

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rjepa.home import Home
     from rjepa.inference.calibration import ScoreCalibration
     from rjepa.jepa.model import RJepa
-    from rjepa.latents.normalizer import Normalizer
+    from rjepa.jepa.reader import Reader
     from rjepa.parts import Content
 
 CHECKPOINT = "checkpoint"
@@ -27,7 +27,7 @@ class CalibratedModel:
     name: str
     dataset: str
     student_fingerprint: str
-    world_model: tuple["RJepa", "Normalizer"]
+    world_model: tuple["RJepa", "Reader"]
     calibration: "ScoreCalibration"
     content: "Content | None"
     """What a release of it holds; None for a variant, which is never released."""
@@ -47,9 +47,10 @@ def open_model(home: "Home", llm_tag: str, dataset: str, name: str) -> Calibrate
     """
     if name == CURRENT or is_release(name):
         return _open_release(home, llm_tag, name)
+    from rjepa.adapters.opening import open_world_model
     from rjepa.evaluation.stage import calibration_file, checkpoint_content
     from rjepa.inference.calibration import ScoreCalibration
-    from rjepa.jepa.stage import open_variant, open_world_model
+    from rjepa.jepa.stage import open_variant
     from rjepa.latents.shards import latent_fingerprint
 
     if name == CHECKPOINT:
@@ -75,16 +76,15 @@ def open_model(home: "Home", llm_tag: str, dataset: str, name: str) -> Calibrate
 
 
 def _open_release(home: "Home", llm_tag: str, name: str) -> CalibratedModel:
+    from rjepa.adapters.opening import WorldModelFiles
     from rjepa.inference.calibration import ScoreCalibration
-    from rjepa.jepa.checkpoint import load_model
-    from rjepa.latents.normalizer import load_normalizer
-    from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
+    from rjepa.parts import CALIBRATION
     from rjepa.releases.bundle import release_folder, verify
     from rjepa.releases.pointer import require_current
 
     manifest = verify(home, llm_tag, require_current(home, llm_tag) if name == CURRENT else name)
     folder = release_folder(home, llm_tag, manifest.release_id)
-    world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
+    world_model = WorldModelFiles.laid_out(folder).open("cpu")
     calibration = ScoreCalibration.load(folder / CALIBRATION)
     return CalibratedModel(
         manifest.release_id, manifest.dataset, manifest.student_fingerprint, world_model, calibration, manifest

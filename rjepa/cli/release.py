@@ -44,11 +44,13 @@ def list_all(llm: _Llm = None, as_json: _Json = False) -> None:
     if not rows:
         typer.echo(f"{tag} has no release yet: make demo", err=True)
         return
-    table = new_table("", "release", "dataset", "accuracy", "problems", "why")
+    table = new_table("", "release", "dataset", "R-JEPA", "accuracy", "problems", "why")
     for row in rows:
         mark = "*" if row["current"] else ""
         accuracy = "not known" if row["accuracy"] is None else f"{row['accuracy']:.3f}"
-        add_row(table, mark, row["release"], row["dataset"], accuracy, str(row["problems"] or "-"), row["reason"])
+        origin = "its own" if row["carried"] is None else f"from {row['carried']['source']}"
+        problems = str(row["problems"] or "-")
+        add_row(table, mark, row["release"], row["dataset"], origin, accuracy, problems, row["reason"])
     typer.echo(render(table))
 
 
@@ -82,6 +84,14 @@ def show(
         f"made      {manifest.created_at:%Y-%m-%d %H:%M:%S} UTC by run {manifest.run_id}, code {manifest.code_version}"
     )
     typer.echo(f"for       {tag}, student {manifest.student_fingerprint[:12]}, dataset {manifest.dataset}")
+    if manifest.carried is not None:
+        carried = manifest.carried
+        typer.echo(f"carried   {manifest.describe}")
+        typer.echo(
+            f"            {carried.method}, fitted on {carried.pairs} latents of {carried.problems} problems of "
+            f"{carried.dataset}; R2 {carried.r2:.2f} on held-out problems, {carried.coverage:.0%} of latents in reach"
+        )
+        typer.echo(f"            R-JEPA {carried.model_sha256[:12]} of student {carried.source.fingerprint[:12]}")
     typer.echo(f"why       {manifest.reason}; replaced {manifest.replaces or 'nothing'}")
     typer.echo(f"modes     {', '.join(modes_offered(manifest))}")
     if figures is None:
@@ -177,6 +187,7 @@ def _current_if_any(home: "Home", tag: str) -> str | None:
 
 
 def _row(manifest: "Manifest", figures: "Figures | None", current: str | None) -> dict[str, Any]:
+    from rjepa.adapters.describing import summarise_carried
     from rjepa.reasoning.modes import modes_offered
 
     return {
@@ -187,6 +198,7 @@ def _row(manifest: "Manifest", figures: "Figures | None", current: str | None) -
         "accuracy": None if figures is None else figures.accuracy,
         "problems": None if figures is None else figures.num_problems,
         "modes": list(modes_offered(manifest)),
+        "carried": None if manifest.carried is None else summarise_carried(manifest.carried),
         "reason": manifest.reason,
         "replaces": manifest.replaces,
         "run_id": manifest.run_id,

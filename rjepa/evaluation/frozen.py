@@ -18,6 +18,7 @@ from rjepa.inference.aggregate import FloatArray, chain_features
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.model import RJepa, build_model
+from rjepa.jepa.reader import Reader
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.rollouts import Rollouts, find_train_rollouts, open_rollouts
 from rjepa.latents.sets import LatentSet
@@ -42,7 +43,7 @@ class Frozen:
     extra: Mapping[Split, Mapping[str, FloatArray]] = field(default_factory=dict)
 
     def pool(
-        self, split: Split, world_model: tuple[RJepa, Normalizer] | None, progress: Progress = silent
+        self, split: Split, world_model: tuple[RJepa, Reader] | None, progress: Progress = silent
     ) -> CandidatePool:
         """The candidates of one split under a world model; without energies for None.
 
@@ -83,21 +84,19 @@ def train_candidates(frozen: Frozen, home: Home, llm_tag: str, dataset: str) -> 
     return frozen.rollouts.get("train") or find_train_rollouts(home, llm_tag, dataset)
 
 
-def energies_of(
-    world_model: tuple[RJepa, Normalizer], latents: LatentSet, progress: Progress = silent
-) -> list[np.ndarray]:
+def energies_of(world_model: tuple[RJepa, Reader], latents: LatentSet, progress: Progress = silent) -> list[np.ndarray]:
     """Energies as they are served: without the domain, as a chat names none."""
-    model, normalizer = world_model
-    return segment_energies(model, normalizer, latents.without_domains(), progress=progress)
+    model, reader = world_model
+    return segment_energies(model, reader, latents.without_domains(), progress=progress)
 
 
 def with_rivals(
-    frozen: Frozen, home: Home, llm_tag: str, dataset: str, normalizer: Normalizer, untrained: tuple[JepaConfig, str]
+    frozen: Frozen, home: Home, llm_tag: str, dataset: str, reader: Reader, untrained: tuple[JepaConfig, str]
 ) -> Frozen:
     """Add the scores of every baseline that reads latents or text, on validation and test.
 
     Args:
-        normalizer: the one R-JEPA reads latents through.
+        reader: R-JEPA's own. Baselines read the student's latents as they are, whatever it was trained on.
         untrained: a config, whose initial weights are scored, and the energy feature that its trained model ranks by.
 
     Raises:
@@ -109,6 +108,7 @@ def with_rivals(
             cure="use a dataset that has them",
         )
     parts = [frozen.rollouts[split] for split in _UNFITTED]
+    normalizer = reader.own
     train = train_candidates(frozen, home, llm_tag, dataset)
     seen = [_labelled(part, normalizer) for part in parts]
     scores: dict[str, list[FloatArray]] = {}
@@ -116,7 +116,7 @@ def with_rivals(
         scores |= score_label_free(right, [part.steps for part in seen], normalizer)
     paths = [score_paths(part.latents, normalizer) for part in parts]
     scores |= {key: [path[key] for path in paths] for key in paths[0]}
-    scores["untrained"] = [_untrained(part, normalizer, *untrained) for part in parts]
+    scores["untrained"] = [_untrained(part, reader, *untrained) for part in parts]
     scores |= score_supervised(None if train is None else _labelled(train, normalizer, _LEARNT), *seen)
     extra: dict[Split, Mapping[str, FloatArray]] = {
         split: as_extra({key: values[place] for key, values in scores.items()}, len(parts[place].problems))
@@ -148,8 +148,8 @@ def _right_chains(home: Home, llm_tag: str, dataset: str) -> LatentSet | None:
     return latents.select(right[np.unique(np.linspace(0, len(right) - 1, min(len(right), REFERENCE)).astype(int))])
 
 
-def _untrained(rollouts: Rollouts, normalizer: Normalizer, config: JepaConfig, feature: str) -> FloatArray:
-    model = build_model(config, rollouts.latents.width, ()).eval().requires_grad_(False)
-    energies = energies_of((model, normalizer), rollouts.latents)
+def _untrained(rollouts: Rollouts, reader: Reader, config: JepaConfig, feature: str) -> FloatArray:
+    model = build_model(config, reader.normalizer.width, ()).eval().requires_grad_(False)
+    energies = energies_of((model, reader), rollouts.latents)
     flat = [candidate for row in rollouts.candidates for candidate in row]
     return -chain_features(flat, energies)[feature]

@@ -121,14 +121,14 @@ def candidate_parts(
     verbalizer: Verbalizer | None = None,
 ) -> Parts:
     """Parts that are not released yet, to try."""
-    model, normalizer = material.world_model
+    model, reader = material.world_model
     return Parts(
         llm_tag=source.record.llm_tag,
         release_id="",
         segmentation=source.record.segmentation,
         sampling_temperature=source.record.sampling.temperature,
         model=model,
-        normalizer=normalizer,
+        reader=reader,
         calibration=calibration,
         verbalizer=verbalizer,
         guidance=guidance,

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rjepa.adapters.opening import files_in_use, open_world_model
 from rjepa.datasets.reading import load_manifest
 from rjepa.errors import InvalidInputError
 from rjepa.evaluation.baselines import METHOD, RivalFit
@@ -37,10 +38,9 @@ from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home, check_tag
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.model import RJepa
-from rjepa.jepa.stage import model_folder, normalizer_file, open_world_model
-from rjepa.latents.normalizer import Normalizer
+from rjepa.jepa.reader import Reader
 from rjepa.latents.rollouts import Rollouts, open_rollouts
-from rjepa.parts import Content, PartSource, describe_parts, reranking_parts
+from rjepa.parts import Content, PartSource, adapter_part, describe_parts, reranking_parts
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport
@@ -75,18 +75,16 @@ def judged_files(home: Home, llm_tag: str, dataset: str, candidates: CandidateSe
 
 
 def checkpoint_sources(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ...]:
-    """The parts of the R-JEPA that was trained last for a student and a dataset, where their assets wrote them; with a
-    verbaliser and guidance where these were made for it.
+    """The parts of the R-JEPA in use for a student and a dataset, where their assets wrote them; with an adapter where
+    it is another student's, and a verbaliser and guidance where these were made for it.
     """
     return (*_choosing_sources(home, llm_tag, dataset), *decoder_parts(home, llm_tag, dataset))
 
 
 def _choosing_sources(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ...]:
-    return reranking_parts(
-        model_folder(home, llm_tag, dataset),
-        normalizer_file(home, llm_tag, dataset),
-        calibration_file(home, llm_tag, dataset),
-    )
+    files = files_in_use(home, llm_tag, dataset)
+    parts = reranking_parts(files.model, files.normalizer, calibration_file(home, llm_tag, dataset))
+    return parts if files.adapter is None else (*parts, adapter_part(files.adapter))
 
 
 def checkpoint_content(home: Home, llm_tag: str, dataset: str, student_fingerprint: str) -> Content:
@@ -123,7 +121,7 @@ def open_pool(
     llm_tag: str,
     dataset: str,
     split: Split,
-    world_model: tuple[RJepa, Normalizer],
+    world_model: tuple[RJepa, Reader],
     progress: Progress = silent,
 ) -> CandidatePool:
     """The frozen candidates of one split, with their energies under a world model (errors as `open_split`)."""
@@ -152,7 +150,7 @@ def candidates_to_judge(rollouts: Sequence[Rollouts], dataset: str) -> Candidate
 def judge_on(
     home: Home,
     content: Content,
-    parts: Callable[[], tuple[tuple[RJepa, Normalizer], ScoreCalibration]],
+    parts: Callable[[], tuple[tuple[RJepa, Reader], ScoreCalibration]],
     rollouts: Sequence[Rollouts],
     dataset: str,
     progress: Progress = silent,

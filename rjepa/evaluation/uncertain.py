@@ -10,7 +10,7 @@ from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.uncertainty import measure_uncertainty
 from rjepa.inference.voting import of_chosen
 from rjepa.jepa.model import RJepa
-from rjepa.latents.normalizer import Normalizer
+from rjepa.jepa.reader import Reader
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.values import FrozenValue
@@ -37,7 +37,7 @@ def most_uncertain(
     home: Home,
     llm_tag: str,
     dataset: str,
-    world_model: tuple[RJepa, Normalizer],
+    world_model: tuple[RJepa, Reader],
     calibration: ScoreCalibration,
     *,
     limit: int,

@@ -125,10 +125,10 @@ def report_variants(
         progress(number, len(runs) + 2, f"energies of {run.recipe}, seed {run.seed}")
         contenders.append(judge_variant(home, llm_tag, dataset, run, frozen))
     progress(len(runs), len(runs) + 2, "baselines")
-    model, normalizer = open_variant(home, llm_tag, dataset, runs[0].recipe, runs[0].seed)
+    model, reader = open_variant(home, llm_tag, dataset, runs[0].recipe, runs[0].seed)
     main, *others = contenders
     frozen = with_rivals(
-        frozen, home, llm_tag, dataset, normalizer, (model.config, main.calibration.energy.terms[0].feature)
+        frozen, home, llm_tag, dataset, reader, (model.config, main.calibration.energy.terms[0].feature)
     )
     progress(len(runs) + 1, len(runs) + 2, "figures")
     result = evaluate(

@@ -7,11 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from rjepa.errors import InvalidInputError
 from rjepa.jepa.batches import Assembler
 from rjepa.jepa.config import Energy
 from rjepa.jepa.model import RJepa
-from rjepa.latents.normalizer import Normalizer
+from rjepa.jepa.reader import Reader
 from rjepa.latents.sets import LatentSet
 from rjepa.progress import Progress, silent
 
@@ -24,7 +23,7 @@ _ROW_CHAINS: Final = 8
 
 def segment_energies(
     model: RJepa,
-    normalizer: Normalizer,
+    reader: Reader,
     latents: LatentSet,
     batch_size: int = _BATCH_CHAINS,
     energy: Energy | None = None,
@@ -43,15 +42,10 @@ def segment_energies(
         One float32 [segments - 1] array a chain; empty for a chain that is only a prompt.
 
     Raises:
-        InvalidInputError: the latents' width is not the one that the model was trained on.
+        InvalidInputError: the latents' width is not the one that the reader was made for.
         ValueError: the model has no such energy.
     """
-    if latents.width != model.width:
-        raise InvalidInputError(
-            f"latents are {latents.width} wide, the model was trained on {model.width}",
-            cure="score with the student, layer and poolings that the model was trained on",
-        )
-    assembler = Assembler(latents, normalizer, model.config, model.domain_names)
+    assembler = Assembler(latents, reader, model.config, model.domain_names)
     results: list[np.ndarray] = [np.empty(0, dtype=np.float32)] * len(latents)
     done = 0
     for groups in _batches(model, latents, batch_size):

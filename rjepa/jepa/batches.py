@@ -19,7 +19,6 @@ from rjepa.errors import InvalidInputError
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.reader import Reader
 from rjepa.latents.mapped import take_rows
-from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 
 UNKNOWN_DOMAIN: Final = 0
@@ -99,11 +98,9 @@ def domain_rows(trained: tuple[str, ...], names: tuple[str, ...]) -> Int[np.ndar
 class Assembler:
     """Gathers chains of one set into batches."""
 
-    def __init__(
-        self, latents: LatentSet, normalizer: Normalizer, config: JepaConfig, trained: tuple[str, ...]
-    ) -> None:
-        self._reader = Reader.of(config, normalizer)
-        self._reader.check(latents.width)
+    def __init__(self, latents: LatentSet, reader: Reader, config: JepaConfig, trained: tuple[str, ...]) -> None:
+        reader.check(latents.width)
+        self._reader = reader
         if config.encoder.sentences and latents.prompts is None:
             raise InvalidInputError(
                 f"config {config.name!r} reads the sentences of problems, and these latents hold none",

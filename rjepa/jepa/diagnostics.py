@@ -18,8 +18,8 @@ from rjepa.jepa.held_out import gather_steps
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.objective import objective
 from rjepa.jepa.probes import Probe, probe_accuracy
+from rjepa.jepa.reader import Reader
 from rjepa.jepa.ridge import ridge
-from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 
 LEAK_TOLERANCE: Final = 1e-3
@@ -103,9 +103,7 @@ class Diagnostics:
         return cls(**{**values, **probes})
 
 
-def diagnose(
-    model: RJepa, normalizer: Normalizer, validation: LatentSet, fit_on: LatentSet | None = None
-) -> Diagnostics:
+def diagnose(model: RJepa, reader: Reader, validation: LatentSet, fit_on: LatentSet | None = None) -> Diagnostics:
     """Measure a model on the right chains of `validation` (at most 12 000 steps, the first ones).
 
     Args:
@@ -114,7 +112,7 @@ def diagnose(
     Raises:
         InvalidInputError: the set has too few right chains to measure anything.
     """
-    held_out = gather_steps(model, normalizer, validation)
+    held_out = gather_steps(model, reader, validation)
     if len(np.unique(held_out.problems)) < 4:
         raise InvalidInputError(
             "fewer than 4 problems with a right chain to diagnose the model on",
@@ -124,7 +122,7 @@ def diagnose(
         half = torch.from_numpy(np.unique(held_out.problems, return_inverse=True)[1] % 2 == 0)
         parts = [(held_out.where(half), held_out.where(~half)), (held_out.where(~half), held_out.where(half))]
     else:
-        parts = [(gather_steps(model, normalizer, fit_on), held_out)]
+        parts = [(gather_steps(model, reader, fit_on), held_out)]
     error = held_out.error
     losses = {name: 0.0 for name in ("model", "mean", "copy", "ridge")}
     for fit, test in parts:

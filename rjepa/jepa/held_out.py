@@ -14,7 +14,7 @@ from rjepa.errors import InvalidInputError
 from rjepa.jepa.batches import UNKNOWN_DOMAIN, Assembler, Batch
 from rjepa.jepa.losses import latent_error, raw_error
 from rjepa.jepa.model import RJepa, build_model
-from rjepa.latents.normalizer import Normalizer
+from rjepa.jepa.reader import Reader
 from rjepa.latents.sets import LatentSet
 
 _ROWS: Final = 12_000
@@ -57,8 +57,8 @@ class Steps:
 
 
 @torch.no_grad()
-def gather_steps(model: RJepa, normalizer: Normalizer, latents: LatentSet) -> Steps:
-    assembler = Assembler(latents, normalizer, model.config, model.domain_names)
+def gather_steps(model: RJepa, reader: Reader, latents: LatentSet) -> Steps:
+    assembler = Assembler(latents, reader, model.config, model.domain_names)
     right = assembler.right_chains()
     raw = model.config.loss.raw > 0
     fresh = _untrained(model)

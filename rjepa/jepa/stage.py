@@ -14,15 +14,16 @@ import torch
 
 from rjepa.device import best_device
 from rjepa.errors import CorruptError, InvalidInputError
-from rjepa.files import read_json, write_json
+from rjepa.files import read_json, sha256_file, write_json
 from rjepa.home import Home, check_tag
-from rjepa.jepa.checkpoint import load_model
+from rjepa.jepa.checkpoint import MODEL_FILE, load_model
 from rjepa.jepa.config import SERVED, JepaConfig, Tuning, load_jepa_config
 from rjepa.jepa.curves import draw_curve
 from rjepa.jepa.diagnostics import Diagnostics, diagnose
 from rjepa.jepa.distributed import Processes
 from rjepa.jepa.launching import train_with_processes
 from rjepa.jepa.model import RJepa
+from rjepa.jepa.reader import Reader
 from rjepa.jepa.starting import Start
 from rjepa.jepa.tracking import Tracking
 from rjepa.jepa.trainer import TrainReport, train
@@ -57,15 +58,17 @@ def model_folder(home: Home, llm_tag: str, dataset: str) -> Path:
     return home.models(llm_tag, dataset) / "rjepa"
 
 
-def open_world_model(home: Home, llm_tag: str, dataset: str) -> tuple[RJepa, Normalizer]:
-    """The trained model, on the best device there is, with its normaliser.
+def open_checkpoint(home: Home, llm_tag: str, dataset: str) -> tuple[RJepa, Reader]:
+    """The model that was trained on this student's own latents, on the best device there is, with its reader. What is
+    in use for a student and dataset may be another's, carried over: `rjepa.adapters.opening`.
 
     Raises:
         NotFoundError: it was not trained yet.
         CorruptError: a file is not what it should be.
     """
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
-    return load_model(model_folder(home, llm_tag, dataset), best_device()), normalizer
+    model = load_model(model_folder(home, llm_tag, dataset), best_device())
+    return model, Reader.of(model.config, normalizer)
 
 
 def build_normalizer(home: Home, llm_tag: str, dataset: str) -> StageReport:
@@ -258,13 +261,14 @@ def variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, seed: in
     return home.models(llm_tag, dataset) / "variants" / f"{check_tag(recipe, 'name of a training run')}-{seed}"
 
 
-def open_variant(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> tuple[RJepa, Normalizer]:
-    """A trained variant, on the best device there is, with the normaliser of its dataset and LLM.
+def open_variant(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int) -> tuple[RJepa, Reader]:
+    """A trained variant, on the best device there is, with the reader of its dataset and LLM.
 
-    Errors as in `open_world_model`.
+    Errors as in `open_checkpoint`.
     """
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
-    return load_model(variant_folder(home, llm_tag, dataset, recipe, seed), best_device()), normalizer
+    model = load_model(variant_folder(home, llm_tag, dataset, recipe, seed), best_device())
+    return model, Reader.of(model.config, normalizer)
 
 
 def read_diagnostics(home: Home, llm_tag: str, dataset: str) -> Diagnostics:
@@ -274,12 +278,17 @@ def read_diagnostics(home: Home, llm_tag: str, dataset: str) -> Diagnostics:
         NotFoundError: it was not trained yet.
         CorruptError: the file does not fit.
     """
-    path = model_folder(home, llm_tag, dataset) / DIAGNOSTICS_FILE
+    return read_diagnostics_in(model_folder(home, llm_tag, dataset))
+
+
+def read_diagnostics_in(folder: Path) -> Diagnostics:
+    """What was measured of the model of a folder (errors as `read_diagnostics`)."""
+    path = folder / DIAGNOSTICS_FILE
     try:
         return Diagnostics.from_json(read_json(path)["diagnostics"])
     except (KeyError, TypeError) as error:
         raise CorruptError(
-            f"{path} does not hold diagnostics", cure="delete it and materialise rjepa_checkpoint"
+            f"{path} does not hold diagnostics", cure="delete it and materialise rjepa_checkpoint, or adapter"
         ) from error
 
 
@@ -293,9 +302,16 @@ def _diagnose_once(
         with contextlib.suppress(KeyError, TypeError):
             if known["model"] == model_version:
                 return Diagnostics.from_json(known["diagnostics"])
-    found = diagnose(load_model(folder, best_device()), normalizer, validation, fit_on=train_set)
-    write_json(path, {"model": model_version, "diagnostics": asdict(found)})
+    model = load_model(folder, best_device())
+    found = diagnose(model, Reader.of(model.config, normalizer), validation, fit_on=train_set)
+    write_diagnostics(folder, found)
     return found
+
+
+def write_diagnostics(folder: Path, found: Diagnostics) -> None:
+    """Keep what was measured of the model of a folder beside it."""
+    values = {"model": sha256_file(folder / MODEL_FILE), "diagnostics": asdict(found)}
+    write_json(folder / DIAGNOSTICS_FILE, values)
 
 
 def _config(home: Home, llm_tag: str, dataset: str, recipe: str, seed: int | None) -> JepaConfig:

@@ -15,8 +15,8 @@ from rjepa.ewc import Anchor, make_anchor
 from rjepa.jepa.batches import UNKNOWN_DOMAIN, Assembler
 from rjepa.jepa.config import JepaConfig, ReplayConfig
 from rjepa.jepa.model import RJepa
+from rjepa.jepa.reader import Reader
 from rjepa.jepa.replay import ReplayOrder, chains_to_look_at, choose_reservoir
-from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 
 _BATCH = 256
@@ -74,10 +74,10 @@ def take_over(model: RJepa, start: RJepa) -> None:
 
 
 def replay_order(
-    start: Start, train: LatentSet, normalizer: Normalizer, config: JepaConfig, replay: ReplayConfig
+    start: Start, train: LatentSet, reader: Reader, config: JepaConfig, replay: ReplayConfig
 ) -> ReplayOrder:
     """New chains, and the reservoir of old ones: a function of the start, the data and the config."""
-    data = Assembler(train, normalizer, start.model.config, start.model.domain_names)
+    data = Assembler(train, reader, start.model.config, start.model.domain_names)
     is_new, random = start.is_new(train), np.random.default_rng((config.seed, len(train)))
     right = data.right_chains()
     looked_at = chains_to_look_at(right[~is_new[right]], train.domains, replay.per_domain, random)

@@ -25,6 +25,7 @@ from rjepa.jepa.identity import fingerprint_of
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.objective import objective
 from rjepa.jepa.optimizer import Optimizers, make_optimizers, set_rates
+from rjepa.jepa.reader import Reader
 from rjepa.jepa.replay import ReplayOrder
 from rjepa.jepa.runs import REPORT_FILE, UPDATES_BETWEEN_LOGS, check_finite, read_finished
 from rjepa.jepa.schedules import momentum
@@ -79,12 +80,12 @@ class _Sampled:
 
     @classmethod
     def find(
-        cls, sampled: LatentSet | None, normalizer: Normalizer, config: JepaConfig, names: tuple[str, ...]
+        cls, sampled: LatentSet | None, reader: Reader, config: JepaConfig, names: tuple[str, ...]
     ) -> "_Sampled | None":
         """None where the config uses no negatives, or the student wrote no wrong chain."""
         if sampled is None or not config.loss.uses_negatives:
             return None
-        data = Assembler(sampled, normalizer, config, names)
+        data = Assembler(sampled, reader, config, names)
         wrong = data.wrong_chains()
         chains = wrong if config.trunk is None else np.concatenate([data.right_chains(), wrong])
         return cls(data, chains, len(wrong)) if len(wrong) else None
@@ -151,10 +152,11 @@ def train(
     if start is not None:
         start.check(train)
         config, names = start.config_for(config), start.domain_names(train)
-    data = Assembler(train, normalizer, config, names)
-    held_out = Assembler(validation, normalizer, config, names)
-    order = _order(config, train, data, normalizer, start)
-    sampled_chains = _Sampled.find(sampled, normalizer, config, names)
+    reader = Reader.of(config, normalizer)
+    data = Assembler(train, reader, config, names)
+    held_out = Assembler(validation, reader, config, names)
+    order = _order(config, train, data, reader, start)
+    sampled_chains = _Sampled.find(sampled, reader, config, names)
     _check_data(config, order, sampled_chains)
     config = config.model_copy(update={"optim": config.optim.for_epoch(max(1, order.per_epoch))})
     taken = None if trunk is None else load_model(trunk)
@@ -261,13 +263,11 @@ def _update(run: _Run, update: int) -> dict[str, float]:
     return {**entry, "gradient_norm": float(norm)}
 
 
-def _order(
-    config: JepaConfig, train: LatentSet, data: Assembler, normalizer: Normalizer, start: Start | None
-) -> BatchOrder:
+def _order(config: JepaConfig, train: LatentSet, data: Assembler, reader: Reader, start: Start | None) -> BatchOrder:
     """Which chains an update sees: all right ones in turn, or new ones beside replayed ones."""
     if start is None or config.replay is None:
         return BatchOrder(train, data.problems, config.optim.batch_size, config.seed)
-    return replay_order(start, train, normalizer, config, config.replay)
+    return replay_order(start, train, reader, config, config.replay)
 
 
 def _identity(trunk: Path | None, start: Start | None, train: LatentSet) -> str | None:

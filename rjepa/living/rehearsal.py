@@ -191,7 +191,5 @@ def _rehearse_one(
 
 def _rank(parts: Parts, chains: Sequence[SampledChain]) -> Ranking:
     candidates = make_candidates(chains)
-    table = CandidateTable.of_question(
-        candidates, segment_energies(parts.model, parts.normalizer, join_latents(chains))
-    )
+    table = CandidateTable.of_question(candidates, segment_energies(parts.model, parts.reader, join_latents(chains)))
     return explain(table, parts.calibration.decide(table), [one.final_answer for one in candidates])

@@ -38,6 +38,8 @@ class ReleaseFigures(FrozenValue):
     created_at: datetime
     dataset: str
     served: bool = Field(description="whether `CURRENT` names it")
+    carried_from: str | None = Field(None, description="LLM whose R-JEPA it is; None for the student's own")
+    carried_share: float | None = Field(None, description="part of the latents that the adapter was fitted on")
     accuracy: Share | None = Field(None, description="of what mode rerank answers")
     by_domain: dict[str, Share] = Field(default_factory=dict)
     majority: float | None = Field(None, description="accuracy of a plain vote on the same candidates")
@@ -101,6 +103,8 @@ def _figures(home: Home, manifest: Manifest, current: str | None) -> ReleaseFigu
         created_at=manifest.created_at,
         dataset=manifest.dataset,
         served=manifest.release_id == current,
+        carried_from=None if manifest.carried is None else manifest.carried.source.llm_tag,
+        carried_share=None if manifest.carried is None else manifest.carried.share,
     )
     return figures.model_copy(update=_measured(home, manifest) | _calibrated(home, manifest))
 

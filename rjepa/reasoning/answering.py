@@ -14,7 +14,7 @@ from rjepa.reasoning.driving import Driver, Failed, Running
 from rjepa.reasoning.events import Done, Event, Working
 from rjepa.reasoning.modes import find_mode
 from rjepa.reasoning.question import Question
-from rjepa.reasoning.tools import Parts, Tools
+from rjepa.reasoning.tools import Parts, Tools, Writer
 from rjepa.sampling.protocol import Capability, ChainSource, DecodingSession
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.prompts import Message
@@ -48,12 +48,14 @@ class _SharedSession:
         self._by_number: dict[int, _Asker] = {}
         self.has_failed = False
 
-    def join(self, source: ChainSource, parts: Parts, questions: Sequence[ReadyQuestion]) -> _Asker:
+    def join(self, source: ChainSource, writer: Writer, questions: Sequence[ReadyQuestion]) -> _Asker:
         """Begin questions with the next pass."""
         asker = _Asker({})
         for index, one in enumerate(questions):
             mode = find_mode(one.question.mode)
-            tools = Tools(one.question, one.prompt, one.max_new_tokens, self._session, parts, source.reader, mode.needs)
+            tools = Tools(
+                one.question, one.prompt, one.max_new_tokens, self._session, writer, source.reader, mode.needs
+            )
             number = self._driver.join(Running(mode.run(one.question, tools), tools, self._session))
             asker.indices[number] = index
             self._by_number[number] = asker
@@ -99,7 +101,7 @@ class Desk:
         self._source = source
         self._shared: _SharedSession | None = None
 
-    def answer(self, parts: Parts, questions: Sequence[ReadyQuestion]) -> Generator[tuple[int, Event], None, None]:
+    def answer(self, writer: Writer, questions: Sequence[ReadyQuestion]) -> Generator[tuple[int, Event], None, None]:
         """Events of all questions, each with its question's index; `Done` is the last of each.
 
         Whoever is asked for the next event first runs a pass for all. After each pass comes one `Working`; closing the
@@ -110,7 +112,7 @@ class Desk:
             shared = _SharedSession(self._source.session(capture=Capability.STATES in self._source.capabilities))
             if Capability.STEPS in self._source.capabilities:
                 self._shared = shared
-        asker = shared.join(self._source, parts, questions)
+        asker = shared.join(self._source, writer, questions)
         left = len(questions)
         try:
             # Before the first pass: questions that others ask now have their prompts read in one pass with these.

@@ -93,8 +93,8 @@ class Planner:
         text = "".join(lines)
         (read,) = tools.read_texts([text])
         types = segment_types(text, len(read.latents), tools.parts.segmentation)
-        model, normalizer = tools.parts.model, tools.parts.normalizer
-        own = expected_segments(model, normalizer, read, types, gaps)[gaps.index(place + 1)]
+        reader = tools.parts.reader
+        own = expected_segments(tools.parts.model, reader, read, types, gaps)[gaps.index(place + 1)]
         if voice.alter is not None:
             own = voice.alter(own, tools.statement, place + 1)
         earlier = sum(one is not None for one in steps[:place])
@@ -102,7 +102,7 @@ class Planner:
         starts = len(tools.prompt_tokens) + np.cumsum([0, *(len(one) for one in tokens)])[:-1]
         line = Line(
             begin=tools.tokens_of(step_line(place + 1, "").rstrip()),
-            latents=torch.cat([standardised(model, normalizer, read.latents[1 : earlier + 1]), own[None]]),
+            latents=torch.cat([standardised(reader, read.latents[1 : earlier + 1]), own[None]]),
             is_expected=[False] * earlier + [True],
             before=[*tools.prompt_tokens, *(token for one in tokens for token in one)],
             starts=starts.tolist(),

@@ -17,7 +17,6 @@ from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
-from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.reasoning.answer import Answer, CandidateReport, Explanation
 from rjepa.reasoning.candidates import join_latents
@@ -35,18 +34,24 @@ from rjepa.verbalizer.guiding import Guidance, Guide
 from rjepa.verbalizer.speaking import Verbalizer
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a release and its student's source bring, and the names that an answer carries."""
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """How a student's source writes, and the names that an answer carries."""
 
     llm_tag: str
     release_id: str
     segmentation: Segmentation
     sampling_temperature: float
-    model: RJepa
-    normalizer: Normalizer
-    calibration: ScoreCalibration
     capabilities: frozenset[Capability] = frozenset(Capability)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts(Writer):
+    """What a release brings beside."""
+
+    model: RJepa
+    reader: Reader
+    calibration: ScoreCalibration
     verbalizer: Verbalizer | None = None
     guidance: Guidance | None = None
 
@@ -65,12 +70,12 @@ class Tools:
         prompt: EncodedPrompt,
         max_new_tokens: int,
         session: DecodingSession,
-        parts: Parts,
+        writer: Writer,
         reader: TextReader,
         needs: frozenset[Capability] = frozenset({Capability.STATES}),
     ) -> None:
         """needs: what the question's mode wants of its rows; one that forks may fork a finished chain."""
-        self.parts = parts
+        self._writer = writer
         self._capture, self._keep_finished = Capability.STATES in needs, Capability.FORK in needs
         self._reader = reader
         self._question = question
@@ -90,6 +95,12 @@ class Tools:
         self._prefix_tokens: dict[int, int] = {}  # by row: tokens that it began with
         self._dropped: set[int] = set()
         self._drawn = self._read_again = 0
+
+    @property
+    def parts(self) -> Parts:
+        """What the release brings. A mode that names no parts has none to ask for."""
+        assert isinstance(self._writer, Parts)  # whoever asks has seen to it
+        return self._writer
 
     def start(self, samples: Sequence[int], temperature: float) -> tuple[int, ...]:
         """Begin chains of the question, one a sample index, no more than the budget has tokens left; its prompt is read
@@ -140,7 +151,7 @@ class Tools:
         """What the question's samples are drawn at: its own temperature; the student's where it names none or 0, which
         is greedy.
         """
-        return self._question.temperature or self.parts.sampling_temperature
+        return self._question.temperature or self._writer.sampling_temperature
 
     @property
     def statement(self) -> str:
@@ -170,7 +181,7 @@ class Tools:
         self._world_model_passes += 1
         types = chain_types(chains, (len(one.latents) for one in latents), self.parts.segmentation)
         of_problem = LatentSet.of_problem([one.latents for one in latents], latents[0].sentences, types)
-        return segment_energies(self.parts.model, self.parts.normalizer, of_problem)
+        return segment_energies(self.parts.model, self.parts.reader, of_problem)
 
     def note(self, event: Token | StepEnd | ChainEnd) -> None:
         """Take in what happened to one of the question's rows."""
@@ -261,8 +272,7 @@ class Tools:
         """
         chains = self._chains_with_ends(rows)
         if self._prompt_read is None:
-            reader = Reader.of(self.parts.model.config, self.parts.normalizer)
-            self._prompt_read = Reading.begin(self.parts.model, reader, chains[0])
+            self._prompt_read = Reading.begin(self.parts.model, self.parts.reader, chains[0])
             self._world_model_passes += 1
         known = [self._readings.get(row, self._prompt_read) for row in rows]
         ends = [self._ends.get(row, []) for row in rows]
@@ -278,8 +288,7 @@ class Tools:
         guard = None if self.parts.guidance is None else self.parts.guidance.familiarity
         if guard is None:
             return True
-        reader = Reader.of(self.parts.model.config, self.parts.normalizer)
-        prompt = reader.read(self._session.latents(row)[:1])
+        prompt = self.parts.reader.read(self._session.latents(row)[:1])
         return guard.knows(torch.from_numpy(prompt)[0])
 
     def guide(self) -> Guide:
@@ -333,7 +342,7 @@ class Tools:
     def energies(self, chains: Sequence[SampledChain]) -> list[FloatArray]:
         """How surprising each segment after the prompt is, float32 `[segments - 1]` a chain."""
         self._world_model_passes += 1
-        return segment_energies(self.parts.model, self.parts.normalizer, join_latents(chains))
+        return segment_energies(self.parts.model, self.parts.reader, join_latents(chains))
 
     def cost(self) -> Cost:
         """What the question has cost so far."""
@@ -356,7 +365,7 @@ class Tools:
         abstained: bool = False,
     ) -> Answer:
         """The answer of the question, with what it has cost so far. One that abstains has neither steps nor answer."""
-        parsed = ParsedChain([], None) if abstained else parse_chain(text, self.parts.segmentation)
+        parsed = ParsedChain([], None) if abstained else parse_chain(text, self._writer.segmentation)
         tokens = self._tokens_by_text()
         return Answer(
             mode=self._question.mode,
@@ -373,8 +382,8 @@ class Tools:
             ignored=self._prompt.ignored,
             cost=self.cost(),
             seed=self._question.seed,
-            llm_tag=self.parts.llm_tag,
-            release_id=self.parts.release_id,
+            llm_tag=self._writer.llm_tag,
+            release_id=self._writer.release_id,
         )
 
     def _tokens_by_text(self) -> dict[str, tuple[TokenReport, ...] | None]:

@@ -15,10 +15,12 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rjepa.adapters.adapter import AdapterFacts, read_facts
+from rjepa.adapters.describing import describe_carried
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.files import atomic_folder, read_json, sha256_file, write_json
 from rjepa.home import Home, check_tag
-from rjepa.parts import Content, PartSource, describe_parts
+from rjepa.parts import ADAPTER_FOLDER, Content, PartSource, describe_parts
 from rjepa.releases.content import check_content
 
 MANIFEST: Final = "manifest.json"
@@ -50,6 +52,14 @@ class Manifest(Content):
     created_at: datetime
     diagnosis: Diagnosis
     content_hash: str = Field(description="over parts, student and dataset: equal content is one release")
+    carried: AdapterFacts | None = Field(
+        None, description="whose R-JEPA it is and how it was carried to this student; None for the student's own"
+    )
+
+    @property
+    def describe(self) -> str:
+        """Whose release it is, for people: the LLM, and where its R-JEPA was carried from."""
+        return self.llm_tag if self.carried is None else f"{self.llm_tag}, {describe_carried(self.carried)}"
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,8 @@ class Facts:
     run_id: str = "manual"
     code_version: str = ""
     """Empty: `code_version()`."""
+    carried: AdapterFacts | None = None
+    """of a release with an adapter: what the adapter says of itself"""
 
 
 def code_version() -> str:
@@ -122,6 +134,7 @@ def build_bundle(
         created_at=now,
         diagnosis=facts.diagnosis,
         content_hash=content.sha256,
+        carried=facts.carried,
     )
     with atomic_folder(home.releases(llm_tag) / manifest.release_id) as folder:
         for name, path in paths.items():
@@ -223,6 +236,11 @@ def verify(home: Home, llm_tag: str, release_id: str) -> Manifest:
                 cure=_REBUILD,
             )
         check_content(folder / name)
+    carried = None if manifest.part("adapter") is None else read_facts(folder / ADAPTER_FOLDER)
+    if carried != manifest.carried:
+        raise CorruptError(
+            f"the manifest of release {release_id} and its adapter do not name the same R-JEPA", cure=_REBUILD
+        )
     return manifest
 
 

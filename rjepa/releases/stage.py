@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from rjepa.adapters.opening import WorldModelFiles, check_target, files_in_use, open_world_model
 from rjepa.datasets.versions import version_key
 from rjepa.errors import NotFoundError, RjepaError
 from rjepa.evaluation.leaderboard import ALL
@@ -24,13 +25,12 @@ from rjepa.evaluation.stage import (
 )
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.jepa.checkpoint import load_model
 from rjepa.jepa.diagnostics import Diagnostics
 from rjepa.jepa.model import RJepa
-from rjepa.jepa.stage import open_world_model, read_diagnostics
-from rjepa.latents.normalizer import Normalizer, load_normalizer
+from rjepa.jepa.reader import Reader
+from rjepa.jepa.stage import read_diagnostics_in
 from rjepa.latents.rollouts import Rollouts
-from rjepa.parts import CALIBRATION, MODEL_FOLDER, NORMALIZER
+from rjepa.parts import CALIBRATION
 from rjepa.progress import Progress, silent
 from rjepa.releases.bundle import Diagnosis, Facts, Manifest, load_manifest, release_folder
 from rjepa.releases.findings import Rule
@@ -86,12 +86,17 @@ def build_release(
     judged_on = (rollouts,) if night is None else night.rollouts
     place = dataset if night is None else night.sealed_set
     challenger = judge_on(home, content, lambda: _open_checkpoint(home, llm_tag, dataset), judged_on, place, progress)
+    files = files_in_use(home, llm_tag, dataset)
+    carried = files.carried()
+    if carried is not None:
+        check_target(carried, fingerprint)
     facts = Facts(
         dataset_hash=content.dataset_hash,
         student_fingerprint=fingerprint,
-        diagnosis=make_diagnosis(read_diagnostics(home, llm_tag, dataset)),
+        diagnosis=make_diagnosis(read_diagnostics_in(files.model)),
         reason=f"evaluated on {dataset}",
         run_id=run_id,
+        carried=carried,
     )
     done = release(
         home,
@@ -118,16 +123,15 @@ def judge_release(
     return judge_on(home, manifest, parts, rollouts, dataset, progress)
 
 
-def open_calibrated(home: Home, llm_tag: str, release_id: str) -> tuple[tuple[RJepa, Normalizer], ScoreCalibration]:
-    """The world model of a release with its normaliser, and its calibration. Files are not verified.
+def open_calibrated(home: Home, llm_tag: str, release_id: str) -> tuple[tuple[RJepa, Reader], ScoreCalibration]:
+    """The world model of a release with its reader, and its calibration. Files are not verified.
 
     Raises:
         NotFoundError, InvalidInputError: as `release_folder`.
         CorruptError: a part cannot be read.
     """
     folder = release_folder(home, llm_tag, release_id)
-    world_model = load_model(folder / MODEL_FOLDER), load_normalizer(folder / NORMALIZER)
-    return world_model, ScoreCalibration.load(folder / CALIBRATION)
+    return WorldModelFiles.laid_out(folder).open("cpu"), ScoreCalibration.load(folder / CALIBRATION)
 
 
 def newest_evaluated(home: Home, llm_tag: str) -> str:
@@ -161,7 +165,7 @@ def diagnostics_pass(found: Diagnostics) -> bool:
     return learnt and not (found.collapsed or found.leaks or found.target_has_gradient)
 
 
-def _open_checkpoint(home: Home, llm_tag: str, dataset: str) -> tuple[tuple[RJepa, Normalizer], ScoreCalibration]:
+def _open_checkpoint(home: Home, llm_tag: str, dataset: str) -> tuple[tuple[RJepa, Reader], ScoreCalibration]:
     calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
     return open_world_model(home, llm_tag, dataset), calibration
 

@@ -7,7 +7,7 @@ module; `rjepa.students.native` goes further and compiles a layer. transformers'
 both are tested against; every architecture that is not known here to the last operation takes it for each token too.
 How much faster this is: docs/decoding-speed.md.
 
-Legend: rows R, heads N, key heads M, hidden H, head size D, layers L.
+Legend: rows R, heads N, key heads M, hidden H, head size D, layers L, places S, columns C.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,9 +23,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rjepa.onednn import LEAST_WORK, OneDnnLinear, packed_product
+from rjepa.students.low_rank import base_of, is_plain, leaves, low_rank_of
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 _KNOWN: Final = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """Architectures whose layers are exactly what stands here."""
@@ -55,8 +57,8 @@ class LayerCache(Protocol):
     own_values: Tensor
     used: int
 
-    def arrays(self) -> tuple[Float32, Float32, Float32, Float32]:
-        """The four tensors as NumPy arrays of the same memory, with room for one more token."""
+    def arrays(self, tokens: int = 1) -> tuple[Float32, Float32, Float32, Float32]:
+        """The four tensors as NumPy arrays of the same memory, with room for so many more tokens."""
 
 
 @runtime_checkable
@@ -101,6 +103,42 @@ class Decoder(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What drawing wants to know of R rows, and the tables, a place for each row of a session, that take what it finds.
+
+    Attributes:
+        places: of the rows in the tables.
+        columns: of each row's next token, in the tables. They move on with what is fed.
+        moves: whether a row's column moves on with each token; the others' tokens are not wanted.
+        watched: whether a row's token may end something.
+        greedy, temperature: as `rjepa.students.drawing.draw_tokens`.
+        ends: by token, whether it may end something.
+        noise, ids, scores, states: float32 [S, C], int64 [S, C], float32 [2, S, C], float32 [C, S, H or 0], whose last
+            column takes what is not wanted.
+    """
+
+    places: Int64
+    columns: Int64
+    moves: Bools
+    watched: Bools
+    greedy: Bools
+    temperature: Float32
+    ends: Bools
+    noise: Float32
+    ids: Int64
+    scores: Float32
+    states: Float32
+
+
+@runtime_checkable
+class DrawingDecoder(Decoder, Protocol):
+    """A decoder that draws, too, and so runs through several tokens at once."""
+
+    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing, caches: Caches, depth: int) -> int:
+        """As `rjepa.students.decoding.CachedRows.draw`; states are noted after `depth` layers."""
+
+
 class Rotary:
     """A model's rotary tables, float32 [positions, D], as far as they were needed so far. The first half of `sin` is
     negative: the other half of a vector comes to stand there with that sign.
@@ -124,21 +162,27 @@ class Rotary:
 
 
 class Product:
-    """The product of a linear layer, or of several that read the same states, side by side. The layers' own weights
-    become views of the joined one, so that nothing is held twice.
+    """The product of a linear layer, or of several that read the same states, side by side, with what a LoRA adds. The
+    layers' own weights become views of the joined one, so that nothing is held twice.
     """
 
-    def __init__(self, *layers: nn.Linear) -> None:
-        self._onednn = all(isinstance(layer, OneDnnLinear) for layer in layers)
-        self._layer = layers[0]
-        if len(layers) > 1:
-            self._layer = _joined(layers)
+    def __init__(self, *layers: nn.Module, beside: "Product | None" = None) -> None:
+        """beside: the product of the same weights without the LoRA, or with another one; they are shared."""
+        bases = [base_of(layer) for layer in layers]
+        self._onednn = all(isinstance(layer, OneDnnLinear) for layer in bases)
+        if beside is not None:
+            self._layer: nn.Linear = beside._layer
+        else:
+            self._layer = bases[0] if len(bases) == 1 else _joined(bases)
+        self._low_rank = low_rank_of(*layers)
 
     def __call__(self, states: Tensor) -> Tensor:
         weight = self._layer.weight
         if self._onednn and states.shape[0] * weight.numel() >= LEAST_WORK:
-            return packed_product(self._layer, states)  # type: ignore[arg-type]
-        return F.linear(states, weight, self._layer.bias)
+            found = packed_product(self._layer, states)  # type: ignore[arg-type]
+        else:
+            found = F.linear(states, weight, self._layer.bias)
+        return found if self._low_rank is None else self._low_rank.add_to(found, states)
 
 
 @dataclass(frozen=True)
@@ -154,8 +198,8 @@ class _Layer:
 class FusedDecoder:
     """A `Decoder` of torch's own operations, for any device and precision."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        """model: one whose layers are known here, which `make_decoder` checks."""
+    def __init__(self, model: PreTrainedModel, beside: "FusedDecoder | None" = None) -> None:
+        """model: one whose layers are known here, which `make_decoder` checks. beside: as there."""
         config, base = model.config, model.model
         attention = base.layers[0].self_attn
         self._norms_heads = norms_heads(attention)
@@ -166,7 +210,8 @@ class FusedDecoder:
         self._embedding: Tensor = base.embed_tokens.weight
         self._norm: Tensor = base.norm.weight
         self._head = Product(model.lm_head)
-        self._layers = [_layer(layer) for layer in base.layers]
+        shared: Sequence[_Layer | None] = [None] * len(base.layers) if beside is None else beside._layers
+        self._layers: list[_Layer] = [_layer(layer, its) for layer, its in zip(base.layers, shared, strict=True)]
         self._scales = torch.stack([scales_of(layer.self_attn, self._heads, self._key_heads) for layer in base.layers])
         self._rotary = Rotary(base, self._size)
 
@@ -209,21 +254,26 @@ class FusedDecoder:
         return torch.addcmul(states * cos, states.roll(self._size // 2, dims=-1), sin)
 
 
-def make_decoder(model: PreTrainedModel) -> Decoder | None:
-    """What is fastest for a model; None where transformers' own forward is all there is."""
+def make_decoder(model: PreTrainedModel, beside: Decoder | None = None) -> Decoder | None:
+    """What is fastest for a model; None where transformers' own forward is all there is.
+
+    Args:
+        beside: the decoder of a model that has the same tensors, without this one's LoRA or with another; what it
+            holds in an order of its own is shared.
+    """
     if not _can_fuse(model):
         return None
     weights = list(model.parameters())
     plain = all(one.dtype == torch.float32 and one.device.type == "cpu" for one in weights)
     if plain and sum(one.nbytes for one in weights) <= _MOST_COPIED:
         try:
-            from rjepa.students.native import NativeDecoder
+            from rjepa.students.native_passes import NativePasses
 
         except ImportError:  # there is no numba for every Python yet
             pass
         else:
-            return NativeDecoder(model)
-    return FusedDecoder(model)
+            return NativePasses(model, beside if isinstance(beside, NativePasses) else None)
+    return FusedDecoder(model, beside if isinstance(beside, FusedDecoder) else None)
 
 
 def norms_heads(attention: Any) -> bool:
@@ -241,8 +291,9 @@ def _can_fuse(model: PreTrainedModel) -> bool:
     head = getattr(model, "lm_head", None)
     if rope.get("rope_type", "default") not in _STATIC_ROPE or base is None or not isinstance(head, nn.Linear):
         return False
-    linear = [module for layer in base.layers for module in layer.modules() if not list(module.children())]
-    plain = all(type(one) in (nn.Linear, OneDnnLinear) or _is_known_part(one) for one in linear)
+    parts = list(leaves(base.layers))
+    plain = all(type(base_of(one)) in (nn.Linear, OneDnnLinear) or _is_known_part(one) for one in parts)
+    plain = plain and all(is_plain(one) for one in parts)
     return plain and all(one.dtype in _FLOATS and one.device == base.norm.weight.device for one in model.parameters())
 
 
@@ -250,14 +301,15 @@ def _is_known_part(module: nn.Module) -> bool:
     return type(module).__name__.endswith("RMSNorm") or type(module).__name__ in ("SiLU", "SiLUActivation")
 
 
-def _layer(layer: Any) -> _Layer:
+def _layer(layer: Any, beside: _Layer | None) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
+    inward, gate_up = (None, None) if beside is None else (beside.inward, beside.gate_up)
     return _Layer(
         attention_norm=layer.input_layernorm.weight,
-        inward=Product(attention.q_proj, attention.k_proj, attention.v_proj),
+        inward=Product(attention.q_proj, attention.k_proj, attention.v_proj, beside=inward),
         outward=Product(attention.o_proj),
         mlp_norm=layer.post_attention_layernorm.weight,
-        gate_up=Product(mlp.gate_proj, mlp.up_proj),
+        gate_up=Product(mlp.gate_proj, mlp.up_proj, beside=gate_up),
         down=Product(mlp.down_proj),
     )
 
@@ -265,13 +317,13 @@ def _layer(layer: Any) -> _Layer:
 def scales_of(attention: Any, heads: int, key_heads: int) -> Tensor:
     """float32 [N + M, D]: what queries and keys are multiplied with beside their rotation."""
     normed = norms_heads(attention)
-    one = torch.ones(int(attention.head_dim), device=attention.q_proj.weight.device)
+    one = torch.ones(int(attention.head_dim), device=base_of(attention.q_proj).weight.device)
     query = (attention.q_norm.weight.float() if normed else one) * float(attention.scaling)
     key = attention.k_norm.weight.float() if normed else one
     return torch.cat([query.expand(heads, -1), key.expand(key_heads, -1)])
 
 
-def _joined(layers: tuple[nn.Linear, ...]) -> nn.Linear:
+def _joined(layers: Sequence[nn.Linear]) -> nn.Linear:
     """One layer whose outputs are theirs side by side; their weights become views of its weight."""
     first = layers[0]
     with torch.device("meta"):

@@ -45,7 +45,8 @@ _OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False
 class Student:
     """A loaded student. Safe to share between threads: nothing in it changes after loading. `unused_weights` names the
     tensors of its files that the model has no place for. `fuses`: whether single tokens take a fused step where the
-    architecture is known (`rjepa.students.fused`), and not transformers' forward.
+    architecture is known (`rjepa.students.fused`), and not transformers' forward. `beside`: the student whose tensors
+    this one shares (`rjepa.students.lora.beside`).
     """
 
     record: StudentRecord
@@ -64,6 +65,7 @@ class Student:
     shares_prefix: bool
     unused_weights: tuple[str, ...] = ()
     fuses: bool = True
+    beside: "Student | None" = field(default=None, repr=False)
     _encoder: list[nn.Module] = field(default_factory=list, repr=False)
     _decoders: list[tuple[PreTrainedModel, Decoder | None]] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -93,7 +95,8 @@ class Student:
             return None
         with self._lock:
             if not self._decoders or self._decoders[0][0] is not self.model:
-                self._decoders[:] = [(self.model, make_decoder(self.model))]
+                shared = None if self.beside is None else self.beside.fused
+                self._decoders[:] = [(self.model, make_decoder(self.model, None if shared is None else shared[0]))]
             decoder = self._decoders[0][1]
             return None if decoder is None else (decoder, self.depth)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rjepa.students.fused import Caches, Float32, Int64, Rotary, norms_heads, scales_of
+from rjepa.students.low_rank import base_of, low_rank_of
 
 Int32 = npt.NDArray[np.int32]
 
@@ -29,6 +30,11 @@ LayerWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float
 """The weights of one layer: norms [2, H], before attention and before the MLP; the weight [in, out] of queries, keys
 and values side by side, and their bias, empty where there is none; the weights of the attention's output, of gate and
 up side by side, and of down; scales [N + M, D] (`rjepa.students.fused.scales_of`)."""
+AddedWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float32, Float32]
+"""What a LoRA adds to a layer's four products: two thin weights of each, [in, rank] and [rank, out], empty where it
+adds nothing."""
+_NOTHING: Final = cast(AddedWeights, (np.empty((0, 0), dtype=np.float32),) * 8)
+"""Of a layer to which a LoRA adds nothing."""
 LayerArrays = tuple[Float32, Float32, Float32, Float32]
 """What `rjepa.students.fused.LayerCache.arrays` gives: keys and values of prompts, and the rows' own."""
 Spans = tuple[Int64, Int64, Int64, Int64]
@@ -50,7 +56,7 @@ _LN2_LOW: Final = np.float32(-2.12194440e-4)
 _LOWEST: Final = np.float32(-87.0)
 
 
-def _compiled(function: Function) -> Function:
+def compiled(function: Function) -> Function:
     """Compile a function when it is first called; it runs without Python's lock. Checks of types that tests wrap around
     it are taken off: they are Python, which cannot be compiled.
     """
@@ -58,7 +64,7 @@ def _compiled(function: Function) -> Function:
     return cast(Function, numba.njit(plain, cache=True, fastmath=True, nogil=True))
 
 
-@_compiled
+@compiled
 def product(states: Float32, weight: Float32, out: Float32) -> None:
     """`out` [R, O] of states [R, K] and a weight [K, O]."""
     rows, most = states.shape[0], _SMALL // weight.size
@@ -71,8 +77,23 @@ def product(states: Float32, weight: Float32, out: Float32) -> None:
         np.dot(states[first : first + size], weight, out[first : first + size])
 
 
-@_compiled
-def _exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
+@compiled
+def _add_product(states: Float32, down: Float32, up: Float32, out: Float32) -> None:
+    """Add to `out` [R, O] the product of states [R, K] with two thin weights [K, r] and [r, O]."""
+    if not down.size:
+        return
+    rows, width = out.shape
+    thin = np.empty((rows, down.shape[1]), dtype=np.float32)
+    product(states, down, thin)
+    added = np.empty((rows, width), dtype=np.float32)
+    product(thin, up, added)
+    for row in range(rows):
+        for place in range(width):
+            out[row, place] += added[row, place]
+
+
+@compiled
+def exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
     """Replace each of `values`, which are at most 88, by its exponential. `bits` (int32) and `powers` (float32) are two
     views of one buffer, at least as long as `values`. Range reduction and polynomial are those of Cephes' expf, in
     loops that a compiler turns into vector instructions.
@@ -93,7 +114,7 @@ def _exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
         values[place] *= powers[place]
 
 
-@_compiled
+@compiled
 def normed(states: Float32, weight: Float32, eps: float, out: Float32) -> None:
     """RMSNorm of states [R, H]."""
     width = states.shape[1]
@@ -106,7 +127,7 @@ def normed(states: Float32, weight: Float32, eps: float, out: Float32) -> None:
             out[row, place] = states[row, place] * scale * weight[place]
 
 
-@_compiled
+@compiled
 def _rotate(both: Float32, scales: Float32, cos: Float32, sin: Float32, positions: Int64, eps: float) -> None:
     """Queries and keys, the first of `both` [R, N + 2 M, D], at their positions, in place: normed if eps is not
     negative, scaled by `scales` [N + M, D], rotated.
@@ -130,7 +151,7 @@ def _rotate(both: Float32, scales: Float32, cos: Float32, sin: Float32, position
                 vector[place + half] = right * cos[position, place + half] + left * sin[position, place + half]
 
 
-@_compiled
+@compiled
 def _add_rows(to: Float32, factors: Float32, rows: Float32, first: int, last: int) -> None:
     """Add columns `first` to `last` of `rows`, each row times its factor, four rows in a loop. Slices, and not sums of
     indices: those might be negative, which keeps a loop from becoming vectors.
@@ -149,7 +170,7 @@ def _add_rows(to: Float32, factors: Float32, rows: Float32, first: int, last: in
             to[place] += factor * single[place]
 
 
-@_compiled
+@compiled
 def _attend(
     both: Float32,
     groups: int,
@@ -190,7 +211,7 @@ def _attend(
                     highest = max(highest, weights[token])
                 for token in range(read + own):
                     weights[token] -= highest
-                _exponentials(weights, bits, powers)
+                exponentials(weights, bits, powers)
                 total = np.float32(0.0)
                 for token in range(read + own):
                     total += weights[token]
@@ -202,7 +223,7 @@ def _attend(
                     found[place] /= total
 
 
-@_compiled
+@compiled
 def layer_step(
     states: Float32,
     weights: LayerWeights,
@@ -213,6 +234,7 @@ def layer_step(
     arrays: LayerArrays,
     used: int,
     spans: Spans,
+    added: AddedWeights | None,
 ) -> None:
     """One layer for one more token a row: `states` [R, H] become those that come out, the caches are extended.
 
@@ -220,6 +242,7 @@ def layer_step(
         tables: cos and sin [positions, D], with the sign of `rjepa.students.fused.Rotary` in the latter.
         head_eps: negative where queries and keys are not normed.
         used: of the rows' own places in `arrays`, before this token.
+        added: None where there is no LoRA: the call is compiled without it.
     """
     norms, inward, inward_bias, outward, gate_up, down, scales = weights
     cos, sin = tables
@@ -236,6 +259,8 @@ def layer_step(
     normed(states, norms[0], eps, read)
     flat = np.empty((rows, inward.shape[1]), dtype=np.float32)
     product(read, inward, flat)
+    if added is not None:
+        _add_product(read, added[0], added[1], flat)
     if inward_bias.size:
         for row in range(rows):
             for place in range(flat.shape[1]):
@@ -245,22 +270,28 @@ def layer_step(
     found = np.empty((rows, heads * size), dtype=np.float32)
     _attend(both, heads // key_heads, arrays, used, spans, scores, bits, powers, found)
     product(found, outward, read)
+    if added is not None:
+        _add_product(found, added[2], added[3], read)
     for row in range(rows):
         for place in range(width):
             states[row, place] += read[row, place]
     normed(states, norms[1], eps, read)
     gates = np.empty((rows, 2 * inner), dtype=np.float32)
     product(read, gate_up, gates)
+    if added is not None:
+        _add_product(read, added[4], added[5], gates)
     held = np.empty(rows * inner, dtype=np.float32)
     for row in range(rows):
         for place in range(inner):
             held[row * inner + place] = min(-gates[row, place], np.float32(88.0))
-    _exponentials(held, bits, powers)
+    exponentials(held, bits, powers)
     risen = held.reshape(rows, inner)
     for row in range(rows):
         for place in range(inner):
             risen[row, place] = gates[row, place] / (np.float32(1.0) + risen[row, place]) * gates[row, inner + place]
     product(risen, down, read)
+    if added is not None:
+        _add_product(risen, added[6], added[7], read)
     for row in range(rows):
         for place in range(width):
             states[row, place] += read[row, place]
@@ -276,51 +307,66 @@ def _use_one_thread() -> None:
 
 
 class NativeDecoder:
-    """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want."""
+    """A `rjepa.students.fused.Decoder` of compiled layers. It keeps a copy of the weights in the order they want, which
+    all LoRAs of a base share.
+    """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        """model: in float32 on the CPU, of an architecture that `rjepa.students.fused` knows."""
+    def __init__(self, model: PreTrainedModel, beside: "NativeDecoder | None" = None) -> None:
+        """model: in float32 on the CPU, of an architecture that `rjepa.students.fused` knows. beside: as in its
+        `make_decoder`.
+        """
         _use_one_thread()
         whole: Any = model
         base, config = whole.model, model.config
         attention = base.layers[0].self_attn
         heads = int(config.num_attention_heads)
         key_heads = heads // int(attention.num_key_value_groups)
-        self._eps = float(base.norm.variance_epsilon)
-        self._head_eps = float(attention.q_norm.variance_epsilon) if norms_heads(attention) else -1.0
+        self.eps = float(base.norm.variance_epsilon)
+        self.head_eps = float(attention.q_norm.variance_epsilon) if norms_heads(attention) else -1.0
         self._rotary = Rotary(base, int(attention.head_dim))
-        self._tables = _array(self._rotary.cos), _array(self._rotary.sin)
-        self._embedding = _array(base.embed_tokens.weight)
-        self._norm = _array(base.norm.weight)
-        self._head = _across(whole.lm_head)
+        self.tables = _array(self._rotary.cos), _array(self._rotary.sin)
+        self.embedding = _array(base.embed_tokens.weight)
         bias = whole.lm_head.bias
-        self._head_bias = None if bias is None else _array(bias)
-        self._layers = [_weights(layer, heads, key_heads) for layer in base.layers]
+        self.top: tuple[Float32, Float32, Float32] = (
+            _array(base.norm.weight),
+            _across(whole.lm_head) if beside is None else beside.top[1],
+            np.empty(0, dtype=np.float32) if bias is None else _array(bias),
+        )
+        own = () if beside is None else beside.layers
+        self.layers: tuple[LayerWeights, ...] = own or tuple(_weights(one, heads, key_heads) for one in base.layers)
+        found = [_added(layer) for layer in base.layers]
+        self.added = tuple(one or _NOTHING for one in found) if any(found) else None
+
+    def reach(self, longest: int) -> None:
+        """Have rotary tables of at least so many positions."""
+        if longest > len(self.tables[0]):
+            self._rotary.reach(longest)
+            self.tables = _array(self._rotary.cos), _array(self._rotary.sin)
 
     def step(
         self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
     ) -> Float[Tensor, "rows vocab"]:
         """As `rjepa.students.fused.Decoder.step`."""
-        if caches.longest > len(self._tables[0]):
-            self._rotary.reach(caches.longest)
-            self._tables = _array(self._rotary.cos), _array(self._rotary.sin)
+        self.reach(caches.longest)
         positions = caches.positions.numpy()
         spans = caches.prompt_of, caches.starts, caches.ends, caches.free
-        states = self._embedding[tokens.numpy()]
-        for number, (weights, layer) in enumerate(zip(self._layers, caches.layers, strict=True), 1):
+        states = self.embedding[tokens.numpy()]
+        for number, (weights, layer) in enumerate(zip(self.layers, caches.layers, strict=True), 1):
             arrays, used = layer.arrays(), layer.used
-            layer_step(states, weights, self._tables, positions, self._eps, self._head_eps, arrays, used, spans)
+            added = None if self.added is None else self.added[number - 1]
+            layer_step(states, weights, self.tables, positions, self.eps, self.head_eps, arrays, used, spans, added)
             layer.used += 1
-            if number == depth < len(self._layers):
+            if number == depth < len(self.layers):
                 states = self._shown(states, see)
         read = np.empty_like(states)
-        normed(states, self._norm, self._eps, read)
-        if depth == len(self._layers):
+        norm, head, head_bias = self.top
+        normed(states, norm, self.eps, read)
+        if depth == len(self.layers):
             read = self._shown(read, see)
-        logits = np.empty((len(states), self._head.shape[1]), dtype=np.float32)
-        product(read, self._head, logits)
-        if self._head_bias is not None:
-            logits += self._head_bias
+        logits = np.empty((len(states), head.shape[1]), dtype=np.float32)
+        product(read, head, logits)
+        if head_bias.size:
+            logits += head_bias
         return torch.from_numpy(logits)
 
     def _shown(self, states: Float32, see: Callable[[Tensor], Tensor]) -> Float32:
@@ -333,11 +379,11 @@ def _weights(layer: Any, heads: int, key_heads: int) -> LayerWeights:
     """The weights of one layer."""
     attention, mlp = layer.self_attn, layer.mlp
     inward = (attention.q_proj, attention.k_proj, attention.v_proj)
-    has_bias = attention.q_proj.bias is not None
+    has_bias = base_of(attention.q_proj).bias is not None
     return (
         np.stack([_array(layer.input_layernorm.weight), _array(layer.post_attention_layernorm.weight)]),
         _across(*inward),
-        np.concatenate([_array(one.bias) for one in inward]) if has_bias else np.empty(0, dtype=np.float32),
+        np.concatenate([_array(base_of(one).bias) for one in inward]) if has_bias else np.empty(0, dtype=np.float32),
         _across(attention.o_proj),
         _across(mlp.gate_proj, mlp.up_proj),
         _across(mlp.down_proj),
@@ -345,9 +391,25 @@ def _weights(layer: Any, heads: int, key_heads: int) -> LayerWeights:
     )
 
 
+def _added(layer: Any) -> AddedWeights | None:
+    """What a LoRA adds to one layer; None where it adds nothing."""
+    attention, mlp = layer.self_attn, layer.mlp
+    products = (
+        (attention.q_proj, attention.k_proj, attention.v_proj),
+        (attention.o_proj,),
+        (mlp.gate_proj, mlp.up_proj),
+        (mlp.down_proj,),
+    )
+    found = [low_rank_of(*layers) for layers in products]
+    if not any(found):
+        return None
+    pairs = [_NOTHING[:2] if one is None else (_array(one.down), _array(one.up)) for one in found]
+    return cast(AddedWeights, tuple(array for pair in pairs for array in pair))
+
+
 def _across(*layers: Any) -> Float32:
-    """The weights [in, out] of layers that read the same, side by side."""
-    return np.ascontiguousarray(np.concatenate([_array(layer.weight) for layer in layers]).T)
+    """The weights [in, out] of layers that read the same, side by side, without what a LoRA adds."""
+    return np.ascontiguousarray(np.concatenate([_array(base_of(layer).weight) for layer in layers]).T)
 
 
 def _array(tensor: Tensor) -> Float32:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 
 from rjepa.errors import CorruptError, NotFoundError
-from rjepa.files import sha256_file, sha256_json
+from rjepa.files import sha256_file
 from rjepa.safetensors_files import load_tensors, on_cpu, read_header, save_tensors
 from rjepa.verbalizer.config import DecoderConfig
 from rjepa.verbalizer.model import Decoder, build_decoder
@@ -22,7 +22,7 @@ def save_decoder(folder: Path, decoder: Decoder, made_for: str) -> str:
     """Atomically write a decoder; returns the file's SHA-256, equal for equal weights, config and vocabulary.
 
     Args:
-        made_for: names the R-JEPA whose latents it speaks (`world_model_hash`).
+        made_for: names the R-JEPA whose latents it speaks (`rjepa.verbalizer.made.current_world_model`).
     """
     about: dict[str, Any] = {
         "format": _FORMAT,
@@ -35,11 +35,6 @@ def save_decoder(folder: Path, decoder: Decoder, made_for: str) -> str:
     }
     save_tensors(folder / DECODER_FILE, on_cpu(decoder.state_dict()), about)
     return sha256_file(folder / DECODER_FILE)
-
-
-def world_model_hash(model: Path, normalizer: Path) -> str:
-    """What names an R-JEPA: a hash of its weights' file and of its normaliser's."""
-    return sha256_json([sha256_file(model), sha256_file(normalizer)])
 
 
 def is_made_for(folder: Path, world_model: str) -> bool:

@@ -19,7 +19,6 @@ from rjepa.jepa.batches import Assembler
 from rjepa.jepa.masks import infill_view
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
-from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.students.extraction import ChainLatents
 
@@ -41,7 +40,7 @@ def with_gaps(rows: npt.NDArray[Scalar], gaps: Sequence[int]) -> npt.NDArray[Sca
 
 
 def expected_segments(
-    model: RJepa, normalizer: Normalizer, read: ChainLatents, types: Types, gaps: Sequence[int]
+    model: RJepa, reader: Reader, read: ChainLatents, types: Types, gaps: Sequence[int]
 ) -> Float[Tensor, "gaps columns"]:
     """The standardised latents that R-JEPA expects at gaps of a chain (`with_gaps`), float32 on the CPU.
 
@@ -52,13 +51,13 @@ def expected_segments(
         InvalidInputError: as `predict_hidden`.
     """
     chain = LatentSet.of_problem([with_gaps(read.latents, gaps)], read.sentences, with_gaps(types, gaps))
-    _, expected = predict_hidden(model, normalizer, chain, gaps)
+    _, expected = predict_hidden(model, reader, chain, gaps)
     return expected[list(gaps)]
 
 
 @torch.inference_mode()
 def predict_hidden(
-    model: RJepa, normalizer: Normalizer, chain: LatentSet, hidden: Sequence[int]
+    model: RJepa, reader: Reader, chain: LatentSet, hidden: Sequence[int]
 ) -> tuple[Float[Tensor, "segments columns"], Float[Tensor, "segments columns"]]:
     """The latents of one chain as R-JEPA reads them, and what it expects in the places of hidden segments; float32, on
     the CPU.
@@ -66,7 +65,7 @@ def predict_hidden(
     Raises:
         InvalidInputError: an R-JEPA that predicts no latents of the student.
     """
-    assembler = Assembler(chain, normalizer, model.config, model.domain_names)
+    assembler = Assembler(chain, reader, model.config, model.domain_names)
     batch = assembler.gather(np.zeros(1, dtype=np.int64)).to(model.device)
     unseen = torch.zeros_like(batch.valid)
     unseen[0, list(hidden)] = True
@@ -79,6 +78,6 @@ def predict_hidden(
     return batch.latents[0].cpu(), prediction.raw[0].float().cpu()
 
 
-def standardised(model: RJepa, normalizer: Normalizer, rows: Rows) -> Float[Tensor, "segments columns"]:
+def standardised(reader: Reader, rows: Rows) -> Float[Tensor, "segments columns"]:
     """Latents as decoders take them."""
-    return torch.from_numpy(Reader.of(model.config, normalizer).read(rows))
+    return torch.from_numpy(reader.read(rows))

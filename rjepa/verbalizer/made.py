@@ -1,13 +1,13 @@
-"""Where the decoders of a student and dataset lie, and which of them belong to the R-JEPA that is there now."""
+"""Where the decoders of a student and dataset lie, and which of them belong to the R-JEPA that is in use now."""
 
 from pathlib import Path
 
+from rjepa.adapters.opening import files_in_use
 from rjepa.errors import NotFoundError
 from rjepa.home import Home, check_tag
 from rjepa.jepa.checkpoint import MODEL_FILE
-from rjepa.jepa.stage import model_folder, normalizer_file
 from rjepa.parts import PartSource, guidance_part, verbalizer_part
-from rjepa.verbalizer.checkpoint import is_made_for, world_model_hash
+from rjepa.verbalizer.checkpoint import is_made_for
 from rjepa.verbalizer.guiding import SETTINGS_FILE
 
 
@@ -27,20 +27,20 @@ def decoder_variant_folder(home: Home, llm_tag: str, dataset: str, recipe: str, 
 
 
 def current_world_model(home: Home, llm_tag: str, dataset: str) -> str:
-    """Name of the R-JEPA that was trained last (`checkpoint.world_model_hash`).
+    """Name of the R-JEPA in use (`rjepa.adapters.opening`).
 
     Raises:
-        NotFoundError: none was trained yet.
+        NotFoundError: there is none yet.
     """
-    model, normalizer = model_folder(home, llm_tag, dataset) / MODEL_FILE, normalizer_file(home, llm_tag, dataset)
-    for path in (model, normalizer):
+    files = files_in_use(home, llm_tag, dataset)
+    for path in (files.model / MODEL_FILE, files.normalizer):
         if not path.is_file():
-            raise NotFoundError(f"{path} does not exist", cure="materialise rjepa_checkpoint")
-    return world_model_hash(model, normalizer)
+            raise NotFoundError(f"{path} does not exist", cure="materialise rjepa_checkpoint, or adapter")
+    return files.sha256()
 
 
 def decoder_parts(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ...]:
-    """The parts that speak and guide, as far as they are there for the R-JEPA that was trained last."""
+    """The parts that speak and guide, as far as they are there for the R-JEPA in use."""
     world_model = current_world_model(home, llm_tag, dataset)
     verbalizer, guidance = verbalizer_folder(home, llm_tag, dataset), guidance_folder(home, llm_tag, dataset)
     parts = []

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
+from rjepa.adapters.opening import open_world_model
 from rjepa.datasets.reading import load_chains, load_problems
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
@@ -20,8 +21,6 @@ from rjepa.files import sha256_file, sha256_json, write_json
 from rjepa.home import Home
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
-from rjepa.jepa.stage import open_world_model
-from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.shards import open_latents
 from rjepa.latents.versions import MANIFEST
@@ -50,7 +49,7 @@ class Material:
 
     record: StudentRecord
     pieces: TokenPieces
-    world_model: tuple[RJepa, Normalizer]
+    world_model: tuple[RJepa, Reader]
     problems: list[Problem]
     chains: list[ChainOfThought]
     train: LatentSet
@@ -65,8 +64,7 @@ class Material:
     @property
     def columns(self) -> int:
         """Columns of the latents that R-JEPA reads."""
-        model, normalizer = self.world_model
-        return Reader.of(model.config, normalizer).columns_read
+        return self.world_model[1].columns_read
 
     @classmethod
     def open(cls, home: Home, llm_tag: str, dataset: str, max_tokens: int) -> "Material":
@@ -127,9 +125,8 @@ class Material:
 
     def _prompts(self, latents: LatentSet) -> torch.Tensor:
         _, first = np.unique(latents.problem_ids.numbers(), return_index=True)
-        model, normalizer = self.world_model
         rows = np.asarray(latents.latents[latents.offsets[:-1][np.sort(first)]])
-        return torch.from_numpy(Reader.of(model.config, normalizer).read(rows))
+        return torch.from_numpy(self.world_model[1].read(rows))
 
 
 def check_world_model(model: RJepa) -> None:

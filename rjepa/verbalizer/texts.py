@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from rjepa.chains import render_chain
 from rjepa.jepa.batches import UNKNOWN_DOMAIN, Assembler, shuffled_batches
 from rjepa.jepa.model import RJepa
-from rjepa.latents.normalizer import Normalizer
+from rjepa.jepa.reader import Reader
 from rjepa.latents.sets import LatentSet
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.students.catalog import StudentRecord
@@ -104,13 +104,13 @@ class Texts:
         self,
         tokens: ChainTokens,
         latents: LatentSet,
-        world_model: tuple[RJepa, Normalizer],
+        world_model: tuple[RJepa, Reader],
         vocabulary: Vocabulary,
         config: DecoderConfig,
     ) -> None:
         self.tokens = tokens
-        self._model, normalizer = world_model
-        self._assembler = Assembler(latents, normalizer, self._model.config, self._model.domain_names)
+        self._model, reader = world_model
+        self._assembler = Assembler(latents, reader, self._model.config, self._model.domain_names)
         self._vocabulary, self._config = vocabulary, config
         self._lengths = np.array([len(bounds) for bounds in tokens.bounds], dtype=np.int64)
         self._size = min(config.optim.batch_size, max(len(tokens), 1))

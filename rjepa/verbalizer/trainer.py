@@ -67,7 +67,7 @@ def train_decoder(
         held_out: right validation chains.
         columns: of the latents that R-JEPA reads.
         inputs: a hash of all that the texts come from.
-        made_for: names the R-JEPA whose expectations are learnt (`checkpoint.world_model_hash`).
+        made_for: names the R-JEPA whose expectations are learnt (`made.current_world_model`).
 
     Raises:
         InvalidInputError: too few right chains, or a loss that is not finite.

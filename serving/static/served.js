@@ -16,7 +16,11 @@ function drawStatus() {
     byId("status").textContent = served.info?.error ? errorLine(served.info.error) : say("loading");
     return;
   }
-  const figures = { model: served.info.model, date: day(1000 * served.info.release.created) };
+  const { carried } = served.info.release;
+  const model = carried
+    ? say("carried", { model: served.info.model, source: carried.source, share: Number((100 * carried.share).toPrecision(3)) })
+    : served.info.model;
+  const figures = { model, date: day(1000 * served.info.release.created) };
   byId("status").textContent = say(served.info.error ? "readyOld" : "ready", figures);
   byId("status").title = served.info.release.id;
 }

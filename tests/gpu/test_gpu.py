@@ -14,6 +14,7 @@ from rjepa.files import read_json
 from rjepa.home import Home
 from rjepa.jepa.batches import Assembler
 from rjepa.jepa.checkpoint import load_model
+from rjepa.jepa.reader import Reader
 from rjepa.jepa.trainer import train
 from rjepa.latents.normalizer import fit_normalizer
 from rjepa.students.extraction import extract_latents
@@ -90,7 +91,7 @@ def test_r_jepa_trains_on_the_gpu_and_judges_alike_on_both(tmp_path: Path, bf16:
     assert report.validation[-1]["energy"] < report.validation[0]["energy"]
     assert report.unmoved == []
     here, there = (load_model(tmp_path / "model", torch.device(kind)) for kind in ("cpu", "cuda"))
-    batch = Assembler(held_out, normalizer, config, here.domain_names).gather(np.arange(32))
+    batch = Assembler(held_out, Reader.of(config, normalizer), config, here.domain_names).gather(np.arange(32))
     torch.testing.assert_close(here.energies(batch), there.energies(batch.to(there.device)).cpu(), atol=2e-3, rtol=1e-2)
 
 

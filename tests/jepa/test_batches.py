@@ -4,7 +4,8 @@ import torch
 
 from rjepa.errors import InvalidInputError
 from rjepa.jepa.batches import Assembler, BatchOrder
-from rjepa.jepa.reader import latent_columns
+from rjepa.jepa.config import JepaConfig
+from rjepa.jepa.reader import Reader, latent_columns
 from rjepa.latents.normalizer import fit_normalizer
 from tests.jepa.synthetic import synthetic_set, tiny_config
 
@@ -12,8 +13,12 @@ DATA = synthetic_set(60, seed=0)
 NORMALIZER = fit_normalizer(DATA)
 
 
+def gatherer(config: JepaConfig) -> Assembler:
+    return Assembler(DATA, Reader.of(config, NORMALIZER), config, DATA.domain_names)
+
+
 def test_a_batch_holds_each_chain_standardised_and_padded() -> None:
-    batch = Assembler(DATA, NORMALIZER, tiny_config(), DATA.domain_names).gather(np.array([5, 0]))
+    batch = gatherer(tiny_config()).gather(np.array([5, 0]))
     for row, chain in enumerate((5, 0)):
         length = int(DATA.lengths[chain])
         assert np.array_equal(batch.latents[row, :length].numpy(), NORMALIZER.apply(DATA.chain(chain)))
@@ -21,8 +26,8 @@ def test_a_batch_holds_each_chain_standardised_and_padded() -> None:
 
 
 def test_the_poolings_in_use_choose_the_columns() -> None:
-    last = Assembler(DATA, NORMALIZER, tiny_config(use=("last",)), DATA.domain_names).gather(np.array([1]))
-    whole = Assembler(DATA, NORMALIZER, tiny_config(), DATA.domain_names).gather(np.array([1]))
+    last = gatherer(tiny_config(use=("last",))).gather(np.array([1]))
+    whole = gatherer(tiny_config()).gather(np.array([1]))
     assert torch.equal(last.latents, whole.latents[:, :, 8:16])
 
 
@@ -46,7 +51,7 @@ def test_an_epoch_shows_right_chains_once_and_no_wrong_one() -> None:
 
 
 def test_two_batches_joined_are_their_rows_padded_to_the_longer_one() -> None:
-    assembler = Assembler(DATA, NORMALIZER, tiny_config(), DATA.domain_names)
+    assembler = gatherer(tiny_config())
     short, long = np.argsort(DATA.lengths, kind="stable")[[0, -1]]
     joined = assembler.gather(np.array([short])).joined(assembler.gather(np.array([long])))
     together = assembler.gather(np.array([short, long]))

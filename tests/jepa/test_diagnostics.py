@@ -15,6 +15,7 @@ from rjepa.jepa.diagnostics import Diagnostics, diagnose, target_has_gradient, u
 from rjepa.jepa.held_out import gather_steps
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.probes import probe_accuracy
+from rjepa.jepa.reader import Reader
 from rjepa.jepa.trainer import train
 from rjepa.latents.normalizer import fit_normalizer
 from rjepa.latents.sets import LatentSet
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 FIT, HELD_OUT = synthetic_set(1200, seed=4, wrong=False), synthetic_set(150, seed=5, wrong=False, split="test")
 NORMALIZER = fit_normalizer(FIT)
+READER = Reader.of(tiny_config(), NORMALIZER)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> RJepa:
 
 
 def test_a_sound_model_passes_all_and_its_figures_survive_json(trained: RJepa) -> None:
-    found = diagnose(trained, NORMALIZER, HELD_OUT, FIT)
+    found = diagnose(trained, READER, HELD_OUT, FIT)
     assert found.skilful and not found.collapsed and not found.leaks, found
     assert found.unmoved == 0 and not found.target_has_gradient
     assert Diagnostics.from_json(json.loads(json.dumps(asdict(found)))) == found
@@ -47,7 +49,7 @@ def test_chains_that_ridge_predicts_as_well_leave_no_skill_over_ridge(tmp_path: 
     linear, held_out = _linear_set(300, seed=1), _linear_set(60, seed=2)
     normalizer = fit_normalizer(linear)
     train(tiny_config(optim={"updates": 40}), linear, held_out, normalizer, tmp_path)
-    found = diagnose(load_model(tmp_path), normalizer, held_out, linear)
+    found = diagnose(load_model(tmp_path), Reader.of(tiny_config(), normalizer), held_out, linear)
     assert found.skill_over_ridge < 0 and not found.skilful, found
 
 
@@ -57,7 +59,7 @@ def test_parameters_that_nothing_moved_are_named(tmp_path: Path) -> None:
     train(tiny_config(loss=LossConfig(raw=1e-40), optim=optim), FIT, HELD_OUT, NORMALIZER, tmp_path)
     model = load_model(tmp_path)
     assert unmoved_parameters(model) == ["predictor.to_raw.weight", "predictor.to_raw.bias"]
-    assert diagnose(model, NORMALIZER, HELD_OUT, FIT).unmoved == 2
+    assert diagnose(model, READER, HELD_OUT, FIT).unmoved == 2
 
 
 class TargetLearns(RJepa):
@@ -69,7 +71,7 @@ class TargetLearns(RJepa):
 
 def test_a_target_that_the_loss_pushes_on_is_seen() -> None:
     model = TargetLearns(tiny_config(), FIT.width, FIT.domain_names).eval()
-    probe = gather_steps(model, NORMALIZER, HELD_OUT).probe
+    probe = gather_steps(model, READER, HELD_OUT).probe
     assert target_has_gradient(model, probe)
 
 
@@ -80,13 +82,13 @@ def test_states_that_leave_most_directions_unused_are_a_collapse(trained: RJepa)
             return torch.cat([states[..., :1].tanh() * 3, torch.zeros_like(states[..., 1:])], dim=-1)
 
     flat = Flat(trained.config, trained.width, trained.domain_names).eval()
-    found = diagnose(flat, NORMALIZER, HELD_OUT, FIT)
+    found = diagnose(flat, READER, HELD_OUT, FIT)
     assert found.rankme < 2 and found.collapsed, found
 
 
 def test_probes_read_what_is_there_and_nothing_that_is_not(trained: RJepa) -> None:
     """The synthetic domains are drawn regardless of the latents; the number of the step is told to every encoder."""
-    parts = [(gather_steps(trained, NORMALIZER, FIT), gather_steps(trained, NORMALIZER, HELD_OUT))]
+    parts = [(gather_steps(trained, READER, FIT), gather_steps(trained, READER, HELD_OUT))]
     domain, step = probe_accuracy(parts, "domains"), probe_accuracy(parts, "places")
     assert domain.accuracy == pytest.approx(domain.chance, abs=0.12), domain
     assert step.accuracy > step.chance + 0.2 and step.untrained > step.chance + 0.2, step

@@ -32,7 +32,7 @@ def begin(model: RJepa, chain: int) -> Expectation:
 @pytest.mark.parametrize("encoder", [SENTENCES, EncoderConfig(width=32, depth=2, heads=2)])
 def test_energies_and_expectations_grow_to_those_of_the_whole_chain(energy: str, encoder: EncoderConfig) -> None:
     model = model_of(energy, encoder=encoder, loss=LossConfig(infonce=0.1, rank=1.0))
-    assembler = Assembler(LATENTS, NORMALIZER, model.config, model.domain_names)
+    assembler = Assembler(LATENTS, Reader.of(model.config, NORMALIZER), model.config, model.domain_names)
     for chain in range(6):
         batch = assembler.gather(np.array([chain]))
         whole, expected = model.energies(batch), model.expectation(batch).raw

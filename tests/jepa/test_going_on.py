@@ -15,6 +15,8 @@ from rjepa.errors import InvalidInputError
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import MODEL_FILE, TRAINING_FILE, load_model
 from rjepa.jepa.config import JepaConfig, OptimConfig, ReplayConfig
+from rjepa.jepa.model import RJepa
+from rjepa.jepa.reader import Reader
 from rjepa.jepa.starting import Start
 from rjepa.jepa.trainer import TrainReport, train
 from rjepa.latents.normalizer import fit_normalizer
@@ -73,8 +75,8 @@ def go_on(folder: Path, start: Start, config: JepaConfig, data: LatentSet = BOTH
 def test_without_an_update_every_energy_is_that_of_the_start(tmp_path: Path, start: Start) -> None:
     go_on(tmp_path, start, nightly(updates=0))
     for before, after in zip(
-        segment_energies(start.model, NORMALIZER, BOTH),
-        segment_energies(load_model(tmp_path), NORMALIZER, BOTH),
+        segment_energies(start.model, Reader.of(start.model.config, NORMALIZER), BOTH),
+        segment_energies(load_model(tmp_path), Reader.of(start.model.config, NORMALIZER), BOTH),
         strict=True,
     ):
         np.testing.assert_array_equal(before, after)
@@ -86,8 +88,9 @@ def test_it_learns_what_is_new_and_keeps_what_is_old(tmp_path: Path, start: Star
     model = load_model(tmp_path)
     assert model.config.init_from == start.release and model.domain_names == (*start.model.domain_names, "algebra")
 
-    def mean(of: object, chains: LatentSet) -> float:
-        return float(np.mean([energies.mean() for energies in segment_energies(of, NORMALIZER, chains)]))  # type: ignore[arg-type]
+    def mean(of: RJepa, chains: LatentSet) -> float:
+        reader = Reader.of(of.config, NORMALIZER)
+        return float(np.mean([energies.mean() for energies in segment_energies(of, reader, chains)]))
 
     right = BOTH.select(BOTH.first_error < 0)
     new = right.select(np.array([name.startswith("new-") for name in right.problem_ids]))

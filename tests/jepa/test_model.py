@@ -14,15 +14,18 @@ from rjepa.jepa.masks import View, draw_view
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.objective import objective
 from rjepa.jepa.predictor import Prediction
+from rjepa.jepa.reader import Reader
 from rjepa.latents.normalizer import fit_normalizer
 from tests.jepa.synthetic import synthetic_set, tiny_config
 
 LATENTS = synthetic_set(24, seed=3)
+NORMALIZER = fit_normalizer(LATENTS)
+READER = Reader.of(tiny_config(), NORMALIZER)
 RANK = LossConfig(infonce=0.1, rank=1.0)
 
 
 def batch_of(model: RJepa, chains: slice = slice(0, 16)) -> Batch:
-    assembler = Assembler(LATENTS, fit_normalizer(LATENTS), model.config, model.domain_names)
+    assembler = Assembler(LATENTS, Reader.of(model.config, NORMALIZER), model.config, model.domain_names)
     return assembler.gather(torch.arange(len(LATENTS)).numpy()[chains])
 
 
@@ -92,8 +95,8 @@ def test_a_model_that_is_told_the_types_of_steps_refuses_latents_without_them() 
     untyped = dataclasses.replace(LATENTS, types=None)
     for changes in ({"loss": {"step_type": 1.0}}, {"encoder": {"step_types": True, "width": 32}}):
         with pytest.raises(InvalidInputError, match="types of steps"):
-            Assembler(untyped, fit_normalizer(LATENTS), tiny_config(**changes), LATENTS.domain_names)
-    Assembler(untyped, fit_normalizer(LATENTS), tiny_config(), LATENTS.domain_names)
+            Assembler(untyped, READER, tiny_config(**changes), LATENTS.domain_names)
+    Assembler(untyped, READER, tiny_config(), LATENTS.domain_names)
 
 
 def test_a_model_that_is_not_told_the_types_of_steps_is_what_it_was_without_them() -> None:
@@ -106,7 +109,7 @@ def test_a_model_that_is_not_told_the_types_of_steps_is_what_it_was_without_them
 def test_chains_with_types_side_by_side_have_the_energies_they_have_alone() -> None:
     model = typed()
     alone = [row[valid][1:] for row, valid in zip(model.energies(batch_of(model)), batch_of(model).valid, strict=True)]
-    together = segment_energies(model, fit_normalizer(LATENTS), LATENTS)[:16]
+    together = segment_energies(model, Reader.of(model.config, NORMALIZER), LATENTS)[:16]
     for one, other in zip(alone, together, strict=True):
         assert torch.allclose(one, torch.from_numpy(other), atol=1e-5)
 
@@ -114,7 +117,7 @@ def test_chains_with_types_side_by_side_have_the_energies_they_have_alone() -> N
 def test_a_model_that_reads_sentences_refuses_latents_without_them() -> None:
     blind = dataclasses.replace(LATENTS, prompts=None, prompt_of=None)
     with pytest.raises(InvalidInputError, match="hold none"):
-        Assembler(blind, fit_normalizer(LATENTS), tiny_config(), LATENTS.domain_names)
+        Assembler(blind, READER, tiny_config(), LATENTS.domain_names)
 
 
 @pytest.mark.parametrize("make", [model_of, typed, textbook])
@@ -269,7 +272,7 @@ def test_several_views_of_a_chain_may_be_drawn_in_one_update() -> None:
 def test_a_domain_that_was_never_trained_on_is_unknown() -> None:
     model = model_of()
     foreign = dataclasses.replace(LATENTS, domain_names=("chemistry", "math"))
-    assembler = Assembler(foreign, fit_normalizer(LATENTS), model.config, model.domain_names)
+    assembler = Assembler(foreign, Reader.of(model.config, NORMALIZER), model.config, model.domain_names)
     assert assembler.gather(torch.arange(4).numpy()).domains.tolist() == [UNKNOWN_DOMAIN, 1, UNKNOWN_DOMAIN, 1]
 
 

@@ -21,6 +21,7 @@ from rjepa.jepa.diagnostics import diagnose
 from rjepa.jepa.identity import fingerprint_of
 from rjepa.jepa.losses import raw_error
 from rjepa.jepa.masks import causal_view
+from rjepa.jepa.reader import Reader
 from rjepa.jepa.runs import REPORT_FILE
 from rjepa.jepa.trainer import TrainReport, train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer
@@ -102,7 +103,8 @@ def test_a_head_on_a_trained_trunk_leaves_the_trunk_as_it_was(tmp_path: Path) ->
     learnt = head.state_dict()
     assert all(torch.equal(tensor, learnt[name]) for name, tensor in trunk.state_dict().items())
     assert {name.split(".")[0] for name in learnt} - {"rank_head"} == {"context", "predictor", "target"}
-    ours, theirs = (segment_energies(model, NORMALIZER, VALIDATION, energy="raw") for model in (head, trunk))
+    reader = Reader.of(head.config, NORMALIZER)
+    ours, theirs = (segment_energies(model, reader, VALIDATION, energy="raw") for model in (head, trunk))
     assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
     with pytest.raises(Stop):
@@ -219,7 +221,7 @@ def test_training_on_learnable_chains_gives_skill_without_collapse(trained) -> N
     folder, report, normalizer, data, held_out = trained
     assert report.curve[-1]["total"] < report.curve[0]["total"]
     assert report.unmoved == [], "every trainable parameter moved"
-    found = diagnose(load_model(folder), normalizer, held_out, data)
+    found = diagnose(load_model(folder), Reader.of(tiny_config(), normalizer), held_out, data)
     assert found.skill_over_mean > 0.4 and found.skill_over_copy > 0.4, found
     assert found.skilful and found.skill_over_ridge > 0.1, found
     assert not found.collapsed and not found.leaks and not found.target_has_gradient, found
@@ -229,7 +231,7 @@ def test_training_on_learnable_chains_gives_skill_without_collapse(trained) -> N
 @pytest.mark.parametrize(("energy", "least"), [("raw", 0.85), ("rank", 0.85), ("latent", 0.75)])
 def test_a_wrong_step_is_more_surprising_than_a_right_one(trained, energy: str, least: float) -> None:
     folder, _, normalizer, _, held_out = trained
-    energies = segment_energies(load_model(folder), normalizer, held_out, energy=energy)
+    energies = segment_energies(load_model(folder), Reader.of(tiny_config(), normalizer), held_out, energy=energy)
     right, wrong = np.flatnonzero(held_out.first_error < 0), np.flatnonzero(held_out.first_error >= 0)
     steps = held_out.first_error[wrong]
     pairs = [energies[w][at - 1] > energies[r][at - 1] for r, w, at in zip(right, wrong, steps, strict=True)]
@@ -244,7 +246,7 @@ def test_heads_learn_the_type_of_a_step_and_its_change(trained, tmp_path: Path) 
     report = train(config, data, held_out, normalizer, tmp_path)
     assert report.unmoved == []
     model = load_model(tmp_path)
-    assembler = Assembler(held_out, normalizer, config, model.domain_names)
+    assembler = Assembler(held_out, Reader.of(config, normalizer), config, model.domain_names)
     batch = assembler.gather(assembler.right_chains())
     found, steps = model.predict(batch, causal_view(batch.valid))[0], batch.valid[:, 1:]
     assert found.delta is not None and found.step_type is not None
@@ -273,7 +275,7 @@ def test_a_run_without_step_types_is_named_as_it_was_before_there_were_any() -> 
 def test_an_untrained_model_has_no_skill_and_says_so(trained, tmp_path: Path) -> None:
     _, _, normalizer, data, held_out = trained
     train(tiny_config(optim={"updates": 0}), data, held_out, normalizer, tmp_path)
-    assert not diagnose(load_model(tmp_path), normalizer, held_out).skilful
+    assert not diagnose(load_model(tmp_path), Reader.of(tiny_config(), normalizer), held_out).skilful
 
 
 def test_a_collapsed_encoder_is_seen(trained) -> None:
@@ -285,7 +287,7 @@ def test_a_collapsed_encoder_is_seen(trained) -> None:
             block.out.weight.zero_()
             block.down.weight.zero_()
         model.target.domain.weight[:] = model.target.domain.weight[0] * 1000
-    assert diagnose(model, normalizer, held_out).collapsed
+    assert diagnose(model, Reader.of(model.config, normalizer), held_out).collapsed
 
 
 def test_a_cut_file_is_refused_with_a_cure(tmp_path: Path) -> None:

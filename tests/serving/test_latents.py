@@ -107,7 +107,7 @@ def test_latents_are_those_that_the_release_reads(tiny_service: str, tiny_releas
     (chain,) = LocalSource(student).reader.chains(
         [STATEMENT], ["Step 1: Mia has 3 + 4 = 7\nStep 2: so 7 apples\nAnswer: 7\n"]
     )
-    expected = Engine.load(home, TAG, "cpu").parts.normalizer.apply(chain.latents)
+    expected = Engine.load(home, TAG, "cpu").parts.reader.read(chain.latents)
     np.testing.assert_allclose(tensors["latents"], expected, atol=1e-3)
     assert listed["segments"] == 4 and listed["energies"][0] == 0 and min(listed["energies"][1:]) > 0
     assert tensors["latents"].dtype == np.float32

@@ -9,7 +9,8 @@ import numpy as np
 from rjepa.chains import parse_chain
 from rjepa.jepa.config import EncoderConfig, JepaConfig, PredictorConfig
 from rjepa.jepa.model import RJepa, build_model
-from rjepa.latents.normalizer import Normalizer, fit_normalizer
+from rjepa.jepa.reader import Reader
+from rjepa.latents.normalizer import fit_normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.students.extraction import extract_latents
@@ -28,7 +29,7 @@ class Small:
     chains: list[ChainOfThought]
     latents: LatentSet
     tokens: ChainTokens
-    world_model: tuple[RJepa, Normalizer]
+    world_model: tuple[RJepa, Reader]
     student: Student
 
     def texts(self, config: DecoderConfig) -> Texts:
@@ -39,10 +40,10 @@ class Small:
     def train(self, config: DecoderConfig, folder: Path, made_for: str = "tests", **more: object) -> DecoderReport:
         """Train a decoder into a folder."""
         texts = self.texts(config)
-        return train_decoder(config, texts, texts, self.latents.width, folder, "small", made_for, **more)  # type: ignore[arg-type]
+        return train_decoder(config, texts, texts, self.world_model[1].columns_read, folder, "small", made_for, **more)  # type: ignore[arg-type]
 
 
-def small(student: Student, world_model: tuple[RJepa, Normalizer] | None = None, count: int = 24) -> Small:
+def small(student: Student, world_model: tuple[RJepa, Reader] | None = None, count: int = 24) -> Small:
     """Additions in words, each with its right chain."""
     rng = random.Random(3)
     problems, chains, texts = [], [], []
@@ -74,7 +75,8 @@ def small(student: Student, world_model: tuple[RJepa, Normalizer] | None = None,
         config = JepaConfig(
             name="tiny", encoder=EncoderConfig(width=16, depth=1), predictor=PredictorConfig(width=8, depth=1)
         )
-        world_model = build_model(config, student.width, ("math",)).eval(), fit_normalizer(latents)
+        model = build_model(config, student.width, ("math",)).eval()
+        world_model = model, Reader.of(config, fit_normalizer(latents))
     tokens = right_chains(latents, problems, chains, student.tokenizer, student.record, max_tokens=200)
     return Small(problems, chains, latents, tokens, world_model, student)
 

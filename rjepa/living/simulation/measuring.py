@@ -18,7 +18,7 @@ from rjepa.evaluation.statistics import Resamples, interval
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.model import RJepa
-from rjepa.latents.normalizer import Normalizer
+from rjepa.jepa.reader import Reader
 from rjepa.latents.rollouts import Rollouts
 from rjepa.releases.stage import open_calibrated
 
@@ -66,7 +66,7 @@ def measure_release(home: Home, llm_tag: str, release_id: str, rollouts: Rollout
     return measure(world_model, calibration, rollouts)
 
 
-def measure(world_model: tuple[RJepa, Normalizer], calibration: ScoreCalibration, rollouts: Rollouts) -> Measured:
+def measure(world_model: tuple[RJepa, Reader], calibration: ScoreCalibration, rollouts: Rollouts) -> Measured:
     """What an R-JEPA with its calibration would answer on frozen candidates."""
     pool = CandidatePool.from_rollouts(rollouts, energies_of(world_model, rollouts.latents)).judged()
     table = JudgedTable.of(pool)

@@ -24,6 +24,7 @@ from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.checkpoint import MODEL_FILE, load_model
 from rjepa.jepa.config import load_jepa_config
 from rjepa.jepa.model import RJepa
+from rjepa.jepa.reader import Reader
 from rjepa.jepa.starting import Start
 from rjepa.jepa.trainer import train
 from rjepa.latents.normalizer import Normalizer
@@ -87,7 +88,8 @@ def retrain_on_everything(
     train(config, data, latents.split("validation"), normalizer, folder, start=first)
     model = load_model(folder)
     rollouts = open_split(home, llm_tag, calibrated_on, "validation")
-    pool = CandidatePool.from_rollouts(rollouts, energies_of((model, normalizer), rollouts.latents))
+    world_model = model, Reader.of(model.config, normalizer)
+    pool = CandidatePool.from_rollouts(rollouts, energies_of(world_model, rollouts.latents))
     return model, calibrate(pool)
 
 

@@ -114,8 +114,7 @@ def _pull(candidates: Candidates, number: int, guide: Guide, options: NudgeOptio
     tools.set_bias(row, guide.bias if weight else None)
     if options.blend:
         share = options.blend * options.blend_decay ** len(reading.steps) if _gate(options, last, usual) else 0.0
-        config = tools.parts.model.config
-        state = expected_state(torch.from_numpy(expected.next_latents()[0]), config.use or config.poolings)
+        state = expected_state(torch.from_numpy(expected.next_latents()[0]), tools.parts.reader.poolings)
         tools.set_edit(row, blend(state, share) if share else None)
 
 

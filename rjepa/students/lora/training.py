@@ -265,7 +265,7 @@ def _wrap(student: Student, recipe: LoraRecipe, rank: int) -> "PeftModel":
 
 
 def _save(wrapped: "PeftModel", model: str, folder: Path) -> None:
-    """peft's two files, with the same bytes for the same LoRA on any machine: a set of names has no order of its own,
+    """Peft's two files, with the same bytes for the same LoRA on any machine: a set of names has no order of its own,
     and the base is called what its record calls it, not where it lies.
     """
     with quiet_transformers("the LoRA cannot be written"):

@@ -194,4 +194,4 @@ def _text(found: dict[str, Any]) -> str:
     import yaml
 
     verdict = found["gate"] and {"passed": found["gate"]["passed"], "text": found["gate"]["text"]}
-    return yaml.safe_dump(found | {"gate": verdict}, sort_keys=False, width=100).rstrip()
+    return str(yaml.safe_dump(found | {"gate": verdict}, sort_keys=False, width=100)).rstrip()

@@ -138,9 +138,11 @@ def _end_id(student: Student) -> int:
 
 def _places(total: int, count: int, update: int, key: tuple[int, int]) -> list[int]:
     """Which `count` of `total` chains an update sees: places of an endless row of shuffled epochs."""
-    first = update * count
-    epochs = range(first // total, (first + count - 1) // total + 1) if count else range(0)
-    row = np.concatenate([np.random.default_rng((*key, epoch)).permutation(total) for epoch in epochs]) if count else []
+    if not count:
+        return []
+    first, last = update * count, update * count + count - 1
+    epochs = range(first // total, last // total + 1)
+    row = np.concatenate([np.random.default_rng((*key, epoch)).permutation(total) for epoch in epochs])
     start = first - epochs.start * total
     return [int(place) for place in row[start : start + count]]
 

@@ -130,7 +130,7 @@ def _figures(trained: Sequence[TrainedLora], best: TrainedLora, corpus: LoraCorp
 def _share(progress: Progress, ranks: Sequence[int], number: int) -> Progress:
     """One rank's progress as a part of all."""
 
-    def tell(done: int, total: int, note: str) -> None:
+    def tell(done: int, total: int, note: str = "") -> None:
         progress(number * total + done, len(ranks) * total, note)
 
     return tell

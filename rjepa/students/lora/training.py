@@ -185,7 +185,8 @@ class _Run:
         folder = self.work / _CHECKPOINT
         if not (folder / _PROGRESS).is_file():
             return
-        tensors, state = load_file(folder / _STATE), {}
+        tensors = load_file(folder / _STATE)
+        state: dict[int, dict[str, Tensor]] = {}
         with torch.no_grad():
             for name, parameter in self._named():
                 parameter.copy_(tensors[f"lora.{name}"])

@@ -22,6 +22,7 @@ from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.defs.resources import ProgressResource
 from rjepa_assets.defs.stage import (
     AGAIN_TAG,
+    CARRY_JOB,
     DATASET_JOB,
     DATASET_LLM_JOB,
     DECODERS_JOB,
@@ -102,6 +103,42 @@ def release_launches(
         launches.append(Launch(DECODERS_JOB, key))
     if release:
         launches.append(Launch(RELEASE_JOB, llm_tag, config={"release": {"dataset": dataset, "rule": rule}}))
+    return launches
+
+
+def migration_launches(
+    dataset: str,
+    source: str,
+    target: str,
+    strategy: str,
+    share: float | None,
+    recipe: str,
+    *,
+    decoders: bool = False,
+    release: bool = True,
+) -> list[Launch]:
+    """Give an LLM an R-JEPA on a dataset version that is there, judge it, with `release` bring it to what is served.
+
+    Args:
+        strategy: `calibration` carries the source's R-JEPA, `retrain` trains one.
+        share: of the training problems, for an adapter; None for the asset's own.
+        recipe: training run, for `retrain`.
+        decoders: with what puts latents into words and guides the LLM.
+    """
+    key = partition_key(dataset, target)
+    launches = [Launch(LLM_JOB, target)]
+    if strategy == "calibration":
+        chosen: dict[str, Any] = {"source": source} | ({} if share is None else {"share": share})
+        launches.append(Launch(DATASET_LLM_JOB, key, ("request", "rollouts", "latents")))
+        launches.append(Launch(CARRY_JOB, key, config={"adapter": chosen}))
+    else:
+        if load_jepa_config(recipe).loss.uses_negatives:
+            launches.append(Launch(VARIANTS_JOB, key, ("train_rollouts",)))
+        launches.append(Launch(DATASET_LLM_JOB, key, config={"rjepa_checkpoint": {"recipe": recipe}}))
+    if decoders:
+        launches.append(Launch(DECODERS_JOB, key))
+    if release:
+        launches.append(Launch(RELEASE_JOB, target, config={"release": {"dataset": dataset}}))
     return launches
 
 

@@ -3,12 +3,17 @@
 Nothing of rjepa is imported here: what is imported after `check_shapes` is checked, what was before is not.
 """
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from .postgres import Server, missing, throw_away_server
 from .shapes import check_shapes
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each of the processes has a core: torch's threads would wait for one another. Before torch is first imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 check_shapes()
 

@@ -4,54 +4,122 @@ How an adapter is fitted lives in `rjepa.adapters.fitting`; opening what lies he
 """
 
 import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rjepa.adapters.adapter import Adapter
-from rjepa.adapters.opening import WorldModelFiles, carried_folder, put_in_use
-from rjepa.errors import InvalidInputError, NotFoundError
+import numpy as np
+
+from rjepa.adapters.adapter import Adapter, AdapterFacts, Side
+from rjepa.adapters.fitting import RIDGE_STRENGTHS, fit_ridge, r_squared
+from rjepa.adapters.in_use import carried_folder, put_in_use
+from rjepa.adapters.opening import WorldModelFiles, files_in_use
+from rjepa.adapters.pairs import draw_problems, match_chains, pairs_of
+from rjepa.errors import InvalidInputError
 from rjepa.files import atomic_folder, sha256_file
 from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE
 from rjepa.jepa.diagnostics import Diagnostics, diagnose
 from rjepa.jepa.stage import model_folder, normalizer_file, write_diagnostics
-from rjepa.latents.shards import open_latents
+from rjepa.latents.normalizer import CLIP, fit_normalizer, load_normalizer
+from rjepa.latents.shards import latent_version, open_latents
 from rjepa.parts import ADAPTER_FOLDER, MODEL_FILES, MODEL_FOLDER, NORMALIZER
-from rjepa.students.catalog import list_records
+from rjepa.progress import Progress, silent
+from rjepa.stages import Figures, Made, StageReport
 
 
-def choose_source(home: Home, target: str, dataset: str, source: str = "") -> str:
-    """The student whose R-JEPA is carried to `target`: the one that is named, or the only other one that has any.
+@dataclass(frozen=True)
+class Fitted:
+    """An adapter, with what is worth showing of how it was chosen."""
+
+    adapter: Adapter
+    texts: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def fit_adapter(
+    home: Home, llm_tag: str, dataset: str, source: str, share: float, progress: Progress = silent
+) -> Fitted:
+    """The ridge map of the best strength on held-out problems (arguments and errors as `build_adapter`)."""
+    started = time.monotonic()
+    model, normalizer = model_folder(home, source, dataset), normalizer_file(home, source, dataset)
+    theirs = open_latents(home, source, dataset)
+    own = open_latents(home, llm_tag, dataset)
+    drawn = match_chains(own.split("train"), theirs.split("train"))
+    problems = draw_problems(drawn.problems, share)
+    pairs = pairs_of(drawn.of_problems(problems))
+    held_out = pairs_of(match_chains(own.split("validation"), theirs.split("validation")))
+    outputs = load_normalizer(normalizer)
+    inputs = fit_normalizer(drawn.of_problems(problems).target)
+    progress(0, len(RIDGE_STRENGTHS), "ridge")
+    fits = [fit_ridge(inputs, outputs, pairs.target, pairs.source, strength) for strength in RIDGE_STRENGTHS]
+    into = max(fits, key=lambda fitted: r_squared(fitted, held_out.target, held_out.source))
+    back = fit_ridge(outputs, inputs, pairs.source, pairs.target, RIDGE_STRENGTHS[1])
+    progress(len(RIDGE_STRENGTHS), len(RIDGE_STRENGTHS), "ridge")
+    of_target, of_source = latent_version(home, llm_tag, dataset), latent_version(home, source, dataset)
+    reached = np.abs((held_out.target - inputs.location) / inputs.scale) < CLIP
+    facts = AdapterFacts(
+        source=Side(
+            llm_tag=source,
+            fingerprint=of_source.manifest().fingerprint,
+            width=theirs.width,
+            poolings=of_source.manifest().poolings,
+        ),
+        target=Side(
+            llm_tag=llm_tag,
+            fingerprint=of_target.manifest().fingerprint,
+            width=own.width,
+            poolings=of_target.manifest().poolings,
+        ),
+        dataset=dataset,
+        model_sha256=sha256_file(model / MODEL_FILE),
+        normalizer_sha256=sha256_file(normalizer),
+        method="ridge",
+        share=share,
+        problems=len(problems),
+        pairs=len(pairs),
+        r2=r_squared(into, held_out.target, held_out.source),
+        r2_back=r_squared(back, held_out.source, held_out.target),
+        coverage=float(reached.all(axis=1).mean()),
+        seconds=time.monotonic() - started,
+    )
+    return Fitted(Adapter(facts, into, back))
+
+
+def build_adapter(
+    home: Home, llm_tag: str, dataset: str, source: str, share: float, progress: Progress = silent
+) -> Made:
+    """Fit an adapter from `source` to the student, put the source's R-JEPA in use through it, and measure what came of
+    it on the student's own latents.
+
+    Args:
+        share: part of the training problems that the adapter is fitted on.
 
     Raises:
-        NotFoundError: the one that is named, or any other, has no R-JEPA of its own on this dataset.
-        InvalidInputError: none is named and there are several, or source and target are one.
+        NotFoundError: latents of one of the two, or the source's R-JEPA, are not made yet.
+        InvalidInputError: the two read no chain in common, or too few problems.
     """
-    if source == target:
-        raise InvalidInputError(
-            f"an R-JEPA is carried from one LLM to another, and {target} is both", cure="name another source"
-        )
-    trained = [record.llm_tag for record in list_records(home) if _is_trained(home, record.llm_tag, dataset)]
-    others = [llm_tag for llm_tag in trained if llm_tag != target]
-    if source in others:
-        return source
-    if source:
-        known = f"; those that have one: {', '.join(others)}" if others else ""
-        raise NotFoundError(
-            f"{source} has no R-JEPA that was trained on {dataset}",
-            cure=f"rjepa backfill --llm {source} --dataset {dataset}{known}",
-        )
-    if not others:
-        raise NotFoundError(
-            f"no other LLM than {target} has an R-JEPA that was trained on {dataset}",
-            cure=f"train one first: rjepa backfill --llm LLM --dataset {dataset}",
-        )
-    if len(others) > 1:
-        raise InvalidInputError(
-            f"{', '.join(others)} have an R-JEPA that was trained on {dataset}, and which is to be carried to {target} "
-            "is not said",
-            cure="name one as the source (in the UI: the configuration of asset adapter)",
-        )
-    return others[0]
+    fitted = fit_adapter(home, llm_tag, dataset, source, share, progress)
+    carry(home, fitted.adapter)
+    facts = fitted.adapter.facts
+    found = diagnose_carried(home, llm_tag, dataset)
+    figures: Figures = {
+        "source": facts.source.llm_tag,
+        "method": facts.method,
+        "share": facts.share,
+        "problems": facts.problems,
+        "pairs": facts.pairs,
+        "r2": facts.r2,
+        "r2_back": facts.r2_back,
+        "coverage": facts.coverage,
+        "seconds": facts.seconds,
+        "width": facts.target.width,
+        "source_width": facts.source.width,
+    }
+    figures |= {name: value for name, value in found.metadata().items() if not isinstance(value, bool)}
+    version = files_in_use(home, llm_tag, dataset).sha256()
+    return Made(StageReport(version, figures), fitted.texts, fitted.images)
 
 
 def carry(home: Home, adapter: Adapter) -> Path:
@@ -96,8 +164,3 @@ def diagnose_carried(home: Home, llm_tag: str, dataset: str) -> Diagnostics:
     found = diagnose(model, reader, latents.split("validation"), fit_on=latents.split("train"))
     write_diagnostics(files.model, found)
     return found
-
-
-def _is_trained(home: Home, llm_tag: str, dataset: str) -> bool:
-    native = model_folder(home, llm_tag, dataset) / MODEL_FILE
-    return native.is_file() and normalizer_file(home, llm_tag, dataset).is_file()

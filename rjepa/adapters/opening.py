@@ -1,21 +1,22 @@
 """The R-JEPA of a student and a dataset, wherever it comes from: trained on the student's own latents (native), or on
 another student's and carried over by an adapter.
 
-Both may be there. The one that was made last is calibrated, reported and released, and a small file says which that is.
-What was carried lies in one folder, laid out as in a release bundle, with the source's files copied: the source may be
-trained again, or go, and what was carried stays what it was.
+Both may be there; which one is meant where none is named is said in `rjepa.adapters.in_use`. What was carried lies in
+one folder, laid out as in a release bundle, with the source's files copied: the source may be trained again, or go, and
+what was carried stays what it was.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Final
 
 import torch
 
 from rjepa.adapters.adapter import Adapter, AdapterFacts, read_facts
+from rjepa.adapters.in_use import carried_folder, in_use
 from rjepa.device import best_device
 from rjepa.errors import CorruptError, InvalidInputError
-from rjepa.files import read_json, sha256_file, sha256_json, write_json
+from rjepa.files import sha256_file, sha256_json
 from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE, load_model
 from rjepa.jepa.model import RJepa
@@ -25,9 +26,6 @@ from rjepa.latents.normalizer import load_normalizer
 from rjepa.latents.shards import latent_fingerprint
 from rjepa.parts import ADAPTER_FOLDER, MODEL_FOLDER, NORMALIZER
 
-Origin = Literal["native", "carried"]
-
-_IN_USE: Final = "in_use.json"
 _CURE: Final = "materialise adapter again, or rjepa_checkpoint to train on the student's own latents"
 
 
@@ -86,32 +84,6 @@ class WorldModelFiles:
             )
 
 
-def carried_folder(home: Home, llm_tag: str, dataset: str) -> Path:
-    """Where what was carried to a student lies: the adapter, and the R-JEPA that it was fitted for."""
-    return home.models(llm_tag, dataset) / "carried"
-
-
-def in_use(home: Home, llm_tag: str, dataset: str) -> Origin:
-    """Which R-JEPA of a student and dataset is meant where none is named: the one that was made last.
-
-    Raises:
-        CorruptError: the file that says so holds something else.
-    """
-    path = home.models(llm_tag, dataset) / _IN_USE
-    if not path.exists():
-        return "native"
-    values: Any = read_json(path)
-    if values not in ({"rjepa": "native"}, {"rjepa": "carried"}):
-        raise CorruptError(f"{path} names no R-JEPA that is known", cure=f"delete it; then {_CURE}")
-    return cast(Origin, values["rjepa"])
-
-
-def put_in_use(home: Home, llm_tag: str, dataset: str, origin: Origin) -> None:
-    """From now on this one is calibrated, reported and released."""
-    if in_use(home, llm_tag, dataset) != origin:
-        write_json(home.models(llm_tag, dataset) / _IN_USE, {"rjepa": origin})
-
-
 def files_in_use(home: Home, llm_tag: str, dataset: str) -> WorldModelFiles:
     """The files of the R-JEPA in use. Whether they are there is not looked at."""
     if in_use(home, llm_tag, dataset) == "carried":
@@ -147,22 +119,3 @@ def check_target(facts: AdapterFacts, fingerprint: str) -> None:
             f"({facts.target.fingerprint[:12]}), {facts.target.llm_tag} is {fingerprint[:12]} now",
             cure="materialise adapter again",
         )
-
-
-def describe_carried(facts: AdapterFacts) -> str:
-    """Where a carried R-JEPA comes from, in words, wherever its release is named."""
-    return f"R-JEPA carried from {facts.source.llm_tag} (adapter, {100 * facts.share:.3g} % of latents)"
-
-
-def summarise_carried(facts: AdapterFacts) -> dict[str, str | float]:
-    """Where a carried R-JEPA comes from, as JSON values for who shows a release."""
-    return {
-        "source": facts.source.llm_tag,
-        "dataset": facts.dataset,
-        "model_sha256": facts.model_sha256,
-        "method": facts.method,
-        "share": facts.share,
-        "r2": facts.r2,
-        "coverage": facts.coverage,
-        "text": describe_carried(facts),
-    }

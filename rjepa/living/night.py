@@ -29,7 +29,7 @@ from rjepa.living.limits import Limited, Offer, find_limit, learning_rate
 from rjepa.living.settings import LearningSettings, read_settings
 from rjepa.releases.bundle import load_manifest
 from rjepa.releases.history import history
-from rjepa.releases.lineage import last_clean
+from rjepa.releases.lineage import last_clean, refuse_carried
 from rjepa.releases.pointer import current_release, require_current
 
 RECIPE: Final = "nightly"
@@ -102,10 +102,11 @@ def plan_night(
 
     Raises:
         NotFoundError: nothing is served, so that there is nothing to go on from.
-        InvalidInputError: every release has learnt what was withdrawn.
+        InvalidInputError: every release has learnt what was withdrawn, or what is served was carried over.
         CorruptError: a dataset or a release is damaged.
     """
     served = load_manifest(home, llm_tag, require_current(home, llm_tag))
+    refuse_carried(served)
     settings, attempts = read_settings(database), list_attempts(database, llm_tag)
     parent = _parent(home, served.dataset)
     chosen = select(_wanted(gather(home, database, parent), settings))

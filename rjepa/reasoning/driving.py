@@ -121,8 +121,10 @@ class Driver:
         if not self._running:
             return
         drawn = {number: len(question.pending) for number, question in self._running.items()}
+        tokens = 1
         for event in self._run():
             if isinstance(event, Pass):
+                tokens = event.tokens
                 break
             number = self._owner(event.row)
             if number is not None:  # what a question that is over had in this pass is of no use
@@ -132,7 +134,7 @@ class Driver:
         else:
             self._events = None  # all rows are over or wait
         for number, question in list(self._running.items()):
-            yield number, Working(drawn.get(number, 0))
+            yield number, Working(drawn.get(number, 0) * tokens)
             question.mind_budget()
         yield from self._resume(list(self._running))
 

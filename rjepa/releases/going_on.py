@@ -16,8 +16,8 @@ from rjepa.jepa.starting import Start
 from rjepa.latents.shards import latent_version
 from rjepa.parts import MODEL_FOLDER, NORMALIZER
 from rjepa.progress import Progress, silent
-from rjepa.releases.bundle import release_folder, verify
-from rjepa.releases.lineage import learnt_problems
+from rjepa.releases.bundle import Manifest, release_folder, verify
+from rjepa.releases.lineage import learnt_problems, refuse_carried
 from rjepa.stages import StageReport
 
 
@@ -27,9 +27,9 @@ def open_start(home: Home, llm_tag: str, dataset: str, release_id: str) -> Start
     Raises:
         NotFoundError: there is no such release, or its lineage or the latents are gone.
         CorruptError: the bundle is damaged.
-        InvalidInputError: the latents were made by another student than the release's.
+        InvalidInputError: the latents were made by another student than the release's, or its R-JEPA was carried over.
     """
-    manifest = verify(home, llm_tag, release_id)
+    manifest = _verify_own(home, llm_tag, release_id)
     made_by = latent_version(home, llm_tag, dataset).manifest().fingerprint
     if made_by != manifest.student_fingerprint:
         raise InvalidInputError(
@@ -81,5 +81,11 @@ def take_normalizer_from(home: Home, llm_tag: str, dataset: str, release_id: str
     Raises:
         NotFoundError, CorruptError: the release is not there or damaged.
     """
-    verify(home, llm_tag, release_id)
+    _verify_own(home, llm_tag, release_id)
     return take_normalizer(home, llm_tag, dataset, release_folder(home, llm_tag, release_id) / NORMALIZER)
+
+
+def _verify_own(home: Home, llm_tag: str, release_id: str) -> Manifest:
+    manifest = verify(home, llm_tag, release_id)
+    refuse_carried(manifest)
+    return manifest

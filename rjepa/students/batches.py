@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rjepa.students.decoding import CachedRows, Int64
+from rjepa.students.fused import Drawing
 from rjepa.students.loading import Student
 from rjepa.students.recording import RowTables, pool_prompts
 from rjepa.students.row_cache import join_rows, read_prompts
@@ -71,6 +72,18 @@ class Batch:
         self.logits = self.logits[torch.from_numpy(kept).to(self.logits.device)]
         self.pending, self.junk = self.pending[kept], self.junk[kept]
         self._place(self.places[kept], requests)
+
+    def draw(self, most: int, drawing: Drawing, go_on: Bools) -> int:
+        """As `rjepa.students.decoding.CachedRows.draw`. Rows that are not watched are fed junk; of those that will
+        `go_on` the logits stay.
+        """
+        stay = np.flatnonzero(~drawing.watched & go_on)
+        logits = self.logits[torch.from_numpy(stay)] if len(stay) else None
+        count = self.rows.draw(most, self.logits, drawing)
+        if logits is not None:
+            self.logits[torch.from_numpy(stay)] = logits
+        self.junk[~drawing.watched] += count - 1
+        return count
 
     def feed(self, tokens: Int[Tensor, " rows"], idle: Bools, go_on: Bools, tap: LayerTap) -> None:
         """Feed one token a row. Rows that are `idle` are fed junk; of those that will `go_on` the logits stay."""

@@ -25,7 +25,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from rjepa.students.fused import Decoder, Float32
+from rjepa.students.fused import Decoder, Drawing, DrawingDecoder, Float32
 from rjepa.students.packing import Packed, packed_attention
 from rjepa.students.tap import LayerTap
 
@@ -49,6 +49,8 @@ class CachedRows(Protocol):
     """The prompt of each row, by number."""
     can_cut: bool
     """Whether tokens can be taken back, and batches be joined."""
+    can_draw: bool
+    """Whether `draw` may be called."""
 
     @property
     def samples(self) -> int | None:
@@ -56,6 +58,11 @@ class CachedRows(Protocol):
 
     def step(self, tokens: Int[Tensor, " rows"], tap: LayerTap) -> Float[Tensor, "rows vocab"]:
         """The logits after one more token a row. `tap` sees the states of the layer that is read."""
+
+    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
+        """Draw up to `most` tokens a row, one after another, and feed each but the last; end with the first that may
+        end something. `logits`, which the first is drawn from, become those of the last. Gives how many were drawn.
+        """
 
     def keep(self, rows: Int64) -> None:
         """Go on with these rows only, in this order. What the others held is freed layer by layer."""
@@ -98,16 +105,16 @@ class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         return self.extend(key_states[:, :, 0], value_states[:, :, 0])
 
-    def grow(self) -> None:
-        """Have room for one more token."""
-        if self.used == self.own_keys.shape[3]:
+    def grow(self, tokens: int = 1) -> None:
+        """Have room for so many more tokens, at most `_GROWTH`."""
+        if self.used + tokens > self.own_keys.shape[3]:
             self.own_keys = torch.cat([self.own_keys, torch.empty_like(self.own_keys[..., :_GROWTH])], dim=3)
             self.own_values = torch.cat([self.own_values, torch.empty_like(self.own_values[:, :, :_GROWTH])], dim=2)
             self._arrays = None
 
-    def arrays(self) -> tuple[Float32, Float32, Float32, Float32]:
+    def arrays(self, tokens: int = 1) -> tuple[Float32, Float32, Float32, Float32]:
         """As `rjepa.students.fused.LayerCache.arrays`."""
-        self.grow()
+        self.grow(tokens)
         if self._arrays is None:
             prefix = self.prefix_keys.numpy(), self.prefix_values.numpy()
             self._arrays = *prefix, self.own_keys.numpy(), self.own_values.numpy()
@@ -171,6 +178,7 @@ class SharedPrefixRows:
         many at the left hold nothing of it. fused: takes the place of the model's forward for single tokens.
         """
         self.prompt_of, self._fused = prompt_of, fused
+        self.can_draw = fused is not None and isinstance(fused[0], DrawingDecoder)
         self._model, self._layers, self._bias, self._next, self.free = model, layers, bias, positions, free
         self._arrange()
 
@@ -240,6 +248,14 @@ class SharedPrefixRows:
         ).logits
         self._next = self._next + 1
         return logits[:, -1]
+
+    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
+        assert self._fused is not None
+        decoder, depth = self._fused
+        assert isinstance(decoder, DrawingDecoder)
+        drawn = decoder.draw(min(most, _GROWTH), logits, drawing, self, depth)
+        self._next = self._next + (drawn - 1)
+        return drawn
 
     @property
     def positions(self) -> Int[Tensor, " rows"]:

@@ -7,7 +7,7 @@ module; `rjepa.students.native` goes further and compiles a layer. transformers'
 both are tested against; every architecture that is not known here to the last operation takes it for each token too.
 How much faster this is: docs/decoding-speed.md.
 
-Legend: rows R, heads N, key heads M, hidden H, head size D, layers L.
+Legend: rows R, heads N, key heads M, hidden H, head size D, layers L, places S, columns C.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,6 +27,7 @@ from rjepa.students.low_rank import base_of, is_plain, leaves, low_rank_of
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 _KNOWN: Final = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """Architectures whose layers are exactly what stands here."""
@@ -56,8 +57,8 @@ class LayerCache(Protocol):
     own_values: Tensor
     used: int
 
-    def arrays(self) -> tuple[Float32, Float32, Float32, Float32]:
-        """The four tensors as NumPy arrays of the same memory, with room for one more token."""
+    def arrays(self, tokens: int = 1) -> tuple[Float32, Float32, Float32, Float32]:
+        """The four tensors as NumPy arrays of the same memory, with room for so many more tokens."""
 
 
 @runtime_checkable
@@ -100,6 +101,42 @@ class Decoder(Protocol):
         Args:
             depth: how many layers lie below the states [R, H] that `see` gets; the step goes on with what it returns.
         """
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What drawing wants to know of R rows, and the tables, a place for each row of a session, that take what it finds.
+
+    Attributes:
+        places: of the rows in the tables.
+        columns: of each row's next token, in the tables. They move on with what is fed.
+        moves: whether a row's column moves on with each token; the others' tokens are not wanted.
+        watched: whether a row's token may end something.
+        greedy, temperature: as `rjepa.students.drawing.draw_tokens`.
+        ends: by token, whether it may end something.
+        noise, ids, scores, states: float32 [S, C], int64 [S, C], float32 [2, S, C], float32 [C, S, H or 0], whose last
+            column takes what is not wanted.
+    """
+
+    places: Int64
+    columns: Int64
+    moves: Bools
+    watched: Bools
+    greedy: Bools
+    temperature: Float32
+    ends: Bools
+    noise: Float32
+    ids: Int64
+    scores: Float32
+    states: Float32
+
+
+@runtime_checkable
+class DrawingDecoder(Decoder, Protocol):
+    """A decoder that draws, too, and so runs through several tokens at once."""
+
+    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing, caches: Caches, depth: int) -> int:
+        """As `rjepa.students.decoding.CachedRows.draw`; states are noted after `depth` layers."""
 
 
 class Rotary:
@@ -230,12 +267,12 @@ def make_decoder(model: PreTrainedModel, beside: Decoder | None = None) -> Decod
     plain = all(one.dtype == torch.float32 and one.device.type == "cpu" for one in weights)
     if plain and sum(one.nbytes for one in weights) <= _MOST_COPIED:
         try:
-            from rjepa.students.native import NativeDecoder
+            from rjepa.students.native_passes import NativePasses
 
         except ImportError:  # there is no numba for every Python yet
             pass
         else:
-            return NativeDecoder(model, beside if isinstance(beside, NativeDecoder) else None)
+            return NativePasses(model, beside if isinstance(beside, NativePasses) else None)
     return FusedDecoder(model, beside if isinstance(beside, FusedDecoder) else None)
 
 

@@ -33,6 +33,8 @@ up side by side, and of down; scales [N + M, D] (`rjepa.students.fused.scales_of
 AddedWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float32, Float32]
 """What a LoRA adds to a layer's four products: two thin weights of each, [in, rank] and [rank, out], empty where it
 adds nothing."""
+_NOTHING: Final = cast(AddedWeights, (np.empty((0, 0), dtype=np.float32),) * 8)
+"""Of a layer to which a LoRA adds nothing."""
 LayerArrays = tuple[Float32, Float32, Float32, Float32]
 """What `rjepa.students.fused.LayerCache.arrays` gives: keys and values of prompts, and the rows' own."""
 Spans = tuple[Int64, Int64, Int64, Int64]
@@ -54,7 +56,7 @@ _LN2_LOW: Final = np.float32(-2.12194440e-4)
 _LOWEST: Final = np.float32(-87.0)
 
 
-def _compiled(function: Function) -> Function:
+def compiled(function: Function) -> Function:
     """Compile a function when it is first called; it runs without Python's lock. Checks of types that tests wrap around
     it are taken off: they are Python, which cannot be compiled.
     """
@@ -62,7 +64,7 @@ def _compiled(function: Function) -> Function:
     return cast(Function, numba.njit(plain, cache=True, fastmath=True, nogil=True))
 
 
-@_compiled
+@compiled
 def product(states: Float32, weight: Float32, out: Float32) -> None:
     """`out` [R, O] of states [R, K] and a weight [K, O]."""
     rows, most = states.shape[0], _SMALL // weight.size
@@ -75,7 +77,7 @@ def product(states: Float32, weight: Float32, out: Float32) -> None:
         np.dot(states[first : first + size], weight, out[first : first + size])
 
 
-@_compiled
+@compiled
 def _add_product(states: Float32, down: Float32, up: Float32, out: Float32) -> None:
     """Add to `out` [R, O] the product of states [R, K] with two thin weights [K, r] and [r, O]."""
     if not down.size:
@@ -90,8 +92,8 @@ def _add_product(states: Float32, down: Float32, up: Float32, out: Float32) -> N
             out[row, place] += added[row, place]
 
 
-@_compiled
-def _exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
+@compiled
+def exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
     """Replace each of `values`, which are at most 88, by its exponential. `bits` (int32) and `powers` (float32) are two
     views of one buffer, at least as long as `values`. Range reduction and polynomial are those of Cephes' expf, in
     loops that a compiler turns into vector instructions.
@@ -112,7 +114,7 @@ def _exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
         values[place] *= powers[place]
 
 
-@_compiled
+@compiled
 def normed(states: Float32, weight: Float32, eps: float, out: Float32) -> None:
     """RMSNorm of states [R, H]."""
     width = states.shape[1]
@@ -125,7 +127,7 @@ def normed(states: Float32, weight: Float32, eps: float, out: Float32) -> None:
             out[row, place] = states[row, place] * scale * weight[place]
 
 
-@_compiled
+@compiled
 def _rotate(both: Float32, scales: Float32, cos: Float32, sin: Float32, positions: Int64, eps: float) -> None:
     """Queries and keys, the first of `both` [R, N + 2 M, D], at their positions, in place: normed if eps is not
     negative, scaled by `scales` [N + M, D], rotated.
@@ -149,7 +151,7 @@ def _rotate(both: Float32, scales: Float32, cos: Float32, sin: Float32, position
                 vector[place + half] = right * cos[position, place + half] + left * sin[position, place + half]
 
 
-@_compiled
+@compiled
 def _add_rows(to: Float32, factors: Float32, rows: Float32, first: int, last: int) -> None:
     """Add columns `first` to `last` of `rows`, each row times its factor, four rows in a loop. Slices, and not sums of
     indices: those might be negative, which keeps a loop from becoming vectors.
@@ -168,7 +170,7 @@ def _add_rows(to: Float32, factors: Float32, rows: Float32, first: int, last: in
             to[place] += factor * single[place]
 
 
-@_compiled
+@compiled
 def _attend(
     both: Float32,
     groups: int,
@@ -209,7 +211,7 @@ def _attend(
                     highest = max(highest, weights[token])
                 for token in range(read + own):
                     weights[token] -= highest
-                _exponentials(weights, bits, powers)
+                exponentials(weights, bits, powers)
                 total = np.float32(0.0)
                 for token in range(read + own):
                     total += weights[token]
@@ -221,7 +223,7 @@ def _attend(
                     found[place] /= total
 
 
-@_compiled
+@compiled
 def layer_step(
     states: Float32,
     weights: LayerWeights,
@@ -282,7 +284,7 @@ def layer_step(
     for row in range(rows):
         for place in range(inner):
             held[row * inner + place] = min(-gates[row, place], np.float32(88.0))
-    _exponentials(held, bits, powers)
+    exponentials(held, bits, powers)
     risen = held.reshape(rows, inner)
     for row in range(rows):
         for place in range(inner):
@@ -319,44 +321,52 @@ class NativeDecoder:
         attention = base.layers[0].self_attn
         heads = int(config.num_attention_heads)
         key_heads = heads // int(attention.num_key_value_groups)
-        self._eps = float(base.norm.variance_epsilon)
-        self._head_eps = float(attention.q_norm.variance_epsilon) if norms_heads(attention) else -1.0
+        self.eps = float(base.norm.variance_epsilon)
+        self.head_eps = float(attention.q_norm.variance_epsilon) if norms_heads(attention) else -1.0
         self._rotary = Rotary(base, int(attention.head_dim))
-        self._tables = _array(self._rotary.cos), _array(self._rotary.sin)
-        self._embedding = _array(base.embed_tokens.weight)
-        self._norm = _array(base.norm.weight)
-        self._head: Float32 = _across(whole.lm_head) if beside is None else beside._head
+        self.tables = _array(self._rotary.cos), _array(self._rotary.sin)
+        self.embedding = _array(base.embed_tokens.weight)
         bias = whole.lm_head.bias
-        self._head_bias = None if bias is None else _array(bias)
-        own = None if beside is None else beside._layers
-        self._layers: list[LayerWeights] = own or [_weights(layer, heads, key_heads) for layer in base.layers]
-        self._added = [_added(layer) for layer in base.layers]
+        self.top: tuple[Float32, Float32, Float32] = (
+            _array(base.norm.weight),
+            _across(whole.lm_head) if beside is None else beside.top[1],
+            np.empty(0, dtype=np.float32) if bias is None else _array(bias),
+        )
+        own = () if beside is None else beside.layers
+        self.layers: tuple[LayerWeights, ...] = own or tuple(_weights(one, heads, key_heads) for one in base.layers)
+        found = [_added(layer) for layer in base.layers]
+        self.added = tuple(one or _NOTHING for one in found) if any(found) else None
+
+    def reach(self, longest: int) -> None:
+        """Have rotary tables of at least so many positions."""
+        if longest > len(self.tables[0]):
+            self._rotary.reach(longest)
+            self.tables = _array(self._rotary.cos), _array(self._rotary.sin)
 
     def step(
         self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
     ) -> Float[Tensor, "rows vocab"]:
         """As `rjepa.students.fused.Decoder.step`."""
-        if caches.longest > len(self._tables[0]):
-            self._rotary.reach(caches.longest)
-            self._tables = _array(self._rotary.cos), _array(self._rotary.sin)
+        self.reach(caches.longest)
         positions = caches.positions.numpy()
         spans = caches.prompt_of, caches.starts, caches.ends, caches.free
-        states = self._embedding[tokens.numpy()]
-        layers = zip(self._layers, self._added, caches.layers, strict=True)
-        for number, (weights, added, layer) in enumerate(layers, 1):
+        states = self.embedding[tokens.numpy()]
+        for number, (weights, layer) in enumerate(zip(self.layers, caches.layers, strict=True), 1):
             arrays, used = layer.arrays(), layer.used
-            layer_step(states, weights, self._tables, positions, self._eps, self._head_eps, arrays, used, spans, added)
+            added = None if self.added is None else self.added[number - 1]
+            layer_step(states, weights, self.tables, positions, self.eps, self.head_eps, arrays, used, spans, added)
             layer.used += 1
-            if number == depth < len(self._layers):
+            if number == depth < len(self.layers):
                 states = self._shown(states, see)
         read = np.empty_like(states)
-        normed(states, self._norm, self._eps, read)
-        if depth == len(self._layers):
+        norm, head, head_bias = self.top
+        normed(states, norm, self.eps, read)
+        if depth == len(self.layers):
             read = self._shown(read, see)
-        logits = np.empty((len(states), self._head.shape[1]), dtype=np.float32)
-        product(read, self._head, logits)
-        if self._head_bias is not None:
-            logits += self._head_bias
+        logits = np.empty((len(states), head.shape[1]), dtype=np.float32)
+        product(read, head, logits)
+        if head_bias.size:
+            logits += head_bias
         return torch.from_numpy(logits)
 
     def _shown(self, states: Float32, see: Callable[[Tensor], Tensor]) -> Float32:
@@ -393,8 +403,7 @@ def _added(layer: Any) -> AddedWeights | None:
     found = [low_rank_of(*layers) for layers in products]
     if not any(found):
         return None
-    nothing = np.empty((0, 0), dtype=np.float32)
-    pairs = [(nothing, nothing) if one is None else (_array(one.down), _array(one.up)) for one in found]
+    pairs = [_NOTHING[:2] if one is None else (_array(one.down), _array(one.up)) for one in found]
     return cast(AddedWeights, tuple(array for pair in pairs for array in pair))
 
 

@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rjepa.students.drawing import score_tokens
+from rjepa.students.fused import Bools, Drawing
 from rjepa.students.loading import Student
 from rjepa.students.noise import row_noise
 from rjepa.students.pooling import pool_segments, to_float16
@@ -102,6 +103,35 @@ class RowTables:
             self._states[:kept, child] = self._states[:kept, parent]
         self.prompts[child] = self.prompts[parent]
         return child
+
+    def next_columns(self, places: Int64, held: Bools) -> Int64:
+        """The column of each row's next token: that for what is not wanted where a row is held or has them all."""
+        return np.minimum(np.where(held, self.waste, self.drawn[places]), self.waste)
+
+    def drawing(
+        self,
+        places: Int64,
+        held: Bools,
+        watched: Bools,
+        ends: Bools,
+        greedy: Bool[Tensor, " rows"],
+        temperature: "float | Float[Tensor, 'rows 1']",
+    ) -> Drawing:
+        """These tables, on the CPU, as caches want them that draw by themselves (`rjepa.students.fused.Drawing`)."""
+        degrees = torch.as_tensor(temperature, dtype=torch.float32).expand(len(places), 1)
+        return Drawing(
+            places=places,
+            columns=self.next_columns(places, held),
+            moves=~held,
+            watched=watched,
+            greedy=greedy.numpy(),
+            temperature=np.ascontiguousarray(degrees.numpy()[:, 0]),
+            ends=ends,
+            noise=self._noise.numpy(),
+            ids=self.ids,
+            scores=self._scores.numpy(),
+            states=self._states.numpy(),
+        )
 
     def noise_at(self, places: Tensor, column: "int | Tensor") -> Float[Tensor, " rows"]:
         """The noise for the token that comes next."""

@@ -17,11 +17,14 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
 from rjepa.students.decoding import CachedRows, Fused, Int64, SharedPrefixRows, keys_and_values, positions_of
+from rjepa.students.fused import Drawing
 from rjepa.students.tap import LayerTap
 
 
 class RepeatedRows:
     """Rows that each hold their whole context."""
+
+    can_draw = False
 
     def __init__(
         self,
@@ -75,6 +78,9 @@ class RepeatedRows:
         ).logits
         self._next = self._next + 1
         return logits[:, -1]
+
+    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
+        raise ValueError("expected caches that can draw")
 
     def keep(self, rows: Int64) -> None:
         self.prompt_of = np.unique(self.prompt_of[rows], return_inverse=True)[1]

@@ -158,9 +158,12 @@ class ChainEnd:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward pass is done; its events came before this. A good moment to stop. `generated` counts its tokens."""
+    """A forward pass is done, or several at once where nobody has to see what comes in between; its events came before
+    this. A good moment to stop. `generated` counts its tokens, `tokens` those of each row that runs.
+    """
 
     generated: int
+    tokens: int = 1
 
 
 Event = Token | StepEnd | ChainEnd | Pass

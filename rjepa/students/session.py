@@ -56,6 +56,8 @@ from rjepa.students.standing import Bools, RowStandings, RowTexts
 from rjepa.students.steering import Steering
 from rjepa.students.tap import LayerTap
 
+_AHEAD: Final = 64
+"""Tokens of all rows that are drawn at most before others may join: some five milliseconds of a small student's."""
 _NEVER: Final = np.iinfo(np.int64).max
 """More tokens than any row draws."""
 
@@ -304,27 +306,25 @@ class Session:
         self._batches = batches
 
     def _advance(self, batch: Batch, tokens: bool, steps: bool, by_step: bool) -> list[Event]:
-        """Draw a token for each row, feed them, and return what happened."""
+        """Draw tokens for each row, feed them, and return what happened: one each, or more where nobody wants to see
+        single ones and no row is at an end before the last.
+        """
         tables, standings, places = self._tables, self._standings, batch.places
-        stopped = standings.waiting(places) | standings.dropped[places]
-        held = stopped | (batch.pending != NOTHING)
+        held = standings.waiting(places) | standings.dropped[places] | (batch.pending != NOTHING)
         was_over = standings.over[places]
-        at = np.minimum(np.where(held, tables.waste, tables.drawn[places]), tables.waste)
-        column = int(at[0]) if (at == at[0]).all() else torch.from_numpy(at).to(batch.index.device)
-        noise = tables.noise_at(batch.index, column)
-        biased = self._steering.biased(places, batch.logits, self.tokens)
-        if self._rules:
-            biased = self._rules.shaped(places, batch.logits, biased, self.tokens)
-        drawn, logprobs, certainty = draw_tokens(batch.logits, noise, batch.greedy, batch.temperature, biased)
-        if batch.waits:
-            pending = torch.from_numpy(batch.pending).to(drawn.device)
-            drawn = torch.where(pending == NOTHING, drawn, pending)
-        ids = np.asarray(drawn.tolist())
-        tables.ids[places, at] = ids
-        tables.put_scores(batch.index, column, logprobs, certainty)
         written = ~held & ~was_over
+        count = self._draw_ahead(batch, held, written, tokens, steps)
+        at = tables.next_columns(places, held)
+        column = int(at[0]) if (at == at[0]).all() else torch.from_numpy(at).to(batch.index.device)
+        if count:
+            ids = tables.ids[places, at]
+            drawn = torch.from_numpy(ids)
+        else:
+            count, drawn = 1, self._draw(batch, column)
+            ids = np.asarray(drawn.tolist())
+            tables.ids[places, at] = ids
         tables.drawn[places[~held]] += 1
-        generated = int(written.sum())
+        generated = count * int(written.sum())
         self._generated += generated
         if self._rules:
             self._rules.read(places, ids, batch.logits, written)
@@ -336,7 +336,43 @@ class Session:
             ]
         events += self._ends(places, ids, written, steps or by_step, by_step)
         self._feed(batch, drawn, held, was_over, column)
-        return [*events, Pass(generated)]
+        return [*events, Pass(generated, count)]
+
+    def _draw(self, batch: Batch, column: int | Tensor) -> Int[Tensor, " rows"]:
+        """A token for each row, by whatever bends its logits."""
+        tables, places = self._tables, batch.places
+        noise = tables.noise_at(batch.index, column)
+        biased = self._steering.biased(places, batch.logits, self.tokens)
+        if self._rules:
+            biased = self._rules.shaped(places, batch.logits, biased, self.tokens)
+        drawn, logprobs, certainty = draw_tokens(batch.logits, noise, batch.greedy, batch.temperature, biased)
+        if batch.waits:
+            pending = torch.from_numpy(batch.pending).to(drawn.device)
+            drawn = torch.where(pending == NOTHING, drawn, pending)
+        tables.put_scores(batch.index, column, logprobs, certainty)
+        return drawn
+
+    def _draw_ahead(self, batch: Batch, held: Bools, written: Bools, tokens: bool, steps: bool) -> int:
+        """Draw a token for each row and, where nobody has to see single ones, feed it and draw the next, until one may
+        end something. The tables have all of them then, `drawn` counts all but the last. Gives how many were drawn: 0
+        where rows of the batch are bent, or its caches cannot.
+        """
+        tables, standings, places = self._tables, self._standings, batch.places
+        if self._rules or self._steering or batch.waits or not batch.rows.can_draw:
+            return 0
+        most = 1
+        if not tokens and standings.ends_at_stops(steps):
+            room = np.minimum(tables.limits[places], standings.stop_at[places]) - tables.drawn[places]
+            most = min(int(room[written].min()), max(1, _AHEAD // len(places)))
+        count = batch.draw(
+            most,
+            tables.drawing(places, held, written, standings.stops, batch.greedy, batch.temperature),
+            self._needs(places),
+        )
+        tables.drawn[places[~held]] += count - 1
+        standings.fed[places[written]] = tables.drawn[places[written]]
+        self._passes += count - 1
+        return count
 
     def _ends(self, places: Int64, ids: Int64, written: Bools, steps: bool, by_step: bool) -> list[Event]:
         """Mark the rows that are at an end of something, and return the events."""

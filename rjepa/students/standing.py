@@ -36,7 +36,8 @@ class RowStandings:
 
     `paused`: waits until the next run. `held`: waits until whoever holds it lets it go on. `kept`: keeps its cache when
     it is over. `fed`: tokens of its chain that its cache holds. `stop_at`: the number of tokens at which it pauses.
-    `steps` are finished, with their first `step_tokens` tokens.
+    `steps` are finished, with their first `step_tokens` tokens. `stops` says of each token of the vocabulary whether it
+    may end a line or a chain.
     """
 
     def __init__(self, student: Student, tables: RowTables) -> None:
@@ -53,8 +54,8 @@ class RowStandings:
         self._tables, self._pieces, self._eos_ids = tables, student.pieces, student.eos_ids
         self._mode = student.record.segmentation
         self._plain: set[int] = set()
-        self._stops = student.pieces.has_newline.copy()
-        self._stops[list(student.eos_ids)] = True
+        self.stops = student.pieces.has_newline.copy()
+        self.stops[list(student.eos_ids)] = True
 
     def begin(self, row: int, *, plain: bool, kept: bool) -> None:
         """A new row, perhaps in the place of one that is gone. Steps that end in what it begins with count as ended.
@@ -85,9 +86,13 @@ class RowStandings:
         """Which of these want another token."""
         return ~(self.over[rows] | self.paused[rows] | self.held[rows] | self.dropped[rows])
 
+    def ends_at_stops(self, steps: bool) -> bool:
+        """Whether only tokens that `stops` names end something; with `steps`, steps too."""
+        return not steps or self._mode == "guided"
+
     def may_end(self, ids: Int64, steps: bool) -> Bools:
         """Which of these tokens may end something; with `steps`, steps too."""
-        return np.ones(len(ids), dtype=bool) if steps and self._mode != "guided" else self._stops[ids]
+        return self.stops[ids] if self.ends_at_stops(steps) else np.ones(len(ids), dtype=bool)
 
     def read_end(self, row: int, tokens: int, steps: bool) -> Ending:
         """What ends with the row's first `tokens` tokens. Asked once for each number of tokens, in order."""
@@ -96,7 +101,7 @@ class RowStandings:
         if token in self._eos_ids:
             return Ending(True, False)
         answered = stepped = False
-        if self._stops[token]:
+        if self.stops[token]:
             line = self._pieces.text(ids[self._line_starts[row] : tokens].tolist())
             text = self._text(row, tokens)
             answered = row not in self._plain and completes_answer(text, max(0, len(text) - len(line)))

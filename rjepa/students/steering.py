@@ -21,6 +21,10 @@ class Steering:
         self._biases: dict[int, Bias] = {}
         self._edits: dict[int, Edit] = {}
 
+    def __bool__(self) -> bool:
+        """Whether any row has a bias or an edit."""
+        return bool(self._biases or self._edits)
+
     def set_bias(self, row: int, bias: Bias | None) -> None:
         """Give a row this bias; None takes it away (ValueError for a tensor that is none)."""
         if bias is None:

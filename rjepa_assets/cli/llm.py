@@ -9,6 +9,7 @@ import typer
 from rjepa.home import Home
 from rjepa.students.catalog import StudentRecord
 from rjepa.students.known import KnownModel
+from rjepa_assets.cli.llm_migrate import migrate
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Tag = Annotated[str, typer.Argument(help="llm_tag: a-z, 0-9, '.', '_', '-'.")]
@@ -16,10 +17,11 @@ _Tag = Annotated[str, typer.Argument(help="llm_tag: a-z, 0-9, '.', '_', '-'.")]
 
 def register(app: typer.Typer) -> None:
     """Mount the noun."""
-    noun = typer.Typer(help="The LLMs under study: list, show, add, remove, quantize.", no_args_is_help=True)
+    noun = typer.Typer(help="The LLMs under study: list, show, add, migrate, remove, quantize.", no_args_is_help=True)
     noun.command("list")(list_students)
     noun.command("show")(show)
     noun.command("add")(add)
+    noun.command("migrate")(migrate)
     noun.command("remove")(remove)
     noun.command("quantize")(quantize)
     app.add_typer(noun, name="llm")
@@ -158,7 +160,10 @@ def add(
         typer.echo(f"accept its conditions at https://huggingface.co/{known.hub_id} and set HF_TOKEN", err=True)
     if record.dtype_reason is not None:
         typer.echo(f"computes in {record.dtype}: {record.dtype_reason}", err=True)
-    typer.echo(f"added {tag}\nMaterialise it: rjepa backfill --llm {tag}")
+    typer.echo(
+        f"added {tag}\nTrain an R-JEPA for it: rjepa backfill --llm {tag}\n"
+        f"or take another LLM's over: rjepa llm migrate --to {tag}"
+    )
 
 
 def remove(tag: _Tag) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final, TextIO
 
-from rjepa.errors import RjepaError
+from rjepa.errors import InvalidInputError, RjepaError
 from rjepa.home import Home, check_tag
 from rjepa.settings import load_settings
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rjepa_assets.launching import Launch
 
 _KEPT: Final = "What was finished is kept: run the same command again to go on."
+STRATEGIES: Final = ("calibration", "transfer", "retrain")
+
 _INTERRUPTED: Final = 130
 """Exit code of a command that Ctrl-C ended: 128 and the signal's number, as shells have it."""
 
@@ -109,6 +111,63 @@ def materialise_variants(
         return stages_of(variants_launches(dataset, llm_tag, list(recipes), seeds, train_problems, sizes))
 
     _launch(home, launches)
+
+
+def migrate_llm(
+    home: Home,
+    dataset: str,
+    source: str,
+    target: str,
+    strategy: str,
+    *,
+    share: float | None = None,
+    recipe: str = "",
+    decoders: bool = False,
+    release: bool = True,
+) -> str:
+    """Give an LLM the R-JEPA of another, up to what is served. The dataset has to be there, and stays as it is.
+
+    Args:
+        source: empty for the only other LLM that has an R-JEPA on this dataset.
+        strategy: calibration, transfer or retrain.
+        share: of the training problems; None for the strategy's own.
+        recipe: training run for `retrain`; empty for that of the source's R-JEPA.
+
+    Returns:
+        The source.
+
+    Raises:
+        NotFoundError: the dataset is not made, an LLM is not registered, or the source has no R-JEPA on it.
+        InvalidInputError: a strategy that is not known, a bad share, or several LLMs that could be the source.
+        BusyError: another process is at work on the same.
+        RjepaError: a stage failed, with its cure.
+    """
+    from rjepa.adapters.sources import choose_source, trained_recipe
+    from rjepa.datasets.reading import load_manifest
+
+    limit_threads()
+    if strategy not in STRATEGIES:
+        raise InvalidInputError(f"{strategy!r} is no strategy", cure=f"choose one of {', '.join(STRATEGIES)}")
+    if share is not None and not 0 < share <= 1:
+        raise InvalidInputError(f"a share of {share} cannot be learnt from", cure="choose one above 0, 1 at most")
+    load_manifest(home, check_tag(dataset, "dataset version"))
+    _check_llm(home, target)
+    if source:
+        _check_llm(home, source)
+    source = choose_source(home, target, dataset, source)
+    recipe = recipe or trained_recipe(home, source, dataset)
+    if strategy == "retrain":
+        _check_recipes([recipe])
+
+    def launches() -> "list[Launch]":
+        from rjepa_assets.launching import migration_launches, stages_of
+
+        return stages_of(
+            migration_launches(dataset, source, target, strategy, share, recipe, decoders=decoders, release=release)
+        )
+
+    _launch(home, launches)
+    return source
 
 
 def _check_dataset(home: Home, dataset: str) -> None:

@@ -12,8 +12,6 @@ def print_results(home: Home, llm_tag: str, dataset: str) -> None:
     """The leaderboard of one student and dataset, and what is served now."""
     from rjepa.evaluation.reading import read_report
     from rjepa.evaluation.summary import short_table
-    from rjepa.releases.bundle import load_manifest
-    from rjepa.releases.pointer import current_release
     from rjepa.text_tables import render
 
     result = read_report(home, llm_tag, dataset)
@@ -24,13 +22,21 @@ def print_results(home: Home, llm_tag: str, dataset: str) -> None:
     typer.echo(render(short_table(result.leaderboard)))
     typer.echo("\nThe whole report, with every way of choosing and plots:")
     typer.echo(f"  {relative(home.reports(llm_tag, dataset) / 'report.html')}")
+    print_served(home, llm_tag)
+
+
+def print_served(home: Home, llm_tag: str) -> None:
+    """What is served now."""
+    from rjepa.releases.bundle import load_manifest
+    from rjepa.releases.pointer import current_release
+
     current = current_release(home, llm_tag)
     if current is None:
         typer.echo(f"\nServed for {llm_tag}: nothing yet")
         return
     manifest = load_manifest(home, llm_tag, current)
     replaced = f", in place of {manifest.replaces}" if manifest.replaces else ""
-    typer.echo(f"\nServed for {llm_tag}: release {manifest.release_id} ({manifest.reason}{replaced})")
+    typer.echo(f"\nServed for {manifest.describe}: release {manifest.release_id} ({manifest.reason}{replaced})")
 
 
 def print_next_steps(home: Home, llm_tag: str, dataset: str) -> None:

@@ -7,16 +7,13 @@ from pydantic import Field
 
 from rjepa.files import read_json
 from rjepa_assets.defs.evaluation import score_calibration
-from rjepa_assets.defs.inputs import decoder_recipe_version, latents_version, models_version
+from rjepa_assets.defs.inputs import decoder_recipe_version, latents_version, models_version, rjepa_version
 from rjepa_assets.defs.latents import latents
 from rjepa_assets.defs.partitions import DATASET_BY_LLM, SAME_KEY, split_partition
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import DECODERS_JOB, GPU_POOL, explained, made_by, partitioned_check, running
 from rjepa_assets.defs.world_model import rjepa_checkpoint
 from rjepa_assets.own_process import Call, call
-
-_R_JEPA = ("normalizer.safetensors", "rjepa/model.safetensors")
-
 
 _TRAINING = {
     "recipe": "run of configs/verbalizer/",
@@ -76,7 +73,7 @@ def latent_decoder(
             {
                 "recipe": decoder_recipe_version(config.recipe),
                 "latents": latents_version(stage.home, llm_tag, dataset),
-                "models": models_version(stage.home, llm_tag, dataset, *_R_JEPA),
+                "models": rjepa_version(stage.home, llm_tag, dataset),
             },
             [folder / "model.safetensors", folder / "measures.json"],
             lambda: call(
@@ -135,7 +132,8 @@ def logit_guidance(
             {
                 "recipe": decoder_recipe_version(config.recipe),
                 "latents": latents_version(stage.home, llm_tag, dataset),
-                "models": models_version(stage.home, llm_tag, dataset, *_R_JEPA, "calibration.json"),
+                "models": rjepa_version(stage.home, llm_tag, dataset),
+                "calibration": models_version(stage.home, llm_tag, dataset, "calibration.json"),
             },
             [folder / "model.safetensors", folder / "guidance.json", folder / "familiar.safetensors"],
             lambda: call(

@@ -6,7 +6,14 @@ from typing import Any
 import dagster as dg
 
 from rjepa.stages import Made
-from rjepa_assets.defs.inputs import latents_version, models_version, rollouts_version, train_rollouts_version
+from rjepa_assets.defs.adapter import WHEN_CARRIED, adapter
+from rjepa_assets.defs.inputs import (
+    latents_version,
+    models_version,
+    rjepa_version,
+    rollouts_version,
+    train_rollouts_version,
+)
 from rjepa_assets.defs.leaderboard import leaderboard_table
 from rjepa_assets.defs.partitions import DATASET_BY_LLM, SAME_KEY, split_partition
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
@@ -21,11 +28,13 @@ from rjepa_assets.defs.world_model import latent_normalizer, rjepa_checkpoint
         dg.AssetDep(rollouts, partition_mapping=SAME_KEY),
         dg.AssetDep(latent_normalizer, partition_mapping=SAME_KEY),
         dg.AssetDep(rjepa_checkpoint, partition_mapping=SAME_KEY),
+        dg.AssetDep(adapter, partition_mapping=SAME_KEY),
     ],
     group_name="evaluation",
     owners=["team:evaluation"],
     kinds={"scipy", "json"},
     tags=made_by(DATASET_LLM_JOB),
+    automation_condition=WHEN_CARRIED,
     code_version="2",
     metadata=explained(
         problems="validation problems that it was fitted on",
@@ -51,14 +60,13 @@ def score_calibration(
         return stage.once(
             {
                 "rollouts": rollouts_version(stage.home, llm_tag, dataset),
-                "models": models_version(stage.home, llm_tag, dataset, *_MODELS),
+                "models": rjepa_version(stage.home, llm_tag, dataset),
             },
             [stage.home.models(llm_tag, dataset) / _CALIBRATION],
             make,
         )
 
 
-_MODELS = ("normalizer.safetensors", "rjepa/model.safetensors")
 _CALIBRATION = "calibration.json"
 
 
@@ -119,6 +127,7 @@ def prefix_chances_come_true(context: dg.AssetCheckExecutionContext, home: HomeR
     owners=["team:evaluation"],
     kinds={"scipy", "matplotlib", "json"},
     tags=made_by(DATASET_LLM_JOB),
+    automation_condition=WHEN_CARRIED,
     code_version="2",
     metadata=explained(
         problems="test problems that were judged",
@@ -158,7 +167,8 @@ def benchmark_report(
                 "rollouts": rollouts_version(stage.home, llm_tag, dataset),
                 "train_rollouts": train_rollouts_version(stage.home, llm_tag, dataset),
                 "latents": latents_version(stage.home, llm_tag, dataset),
-                "models": models_version(stage.home, llm_tag, dataset, *_MODELS, _CALIBRATION),
+                "models": rjepa_version(stage.home, llm_tag, dataset),
+                "calibration": models_version(stage.home, llm_tag, dataset, _CALIBRATION),
             },
             _report_files(folder),
             make,

@@ -1,16 +1,40 @@
 """Hashes of what stages read: the inputs of their receipts. Small manifests stand for the folders that they list."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from rjepa.adapters.in_use import CARRIED_FOLDER, Origin, in_use
 from rjepa.errors import NotFoundError
 from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.jepa.config import load_jepa_config
-from rjepa.parts import GUIDANCE_FILES, GUIDANCE_FOLDER, VERBALIZER_FILES, VERBALIZER_FOLDER
+from rjepa.parts import (
+    ADAPTER_FILES,
+    ADAPTER_FOLDER,
+    GUIDANCE_FILES,
+    GUIDANCE_FOLDER,
+    MODEL_FILES,
+    MODEL_FOLDER,
+    NORMALIZER,
+    VERBALIZER_FILES,
+    VERBALIZER_FOLDER,
+)
 from rjepa.stages import file_version
 from rjepa.students.catalog import load_record
 from rjepa.students.resolving import resolve_student
 from rjepa.verbalizer.config import load_decoder_config
+
+_PARTS: Mapping[Origin, tuple[str, ...]] = {
+    "native": ("normalizer.safetensors", "rjepa/model.safetensors"),
+    "carried": tuple(
+        f"{CARRIED_FOLDER}/{name}"
+        for name in (
+            NORMALIZER,
+            *(f"{MODEL_FOLDER}/{name}" for name in MODEL_FILES),
+            *(f"{ADAPTER_FOLDER}/{name}" for name in ADAPTER_FILES),
+        )
+    ),
+}
+"""Files of an R-JEPA among the models of a dataset|LLM, by where it comes from."""
 
 _DECODER_FILES = (
     *(f"{VERBALIZER_FOLDER}/{name}" for name in VERBALIZER_FILES),
@@ -63,6 +87,11 @@ def models_version(home: Home, llm_tag: str, dataset: str, *names: str) -> str:
     """Of files among a dataset|LLM's models."""
     folder = home.models(llm_tag, dataset)
     return sha256_json([file_version(folder / name) for name in names])
+
+
+def rjepa_version(home: Home, llm_tag: str, dataset: str) -> str:
+    """Of the R-JEPA in use for a dataset|LLM: its own, or one that was carried to it."""
+    return models_version(home, llm_tag, dataset, *_PARTS[in_use(home, llm_tag, dataset)])
 
 
 def evaluations_version(home: Home, llm_tag: str, dataset: str) -> str:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from rjepa_assets.defs.stage import (
+    CARRY_JOB,
     DATASET_JOB,
     DATASET_LLM_JOB,
     DECODERS_JOB,
@@ -29,6 +30,13 @@ dataset_and_llm = _job(
 )
 release_llm = _job(RELEASE_JOB, "Bundle what was evaluated for one LLM; serve it if the gate agrees.")
 variants = _job(VARIANTS_JOB, "Train several R-JEPAs of one LLM and dataset version, and judge them side by side.")
+carry = dg.define_asset_job(
+    CARRY_JOB,
+    # In one run with what is judged of it: the daemon then has nothing left to ask for.
+    selection=dg.AssetSelection.tag(JOB_TAG, CARRY_JOB)
+    | dg.AssetSelection.assets("score_calibration", "benchmark_report"),
+    description="Carry the R-JEPA of another LLM to this one, for a dataset version that both have read; judge it.",
+)
 decoders = _job(DECODERS_JOB, "Train what puts latents into words and guides the student, for an R-JEPA that is there.")
 sealed_problems = _job(SEALED_JOB, "Draw the problems that a night's evidence comes from, where the last are worn out.")
 feedback = _job(FEEDBACK_JOB, "Write down what of feedback joined a dataset version that a night made.")

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from rjepa.adapters.in_use import put_in_use
 from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.jepa.config import load_jepa_config
@@ -160,7 +161,7 @@ def rjepa_checkpoint(
             made.report.metadata["recipe_sha256"] = recipe
             return made
 
-        return stage.once(
+        done = stage.once(
             {
                 "recipe": recipe,
                 "processes": config.processes,
@@ -172,6 +173,9 @@ def rjepa_checkpoint(
             [folder / "model.safetensors", folder / "diagnostics.json", folder / "config.json"],
             make,
         )
+        # Also where there was nothing to do: who asks for it wants it, and not what was carried here meanwhile.
+        put_in_use(stage.home, llm_tag, dataset, "native")
+        return done
 
 
 def _learnt_from(home: Home, llm_tag: str, dataset: str, recipe: str) -> str:

@@ -103,3 +103,22 @@ def test_what_runs_or_failed_is_not_asked_for_again(daemon: Daemon) -> None:
     daemon.made("rollouts", "v1.0.0|tiny-a")
     daemon.instance.report_run_failed(run, "the disk was full")
     assert daemon.tick() == set()
+
+
+def test_what_was_carried_to_an_llm_is_calibrated_and_judged_once_and_nothing_is_released(daemon: Daemon) -> None:
+    for asset in ("rollouts", "latents", "rjepa_checkpoint"):
+        daemon.made(asset, "v1.0.0|tiny-a")
+    ask_for(daemon.instance, "v1.0.0", "second")
+    daemon.made("student", "second")
+    daemon.made("latents", "v1.0.0|second")
+    daemon.tick()
+    daemon.made("adapter", "v1.0.0|second")
+    assert daemon.tick() <= {("rollouts", "v1.0.0|second")}, "nothing can be judged before there are candidates"
+    daemon.made("rollouts", "v1.0.0|second")
+    judged = {("score_calibration", "v1.0.0|second"), ("benchmark_report", "v1.0.0|second")}
+    assert daemon.tick() == judged
+    daemon.made("score_calibration", "v1.0.0|second")
+    daemon.made("benchmark_report", "v1.0.0|second")
+    assert daemon.tick() == set()
+    daemon.made("adapter", "v1.0.0|second")
+    assert daemon.tick() == judged, "another adapter is judged anew"

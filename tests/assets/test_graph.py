@@ -8,7 +8,7 @@ import rjepa_assets
 from rjepa_assets.definitions import build_defs, defs
 from rjepa_assets.defs.partitions import DATASET, LLM, partition_key, split_partition
 from rjepa_assets.defs.resources import HomeResource
-from rjepa_assets.launching import release_launches, stages_of, starting_from
+from rjepa_assets.launching import migration_launches, release_launches, stages_of, starting_from
 
 PIPELINE = [
     "problems",
@@ -26,7 +26,16 @@ PIPELINE = [
 ]
 DECODERS = ["latent_decoder", "logit_guidance"]
 FEEDBACK = ["interactions", "feedback_selection"]
-BESIDE = ["request", "train_rollouts", "rjepa_variants", "variants_report", "sealed_candidates", "rehearsal", *DECODERS]
+BESIDE = [
+    "request",
+    "train_rollouts",
+    "rjepa_variants",
+    "variants_report",
+    "sealed_candidates",
+    "rehearsal",
+    "adapter",
+    *DECODERS,
+]
 
 
 def upstream(graph: dg.Definitions, asset: str) -> set[str]:
@@ -47,7 +56,8 @@ def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     assert upstream(graph, "rollouts") == upstream(graph, "latents") == {"dataset_release", "student", "request"}
     assert upstream(graph, "train_rollouts") == {"dataset_release", "student"}
     assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer", "train_rollouts"}
-    assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint"}
+    assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint", "adapter"}
+    assert upstream(graph, "adapter") == {"latents", "rjepa_checkpoint"}
     assert upstream(graph, "release") == {"benchmark_report", "sealed_candidates", *DECODERS}
     assert upstream(graph, "sealed_candidates") == {"benchmark_report"}
     assert upstream(graph, "latent_decoder") == {"latents", "rjepa_checkpoint"}
@@ -82,6 +92,18 @@ def test_decoders_are_made_when_they_are_asked_for_and_before_the_release() -> N
     assert names.index("score_calibration") < names.index("logit_guidance") < names.index("release")
 
 
+def test_migrating_makes_no_dataset_and_trains_only_where_that_was_asked_for() -> None:
+    def names(strategy: str) -> list[str]:
+        launches = migration_launches("v1.0.0", "tiny-a", "tiny-b", strategy, 0.1, "demo")
+        return [name for launch in stages_of(launches) for name in launch.assets]
+
+    reads = ["student", "request", "latents", "rollouts"]
+    judges = ["score_calibration", "benchmark_report", "release"]
+    assert sorted(names("calibration")) == sorted([*reads, "adapter", *judges])
+    assert names("calibration").index("adapter") < names("calibration").index("score_calibration")
+    assert sorted(names("retrain")) == sorted([*reads, "latent_normalizer", "rjepa_checkpoint", *judges])
+
+
 def test_starting_from_an_asset_leaves_out_what_comes_before_it() -> None:
     left = starting_from(stages_of(release_launches("v1.0.0", "tiny-a", "demo")), "score_calibration")
     assert [name for launch in left for name in launch.assets] == ["score_calibration", "benchmark_report", "release"]
@@ -97,7 +119,9 @@ def test_every_figure_of_an_asset_can_be_explained() -> None:
 def test_every_asset_that_makes_something_is_checked() -> None:
     graph = build_defs().resolve_asset_graph()
     checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
-    assert {*PIPELINE, *DECODERS, "feedback_selection"} - checked == {"teacher_chains"}  # judged by validated_chains
+    assert {*PIPELINE, *DECODERS, "adapter", "feedback_selection"} - checked == {
+        "teacher_chains"
+    }  # judged by validated_chains
 
 
 def test_a_pair_is_its_dataset_and_its_llm() -> None:
@@ -113,14 +137,15 @@ def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:
         if isinstance(definition, dg.AssetsDefinition)
     }
     heavy = {"student", "rollouts", "train_rollouts", "latents", "rjepa_checkpoint", "rjepa_variants", *DECODERS}
-    heavy |= {"sealed_candidates", "rehearsal"}
+    heavy |= {"sealed_candidates", "rehearsal", "adapter"}
     assert {name for name, pool in pools.items() if pool == "gpu"} == heavy
 
 
 def test_training_never_starts_by_itself() -> None:
     specs = build_defs().resolve_all_asset_specs()
     automatic = {spec.key.to_user_string() for spec in specs if spec.automation_condition}
-    assert automatic == {"student", "rollouts", "latents"}
+    judged_when_carried = {"score_calibration", "benchmark_report"}
+    assert automatic == {"student", "rollouts", "latents", *judged_when_carried}
 
 
 def test_the_jobs_cover_the_whole_graph() -> None:
@@ -140,7 +165,9 @@ def test_the_jobs_cover_the_whole_graph() -> None:
         )
         for key in graph.resolve_job_def(name).asset_layer.executable_asset_keys
     ]
-    assert sorted(covered) == sorted([*PIPELINE, *BESIDE, "feedback_selection"])
+    carried = {key.to_user_string() for key in graph.resolve_job_def("carry").asset_layer.executable_asset_keys}
+    assert carried == {"adapter", "score_calibration", "benchmark_report"}
+    assert sorted([*covered, "adapter"]) == sorted([*PIPELINE, *BESIDE, "feedback_selection"])
 
 
 def test_the_sensor_takes_partitions_of_what_is_not_registered_and_adds_none(tmp_path: Path) -> None:

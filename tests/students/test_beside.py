@@ -17,7 +17,7 @@ from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.lora.beside import put_beside
 from rjepa.students.lora.files import Lora, LoraManifest, seal_lora
-from rjepa.students.native import NativeDecoder
+from rjepa.students.native_passes import NativePasses
 from rjepa.students.sampled import GREEDY, SampledChain
 
 from .architectures import write_model
@@ -64,7 +64,7 @@ def decoder(request: pytest.FixtureRequest, base: Student, monkeypatch: pytest.M
     if request.param == "torch":
         monkeypatch.setattr(fused, "_MOST_COPIED", 0)
     base._decoders.clear()
-    return NativeDecoder if request.param == "native" else FusedDecoder
+    return NativePasses if request.param == "native" else FusedDecoder
 
 
 def chains(student: Student, seed: int = 4) -> list[SampledChain]:
@@ -101,9 +101,9 @@ def storages(*students: Student) -> dict[int, int]:
     found = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
     for student in students:
         decoder = student.fused[0] if student.fused else None
-        if isinstance(decoder, NativeDecoder):
-            arrays = [array for layer in (*decoder._layers, *filter(None, decoder._added)) for array in layer]
-            found |= {array.ctypes.data: array.nbytes for array in (*arrays, decoder._head) if array.size}
+        if isinstance(decoder, NativePasses):
+            arrays = [array for layer in (*decoder.layers, *(decoder.added or ())) for array in layer]
+            found |= {array.ctypes.data: array.nbytes for array in (*arrays, decoder.top[1]) if array.size}
         elif isinstance(decoder, FusedDecoder):
             products = [product for layer in decoder._layers for product in (layer.inward, layer.gate_up)]
             weights = [product._layer.weight.untyped_storage() for product in products]

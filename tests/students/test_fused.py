@@ -15,9 +15,9 @@ from rjepa.students import fused
 from rjepa.students.fused import FusedDecoder
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
-from rjepa.students.native import NativeDecoder
+from rjepa.students.native_passes import NativePasses
 from rjepa.students.rules import TokenRules
-from rjepa.students.sampled import GREEDY, Pass, RowRequest, SampledChain, Until
+from rjepa.students.sampled import GREEDY, Pass, RowRequest, SampledChain, StepEnd, Until
 from rjepa.students.session import Session
 
 from .architectures import write_model
@@ -43,7 +43,7 @@ def student(request: pytest.FixtureRequest, reference: Student, monkeypatch: pyt
         monkeypatch.setattr(fused, "_MOST_COPIED", 0)
     found = replace(reference, fuses=True, _decoders=[])
     assert found.fused is not None
-    assert type(found.fused[0]) is (NativeDecoder if request.param == "native" else FusedDecoder)
+    assert type(found.fused[0]) is (NativePasses if request.param == "native" else FusedDecoder)
     return found
 
 
@@ -93,6 +93,46 @@ def test_rows_that_come_fork_and_are_bent_do_the_same(student: Student, referenc
         alike(chain, twin)
 
 
+def stepped(student: Student, *, tokens: bool) -> tuple[list[SampledChain], int, int]:
+    """Rows of which some wait for others, come late, fork and are stopped, each at the end of a step."""
+    passes = generated = 0
+    with Session(student, keep_finished=True) as session:
+        requests = [RowRequest(STATEMENTS[0], 3, sample, 1.2, 60) for sample in range(3)]
+        rows = session.add([*requests, RowRequest(STATEMENTS[1], 3, GREEDY, 1.2, 60)])
+        ends = 0
+        for event in session.run(Until.CHAIN, tokens=tokens):
+            if isinstance(event, Pass):
+                passes, generated = passes + 1, generated + event.generated
+            if not isinstance(event, StepEnd):
+                continue
+            ends += 1
+            session.hold(event.row)
+            if ends == 2:
+                rows += session.add([RowRequest(one, 5, 0, 0.7, 50) for one in STATEMENTS[2:4]])
+            if ends == 4:
+                rows.append(session.fork(event.row, sample_index=8, keep_steps=1))
+            if ends % 3 == 0:
+                for row in rows:
+                    session.go_on(row)
+        for row in rows:
+            session.go_on(row)
+        for event in session.run(tokens=tokens):
+            generated += event.generated if isinstance(event, Pass) else 0
+            passes += isinstance(event, Pass)
+        counts = session.counts
+        assert counts.generated == generated
+        return session.chains(rows), passes, counts.passes
+
+
+def test_tokens_drawn_ahead_are_those_that_are_drawn_one_by_one(reference: Student) -> None:
+    student = replace(reference, fuses=True, _decoders=[])
+    (ahead, events, passes), (single, as_many, _) = (stepped(student, tokens=tokens) for tokens in (False, True))
+    for chain, twin in zip(ahead, single, strict=True):
+        alike(chain, twin)
+    assert events < passes  # several passes an event
+    assert events < as_many
+
+
 def test_bfloat16_takes_torchs_operations_and_writes_nearly_the_same(reference: Student) -> None:
     model = type(reference.model)(reference.model.config).eval().requires_grad_(False)
     model.load_state_dict(reference.model.state_dict())
@@ -108,7 +148,7 @@ def test_bfloat16_takes_torchs_operations_and_writes_nearly_the_same(reference: 
 
 
 def test_where_numba_is_missing_torchs_operations_do(reference: Student, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rjepa.students.native", None)
+    monkeypatch.setitem(sys.modules, "rjepa.students.native_passes", None)
     student = replace(reference, fuses=True, _decoders=[])
     assert student.fused is not None and type(student.fused[0]) is FusedDecoder
 

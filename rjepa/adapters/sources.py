@@ -1,0 +1,70 @@
+"""Whose R-JEPA can be given to another LLM. Quick: nothing here loads a model."""
+
+from pathlib import Path
+from typing import Final
+
+from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
+from rjepa.files import read_json
+from rjepa.home import Home
+from rjepa.students.catalog import list_records
+
+_NORMALIZER: Final = "normalizer.safetensors"
+_MODEL: Final = "rjepa/model.safetensors"
+_CONFIG: Final = "rjepa/config.json"
+SOURCE_FILES: Final = (_NORMALIZER, _MODEL, _CONFIG)
+"""Of an R-JEPA of an LLM's own, among its models: what is carried. (Their paths are those of `rjepa.jepa.stage`, which
+loads torch.)"""
+
+
+def choose_source(home: Home, target: str, dataset: str, source: str = "") -> str:
+    """The student whose R-JEPA is carried to `target`: the one that is named, or the only other one that has any.
+
+    Raises:
+        NotFoundError: the one that is named, or any other, has no R-JEPA of its own on this dataset.
+        InvalidInputError: none is named and there are several, or source and target are one.
+    """
+    if source == target:
+        raise InvalidInputError(
+            f"an R-JEPA is carried from one LLM to another, and {target} is both", cure="name another source"
+        )
+    trained = [record.llm_tag for record in list_records(home) if _is_trained(home, record.llm_tag, dataset)]
+    others = [llm_tag for llm_tag in trained if llm_tag != target]
+    if source in others:
+        return source
+    if source:
+        known = f"; those that have one: {', '.join(others)}" if others else ""
+        raise NotFoundError(
+            f"{source} has no R-JEPA that was trained on {dataset}",
+            cure=f"rjepa backfill --llm {source} --dataset {dataset}{known}",
+        )
+    if not others:
+        raise NotFoundError(
+            f"no other LLM than {target} has an R-JEPA that was trained on {dataset}",
+            cure=f"train one first: rjepa backfill --llm LLM --dataset {dataset}",
+        )
+    if len(others) > 1:
+        raise InvalidInputError(
+            f"{', '.join(others)} have an R-JEPA that was trained on {dataset}, and which is to be carried to {target} "
+            "is not said",
+            cure="name one as the source (in the UI: the configuration of asset adapter)",
+        )
+    return others[0]
+
+
+def trained_recipe(home: Home, llm_tag: str, dataset: str) -> str:
+    """Name of the training run that an LLM's own R-JEPA came from.
+
+    Raises:
+        NotFoundError: it has none on this dataset.
+        CorruptError: its config names none.
+    """
+    path = home.models(llm_tag, dataset) / _CONFIG
+    name = read_json(path).get("name")
+    if not isinstance(name, str):
+        raise CorruptError(f"{path} names no training run", cure="materialise rjepa_checkpoint, or give --recipe")
+    return name
+
+
+def _is_trained(home: Home, llm_tag: str, dataset: str) -> bool:
+    models: Path = home.models(llm_tag, dataset)
+    return all((models / name).is_file() for name in SOURCE_FILES)

@@ -8,7 +8,7 @@ from rjepa.adapters.pairs import Matched, match_chains
 from rjepa.latents.sets import LatentSet, Prompts
 from tests.jepa.synthetic import WIDTH, synthetic_set
 
-TARGET_WIDTH = 30
+TARGET_WIDTH = 12
 
 
 def as_read_by_the_target(latents: LatentSet, curved: bool = True, width: int = TARGET_WIDTH) -> LatentSet:

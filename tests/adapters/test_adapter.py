@@ -47,6 +47,7 @@ def _adapter() -> Adapter:
         pairs=100,
         r2=0.8,
         r2_back=-0.1,
+        agreement=0.6,
         coverage=0.9,
         seconds=1.5,
     )

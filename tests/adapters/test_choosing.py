@@ -20,14 +20,14 @@ def _fitter(matched: Matched) -> Fitter:
     return Fitter(
         model,
         normalizer_of(np.asarray(matched.source.latents, dtype=np.float32)),
-        NetworkSettings(hidden=32, updates=80, batch=64, noise=0.0),
-        RefineSettings(updates=20, chains=16),
+        NetworkSettings(hidden=64, updates=300, batch=64, noise=0.0, rate=0.1),
+        RefineSettings(updates=40, chains=24, rate=0.01),
     )
 
 
 @pytest.fixture(scope="module")
 def chosen() -> Choice:
-    matched = matched_students(80, 0)
+    matched = matched_students(100, 0)
     return choose_maps(matched, _fitter(matched))
 
 

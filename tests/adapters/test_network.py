@@ -11,11 +11,11 @@ from rjepa.adapters.pairs import Pairs, pairs_of
 from rjepa.latents.normalizer import normalizer_of
 from tests.adapters.students import matched_students
 
-SMALL = NetworkSettings(hidden=48, updates=150, batch=64, noise=0.0, decay=0.0)
+SMALL = NetworkSettings(hidden=64, updates=300, batch=64, noise=0.0, rate=0.1)
 
 
 def _pairs(seed: int = 0) -> Pairs:
-    return pairs_of(matched_students(60, seed))
+    return pairs_of(matched_students(100, seed))
 
 
 def _ridge(pairs: Pairs) -> LatentMap:

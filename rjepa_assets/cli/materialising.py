@@ -155,8 +155,8 @@ def migrate_llm(
     if source:
         _check_llm(home, source)
     source = choose_source(home, target, dataset, source)
-    recipe = recipe or trained_recipe(home, source, dataset)
     if strategy == "retrain":
+        recipe = recipe or trained_recipe(home, source, dataset)
         _check_recipes([recipe])
 
     def launches() -> "list[Launch]":

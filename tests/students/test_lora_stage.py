@@ -15,9 +15,13 @@ import pytest
 from rjepa.datasets.building import build_dataset
 from rjepa.datasets.recipe import DatasetRecipe
 from rjepa.datasets.versions import create_version, register_recipe
-from rjepa.errors import InvalidInputError
+from rjepa.errors import InvalidInputError, NotFoundError
+from rjepa.evaluation.stage import checkpoint_sources
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
+from rjepa.latents.worker import StudentTask, run_task
+from rjepa.parts import describe_parts
+from rjepa.releases.student_gate import judge_student, read_verdict
 from rjepa.students.catalog import load_record, save_record
 from rjepa.students.loading import load_student, resolve_student
 from rjepa.students.lora.checking import judge_losses
@@ -97,6 +101,30 @@ def test_a_student_with_a_lora_does_not_learn_another_upon_it(home: Home) -> Non
     train_registered(home, "tiny-test", "v0.2.0", RECIPE, "night-1")
     with pytest.raises(InvalidInputError, match="train on tiny-test"):
         train_registered(home, "tiny-test--night-1", "v0.2.0", RECIPE, "night-2")
+
+
+def test_the_gate_judges_both_students_on_the_same_problems_and_keeps_its_verdict(home: Home) -> None:
+    train_registered(home, "tiny-test", "v0.2.0", RECIPE, "night-1")
+    with pytest.raises(NotFoundError):
+        judge_student(home, "tiny-test--night-1", "v0.2.0")
+    assert read_verdict(home, "tiny-test", "night-1") is None
+    for tag in ("tiny-test", "tiny-test--night-1"):
+        run_task(home, StudentTask("rollouts", tag, "v0.2.0", num_candidates=2, seed=0))
+    decision = judge_student(home, "tiny-test--night-1", "v0.2.0")
+    assert decision.claims == ("code",)
+    assert not decision.passed
+    assert {one.domain: one.problems for one in decision.findings} == {"all": 8, "code": 4, "math": 4}
+    assert decision.fingerprint != decision.base_fingerprint
+    assert read_verdict(home, "tiny-test", "night-1") == decision
+
+
+def test_a_release_of_a_student_with_a_lora_holds_the_lora(home: Home) -> None:
+    train_registered(home, "tiny-test", "v0.2.0", RECIPE, "night-1")
+    parts = {tag: checkpoint_sources(home, tag, "v0.2.0") for tag in ("tiny-test", "tiny-test--night-1")}
+    added = {part.name for part in parts["tiny-test--night-1"]} - {part.name for part in parts["tiny-test"]}
+    assert added == {"student_lora"}
+    (lora,) = describe_parts([part for part in parts["tiny-test--night-1"] if part.name == "student_lora"])
+    assert lora.files["lora/adapter_model.safetensors"].size > 0
 
 
 _TRAIN = """

@@ -120,7 +120,13 @@ def test_the_gate_judges_both_students_on_the_same_problems_and_keeps_its_verdic
 
 def test_a_release_of_a_student_with_a_lora_holds_the_lora(home: Home) -> None:
     train_registered(home, "tiny-test", "v0.2.0", RECIPE, "night-1")
-    parts = {tag: checkpoint_sources(home, tag, "v0.2.0") for tag in ("tiny-test", "tiny-test--night-1")}
+    tags = ("tiny-test", "tiny-test--night-1")
+    for tag in tags:
+        for name in ("normalizer.safetensors", "rjepa/model.safetensors"):
+            path = home.models(tag, "v0.2.0") / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    parts = {tag: checkpoint_sources(home, tag, "v0.2.0") for tag in tags}
     added = {part.name for part in parts["tiny-test--night-1"]} - {part.name for part in parts["tiny-test"]}
     assert added == {"student_lora"}
     (lora,) = describe_parts([part for part in parts["tiny-test--night-1"] if part.name == "student_lora"])

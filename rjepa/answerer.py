@@ -30,6 +30,10 @@ from rjepa.students.prompts import Message
 _EXAMPLE_SHARE: Final = 2
 """An example's prompt takes at most one part in so many of the context, so that there is room for a chain."""
 
+_CHOOSING: Final = "rerank"
+_PLAIN: Final = "off"
+"""Modes of the first answer: one that takes all parts into use, or one that needs none."""
+
 _DEVELOPER: Final = "developer"
 """OpenAI's newer name of the role of a system message."""
 
@@ -52,7 +56,7 @@ class Answerer(ABC):
         self.sampling_temperature = writer.sampling_temperature
         self._home = home
         self._student = student
-        self._dataset = dataset
+        self.dataset = dataset
         self._desk = desk or Desk(student)
 
     @property
@@ -152,6 +156,14 @@ class Answerer(ABC):
                 progress(len(answers), len(questions), f"{tokens} tokens")
         return [answers[index] for index in range(len(questions))]
 
+    def require_mode(self, name: str) -> None:
+        """Refuse a mode that it does not offer, with what the mode needs and what would bring that.
+
+        Raises:
+            InvalidInputError: it is not offered.
+        """
+        self._require(ask("1 + 1", name))
+
     @property
     def source(self) -> ChainSource:
         """Who writes and reads for the student. One caller at a time, as for the engine."""
@@ -178,15 +190,18 @@ class Answerer(ABC):
         def fits(statement: str) -> bool:
             return _EXAMPLE_SHARE * self._student.count_prompt(statement) <= self._student.context_length
 
-        return find_examples(self._home, self._dataset, limit, fits)
+        return find_examples(self._home, self.dataset, limit, fits)
 
     def warm_up(self) -> None:
         """One short answer, so that the first person who asks does not wait for what is done once."""
-        self.answer(ask("1 + 1", options={"num_candidates": 2}, max_tokens=8))
+        if _CHOOSING in self.modes:
+            self.answer(ask("1 + 1", _CHOOSING, {"num_candidates": 2}, max_tokens=8))
+        else:
+            self.answer(ask("1 + 1", _PLAIN, max_tokens=8))
 
     def _can(self, mode: str) -> bool:
         try:
-            self._require(ask("1 + 1", mode))
+            self.require_mode(mode)
         except InvalidInputError:
             return False
         return True

@@ -7,7 +7,8 @@ lives in `rjepa.reasoning`.
 
 from typing import Any
 
-from rjepa.adapters.opening import WorldModelFiles, summarise_carried
+from rjepa.adapters.describing import summarise_carried
+from rjepa.adapters.opening import WorldModelFiles
 from rjepa.answerer import Answerer
 from rjepa.device import best_device
 from rjepa.home import Home

@@ -75,6 +75,10 @@ ACCESS: Final = (
     Rule("POST", "/v1/monitor/**", "operator"),
     Rule("POST", "/v1/learning/**", "operator"),
     Rule("POST", "/mcp", "operator"),
+    Rule("GET", "/v1/lora", "operator"),
+    Rule("GET", "/v1/lora/section", "viewer"),
+    Rule("POST", "/v1/lora/reload", "operator"),
+    Rule("DELETE", "/v1/lora/{}", "operator"),
 )
 
 _UNNAMED: Final = Rule("GET", "**", "operator")

@@ -19,6 +19,7 @@ from serving import (
     generate,
     latents,
     learning,
+    lora_routes,
     metrics,
     models,
     monitor,
@@ -37,9 +38,10 @@ from serving.given import FeedbackDesk
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
 from serving.limits import Admission, Limits
+from serving.loras import LoadedLoras, LoraUses
 from serving.metrics import Metrics
 from serving.middleware import Body, Doors, RequestContext
-from serving.quality import Quality
+from serving.quality import FLUSH_SECONDS, Quality
 from serving.response_store import ResponseStore
 from serving.settings import ServiceSettings, check_start
 from serving.tokens import open_token_reader
@@ -73,15 +75,26 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     desk = FeedbackDesk(settings)
     quality = Quality(settings.llm, lambda windows: _keep_windows(place, windows), figures)
 
+    loras = LoadedLoras(
+        place,
+        host,
+        most=settings.max_loras,
+        endpoint_folder=settings.endpoint_loras,
+        follow_seconds=settings.reload_seconds,
+        health_seconds=FLUSH_SECONDS,
+    )
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await host.start()
         await desk.start()
         await quality.start()
+        await loras.start()
         try:
             async with mcp_server.session_manager.run():
                 yield
         finally:
+            await loras.stop()
             await host.stop()
             await quality.stop()
             authenticator.close()
@@ -101,6 +114,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.state.host = host
     app.state.responses = ResponseStore()
     app.state.releases = models.LoadedReleases(home, settings.llm, host, loader)
+    app.state.loras, app.state.place = loras, place
     app.state.feedback = desk
     app.state.selecting = reviewing.Selecting(home, settings.llm)
     app.state.settings = settings
@@ -122,6 +136,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
     app.include_router(monitor.router)
     app.include_router(reviewing.router)
     app.include_router(learning.router)
+    app.include_router(lora_routes.router)
     app.router.routes.append(mcp_route)
     app.mount("/static", StaticFiles(directory=routes.STATIC), name="static")
     _guard(app, settings, authenticator)
@@ -131,6 +146,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
 def _guard(app: FastAPI, settings: ServiceSettings, authenticator: Authenticator) -> None:
     """The guards, innermost first: a request passes the last one here before all others."""
     figures = app.state.metrics
+    app.add_middleware(LoraUses, loras=app.state.loras)
     app.add_middleware(QualityCollector, quality=app.state.quality, served=lambda: _served(app.state.host))
     app.add_middleware(Limits, admission=app.state.admission, metrics=figures)
     app.add_middleware(Body, settings=settings, metrics=figures)

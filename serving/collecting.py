@@ -30,11 +30,18 @@ def note_answer(answer: Answer) -> None:
         item.note(answer)
 
 
+def note_engine(release_id: str) -> None:
+    """The current request is answered by this release: an error of it counts there."""
+    item = _ITEM.get()
+    if item is not None:
+        item.release_id = release_id
+
+
 class QualityCollector:
     """The ASGI hook around what answers. It passes every message on as it is, and reads its status and kind alone."""
 
     def __init__(self, app: ASGIApp, quality: Quality, served: Callable[[], str | None]) -> None:
-        """`served` says which release is served now: an error is counted there."""
+        """`served` says which release is served now: an error counts there, where no other was found by its name."""
         self._app, self._quality, self._served = app, quality, served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

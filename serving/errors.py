@@ -13,9 +13,11 @@ from starlette.requests import Request
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
 from rjepa.feedback.records import NotKeptError, OptedOutError, OutdatedConsentError
+from rjepa.living.served_loras import LorasMovedError
 from rjepa.monitoring.dagster import DagsterAwayError, LaunchError
 from rjepa.reasoning.question import InvalidQuestionError
 from rjepa.releases.pointer import ReleaseMovedError
+from rjepa.sampling.endpoint_loras import EndpointLoraError
 
 _LOG = structlog.get_logger("serving")
 
@@ -75,7 +77,7 @@ DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
         415: "the body is not JSON",
         429: "too many requests of this client, or of all, at a time or a minute",
         500: "the service failed; its log says why",
-        502: "Dagster refuses what was asked of it",
+        502: "Dagster, or the endpoint of the student, refuses what was asked of it",
         503: "no release can be served at this moment, or the service is stopping",
         504: "the answer took longer than a request may",
     }.items()
@@ -97,6 +99,10 @@ class UnknownModelError(RjepaError):
     """The request names a model that is not served."""
 
 
+class LoraRefusedError(RjepaError):
+    """A LoRA is not what it was sealed as."""
+
+
 class GoneError(RjepaError):
     """The request names something that was stored and is not any more, or never was."""
 
@@ -106,6 +112,9 @@ _STATUS: Final[dict[type[RjepaError], tuple[int, str]]] = {
     UnknownModelError: (404, "model_not_found"),
     ReleaseMovedError: (409, "out_of_date"),
     GoneError: (404, "not_found"),
+    LoraRefusedError: (409, "lora_refused"),
+    LorasMovedError: (409, "out_of_date"),
+    EndpointLoraError: (502, "endpoint"),
     NotKeptError: (404, "not_found"),
     OptedOutError: (409, "opted_out"),
     OutdatedConsentError: (409, "out_of_date"),

@@ -35,8 +35,8 @@ _RETRY_SECONDS = 30.0
 memory or a disk."""
 _STOP_SECONDS: Final = 5.0
 """A pass of the student takes less; a thread that hangs does not keep the process."""
-_RELEASE: Final = "release"
-"""The client that a new release's first answer counts for."""
+OWN_CLIENT: Final = "release"
+"""The client that the service's own work counts for: first answers of what was loaded."""
 
 Value = TypeVar("Value")
 
@@ -211,7 +211,7 @@ class EngineHost:
                 request.meter.spend(stream.tokens)
 
     def _submit(self, client: str, turn: Callable[[], bool], rows: int = 0) -> Job:
-        job = self._thread.submit(client, turn, rows, counts=client != _RELEASE)
+        job = self._thread.submit(client, turn, rows, counts=client != OWN_CLIENT)
         if job.state == "dropped":
             raise _stopped()
         return job
@@ -265,7 +265,7 @@ class EngineHost:
             engine.warm_up()
             done.set_result(None)
 
-        self._submit(_RELEASE, _once(execute, done))
+        self._submit(OWN_CLIENT, _once(execute, done))
         await asyncio.wrap_future(done)
 
     def _mark(self) -> tuple[str | None, int]:

@@ -1,4 +1,4 @@
-"""Models by their names: GET /v1/models, one entry a mode and one a release, and the engine that answers for a name."""
+"""Models by their names: GET /v1/models, an entry for each mode, release and LoRA; and the engine for a name."""
 
 import asyncio
 from collections import OrderedDict
@@ -10,7 +10,9 @@ from fastapi import APIRouter, Request
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home
 from rjepa.releases.bundle import Manifest, list_releases, release_folder
+from serving.collecting import note_engine
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
+from serving.loras import LoadedLoras
 from serving.names import ModelName, parse_name, unknown_model
 
 MAX_LOADED: Final = 2
@@ -61,17 +63,26 @@ async def engine_of(request: Request, name: ModelName) -> AnswersQuestions:
 
     Raises:
         UnknownModelError: there is no such model, release or mode.
+        GoneError: the LoRA is not loaded.
+        InvalidInputError: there is no such mode, or it needs an R-JEPA and there is none for the LoRA.
         RjepaError: it cannot be loaded.
     """
     host: EngineHost = request.app.state.host
     releases: LoadedReleases = request.app.state.releases
+    loras: LoadedLoras = request.app.state.loras
     engine = host.engine()
-    if name.tag != engine.llm_tag:
-        raise unknown_model(name, engine.llm_tag)
+    served = engine.llm_tag
+    if name.tag != served:
+        raise unknown_model(name, served)
+    if name.lora is not None:
+        engine = loras.take(name.lora, request)
+        if name.mode is not None:
+            engine.require_mode(name.mode)
     if name.release is not None:
         engine = await releases.get(name.release)
     if name.mode is not None and name.mode not in engine.modes:
-        raise unknown_model(name, engine.llm_tag)
+        raise unknown_model(name, served)
+    note_engine(engine.release_id)
     return engine
 
 
@@ -82,7 +93,8 @@ async def models(request: Request) -> dict[str, Any]:
     engine = host.engine()
     home = Home(request.app.state.settings.home)
     manifests = await asyncio.to_thread(list_releases, home, engine.llm_tag)
-    return {"object": "list", "data": _entries(engine, manifests)}
+    loras: LoadedLoras = request.app.state.loras
+    return {"object": "list", "data": _entries(engine, manifests) + _lora_entries(engine, loras)}
 
 
 @router.get("/v1/models/{model}")
@@ -90,7 +102,7 @@ async def model(model: str, request: Request) -> dict[str, Any]:
     """One model by its name; of a release by id, with a mode too."""
     name = parse_name(model)
     known: dict[str, dict[str, Any]] = {entry["id"]: entry for entry in (await models(request))["data"]}
-    base = known.get(str(ModelName(name.tag, name.release)))
+    base = known.get(str(ModelName(name.tag, name.release, lora=name.lora)))
     if base is None or (name.mode is not None and name.mode not in base["rjepa"]["modes"]):
         raise unknown_model(name)
     return known.get(model) or base | {"id": model, "rjepa": base["rjepa"] | {"mode": name.mode}}
@@ -112,6 +124,23 @@ def _entries(engine: AnswersQuestions, manifests: Sequence[Manifest]) -> list[di
     return entries
 
 
-def _entry(name: ModelName, created: int, release_id: str, modes: list[str]) -> dict[str, Any]:
-    details = {"release": release_id, "mode": name.mode, "modes": modes}
+def _lora_entries(engine: AnswersQuestions, loras: LoadedLoras) -> list[dict[str, Any]]:
+    """Each LoRA that is loaded, by itself and in each of its modes."""
+    entries = []
+    for lora, loaded in loras.loaded.items():
+        created = loras.served[lora].since_ms // 1000
+        modes, release = list(loaded.answerer.modes), loaded.answerer.release_id
+        for mode in (None, *modes):
+            name = ModelName(engine.llm_tag, mode=mode, lora=lora)
+            entries.append(_entry(name, created, release, modes, parent=engine.llm_tag))
+    return entries
+
+
+def _entry(
+    name: ModelName, created: int, release_id: str, modes: list[str], parent: str | None = None
+) -> dict[str, Any]:
+    """`parent` is vLLM's name for the base of a LoRA."""
+    details: dict[str, Any] = {"release": release_id, "mode": name.mode, "modes": modes}
+    if parent is not None:
+        details |= {"lora": name.lora, "parent": parent}
     return {"id": str(name), "object": "model", "created": created, "owned_by": "rjepa", "rjepa": details}

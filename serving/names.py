@@ -1,4 +1,4 @@
-"""Names of models: `TAG`, `TAG:MODE`, `TAG@RELEASE`, `TAG@RELEASE:MODE`.
+"""Names of models: `TAG`, `TAG:MODE`, `TAG@RELEASE`, `TAG@RELEASE:MODE`, `TAG+LORA`, `TAG+LORA:MODE`.
 
 A name is all that many clients let their users choose, so that a mode and a release can be chosen by it. Lists and
 routes stand in `serving.models`.
@@ -10,20 +10,24 @@ from typing import Final
 
 from serving.errors import UnknownModelError
 
-_FORM: Final = re.compile(r"(?P<tag>[^@:]+)(?:@(?P<release>[^@:]+))?(?::(?P<mode>[^@:]+))?")
+_FORM: Final = re.compile(r"(?P<tag>[^@:+]+)(?:@(?P<release>[^@:+]+)|\+(?P<lora>[^@:+]+))?(?::(?P<mode>[^@:+]+))?")
 
 
 @dataclass(frozen=True)
 class ModelName:
-    """The parts of a model's name. `release` is None for the one that is current, `mode` where none is named."""
+    """The parts of a model's name. `release` is None for the one that is current, `mode` where none is named, `lora`
+    where the student is meant as it is.
+    """
 
     tag: str
     release: str | None = None
     mode: str | None = None
+    lora: str | None = None
 
     def __str__(self) -> str:
         release = "" if self.release is None else f"@{self.release}"
-        return f"{self.tag}{release}" + ("" if self.mode is None else f":{self.mode}")
+        lora = "" if self.lora is None else f"+{self.lora}"
+        return f"{self.tag}{lora}{release}" + ("" if self.mode is None else f":{self.mode}")
 
 
 def parse_name(name: str) -> ModelName:
@@ -35,7 +39,7 @@ def parse_name(name: str) -> ModelName:
     match = _FORM.fullmatch(name)
     if match is None:
         raise unknown_model(name)
-    return ModelName(match["tag"], match["release"], match["mode"])
+    return ModelName(match["tag"], match["release"], match["mode"], match["lora"])
 
 
 def unknown_model(name: object, served: str | None = None) -> UnknownModelError:

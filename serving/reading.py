@@ -20,7 +20,7 @@ from serving.models import engine_of
 from serving.names import parse_name
 
 if TYPE_CHECKING:
-    from rjepa.engine import Engine
+    from rjepa.answerer import Answerer
     from rjepa.sampling.protocol import ChainSource
 
 Ids = Annotated[list[Whole], Field(min_length=1)]
@@ -28,8 +28,8 @@ Texts = Words | Ids | Annotated[list[Words], Field(min_length=1)] | Annotated[li
 """A text or several, as text or as the student's token ids."""
 
 
-async def plain_engine(request: Request, model: str | None) -> "Engine":
-    """The engine for a model's name without a mode; of the model that is served where none is named.
+async def plain_engine(request: Request, model: str | None) -> "Answerer":
+    """The answerer for a model's name without a mode; of the model that is served where none is named.
 
     Raises:
         InvalidQuestionError: the name has a mode, and nothing is answered here.
@@ -43,9 +43,9 @@ async def plain_engine(request: Request, model: str | None) -> "Engine":
             cure=f"use the model {name.tag}, or POST /v1/chat/completions",
             field="model",
         )
-    from rjepa.engine import Engine  # torch comes with it, and the service is up before it is
+    from rjepa.answerer import Answerer  # torch comes with it, and the service is up before it is
 
-    if not isinstance(engine, Engine):
+    if not isinstance(engine, Answerer):
         raise NotReadyError("no release is loaded", cure="try again in a few seconds")
     return engine
 

@@ -43,6 +43,11 @@ async def info(request: Request) -> dict[str, Any]:
         "reload": state.reload,
         "error": error,
         "release": None if state.engine is None else state.engine.info(),
+        "loras": [
+            {"id": name, "model": f"{settings.llm}+{name}", "modes": list(loaded.answerer.modes)}
+            | loaded.answerer.info()
+            for name, loaded in request.app.state.loras.loaded.items()
+        ],
         "modes": await asyncio.to_thread(_modes, state.engine),
         "max_tokens": settings.max_tokens,
         "messages": "all are read where the student has a chat template; what is not read is listed in rjepa.ignored",

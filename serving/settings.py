@@ -53,6 +53,7 @@ class ServiceSettings(Settings):
     tokens_per_minute: int = Field(0, ge=0, description="tokens, read and written, a client may use a minute; 0: any")
     max_in_flight: int = Field(32, ge=1, description="questions of one client that are answered or wait at a time")
     max_waiting: int = Field(128, ge=1, description="questions of all clients that are answered or wait at a time")
+    max_loras: int = Field(8, ge=0, le=64, description="LoRAs of the student that are loaded at a time")
     max_tokens: int = Field(1024, ge=1, description="most tokens that a request may ask for")
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="largest request body")
     max_connections: int = Field(1000, ge=8, description="open connections; past it, the longest idle one is closed")
@@ -63,6 +64,11 @@ class ServiceSettings(Settings):
     request_seconds: float = Field(600.0, gt=0, description="for an answer, waiting included")
     grace_seconds: float = Field(15.0, ge=0, description="for running answers to end once the service is told to stop")
     reload_seconds: float = Field(1.0, gt=0, description="how often the release pointer is looked at")
+
+    endpoint_loras: str | None = Field(
+        None,
+        description="where the server behind the student's endpoint finds the home's loras/; none: as here",
+    )
 
     log_details: bool = Field(False, description="log the words of errors, which may hold what was asked")
 

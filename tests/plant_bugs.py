@@ -445,6 +445,20 @@ BUGS = (
         "if len(self._items) + self._being_written < 2 * MAX_ITEMS:",
         "tests/serving/test_quality.py::test_what_there_is_no_room_for_is_dropped_and_counted",
     ),
+    Bug(
+        "a release may name another source than its adapter's",
+        "rjepa/releases/bundle.py",
+        "    if carried != manifest.carried:\n",
+        "    if False:\n",
+        "tests/adapters/test_carried_release.py::test_a_manifest_that_names_another_source_than_its_adapter_is_refused",
+    ),
+    Bug(
+        "nudge pulls hidden states by the source's poolings",
+        "rjepa/jepa/reader.py",
+        "poolings = config.use or config.poolings if adapter is None else adapter.poolings",
+        "poolings = config.use or config.poolings",
+        "tests/adapters/test_carried_release.py::test_hidden_states_are_pulled_in_the_students_own_space",
+    ),
 )
 
 

@@ -132,7 +132,7 @@ def publish(
         parts = (*parts, adapter_part(sources / "adapter"))
     carried = None if adapter is None else adapter.facts
     facts = Facts("d" * 64, student.fingerprint, Diagnosis(passed=True), "test", carried=carried)
-    return release_parts(home, TAG, dataset, parts, facts)
+    return release_parts(home, student.record.llm_tag, dataset, parts, facts)
 
 
 def bound(adapter: Adapter, fingerprint: str, hashes: tuple[str, str]) -> Adapter:

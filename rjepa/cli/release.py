@@ -187,7 +187,7 @@ def _current_if_any(home: "Home", tag: str) -> str | None:
 
 
 def _row(manifest: "Manifest", figures: "Figures | None", current: str | None) -> dict[str, Any]:
-    from rjepa.adapters.opening import summarise_carried
+    from rjepa.adapters.describing import summarise_carried
     from rjepa.reasoning.modes import modes_offered
 
     return {

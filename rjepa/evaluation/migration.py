@@ -7,7 +7,8 @@ how much each gains over its own baseline. Figures are those of the benchmark re
 from pydantic import Field
 from rich.table import Table
 
-from rjepa.adapters.opening import describe_carried, files_in_use
+from rjepa.adapters.describing import describe_carried
+from rjepa.adapters.opening import files_in_use
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.reading import SERVED_METHOD, read_report
 from rjepa.evaluation.results import Comparison, EvaluationResult

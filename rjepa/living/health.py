@@ -138,7 +138,7 @@ def look_at_health(home: Home, database: Database, llm_tag: str) -> Health:
     # A window that was open at the move counts for the release that it names: the service keeps them apart.
     now = [window for window in windows if window.release_id == current and window.ended_at_ms >= since_ms]
     before = [window for window in windows if window.release_id == move.source and window.started_at_ms <= since_ms]
-    found = tuple(_compare(measure, before, now) for measure in MEASURES)
+    found = tuple(compare(measure, before, now) for measure in MEASURES)
     fallen = [each for each in found if each.fell]
     if fallen:
         verdict: Verdict = "fell"
@@ -196,8 +196,11 @@ def _promotion(moves: list[Move], current: str | None) -> Move | None:
     return last
 
 
-def _compare(measure: Measure, before: list[Window], now: list[Window]) -> Found:
-    """Half of a measure's level is for the rate before, which is estimated; half for the bets against the rate now."""
+def compare(measure: Measure, before: list[Window], now: list[Window]) -> Found:
+    """A rate in these windows against the same rate in those.
+
+    Half of a measure's level is for the rate before, which is estimated; half for the bets against the rate now.
+    """
     level = LEVEL / len(MEASURES) / 2
     bad, all_of = measure.counts(before)
     if all_of < LEAST_BEFORE:

@@ -28,9 +28,8 @@ from rjepa.living.joined import joined_file, write_joined
 from rjepa.living.limits import Limited, Offer, find_limit, learning_rate
 from rjepa.living.settings import LearningSettings, read_settings
 from rjepa.releases.bundle import load_manifest
-from rjepa.releases.going_on import refuse_carried
 from rjepa.releases.history import history
-from rjepa.releases.lineage import last_clean
+from rjepa.releases.lineage import last_clean, refuse_carried
 from rjepa.releases.pointer import current_release, require_current
 
 RECIPE: Final = "nightly"

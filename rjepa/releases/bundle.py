@@ -15,12 +15,12 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rjepa.adapters.adapter import AdapterFacts
-from rjepa.adapters.opening import WorldModelFiles, describe_carried
+from rjepa.adapters.adapter import AdapterFacts, read_facts
+from rjepa.adapters.describing import describe_carried
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.files import atomic_folder, read_json, sha256_file, write_json
 from rjepa.home import Home, check_tag
-from rjepa.parts import Content, PartSource, describe_parts
+from rjepa.parts import ADAPTER_FOLDER, Content, PartSource, describe_parts
 from rjepa.releases.content import check_content
 
 MANIFEST: Final = "manifest.json"
@@ -236,7 +236,8 @@ def verify(home: Home, llm_tag: str, release_id: str) -> Manifest:
                 cure=_REBUILD,
             )
         check_content(folder / name)
-    if WorldModelFiles.laid_out(folder).carried() != manifest.carried:
+    carried = None if manifest.part("adapter") is None else read_facts(folder / ADAPTER_FOLDER)
+    if carried != manifest.carried:
         raise CorruptError(
             f"the manifest of release {release_id} and its adapter do not name the same R-JEPA", cure=_REBUILD
         )

@@ -17,24 +17,8 @@ from rjepa.latents.shards import latent_version
 from rjepa.parts import MODEL_FOLDER, NORMALIZER
 from rjepa.progress import Progress, silent
 from rjepa.releases.bundle import Manifest, release_folder, verify
-from rjepa.releases.lineage import learnt_problems
+from rjepa.releases.lineage import learnt_problems, refuse_carried
 from rjepa.stages import StageReport
-
-
-def refuse_carried(manifest: Manifest) -> None:
-    """Refuse to train on from a release whose R-JEPA was carried over.
-
-    Raises:
-        InvalidInputError: so it is.
-    """
-    if manifest.carried is not None:
-        source, target = manifest.carried.source.llm_tag, manifest.llm_tag
-        raise InvalidInputError(
-            f"the R-JEPA of release {manifest.release_id} is {source}'s and knows the latents of {target} through an "
-            "adapter alone, so that nothing is trained on from it",
-            cure=f"let {source} learn and carry it again, or give {target} one of its own: rjepa llm migrate --from "
-            f"{source} --to {target} --strategy retrain",
-        )
 
 
 def open_start(home: Home, llm_tag: str, dataset: str, release_id: str) -> Start:

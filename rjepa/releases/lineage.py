@@ -7,7 +7,7 @@ that was withdrawn since is not clean, and neither is any that went on from it.
 from collections.abc import Collection
 
 from rjepa.datasets.reading import problem_ids
-from rjepa.errors import CorruptError, NotFoundError
+from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.files import read_json
 from rjepa.home import Home
 from rjepa.parts import MODEL_FOLDER
@@ -46,6 +46,22 @@ def lineage(home: Home, llm_tag: str, release_id: str) -> list[Manifest]:
         if manifest.carried is not None:
             llm_tag = manifest.carried.source.llm_tag
     return found
+
+
+def refuse_carried(manifest: Manifest) -> None:
+    """Refuse to train on from a release whose R-JEPA was carried over.
+
+    Raises:
+        InvalidInputError: so it is.
+    """
+    if manifest.carried is not None:
+        source, target = manifest.carried.source.llm_tag, manifest.llm_tag
+        raise InvalidInputError(
+            f"the R-JEPA of release {manifest.release_id} is {source}'s and knows the latents of {target} through an "
+            "adapter alone, so that nothing is trained on from it",
+            cure=f"let {source} learn and carry it again, or give {target} one of its own: rjepa llm migrate --from "
+            f"{source} --to {target} --strategy retrain",
+        )
 
 
 def learnt_problems(home: Home, llm_tag: str, release_id: str) -> frozenset[str]:

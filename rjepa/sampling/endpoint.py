@@ -97,11 +97,16 @@ class EndpointSource:
             name=student.record.llm_tag,
             base_url=student.record.endpoint,
             model=student.record.served_model or "?",
-            api_key=os.environ.get(key_variable(student.record.llm_tag)),
+            api_key=os.environ.get(key_variable(student.record.weights_tag)),
             timeout=timeout,
             max_retries=retries,
             concurrency=_CONCURRENCY,
         )
+
+    @property
+    def student(self) -> Student:
+        """The student as it is loaded here, to read what the server writes."""
+        return self._student
 
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
@@ -312,7 +317,7 @@ class EndpointSource:
     def _refuse(self, error: CallError) -> NoReturn:
         cure = f"start the server, or give its address again: rjepa llm add {self.record.llm_tag} ... --endpoint URL"
         if error.reason in ("http_401", "http_403"):
-            cure = f"set {key_variable(self.record.llm_tag)} to the key that it wants"
+            cure = f"set {key_variable(self.record.weights_tag)} to the key that it wants"
         raise EndpointError(
             f"the endpoint {self.record.endpoint} of {self.record.llm_tag} writes no chains ({error})", cure=cure
         ) from None

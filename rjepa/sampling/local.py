@@ -28,6 +28,11 @@ class LocalSource:
         self.reader: TextReader = StudentReader(student)
         self._student = student
 
+    @property
+    def student(self) -> Student:
+        """The student whose model this is."""
+        return self._student
+
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
         return count_prompt(self._student, statement)

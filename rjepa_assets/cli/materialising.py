@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rjepa_assets.launching import Launch
 
 _KEPT: Final = "What was finished is kept: run the same command again to go on."
-_STRATEGIES: Final = ("calibration", "transfer", "retrain")
+STRATEGIES: Final = ("calibration", "transfer", "retrain")
 
 _INTERRUPTED: Final = 130
 """Exit code of a command that Ctrl-C ended: 128 and the signal's number, as shells have it."""
@@ -113,6 +113,51 @@ def materialise_variants(
     _launch(home, launches)
 
 
+def materialise_lora(home: Home, dataset: str, llm_tag: str, recipe: str, name: str) -> None:
+    """Bring a dataset version, a student and the LoRA that it learns from the version up to date.
+
+    Raises:
+        NotFoundError: the dataset, the LLM or the recipe is not there.
+        InvalidInputError: a bad name.
+        BusyError: another process is at work on the same.
+        RjepaError: a stage failed, with its cure.
+    """
+    from rjepa.students.lora.recipe import load_lora_recipe
+
+    limit_threads()
+    _check_dataset(home, dataset)
+    _check_llm(home, llm_tag)
+    load_lora_recipe(recipe)
+
+    def launches() -> "list[Launch]":
+        from rjepa_assets.launching import lora_launches, stages_of
+
+        return stages_of(lora_launches(dataset, llm_tag, recipe, name))
+
+    _launch(home, launches)
+
+
+def materialise_rollouts(home: Home, dataset: str, llm_tags: Collection[str]) -> None:
+    """Bring the frozen candidates of several students on a dataset version up to date.
+
+    Raises:
+        NotFoundError: the dataset or an LLM is not there.
+        BusyError: another process is at work on the same.
+        RjepaError: a stage failed, with its cure.
+    """
+    limit_threads()
+    _check_dataset(home, dataset)
+    for llm_tag in llm_tags:
+        _check_llm(home, llm_tag)
+
+    def launches() -> "list[Launch]":
+        from rjepa_assets.launching import rollouts_launches, stages_of
+
+        return stages_of(rollouts_launches(dataset, llm_tags))
+
+    _launch(home, launches)
+
+
 def migrate_llm(
     home: Home,
     dataset: str,
@@ -146,8 +191,8 @@ def migrate_llm(
     from rjepa.datasets.reading import load_manifest
 
     limit_threads()
-    if strategy not in _STRATEGIES:
-        raise InvalidInputError(f"{strategy!r} is no strategy", cure=f"choose one of {', '.join(_STRATEGIES)}")
+    if strategy not in STRATEGIES:
+        raise InvalidInputError(f"{strategy!r} is no strategy", cure=f"choose one of {', '.join(STRATEGIES)}")
     if share is not None and not 0 < share <= 1:
         raise InvalidInputError(f"a share of {share} cannot be learnt from", cure="choose one above 0, 1 at most")
     load_manifest(home, check_tag(dataset, "dataset version"))
@@ -155,8 +200,8 @@ def migrate_llm(
     if source:
         _check_llm(home, source)
     source = choose_source(home, target, dataset, source)
-    recipe = recipe or trained_recipe(home, source, dataset)
     if strategy == "retrain":
+        recipe = recipe or trained_recipe(home, source, dataset)
         _check_recipes([recipe])
 
     def launches() -> "list[Launch]":

@@ -1,6 +1,6 @@
 // The monitor: fetches what the server rendered, now and again, and sends what an operator asks for.
 
-import { getText, post } from "./api.js";
+import { getText, post, remove } from "./api.js";
 import { askForKey, byId, drawRefusal, element, startPage } from "./page.js";
 import { language, say } from "./words.js";
 
@@ -22,10 +22,14 @@ async function refresh() {
   }
 }
 
-/** Learning and feedback take a while to work out: they are fetched when the page opens, and when somebody asks or
+/** LoRAs, learning and feedback take a while to work out: they are fetched when the page opens, and when somebody asks or
     decides. */
 async function refreshLearning() {
-  await Promise.all([fetchSection("learning-section", "/v1/learning/section"), fetchSection("feedback-section", "/v1/monitor/feedback/section")]);
+  await Promise.all([
+    fetchSection("lora-section", "/v1/lora/section"),
+    fetchSection("learning-section", "/v1/learning/section"),
+    fetchSection("feedback-section", "/v1/monitor/feedback/section"),
+  ]);
 }
 
 async function fetchSection(id, path) {
@@ -67,9 +71,9 @@ function refuse(error) {
   tell(box);
 }
 
-async function act(path, body, done) {
+async function act(path, body, done, send = post) {
   try {
-    const sentence = done(await post(path, body));
+    const sentence = done(await send(path, body));
     filled.clear();
     await refresh();
     tell(element("p", "done", sentence));
@@ -100,6 +104,14 @@ byId("feedback-section").addEventListener("click", async ({ target }) => {
   if (!target.dataset.review) return;
   const body = { id: target.dataset.id, decision: target.dataset.review };
   await act("/v1/monitor/review", body, ({ decision }) => say(`reviewed_${decision}`));
+  await refreshLearning();
+});
+byId("lora-section").addEventListener("click", async ({ target }) => {
+  const id = target.dataset.unload;
+  if (!id) return;
+  const model = target.closest("tr").querySelector("th").textContent;
+  if (!confirm(say("loraUnloadSure", { model }))) return;
+  await act(`/v1/lora/${encodeURIComponent(id)}`, null, () => say("loraUnloaded", { model }), remove);
   await refreshLearning();
 });
 byId("learning-section").addEventListener("click", async ({ target }) => {

@@ -33,7 +33,7 @@ class Served:
     asked: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
         with self.lock:
             self.asked.append(body | {"path": path})
             if self.failures:
@@ -94,8 +94,8 @@ def serving(served: Served) -> Iterator[Served]:
             else:
                 self._send(*served.answer(self.path, body))
 
-        def _send(self, status: int, value: dict[str, Any]) -> None:
-            data = json.dumps(value).encode()
+        def _send(self, status: int, value: dict[str, Any] | str) -> None:
+            data = value.encode() if isinstance(value, str) else json.dumps(value).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(data)))
             self.end_headers()

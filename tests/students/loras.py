@@ -37,11 +37,13 @@ def with_peft(model: Path, lora: Path) -> torch.nn.Module:
         return PeftModel.from_pretrained(plain_model(model), str(lora)).eval()
 
 
-def put_lora(home: Home, base: StudentRecord, name: str, scratch: Path, seed: int = 0) -> tuple[Lora, StudentRecord]:
+def put_lora(
+    home: Home, base: StudentRecord, name: str, scratch: Path, seed: int = 0, **changes: Any
+) -> tuple[Lora, StudentRecord]:
     """A sealed LoRA of a student, and the record of the student with it."""
     save_record(home, base)
     resolved = resolve_base(home, base.llm_tag)
-    write_peft(resolved.path, scratch, seed)
+    write_peft(resolved.path, scratch, seed, **changes)
     manifest = describe_lora(resolved, name, origin="imported")
     lora = seal_lora(scratch, lora_folder(home, base.llm_tag, name), manifest)
     return lora, register_lora(home, lora)

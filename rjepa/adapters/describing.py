@@ -1,0 +1,22 @@
+"""What is told of a carried R-JEPA wherever its release is shown. Quick: nothing here loads a model."""
+
+from rjepa.adapters.adapter import AdapterFacts
+
+
+def describe_carried(facts: AdapterFacts) -> str:
+    """Where a carried R-JEPA comes from, in words, wherever its release is named."""
+    return f"R-JEPA carried from {facts.source.llm_tag} (adapter, {100 * facts.share:.3g} % of latents)"
+
+
+def summarise_carried(facts: AdapterFacts) -> dict[str, str | float]:
+    """Where a carried R-JEPA comes from, as JSON values for who shows a release."""
+    return {
+        "source": facts.source.llm_tag,
+        "dataset": facts.dataset,
+        "model_sha256": facts.model_sha256,
+        "method": facts.method,
+        "share": facts.share,
+        "r2": facts.r2,
+        "coverage": facts.coverage,
+        "text": describe_carried(facts),
+    }

@@ -6,7 +6,7 @@ one that the UI launched; its process tag alone marks it.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from rjepa_assets.defs.stage import (
     DECODERS_JOB,
     FEEDBACK_JOB,
     LLM_JOB,
+    LORA_JOB,
     RELEASE_JOB,
     SEALED_JOB,
     VARIANTS_JOB,
@@ -208,6 +209,27 @@ def variants_launches(
             },
         ),
     ]
+
+
+def lora_launches(dataset: str, llm_tag: str, recipe: str, name: str) -> list[Launch]:
+    """Bring a dataset version and an LLM to a LoRA.
+
+    Args:
+        recipe: a file of configs/lora/.
+        name: of the LoRA.
+    """
+    config = {"student_lora": {"recipe": recipe, "name": name}}
+    key = partition_key(dataset, llm_tag)
+    return [*dataset_launches(dataset), Launch(LLM_JOB, llm_tag), Launch(LORA_JOB, key, config=config)]
+
+
+def rollouts_launches(dataset: str, llm_tags: Collection[str]) -> list[Launch]:
+    """Bring a dataset version to the frozen candidates of several students."""
+    launches = dataset_launches(dataset)
+    for llm_tag in llm_tags:
+        key = partition_key(dataset, llm_tag)
+        launches += [Launch(LLM_JOB, llm_tag), Launch(DATASET_LLM_JOB, key, ("request", "rollouts"))]
+    return launches
 
 
 def stages_of(launches: Sequence[Launch]) -> list[Launch]:

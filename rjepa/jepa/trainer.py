@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from rjepa.errors import InvalidInputError
+from rjepa.ewc import Anchor
 from rjepa.files import remove_temporary, sha256_file, sha256_json, write_json
 from rjepa.jepa.batches import Assembler, Batch, BatchOrder
 from rjepa.jepa.checkpoint import MODEL_FILE, TrainingState, load_model, load_training, save_model, save_training
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.diagnostics import unmoved_parameters
 from rjepa.jepa.distributed import ALONE, Processes
-from rjepa.jepa.ewc import Anchor
 from rjepa.jepa.identity import fingerprint_of
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.objective import objective

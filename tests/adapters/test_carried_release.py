@@ -99,7 +99,8 @@ def test_it_says_everywhere_whose_r_jepa_it_is(engine: Engine, made: tuple[Home,
     assert served is not None and (served.carried_from, served.carried_share) == ("elsewhere", 0.05)
     monkeypatch.setenv("RJEPA_HOME", str(made[0].root))
     shown = CliRunner().invoke(build_app(), ["release", "show", "--llm", TAG])
-    assert text in shown.output and "R2 0.50 on held-out problems" in shown.output, shown.output
+    assert text in shown.output, shown.output
+    assert "energies agree by 0.60 on held-out problems (R2 0.50)" in shown.output
     listed = CliRunner().invoke(build_app(), ["release", "list", "--llm", TAG])
     assert "from elsewhere" in listed.output
 

@@ -452,6 +452,27 @@ BUGS = (
         "poolings = config.use or config.poolings",
         "tests/adapters/test_carried_release.py::test_hidden_states_are_pulled_in_the_students_own_space",
     ),
+    Bug(
+        "an adapter's fits are judged on problems that they have seen",
+        "rjepa/adapters/choosing.py",
+        "matched.of_problems(problems[:-count]), matched.of_problems(problems[-count:])",
+        "matched, matched.of_problems(problems[-count:])",
+        "tests/adapters/test_choosing.py::test_fits_are_judged_on_problems_that_they_have_not_seen",
+    ),
+    Bug(
+        "chains that two students cut otherwise are taken for pairs",
+        "rjepa/adapters/pairs.py",
+        "alike = target.lengths[of_target] == source.lengths[of_source]",
+        "alike = target.lengths[of_target] > 0",
+        "tests/adapters/test_pairs.py::test_chains_that_one_student_lacks_or_cuts_otherwise_are_left_out_and_counted",
+    ),
+    Bug(
+        "what a map makes of the problem's sentences is not refined",
+        "rjepa/adapters/refining.py",
+        "latents=network(batch.latents), sentences=network(batch.sentences)",
+        "latents=network(batch.latents), sentences=network(batch.sentences).detach() * 0",
+        "tests/adapters/test_refining.py::test_energies_agree_better_after_refining_and_the_model_is_as_it_was",
+    ),
 )
 
 

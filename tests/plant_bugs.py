@@ -466,13 +466,6 @@ BUGS = (
         "alike = target.lengths[of_target] > 0",
         "tests/adapters/test_pairs.py::test_chains_that_one_student_lacks_or_cuts_otherwise_are_left_out_and_counted",
     ),
-    Bug(
-        "what a map makes of the problem's sentences is not refined",
-        "rjepa/adapters/refining.py",
-        "latents=network(batch.latents), sentences=network(batch.sentences)",
-        "latents=network(batch.latents), sentences=network(batch.sentences).detach() * 0",
-        "tests/adapters/test_refining.py::test_energies_agree_better_after_refining_and_the_model_is_as_it_was",
-    ),
 )
 
 

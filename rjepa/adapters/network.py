@@ -1,6 +1,6 @@
 """Fit what a small network adds to an affine map, by gradient on pairs.
 
-Affine maps end at a ceiling that more pairs do not lift (docs/lab-book/53-adapters-between-tiny-a-and-tiny-b.md):
+Affine maps end at a ceiling that more pairs do not lift (docs/lab-book/53-adapters-tiny-a-and-tiny-b.md):
 two students keep the same number in other, curved places. The network starts from the affine fit and learns the rest.
 
 Legend: N pairs, I and O columns of the inputs and of the outputs.

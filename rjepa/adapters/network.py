@@ -36,7 +36,7 @@ class NetworkSettings:
     """Shape of a network and how it is trained. The values were chosen on validation problems (lab book, entry 53)."""
 
     hidden: int = 512
-    """units, at most: no more than twice the wider space has columns"""
+    """units, at most: no more than four times the columns of the wider space"""
     inner: int = 1
     """layers between the first and the last"""
     updates: int = 1000
@@ -51,7 +51,7 @@ class NetworkSettings:
 
     def hidden_between(self, width_in: int, width_out: int) -> int:
         """Units of a network between two spaces."""
-        return min(self.hidden, 2 * max(width_in, width_out))
+        return min(self.hidden, 4 * max(width_in, width_out))
 
     def updates_for(self, pairs: int) -> int:
         """Updates that so many pairs are trained on for, at least one."""

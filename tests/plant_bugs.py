@@ -46,6 +46,13 @@ BUGS = (
         "tests/students/test_fused.py::test_the_same_seeds_give_the_same_chains",
     ),
     Bug(
+        "tokens are drawn ahead over the end of a line",
+        "rjepa/students/native_passes.py",
+        "over |= watched[row] and ends[token]",
+        "over |= watched[row] and token < 0",
+        "tests/students/test_fused.py::test_tokens_drawn_ahead_are_those_that_are_drawn_one_by_one",
+    ),
+    Bug(
         "a session that failed takes newcomers in",
         "rjepa/reasoning/answering.py",
         "if shared is None or shared.has_failed:",
@@ -465,6 +472,27 @@ BUGS = (
         "alike = target.lengths[of_target] == source.lengths[of_source]",
         "alike = target.lengths[of_target] > 0",
         "tests/adapters/test_pairs.py::test_chains_that_one_student_lacks_or_cuts_otherwise_are_left_out_and_counted",
+    ),
+    Bug(
+        "a student with a LoRA is taken for its base",
+        "rjepa/students/resolving.py",
+        'return sha256_json({"base": base_fingerprint, "lora": lora.sha256})',
+        "return base_fingerprint",
+        "tests/students/test_lora_files.py::test_a_student_with_a_lora_is_another_student",
+    ),
+    Bug(
+        "a LoRA is not verified when it is read",
+        "rjepa/students/lora/files.py",
+        "if size != entry.size or sha256_file(path) != entry.sha256:",
+        "if size != entry.size:",
+        "tests/students/test_lora_files.py::test_a_changed_byte_of_a_lora_is_refused",
+    ),
+    Bug(
+        "a LoRA's training shows new chains alone",
+        "rjepa/students/lora/corpus.py",
+        "replayed = round(recipe.replay.share * size) if self.old else 0",
+        "replayed = 0",
+        "tests/students/test_lora_training.py::test_a_batch_holds_the_share_of_old_chains_and_every_chain_once_an_epoch",
     ),
 )
 

@@ -9,6 +9,7 @@ and no weights could make up for other codes. How the maps are fitted is `rjepa.
 Dimensions: width and columns of the new student's latents, read of the columns that the trained model read.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,7 @@ from rjepa.errors import InvalidInputError
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.encoder import Encoder
 from rjepa.jepa.model import RJepa, build_model
+from rjepa.latents.sets import LatentSet
 
 FloatRows = npt.NDArray[np.float32]
 
@@ -38,6 +40,39 @@ class Between:
 
     weight: Float[FloatRows, "width_in width_out"]
     bias: Float[FloatRows, " width_out"]
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A grown R-JEPA, as what a run begins with instead of random weights."""
+
+    source: str
+    """LLM whose R-JEPA it was"""
+    model: RJepa
+    problems: frozenset[str]
+    """ids of the training problems whose chains the run may learn from"""
+    share: float
+    """part of all training problems that these are"""
+
+    def config_for(self, config: JepaConfig) -> JepaConfig:
+        """The run that begins here: the grown model's shape, masks, loss and energy, the run's own optimisation."""
+        return self.model.config.model_copy(update={"name": config.name, "seed": config.seed, "optim": config.optim})
+
+    def domain_names(self, latents: LatentSet) -> tuple[str, ...]:
+        """The model's own domains, in their order, then those that are new to it."""
+        known = self.model.domain_names
+        return (*known, *sorted(set(latents.domain_names) - set(known)))
+
+    def chosen(self, latents: LatentSet) -> LatentSet:
+        """The chains of its problems."""
+        return latents.select(np.array([problem in self.problems for problem in latents.problem_ids], dtype=bool))
+
+    def sha256(self) -> str:
+        """Names the weights that the run begins with."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def grow(trained: RJepa, config: JepaConfig, width: int, into: Between, back: Between) -> RJepa:

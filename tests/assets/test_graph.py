@@ -104,6 +104,9 @@ def test_migrating_makes_no_dataset_and_trains_only_where_that_was_asked_for() -
     assert sorted(names("calibration")) == sorted([*reads, "adapter", *judges])
     assert names("calibration").index("adapter") < names("calibration").index("score_calibration")
     assert sorted(names("retrain")) == sorted([*reads, "latent_normalizer", "rjepa_checkpoint", *judges])
+    assert sorted(names("transfer")) == sorted(names("retrain"))
+    grown = migration_launches("v1.0.0", "tiny-a", "tiny-b", "transfer", 0.1, "")[1].config["rjepa_checkpoint"]
+    assert grown == {"recipe": "transfer", "grow_from": "tiny-a", "share": 0.1}
 
 
 def test_starting_from_an_asset_leaves_out_what_comes_before_it() -> None:

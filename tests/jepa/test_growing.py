@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from rjepa.errors import InvalidInputError
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.batches import Assembler
-from rjepa.jepa.growing import Between, grow
+from rjepa.jepa.checkpoint import load_model
+from rjepa.jepa.growing import Between, Grown, grow
 from rjepa.jepa.model import build_model
 from rjepa.jepa.reader import Reader
+from rjepa.jepa.trainer import train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer
 from rjepa.latents.sets import LatentSet
 from tests.jepa.synthetic import synthetic_set, tiny_config
@@ -75,3 +78,27 @@ def test_a_ranking_head_is_not_grown() -> None:
     with pytest.raises(InvalidInputError, match="ranking head") as refused:
         grow(ranked, ranked.config, WIDER, *wider()[1:])
     assert "calibration" in refused.value.cure
+
+
+def test_a_run_begins_with_the_grown_weights_and_learns_from_its_problems_alone(tmp_path: Path) -> None:
+    other, into, back = wider()
+    trained = build_model(tiny_config(), SOURCE.width, ("algebra",)).eval()
+    config = tiny_config(poolings=("mean",), use=None)
+    problems = frozenset(list(dict.fromkeys(other.problem_ids))[:8])
+    grown = Grown("elsewhere", grow(trained, config, WIDER, into, back), problems, 0.5)
+    learnt = grown.chosen(other)
+    assert set(learnt.problem_ids) == problems
+    normalizer = fit_normalizer(other)
+    run = tiny_config(name="transfer", optim={"updates": 0})
+    report = train(run, learnt, other, normalizer, tmp_path / "none", grown=grown)
+    begun = load_model(tmp_path / "none")
+    # Domains that are new to it begin as an unknown one; all else is the grown model's.
+    assert begun.domain_names == ("algebra", *sorted(SOURCE.domain_names))
+    ours, theirs = begun.state_dict(), grown.model.state_dict()
+    assert all(torch.equal(ours[name][: len(value)], value) for name, value in theirs.items() if value.ndim)
+    assert begun.config.name == "transfer" and begun.config.encoder == trained.config.encoder
+    assert report.start_energy is not None and report.start_energy > 0
+    longer = tiny_config(name="transfer", optim={"updates": 6, "checkpoint_every": 3})
+    whole = train(longer, learnt, other, normalizer, tmp_path / "whole", grown=grown)
+    assert train(longer, learnt, other, normalizer, tmp_path / "whole", grown=grown) == whole
+    assert not torch.equal(load_model(tmp_path / "whole").context.project.weight, begun.context.project.weight)

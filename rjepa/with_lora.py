@@ -48,6 +48,16 @@ class WithLora:
     release: str | None
     at_endpoint: "EndpointLora | None" = None
 
+    def renew(self) -> None:
+        """Load it at the endpoint again, where it should be there and is not: the server was started again.
+
+        Raises:
+            EndpointLoraError: the server does not answer, or refuses it.
+        """
+        there = self.at_endpoint
+        if there is not None and there.name not in there.server.served():
+            there.server.load(there.name, there.path)
+
     def close(self) -> None:
         """Let the endpoint forget it, if it is there. No answer may be written any more.
 
@@ -64,6 +74,7 @@ class EndpointLora:
 
     server: EndpointLoras
     name: str
+    path: str
 
 
 def verify_lora(home: Home, base: str, name: str) -> ResolvedStudent:
@@ -130,8 +141,9 @@ def _open_source(
         folder = Path(endpoint_folder) if endpoint_folder else (home.root / FOLDER).resolve()
         server = EndpointLoras(record, os.environ.get(key_variable(record.llm_tag)))
         student = _beside(base.student, resolved, between, endpoint=record.endpoint, served_model=there)
-        server.load(there, str(folder / lora.manifest.base / lora.name))
-        return EndpointSource(student), EndpointLora(server, there)
+        path = str(folder / lora.manifest.base / lora.name)
+        server.load(there, path)
+        return EndpointSource(student), EndpointLora(server, there, path)
     raise InvalidInputError(
         f"{base.record.llm_tag} runs in an environment of its own, where no LoRA can be put beside it",
         cure=f"serve the student {resolved.record.llm_tag} by itself: rjepa serve --llm {resolved.record.llm_tag}",

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _LOG: Final = structlog.get_logger("serving")
 _RETRY_SECONDS: Final = 30.0
 """A LoRA that could not be opened is tried again after this long: a disk or an endpoint may have come back."""
+_RENEW_SECONDS: Final = 10.0
+"""How often an endpoint is asked whether it still has what was loaded there: one that was started again has nothing."""
 _STATE: Final = "rjepa_loras"
 """Key of a request's state: the LoRAs that it uses."""
 RULE: Final = "the rule of LoRA health"
@@ -98,7 +100,7 @@ class LoadedLoras:
         self._loaded: Mapping[str, LoadedLora] = {}
         self._set = ServedSet()
         self._failed: dict[str, Failure] = {}
-        self._retry_at = 0.0
+        self._retry_at = self._renew_at = 0.0
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._database: Database | None = None
@@ -263,6 +265,7 @@ class LoadedLoras:
         fresh = all(one.base is source and one.opened.release == releases[name] for name, one in self._loaded.items())
         if fresh and served.hashes == {name: one.sha256 for name, one in self._loaded.items()}:
             self._set, self._failed = served, {}
+            await self._renew()
             return
         if served.move == self._set.move and fresh and time.monotonic() < self._retry_at:
             return
@@ -287,6 +290,14 @@ class LoadedLoras:
                     opened[name] = old
         self._retry_at = time.monotonic() + _RETRY_SECONDS
         self._swap(opened, served, failed)
+
+    async def _renew(self) -> None:
+        """Look now and then whether an endpoint still has what it should."""
+        if time.monotonic() < self._renew_at:
+            return
+        self._renew_at = time.monotonic() + _RENEW_SECONDS
+        for loaded in self._loaded.values():
+            await asyncio.to_thread(loaded.opened.renew)
 
     def _look(self) -> tuple[ServedSet, dict[str, str | None]]:
         """What should be served, and the current releases of what is."""
@@ -314,6 +325,7 @@ class LoadedLoras:
             if old is not None and old.base is base.source:
                 lora = verify_lora(home, tag, name).lora
                 if lora is not None and (lora.sha256, release_of(home, tag, name)) == (old.sha256, old.opened.release):
+                    old.opened.renew()
                     return old
             return LoadedLora(name, open_beside(home, base, tag, name, between, self._endpoint_folder), base.source)
 

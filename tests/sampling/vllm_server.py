@@ -29,6 +29,10 @@ class Vllm(Served):
     loras: dict[str, Student] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def listed(self) -> tuple[str, ...]:
+        return (*self.models, *self.loras)
+
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
         if path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
             with self.lock:

@@ -15,55 +15,31 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rjepa.control.place import Place
 from rjepa.database import Database
-from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError
+from rjepa.errors import InvalidInputError, RjepaError
 from rjepa.living.lora_health import BEFORE_MS, LoraHealth, look_at_lora
 from rjepa.living.served_loras import Action, LoraMove, Served, ServedSet, list_moves, move_served, read_served
 from rjepa.living.settings import read_settings
 from rjepa.living.windows import read_windows
 from serving.context import RequestInfo, set_current_request
-from serving.errors import GoneError, LoraRefusedError, NotReadyError
+from serving.errors import GoneError, LoraRefusedError
 from serving.host import OWN_CLIENT, EngineHost
+from serving.lora_opening import LoadedLora, LoraOpener
 
 if TYPE_CHECKING:
     from rjepa.answerer import Answerer
-    from rjepa.with_lora import WithLora
 
 _LOG: Final = structlog.get_logger("serving")
 _RETRY_SECONDS: Final = 30.0
 """A LoRA that could not be opened is tried again after this long: a disk or an endpoint may have come back."""
 _RENEW_SECONDS: Final = 10.0
 """How often an endpoint is asked whether it still has what was loaded there: one that was started again has nothing."""
-_STATE: Final = "rjepa_loras"
-"""Key of a request's state: the LoRAs that it uses."""
 RULE: Final = "the rule of LoRA health"
 """Who takes a LoRA out that does worse than its base."""
 
 Value = TypeVar("Value")
-
-
-@dataclass(eq=False)
-class LoadedLora:
-    """One LoRA that is served, or was when its last request began."""
-
-    name: str
-    opened: "WithLora"
-    base: object  # the source of the base whose modules it shares
-    answering: int = 0
-    retired: bool = False
-
-    @property
-    def answerer(self) -> "Answerer":
-        """Who answers with it."""
-        return self.opened.answerer
-
-    @property
-    def sha256(self) -> str:
-        """Hash of its files."""
-        return self.opened.lora.sha256
 
 
 @dataclass(frozen=True)
@@ -95,7 +71,8 @@ class LoadedLoras:
             follow_seconds: how often the set in the database is looked at.
             health_seconds: how often rates are compared.
         """
-        self._place, self._host, self._most, self._endpoint_folder = place, host, most, endpoint_folder
+        self._place, self._host, self._most = place, host, most
+        self._opener = LoraOpener(place, host, endpoint_folder)
         self._follow_seconds, self._health_seconds = follow_seconds, health_seconds
         self._loaded: Mapping[str, LoadedLora] = {}
         self._set = ServedSet()
@@ -152,8 +129,7 @@ class LoadedLoras:
                 f"the LoRA {name[:64]!r} is not loaded" + ("" if why is None else f": {why.problem}"),
                 cure="use a model that GET /v1/models lists, or let an operator load it: POST /v1/lora/reload",
             )
-        loaded.answering += 1
-        request.scope.setdefault("state", {}).setdefault(_STATE, []).append(loaded)
+        loaded.take(request)
         return loaded.answerer
 
     def give_back(self, used: Sequence[LoadedLora]) -> None:
@@ -217,7 +193,7 @@ class LoadedLoras:
         opened: dict[str, LoadedLora] = {}
         try:
             for name in names:
-                opened[name] = await self._open(name)
+                opened[name] = await self._opener.open(name, self._loaded.get(name))
             hashes = {name: one.sha256 for name, one in opened.items()}
             served = await self._write(hashes, before.move, "reload", names, who, reason)
         except BaseException as error:
@@ -273,7 +249,7 @@ class LoadedLoras:
         failed: dict[str, Failure] = {}
         for name, wanted in served.loras.items():
             try:
-                found = await self._open(name)
+                found = await self._opener.open(name, self._loaded.get(name))
                 if found.sha256 != wanted.sha256:
                     self._discard({name: found})
                     raise LoraRefusedError(
@@ -306,35 +282,6 @@ class LoadedLoras:
         served = read_served(self._open_database(), self._place.llm_tag)
         names = list(self._loaded)
         return served, {name: release_of(self._place.home, self._place.llm_tag, name) for name in names}
-
-    async def _open(self, name: str) -> LoadedLora:
-        """A LoRA, verified: the one that is loaded, where that is the same; else a new one."""
-        from rjepa.answerer import Answerer
-        from rjepa.with_lora import open_beside, release_of, verify_lora
-
-        base, home, tag = self._host.engine(), self._place.home, self._place.llm_tag
-        if not isinstance(base, Answerer):
-            raise NotReadyError("no release is loaded", cure="try again in a few seconds")
-        loop = asyncio.get_running_loop()
-
-        def between(work: Callable[[], Value]) -> Value:
-            return asyncio.run_coroutine_threadsafe(self._host.run(work), loop).result()
-
-        def find() -> LoadedLora:
-            old = self._loaded.get(name)
-            if old is not None and old.base is base.source:
-                lora = verify_lora(home, tag, name).lora
-                if lora is not None and (lora.sha256, release_of(home, tag, name)) == (old.sha256, old.opened.release):
-                    old.opened.renew()
-                    return old
-            return LoadedLora(name, open_beside(home, base, tag, name, between, self._endpoint_folder), base.source)
-
-        try:
-            return await asyncio.to_thread(find)
-        except NotFoundError as error:
-            raise GoneError(error.problem, cure=error.cure) from error
-        except CorruptError as error:
-            raise LoraRefusedError(error.problem, cure=error.cure) from error
 
     def _swap(self, opened: Mapping[str, LoadedLora], served: ServedSet, failed: dict[str, Failure]) -> None:
         """Serve these from the next request on."""
@@ -428,16 +375,3 @@ class LoadedLoras:
         if self._database is None:
             self._database = self._place.open_database()
         return self._database
-
-
-class LoraUses:
-    """The ASGI hook that says when a request's reply has ended: what it used can be let go then."""
-
-    def __init__(self, app: ASGIApp, loras: LoadedLoras) -> None:
-        self._app, self._loras = app, loras
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._loras.give_back(scope.get("state", {}).get(_STATE, ()))

@@ -104,7 +104,7 @@ def open_beside(
     """Open a LoRA beside a base that is served.
 
     Args:
-        between: the base's modules are copied there, and the first answer is written.
+        between: the base's modules are copied there.
         endpoint_folder: where the server behind the base's endpoint finds the home's loras/; None: where it is here.
 
     Raises:
@@ -116,7 +116,8 @@ def open_beside(
     source, at_endpoint = _open_source(home, base.source, resolved, between, endpoint_folder)
     try:
         lone, release = _answerer(home, base, source, resolved)
-        between(lone.warm_up)
+        # Here, and not between the base's passes: compiled layers are compiled anew for the first LoRA there ever is.
+        lone.warm_up()
         return WithLora(resolved.lora, lone, release, at_endpoint)
     except BaseException:
         if at_endpoint is not None:

@@ -6,7 +6,7 @@ one that the UI launched; its process tag alone marks it.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from rjepa_assets.defs.stage import (
     DECODERS_JOB,
     FEEDBACK_JOB,
     LLM_JOB,
+    LORA_JOB,
     RELEASE_JOB,
     SEALED_JOB,
     VARIANTS_JOB,
@@ -106,6 +107,10 @@ def release_launches(
     return launches
 
 
+TRANSFER: Final = "transfer"
+"""Run of configs/rjepa/ by which a grown R-JEPA is trained on."""
+
+
 def migration_launches(
     dataset: str,
     source: str,
@@ -120,9 +125,9 @@ def migration_launches(
     """Give an LLM an R-JEPA on a dataset version that is there, judge it, with `release` bring it to what is served.
 
     Args:
-        strategy: `calibration` carries the source's R-JEPA, `retrain` trains one.
-        share: of the training problems, for an adapter; None for the asset's own.
-        recipe: training run, for `retrain`.
+        strategy: `calibration` carries the source's R-JEPA, `transfer` grows it and trains it on, `retrain` trains one.
+        share: of the training problems, for an adapter or a transfer; None for the asset's own.
+        recipe: training run, for `retrain` and `transfer`; empty for the one of `transfer` that there is.
         decoders: with what puts latents into words and guides the LLM.
     """
     key = partition_key(dataset, target)
@@ -132,9 +137,12 @@ def migration_launches(
         launches.append(Launch(DATASET_LLM_JOB, key, ("request", "rollouts", "latents")))
         launches.append(Launch(CARRY_JOB, key, config={"adapter": chosen}))
     else:
-        if load_jepa_config(recipe).loss.uses_negatives:
+        training: dict[str, Any] = {"recipe": recipe}
+        if strategy == "transfer":
+            training = {"recipe": recipe or TRANSFER, "grow_from": source} | ({} if share is None else {"share": share})
+        if load_jepa_config(training["recipe"]).loss.uses_negatives:
             launches.append(Launch(VARIANTS_JOB, key, ("train_rollouts",)))
-        launches.append(Launch(DATASET_LLM_JOB, key, config={"rjepa_checkpoint": {"recipe": recipe}}))
+        launches.append(Launch(DATASET_LLM_JOB, key, config={"rjepa_checkpoint": training}))
     if decoders:
         launches.append(Launch(DECODERS_JOB, key))
     if release:
@@ -208,6 +216,27 @@ def variants_launches(
             },
         ),
     ]
+
+
+def lora_launches(dataset: str, llm_tag: str, recipe: str, name: str) -> list[Launch]:
+    """Bring a dataset version and an LLM to a LoRA.
+
+    Args:
+        recipe: a file of configs/lora/.
+        name: of the LoRA.
+    """
+    config = {"student_lora": {"recipe": recipe, "name": name}}
+    key = partition_key(dataset, llm_tag)
+    return [*dataset_launches(dataset), Launch(LLM_JOB, llm_tag), Launch(LORA_JOB, key, config=config)]
+
+
+def rollouts_launches(dataset: str, llm_tags: Collection[str]) -> list[Launch]:
+    """Bring a dataset version to the frozen candidates of several students."""
+    launches = dataset_launches(dataset)
+    for llm_tag in llm_tags:
+        key = partition_key(dataset, llm_tag)
+        launches += [Launch(LLM_JOB, llm_tag), Launch(DATASET_LLM_JOB, key, ("request", "rollouts"))]
+    return launches
 
 
 def stages_of(launches: Sequence[Launch]) -> list[Launch]:

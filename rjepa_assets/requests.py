@@ -46,6 +46,12 @@ def llm_was_added(home: Home, llm_tag: str) -> str:
     return dataset
 
 
+def llm_was_named(home: Home, llm_tag: str) -> None:
+    """Somebody registered an LLM of which nothing is wanted yet but its weights."""
+    with open_instance(home) as instance:
+        want_llm(instance, llm_tag)
+
+
 def llm_was_removed(home: Home, llm_tag: str) -> None:
     """An LLM is registered no more: its partition goes, its history stays."""
     with open_instance(home) as instance:

@@ -33,6 +33,7 @@ def adapt(latents: LatentSet) -> Adapter:
         pairs=len(latents.latents),
         r2=0.5,
         r2_back=0.4,
+        agreement=0.6,
         coverage=0.9,
         seconds=0.1,
     )

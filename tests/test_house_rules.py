@@ -172,7 +172,7 @@ def test_asset_modules_keep_their_annotations() -> None:
 
 def test_every_asset_has_group_owner_description_and_kinds() -> None:
     specs = build_defs().resolve_all_asset_specs()
-    assert len(specs) == 23
+    assert len(specs) == 24
     for spec in specs:
         name = spec.key.to_user_string()
         assert spec.group_name not in (None, "default"), name

@@ -60,6 +60,9 @@ class AdapterFacts(_Value):
     r2: float = Field(le=1, description="of W_in on pairs of held-out problems, in the source's standardised space")
     r2_back: float = Field(le=1, description="of W_out on the same pairs, in the target's")
     coverage: float = Field(ge=0, le=1, description="part of the target's own latents within reach of the pairs")
+    agreement: float = Field(
+        ge=-1, le=1, description="correlation of the log energies of held-out steps with those of the source itself"
+    )
     seconds: float = Field(ge=0, description="time that all fits and the choice among them took")
 
 

@@ -1,90 +1,25 @@
 """What the stage `adapter` leaves: the adapter and the R-JEPA that it was fitted for, together in one folder, in use.
 
-How an adapter is fitted lives in `rjepa.adapters.fitting`; opening what lies here in `rjepa.adapters.opening`.
+How an adapter is fitted lives in `rjepa.adapters.stage`; opening what lies here in `rjepa.adapters.opening`.
 """
 
 import shutil
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from rjepa.adapters.adapter import Adapter, AdapterFacts, Side
-from rjepa.adapters.fitting import RIDGE_STRENGTHS, fit_ridge, r_squared
+from rjepa.adapters.adapter import Adapter
 from rjepa.adapters.in_use import carried_folder, put_in_use
 from rjepa.adapters.opening import WorldModelFiles, files_in_use
-from rjepa.adapters.pairs import draw_problems, match_chains, pairs_of
+from rjepa.adapters.stage import fit_adapter
 from rjepa.errors import InvalidInputError
 from rjepa.files import atomic_folder, sha256_file
 from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE
 from rjepa.jepa.diagnostics import Diagnostics, diagnose
 from rjepa.jepa.stage import model_folder, normalizer_file, write_diagnostics
-from rjepa.latents.normalizer import CLIP, fit_normalizer, load_normalizer
-from rjepa.latents.shards import latent_version, open_latents
+from rjepa.latents.shards import open_latents
 from rjepa.parts import ADAPTER_FOLDER, MODEL_FILES, MODEL_FOLDER, NORMALIZER
 from rjepa.progress import Progress, silent
 from rjepa.stages import Figures, Made, StageReport
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """An adapter, with what is worth showing of how it was chosen."""
-
-    adapter: Adapter
-    texts: Mapping[str, str] = field(default_factory=dict)
-    images: Mapping[str, bytes] = field(default_factory=dict)
-
-
-def fit_adapter(
-    home: Home, llm_tag: str, dataset: str, source: str, share: float, progress: Progress = silent
-) -> Fitted:
-    """The ridge map of the best strength on held-out problems (arguments and errors as `build_adapter`)."""
-    started = time.monotonic()
-    model, normalizer = model_folder(home, source, dataset), normalizer_file(home, source, dataset)
-    theirs = open_latents(home, source, dataset)
-    own = open_latents(home, llm_tag, dataset)
-    drawn = match_chains(own.split("train"), theirs.split("train"))
-    problems = draw_problems(drawn.problems, share)
-    pairs = pairs_of(drawn.of_problems(problems))
-    held_out = pairs_of(match_chains(own.split("validation"), theirs.split("validation")))
-    outputs = load_normalizer(normalizer)
-    inputs = fit_normalizer(drawn.of_problems(problems).target)
-    progress(0, len(RIDGE_STRENGTHS), "ridge")
-    fits = [fit_ridge(inputs, outputs, pairs.target, pairs.source, strength) for strength in RIDGE_STRENGTHS]
-    into = max(fits, key=lambda fitted: r_squared(fitted, held_out.target, held_out.source))
-    back = fit_ridge(outputs, inputs, pairs.source, pairs.target, RIDGE_STRENGTHS[1])
-    progress(len(RIDGE_STRENGTHS), len(RIDGE_STRENGTHS), "ridge")
-    of_target, of_source = latent_version(home, llm_tag, dataset), latent_version(home, source, dataset)
-    reached = np.abs((held_out.target - inputs.location) / inputs.scale) < CLIP
-    facts = AdapterFacts(
-        source=Side(
-            llm_tag=source,
-            fingerprint=of_source.manifest().fingerprint,
-            width=theirs.width,
-            poolings=of_source.manifest().poolings,
-        ),
-        target=Side(
-            llm_tag=llm_tag,
-            fingerprint=of_target.manifest().fingerprint,
-            width=own.width,
-            poolings=of_target.manifest().poolings,
-        ),
-        dataset=dataset,
-        model_sha256=sha256_file(model / MODEL_FILE),
-        normalizer_sha256=sha256_file(normalizer),
-        method="ridge",
-        share=share,
-        problems=len(problems),
-        pairs=len(pairs),
-        r2=r_squared(into, held_out.target, held_out.source),
-        r2_back=r_squared(back, held_out.source, held_out.target),
-        coverage=float(reached.all(axis=1).mean()),
-        seconds=time.monotonic() - started,
-    )
-    return Fitted(Adapter(facts, into, back))
 
 
 def build_adapter(
@@ -112,6 +47,7 @@ def build_adapter(
         "pairs": facts.pairs,
         "r2": facts.r2,
         "r2_back": facts.r2_back,
+        "agreement": facts.agreement,
         "coverage": facts.coverage,
         "seconds": facts.seconds,
         "width": facts.target.width,

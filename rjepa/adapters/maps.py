@@ -19,24 +19,50 @@ FloatRows = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Residual:
-    """A network of one hidden layer whose values are added to those of the affine map."""
+class Layer:
+    """An affine layer of a network."""
 
-    up: Float[FloatRows, "width_in hidden"]
-    up_bias: Float[FloatRows, " hidden"]
+    weight: Float[FloatRows, "width_in width_out"]
+    bias: Float[FloatRows, " width_out"]
+
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 2 or self.weight.shape[1:] != self.bias.shape:
+            raise ValueError(f"a layer of shapes {self.weight.shape} and {self.bias.shape}")
+
+    def apply(self, rows: Float[FloatRows, "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
+        """Its values, through SiLU."""
+        values = rows @ self.weight + self.bias
+        # Below -80 the float32 exponential would overflow; SiLU is 0 from far before on.
+        silu: FloatRows = (values / (1 + np.exp(-np.maximum(values, -80)))).astype(np.float32)
+        return silu
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A small network whose values are added to those of the affine map.
+
+    Attributes:
+        up: into the hidden units.
+        inner: further layers; each adds to the hidden units what it makes of them.
+        down: out of the hidden units.
+    """
+
+    up: Layer
+    inner: tuple[Layer, ...]
     down: Float[FloatRows, "hidden width_out"]
 
     def __post_init__(self) -> None:
-        if self.up.ndim != 2 or self.down.ndim != 2 or self.up.shape[1:] != self.up_bias.shape:
-            raise ValueError(f"a residual of shapes {self.up.shape}, {self.up_bias.shape}, {self.down.shape}")
-        if self.up.shape[1] != self.down.shape[0]:
-            raise ValueError(f"{self.up.shape[1]} hidden units are written, {self.down.shape[0]} are read")
+        hidden = self.up.weight.shape[1]
+        if self.down.ndim != 2 or self.down.shape[0] != hidden:
+            raise ValueError(f"{hidden} hidden units are written, {self.down.shape} reads them")
+        if any(layer.weight.shape != (hidden, hidden) for layer in self.inner):
+            raise ValueError(f"an inner layer is not {hidden} units wide")
 
     def apply(self, standard: Float[FloatRows, "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
         """What the network adds to each row."""
-        hidden = standard @ self.up + self.up_bias
-        # SiLU. Below -80 its float32 exponential would overflow; the value is 0 from far before on.
-        hidden = (hidden / (1 + np.exp(-np.maximum(hidden, -80)))).astype(np.float32)
+        hidden = self.up.apply(standard)
+        for layer in self.inner:
+            hidden = hidden + layer.apply(hidden)
         added: FloatRows = hidden @ self.down
         return added
 
@@ -63,7 +89,7 @@ class LatentMap:
         wanted = (self.inputs.width, self.outputs.width)
         if self.weight.shape != wanted or self.bias.shape != wanted[1:]:
             raise ValueError(f"expected a weight {wanted} and a bias, got {self.weight.shape} and {self.bias.shape}")
-        if self.residual is not None and (self.residual.up.shape[0], self.residual.down.shape[1]) != wanted:
+        if self.residual is not None and (self.residual.up.weight.shape[0], self.residual.down.shape[1]) != wanted:
             raise ValueError(f"expected a residual between {wanted}")
 
     @property
@@ -102,11 +128,9 @@ class LatentMap:
             "bias": self.bias,
         }
         if self.residual is not None:
-            found |= {
-                "residual.up": self.residual.up,
-                "residual.up_bias": self.residual.up_bias,
-                "residual.down": self.residual.down,
-            }
+            for number, layer in enumerate((self.residual.up, *self.residual.inner)):
+                found |= {f"residual.{number}.weight": layer.weight, f"residual.{number}.bias": layer.bias}
+            found["residual.down"] = self.residual.down
         return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in found.items()}
 
     @classmethod
@@ -120,8 +144,13 @@ class LatentMap:
         if not all(np.isfinite(values).all() for values in tensors.values()):
             raise ValueError("a value is not finite")
         residual = None
-        if "residual.up" in tensors:
-            residual = Residual(tensors["residual.up"], tensors["residual.up_bias"], tensors["residual.down"])
+        if "residual.down" in tensors:
+            count = sum(name.endswith(".weight") for name in tensors)
+            layers = [
+                Layer(tensors[f"residual.{number}.weight"], tensors[f"residual.{number}.bias"])
+                for number in range(count)
+            ]
+            residual = Residual(layers[0], tuple(layers[1:]), tensors["residual.down"])
         inputs = Normalizer(tensors["inputs.location"], tensors["inputs.scale"])
         outputs = Normalizer(tensors["outputs.location"], tensors["outputs.scale"])
         if not (inputs.scale > 0).all() or not (outputs.scale > 0).all():

@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
+from rjepa.configs import CONFIGS, config_names
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.files import read_json
 from rjepa.home import Home
+from rjepa.jepa.config import JepaConfig, load_jepa_config
 from rjepa.students.catalog import list_records
 
 _NORMALIZER: Final = "normalizer.safetensors"
@@ -52,17 +56,25 @@ def choose_source(home: Home, target: str, dataset: str, source: str = "") -> st
 
 
 def trained_recipe(home: Home, llm_tag: str, dataset: str) -> str:
-    """Name of the training run that an LLM's own R-JEPA came from.
+    """The run of configs/rjepa/ that an LLM's own R-JEPA came from.
 
     Raises:
         NotFoundError: it has none on this dataset.
-        CorruptError: its config names none.
+        CorruptError: its config cannot be read.
+        InvalidInputError: no run says what its config says: it was changed since, or went on from a release.
     """
     path = home.models(llm_tag, dataset) / _CONFIG
-    name = read_json(path).get("name")
-    if not isinstance(name, str):
-        raise CorruptError(f"{path} names no training run", cure="materialise rjepa_checkpoint, or give --recipe")
-    return name
+    try:
+        trained = JepaConfig.model_validate(read_json(path))
+    except ValidationError as error:
+        raise CorruptError(f"{path} is not the config of an R-JEPA", cure="materialise rjepa_checkpoint") from error
+    for name in config_names(CONFIGS / "rjepa"):
+        if load_jepa_config(name).model_copy(update={"poolings": trained.poolings}) == trained:
+            return name
+    raise InvalidInputError(
+        f"no run of configs/rjepa/ is the one that the R-JEPA of {llm_tag} on {dataset} came from",
+        cure="name one: --recipe demo",
+    )
 
 
 def _is_trained(home: Home, llm_tag: str, dataset: str) -> bool:

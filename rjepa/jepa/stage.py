@@ -21,6 +21,7 @@ from rjepa.jepa.config import SERVED, JepaConfig, Tuning, load_jepa_config
 from rjepa.jepa.curves import draw_curve
 from rjepa.jepa.diagnostics import Diagnostics, diagnose
 from rjepa.jepa.distributed import Processes
+from rjepa.jepa.growing import Grown
 from rjepa.jepa.launching import train_with_processes
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
@@ -103,6 +104,7 @@ def build_checkpoint(
     environment: Mapping[str, str] | None = None,
     start: Start | None = None,
     tuning: Tuning | None = None,
+    grown: Grown | None = None,
 ) -> Trained:
     """Train the run `recipe` of configs/rjepa/, or go on with it, and diagnose what came of it. A trunk that it starts
     from is trained first, as a variant of the same seed.
@@ -111,6 +113,8 @@ def build_checkpoint(
         start: the release that a recipe with `init_from` goes on from. Its normaliser has to be the dataset's
             (`take_normalizer`), so that energies before and after can be compared.
         tuning: values of such a run that replace the recipe's.
+        grown: what the run begins with instead of random weights, and the problems that it learns from
+            (`rjepa.adapters.transferring`).
         seed: None trains the model that may be released. A seed trains a variant beside it, with the recipe's own seed
             replaced: nothing serves it, `rjepa report` and `rjepa eval compare` judge it.
         processes: how many train together on this machine.
@@ -140,12 +144,13 @@ def build_checkpoint(
     normalizer = load_normalizer(normalizer_file(home, llm_tag, dataset))
     latents = open_latents(home, llm_tag, dataset)
     train_set, validation = latents.split("train"), latents.split("validation")
+    learnt = train_set if grown is None else grown.chosen(train_set)
     tracking = _tracking(environment or {}, home, llm_tag, dataset)
     sampled = _sampled(config, home, llm_tag, dataset)
     # After several processes this finds their finished run.
     report = train(
         config,
-        train_set,
+        learnt,
         validation,
         normalizer,
         folder,
@@ -155,8 +160,10 @@ def build_checkpoint(
         sampled=sampled,
         trunk=_trunk_folder(config, home, llm_tag, dataset),
         start=start,
+        grown=grown,
     )
-    write_json(folder / "config.json", _trained_config(config, start).model_dump(mode="json"))
+    trained = _trained_config(config, start) if grown is None else grown.config_for(config)
+    write_json(folder / "config.json", trained.model_dump(mode="json"))
     found = _diagnose_once(folder, report.data_version, normalizer, train_set, validation)
     metadata: dict[str, int | float | str] = {
         "recipe": recipe,
@@ -176,6 +183,13 @@ def build_checkpoint(
             "replayed_chains": report.replayed_chains,
             "replay_share": config.replay.share if config.replay else 0.0,
             "ewc": config.replay.ewc if config.replay else 0.0,
+            "start_energy": report.start_energy or 0.0,
+        }
+    if grown is not None:
+        metadata |= {
+            "grown_from": grown.source,
+            "share": grown.share,
+            "problems": len(grown.problems),
             "start_energy": report.start_energy or 0.0,
         }
     metadata |= {name: value for name, value in found.metadata().items() if not isinstance(value, bool)}

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rjepa.errors import InvalidInputError
+from rjepa.ewc import Anchor, make_anchor
 from rjepa.jepa.batches import UNKNOWN_DOMAIN, Assembler
 from rjepa.jepa.config import JepaConfig, ReplayConfig
-from rjepa.jepa.ewc import Anchor, make_anchor
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
 from rjepa.jepa.replay import ReplayOrder, chains_to_look_at, choose_reservoir

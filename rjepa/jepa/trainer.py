@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from rjepa.errors import InvalidInputError
+from rjepa.ewc import Anchor
 from rjepa.files import remove_temporary, sha256_file, sha256_json, write_json
 from rjepa.jepa.batches import Assembler, Batch, BatchOrder
 from rjepa.jepa.checkpoint import MODEL_FILE, TrainingState, load_model, load_training, save_model, save_training
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.diagnostics import unmoved_parameters
 from rjepa.jepa.distributed import ALONE, Processes
-from rjepa.jepa.ewc import Anchor
+from rjepa.jepa.growing import Grown
 from rjepa.jepa.identity import fingerprint_of
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.jepa.objective import objective
@@ -63,7 +64,7 @@ class TrainReport:
     replayed_chains: int = 0
     """the old ones that are shown again"""
     start_energy: float | None = None
-    """mean energy of held-out steps before the first update, of such a run"""
+    """mean energy of held-out steps before the first update, of such a run or of one that begins with a grown model"""
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def train(
     sampled: LatentSet | None = None,
     trunk: Path | None = None,
     start: Start | None = None,
+    grown: Grown | None = None,
 ) -> TrainReport:
     """Train, or go on training, the model of `folder`; the folder then holds model, last training state and report.
 
@@ -135,6 +137,7 @@ def train(
         tracking: where curves go besides the report.
         trunk: folder of the trained model whose encoders and predictor are taken, where the config names one.
         start: the trained model that the run goes on from, where the config says so; `normalizer` is then its own.
+        grown: another student's R-JEPA, which the run begins with; the config takes its shape.
 
     Raises:
         InvalidInputError: no right chains, no wrong ones where the config needs them, widths that do not fit, a trunk
@@ -149,6 +152,8 @@ def train(
             f"{trunk} and {start and start.release} were given"
         )
     names = train.domain_names
+    if grown is not None:
+        config, names = grown.config_for(config), grown.domain_names(train)
     if start is not None:
         start.check(train)
         config, names = start.config_for(config), start.domain_names(train)
@@ -166,7 +171,7 @@ def train(
         validation,
         normalizer,
         sampled if sampled_chains else None,
-        _identity(trunk, start, train),
+        _identity(trunk, start, grown, train),
     )
     finished = read_finished(folder, fingerprint, MODEL_FILE, TrainReport)
     processes.check_equal(fingerprint, finished.updates if finished else -1)
@@ -181,6 +186,9 @@ def train(
     if taken is not None:
         _take_trunk(model, taken)
     anchor, start_energy = None, None
+    if grown is not None:
+        take_over(model, grown.model)
+        start_energy = _mean_energy(model, held_out)
     if start is not None and config.replay is not None and isinstance(order, ReplayOrder):
         take_over(model, start.model)
         anchor = anchor_at_start(model, data, order, config.replay)
@@ -270,8 +278,10 @@ def _order(config: JepaConfig, train: LatentSet, data: Assembler, reader: Reader
     return replay_order(start, train, reader, config, config.replay)
 
 
-def _identity(trunk: Path | None, start: Start | None, train: LatentSet) -> str | None:
+def _identity(trunk: Path | None, start: Start | None, grown: Grown | None, train: LatentSet) -> str | None:
     """Hash of what a run starts from, None where it starts from nothing."""
+    if grown is not None:
+        return grown.sha256()
     if start is not None:
         return sha256_json([start.sha256, start.is_new(train).nonzero()[0].tolist()])
     return None if trunk is None else sha256_file(trunk / MODEL_FILE)

@@ -3,6 +3,7 @@
 Which findings let a challenger be served is decided in `rjepa.releases.gate`.
 """
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import Field
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.paired import PairedCounts, problems_to_show
 from rjepa.evaluation.records import EvaluationRecord
+from rjepa.inference.voting import BoolArray
 from rjepa.values import FrozenValue
 
 Rule = Literal["replace", "improve", "nightly"]
@@ -73,12 +75,23 @@ class Finding(FrozenValue):
 
 def compare(challenger: EvaluationRecord, current: EvaluationRecord, rule: Rule) -> tuple[Finding, ...]:
     """Both on the same problems: over all of them first, then in each domain where there is more than one."""
-    everything = np.ones(challenger.num_problems, dtype=bool)
     names = [name for name in challenger.domain_names() if name != ALL]
-    masks = {ALL: everything} | ({name: challenger.in_domain(name) for name in names} if len(names) > 1 else {})
+    return find_in(challenger.right, current.right, {name: challenger.in_domain(name) for name in names}, rule)
+
+
+def find_in(
+    challenger: BoolArray, current: BoolArray, domains: Mapping[str, BoolArray], rule: Rule
+) -> tuple[Finding, ...]:
+    """Two on the same problems: over all of them first, then in each domain where there is more than one.
+
+    Args:
+        challenger, current: whether each problem was answered right, `[problems]`.
+        domains: which of the problems each domain has, `[problems]`.
+    """
+    masks = {ALL: np.ones(len(challenger), dtype=bool)} | (dict(domains) if len(domains) > 1 else {})
     findings = []
     for domain, mask in masks.items():
-        ours, theirs = challenger.right[mask], current.right[mask]
+        ours, theirs = challenger[mask], current[mask]
         counts = PairedCounts.of(ours, theirs)
         margin = LOSS_OVERALL if domain == ALL else LOSS_IN_DOMAIN[rule]
         level = LEVEL_OVERALL if domain == ALL else LEVEL_IN_DOMAIN

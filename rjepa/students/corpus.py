@@ -8,7 +8,7 @@ import itertools
 import multiprocessing
 import random
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -64,7 +64,7 @@ class Corpus:
                 rows.append((prompt, chain))
         rows.sort(key=lambda row: len(row[0]) + len(row[1]))
         size = -(-len(rows) // _GROUP)
-        batches = [_collate(rows[start : start + size], tokenizer.pad_token_id) for start in range(0, len(rows), size)]
+        batches = [collate(rows[start : start + size], tokenizer.pad_token_id) for start in range(0, len(rows), size)]
         random.Random(f"{self.recipe.seed}/order/{group}").shuffle(batches)
         return batches
 
@@ -136,7 +136,8 @@ def _batches_of(group: int) -> list[dict[str, Int64]]:
     return [{name: part.numpy() for name, part in batch.items()} for batch in corpus.batches(tokenizer, group)]
 
 
-def _collate(rows: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
+def collate(rows: Sequence[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
+    """Prompts and chains as one batch, int64 `[rows, tokens]`, padded at the end; labels are of the chains alone."""
     longest = max(len(prompt) + len(chain) for prompt, chain in rows)
     width = -(-longest // _WIDTH_STEP) * _WIDTH_STEP
     ids = torch.full((len(rows), width), pad)

@@ -30,7 +30,10 @@ def migrate(
         ),
     ] = None,
     recipe: Annotated[
-        str, typer.Option(help="Training run of configs/rjepa/ for retrain [default: that of the source's R-JEPA].")
+        str,
+        typer.Option(
+            help="Training run of configs/rjepa/ [default: that of the source's R-JEPA for retrain; transfer]."
+        ),
     ] = "",
     decoders: Annotated[
         bool, typer.Option("--decoders", help="Train what modes nudge and plan need for the LLM, too.")

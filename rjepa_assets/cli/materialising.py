@@ -113,6 +113,51 @@ def materialise_variants(
     _launch(home, launches)
 
 
+def materialise_lora(home: Home, dataset: str, llm_tag: str, recipe: str, name: str) -> None:
+    """Bring a dataset version, a student and the LoRA that it learns from the version up to date.
+
+    Raises:
+        NotFoundError: the dataset, the LLM or the recipe is not there.
+        InvalidInputError: a bad name.
+        BusyError: another process is at work on the same.
+        RjepaError: a stage failed, with its cure.
+    """
+    from rjepa.students.lora.recipe import load_lora_recipe
+
+    limit_threads()
+    _check_dataset(home, dataset)
+    _check_llm(home, llm_tag)
+    load_lora_recipe(recipe)
+
+    def launches() -> "list[Launch]":
+        from rjepa_assets.launching import lora_launches, stages_of
+
+        return stages_of(lora_launches(dataset, llm_tag, recipe, name))
+
+    _launch(home, launches)
+
+
+def materialise_rollouts(home: Home, dataset: str, llm_tags: Collection[str]) -> None:
+    """Bring the frozen candidates of several students on a dataset version up to date.
+
+    Raises:
+        NotFoundError: the dataset or an LLM is not there.
+        BusyError: another process is at work on the same.
+        RjepaError: a stage failed, with its cure.
+    """
+    limit_threads()
+    _check_dataset(home, dataset)
+    for llm_tag in llm_tags:
+        _check_llm(home, llm_tag)
+
+    def launches() -> "list[Launch]":
+        from rjepa_assets.launching import rollouts_launches, stages_of
+
+        return stages_of(rollouts_launches(dataset, llm_tags))
+
+    _launch(home, launches)
+
+
 def migrate_llm(
     home: Home,
     dataset: str,
@@ -155,8 +200,8 @@ def migrate_llm(
     if source:
         _check_llm(home, source)
     source = choose_source(home, target, dataset, source)
-    recipe = recipe or trained_recipe(home, source, dataset)
     if strategy == "retrain":
+        recipe = recipe or trained_recipe(home, source, dataset)
         _check_recipes([recipe])
 
     def launches() -> "list[Launch]":

@@ -26,8 +26,9 @@ def print_results(home: Home, llm_tag: str, dataset: str) -> None:
 
 
 def print_served(home: Home, llm_tag: str) -> None:
-    """What is served now."""
+    """What is served now, and why the newest release is not, if it is not."""
     from rjepa.releases.bundle import load_manifest
+    from rjepa.releases.history import history
     from rjepa.releases.pointer import current_release
 
     current = current_release(home, llm_tag)
@@ -37,6 +38,12 @@ def print_served(home: Home, llm_tag: str) -> None:
     manifest = load_manifest(home, llm_tag, current)
     replaced = f", in place of {manifest.replaces}" if manifest.replaces else ""
     typer.echo(f"\nServed for {manifest.describe}: release {manifest.release_id} ({manifest.reason}{replaced})")
+    last = history(home, llm_tag)[-1]
+    if last.action == "refuse" and last.decision is not None:
+        typer.echo(
+            f"Not served: release {last.target}, since {last.decision.text}\n"
+            f"Serve it all the same: rjepa release rollback --llm {llm_tag} --to {last.target}"
+        )
 
 
 def print_next_steps(home: Home, llm_tag: str, dataset: str) -> None:

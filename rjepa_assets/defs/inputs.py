@@ -20,6 +20,7 @@ from rjepa.parts import (
 )
 from rjepa.stages import file_version
 from rjepa.students.catalog import load_record
+from rjepa.students.lora.recipe import load_lora_recipe, replay_dataset
 from rjepa.students.resolving import resolve_student
 from rjepa.verbalizer.config import load_decoder_config
 
@@ -66,6 +67,18 @@ def recipe_version(names: Iterable[str]) -> str:
 def decoder_recipe_version(name: str) -> str:
     """What a run of configs/verbalizer/ says."""
     return sha256_json(load_decoder_config(name).model_dump(mode="json"))
+
+
+def lora_recipe_version(name: str) -> str:
+    """What a run of configs/lora/ says."""
+    return sha256_json(load_lora_recipe(name).model_dump(mode="json"))
+
+
+def lora_data_version(home: Home, dataset: str, recipe: str) -> str:
+    """Of what a LoRA learns from: the dataset version, and the one that its recipe shows again."""
+    replayed = replay_dataset(home, dataset, load_lora_recipe(recipe))
+    names = [dataset, *([] if replayed is None else [replayed])]
+    return sha256_json([file_version(home.dataset(name) / "manifest.json") for name in names])
 
 
 def latents_version(home: Home, llm_tag: str, dataset: str) -> str:

@@ -10,6 +10,7 @@ from rjepa_assets.defs.stage import (
     FEEDBACK_JOB,
     JOB_TAG,
     LLM_JOB,
+    LORA_JOB,
     REHEARSAL_JOB,
     RELEASE_JOB,
     SEALED_JOB,
@@ -38,6 +39,7 @@ carry = dg.define_asset_job(
     description="Carry the R-JEPA of another LLM to this one, for a dataset version that both have read; judge it.",
 )
 decoders = _job(DECODERS_JOB, "Train what puts latents into words and guides the student, for an R-JEPA that is there.")
+lora = _job(LORA_JOB, "Train a LoRA of one LLM on a dataset version, and register the student that has it.")
 sealed_problems = _job(SEALED_JOB, "Draw the problems that a night's evidence comes from, where the last are worn out.")
 feedback = _job(FEEDBACK_JOB, "Write down what of feedback joined a dataset version that a night made.")
 rehearse = _job(REHEARSAL_JOB, "Rank the answers that users let us keep again, with the newest bundle.")

@@ -41,6 +41,7 @@ CARRY_JOB: Final = "carry"
 SEALED_JOB: Final = "sealed_problems"
 REHEARSAL_JOB: Final = "rehearse"
 FEEDBACK_JOB: Final = "feedback"
+LORA_JOB: Final = "lora"
 
 AGAIN_TAG: Final = "rjepa/again"
 """Of a run: make everything again, whatever receipts say."""
@@ -160,10 +161,20 @@ def running(context: dg.AssetExecutionContext, home: HomeResource, progress: Pro
 
 def latest_version(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> str | None:
     """Data version of what was made last, None where nothing was."""
+    made = _latest(instance, key, partition)
+    return None if made is None else (made.tags or {}).get(_DATA_VERSION)
+
+
+def latest_figures(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> dict[str, Any]:
+    """Figures of what was made last, empty where nothing was."""
+    made = _latest(instance, key, partition)
+    return {} if made is None else {name: value.value for name, value in made.metadata.items()}
+
+
+def _latest(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> dg.AssetMaterialization | None:
     wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[partition])
     records = instance.fetch_materializations(wanted, limit=1).records
-    made = records[0].asset_materialization if records else None
-    return None if made is None else (made.tags or {}).get(_DATA_VERSION)
+    return records[0].asset_materialization if records else None
 
 
 def with_metadata(result: dg.MaterializeResult[Any], **more: Any) -> dg.MaterializeResult[Any]:

@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from rjepa.adapters.in_use import put_in_use
+from rjepa.adapters.sources import SOURCE_FILES
 from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.jepa.config import load_jepa_config
@@ -28,6 +29,12 @@ class TrainingConfig(dg.Config):
     processes: int = Field(default=1, ge=1, description="how many train together on this machine, started by torchrun")
     init_from: str = Field(
         default="", description="release to go on from, for a recipe that says init_from (nightly); empty: from nothing"
+    )
+    grow_from: str = Field(
+        default="", description="LLM whose R-JEPA is grown and trained on (recipe transfer); empty: from nothing"
+    )
+    share: float = Field(
+        default=0.2, gt=0, le=1, description="part of the training problems that such a run learns from"
     )
     learning_rate: float | None = Field(default=None, description="of a run that goes on; None: the recipe's")
     replay_share: float | None = Field(default=None, description="share of old chains in a batch of such a run")
@@ -126,6 +133,9 @@ def normalised_latents_are_centred_and_few_are_clipped(
         init_from="release whose weights it went on from",
         new_chains="right chains of problems that this release has not learnt from",
         replayed_chains="old right chains that were shown again",
+        grown_from="LLM whose R-JEPA it was grown from",
+        share="part of the training problems that such a run learnt from",
+        problems="they are so many",
         start_energy="energy of held-out steps before the first update",
         **{
             "skill_*": "share of a simple guess's error that it takes away; above 0 it has learnt something",
@@ -155,6 +165,21 @@ def rjepa_checkpoint(
             function = "rjepa.releases.going_on:build_checkpoint_from"
             arguments |= {"release_id": config.init_from, "tuning": config.tuning()}
             goes_on = {"init_from": config.init_from, "tuning": sha256_json(config.tuning())}
+        elif config.grow_from:
+            function = "rjepa.adapters.transferring:build_transferred"
+            arguments = {
+                "llm_tag": llm_tag,
+                "dataset": dataset,
+                "source": config.grow_from,
+                "share": config.share,
+                "recipe": config.recipe,
+            }
+            goes_on = {
+                "grow_from": config.grow_from,
+                "share": str(config.share),
+                "source_models": models_version(stage.home, config.grow_from, dataset, *SOURCE_FILES),
+                "source_latents": latents_version(stage.home, config.grow_from, dataset),
+            }
 
         def make() -> Made:
             made = call(context, stage.home, Call(function, arguments), stage.progress)

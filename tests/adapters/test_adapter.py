@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rjepa.adapters import Adapter, AdapterFacts, LatentMap, Residual, Side
+from rjepa.adapters.adapter import Adapter, AdapterFacts, Side
+from rjepa.adapters.maps import LatentMap, Layer, Residual
 from rjepa.errors import CorruptError, NotFoundError
 from rjepa.latents.normalizer import CLIP, Normalizer
 
@@ -20,7 +21,10 @@ def _map(width_in: int, width_out: int, seed: int, hidden: int | None = 3) -> La
     def draw(*shape: int) -> np.ndarray:
         return random.normal(size=shape).astype(np.float32)
 
-    residual = None if hidden is None else Residual(draw(width_in, hidden), draw(hidden), draw(hidden, width_out))
+    residual = None
+    if hidden is not None:
+        up, inner = (Layer(draw(width, hidden), draw(hidden)) for width in (width_in, hidden))
+        residual = Residual(up, (inner,), draw(hidden, width_out))
     return LatentMap(
         Normalizer(draw(width_in), np.abs(draw(width_in)) + 0.5),
         Normalizer(draw(width_out), np.abs(draw(width_out)) + 0.5),
@@ -43,6 +47,7 @@ def _adapter() -> Adapter:
         pairs=100,
         r2=0.8,
         r2_back=-0.1,
+        agreement=0.6,
         coverage=0.9,
         seconds=1.5,
     )
@@ -86,7 +91,8 @@ def test_a_wild_column_moves_no_more_than_one_at_the_clip() -> None:
 
 
 def test_large_negative_units_of_the_network_are_silent_without_a_warning() -> None:
-    residual = Residual(np.eye(2, dtype=np.float32) * 1e4, np.zeros(2, np.float32), np.eye(2, dtype=np.float32))
+    up = Layer(np.eye(2, dtype=np.float32) * 1e4, np.zeros(2, np.float32))
+    residual = Residual(up, (), np.eye(2, dtype=np.float32))
     assert np.allclose(residual.apply(np.array([-1.0, 1.0], dtype=np.float32)), [0.0, 1e4], atol=1e-20)
 
 

@@ -34,6 +34,7 @@ BESIDE = [
     "sealed_candidates",
     "rehearsal",
     "adapter",
+    "student_lora",
     *DECODERS,
 ]
 
@@ -54,6 +55,7 @@ def test_the_graph_is_the_one_of_the_architecture_page() -> None:
     assert upstream(graph, "feedback_selection") == {"interactions"}
     assert upstream(graph, "problems") == {"feedback_selection"}
     assert upstream(graph, "rollouts") == upstream(graph, "latents") == {"dataset_release", "student", "request"}
+    assert upstream(graph, "student_lora") == {"dataset_release", "student"}
     assert upstream(graph, "train_rollouts") == {"dataset_release", "student"}
     assert upstream(graph, "rjepa_checkpoint") == {"latents", "latent_normalizer", "train_rollouts"}
     assert upstream(graph, "score_calibration") == {"rollouts", "latent_normalizer", "rjepa_checkpoint", "adapter"}
@@ -102,6 +104,9 @@ def test_migrating_makes_no_dataset_and_trains_only_where_that_was_asked_for() -
     assert sorted(names("calibration")) == sorted([*reads, "adapter", *judges])
     assert names("calibration").index("adapter") < names("calibration").index("score_calibration")
     assert sorted(names("retrain")) == sorted([*reads, "latent_normalizer", "rjepa_checkpoint", *judges])
+    assert sorted(names("transfer")) == sorted(names("retrain"))
+    grown = migration_launches("v1.0.0", "tiny-a", "tiny-b", "transfer", 0.1, "")[1].config["rjepa_checkpoint"]
+    assert grown == {"recipe": "transfer", "grow_from": "tiny-a", "share": 0.1}
 
 
 def test_starting_from_an_asset_leaves_out_what_comes_before_it() -> None:
@@ -137,7 +142,7 @@ def test_only_one_stage_at_a_time_uses_the_accelerator() -> None:
         if isinstance(definition, dg.AssetsDefinition)
     }
     heavy = {"student", "rollouts", "train_rollouts", "latents", "rjepa_checkpoint", "rjepa_variants", *DECODERS}
-    heavy |= {"sealed_candidates", "rehearsal", "adapter"}
+    heavy |= {"sealed_candidates", "rehearsal", "adapter", "student_lora"}
     assert {name for name, pool in pools.items() if pool == "gpu"} == heavy
 
 
@@ -160,6 +165,7 @@ def test_the_jobs_cover_the_whole_graph() -> None:
             "release_llm",
             "variants",
             "decoders",
+            "lora",
             "sealed_problems",
             "rehearse",
         )

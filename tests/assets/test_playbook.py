@@ -30,22 +30,24 @@ def test_somebody_who_follows_the_playbook_gets_what_it_says(demo_copy: Home) ->
     before = {path: path.stat().st_mtime_ns for path in demo_copy.dataset("smoke").rglob("*") if path.is_file()}
     outputs: list[tuple[str, Ran]] = []
     for command in commands():
-        ran = rjepa(demo_copy.root, *command)
-        assert ran.code == 0, (command, ran.stderr)
+        newest = list_releases(demo_copy, "tiny-b")[-1:]
+        typed = [newest[0].release_id if word == "ID" else word for word in command]
+        ran = rjepa(demo_copy.root, *typed)
+        assert ran.code == 0, (typed, ran.stderr)
         outputs.append((" ".join(command[:2]), ran))
-        if command[:2] == ["release", "show"]:
-            carried = in_use(demo_copy, "tiny-b", "smoke")
-    by_verb = dict(reversed(outputs))
-    assert carried == "carried"
-    table = by_verb["llm migrate"].stdout
-    assert "before  tiny-a  its own" in table and "after   tiny-b  R-JEPA carried from tiny-a (adapter, 5 %" in table
-    assert "from tiny-a" in by_verb["release list"].stdout
-    assert "R-JEPA carried from tiny-a (adapter, 5 % of latents)" in by_verb["release show"].stdout
-    assert by_verb["solve --llm"].stdout.strip()
+    first = dict(reversed(outputs))
+    table = first["llm migrate"].stdout
+    assert (
+        "before   tiny-a   its own" in table and "after    tiny-b   R-JEPA carried from tiny-a (adapter, 5 %" in table
+    )
+    assert "from tiny-a" in first["release list"].stdout
+    assert "R-JEPA carried from tiny-a (adapter, 5 % of latents)" in first["release show"].stdout
+    assert first["solve --llm"].stdout.strip()
     manifests = list_releases(demo_copy, "tiny-b")
     shares = [None if manifest.carried is None else manifest.carried.share for manifest in manifests]
-    assert shares == [0.05, 0.2, None], "what each step of the playbook made"
-    assert current_release(demo_copy, "tiny-b") in [manifest.release_id for manifest in manifests]
+    assert shares == [0.05, 0.2, None, None], "what each step of the playbook made"
+    assert current_release(demo_copy, "tiny-b") == manifests[-1].release_id, "what the last step chose is served"
+    assert in_use(demo_copy, "tiny-b", "smoke") == "native", "what was asked for last"
     after = {path: path.stat().st_mtime_ns for path in demo_copy.dataset("smoke").rglob("*") if path.is_file()}
     assert after == before, "no file of the dataset was written again"
 

@@ -45,6 +45,21 @@ def is_in_sight(page: Page, selector: str) -> bool:
     )
 
 
+def test_a_carried_r_jepa_is_named_in_the_head_in_both_languages(page: Page, phone: Page, address: str) -> None:
+    def carry(route: Route) -> None:
+        info = route.fetch().json()
+        info["release"]["carried"] = {"source": "tiny-b", "share": 0.05}
+        route.fulfill(json=info)
+
+    for opened, text in (
+        (page, "tiny-a, R-JEPA carried from tiny-b (adapter, 5 % of latents), release of"),
+        (phone, "tiny-a, R-JEPA repris de tiny-b (adaptateur, 5 % des latents), version du"),
+    ):
+        opened.route("**/v1/info", carry)
+        opened.goto(address)
+        expect(opened.locator("#status")).to_contain_text(text)
+
+
 def test_an_example_is_answered_with_steps_energies_and_a_sentence(page: Page, address: str) -> None:
     page.goto(address)
     expect(page.locator("#status")).to_contain_text("tiny-a, release of")

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from rjepa.ewc import Anchor, fisher_diagonal, make_anchor
 from rjepa.jepa.config import JepaConfig, ReplayConfig, load_jepa_config
-from rjepa.jepa.ewc import Anchor, fisher_diagonal, make_anchor
 from rjepa.jepa.replay import ReplayOrder, batch_sizes, choose_reservoir
 from tests.jepa.synthetic import synthetic_set
 

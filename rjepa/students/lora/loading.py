@@ -50,7 +50,8 @@ def attach_lora(model: PreTrainedModel, lora: Lora, adapter: str = "default") ->
     config = LoraConfig(**lora.config)
     with quiet_transformers(f"{lora.folder} does not fit {type(model).__name__}"):
         wrapped = PeftModel.from_pretrained(model, str(lora.folder), adapter, config=config)
-    tensors = get_peft_model_state_dict(wrapped, adapter_name=adapter)
+    # "auto" would ask the hub for the base's configuration.
+    tensors = get_peft_model_state_dict(wrapped, adapter_name=adapter, save_embedding_layers=False)
     wanted = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if wanted != dict(lora.shapes):
         differing = sorted({*wanted.items()} ^ {*lora.shapes.items()})

@@ -6,7 +6,7 @@ Here F is the mean squared gradient of single chains' losses, divided by its own
 means the same for every model.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -47,10 +47,15 @@ def fisher_diagonal(model: nn.Module, losses: Iterable[Tensor]) -> dict[str, Ten
     return {name: value / max(count, 1) for name, value in total.items()}
 
 
+def relative(fisher: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A diagonal divided by its mean over all weights, so that a strength means the same for every model."""
+    mean = sum(float(value.sum()) for value in fisher.values()) / sum(value.numel() for value in fisher.values())
+    return {name: value / mean if mean > 0 else value for name, value in fisher.items()}
+
+
 def make_anchor(model: nn.Module, losses: Iterable[Tensor]) -> Anchor:
     """The anchor at the model's weights as they are now; importance is 1 on average over all trainable weights."""
     fisher = fisher_diagonal(model, losses)
-    mean = sum(float(value.sum()) for value in fisher.values()) / sum(value.numel() for value in fisher.values())
-    importance = {name: value / mean if mean > 0 else value for name, value in fisher.items()}
+    importance = relative(fisher)
     weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters() if name in fisher}
     return Anchor(weights, importance)

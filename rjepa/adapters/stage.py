@@ -1,0 +1,101 @@
+"""Fit an adapter for a target student from what lies in the home: latents of both students, the source's R-JEPA.
+
+What is made of it on disk is `rjepa.adapters.carrying`; which fit wins is decided in `rjepa.adapters.choosing`.
+"""
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from rjepa.adapters.adapter import Adapter, AdapterFacts, Side
+from rjepa.adapters.choosing import METHODS, Choice, Fitter, Method, choose_maps
+from rjepa.adapters.pairs import draw_problems, match_chains, pairs_of
+from rjepa.errors import InvalidInputError
+from rjepa.files import sha256_file
+from rjepa.home import Home
+from rjepa.jepa.checkpoint import MODEL_FILE, load_model
+from rjepa.jepa.stage import model_folder, normalizer_file
+from rjepa.latents.normalizer import load_normalizer
+from rjepa.latents.shards import latent_version, open_latents
+from rjepa.progress import Progress, silent
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An adapter, with what is worth showing of how it was chosen."""
+
+    adapter: Adapter
+    texts: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def fit_adapter(
+    home: Home,
+    llm_tag: str,
+    dataset: str,
+    source: str,
+    share: float,
+    progress: Progress = silent,
+    *,
+    methods: Collection[Method] = METHODS,
+    seed: int = 0,
+) -> Fitted:
+    """Fit every map that can be made from `source` to the student, and make an adapter of the best.
+
+    Args:
+        share: part of the training problems whose chains' latents are looked at, of both students.
+        methods: fits that are tried.
+        seed: of all that is drawn; equal ones give equal adapters on one machine.
+
+    Raises:
+        NotFoundError: latents of one of the two, or the source's R-JEPA, are not made yet.
+        InvalidInputError: source and target are one; the two read no chain in common, or those of too few problems; or
+            no method can be used.
+        ValueError: the share is not above 0 and at most 1.
+    """
+    if source == llm_tag:
+        raise InvalidInputError(
+            f"an adapter leads from one student to another, and {source} is both", cure="choose another source"
+        )
+    started = time.monotonic()
+    sides = {"source": _side(home, source, dataset), "target": _side(home, llm_tag, dataset)}
+    model, normalizer = model_folder(home, source, dataset), normalizer_file(home, source, dataset)
+    fitter = Fitter(load_model(model, "cpu"), load_normalizer(normalizer), seed=seed)
+    matched = match_chains(
+        open_latents(home, llm_tag, dataset).split("train"), open_latents(home, source, dataset).split("train")
+    )
+    problems = draw_problems(matched.problems, share)
+    drawn = matched.of_problems(problems)
+    choice = choose_maps(drawn, fitter, methods, progress)
+    facts = AdapterFacts(
+        **sides,
+        dataset=dataset,
+        model_sha256=sha256_file(model / MODEL_FILE),
+        normalizer_sha256=sha256_file(normalizer),
+        method=choice.best.recipe.method,
+        share=share,
+        problems=len(problems),
+        pairs=len(pairs_of(drawn)),
+        r2=choice.best.r2,
+        r2_back=choice.r2_back,
+        coverage=choice.reached,
+        agreement=choice.best.agreement,
+        seconds=time.monotonic() - started,
+    )
+    return Fitted(Adapter(facts, choice.into, choice.back), {"fits": fits_markdown(choice)})
+
+
+def fits_markdown(choice: Choice) -> str:
+    """A table of every fit that was tried, the best one bold."""
+    lines = ["| fit | R2 | agreement of energies | seconds |", "|---|---|---|---|"]
+    for each in choice.tried:
+        name = f"{each.recipe.method} {each.recipe.detail}".strip()
+        name = f"**{name}**" if each is choice.best else name
+        lines.append(f"| {name} | {each.r2:.3f} | {each.agreement:.3f} | {each.seconds:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _side(home: Home, llm_tag: str, dataset: str) -> Side:
+    manifest = latent_version(home, llm_tag, dataset).manifest()
+    figures = open_latents(home, llm_tag, dataset, verify=False)
+    return Side(llm_tag=llm_tag, fingerprint=manifest.fingerprint, width=figures.width, poolings=manifest.poolings)

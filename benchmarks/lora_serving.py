@@ -1,8 +1,8 @@
 """LoRAs beside a served student: what one costs in memory and time, and what answering with several at once costs.
 
 `python -m benchmarks.lora_serving`. Subjects: the bundled tiny-a, and a random Qwen3 of 12 layers and about 30 M
-parameters; LoRAs of rank 8 on all seven products of each layer, written by peft as they are before a training: they add nothing, at
-the price of any, so that all write the same chains. CPU seconds on one thread, so that only ratios matter.
+parameters. LoRAs of rank 8 on all seven products of each layer, as peft writes them before a training: they add
+nothing, at the price of any, so that all write the same chains. CPU seconds on one thread, so that only ratios matter.
 
 `lora_over_base`: tokens a second with a LoRA, of those without one, both by the decoding step of
 `rjepa.students.native`. `lora_over_peft_forward`: the same against peft's modules in transformers' forward, which is

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rjepa.control.place import Place
 from rjepa.errors import CorruptError, NotFoundError
+from rjepa.releases.student_gate import StudentDecision, read_verdict
 from serving.errors import GoneError, LoraRefusedError, NotReadyError
 from serving.host import EngineHost
 
@@ -92,6 +93,27 @@ class LoraOpener:
             raise GoneError(error.problem, cure=error.cure) from error
         except CorruptError as error:
             raise LoraRefusedError(error.problem, cure=error.cure) from error
+
+    def verdict(self, name: str) -> StudentDecision | None:
+        """What the gate of students said of a LoRA last; None where it was not asked, or what it said is damaged."""
+        try:
+            return read_verdict(self._place.home, self._place.llm_tag, name)
+        except (CorruptError, ValueError):
+            return None
+
+    def ask_gate(self, loaded: LoadedLora) -> None:
+        """Let what the gate said of this very student count.
+
+        Raises:
+            LoraRefusedError: it was found worse than its base, or not shown to be better.
+        """
+        verdict = self.verdict(loaded.name)
+        if verdict is None or verdict.passed or verdict.fingerprint != loaded.answerer.student_fingerprint:
+            return
+        raise LoraRefusedError(
+            f"the gate refused the LoRA {loaded.name} on {verdict.dataset}: {verdict.text}",
+            cure="train a better one, or send despite_gate: true, which is kept with the change",
+        )
 
 
 class LoraUses:

@@ -72,7 +72,7 @@ class LoadedLoras:
             health_seconds: how often rates are compared.
         """
         self._place, self._host, self._most = place, host, most
-        self._opener = LoraOpener(place, host, endpoint_folder)
+        self.opener = LoraOpener(place, host, endpoint_folder)
         self._follow_seconds, self._health_seconds = follow_seconds, health_seconds
         self._loaded: Mapping[str, LoadedLora] = {}
         self._set = ServedSet()
@@ -138,14 +138,17 @@ class LoadedLoras:
             loaded.answering -= 1
             self._let_go(loaded)
 
-    async def reload(self, names: Sequence[str], *, who: str, reason: str) -> None:
+    async def reload(self, names: Sequence[str], *, who: str, reason: str, despite_gate: bool = False) -> None:
         """Serve exactly these from now on, all of them or none: what is loaded already is verified again.
+
+        Args:
+            despite_gate: serve what the gate of students refused, too.
 
         Raises:
             InvalidInputError: a name that is none, or twice there; too many; a LoRA of another base, or of shapes that
                 do not fit it.
             GoneError: there is no such LoRA, or a file of it is missing.
-            LoraRefusedError: a file is damaged, or its numbers are none.
+            LoraRefusedError: a file is damaged, or the gate refused it.
             RjepaError: the endpoint does not load it; somebody else changed the set meanwhile; no database.
         """
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -155,7 +158,7 @@ class LoadedLoras:
                 f"{len(names)} LoRAs are more than the {self._most} that this service loads",
                 cure="name fewer, or start it with a higher RJEPA_MAX_LORAS",
             )
-        await self._apart(lambda: self._reload(tuple(names), who, reason))
+        await self._apart(lambda: self._reload(tuple(names), who, reason, despite_gate))
 
     async def unload(self, name: str, *, who: str, reason: str, action: Action = "unload") -> None:
         """Take one out. Answers that are being written with it come to their end.
@@ -188,12 +191,14 @@ class LoadedLoras:
 
         return await asyncio.to_thread(look)
 
-    async def _reload(self, names: tuple[str, ...], who: str, reason: str) -> None:
+    async def _reload(self, names: tuple[str, ...], who: str, reason: str, despite_gate: bool) -> None:
         before = await asyncio.to_thread(lambda: read_served(self._open_database(), self._place.llm_tag))
         opened: dict[str, LoadedLora] = {}
         try:
             for name in names:
-                opened[name] = await self._opener.open(name, self._loaded.get(name))
+                opened[name] = await self.opener.open(name, self._loaded.get(name))
+                if not despite_gate:
+                    await asyncio.to_thread(self.opener.ask_gate, opened[name])
             hashes = {name: one.sha256 for name, one in opened.items()}
             served = await self._write(hashes, before.move, "reload", names, who, reason)
         except BaseException as error:
@@ -249,7 +254,7 @@ class LoadedLoras:
         failed: dict[str, Failure] = {}
         for name, wanted in served.loras.items():
             try:
-                found = await self._opener.open(name, self._loaded.get(name))
+                found = await self.opener.open(name, self._loaded.get(name))
                 if found.sha256 != wanted.sha256:
                     self._discard({name: found})
                     raise LoraRefusedError(

@@ -1,6 +1,7 @@
 """LoRAs of a student whose chains a vLLM server writes: the same verbs, by vLLM's own routes."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,22 @@ def test_one_that_the_server_forgot_is_loaded_there_again(
     service[1].state.loras._renew_at = 0.0
     wait_until(lambda: vllm.loras)
     assert ask(client, f"{TAG}+night-1") == before
+
+
+def test_the_server_keeps_a_lora_until_its_last_answer_has_ended(
+    client: openai.OpenAI, service: tuple[str, Any], vllm: Vllm
+) -> None:
+    reload(service[0], "night-1")
+    vllm.writes.clear()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, client, f"{TAG}+night-1")
+        wait_until(lambda: service[1].state.loras.loaded["night-1"].answering)
+        assert httpx.delete(f"{service[0]}/v1/lora/night-1").status_code == 200
+        assert reload(service[0]).status_code == 200  # changes come one after the other: the first is through
+        assert loaded(service[0]) == set() and len(vllm.loras) == 1
+        vllm.writes.set()
+        assert answer.result(30)
+    wait_until(lambda: not vllm.loras)
 
 
 def test_where_the_server_sees_the_folders_elsewhere_the_path_is_that(

@@ -8,6 +8,7 @@ that was taken out is let go when the last of its answers has ended. Opening is 
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ class LoadedLoras:
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._database: Database | None = None
+        self._opening = threading.Lock()
         self._trouble: dict[str, Failure] = {}
 
     @property
@@ -377,6 +379,7 @@ class LoadedLoras:
 
     def _open_database(self) -> Database:
         """In a thread: the first time it is made where it is missing."""
-        if self._database is None:
-            self._database = self._place.open_database()
-        return self._database
+        with self._opening:
+            if self._database is None:
+                self._database = self._place.open_database()
+            return self._database

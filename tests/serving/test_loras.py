@@ -11,8 +11,10 @@ import openai
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 import serving.app as service_app
+from rjepa.cli.main import build_app
 from rjepa.database import open_database
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
@@ -157,6 +159,18 @@ def test_modes_that_need_an_rjepa_are_refused_until_the_student_with_the_lora_ha
     finally:
         shutil.rmtree(home.releases(lora_tag(TAG, "night-3")))
     wait_until(lambda: f"{TAG}+night-3:rerank" not in {model.id for model in client.models.list()}, 30)
+
+
+def test_anybody_with_the_home_generates_an_answer_again_from_its_receipt(
+    client: openai.OpenAI, address: str, made: tuple[Home, Student], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reload(address, "night-1")
+    body = {"rjepa": {"seed": 5, "keep_question": True}}
+    reply = client.chat.completions.create(model=f"{TAG}+night-1", messages=MESSAGES, temperature=1.0, extra_body=body)
+    (tmp_path / "reply.json").write_text(reply.model_dump_json(), encoding="utf-8")
+    monkeypatch.setenv("RJEPA_HOME", str(made[0].root))
+    found = CliRunner().invoke(build_app(), ["verify", str(tmp_path / "reply.json")])
+    assert found.exit_code == 0, found.output
 
 
 def flip_a_byte(folder: Path) -> None:

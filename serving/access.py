@@ -1,4 +1,4 @@
-"""Which role each route asks for, in one table. How a client shows its role lives in `serving.auth`.
+"""Who asks, and which role each route asks for, in one table. How a client shows its role lives in `serving.auth`.
 
 The first rule that fits a method and a path holds. What no rule names asks for the operator's role: a new route is
 guarded without anyone's doing, and a test asks for its line here.
@@ -16,6 +16,16 @@ METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "DELETE"})
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """These change nothing, so that a page of another origin may send them: it cannot read the reply."""
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks. `client` is unique among them; limits of its own come before the service's."""
+
+    client: str
+    role: Role
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rjepa.database import Database, open_database
 from rjepa.errors import RjepaError
 from rjepa.home import Home
-from rjepa.keys import KeyRecord, Role, find_live_key, list_keys, looks_like_key
-from serving.access import may, rule_of
+from rjepa.keys import KeyRecord, find_live_key, list_keys, looks_like_key
+from serving.access import Principal, may, rule_of
 from serving.context import current_request, set_current_request
 from serving.errors import NotReadyError
 from serving.metrics import Metrics
@@ -30,16 +30,6 @@ _FRESH_SECONDS: Final = 1.0
 """How old may be what is known of the keys: a revoked one is refused that soon."""
 _STALE_SECONDS: Final = 60.0
 """How long the keys last read go on being believed while the database cannot be reached."""
-
-
-@dataclass(frozen=True)
-class Principal:
-    """Who asks. `client` is unique among them; limits of its own come before the service's."""
-
-    client: str
-    role: Role
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
 
 
 class DatabaseKeys:

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rjepa.reasoning.answer import Answer
+from serving.access import Principal
 from serving.quality import Item, Quality
 
 ANSWERING: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/generate"})
@@ -35,6 +36,14 @@ def note_engine(release_id: str) -> None:
     item = _ITEM.get()
     if item is not None:
         item.release_id = release_id
+
+
+def client_that_counts(scope: Scope) -> str:
+    """The client of a request, whose say in a release's health has a limit; empty for an operator, who can take a
+    release back anyway.
+    """
+    principal: Principal | None = scope.get("state", {}).get("principal")
+    return "" if principal is None or principal.role == "operator" else principal.client
 
 
 class QualityCollector:
@@ -62,16 +71,17 @@ class QualityCollector:
         try:
             await self._app(scope, receive, look)
         except Exception:
-            self._add(item, started, failed=True)
+            self._add(item, scope, started, failed=True)
             raise
         finally:
             _ITEM.reset(token)
         # A stream without an answer ended with an error event. A client that leaves cancels this, and is not counted.
         failed = (status >= 500 and status != _AWAY) or (is_stream and not item.answers)
         if failed or item.answers:
-            self._add(item, started, failed=failed)
+            self._add(item, scope, started, failed=failed)
 
-    def _add(self, item: Item, started: float, *, failed: bool) -> None:
+    def _add(self, item: Item, scope: Scope, started: float, *, failed: bool) -> None:
+        item.client = client_that_counts(scope)
         item.seconds, item.failed = time.monotonic() - started, failed
         item.release_id = item.release_id or self._served() or ""
         if item.release_id:

@@ -27,6 +27,7 @@ from rjepa.feedback.tickets import MAX_TICKET, bring_content, read_ticket
 from rjepa.feedback.votes import MAX_COMMENT, find_vote, give_vote
 from rjepa.reasoning.conversation import ChatMessage, to_messages
 from rjepa.values import Words
+from serving.collecting import client_that_counts
 from serving.given import FeedbackDesk, desk_of
 from serving.schemas import MAX_USER
 
@@ -70,7 +71,7 @@ async def give_feedback(body: Feedback, request: Request) -> dict[str, Any]:
     owner = await desk.owner(body.user)
     first_vote_on, reply = await desk.run(lambda database: _take(database, desk, owner, body))
     if first_vote_on is not None:
-        request.app.state.quality.voted(first_vote_on, up=body.vote == "up")
+        request.app.state.quality.voted(first_vote_on, up=body.vote == "up", client=client_that_counts(request.scope))
     return reply
 
 

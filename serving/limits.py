@@ -10,8 +10,7 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.access import rule_of
-from serving.auth import Principal
+from serving.access import Principal, rule_of
 from serving.context import current_request, set_current_request
 from serving.metrics import Metrics
 from serving.refusals import refuse

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import statistics
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -27,6 +27,11 @@ MAX_ITEMS: Final = 10_000
 FLUSH_SECONDS: Final = 60.0
 """How often windows are written: health compares hours, and a killed process loses no more than this."""
 
+MOST_OF_ONE: Final = 10
+"""Votes, and answers with an energy, of one client that say something of a release's health each hour: fewer than
+health decides on (`rjepa.living.health.LEAST_NOW`), so that nobody has a release taken back alone."""
+
+_HOUR_SECONDS: Final = 3600.0
 _LOG = structlog.get_logger("serving")
 _RECENT: Final = 1000
 """Items that figures of late are of: enough for a 95th percentile, and minutes of a busy service."""
@@ -40,9 +45,10 @@ _CUT_SHORT: Final = 0.5
 
 @dataclass
 class Item:
-    """One request that asked for an answer, or one vote."""
+    """One request that asked for an answer, or one vote. `client` is empty where it may count without limit."""
 
     release_id: str = ""
+    client: str = ""
     seconds: float = 0.0
     failed: bool = False
     answers: int = 0
@@ -56,10 +62,10 @@ class Item:
         """Take an answer's figures."""
         self.release_id = answer.release_id
         self.answers += 1
-        self.unfamiliar += answer.explanation is not None and not answer.explanation.familiar
         self.parts.append(1.0 if answer.finished and not answer.abstained else _CUT_SHORT)
         if energies := answer.step_energies:
             self.energies.append(statistics.fmean(energies))
+            self.unfamiliar += answer.explanation is not None and not answer.explanation.familiar
         if answer.p_correct is not None:
             self.parts.append(answer.p_correct)
         elif energies:
@@ -108,6 +114,8 @@ class Quality:
         self._recent: deque[tuple[float | None, float, bool]] = deque(maxlen=_RECENT)
         self._being_written = 0
         self._began_ms = _now_ms()
+        self._shares: Counter[tuple[str, str, bool]] = Counter()
+        self._hour = time.monotonic()
         self._flusher: asyncio.Task[None] | None = None
         self.dropped = 0
 
@@ -116,11 +124,15 @@ class Quality:
         quality = item.quality
         self._recent.append((None if item.vote is not None else item.seconds, quality, item.failed))
         self._counts.rated(quality)
+        if item.client and self._has_said_enough(item):
+            if item.vote is not None:
+                return
+            item.energies, item.unfamiliar = [], 0
         self._keep(item)
 
-    def voted(self, release_id: str, *, up: bool) -> None:
-        """A user said of an answer of this release that it is good or bad."""
-        self.add(Item(release_id=release_id, vote=up))
+    def voted(self, release_id: str, *, up: bool, client: str = "") -> None:
+        """A user said of an answer of this release that it is good or bad; `client` as in `Item`."""
+        self.add(Item(release_id=release_id, client=client, vote=up))
 
     def figures(self) -> QualityFigures:
         """What was seen lately."""
@@ -164,6 +176,18 @@ class Quality:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flusher
         await self.flush()
+
+    def _has_said_enough(self, item: Item) -> bool:
+        """Whether an item's client has had its share of this hour; names stay in memory, and no longer than that."""
+        now = time.monotonic()
+        if now - self._hour >= _HOUR_SECONDS or len(self._shares) >= MAX_ITEMS:
+            self._shares.clear()
+            self._hour = now
+        if item.vote is None and not item.energies:
+            return False
+        share = (item.release_id, item.client, item.vote is None)
+        self._shares[share] += 1
+        return self._shares[share] > MOST_OF_ONE
 
     def _keep(self, item: Item) -> None:
         if len(self._items) + self._being_written < MAX_ITEMS:

@@ -494,6 +494,27 @@ BUGS = (
         "poolings = config.use or config.poolings",
         "tests/adapters/test_carried_release.py::test_hidden_states_are_pulled_in_the_students_own_space",
     ),
+    Bug(
+        "a student with a LoRA is taken for its base",
+        "rjepa/students/resolving.py",
+        'return sha256_json({"base": base_fingerprint, "lora": lora.sha256})',
+        "return base_fingerprint",
+        "tests/students/test_lora_files.py::test_a_student_with_a_lora_is_another_student",
+    ),
+    Bug(
+        "a LoRA is not verified when it is read",
+        "rjepa/students/lora/files.py",
+        "if size != entry.size or sha256_file(path) != entry.sha256:",
+        "if size != entry.size:",
+        "tests/students/test_lora_files.py::test_a_changed_byte_of_a_lora_is_refused",
+    ),
+    Bug(
+        "a LoRA's training shows new chains alone",
+        "rjepa/students/lora/corpus.py",
+        "replayed = round(recipe.replay.share * size) if self.old else 0",
+        "replayed = 0",
+        "tests/students/test_lora_training.py::test_a_batch_holds_the_share_of_old_chains_and_every_chain_once_an_epoch",
+    ),
 )
 
 

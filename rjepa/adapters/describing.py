@@ -8,6 +8,11 @@ def describe_carried(facts: AdapterFacts) -> str:
     return f"R-JEPA carried from {facts.source.llm_tag} (adapter, {100 * facts.share:.3g} % of latents)"
 
 
+def describe_origin(carried: AdapterFacts | None) -> str:
+    """Whose R-JEPA it is: the LLM's own, or where it was carried from."""
+    return "its own" if carried is None else describe_carried(carried)
+
+
 def summarise_carried(facts: AdapterFacts) -> dict[str, str | float]:
     """Where a carried R-JEPA comes from, as JSON values for who shows a release."""
     return {

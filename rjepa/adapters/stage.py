@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from rjepa.adapters.adapter import Adapter, AdapterFacts, Side
 from rjepa.adapters.choosing import METHODS, Choice, Fitter, Method, choose_maps
 from rjepa.adapters.pairs import draw_problems, match_chains, pairs_of
+from rjepa.adapters.plots import draw_fits
 from rjepa.errors import InvalidInputError
 from rjepa.files import sha256_file
 from rjepa.home import Home
@@ -82,7 +83,8 @@ def fit_adapter(
         agreement=choice.best.agreement,
         seconds=time.monotonic() - started,
     )
-    return Fitted(Adapter(facts, choice.into, choice.back), {"fits": fits_markdown(choice)})
+    images = {"plot_fits": draw_fits(choice.tried, choice.best)}
+    return Fitted(Adapter(facts, choice.into, choice.back), {"fits": fits_markdown(choice)}, images)
 
 
 def fits_markdown(choice: Choice) -> str:

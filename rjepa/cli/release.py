@@ -89,7 +89,8 @@ def show(
         typer.echo(f"carried   {manifest.describe}")
         typer.echo(
             f"            {carried.method}, fitted on {carried.pairs} latents of {carried.problems} problems of "
-            f"{carried.dataset}; R2 {carried.r2:.2f} on held-out problems, {carried.coverage:.0%} of latents in reach"
+            f"{carried.dataset}; energies agree by {carried.agreement:.2f} on held-out problems (R2 {carried.r2:.2f}), "
+            f"{carried.coverage:.0%} of latents in reach"
         )
         typer.echo(f"            R-JEPA {carried.model_sha256[:12]} of student {carried.source.fingerprint[:12]}")
     typer.echo(f"why       {manifest.reason}; replaced {manifest.replaces or 'nothing'}")

@@ -7,7 +7,7 @@ how much each gains over its own baseline. Figures are those of the benchmark re
 from pydantic import Field
 from rich.table import Table
 
-from rjepa.adapters.describing import describe_carried
+from rjepa.adapters.describing import describe_origin
 from rjepa.adapters.opening import files_in_use
 from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.reading import SERVED_METHOD, read_report
@@ -53,7 +53,7 @@ def read_worth(home: Home, llm_tag: str, dataset: str) -> Worth:
     return Worth(
         llm_tag=llm_tag,
         dataset=dataset,
-        rjepa="its own" if carried is None else describe_carried(carried),
+        rjepa=describe_origin(carried),
         problems=found.problems,
         num_candidates=found.num_candidates,
         baseline=found.leaderboard.row(BASELINE).accuracy,

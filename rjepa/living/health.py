@@ -3,13 +3,15 @@
 Windows of the release that is served (`rjepa.living.windows`) are compared with those of the release before it:
 
 - errors: questions that failed by the service's fault;
-- unfamiliar: answers to problems whose energies lie beyond what the release was calibrated on. Energies of two R-JEPAs
-  have different scales; how often they leave their own is what drifts;
+- unfamiliar: of the answers that have energies, those to problems whose energies lie beyond what the release was
+  calibrated on. Energies of two R-JEPAs have different scales; how often they leave their own is what drifts;
 - thumbs down, of the votes.
 
 A sensor looks every minute, so that the test has to hold at every look: the rate before gives a ceiling, and a stake
 is bet against "the rate is below it now" (`rjepa.evaluation.betting`). Questions of one client are not independent of
-each other: the level holds for questions as they come from many. Whether anything is done is the operator's setting.
+each other, and somebody may want a release to fall: of votes and energies one client has a share that alone decides
+nothing (`serving.quality.MOST_OF_ONE`); errors count whoever had them, for they are the service's own. Whether anything
+is done is the operator's setting.
 
 It cannot flap: only a release that was promoted is compared, never one that was gone back to; none goes back twice
 within the cool-down; and what was gone back from is not served by the night again (`rjepa.releases.publish`).
@@ -67,7 +69,7 @@ class Measure:
             errors = sum(window.errors for window in windows)
             return errors, answers + errors
         if self.name == "unfamiliar":
-            return sum(window.unfamiliar for window in windows), answers
+            return sum(window.unfamiliar for window in windows), sum(window.energies for window in windows)
         down = sum(window.thumbs_down for window in windows)
         return down, down + sum(window.thumbs_up for window in windows)
 

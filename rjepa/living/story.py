@@ -5,6 +5,7 @@ Everything is read: the release history, the bundle, what joined its version, th
 
 from typing import Final
 
+from rjepa.adapters.describing import describe_origin
 from rjepa.database import open_database
 from rjepa.errors import RjepaError
 from rjepa.home import Home
@@ -39,6 +40,7 @@ def tell(home: Home, llm_tag: str) -> str:
         + (f", since {came.at}" if came else "")
         + (f", in place of {came.source}" if came and came.source else ""),
         f"- **made of**: {manifest.dataset}, student {manifest.student_fingerprint[:12]}, run {manifest.run_id}",
+        f"- **R-JEPA**: {describe_origin(manifest.carried)}",
         f"- **went on from**: {_ancestors(home, llm_tag, current)}",
         *_joined(home, manifest),
     ]

@@ -49,11 +49,13 @@ class Window(FrozenValue):
     ended_at_ms: NonNegativeInt
     answers: NonNegativeInt = Field(0, description="questions that were answered")
     errors: NonNegativeInt = Field(0, description="questions that failed by the service's fault: status 500 and above")
-    energies: NonNegativeInt = Field(0, description="answers that have an energy")
+    energies: NonNegativeInt = Field(
+        0, description="answers that have an energy, and whose client had not had its share of the hour"
+    )
     energy_sum: NonNegativeFloat = Field(0.0, description="of their mean energies over steps")
     energy_squares: NonNegativeFloat = Field(0.0, description="sum of the squares of the same")
     unfamiliar: NonNegativeInt = Field(
-        0, description="of `answers`: to problems of a kind that the release does not know"
+        0, description="of `energies`: to problems of a kind that the release does not know"
     )
     thumbs_up: NonNegativeInt = Field(0, description="votes that arrived, for answers of this release")
     thumbs_down: NonNegativeInt = 0
@@ -62,7 +64,7 @@ class Window(FrozenValue):
     def _check_order(self) -> Self:
         if self.ended_at_ms < self.started_at_ms:
             raise ValueError(f"the window ends at {self.ended_at_ms}, before it starts at {self.started_at_ms}")
-        if max(self.energies, self.unfamiliar) > self.answers:
+        if not self.unfamiliar <= self.energies <= self.answers:
             raise ValueError(
                 f"{self.answers} answers cannot have {self.energies} energies, {self.unfamiliar} unfamiliar"
             )

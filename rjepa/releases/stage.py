@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from rjepa.adapters.describing import describe_origin
 from rjepa.adapters.opening import WorldModelFiles, check_target, files_in_use, open_world_model
 from rjepa.datasets.versions import version_key
 from rjepa.errors import NotFoundError, RjepaError
@@ -179,6 +180,7 @@ def _metadata(done: ReleaseReport, challenger: EvaluationRecord) -> dict[str, in
         "reason": done.decision.reason,
         "decision": done.decision.text,
         "replaces": done.manifest.replaces or "nothing",
+        "rjepa": describe_origin(done.manifest.carried),
         "dataset": challenger.trained_on,
         "judged_on": challenger.candidates.dataset,
         "accuracy": challenger.accuracy,

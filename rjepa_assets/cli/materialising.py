@@ -176,7 +176,7 @@ def migrate_llm(
         source: empty for the only other LLM that has an R-JEPA on this dataset.
         strategy: calibration, transfer or retrain.
         share: of the training problems; None for the strategy's own.
-        recipe: training run for `retrain`; empty for that of the source's R-JEPA.
+        recipe: training run; empty for that of the source's R-JEPA (retrain), or the one of its name (transfer).
 
     Returns:
         The source.
@@ -193,6 +193,10 @@ def migrate_llm(
     limit_threads()
     if strategy not in STRATEGIES:
         raise InvalidInputError(f"{strategy!r} is no strategy", cure=f"choose one of {', '.join(STRATEGIES)}")
+    if share is not None and strategy == "retrain":
+        raise InvalidInputError("retrain learns from every training problem", cure="leave --share out")
+    if recipe and strategy == "calibration":
+        raise InvalidInputError("calibration trains no R-JEPA, so that it has no recipe", cure="leave --recipe out")
     if share is not None and not 0 < share <= 1:
         raise InvalidInputError(f"a share of {share} cannot be learnt from", cure="choose one above 0, 1 at most")
     load_manifest(home, check_tag(dataset, "dataset version"))
@@ -202,7 +206,7 @@ def migrate_llm(
     source = choose_source(home, target, dataset, source)
     if strategy == "retrain":
         recipe = recipe or trained_recipe(home, source, dataset)
-        _check_recipes([recipe])
+    _check_recipes([recipe] if recipe else [])
 
     def launches() -> "list[Launch]":
         from rjepa_assets.launching import migration_launches, stages_of

@@ -53,6 +53,7 @@ class ReleaseConfig(dg.Config):
         reason="the gate's reason, in a word",
         decision="the gate's reason, in a sentence",
         replaces="what was served before",
+        rjepa="whose R-JEPA it is: the LLM's own, or one that was carried to it by an adapter",
         dataset="dataset version that it was trained on",
         judged_on="whose test problems it was judged on: the same, or a sealed set",
         accuracy="share of those that it answers right",

@@ -12,7 +12,7 @@ from rjepa.adapters import Adapter
 from rjepa.adapters.opening import WorldModelFiles
 from rjepa.cli.main import build_app
 from rjepa.engine import Engine
-from rjepa.errors import CorruptError
+from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
 from rjepa.inspecting import judge_chains, read_latents, similarities
@@ -20,6 +20,8 @@ from rjepa.masking import MaskedChain, predict_masked
 from rjepa.monitoring.releases import read_releases
 from rjepa.reasoning.question import ask
 from rjepa.releases.bundle import release_folder, verify
+from rjepa.releases.going_on import open_start, take_normalizer_from
+from rjepa.releases.lineage import lineage
 from rjepa.students.loading import Student
 from tests.carried_release import SOURCE_WIDTH, adapt
 from tests.speaking_release import publish_speaking
@@ -99,7 +101,8 @@ def test_it_says_everywhere_whose_r_jepa_it_is(engine: Engine, made: tuple[Home,
     assert served is not None and (served.carried_from, served.carried_share) == ("elsewhere", 0.05)
     monkeypatch.setenv("RJEPA_HOME", str(made[0].root))
     shown = CliRunner().invoke(build_app(), ["release", "show", "--llm", TAG])
-    assert text in shown.output and "R2 0.50 on held-out problems" in shown.output, shown.output
+    assert text in shown.output, shown.output
+    assert "energies agree by 0.60 on held-out problems (R2 0.50)" in shown.output
     listed = CliRunner().invoke(build_app(), ["release", "list", "--llm", TAG])
     assert "from elsewhere" in listed.output
 
@@ -132,3 +135,14 @@ def test_an_adapter_beside_another_r_jepa_than_its_own_is_refused(made: tuple[Ho
     with pytest.raises(CorruptError, match="fitted for another R-JEPA of elsewhere") as refused:
         WorldModelFiles.laid_out(folder).open("cpu")
     assert re.search("materialise adapter", refused.value.cure)
+
+
+def test_nothing_is_trained_on_from_it_and_its_lineage_is_its_own(made: tuple[Home, Student]) -> None:
+    home = made[0]
+    release_id = read_releases(home, TAG).current
+    assert release_id is not None
+    for begin in (open_start, take_normalizer_from):
+        with pytest.raises(InvalidInputError, match="is elsewhere's and knows the latents of tiny-test") as refused:
+            begin(home, TAG, "v1.0.0", release_id)
+        assert "rjepa llm migrate --from elsewhere --to tiny-test --strategy retrain" in refused.value.cure
+    assert [manifest.release_id for manifest in lineage(home, TAG, release_id)] == [release_id]

@@ -152,3 +152,15 @@ def test_the_history_of_a_removed_student_stays_readable(home: Home, tmp_path: P
     with open_instance(home) as instance:
         assert "gone" in instance.get_dynamic_partitions(LLM)
         assert "gone" in instance.get_materialized_partitions(STUDENT)
+
+
+def test_migrating_what_cannot_be_migrated_is_refused_before_any_run(home: Home) -> None:
+    assert "is no strategy" in refused("migrate", "--to", "tiny-b", "--strategy", "copy").problem
+    assert (
+        "every training problem"
+        in refused("migrate", "--to", "tiny-b", "--strategy", "retrain", "--share", "1").problem
+    )
+    assert "no recipe" in refused("migrate", "--to", "tiny-b", "--recipe", "demo").problem
+    assert "share of 2" in refused("migrate", "--to", "tiny-b", "--share", "2").problem
+    assert "v1.0.0" in refused("migrate", "--to", "tiny-b").problem, "no dataset is there yet, and none is made"
+    assert not home.dagster.exists(), "nothing was launched"

@@ -10,7 +10,7 @@ import numpy as np
 from rjepa.home import Home
 from rjepa.jepa.config import EncoderConfig, JepaConfig, OptimConfig, PredictorConfig
 from rjepa.latents.sets import LatentSet, Prompts
-from tests.latents.rows import Prompted, write_latents
+from tests.latents.rows import MADE_BY, Prompted, write_latents
 
 WIDTH = 24
 
@@ -68,8 +68,10 @@ def tiny_config(**changes: object) -> JepaConfig:
     return JepaConfig.model_validate({**parts, **changes})
 
 
-def write_shards(home: Home, llm_tag: str, dataset: str, chains: LatentSet, shard_size: int = 1000) -> None:
-    """The set as a version that `open_latents` reads, as if a student had made it."""
+def write_shards(
+    home: Home, llm_tag: str, dataset: str, chains: LatentSet, shard_size: int = 1000, fingerprint: str = MADE_BY
+) -> None:
+    """The set as a version that `open_latents` reads, as if the student of this fingerprint had made it."""
     parts = [
         Prompted(
             problem_id=chains.problem_ids[index],
@@ -84,4 +86,4 @@ def write_shards(home: Home, llm_tag: str, dataset: str, chains: LatentSet, shar
         )
         for index in range(len(chains))
     ]
-    write_latents(home, llm_tag, dataset, parts, shard_size)
+    write_latents(home, llm_tag, dataset, parts, shard_size, fingerprint)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from rjepa.cli.main import build_app
 from rjepa.database import open_database
 from rjepa.home import Home
-from rjepa.living.health import LEAST_NOW, MEASURES, Health, _compare, keep_healthy, look_at_health
+from rjepa.living.health import LEAST_NOW, MEASURES, Health, compare, keep_healthy, look_at_health
 from rjepa.living.settings import change_settings
 from rjepa.living.windows import Window, add_windows, read_windows
 from rjepa.releases.history import AUTOMATIC, history
@@ -53,7 +53,11 @@ def look(home: Home) -> Health:
     ("before", "now", "name"),
     [
         ({"answers": 500, "errors": 2}, {"answers": 40, "errors": 20}, "errors"),
-        ({"answers": 500, "unfamiliar": 10}, {"answers": 60, "unfamiliar": 30}, "unfamiliar"),
+        (
+            {"answers": 500, "energies": 500, "unfamiliar": 10},
+            {"answers": 60, "energies": 60, "unfamiliar": 30},
+            "unfamiliar",
+        ),
         (
             {"answers": 500, "thumbs_up": 80, "thumbs_down": 20},
             {"answers": 90, "thumbs_up": 10, "thumbs_down": 40},
@@ -78,8 +82,8 @@ def test_a_release_that_got_worse_is_taken_back_and_the_history_says_why(
 
 def test_a_release_like_the_one_before_stays(home: Home, releases: tuple[str, str]) -> None:
     first, second = releases
-    served(home, first, ago=20, answers=500, errors=5, unfamiliar=25, thumbs_up=70, thumbs_down=30)
-    served(home, second, answers=200, errors=3, unfamiliar=12, thumbs_up=25, thumbs_down=12)
+    served(home, first, ago=20, answers=500, energies=500, errors=5, unfamiliar=25, thumbs_up=70, thumbs_down=30)
+    served(home, second, answers=200, energies=200, errors=3, unfamiliar=12, thumbs_up=25, thumbs_down=12)
     found = keep_healthy(home, TAG)
     assert found.verdict == "healthy" and current_release(home, TAG) == second
 
@@ -143,7 +147,7 @@ def test_an_equally_healthy_release_is_hardly_ever_taken_back_however_often_one_
         before = [_window(answers=400 - bad_before, errors=bad_before)]
         bad = np.cumsum(rng.random(600) < 0.05)
         looks = ([_window(answers=n - int(bad[n - 1]), errors=int(bad[n - 1]))] for n in range(20, 601, 10))
-        fallen += any(_compare(MEASURES[0], before, now).fell for now in looks)
+        fallen += any(compare(MEASURES[0], before, now).fell for now in looks)
     assert fallen <= 2
 
 

@@ -13,8 +13,8 @@ import pytest
 from rjepa.database import open_database
 from rjepa.home import Home
 from rjepa.keys import create_key
+from serving.access import Principal
 from serving.app import create_app
-from serving.auth import Principal
 from serving.fairness import FairQueue, Job
 from serving.limits import Admission, Bucket
 from serving.settings import ServiceSettings

@@ -14,11 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from rjepa.database import open_database
 from rjepa.errors import StorageError
 from rjepa.home import Home
+from rjepa.keys import create_key
+from rjepa.living.health import MEASURES, compare
 from rjepa.living.windows import Window, read_windows
 from rjepa.releases.pointer import require_current
 from serving.app import create_app
 from serving.metrics import Metrics
-from serving.quality import MAX_ITEMS, Item, Quality
+from serving.quality import MAX_ITEMS, MOST_OF_ONE, Item, Quality
 from serving.settings import ServiceSettings
 
 from .fakes import FakeEngine, fake_loader, running, wait_until
@@ -70,6 +72,30 @@ def test_an_answer_counts_one_vote_however_often_it_is_voted_on(home: Home, engi
         client.post("/v1/feedback", json=other)
     window = window_of(home)
     assert (window.release_id, window.thumbs_up, window.thumbs_down) == (require_current(home, "tiny-a"), 1, 1)
+
+
+def test_one_client_alone_does_not_make_a_release_fall_and_an_operator_may(
+    home: Home, engines: list[FakeEngine]
+) -> None:
+    with open_database(home) as database:
+        keys = {role: create_key(database, role, role)[0] for role in ("user", "operator")}  # type: ignore[arg-type]
+    many = MOST_OF_ONE + 15
+    down = {}
+    for role, key in keys.items():
+        with serving(home, engines) as client:
+            client.headers["authorization"] = f"Bearer {key}"
+            for _ in range(many):
+                answer_id = ask(client, "foreign").json()["id"]
+                assert client.post("/v1/feedback", json={"id": answer_id, "vote": "down"}).status_code == 200
+        with open_database(home) as database:
+            window = read_windows(database, "tiny-a", 0)[-1]
+        assert window.answers == many
+        assert window.unfamiliar == window.energies
+        down[role] = (window.thumbs_down, window.energies)
+    assert down == {"user": (MOST_OF_ONE, MOST_OF_ONE), "operator": (many, many)}
+    with open_database(home) as database:
+        found = compare(MEASURES[2], [], read_windows(database, "tiny-a", 0)[:1])
+    assert not found.fell
 
 
 def test_a_failure_counts_whether_it_is_a_status_or_the_end_of_a_stream(home: Home, engines: list[FakeEngine]) -> None:

@@ -18,7 +18,9 @@ from rjepa.files import sha256_file, sha256_json
 PartName = Literal["reader", "world_model", "calibration", "verbalizer", "guidance", "adapter", "student_lora"]
 """What a part does. A release has at most one part of each name."""
 
-PartKind = Literal["normalizer", "rjepa", "score_calibration", "latent_decoder", "logit_guidance", "latent_adapter"]
+PartKind = Literal[
+    "normalizer", "rjepa", "score_calibration", "latent_decoder", "logit_guidance", "latent_adapter", "lora"
+]
 """How a part's files are read. A second implementation of a part is another kind under the same name."""
 
 NORMALIZER: Final = "normalizer.safetensors"
@@ -30,6 +32,11 @@ MODEL_FILES: Final = ("config.json", "model.safetensors")
 ADAPTER_FOLDER: Final = "adapter"
 ADAPTER_FILES: Final = ("adapter.safetensors", "adapter.json")
 """What `rjepa.adapters.adapter` reads back, for an R-JEPA that was trained on another student's latents."""
+
+LORA_FOLDER: Final = "lora"
+LORA_FILES: Final = ("adapter_config.json", "adapter_model.safetensors", "lora.json")
+"""What `rjepa.students.lora.files` reads back. The student is loaded from the home all the same; a release keeps the
+LoRA that it was made for, should the home's be trained again."""
 
 VERBALIZER_FOLDER: Final = "verbalizer"
 VERBALIZER_FILES: Final = ("model.safetensors",)
@@ -154,6 +161,11 @@ def reranking_parts(model: Path, normalizer: Path, calibration: Path) -> tuple[P
         PartSource("world_model", "rjepa", {f"{MODEL_FOLDER}/{name}": model / name for name in MODEL_FILES}),
         PartSource("calibration", "score_calibration", {CALIBRATION: calibration}),
     )
+
+
+def lora_part(folder: Path) -> PartSource:
+    """The LoRA of the student that all other parts were made for."""
+    return PartSource("student_lora", "lora", {f"{LORA_FOLDER}/{name}": folder / name for name in LORA_FILES})
 
 
 def adapter_part(folder: Path) -> PartSource:

@@ -71,10 +71,17 @@ def _write_student(place: Place, manifest: Manifest, form: Form, made: Path) -> 
     from rjepa.students.catalog import load_record
     from rjepa.students.gguf_writing import write_gguf
     from rjepa.students.loading import loadable_folder, resolve_student
+    from rjepa.students.lora.merging import write_merged
     from rjepa.students.resolving import check_student
 
     resolved = resolve_student(place.home, load_record(place.home, place.llm_tag))
     check_student(f"release {manifest.release_id}", manifest.student_fingerprint, resolved)
+    if resolved.lora is not None:
+        merged = write_merged(resolved, made / _STUDENT)
+        if form == "gguf":
+            write_gguf(merged, made / f"{place.llm_tag}.gguf", place.llm_tag)
+            shutil.rmtree(merged)
+        return
     if form == "gguf":
         target = made / f"{place.llm_tag}.gguf"
         if resolved.unpacked is not None:

@@ -40,10 +40,12 @@ from rjepa.inference.calibration import ScoreCalibration
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
 from rjepa.latents.rollouts import Rollouts, open_rollouts
-from rjepa.parts import Content, PartSource, adapter_part, describe_parts, reranking_parts
+from rjepa.parts import Content, PartSource, adapter_part, describe_parts, lora_part, reranking_parts
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport
+from rjepa.students import catalog
+from rjepa.students.lora.files import lora_folder
 from rjepa.verbalizer.made import decoder_parts
 
 INPUTS_FILE: Final = "inputs.json"
@@ -76,9 +78,14 @@ def judged_files(home: Home, llm_tag: str, dataset: str, candidates: CandidateSe
 
 def checkpoint_sources(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ...]:
     """The parts of the R-JEPA in use for a student and a dataset, where their assets wrote them; with an adapter where
-    it is another student's, and a verbaliser and guidance where these were made for it.
+    it is another student's, a verbaliser and guidance where these were made for it, and the student's LoRA where it has
+    one.
     """
-    return (*_choosing_sources(home, llm_tag, dataset), *decoder_parts(home, llm_tag, dataset))
+    choosing, decoders = _choosing_sources(home, llm_tag, dataset), decoder_parts(home, llm_tag, dataset)
+    record = catalog.find_record(home, llm_tag)
+    if record is None or record.lora is None:
+        return (*choosing, *decoders)
+    return (*choosing, *decoders, lora_part(lora_folder(home, record.lora.base, record.lora.name)))
 
 
 def _choosing_sources(home: Home, llm_tag: str, dataset: str) -> tuple[PartSource, ...]:

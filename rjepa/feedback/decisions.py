@@ -44,6 +44,7 @@ Reason = Literal[
     "near_duplicate",
     "owner_cap",
     "client_cap",
+    "night_forgets",
 ]
 
 
@@ -173,6 +174,15 @@ class Selection:
                 "chosen": [_content_of(one) for one in self.chosen],
             }
         )
+
+    @property
+    def waiting(self) -> "Selection":
+        """The same for a night that forgets: what is accepted waits for the next one."""
+        chosen = tuple(
+            Chosen(one.evidence, "refused", "night_forgets") if one.outcome == "accepted" else one
+            for one in self.chosen
+        )
+        return Selection(chosen, self.withdrawn, self.rules)
 
     def _with(self, outcome: Outcome) -> tuple[Chosen, ...]:
         return tuple(one for one in self.chosen if one.outcome == outcome)

@@ -112,6 +112,8 @@ def plan_night(
     chosen = select(_wanted(gather(home, database, parent), settings))
     removes = withdrawn_problems(home, chosen, parent)
     learnt = {*removes, *withdrawn_problems(home, chosen, served.dataset)}
+    if learnt:  # a night that forgets is not asked for a gain: it learns nothing that would have to show one
+        chosen = chosen.waiting
     offer = Offer(len(chosen.accepted), len(learnt))
     if not offer.accepted and not offer.withdrawn:
         return NoNight(chosen, "nothing to learn: no accepted interaction is new, and none was withdrawn")

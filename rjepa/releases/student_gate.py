@@ -59,9 +59,12 @@ def judge_student(home: Home, llm_tag: str, dataset: str, claims: Sequence[str] 
         raise InvalidInputError(f"{llm_tag} has no LoRA", cure="name a student that has one: rjepa lora list")
     lora = open_lora(home, record.lora.base, record.lora.name)
     tuned, base = (open_rollouts(home, tag, dataset).split("test") for tag in (llm_tag, record.lora.base))
-    if not claims:
-        claims = str(lora.manifest.figures.get("learnt", "")).split()
-    decision = decide(tuned, base, dataset, claims)
+    decision = decide(
+        *_on_the_same(tuned, base, dataset),
+        claims=claims or str(lora.manifest.figures.get("learnt", "")).split(),
+        dataset=dataset,
+        fingerprints=(tuned.fingerprint, base.fingerprint),
+    )
     write_json(lora_folder(home, record.lora.base, record.lora.name) / VERDICT, decision.model_dump(mode="json"))
     return decision
 
@@ -74,22 +77,25 @@ def read_verdict(home: Home, base: str, name: str) -> StudentDecision | None:
         return None
 
 
-def decide(tuned: Rollouts, base: Rollouts, dataset: str, claims: Sequence[str]) -> StudentDecision:
+def decide(
+    tuned: BoolArray,
+    base: BoolArray,
+    domains: Sequence[str],
+    *,
+    claims: Sequence[str],
+    dataset: str,
+    fingerprints: tuple[str, str],
+) -> StudentDecision:
     """Better in what it claims, worse nowhere: a loss is excluded over all problems and in every other domain.
 
-    Raises:
-        InvalidInputError: the two were judged on different problems.
+    Args:
+        tuned, base: whether each problem was answered right, `[problems]`.
+        domains: of the problems.
+        fingerprints: of the two students.
     """
-    tuned, base = (_with_gold(rollouts) for rollouts in (tuned, base))
-    ids = [problem.problem_id for problem in tuned.problems]
-    if not ids or ids != [problem.problem_id for problem in base.problems]:
-        raise InvalidInputError(
-            f"the two students were judged on different problems of {dataset}, or on none",
-            cure=f"rjepa lora gate makes the candidates of both on {dataset}; it needs test problems",
-        )
-    names = np.array([problem.domain for problem in tuned.problems])
+    names = np.array(domains)
     masks = {str(name): names == name for name in np.unique(names)}
-    findings = find_in(_right(tuned), _right(base), masks, "improve")
+    findings = find_in(tuned, base, masks, "improve")
     reason, text = _judge(findings, set(masks), claims)
     return StudentDecision(
         passed=reason == "better",
@@ -97,8 +103,8 @@ def decide(tuned: Rollouts, base: Rollouts, dataset: str, claims: Sequence[str])
         text=text,
         claims=tuple(claims),
         dataset=dataset,
-        fingerprint=tuned.fingerprint,
-        base_fingerprint=base.fingerprint,
+        fingerprint=fingerprints[0],
+        base_fingerprint=fingerprints[1],
         findings=findings,
     )
 
@@ -119,14 +125,18 @@ def _judge(findings: Sequence[Finding], domains: set[str], claims: Sequence[str]
     return "better", f"it is better where it claims to be, and worse nowhere: {_join(findings)}"
 
 
-def _with_gold(rollouts: Rollouts) -> Rollouts:
-    """The problems whose answers can be judged."""
-    return rollouts.select([index for index, one in enumerate(rollouts.greedy) if one.is_correct is not None])
+def _on_the_same(tuned: Rollouts, base: Rollouts, dataset: str) -> tuple[BoolArray, BoolArray, list[str]]:
+    """Whether each is right, and the domains, of the problems whose answers can be judged."""
+    if [one.problem_id for one in tuned.problems] != [one.problem_id for one in base.problems] or not tuned.problems:
+        raise InvalidInputError(
+            f"the two students were judged on different problems of {dataset}, or on none",
+            cure=f"make the candidates of both again: rjepa lora gate; {dataset} needs test problems",
+        )
+    pairs = zip(tuned.problems, tuned.greedy, base.greedy, strict=True)
+    judged = [(ours.is_correct, theirs.is_correct, problem.domain) for problem, ours, theirs in pairs]
+    known = [one for one in judged if one[0] is not None and one[1] is not None]
+    return np.array([one[0] for one in known]), np.array([one[1] for one in known]), [one[2] for one in known]
 
 
 def _join(findings: Sequence[Finding]) -> str:
     return "; ".join(one.describe() for one in findings)
-
-
-def _right(rollouts: Rollouts) -> BoolArray:
-    return np.array([bool(one.is_correct) for one in rollouts.greedy])

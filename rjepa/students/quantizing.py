@@ -84,6 +84,11 @@ def quantize_awq(home: Home, source: str, out: Path, dataset: str, max_blocks: i
 
     record = _record(home, source)
     resolved = resolve_student(home, record)
+    if resolved.lora is not None:
+        raise InvalidInputError(
+            f"{source} has a LoRA, which would be left out",
+            cure=f"rjepa lora merge {source} --out FOLDER first",
+        )
     tokenizer = AutoTokenizer.from_pretrained(resolved.path, local_files_only=True, trust_remote_code=False)
     try:
         model = import_module("awq").AutoAWQForCausalLM.from_pretrained(

@@ -52,7 +52,8 @@ def list_students(
         return
     width = max((len(record.llm_tag) for record in records), default=0)
     for record in records:
-        typer.echo(f"{record.llm_tag:{width}}  {record.model}  {record.quantisation}".rstrip())
+        model = record.model if record.lora is None else f"{record.model} + {record.lora.name}"
+        typer.echo(f"{record.llm_tag:{width}}  {model}  {record.quantisation}".rstrip())
 
 
 def show(

@@ -19,13 +19,14 @@ _NOT_PASSED: Final = 1
 def register(app: typer.Typer) -> None:
     """Mount the noun."""
     noun = typer.Typer(
-        help="LoRAs, by which a student learns: train, judge, list, show, add, remove.", no_args_is_help=True
+        help="LoRAs, by which a student learns: train, judge, list, show, add, merge, remove.", no_args_is_help=True
     )
     noun.command("train")(train)
     noun.command("gate")(gate)
     noun.command("list")(list_all)
     noun.command("show")(show)
     noun.command("add")(add)
+    noun.command("merge")(merge)
     noun.command("remove")(remove)
     app.add_typer(noun, name="lora")
 
@@ -139,6 +140,22 @@ def add(
     found = _described(home, llm, name)
     llm_was_named(home, found["llm_tag"])
     typer.echo(json.dumps(found, indent=2) if as_json else _text(found))
+
+
+def merge(lora: _Tag, out: Annotated[Path, typer.Option(help="New folder for the weights.")]) -> None:
+    """Write a student's weights with its LoRA added into them, as a model folder like any other.
+
+    Example: rjepa lora merge tiny-a+night-1 --out ./tiny-a-night-1
+    """
+    from rjepa.students.catalog import load_record
+    from rjepa.students.lora.merging import write_merged
+    from rjepa.students.lora.registering import lora_tag
+    from rjepa.students.resolving import resolve_student
+    from rjepa_assets.cli.materialising import open_home
+
+    home = open_home()
+    record = load_record(home, lora_tag(*_find(home, lora)))
+    typer.echo(write_merged(resolve_student(home, record), out))
 
 
 def remove(lora: _Tag) -> None:

@@ -124,6 +124,25 @@ def test_forgetting_needs_no_new_feedback(home: Home, database: Database, publis
     assert isinstance(plan_night(home, database, "tiny-a", trigger="forget"), Plan)
 
 
+def test_a_night_that_forgets_learns_nothing_new_which_waits_for_the_next(
+    home: Home, database: Database, publisher: Publisher
+) -> None:
+    approve(database, BEACH)
+    promoted_night(home, database, publisher, 2, 0.6)
+    approve(database, FARM, Owner("key:bbbbbbbbbbbb"))
+    assert planned(home, database).accepted == 1
+    interactions.delete_all(database, ALICE)
+    forgets = planned(home, database)
+    assert (forgets.accepted, len(forgets.removes)) == (0, 1)
+    assert forgets.selection.funnel.by_outcome("refused") == {"night_forgets": 1}
+    dataset = prepare(home, forgets)
+    assert not load_recipe(home, dataset).adds
+    make(home, dataset)
+    publisher.publish(3, 0.6, dataset=dataset, rule="replace", init_from=forgets.init_from)
+    after = planned(home, database)
+    assert (after.accepted, after.removes) == (1, ())
+
+
 def test_lineage_says_what_a_release_has_learnt_from(home: Home, database: Database, publisher: Publisher) -> None:
     first = require_current(home, "tiny-a")
     approve(database, BEACH)

@@ -14,9 +14,10 @@ from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student, load_student, resolve_student
 from rjepa.students.lora.files import list_loras, open_lora, read_lora
 from rjepa.students.lora.loading import load_lora
+from rjepa.students.lora.merging import write_merged
 from rjepa.students.lora.registering import import_lora, remove_lora
 from tests.students.loras import plain_model, put_lora, with_peft, write_peft
-from tests.students.tiny import STATEMENTS, record, write_student
+from tests.students.tiny import STATEMENTS, open_tiny, record, write_student
 
 IDS = torch.arange(3, 40)[None]
 
@@ -147,6 +148,16 @@ def test_a_lora_that_was_trained_elsewhere_is_taken_in_and_out(qwen_folder: Path
     assert "tiny-test--one" not in {one.llm_tag for one in list_records(home)}
     with pytest.raises(NotFoundError, match="known: none"):
         open_lora(home, "tiny-test", "one")
+
+
+def test_merged_weights_are_a_student_that_needs_no_lora(qwen_folder: Path, home: Home, tmp_path: Path) -> None:
+    _, tuned = put_lora(home, record(qwen_folder), "one", tmp_path / "peft")
+    resolved = resolve_student(home, tuned)
+    write_merged(resolved, tmp_path / "merged")
+    with_lora, merged = load_student(resolved, device="cpu"), open_tiny(home, tmp_path / "merged")
+    assert torch.equal(_logits(with_lora.model), _logits(merged.model))
+    with pytest.raises(InvalidInputError, match="is there already"):
+        write_merged(resolved, tmp_path / "merged")
 
 
 def test_a_folder_without_lora_json_says_how_it_is_taken_in(qwen_folder: Path, tmp_path: Path) -> None:

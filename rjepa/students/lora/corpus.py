@@ -103,11 +103,12 @@ def read_corpus(home: Home, student: Student, dataset: str, recipe: LoraRecipe) 
         for split in ("train", "validation")
     ]
     fitting = [[row for row in part if len(row[0]) + len(row[1]) <= limit] for part in parts]
-    if not fitting[0] or not fitting[1]:
+    if not all(fitting if old_chains else fitting[:2]):
+        counts = [len(part) for part in fitting]
         raise InvalidInputError(
-            f"{dataset} has {len(fitting[0])} new training chains and {len(fitting[1])} new validation chains of at "
-            f"most {limit} tokens; both are needed",
-            cure="raise optim.max_tokens of the recipe, or choose a version with more chains of both splits",
+            f"{dataset} has too few chains of at most {limit} tokens: {counts[0]} new ones to train on, {counts[1]} to "
+            f"validate with; {counts[2]} and {counts[3]} old ones",
+            cure="raise optim.max_tokens of the recipe, or choose a version with chains of both splits",
         )
     left_out = sum(map(len, parts)) - sum(map(len, fitting))
     domains = sorted({problems[chain.problem_id].domain for chain in new_chains})

@@ -152,7 +152,7 @@ def adapter_holds_on_problems_that_it_has_not_seen(
 
 
 _LEAST_AGREEMENT: Final = 0.3
-"""Correlation of log energies. Of tiny-b's latents in tiny-a's R-JEPA a rotation has 0.25, and the map that kept all that
+"""Correlation of log energies. Of tiny-b's latents in tiny-a's R-JEPA a rotation has 0.25, and the map that kept what
 native training has 0.44 (docs/lab-book/53-adapters-tiny-a-and-tiny-b.md)."""
 
 _LEAST_COVERAGE: Final = 0.5

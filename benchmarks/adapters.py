@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.subject import report
+from rjepa.adapters.adapter import Adapter
 from rjepa.adapters.choosing import Front
 from rjepa.adapters.fitting import fit_procrustes, fit_random, fit_ridge
 from rjepa.adapters.maps import LatentMap
@@ -26,7 +27,7 @@ from rjepa.adapters.pairs import Matched, draw_problems, match_chains, pairs_of
 from rjepa.adapters.stage import fit_adapter
 from rjepa.evaluation.carried import Judged, Way, WayWorth, compare_ways, judge_way, worth_markdown
 from rjepa.evaluation.stage import open_split
-from rjepa.files import read_json, sha256_file, write_json
+from rjepa.files import read_json, sha256_file, write_json, write_text
 from rjepa.home import Home
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.checkpoint import MODEL_FILE, load_model
@@ -168,12 +169,25 @@ def _ways(subject: Subject, shares: list[float]) -> dict[str, Callable[[], Way]]
 
 
 def _adapter(subject: Subject, share: float) -> Way:
-    fitted = fit_adapter(subject.home, subject.target, subject.dataset, subject.source, share)
+    """Fitted now, unless a killed run has done so."""
     name = f"adapter {share:g}"
-    fitted.adapter.save(subject.folder / name.replace(" ", "-"))
-    print(fitted.texts["fits"], fitted.adapter.facts.model_dump_json(indent=1), flush=True)
-    model, normalizer = subject.carried()
-    return subject.way(name, model, Reader.of(model.config, normalizer, fitted.adapter))
+    folder, (model, normalizer) = subject.folder / name.replace(" ", "-"), subject.carried()
+    adapter = _fitted(folder, sha256_file(model_folder(subject.home, subject.source, subject.dataset) / MODEL_FILE))
+    if adapter is None:
+        fitted = fit_adapter(subject.home, subject.target, subject.dataset, subject.source, share)
+        adapter = fitted.adapter
+        adapter.save(folder)
+        write_text(folder / "fits.md", fitted.texts["fits"])
+    print((folder / "fits.md").read_text(), adapter.facts.model_dump_json(indent=1), flush=True)
+    return subject.way(name, model, Reader.of(model.config, normalizer, adapter))
+
+
+def _fitted(folder: Path, model_sha256: str) -> Adapter | None:
+    """The adapter of a folder, if it is whole and for this R-JEPA."""
+    if not (folder / "fits.md").exists():
+        return None
+    adapter = Adapter.load(folder)
+    return adapter if adapter.facts.model_sha256 == model_sha256 else None
 
 
 def _native(subject: Subject, share: float) -> Way:
@@ -222,7 +236,7 @@ def _kept(subject: Subject, name: str, make: Callable[[], Way]) -> tuple[Judged,
         return Judged(WayWorth.model_validate(kept["worth"]), auroc), kept["seconds"]
     started = time.process_time()
     way = make()
-    seconds = time.process_time() - started
+    seconds = time.process_time() - started  # of an adapter that a killed run had fitted: of judging it alone
     judged = judge_way(way, subject.validation, subject.test)
     values: dict[str, Any] = {
         "inputs": inputs,

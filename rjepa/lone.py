@@ -15,8 +15,12 @@ from rjepa.reasoning.mode import Mode
 from rjepa.reasoning.modes import MODES
 from rjepa.reasoning.question import Question
 from rjepa.reasoning.tools import Parts, Writer
+from rjepa.sampling.opening import open_source
 from rjepa.sampling.protocol import ChainSource
+from rjepa.students.catalog import load_record
+from rjepa.students.resolving import resolve_student
 
+_LONE: Final = "lone-"
 _FINGERPRINT_DIGITS: Final = 12
 
 _PLAIN: Final = tuple(name for name, mode in MODES.items() if not mode.parts)
@@ -25,7 +29,34 @@ _PLAIN: Final = tuple(name for name, mode in MODES.items() if not mode.parts)
 
 def lone_id(fingerprint: str) -> str:
     """What stands in the place of a release's id in answers of a student without one: it names its weights."""
-    return f"lone-{fingerprint[:_FINGERPRINT_DIGITS]}"
+    return f"{_LONE}{fingerprint[:_FINGERPRINT_DIGITS]}"
+
+
+def is_lone(release_id: str) -> bool:
+    """Whether an answer names a student without a release, and no release."""
+    return release_id.startswith(_LONE)
+
+
+def open_lone(
+    home: Home, llm_tag: str, release_id: str, device: str = "auto", address: str | None = None
+) -> "LoneStudent":
+    """The student that wrote an answer without a release, to write it again.
+
+    Args:
+        release_id: what the answer carries in the place of a release's.
+        address: as of `rjepa.engine.Engine.load`.
+
+    Raises:
+        NotFoundError: there is no such student any more.
+        InvalidInputError: it has other weights by now.
+    """
+    resolved = resolve_student(home, load_record(home, llm_tag))
+    if lone_id(resolved.fingerprint) != release_id:
+        raise InvalidInputError(
+            f"the answer was written by {llm_tag} as {release_id}, which is now {lone_id(resolved.fingerprint)}",
+            cure="put back the weights, or the LoRA, that it had then",
+        )
+    return LoneStudent(home, open_source(home, resolved, device, address), "", "its answer had none")
 
 
 class LoneStudent(Answerer):

@@ -48,6 +48,16 @@ class WithLora:
     release: str | None
     at_endpoint: "EndpointLora | None" = None
 
+    def renew(self) -> None:
+        """Load it at the endpoint again, where it should be there and is not: the server was started again.
+
+        Raises:
+            EndpointLoraError: the server does not answer, or refuses it.
+        """
+        there = self.at_endpoint
+        if there is not None and there.name not in there.server.served():
+            there.server.load(there.name, there.path)
+
     def close(self) -> None:
         """Let the endpoint forget it, if it is there. No answer may be written any more.
 
@@ -64,6 +74,7 @@ class EndpointLora:
 
     server: EndpointLoras
     name: str
+    path: str
 
 
 def verify_lora(home: Home, base: str, name: str) -> ResolvedStudent:
@@ -93,7 +104,7 @@ def open_beside(
     """Open a LoRA beside a base that is served.
 
     Args:
-        between: the base's modules are copied there, and the first answer is written.
+        between: the base's modules are copied there.
         endpoint_folder: where the server behind the base's endpoint finds the home's loras/; None: where it is here.
 
     Raises:
@@ -105,7 +116,8 @@ def open_beside(
     source, at_endpoint = _open_source(home, base.source, resolved, between, endpoint_folder)
     try:
         lone, release = _answerer(home, base, source, resolved)
-        between(lone.warm_up)
+        # Here, and not between the base's passes: compiled layers are compiled anew for the first LoRA there ever is.
+        lone.warm_up()
         return WithLora(resolved.lora, lone, release, at_endpoint)
     except BaseException:
         if at_endpoint is not None:
@@ -130,8 +142,9 @@ def _open_source(
         folder = Path(endpoint_folder) if endpoint_folder else (home.root / FOLDER).resolve()
         server = EndpointLoras(record, os.environ.get(key_variable(record.llm_tag)))
         student = _beside(base.student, resolved, between, endpoint=record.endpoint, served_model=there)
-        server.load(there, str(folder / lora.manifest.base / lora.name))
-        return EndpointSource(student), EndpointLora(server, there)
+        path = str(folder / lora.manifest.base / lora.name)
+        server.load(there, path)
+        return EndpointSource(student), EndpointLora(server, there, path)
     raise InvalidInputError(
         f"{base.record.llm_tag} runs in an environment of its own, where no LoRA can be put beside it",
         cure=f"serve the student {resolved.record.llm_tag} by itself: rjepa serve --llm {resolved.record.llm_tag}",

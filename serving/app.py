@@ -38,7 +38,8 @@ from serving.given import FeedbackDesk
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
 from serving.lenient import ADJUSTED_HEADER, IGNORED_HEADER
 from serving.limits import Admission, Limits
-from serving.loras import LoadedLoras, LoraUses
+from serving.lora_opening import LoraUses
+from serving.loras import LoadedLoras
 from serving.metrics import Metrics
 from serving.middleware import Body, Doors, RequestContext
 from serving.quality import FLUSH_SECONDS, Quality
@@ -146,7 +147,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
 def _guard(app: FastAPI, settings: ServiceSettings, authenticator: Authenticator) -> None:
     """The guards, innermost first: a request passes the last one here before all others."""
     figures = app.state.metrics
-    app.add_middleware(LoraUses, loras=app.state.loras)
+    app.add_middleware(LoraUses, ended=app.state.loras.give_back)
     app.add_middleware(QualityCollector, quality=app.state.quality, served=lambda: _served(app.state.host))
     app.add_middleware(Limits, admission=app.state.admission, metrics=figures)
     app.add_middleware(Body, settings=settings, metrics=figures)

@@ -5,16 +5,17 @@ LoRAs are named and never given by path: they lie in the home, where `rjepa lora
 """
 
 import asyncio
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from rjepa.living.lora_health import LoraHealth
 from rjepa.living.served_loras import LoraMove
 from rjepa.living.settings import LONGEST_REASON
 from rjepa.moments import to_iso
+from rjepa.releases.student_gate import StudentDecision
 from rjepa.students.lora.files import list_loras
 from rjepa.values import FrozenValue
 from serving.access import may
@@ -34,6 +35,7 @@ class Reload(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     adapter_ids: list[LoraId] = Field(max_length=_MOST_NAMES, description="all of them; an empty list serves the base")
+    despite_gate: StrictBool = Field(False, description="serve what the gate of students refused, too")
     reason: Annotated[str, StringConstraints(max_length=LONGEST_REASON)] = Field("", description="kept with the change")
 
 
@@ -49,6 +51,8 @@ class LoraEntry(FrozenValue):
     parameters: int | None = Field(None, description="numbers that it adds to the base's")
     dataset: str | None = Field(None, description="dataset version that it learnt from")
     figures: dict[str, Any] = Field(default_factory=dict, description="what was measured while it was made")
+    gate: Literal["passed", "refused"] | None = Field(None, description="what the gate of students said of it last")
+    gate_text: str | None = None
     modes: tuple[str, ...] = ()
     release: str | None = Field(None, description="what its answers name as their release")
     no_release: str | None = Field(None, description="why it has no R-JEPA")
@@ -78,7 +82,12 @@ async def loras(request: Request) -> LoraList:
 @router.post("/reload")
 async def reload(body: Reload, request: Request) -> LoraList:
     """Serve exactly these LoRAs: each verified, all or none, from the next request on."""
-    await _loras(request).reload(body.adapter_ids, who=request.state.principal.client, reason=body.reason)
+    await _loras(request).reload(
+        body.adapter_ids,
+        who=request.state.principal.client,
+        reason=f"despite the gate; {body.reason}" if body.despite_gate else body.reason,
+        despite_gate=body.despite_gate,
+    )
     return await _list(request)
 
 
@@ -100,26 +109,30 @@ async def _list(request: Request) -> LoraList:
     loras, base = _loras(request), request.app.state.settings.llm
     there = await asyncio.to_thread(list_loras, request.app.state.place.home, base)
     names = sorted({name for _, name in there} | loras.served.keys())
+    verdicts = await asyncio.to_thread(lambda: {name: loras.opener.verdict(name) for name in names})
     health = await loras.health() if loras.loaded else {}
     return LoraList(
         base=base,
-        data=tuple(_entry(loras, base, name, health.get(name)) for name in names),
+        data=tuple(_entry(loras, base, name, health.get(name), verdicts[name]) for name in names),
         moves=tuple(await loras.moves()),
         problem=None if loras.trouble is None else loras.trouble.problem,
         cure=None if loras.trouble is None else loras.trouble.cure,
     )
 
 
-def _entry(loras: LoadedLoras, base: str, name: str, health: LoraHealth | None) -> LoraEntry:
+def _entry(
+    loras: LoadedLoras, base: str, name: str, health: LoraHealth | None, verdict: StudentDecision | None
+) -> LoraEntry:
     loaded, failure, served = loras.loaded.get(name), loras.failed.get(name), loras.served.get(name)
-    model = f"{base}+{name}"
+    facts: dict[str, Any] = {"id": name, "model": f"{base}+{name}"}
+    if verdict is not None:
+        facts |= {"gate": "passed" if verdict.passed else "refused", "gate_text": verdict.text}
     if loaded is None:
         problem, cure = (None, None) if failure is None else (failure.problem, failure.cure)
-        return LoraEntry(id=name, model=model, loaded=False, problem=problem, cure=cure)
+        return LoraEntry(**facts, loaded=False, problem=problem, cure=cure)
     lora, answerer = loaded.opened.lora, loaded.answerer
     return LoraEntry(
-        id=name,
-        model=model,
+        **facts,
         loaded=True,
         since=None if served is None else to_iso(served.since_ms),
         sha256=lora.sha256,

@@ -8,6 +8,7 @@ that was taken out is let go when the last of its answers has ended. Opening is 
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,53 +16,31 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rjepa.control.place import Place
 from rjepa.database import Database
-from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError
+from rjepa.errors import InvalidInputError, RjepaError
 from rjepa.living.lora_health import BEFORE_MS, LoraHealth, look_at_lora
 from rjepa.living.served_loras import Action, LoraMove, Served, ServedSet, list_moves, move_served, read_served
 from rjepa.living.settings import read_settings
 from rjepa.living.windows import read_windows
 from serving.context import RequestInfo, set_current_request
-from serving.errors import GoneError, LoraRefusedError, NotReadyError
+from serving.errors import GoneError, LoraRefusedError
 from serving.host import OWN_CLIENT, EngineHost
+from serving.lora_opening import LoadedLora, LoraOpener
 
 if TYPE_CHECKING:
     from rjepa.answerer import Answerer
-    from rjepa.with_lora import WithLora
 
 _LOG: Final = structlog.get_logger("serving")
 _RETRY_SECONDS: Final = 30.0
 """A LoRA that could not be opened is tried again after this long: a disk or an endpoint may have come back."""
-_STATE: Final = "rjepa_loras"
-"""Key of a request's state: the LoRAs that it uses."""
+_RENEW_SECONDS: Final = 10.0
+"""How often an endpoint is asked whether it still has what was loaded there: one that was started again has nothing."""
 RULE: Final = "the rule of LoRA health"
 """Who takes a LoRA out that does worse than its base."""
 
 Value = TypeVar("Value")
-
-
-@dataclass(eq=False)
-class LoadedLora:
-    """One LoRA that is served, or was when its last request began."""
-
-    name: str
-    opened: "WithLora"
-    base: object  # the source of the base whose modules it shares
-    answering: int = 0
-    retired: bool = False
-
-    @property
-    def answerer(self) -> "Answerer":
-        """Who answers with it."""
-        return self.opened.answerer
-
-    @property
-    def sha256(self) -> str:
-        """Hash of its files."""
-        return self.opened.lora.sha256
 
 
 @dataclass(frozen=True)
@@ -93,15 +72,17 @@ class LoadedLoras:
             follow_seconds: how often the set in the database is looked at.
             health_seconds: how often rates are compared.
         """
-        self._place, self._host, self._most, self._endpoint_folder = place, host, most, endpoint_folder
+        self._place, self._host, self._most = place, host, most
+        self.opener = LoraOpener(place, host, endpoint_folder)
         self._follow_seconds, self._health_seconds = follow_seconds, health_seconds
         self._loaded: Mapping[str, LoadedLora] = {}
         self._set = ServedSet()
         self._failed: dict[str, Failure] = {}
-        self._retry_at = 0.0
+        self._retry_at = self._renew_at = 0.0
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._database: Database | None = None
+        self._opening = threading.Lock()
         self._trouble: dict[str, Failure] = {}
 
     @property
@@ -150,8 +131,7 @@ class LoadedLoras:
                 f"the LoRA {name[:64]!r} is not loaded" + ("" if why is None else f": {why.problem}"),
                 cure="use a model that GET /v1/models lists, or let an operator load it: POST /v1/lora/reload",
             )
-        loaded.answering += 1
-        request.scope.setdefault("state", {}).setdefault(_STATE, []).append(loaded)
+        loaded.take(request)
         return loaded.answerer
 
     def give_back(self, used: Sequence[LoadedLora]) -> None:
@@ -160,14 +140,17 @@ class LoadedLoras:
             loaded.answering -= 1
             self._let_go(loaded)
 
-    async def reload(self, names: Sequence[str], *, who: str, reason: str) -> None:
+    async def reload(self, names: Sequence[str], *, who: str, reason: str, despite_gate: bool = False) -> None:
         """Serve exactly these from now on, all of them or none: what is loaded already is verified again.
+
+        Args:
+            despite_gate: serve what the gate of students refused, too.
 
         Raises:
             InvalidInputError: a name that is none, or twice there; too many; a LoRA of another base, or of shapes that
                 do not fit it.
             GoneError: there is no such LoRA, or a file of it is missing.
-            LoraRefusedError: a file is damaged, or its numbers are none.
+            LoraRefusedError: a file is damaged, or the gate refused it.
             RjepaError: the endpoint does not load it; somebody else changed the set meanwhile; no database.
         """
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -177,7 +160,7 @@ class LoadedLoras:
                 f"{len(names)} LoRAs are more than the {self._most} that this service loads",
                 cure="name fewer, or start it with a higher RJEPA_MAX_LORAS",
             )
-        await self._apart(lambda: self._reload(tuple(names), who, reason))
+        await self._apart(lambda: self._reload(tuple(names), who, reason, despite_gate))
 
     async def unload(self, name: str, *, who: str, reason: str, action: Action = "unload") -> None:
         """Take one out. Answers that are being written with it come to their end.
@@ -210,12 +193,14 @@ class LoadedLoras:
 
         return await asyncio.to_thread(look)
 
-    async def _reload(self, names: tuple[str, ...], who: str, reason: str) -> None:
+    async def _reload(self, names: tuple[str, ...], who: str, reason: str, despite_gate: bool) -> None:
         before = await asyncio.to_thread(lambda: read_served(self._open_database(), self._place.llm_tag))
         opened: dict[str, LoadedLora] = {}
         try:
             for name in names:
-                opened[name] = await self._open(name)
+                opened[name] = await self.opener.open(name, self._loaded.get(name))
+                if not despite_gate:
+                    await asyncio.to_thread(self.opener.ask_gate, opened[name])
             hashes = {name: one.sha256 for name, one in opened.items()}
             served = await self._write(hashes, before.move, "reload", names, who, reason)
         except BaseException as error:
@@ -263,6 +248,7 @@ class LoadedLoras:
         fresh = all(one.base is source and one.opened.release == releases[name] for name, one in self._loaded.items())
         if fresh and served.hashes == {name: one.sha256 for name, one in self._loaded.items()}:
             self._set, self._failed = served, {}
+            await self._renew()
             return
         if served.move == self._set.move and fresh and time.monotonic() < self._retry_at:
             return
@@ -270,7 +256,7 @@ class LoadedLoras:
         failed: dict[str, Failure] = {}
         for name, wanted in served.loras.items():
             try:
-                found = await self._open(name)
+                found = await self.opener.open(name, self._loaded.get(name))
                 if found.sha256 != wanted.sha256:
                     self._discard({name: found})
                     raise LoraRefusedError(
@@ -288,6 +274,14 @@ class LoadedLoras:
         self._retry_at = time.monotonic() + _RETRY_SECONDS
         self._swap(opened, served, failed)
 
+    async def _renew(self) -> None:
+        """Look now and then whether an endpoint still has what it should."""
+        if time.monotonic() < self._renew_at:
+            return
+        self._renew_at = time.monotonic() + _RENEW_SECONDS
+        for loaded in self._loaded.values():
+            await asyncio.to_thread(loaded.opened.renew)
+
     def _look(self) -> tuple[ServedSet, dict[str, str | None]]:
         """What should be served, and the current releases of what is."""
         from rjepa.with_lora import release_of
@@ -295,34 +289,6 @@ class LoadedLoras:
         served = read_served(self._open_database(), self._place.llm_tag)
         names = list(self._loaded)
         return served, {name: release_of(self._place.home, self._place.llm_tag, name) for name in names}
-
-    async def _open(self, name: str) -> LoadedLora:
-        """A LoRA, verified: the one that is loaded, where that is the same; else a new one."""
-        from rjepa.answerer import Answerer
-        from rjepa.with_lora import open_beside, release_of, verify_lora
-
-        base, home, tag = self._host.engine(), self._place.home, self._place.llm_tag
-        if not isinstance(base, Answerer):
-            raise NotReadyError("no release is loaded", cure="try again in a few seconds")
-        loop = asyncio.get_running_loop()
-
-        def between(work: Callable[[], Value]) -> Value:
-            return asyncio.run_coroutine_threadsafe(self._host.run(work), loop).result()
-
-        def find() -> LoadedLora:
-            old = self._loaded.get(name)
-            if old is not None and old.base is base.source:
-                lora = verify_lora(home, tag, name).lora
-                if lora is not None and (lora.sha256, release_of(home, tag, name)) == (old.sha256, old.opened.release):
-                    return old
-            return LoadedLora(name, open_beside(home, base, tag, name, between, self._endpoint_folder), base.source)
-
-        try:
-            return await asyncio.to_thread(find)
-        except NotFoundError as error:
-            raise GoneError(error.problem, cure=error.cure) from error
-        except CorruptError as error:
-            raise LoraRefusedError(error.problem, cure=error.cure) from error
 
     def _swap(self, opened: Mapping[str, LoadedLora], served: ServedSet, failed: dict[str, Failure]) -> None:
         """Serve these from the next request on."""
@@ -413,19 +379,7 @@ class LoadedLoras:
 
     def _open_database(self) -> Database:
         """In a thread: the first time it is made where it is missing."""
-        if self._database is None:
-            self._database = self._place.open_database()
-        return self._database
-
-
-class LoraUses:
-    """The ASGI hook that says when a request's reply has ended: what it used can be let go then."""
-
-    def __init__(self, app: ASGIApp, loras: LoadedLoras) -> None:
-        self._app, self._loras = app, loras
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._loras.give_back(scope.get("state", {}).get(_STATE, ()))
+        with self._opening:
+            if self._database is None:
+                self._database = self._place.open_database()
+            return self._database

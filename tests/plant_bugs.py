@@ -32,6 +32,41 @@ class Bug:
 
 BUGS = (
     Bug(
+        "a LoRA is served though its base has other weights",
+        "rjepa/students/lora/beside.py",
+        "if lora.manifest.base_fingerprint != base.fingerprint:",
+        "if False:",
+        "tests/students/test_beside.py::test_a_lora_of_another_base_is_refused_and_the_base_stays_as_it_is",
+    ),
+    Bug(
+        "a LoRA's part of a product is left out of compiled layers",
+        "rjepa/students/native.py",
+        "_add_product(found, added[2], added[3], read)",
+        "pass",
+        "tests/students/test_beside.py::test_it_writes_what_the_model_that_peft_loads_writes",
+    ),
+    Bug(
+        "a LoRA whose numbers are none is served",
+        "rjepa/with_lora.py",
+        "if not bool(torch.isfinite(one).all()):",
+        "if False:",
+        "tests/serving/test_loras.py::test_a_lora_that_is_not_whole_is_refused_and_the_old_set_goes_on",
+    ),
+    Bug(
+        "a LoRA at an endpoint is taken away under the answer that it writes",
+        "serving/loras.py",
+        "if not loaded.retired or loaded.answering or",
+        "if not loaded.retired or",
+        "tests/serving/test_endpoint_loras.py::test_the_server_keeps_a_lora_until_its_last_answer_has_ended",
+    ),
+    Bug(
+        "errors of a LoRA count for its base",
+        "serving/models.py",
+        "    note_engine(engine.release_id)\n",
+        "",
+        "tests/serving/test_loras.py::test_answers_and_errors_of_a_lora_count_for_it_and_not_for_the_base",
+    ),
+    Bug(
         "a place in a session is given away while it is fed",
         "rjepa/students/session.py",
         "busy = {int(row) for batch in self._batches for row in batch.places} if self._free else set()",
@@ -458,6 +493,20 @@ BUGS = (
         "poolings = config.use or config.poolings if adapter is None else adapter.poolings",
         "poolings = config.use or config.poolings",
         "tests/adapters/test_carried_release.py::test_hidden_states_are_pulled_in_the_students_own_space",
+    ),
+    Bug(
+        "an adapter's fits are judged on problems that they have seen",
+        "rjepa/adapters/choosing.py",
+        "matched.of_problems(problems[:-count]), matched.of_problems(problems[-count:])",
+        "matched, matched.of_problems(problems[-count:])",
+        "tests/adapters/test_choosing.py::test_fits_are_judged_on_problems_that_they_have_not_seen",
+    ),
+    Bug(
+        "chains that two students cut otherwise are taken for pairs",
+        "rjepa/adapters/pairs.py",
+        "alike = target.lengths[of_target] == source.lengths[of_source]",
+        "alike = target.lengths[of_target] > 0",
+        "tests/adapters/test_pairs.py::test_chains_that_one_student_lacks_or_cuts_otherwise_are_left_out_and_counted",
     ),
     Bug(
         "a student with a LoRA is taken for its base",

@@ -63,7 +63,7 @@ class AdapterFacts(_Value):
     agreement: float = Field(
         ge=-1, le=1, description="correlation of the log energies of held-out steps with those of the source itself"
     )
-    seconds: float = Field(ge=0, description="time that all fits and the choice among them took")
+    seconds: float = Field(ge=0, description="processor time of all fits and of the choice among them")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Fit what a small network adds to an affine map, by gradient on pairs.
 
-Affine maps end at a ceiling that more pairs do not lift (docs/lab-book/53-adapters-between-tiny-a-and-tiny-b.md):
+Affine maps end at a ceiling that more pairs do not lift (docs/lab-book/53-adapters-tiny-a-and-tiny-b.md):
 two students keep the same number in other, curved places. The network starts from the affine fit and learns the rest.
 
 Legend: N pairs, I and O columns of the inputs and of the outputs.
@@ -36,6 +36,7 @@ class NetworkSettings:
     """Shape of a network and how it is trained. The values were chosen on validation problems (lab book, entry 53)."""
 
     hidden: int = 512
+    """units, at most: no more than four times the columns of the wider space"""
     inner: int = 1
     """layers between the first and the last"""
     updates: int = 1000
@@ -47,6 +48,10 @@ class NetworkSettings:
     decay: float = 0.05
     noise: float = 0.3
     """deviation of what is added to each standardised input, so that few pairs are not learnt by heart"""
+
+    def hidden_between(self, width_in: int, width_out: int) -> int:
+        """Units of a network between two spaces."""
+        return min(self.hidden, 4 * max(width_in, width_out))
 
     def updates_for(self, pairs: int) -> int:
         """Updates that so many pairs are trained on for, at least one."""
@@ -122,7 +127,8 @@ def fit_network(
     """
     generator = torch.Generator().manual_seed(seed)
     x, y = (torch.from_numpy(one.apply(rows)) for one, rows in ((start.inputs, into), (start.outputs, out)))
-    network = Network(start, settings.hidden, settings.inner, generator)
+    hidden = settings.hidden_between(start.width_in, start.width_out)
+    network = Network(start, hidden, settings.inner, generator)
     optimizers = make_optimizers(network, settings.rate, settings.decay)
     updates, size = settings.updates_for(len(x)), min(settings.batch, len(x))
     order = torch.empty(0, dtype=torch.int64)

@@ -58,7 +58,7 @@ def fit_adapter(
         raise InvalidInputError(
             f"an adapter leads from one student to another, and {source} is both", cure="choose another source"
         )
-    started = time.monotonic()
+    started = time.process_time()
     sides = {"source": _side(home, source, dataset), "target": _side(home, llm_tag, dataset)}
     model, normalizer = model_folder(home, source, dataset), normalizer_file(home, source, dataset)
     fitter = Fitter(load_model(model, "cpu"), load_normalizer(normalizer), seed=seed)
@@ -81,7 +81,7 @@ def fit_adapter(
         r2_back=choice.r2_back,
         coverage=choice.reached,
         agreement=choice.best.agreement,
-        seconds=time.monotonic() - started,
+        seconds=time.process_time() - started,
     )
     images = {"plot_fits": draw_fits(choice.tried, choice.best)}
     return Fitted(Adapter(facts, choice.into, choice.back), {"fits": fits_markdown(choice)}, images)

@@ -10,6 +10,7 @@ import typer
 from rjepa.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from rjepa.answerer import Answerer
     from rjepa.reasoning.question import Message
     from rjepa.receipts import Receipt
 
@@ -46,12 +47,17 @@ def verify(
     import torch
 
     from rjepa.engine import Engine
+    from rjepa.lone import is_lone, open_lone
     from rjepa.receipts import differences
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     home = Home(settings.home)
-    engine = Engine.load(home, known.llm_tag, release_id=known.release_id, address=settings.student_url)
+    address, release = settings.student_url, known.release_id
+    if is_lone(release):
+        engine: Answerer = open_lone(home, known.llm_tag, release, address=address)
+    else:
+        engine = Engine.load(home, known.llm_tag, release_id=release, address=address)
     asked = known.question(messages)
     found = engine.receipt(asked, engine.answer(asked))
     differing = differences(known, found)

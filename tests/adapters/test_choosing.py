@@ -1,5 +1,7 @@
 """Which fit is chosen, on problems that it has not seen, and how far its pairs reach."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,15 @@ def test_every_fit_that_can_be_made_is_tried_and_the_best_is_the_one_that_agrees
     assert chosen.best.agreement == max(each.agreement for each in chosen.tried)
     of_method = {each.recipe.method: each for each in chosen.tried}
     assert of_method["procrustes"].r2 < max(each.r2 for each in chosen.tried if each.recipe.method == "ridge")
+
+
+def test_fits_are_judged_on_problems_that_they_have_not_seen() -> None:
+    matched = matched_students(8, 0, width=80)
+    noise = np.random.default_rng(0).normal(size=matched.source.latents.shape).astype(np.float16)
+    unrelated = dataclasses.replace(matched, source=dataclasses.replace(matched.source, latents=noise))
+    choice = choose_maps(unrelated, _fitter(unrelated), ["ridge"])
+    # So many columns explain any few pairs that they were fitted on.
+    assert max(each.r2 for each in choice.tried) < 0.5
 
 
 def test_the_way_back_gives_about_what_was_read(chosen: Choice) -> None:

@@ -33,6 +33,11 @@ class Served:
     asked: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """Names of GET /v1/models."""
+        return self.models
+
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
         with self.lock:
             self.asked.append(body | {"path": path})
@@ -80,7 +85,7 @@ def serving(served: Served) -> Iterator[Served]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self._send(200, {"data": [{"id": name} for name in served.models]})
+            self._send(200, {"data": [{"id": name} for name in served.listed]})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))

@@ -2,6 +2,7 @@
 (vllm/entrypoints/openai/models/serving.py, .../serve/lora/api_router.py). It really runs the students.
 """
 
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,21 @@ def error(message: str, kind: str, code: int) -> tuple[int, dict[str, Any]]:
 @dataclass
 class Vllm(Served):
     """`updates`: whether it was started with VLLM_ALLOW_RUNTIME_LORA_UPDATING; `refuses_loras`: what the engine says to
-    any LoRA.
+    any LoRA; `writes`: chains are written as soon as it is set.
     """
 
     updates: bool = True
     refuses_loras: str = ""
     loras: dict[str, Student] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
+    writes: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.writes.set()
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        return (*self.models, *self.loras)
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any] | str]:
         if path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter"):
@@ -36,6 +45,7 @@ class Vllm(Served):
                 if not self.updates:
                     return 404, {"detail": "Not Found"}
                 return self.load(**body) if path == "/v1/load_lora_adapter" else self.unload(**body)
+        assert self.writes.wait(30)
         if body["model"] not in {*self.models, *self.loras}:
             return error(f"The model `{body['model']}` does not exist.", "NotFoundError", 404)
         return super().answer(path, body)

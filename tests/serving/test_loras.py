@@ -11,16 +11,20 @@ import openai
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 import serving.app as service_app
+from rjepa.cli.main import build_app
 from rjepa.database import open_database
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
 from rjepa.living.windows import Window, add_windows
 from rjepa.lone import LoneStudent
 from rjepa.reasoning.answering import Desk
+from rjepa.reasoning.events import Working
 from rjepa.reasoning.question import Message
 from rjepa.reasoning.question import ask as question
+from rjepa.releases.student_gate import VERDICT, StudentDecision
 from rjepa.sampling.opening import open_source
 from rjepa.students.catalog import load_record
 from rjepa.students.loading import Student, load_student
@@ -157,6 +161,18 @@ def test_modes_that_need_an_rjepa_are_refused_until_the_student_with_the_lora_ha
     wait_until(lambda: f"{TAG}+night-3:rerank" not in {model.id for model in client.models.list()}, 30)
 
 
+def test_anybody_with_the_home_generates_an_answer_again_from_its_receipt(
+    client: openai.OpenAI, address: str, made: tuple[Home, Student], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reload(address, "night-1")
+    body = {"rjepa": {"seed": 5, "keep_question": True}}
+    reply = client.chat.completions.create(model=f"{TAG}+night-1", messages=MESSAGES, temperature=1.0, extra_body=body)
+    (tmp_path / "reply.json").write_text(reply.model_dump_json(), encoding="utf-8")
+    monkeypatch.setenv("RJEPA_HOME", str(made[0].root))
+    found = CliRunner().invoke(build_app(), ["verify", str(tmp_path / "reply.json")])
+    assert found.exit_code == 0, found.output
+
+
 def flip_a_byte(folder: Path) -> None:
     data = bytearray((folder / WEIGHTS).read_bytes())
     data[-5] ^= 1
@@ -243,6 +259,33 @@ def test_a_loaded_lora_whose_file_changes_on_the_disk_is_refused_and_goes_on_as_
         assert ask(client, f"{TAG}+night-1") == before and loaded(address) == {"night-1"}
     finally:
         shutil.copy(tmp_path / "whole" / WEIGHTS, folder / WEIGHTS)
+
+
+def test_what_the_gate_refused_is_served_only_where_an_operator_says_so(
+    address: str, made: tuple[Home, Student]
+) -> None:
+    resolved = resolve_student(made[0], load_record(made[0], lora_tag(TAG, "night-2")))
+    verdict = StudentDecision(
+        passed=False,
+        reason="worse",
+        text="it is worse: arithmetic -4.0 points",
+        claims=("arithmetic",),
+        dataset="v1.0.0",
+        fingerprint=resolved.fingerprint,
+        base_fingerprint=made[1].fingerprint,
+        findings=(),
+    )
+    file = lora_folder(made[0], TAG, "night-2") / VERDICT
+    write_json(file, verdict.model_dump(mode="json"))
+    try:
+        refused = reload(address, "night-1", "night-2")
+        assert refused.status_code == 409 and "it is worse: arithmetic" in refused.json()["error"]["message"]
+        assert loaded(address) == set()
+        body = {"adapter_ids": ["night-1", "night-2"], "despite_gate": True, "reason": "to compare"}
+        taken = httpx.post(f"{address}/v1/lora/reload", json=body, timeout=60).json()
+        assert taken["moves"][0]["reason"] == "despite the gate; to compare" and taken["data"][1]["gate"] == "refused"
+    finally:
+        file.unlink()
 
 
 @pytest.mark.parametrize("name", ["../night-1", "..", "/etc/passwd", "night-1/../../x", "night-1\x00", ".hidden", ""])
@@ -371,15 +414,25 @@ def test_what_does_worse_than_the_base_is_taken_out_by_rule(
     wait_until(lambda: loaded(address) == {"night-2"}, 30)
 
 
-def test_votes_and_answers_of_a_lora_count_for_it_and_not_for_the_base(
-    client: openai.OpenAI, address: str, service: tuple[str, Any]
+def test_answers_and_errors_of_a_lora_count_for_it_and_not_for_the_base(
+    client: openai.OpenAI, address: str, service: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reload(address, "night-1")
-    quality = service[1].state.quality
-    before = len(quality._items)
+    items, answerer = service[1].state.quality._items, service[1].state.loras.loaded["night-1"].answerer
+    before = len(items)
     ask(client, f"{TAG}+night-1")
-    wait_until(lambda: len(quality._items) > before)
-    assert quality._items[-1].release_id == service[1].state.loras.loaded["night-1"].answerer.release_id
+    wait_until(lambda: len(items) > before)
+    assert (items[-1].release_id, items[-1].failed) == (answerer.release_id, False)
+
+    def fails(questions: object) -> Iterator[Any]:
+        yield 0, Working(1)
+        raise RuntimeError("of this LoRA alone")
+
+    monkeypatch.setattr(answerer, "run_many", fails)
+    with pytest.raises(openai.InternalServerError):
+        ask(client, f"{TAG}+night-1")
+    wait_until(lambda: len(items) > before + 1)
+    assert (items[-1].release_id, items[-1].failed) == (answerer.release_id, True)
 
 
 def test_only_operators_change_what_is_served(made: tuple[Home, Student], monkeypatch: pytest.MonkeyPatch) -> None:

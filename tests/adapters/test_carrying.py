@@ -1,6 +1,7 @@
 """From two students' latents to an R-JEPA that was carried, or grown: what lies where, and what is opened."""
 
 import dataclasses
+import functools
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rjepa.adapters.adapter import read_facts
 from rjepa.adapters.carrying import build_adapter
 from rjepa.adapters.in_use import carried_folder, in_use, put_in_use
 from rjepa.adapters.opening import files_in_use, open_world_model
+from rjepa.adapters.stage import fit_adapter
 from rjepa.adapters.transferring import build_transferred, grow_source
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.files import read_json, sha256_file, write_json
@@ -49,11 +51,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Made]:
     for llm_tag in ("one", "two"):
         build_normalizer(home, llm_tag, DATASET)
     latents, folder = open_latents(home, "one", DATASET), model_folder(home, "one", DATASET)
-    config = tiny_config(poolings=("mean",), optim={"updates": 100, "learning_rate": 4e-3, "checkpoint_every": 100})
+    config = tiny_config(poolings=("mean",), optim={"updates": 70, "learning_rate": 4e-3, "checkpoint_every": 70})
     normalizer = load_normalizer(normalizer_file(home, "one", DATASET))
     train(config, latents.split("train"), latents.split("validation"), normalizer, folder)
     write_json(folder / "config.json", config.model_dump(mode="json"))
-    return home, build_adapter(home, "two", DATASET, "one", 0.5)
+    with pytest.MonkeyPatch.context() as quick:
+        # Every fit is tried in `test_choosing`; one of the quick ones is enough here.
+        quick.setattr("rjepa.adapters.carrying.fit_adapter", functools.partial(fit_adapter, methods=["ridge"]))
+        return home, build_adapter(home, "two", DATASET, "one", 0.5)
 
 
 @pytest.fixture

@@ -117,8 +117,10 @@ class LoneStudent(Answerer):
         """Nothing is there that would have to fit."""
 
     def _refuse(self, what: str) -> NoReturn:
+        record = self._student.record
+        source = "OTHER" if record.lora is None else record.lora.base
         raise InvalidInputError(
             f"{what} needs an R-JEPA, and there is none for {self.llm_tag}: {self.why}",
-            cure=f"make its release (rjepa backfill --llm {self.llm_tag}), carry one over (rjepa llm migrate --to "
-            f"{self.llm_tag}), or ask in a mode that needs none: {', '.join(_PLAIN)}",
+            cure=f"make its release (rjepa backfill --llm {self.llm_tag}), carry one over (rjepa llm migrate --from "
+            f"{source} --to {self.llm_tag}), or ask in a mode that needs none: {', '.join(_PLAIN)}",
         )

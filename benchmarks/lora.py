@@ -72,6 +72,7 @@ ARMS: Final = {
     "lora_ewc": Arm(0.0, ewc=0.03),
     "lora": Arm(0.0),
     "full": Arm(0.0, is_full=True),
+    "full_replay": Arm(0.5, is_full=True),
 }
 
 
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--updates", type=int, default=100)
     parser.add_argument("--elsewhere", type=int, default=300, help="test problems of each of the four other domains")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     options = parser.parse_args()
     home = Home(options.home.resolve())
     make_versions(home)
@@ -88,9 +90,10 @@ def main() -> None:
     domains = np.array([problem.domain for problem in problems])
     kept = home.root / "lora-benchmark" / str(options.updates)
     base = answered(kept / "base", partial(open_base, home), problems)
-    runs: dict[str, list[np.ndarray]] = {name: [] for name in ARMS}
+    runs: dict[str, list[np.ndarray]] = {name: [] for name in options.arms}
     for seed in range(options.seeds):
-        for name, arm in ARMS.items():
+        for name in options.arms:
+            arm = ARMS[name]
             started, folder = time.process_time(), kept / f"{name}-{seed}"
             right = answered(folder, partial(tuned, home, arm, seed, options.updates, folder), problems)
             runs[name].append(right)
@@ -101,9 +104,9 @@ def main() -> None:
     for name, found in runs.items():
         mean = np.mean(found, axis=0)
         figures |= accuracies(name, mean, domains) | against("base", name, mean, base, domains)
-        if name != "lora_replay":
+        if name != "lora_replay" and "lora_replay" in runs:
             figures |= against(name, "lora_replay", np.mean(runs["lora_replay"], axis=0), mean, domains)
-    report("lora", figures, TARGETS)
+    report("lora", figures, TARGETS if "lora_replay" in runs else {})
 
 
 def family(split: Split) -> Iterator[WorkedProblem]:

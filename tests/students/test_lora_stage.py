@@ -170,3 +170,11 @@ def test_a_training_that_was_killed_leaves_nothing_half_made_and_goes_on_to_the_
     assert killed.sha256 == open_lora(home, "tiny-test", "whole").sha256
     assert resolve_student(home, load_record(home, "tiny-test--killed")).fingerprint == whole.data_version
     assert not list(folder.glob(".killed-*"))
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "passed"), [(0.5, 1.2, True), (0.5, 1.3, False), (1.1, 1.0, False), (0.5, None, True)]
+)
+def test_the_check_asks_for_a_gain_and_against_forgetting(new: float, old: float | None, passed: bool) -> None:
+    figures = {"loss_new": new, "loss_new_base": 1.0}
+    assert judge_losses(figures | ({} if old is None else {"loss_old": old, "loss_old_base": 1.0})).passed == passed

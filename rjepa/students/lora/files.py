@@ -121,7 +121,9 @@ def lora_folder(home: Home, base: str, name: str) -> Path:
 def list_loras(home: Home, base: str | None = None) -> list[tuple[str, str]]:
     """(base, name) of every LoRA of a home, sorted; of one student if `base` is given. Nothing is verified."""
     pattern = f"{'*' if base is None else check_tag(base)}/*/{MANIFEST}"
-    return sorted((path.parent.parent.name, path.parent.name) for path in (home.root / FOLDER).glob(pattern))
+    folders = [path.parent for path in (home.root / FOLDER).glob(pattern)]
+    # What is being written has a name that begins with a dot.
+    return sorted((folder.parent.name, folder.name) for folder in folders if not folder.name.startswith("."))
 
 
 def open_lora(home: Home, base: str, name: str) -> Lora:

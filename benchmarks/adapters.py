@@ -128,9 +128,11 @@ def main() -> None:
     for each in kept:
         if each.way == f"adapter {main_share:g}" and each.against == "native":
             figures |= {"kept_of_native": each.ratio.value, "kept_of_native_low": each.ratio.low}
+            figures["first_error_kept_of_native"] = each.first_error_ratio.value
             targets["kept_of_native"] = TARGETS["kept_of_native"]
         if each.way == f"adapter {main_share:g}" and each.against == f"native {main_share:g}":
             figures["above_native_on_the_share_low"] = each.difference.low
+            figures["first_error_above_native_on_the_share_low"] = each.first_error_difference.low
             targets["above_native_on_the_share_low"] = TARGETS["above_native_on_the_share_low"]
     report("adapters", figures, targets)
 
@@ -231,9 +233,9 @@ def _kept(subject: Subject, name: str, make: Callable[[], Way]) -> tuple[Judged,
     path = subject.folder / f"{name.replace(' ', '-')}.json"
     model = model_folder(subject.home, subject.target if name == "native" else subject.source, subject.dataset)
     inputs = [sha256_file(model / MODEL_FILE), subject.recipe, subject.test.fingerprint, len(subject.test.problems)]
-    if path.exists() and (kept := read_json(path))["inputs"] == inputs:
+    if path.exists() and (kept := read_json(path))["inputs"] == inputs:  # else another R-JEPA, or other candidates
         auroc = np.array([np.nan if each is None else each for each in kept["auroc"]])
-        return Judged(WayWorth.model_validate(kept["worth"]), auroc), kept["seconds"]
+        return Judged(WayWorth.model_validate(kept["worth"]), auroc, np.array(kept["first_error"])), kept["seconds"]
     started = time.process_time()
     way = make()
     seconds = time.process_time() - started  # of an adapter that a killed run had fitted: of judging it alone
@@ -242,6 +244,7 @@ def _kept(subject: Subject, name: str, make: Callable[[], Way]) -> tuple[Judged,
         "inputs": inputs,
         "worth": judged.worth.model_dump(),
         "auroc": [None if np.isnan(each) else float(each) for each in judged.auroc],
+        "first_error": judged.first_error.tolist(),
         "seconds": seconds,
     }
     write_json(path, values)

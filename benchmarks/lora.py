@@ -73,6 +73,7 @@ ARMS: Final = {
     "lora": Arm(0.0),
     "full": Arm(0.0, is_full=True),
     "full_replay": Arm(0.5, is_full=True),
+    "lora_replay_ewc": Arm(0.5, ewc=0.03),
 }
 
 

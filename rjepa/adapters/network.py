@@ -7,7 +7,7 @@ Legend: N pairs, I and O columns of the inputs and of the outputs.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -26,9 +26,6 @@ _LAST_RATE: Final = 0.02
 
 _BIAS_RATE: Final = 0.1
 """Of AdamW for the biases, as a share of Muon's rate for the matrices."""
-
-Said = Callable[[int, int], None]
-"""What is told how many updates of how many are done."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +111,7 @@ class Network(nn.Module):
         return LatentMap(self.start.inputs, self.start.outputs, affine.weight, affine.bias, residual)
 
 
-def fit_network(
-    start: LatentMap, into: Float32, out: Float32, settings: NetworkSettings, seed: int, said: Said | None = None
-) -> LatentMap:
+def fit_network(start: LatentMap, into: Float32, out: Float32, settings: NetworkSettings, seed: int) -> LatentMap:
     """Train a network on pairs, by mean squared error between the standardised spaces.
 
     Args:
@@ -139,8 +134,6 @@ def fit_network(
         noise = settings.noise * torch.randn((size, x.shape[1]), generator=generator)
         loss = (network(x[rows] + noise) - y[rows]).square().mean()
         descend(network, optimizers, loss, update / updates)
-        if said is not None:
-            said(update + 1, updates)
     return network.to_map()
 
 

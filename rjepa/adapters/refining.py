@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rjepa.adapters.maps import LatentMap
-from rjepa.adapters.network import Network, Said, descend, make_optimizers
+from rjepa.adapters.network import Network, descend, make_optimizers
 from rjepa.adapters.pairs import Matched
 from rjepa.jepa.batches import Assembler, Batch
 from rjepa.jepa.losses import masked_mean, raw_error
@@ -61,7 +61,6 @@ def refine(
     model: RJepa,
     settings: RefineSettings,
     seed: int,
-    said: Said | None = None,
 ) -> LatentMap:
     """Train a map with a network further, through the model.
 
@@ -94,8 +93,6 @@ def refine(
         loss = _distance(mapped, truth)
         loss = loss + _through(model, _read(mapped, columns), _read(truth, columns), settings)
         descend(network, optimizers, loss, update / updates)
-        if said is not None:
-            said(update + 1, updates)
     return network.to_map()
 
 

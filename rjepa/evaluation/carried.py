@@ -65,20 +65,29 @@ class WayWorth(FrozenValue):
 
 
 class Kept(FrozenValue):
-    """One way against another on the same problems: of the within-problem AUROC's distance from chance, and of it."""
+    """One way against another on the same problems."""
 
     way: str
     against: str
-    difference: Estimate = Field(description="of the AUROCs")
-    ratio: Estimate = Field(description="of the AUROCs")
+    difference: Estimate = Field(description="of the within-problem AUROCs")
+    ratio: Estimate = Field(description="of the same")
+    first_error_difference: Estimate = Field(description="of the AUROCs of first wrong steps")
+    first_error_ratio: Estimate = Field(description="of the same")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A way's figures, and its AUROC in each test problem (NaN where not mixed), float64 [problems]."""
+    """A way's figures, and what comparisons need.
+
+    Attributes:
+        worth: the figures.
+        auroc: in each test problem, float64 [problems]; NaN where not mixed.
+        first_error: AUROC of first wrong steps in each resample, float64; of equal resamples for equal seeds.
+    """
 
     worth: WayWorth
     auroc: FloatArray
+    first_error: FloatArray
 
 
 def judge_way(way: Way, validation: RolloutsLike, test: RolloutsLike, seed: int = 0) -> Judged:
@@ -104,16 +113,18 @@ def judge_way(way: Way, validation: RolloutsLike, test: RolloutsLike, seed: int 
     single = pool.correct.mean(axis=1).astype(np.float64)
     columns = np.stack([auroc, right, single, pass_at_k(pool.correct, pool.num_candidates)], axis=1)
     drawn, means = resamples.means(columns), np.nanmean(columns, axis=0)
+    first_error = _over_problems(pool, _first_error(pool), seed)
+    ece = _over_problems(pool, lambda rows: expected_calibration_error(told[rows], right[rows] > 0.5), seed)
     worth = WayWorth(
         name=way.name,
         feature=calibration.energy.terms[0].feature,
         auroc=_estimate(means[0], drawn[:, 0]),
         accuracy=_estimate(means[1], drawn[:, 1]),
         gap_closed=_estimate(_gap(means), _gap(drawn.T)),
-        first_error=_over_problems(pool, _first_error(pool), seed),
-        ece=_over_problems(pool, lambda rows: expected_calibration_error(told[rows], right[rows] > 0.5), seed),
+        first_error=_estimate(*first_error),
+        ece=_estimate(*ece),
     )
-    return Judged(worth, auroc)
+    return Judged(worth, auroc, first_error[1])
 
 
 def compare_ways(way: Judged, against: Judged, seed: int = 0) -> Kept:
@@ -121,11 +132,14 @@ def compare_ways(way: Judged, against: Judged, seed: int = 0) -> Kept:
     both = np.stack([way.auroc, against.auroc], axis=1)
     drawn = Resamples(len(both), rng=np.random.default_rng(seed), resamples=_RESAMPLES).means(both)
     means = np.nanmean(both, axis=0)
+    ours, theirs = way.worth.first_error.value, against.worth.first_error.value
     return Kept(
         way=way.worth.name,
         against=against.worth.name,
         difference=_estimate(means[0] - means[1], drawn[:, 0] - drawn[:, 1]),
         ratio=_estimate(means[0] / means[1], drawn[:, 0] / drawn[:, 1]),
+        first_error_difference=_estimate(ours - theirs, way.first_error - against.first_error),
+        first_error_ratio=_estimate(ours / theirs, way.first_error / against.first_error),
     )
 
 
@@ -139,8 +153,11 @@ def worth_markdown(judged: Sequence[Judged], kept: Sequence[Kept]) -> str:
         worth = each.worth
         figures = worth.auroc, worth.gap_closed, worth.first_error, worth.ece
         lines.append(f"| {worth.name} | {' | '.join(map(str, figures))} |")
-    lines += ["", "| way | against | difference of AUROC | ratio |", "|---|---|---|---|"]
-    lines += [f"| {one.way} | {one.against} | {one.difference} | {one.ratio} |" for one in kept]
+    lines += ["", "| way | against | difference of AUROC | ratio | of first wrong step: difference | ratio |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for one in kept:
+        figures = one.difference, one.ratio, one.first_error_difference, one.first_error_ratio
+        lines.append(f"| {one.way} | {one.against} | {' | '.join(map(str, figures))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -154,11 +171,13 @@ def _estimate(value: float | FloatArray, drawn: FloatArray) -> Estimate:
     return Estimate(value=float(value), low=float(low[0]), high=float(high[0]))
 
 
-def _over_problems(pool: CandidatePool, figure: Callable[[npt.NDArray[np.int64]], float], seed: int) -> Estimate:
-    """A figure of any problems (their indices), with its bootstrap interval."""
+def _over_problems(
+    pool: CandidatePool, figure: Callable[[npt.NDArray[np.int64]], float], seed: int
+) -> tuple[float, FloatArray]:
+    """A figure of any problems (their indices): of all of them, and of each bootstrap resample."""
     random, count = np.random.default_rng(seed), len(pool)
     drawn = np.array([figure(random.integers(0, count, count)) for _ in range(_COSTLY_RESAMPLES)])
-    return _estimate(figure(np.arange(count)), drawn)
+    return figure(np.arange(count)), drawn
 
 
 def _first_error(pool: CandidatePool) -> Callable[[npt.NDArray[np.int64]], float]:

@@ -41,12 +41,14 @@ def test_energies_with_noise_are_worth_less_and_intervals_hold_their_figures(jud
     lost = compare_ways(noisy, clear)
     assert lost.difference.high < 0
     assert lost.ratio.high < 1
+    assert lost.first_error_difference.high < 0
 
 
 def test_a_way_against_itself_differs_by_nothing(judged: tuple[Judged, Judged]) -> None:
     kept = compare_ways(judged[0], judged[0])
     assert (kept.difference.low, kept.difference.value, kept.difference.high) == (0, 0, 0)
     assert (kept.ratio.low, kept.ratio.value, kept.ratio.high) == (1, 1, 1)
+    assert (kept.first_error_difference.low, kept.first_error_ratio.high) == (0, 1)
 
 
 def test_the_tables_name_every_way_and_comparison(judged: tuple[Judged, Judged]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 MOST_FORGOTTEN: Final = 0.25
 """Share that the loss of old chains may rise by. Where it rose by a fifth (LoRAs with replay), tiny-a's accuracy on
-old problems fell by about a point; without replay it rose twentyfold and nothing was left (lab book, entry 55)."""
+old problems fell by a point or two; without replay it rose twentyfold and nothing was left (lab book, entry 55)."""
 
 
 @dataclass(frozen=True)

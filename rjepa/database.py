@@ -32,6 +32,7 @@ A change of the columns of an existing table raises `SCHEMA_VERSION` by one.
 import contextlib
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,6 +90,9 @@ _BUSY_MILLISECONDS: Final = 1000
 """How long SQLite itself waits for its write lock; what is left of the patience is spent in tries of our own."""
 _CONNECT_SECONDS: Final = 10
 _PRAGMAS: Final = ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON")
+
+_CREATING: Final = threading.Lock()
+"""Until a thread has made the file and let it go, no other of this process opens it."""
 
 Result = TypeVar("Result")
 
@@ -303,8 +307,7 @@ def open_database(home: Home, url: SecretStr | None = None) -> Database:
 def _sqlite(path: Path) -> Database:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Prompts, feedback and keys are private to this account; SQLite gives its other files the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _create_private(path)
     except OSError as error:
         raise StorageError(
             f"cannot write {path} ({error.strerror})", cure="point RJEPA_HOME at a folder that you can write to"
@@ -313,6 +316,18 @@ def _sqlite(path: Path) -> Database:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return Database(engine, str(path))
+
+
+def _create_private(path: Path) -> None:
+    """Make an empty file where there is none: prompts, feedback and keys are private to this account. SQLite gives its
+    other files the same mode.
+
+    A file that is there is never opened here. To close it would take away every lock that this process has on it, those
+    of SQLite's connections too (https://www.sqlite.org/howtocorrupt.html, 2.2): the next process that closes the
+    database would think itself alone and remove the log that this one goes on writing to.
+    """
+    with _CREATING, contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:

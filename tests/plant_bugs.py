@@ -81,6 +81,13 @@ BUGS = (
         "tests/students/test_fused.py::test_the_same_seeds_give_the_same_chains",
     ),
     Bug(
+        "a database that is open already is opened again as a file",
+        "rjepa/database.py",
+        "os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC",
+        "os.O_RDWR | os.O_CREAT | os.O_CLOEXEC",
+        "tests/test_database.py::test_what_is_written_stays_after_this_process_and_another_opened_and_closed_the_database[sqlite]",
+    ),
+    Bug(
         "tokens are drawn ahead over the end of a line",
         "rjepa/students/native_passes.py",
         "over |= watched[row] and ends[token]",

@@ -143,6 +143,20 @@ def test_a_kill_loses_nothing_that_was_returned_and_keeps_nothing_of_what_was_no
         assert database.transact(add_one) > reported, "and the dead process holds no lock"
 
 
+def test_what_is_written_stays_after_this_process_and_another_opened_and_closed_the_database(
+    each_database: str, home: Home
+) -> None:
+    """A service holds the database open for days, opens it a second time here and there, and commands come and go."""
+    with open_database(home) as held:
+        held.transact(lambda connection: connection.execute(insert(COUNTERS).values(name="n", value=0)))
+        with open_database(home) as again:
+            assert value_of(again) == 0
+        finish(processes(home, "open_database(home).close()", 1))
+        assert held.transact(add_one) == 1
+        finish(processes(home, "with open_database(home) as database: assert database.transact(add_one) == 2", 1))
+        assert value_of(held) == 2
+
+
 def test_a_reader_sees_one_state_while_another_writes(each_database: str, home: Home) -> None:
     with open_database(home) as database:
         database.transact(lambda connection: connection.execute(insert(COUNTERS).values(name="n", value=0)))

@@ -53,7 +53,7 @@ RANK: Final = 16
 RATE: Final = 4e-3
 """Chosen on validation problems."""
 FULL_RATE: Final = 5e-4
-"""Of AdamW on all weights: a usual one. No other was tried, so that full fine-tuning may do better than it does here."""
+"""Of AdamW on all weights: a usual one. No other was tried: full fine-tuning may do better than it does here."""
 TARGETS: Final = {"new_lora_replay_against_base": 0.15, "old_lora_replay_against_base": -0.01}
 """The issue's: at least 15 points where it learns, at most one lost elsewhere."""
 

@@ -56,7 +56,7 @@ from rjepa.students.standing import Bools, RowStandings, RowTexts
 from rjepa.students.steering import Steering
 from rjepa.students.tap import LayerTap
 
-_AHEAD: Final = 64
+AHEAD: Final = 64
 """Tokens of all rows that are drawn at most before others may join: some five milliseconds of a small student's."""
 _NEVER: Final = np.iinfo(np.int64).max
 """More tokens than any row draws."""
@@ -363,7 +363,7 @@ class Session:
         most = 1
         if not tokens and standings.ends_at_stops(steps):
             room = np.minimum(tables.limits[places], standings.stop_at[places]) - tables.drawn[places]
-            most = min(int(room[written].min()), max(1, _AHEAD // len(places)))
+            most = min(int(room[written].min()), max(1, AHEAD // len(places)))
         count = batch.draw(
             most,
             tables.drawing(places, held, written, standings.stops, batch.greedy, batch.temperature),

@@ -21,7 +21,7 @@ from tests.assets.running import Ran, rjepa
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not os.environ.get("RJEPA_TEST_LIVING"), reason="takes a quarter of an hour; RJEPA_TEST_LIVING=1 runs it"
+        not os.environ.get("RJEPA_TEST_LIVING"), reason="takes five minutes; RJEPA_TEST_LIVING=1 runs it"
     ),
 ]
 

@@ -30,7 +30,8 @@ from benchmarks.subject import (
 )
 from rjepa.students.loading import Student
 from rjepa.students.lora.beside import put_beside
-from rjepa.students.lora.files import Lora, LoraManifest, seal_lora
+from rjepa.students.lora.files import Lora, seal_lora
+from rjepa.students.lora.registering import describe_lora
 from rjepa.students.native import NativeDecoder
 from rjepa.students.sampled import RowRequest, Until
 from rjepa.students.session import Session
@@ -76,15 +77,7 @@ def _beside(base: Student, folder: Path, seed: int) -> Student:
 
 
 def _sealed(base: Student, folder: Path) -> Lora:
-    manifest = LoraManifest(
-        name="l",
-        base=base.record.llm_tag,
-        base_fingerprint=base.fingerprint,
-        base_model=base.record.model,
-        origin="imported",
-        files={},
-    )
-    return seal_lora(folder / "peft", folder / "sealed", manifest)
+    return seal_lora(folder / "peft", folder / "sealed", describe_lora(base, "l", origin="imported"))
 
 
 def _measured(base: Student, loras: list[Student], tokens: int, repeats: int) -> dict[str, float]:

@@ -16,10 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from rjepa.adapters.maps import FloatRows, LatentMap
+from rjepa.adapters.maps import FloatRows, LatentMap, MappedLatents
 from rjepa.errors import CorruptError, NotFoundError
 from rjepa.files import atomic_path, read_json, sha256_file, write_json
-from rjepa.latents.normalizer import Normalizer
 from rjepa.students.catalog import Poolings
 
 ADAPTER_TENSORS: Final = "adapter.safetensors"
@@ -67,7 +66,7 @@ class AdapterFacts(_Value):
 
 
 @dataclass(frozen=True)
-class Adapter:
+class Adapter(MappedLatents):
     """Two maps between a target's raw latents and a source's, with the facts that bind them to both."""
 
     facts: AdapterFacts
@@ -92,32 +91,9 @@ class Adapter:
         return self.facts.target
 
     @property
-    def width_in(self) -> int:
-        """Columns of the target's latents."""
-        return self.into.width_in
-
-    @property
-    def width_out(self) -> int:
-        """Columns of the source's latents."""
-        return self.into.width_out
-
-    @property
-    def own(self) -> Normalizer:
-        """Location and scale of the target's latents."""
-        return self.into.inputs
-
-    @property
     def poolings(self) -> Poolings:
         """What stands side by side in the target's latents."""
         return self.target.poolings
-
-    def read(self, latents: Float[npt.NDArray[np.floating], "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
-        """The target's raw latents, of any float type, as the source's.
-
-        Raises:
-            ValueError: they are not the target's width.
-        """
-        return self.into.apply(latents)
 
     def restore(
         self, latents: Float[npt.NDArray[np.floating], "*rows width_out"]

@@ -22,7 +22,7 @@ from rjepa.adapters.fitting import (
     fit_standardised,
     r_squared,
 )
-from rjepa.adapters.maps import LatentMap
+from rjepa.adapters.maps import LatentMap, MappedLatents
 from rjepa.adapters.network import NetworkSettings, fit_network
 from rjepa.adapters.pairs import Matched, Pairs, pairs_of
 from rjepa.adapters.refining import RefineSettings, can_refine, refine
@@ -246,30 +246,11 @@ class _Trial:
 
 
 @dataclass(frozen=True)
-class Front:
+class Front(MappedLatents):
     """A map in front of a reader, before an adapter is made of it: there is no way back yet."""
 
     into: LatentMap
     poolings: tuple[str, ...]
-
-    @property
-    def width_in(self) -> int:
-        """Columns of the target's latents."""
-        return self.into.width_in
-
-    @property
-    def width_out(self) -> int:
-        """Columns of the source's."""
-        return self.into.width_out
-
-    @property
-    def own(self) -> Normalizer:
-        """Location and scale of the target's latents."""
-        return self.into.inputs
-
-    def read(self, latents: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """The target's latents as the source's."""
-        return self.into.apply(latents)
 
     def restore(self, latents: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """There is none.

@@ -1,4 +1,4 @@
-"""What is told of a carried R-JEPA wherever its release is shown. Quick: nothing here loads a model."""
+"""The words for a release whose R-JEPA comes from another student, wherever a release is shown. No model is loaded."""
 
 from rjepa.adapters.adapter import AdapterFacts
 

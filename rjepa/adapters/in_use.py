@@ -23,7 +23,7 @@ def carried_folder(home: Home, llm_tag: str, dataset: str) -> Path:
 
 
 def in_use(home: Home, llm_tag: str, dataset: str) -> Origin:
-    """Which R-JEPA is in use; the student's own where nothing was said.
+    """Which of the two R-JEPAs of a student is used for this dataset: the one that was chosen last, or else its own.
 
     Raises:
         CorruptError: the file that says so holds something else.

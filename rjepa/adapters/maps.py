@@ -156,3 +156,33 @@ class LatentMap:
         if not (inputs.scale > 0).all() or not (outputs.scale > 0).all():
             raise ValueError("a scale is not above 0")
         return cls(inputs, outputs, tensors["weight"], tensors["bias"], residual)
+
+
+class MappedLatents:
+    """What an adapter, and a map that may become one, has in common: latents that are read through a map `into`."""
+
+    into: LatentMap
+    """W_in: target to source"""
+
+    @property
+    def width_in(self) -> int:
+        """Columns of the target's latents."""
+        return self.into.width_in
+
+    @property
+    def width_out(self) -> int:
+        """Columns of the source's latents."""
+        return self.into.width_out
+
+    @property
+    def own(self) -> Normalizer:
+        """Location and scale of the target's latents."""
+        return self.into.inputs
+
+    def read(self, latents: Float[npt.NDArray[np.floating], "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
+        """The target's raw latents, of any float type, as the source's.
+
+        Raises:
+            ValueError: they are not the target's width.
+        """
+        return self.into.apply(latents)

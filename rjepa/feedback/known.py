@@ -20,7 +20,7 @@ from rjepa.schemas import Problem, Split
 from rjepa.tables import to_records
 
 DOMAIN: Final = "feedback"
-"""The domain and the source of problems that users asked: nobody said of what kind they are."""
+"""The domain and the source that users' questions are given: their kind (code, maths, ...) is not known."""
 
 FEEDBACK: Final = f"{DOMAIN}-"
 """Ids of problems that came from feedback, and names of their data sets, begin so."""

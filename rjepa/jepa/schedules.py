@@ -1,9 +1,9 @@
 """How learning rate, weight decay and EMA momentum move over a run. Pure functions of the update number."""
 
-import math
 from typing import Final
 
 from rjepa.jepa.config import OptimConfig
+from rjepa.schedules import cosine, warm_cosine
 
 _LONG_RUN: Final = 10_000
 """Updates from which the target may end frozen: in a short run a momentum near 1 would leave it at its start."""
@@ -11,22 +11,16 @@ _LONG_RUN: Final = 10_000
 
 def schedule(config: OptimConfig, update: int) -> float:
     """The share of the highest learning rate: a linear warm-up, then a cosine down to `final_rate`."""
-    warmup = max(1, round(config.warmup * config.updates))
-    if update < warmup:
-        return (update + 1) / warmup
-    return _cosine(1.0, config.final_rate, (update - warmup) / max(1, config.updates - warmup))
+    rising = max(1, round(config.warmup * config.updates))
+    return warm_cosine(update, config.updates, rising, config.final_rate)
 
 
 def weight_decay(config: OptimConfig, update: int) -> float:
     """Cosine from the first to the last weight decay."""
-    return _cosine(*config.weight_decay, update / max(1, config.updates))
+    return cosine(*config.weight_decay, update / max(1, config.updates))
 
 
 def momentum(config: OptimConfig, update: int) -> float:
     """Cosine from the first to the last EMA momentum, scaled to the run's length unless the config names both."""
     ends = config.ema or ((0.996, 1.0) if config.updates >= _LONG_RUN else (0.99, 0.999))
-    return _cosine(*ends, update / max(1, config.updates))
-
-
-def _cosine(first: float, last: float, share: float) -> float:
-    return last + (first - last) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+    return cosine(*ends, update / max(1, config.updates))

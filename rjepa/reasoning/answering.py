@@ -31,7 +31,7 @@ class ReadyQuestion:
 
 @dataclass(eq=False)
 class _Asker:
-    """Whoever asked some questions together, and what has happened to them that was not handed out yet."""
+    """One caller of `Desk.answer` with its questions, and the events of these that the caller has not fetched yet."""
 
     indices: dict[int, int]  # by the driver's number of a question
     events: deque[tuple[int, Event | Failed]] = field(default_factory=deque)

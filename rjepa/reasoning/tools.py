@@ -99,7 +99,7 @@ class Tools:
     @property
     def parts(self) -> Parts:
         """What the release brings. A mode that names no parts has none to ask for."""
-        assert isinstance(self._writer, Parts)  # whoever asks has seen to it
+        assert isinstance(self._writer, Parts)  # the engine refuses modes that need parts where there are none
         return self._writer
 
     def start(self, samples: Sequence[int], temperature: float) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from rjepa.students.lora.files import lora_folder, open_lora
 from rjepa.values import FrozenValue
 
 VERDICT: Final = "gate.json"
-"""Beside a LoRA's files: what the gate said of it last. It goes when the LoRA is trained again."""
+"""File in a LoRA's folder with the gate's latest verdict. Training the LoRA again removes it."""
 
 Reason = Literal["better", "worse", "not_better", "too_few_problems", "no_such_claim"]
 

@@ -49,10 +49,7 @@ def materialise(
         BusyError: another process is at work on the same.
         RjepaError: a stage failed, with its cure.
     """
-    limit_threads()
-    _check_dataset(home, dataset)
-    _check_recipes([recipe])
-    _check_llm(home, llm_tag)
+    _begin(home, dataset, [llm_tag], [recipe])
 
     def launches() -> "list[Launch]":
         from rjepa_assets.launching import release_launches, stages_of, starting_from
@@ -72,8 +69,7 @@ def materialise_dataset(home: Home, dataset: str) -> None:
         BusyError: another process is at work on the same.
         RjepaError: a stage failed, with its cure.
     """
-    limit_threads()
-    _check_dataset(home, dataset)
+    _begin(home, dataset)
 
     def launches() -> "list[Launch]":
         from rjepa_assets.launching import dataset_launches, stages_of
@@ -100,10 +96,7 @@ def materialise_variants(
         BusyError: another process is at work on the same.
         RjepaError: a stage failed, with its cure.
     """
-    limit_threads()
-    _check_dataset(home, dataset)
-    _check_llm(home, llm_tag)
-    _check_recipes(recipes)
+    _begin(home, dataset, [llm_tag], recipes)
 
     def launches() -> "list[Launch]":
         from rjepa_assets.launching import stages_of, variants_launches
@@ -124,9 +117,7 @@ def materialise_lora(home: Home, dataset: str, llm_tag: str, recipe: str, name: 
     """
     from rjepa.students.lora.recipe import load_lora_recipe
 
-    limit_threads()
-    _check_dataset(home, dataset)
-    _check_llm(home, llm_tag)
+    _begin(home, dataset, [llm_tag])
     load_lora_recipe(recipe)
 
     def launches() -> "list[Launch]":
@@ -145,10 +136,7 @@ def materialise_rollouts(home: Home, dataset: str, llm_tags: Collection[str]) ->
         BusyError: another process is at work on the same.
         RjepaError: a stage failed, with its cure.
     """
-    limit_threads()
-    _check_dataset(home, dataset)
-    for llm_tag in llm_tags:
-        _check_llm(home, llm_tag)
+    _begin(home, dataset, llm_tags)
 
     def launches() -> "list[Launch]":
         from rjepa_assets.launching import rollouts_launches, stages_of
@@ -217,6 +205,15 @@ def migrate_llm(
 
     _launch(home, launches)
     return source
+
+
+def _begin(home: Home, dataset: str, llm_tags: Collection[str] = (), recipes: Collection[str] = ()) -> None:
+    """Keep to the threads that were asked for, and look whether all that is named is there, before anything is made."""
+    limit_threads()
+    _check_dataset(home, dataset)
+    for llm_tag in llm_tags:
+        _check_llm(home, llm_tag)
+    _check_recipes(recipes)
 
 
 def _check_dataset(home: Home, dataset: str) -> None:

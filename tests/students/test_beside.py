@@ -16,7 +16,8 @@ from rjepa.students.fused import FusedDecoder
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.lora.beside import put_beside
-from rjepa.students.lora.files import Lora, LoraManifest, seal_lora
+from rjepa.students.lora.files import Lora, seal_lora
+from rjepa.students.lora.registering import describe_lora
 from rjepa.students.native_passes import NativePasses
 from rjepa.students.sampled import GREEDY, SampledChain
 
@@ -36,15 +37,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def sealed(base: Student, folder: Path, seed: int = 0, **changes: object) -> Lora:
     write_peft(base.path, folder / "peft", seed, **changes)
-    manifest = LoraManifest(
-        name=f"night-{seed}",
-        base=base.record.llm_tag,
-        base_fingerprint=base.fingerprint,
-        base_model=base.record.model,
-        origin="imported",
-        files={},
-    )
-    return seal_lora(folder / "peft", folder / "sealed", manifest)
+    return seal_lora(folder / "peft", folder / "sealed", describe_lora(base, f"night-{seed}", origin="imported"))
 
 
 def beside(base: Student, lora: Lora) -> Student:

@@ -4,7 +4,7 @@ taking one out again. Its weights are its base's; what was made for the base doe
 
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home, check_tag
@@ -12,6 +12,9 @@ from rjepa.students.catalog import LoraOf, StudentRecord, list_records, load_rec
 from rjepa.students.lora.files import Lora, LoraManifest, lora_folder, open_lora, seal_lora
 from rjepa.students.registering import remove_record
 from rjepa.students.resolving import ResolvedStudent, resolve_student
+
+if TYPE_CHECKING:
+    from rjepa.students.loading import Student
 
 JOINT: Final = "--"
 """Between base and LoRA in a tag: a tag takes no `+`, which is what a client writes."""
@@ -47,7 +50,7 @@ def resolve_base(home: Home, base: str) -> ResolvedStudent:
     return resolve_student(home, record)
 
 
-def describe_lora(base: ResolvedStudent, name: str, **more: Any) -> LoraManifest:
+def describe_lora(base: "ResolvedStudent | Student", name: str, **more: Any) -> LoraManifest:
     """The manifest of a new LoRA of a student; its files are added when it is sealed."""
     record = base.record
     values = {

@@ -3,7 +3,6 @@
 Which chains are shown is `corpus`'s, which rank is kept `stage`'s. LoRA: Hu et al. 2021, arxiv.org/abs/2106.09685.
 """
 
-import math
 import shutil
 import time
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from transformers import PreTrainedModel
 from rjepa.files import atomic_folder, read_json, write_json
 from rjepa.precision import multiplies_bf16
 from rjepa.progress import Progress, silent
+from rjepa.schedules import warm_cosine
 from rjepa.students.corpus import IGNORED
 from rjepa.students.loading import Student
 from rjepa.students.lora.corpus import Batch, LoraCorpus
@@ -141,8 +141,10 @@ class _Run:
         if self.anchor is not None:
             cast(Any, self.recipe.ewc.weight * self.anchor.penalty(self.model)).backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, _LARGEST_GRADIENT)
+        optim = self.recipe.optim
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.optim.learning_rate * schedule(self.done, self.recipe)
+            rising = round(optim.warmup * optim.updates)
+            group["lr"] = optim.learning_rate * warm_cosine(self.done, optim.updates, rising, 0.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total
@@ -223,15 +225,6 @@ class _Run:
 
     def _here(self, batch: Batch) -> Batch:
         return {name: part.to(self.device) for name, part in batch.items()}
-
-
-def schedule(update: int, recipe: LoraRecipe) -> float:
-    """The share of the learning rate at an update: a linear rise, then half a cosine down to 0."""
-    optim = recipe.optim
-    rising = round(optim.warmup * optim.updates)
-    if update < rising:
-        return (update + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(optim.updates - rising, 1)))
 
 
 def _loss(model: PreTrainedModel, batch: Batch) -> Tensor:

@@ -1,11 +1,14 @@
-"""Statements as tokens of a student's prompt, and whether they fit its context. The wording belongs to `prompts`."""
+"""Statements as tokens of a student's prompt, requests with all that a session wants to know, and whether they fit its
+context. The wording belongs to `prompts`.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rjepa.errors import InvalidInputError
 from rjepa.students.loading import Student
 from rjepa.students.prompts import Message, Tools, encode_prompts, render_conversation, render_prompt
+from rjepa.students.sampled import RowRequest
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,21 @@ def _encode(student: Student, statements: Sequence[str]) -> list[list[int]]:
     prompt_format = student.record.prompt
     texts = [render_prompt(student.tokenizer, prompt_format, statement) for statement in statements]
     return encode_prompts(student.tokenizer, prompt_format, texts)
+
+
+def completed_request(student: Student, request: RowRequest, prompt: tuple[int, ...]) -> RowRequest:
+    """The request with its prompt, and the student's own values where it left them open.
+
+    Raises:
+        InvalidInputError: a prompt, with what the chain begins with, that leaves no room in the context or the limit.
+    """
+    require_room(student, request.statement, len(prompt), len(request.prefix))
+    sampling = student.record.sampling
+    limit = sampling.max_new_tokens if request.max_new_tokens is None else request.max_new_tokens
+    if limit <= len(request.prefix):
+        raise InvalidInputError(
+            f"a chain of {len(request.prefix)} tokens cannot go on within {limit}",
+            cure="raise max_new_tokens, or keep less of the chain",
+        )
+    temperature = sampling.temperature if request.temperature is None else request.temperature
+    return replace(request, prompt_ids=prompt, max_new_tokens=limit, temperature=temperature)

@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from rjepa.errors import InvalidInputError
 from rjepa.students.batches import (
     NOTHING,
     RUNNING_SHARE,
@@ -32,7 +31,7 @@ from rjepa.students.batches import (
 from rjepa.students.drawing import draw_tokens
 from rjepa.students.loading import Student
 from rjepa.students.noise import Branch
-from rjepa.students.prompting import encode_statements, require_room
+from rjepa.students.prompting import completed_request, encode_statements
 from rjepa.students.recording import Float16, Int64, RowTables
 from rjepa.students.row_rules import RowRules
 from rjepa.students.sampled import (
@@ -114,7 +113,7 @@ class Session:
         unknown = list(dict.fromkeys(one.statement for one in requests if one.prompt_ids is None))
         encoded = dict(zip(unknown, encode_statements(student, unknown), strict=True))
         whole = [
-            _completed(student, one, tuple(encoded[one.statement]) if one.prompt_ids is None else one.prompt_ids)
+            completed_request(student, one, tuple(encoded[one.statement]) if one.prompt_ids is None else one.prompt_ids)
             for one in requests
         ]
         limits = [min(one.max_new_tokens or 0, student.context_length - len(one.prompt_ids or ())) for one in whole]
@@ -500,17 +499,3 @@ class Session:
     def _require_open(self) -> None:
         if self._closed:
             raise ValueError("expected an open session")
-
-
-def _completed(student: Student, request: RowRequest, prompt: tuple[int, ...]) -> RowRequest:
-    """The request with its prompt, and the student's own values where it left them open."""
-    require_room(student, request.statement, len(prompt), len(request.prefix))
-    sampling = student.record.sampling
-    limit = sampling.max_new_tokens if request.max_new_tokens is None else request.max_new_tokens
-    if limit <= len(request.prefix):
-        raise InvalidInputError(
-            f"a chain of {len(request.prefix)} tokens cannot go on within {limit}",
-            cure="raise max_new_tokens, or keep less of the chain",
-        )
-    temperature = sampling.temperature if request.temperature is None else request.temperature
-    return replace(request, prompt_ids=prompt, max_new_tokens=limit, temperature=temperature)

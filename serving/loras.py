@@ -25,7 +25,7 @@ from rjepa.living.served_loras import Action, LoraMove, Served, ServedSet, list_
 from rjepa.living.settings import read_settings
 from rjepa.living.windows import read_windows
 from serving.context import RequestInfo, set_current_request
-from serving.errors import GoneError, LoraRefusedError
+from serving.errors import GoneError, LoraRefusedError, NotReadyError
 from serving.host import OWN_CLIENT, EngineHost
 from serving.lora_opening import LoadedLora, LoraOpener
 
@@ -82,7 +82,8 @@ class LoadedLoras:
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._database: Database | None = None
-        self._opening = threading.Lock()
+        self._using = threading.Lock()
+        self._is_stopped = False
         self._trouble: dict[str, Failure] = {}
 
     @property
@@ -107,6 +108,7 @@ class LoadedLoras:
 
     async def start(self) -> None:
         """Begin to follow the set, and to compare."""
+        self._is_stopped = False
         self._keep(asyncio.create_task(self._repeat("set", self._follow_seconds, self._follow)))
         self._keep(asyncio.create_task(self._repeat("rates", self._health_seconds, self._mind_health)))
 
@@ -115,8 +117,7 @@ class LoadedLoras:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._database is not None:
-            self._database.close()
+        await asyncio.to_thread(self._close_database)
 
     def take(self, name: str, request: Request) -> "Answerer":
         """The answerer of a LoRA, for a request: it is not let go before the request's reply has ended.
@@ -173,7 +174,7 @@ class LoadedLoras:
 
     async def moves(self) -> list[LoraMove]:
         """The newest changes, newest first."""
-        return await asyncio.to_thread(lambda: list_moves(self._open_database(), self._place.llm_tag))
+        return await self._ask(lambda database: list_moves(database, self._place.llm_tag))
 
     async def health(self) -> dict[str, LoraHealth]:
         """How each loaded LoRA does beside the base, by name."""
@@ -186,15 +187,15 @@ class LoadedLoras:
         if not watched:
             return {}
 
-        def look() -> dict[str, LoraHealth]:
+        def look(database: Database) -> dict[str, LoraHealth]:
             since = min(since for _, since in watched.values()) - BEFORE_MS
-            windows = read_windows(self._open_database(), self._place.llm_tag, since)
+            windows = read_windows(database, self._place.llm_tag, since)
             return {name: look_at_lora(windows, release, base, since) for name, (release, since) in watched.items()}
 
-        return await asyncio.to_thread(look)
+        return await self._ask(look)
 
     async def _reload(self, names: tuple[str, ...], who: str, reason: str, despite_gate: bool) -> None:
-        before = await asyncio.to_thread(lambda: read_served(self._open_database(), self._place.llm_tag))
+        before = await self._ask(lambda database: read_served(database, self._place.llm_tag))
         opened: dict[str, LoadedLora] = {}
         try:
             for name in names:
@@ -210,7 +211,7 @@ class LoadedLoras:
         self._swap(opened, served, {})
 
     async def _unload(self, name: str, who: str, reason: str, action: Action) -> None:
-        before = await asyncio.to_thread(lambda: read_served(self._open_database(), self._place.llm_tag))
+        before = await self._ask(lambda database: read_served(database, self._place.llm_tag))
         hashes = before.hashes
         if hashes.pop(name, None) is None:
             raise GoneError(f"the LoRA {name[:64]!r} is not served", cure="see GET /v1/lora for those that are")
@@ -222,9 +223,9 @@ class LoadedLoras:
         self, hashes: Mapping[str, str], after: int, action: Action, names: tuple[str, ...], who: str, reason: str
     ) -> ServedSet:
         llm_tag = self._place.llm_tag
-        return await asyncio.to_thread(
-            lambda: move_served(
-                self._open_database(),
+        return await self._ask(
+            lambda database: move_served(
+                database,
                 llm_tag,
                 hashes,
                 after=after,
@@ -243,7 +244,7 @@ class LoadedLoras:
         base = self._host.state.engine
         if base is None:
             return
-        served, releases = await asyncio.to_thread(self._look)
+        served, releases = await self._ask(self._look)
         source = getattr(base, "source", None)
         fresh = all(one.base is source and one.opened.release == releases[name] for name, one in self._loaded.items())
         if fresh and served.hashes == {name: one.sha256 for name, one in self._loaded.items()}:
@@ -282,11 +283,11 @@ class LoadedLoras:
         for loaded in self._loaded.values():
             await asyncio.to_thread(loaded.opened.renew)
 
-    def _look(self) -> tuple[ServedSet, dict[str, str | None]]:
+    def _look(self, database: Database) -> tuple[ServedSet, dict[str, str | None]]:
         """What should be served, and the current releases of what is."""
         from rjepa.with_lora import release_of
 
-        served = read_served(self._open_database(), self._place.llm_tag)
+        served = read_served(database, self._place.llm_tag)
         names = list(self._loaded)
         return served, {name: release_of(self._place.home, self._place.llm_tag, name) for name in names}
 
@@ -330,7 +331,7 @@ class LoadedLoras:
         if not self._loaded or self._host.state.engine is None:
             return
         fallen = {name: one for name, one in (await self.health()).items() if one.verdict == "fell"}
-        if not fallen or not (await asyncio.to_thread(lambda: read_settings(self._open_database()))).automatic_rollback:
+        if not fallen or not (await self._ask(read_settings)).automatic_rollback:
             return
         for name, found in fallen.items():
             _LOG.warning("lora_fell", lora=name, reason=found.text)
@@ -377,9 +378,27 @@ class LoadedLoras:
         if not task.cancelled():
             task.exception()  # whoever waited for it has it; a client that left does not ask for it
 
-    def _open_database(self) -> Database:
-        """In a thread: the first time it is made where it is missing."""
-        with self._opening:
+    async def _ask(self, work: Callable[[Database], Value]) -> Value:
+        """What the database says, asked beside the event loop."""
+        return await asyncio.to_thread(self._use_database, work)
+
+    def _use_database(self, work: Callable[[Database], Value]) -> Value:
+        """In a thread, which goes on when whoever waits for it is cancelled: so the database, which is opened when it
+        is first asked, is not closed in the middle of it, nor opened again afterwards.
+
+        Raises:
+            NotReadyError: the service has stopped.
+        """
+        with self._using:
+            if self._is_stopped:
+                raise NotReadyError("the service stops", cure="ask again when it has started")
             if self._database is None:
                 self._database = self._place.open_database()
-            return self._database
+            return work(self._database)
+
+    def _close_database(self) -> None:
+        with self._using:
+            self._is_stopped = True
+            if self._database is not None:
+                self._database.close()
+            self._database = None

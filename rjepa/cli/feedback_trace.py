@@ -88,7 +88,9 @@ def _tell(found: "Trace") -> None:
     rows = [("data set", name, "") for name in found.snapshots]
     rows += [("version", name, ", ".join(problems)) for name, problems in found.versions.items()]
     rows += [("checkpoint", f"{one.llm_tag} {one.name}", "") for one in found.checkpoints]
-    rows += [("LoRA", f"{one.llm_tag} {one.name}", f"rjepa lora remove {one.llm_tag}+{one.name}") for one in found.loras]
+    rows += [
+        ("LoRA", f"{one.llm_tag} {one.name}", f"rjepa lora remove {one.llm_tag}+{one.name}") for one in found.loras
+    ]
     rows += [("release", f"{one.llm_tag} {one.name}", "served now" if one.served else "") for one in found.releases]
     for kind, name, more in rows:
         typer.echo(f"{kind:10}  {name}  {more}".rstrip())

@@ -134,8 +134,12 @@ FULL: Final = Size(
 TAUGHT: Final = replace(
     FULL,
     name="taught",
-    labelled={"train": 1500, "validation": 120, "test": 100},
+    train=2500,
+    validation=150,
+    test=150,
+    labelled={"train": 3000, "validation": 150, "test": 150},
     sealed=500,
+    recipe="demo",
     scenes=(Scene(labelled=True),),
 )
 """One night that has much to learn from: the operator labels a training set of the new family, too."""

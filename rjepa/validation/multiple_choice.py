@@ -171,7 +171,7 @@ def _by_text(text: str, choices: Sequence[str]) -> str | None:
 
 
 def _by_opening_words(text: str, choices: Sequence[str]) -> str | None:
-    """The option whose words the answer opens with, where a reason follows that names no other: `Paris, because ...`."""
+    """The option whose words the answer opens with (`Paris, because ...`) where the reason names no other."""
     found = []
     for index, choice in enumerate(choices):
         words = _undressed(choice)

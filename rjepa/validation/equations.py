@@ -10,10 +10,10 @@ from dataclasses import replace
 from fractions import Fraction
 
 from rjepa.validation.assertion import is_stated
+from rjepa.validation.expression_words import SCALES
 from rjepa.validation.expressions import (
     MAX_TOKENS,
     RATE,
-    SCALES,
     Token,
     UnknownExpressionError,
     Value,

@@ -92,6 +92,24 @@ SAME: Final[dict[str, Pairs]] = {
         (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", "np.array([[1, 2], [3, 4]])"),
         (r"\{1,2\}", "FiniteSet(1, 2)"),
     ],
+    "names of what was asked for": [
+        ("2x", "f'(x)=2x"),
+        ("2x", r"\frac{dy}{dx} = 2x"),
+        ("x+1", "f^{-1}(x) = 1+x"),
+        ("1/2", r"P(X = 2) = \frac12"),
+        ("1/2", r"P(A \cap B)=\frac{1}{2}"),
+        ("3", r"\mathbb{E}[X] = 3"),
+        ("5", r"\det(A) = 5"),
+        ("1/2", r"\int_0^1 x\,dx = \frac12"),
+        ("5", "x := 5"),
+    ],
+    "spellings of LaTeX and Unicode": [
+        (r"\frac{1}{2}", r"\nicefrac{1}{2}"),
+        (r"\frac{1}{2}", "1／2"),
+        ("|x|", r"\vert x \vert"),
+        (r"90^\circ", "90º"),
+        (r"\frac{1}{2}", "50%"),
+    ],
     "units": [
         ("5 J/(kg·K)", "5 J/(kg K)"),
         ("25 m^2", "25 sqm"),
@@ -169,6 +187,8 @@ OTHER: Final[dict[str, Pairs]] = {
         ("7 R 2", "7 R 1"),
         ("1:05", "1:5"),
     ],
+    "per cent": [(r"\frac{1}{2}", r"0.5\%"), ("1/2", "1/2%")],
+    "names": [("2x", "f'(x)=3x"), ("5", "2x = 10"), ("5", r"\int_0^1 x\,dx = 6")],
     "equations without a solution": [("x=x+1", "x=x+2"), ("0=1", "0=2"), ("x+1=x", "y+1=y")],
     "formulas that differ in their last digits": [
         ("x", "x(1+10^{-80})"),

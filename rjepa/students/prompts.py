@@ -166,10 +166,13 @@ def _through_template(
     def rendered(messages: list[Message], *, in_parts: bool = False) -> str:
         switch: dict[str, Any] = {} if prompt_format.thinking is None else {"enable_thinking": prompt_format.thinking}
         given: list[Any] | None = [dict(tool) for tool in tools] or None
+        spoken: list[Any] = [
+            {"role": one.role, "content": _parts(one.content) if in_parts else one.content} for one in messages
+        ]
         template, dates = with_fixed_date(tokenizer.get_chat_template(tools=given), prompt_format.date)
         return str(
             tokenizer.apply_chat_template(
-                [{"role": one.role, "content": _parts(one.content) if in_parts else one.content} for one in messages],
+                spoken,
                 chat_template=template,
                 tools=given,
                 tokenize=False,

@@ -10,6 +10,7 @@ SAME: Final[dict[str, Pairs]] = {
         ("21", "Twenty-one"),
         ("105", "one hundred and five"),
         ("12005", "twelve thousand and five"),
+        ("1500", "fifteen hundred"),
         ("7", "seven apples"),
         ("36", "three dozen"),
         ("12", "a dozen"),

@@ -218,7 +218,7 @@ def _vote_on_nothing(world: World, running: Service) -> None:
 
 def _operate(world: World, database: Database, day: int, scene: Scene) -> None:
     """What the operator does before the night: settings, labelled problems, reviews."""
-    rate = LONGEST_RATE if scene.broken else LearningSettings().learning_rate
+    rate = LONGEST_RATE if scene.broken else scene.learning_rate
     ceiling = max(rate, LearningSettings().learning_rate_ceiling)
     decay = 1.0 if scene.broken else LearningSettings().learning_rate_decay
     changes = {**_LIMITS, "learning_rate": rate, "learning_rate_ceiling": ceiling, "learning_rate_decay": decay}

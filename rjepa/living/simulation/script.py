@@ -7,6 +7,7 @@ from typing import Final, Literal
 import numpy as np
 
 from rjepa.datasets.recipe import DatasetRecipe
+from rjepa.living.settings import LearningSettings
 from rjepa.schemas import Split
 
 BASE: Final = "v0.1.0"
@@ -66,6 +67,8 @@ class Scene:
     broken: bool = False
     """whether training runs at the largest rate that can be set: what comes of it is broken"""
     withdraws: bool = False
+    learning_rate: float = LearningSettings().learning_rate
+    """that the operator sets for the night"""
 
     @property
     def events(self) -> str:
@@ -140,9 +143,10 @@ TAUGHT: Final = replace(
     labelled={"train": 3000, "validation": 150, "test": 150},
     sealed=500,
     recipe="demo",
-    scenes=(Scene(labelled=True),),
+    scenes=(Scene(labelled=True, learning_rate=1e-3),),
 )
-"""One night that has much to learn from: the operator labels a training set of the new family, too."""
+"""One night that has much to learn from: the operator labels a training set of the new family, too, and doubles the
+rate (lab book 60)."""
 
 SMALL: Final = Size(
     name="small",

@@ -210,12 +210,14 @@ class SharedPrefixRows:
         """Rows after their left-padded prompts, and the logits of the prompts' last tokens."""
         cache = DynamicCache(config=model.config)
         positions = positions_of(mask)
+        # By place: a slice of the states lies apart in memory, for which PyTorch copies the whole head in another order.
+        kept = torch.arange(max(0, input_ids.shape[1] - logits_to_keep), input_ids.shape[1], device=mask.device)
         output = model(
             input_ids=input_ids,
             attention_mask=mask.long(),
             position_ids=positions,
             past_key_values=cache,
-            logits_to_keep=logits_to_keep,
+            logits_to_keep=kept,
         )
         layers = [_SharedPrefixLayer.after(*keys_and_values(layer), len(prompt_of)) for layer in cache.layers]
         masked = torch.zeros(mask.shape, dtype=output.logits.dtype, device=mask.device)

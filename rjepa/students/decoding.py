@@ -59,9 +59,10 @@ class CachedRows(Protocol):
     def step(self, tokens: Int[Tensor, " rows"], tap: LayerTap) -> Float[Tensor, "rows vocab"]:
         """The logits after one more token a row. `tap` sees the states of the layer that is read."""
 
-    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
+    def draw(self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
         """Draw up to `most` tokens a row, one after another, and feed each but the last; end with the first that may
-        end something. `logits`, which the first is drawn from, become those of the last. Gives how many were drawn.
+        end something, but not before `least` tokens. `logits`, which the first is drawn from, become those of the last.
+        Gives how many were drawn.
         """
 
     def keep(self, rows: Int64) -> None:
@@ -251,11 +252,11 @@ class SharedPrefixRows:
         self._next = self._next + 1
         return logits[:, -1]
 
-    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
+    def draw(self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
         assert self._fused is not None
         decoder, depth = self._fused
         assert isinstance(decoder, DrawingDecoder)
-        drawn = decoder.draw(min(most, _GROWTH), logits, drawing, self, depth)
+        drawn = decoder.draw(min(most, _GROWTH), least, logits, drawing, self, depth)
         self._next = self._next + (drawn - 1)
         return drawn
 

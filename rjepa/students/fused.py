@@ -135,7 +135,9 @@ class Drawing:
 class DrawingDecoder(Decoder, Protocol):
     """A decoder that draws, too, and so runs through several tokens at once."""
 
-    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing, caches: Caches, depth: int) -> int:
+    def draw(
+        self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing, caches: Caches, depth: int
+    ) -> int:
         """As `rjepa.students.decoding.CachedRows.draw`; states are noted after `depth` layers."""
 
 

@@ -55,8 +55,15 @@ from rjepa.students.standing import Bools, RowStandings, RowTexts
 from rjepa.students.steering import Steering
 from rjepa.students.tap import LayerTap
 
-AHEAD: Final = 64
-"""Tokens of all rows that are drawn at most before others may join: some five milliseconds of a small student's."""
+AHEAD: Final = 128
+"""Tokens of all rows that are drawn at most before others may join: some ten milliseconds of a small student's."""
+_SMALL: Final = 1_500_000
+"""Weights of a student up to which it draws so many; a larger one draws as many fewer."""
+SHOWN_AHEAD: Final = 8
+"""Tokens of a row that come together at most where somebody reads along: a blink of a small student's."""
+_BEYOND: Final = 8
+"""Rows, and tokens of each, from which on a call goes on past what may have ended a row: with many rows some line ends
+at nearly every token, and what is drawn for a row after its end costs less than one more call."""
 _NEVER: Final = np.iinfo(np.int64).max
 """More tokens than any row draws."""
 
@@ -85,6 +92,8 @@ class Session:
         self._rules = RowRules(student, len(head.weight))  # type: ignore[arg-type]
         self._texts = RowTexts(student, self._rules)
         self._tap = LayerTap(student.captured, keep=capture)
+        weights = student.hidden_size * (12 * student.hidden_size * student.num_layers + len(head.weight))  # type: ignore[arg-type]
+        self._ahead = max(1, min(AHEAD, AHEAD * _SMALL // weights))
         self._changed = self._closed = self._running = False
         self._generated = self._read = self._passes = 0
 
@@ -205,7 +214,9 @@ class Session:
         self._steering.set_edit(row, edit)
 
     @torch.inference_mode()
-    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Events:
+    def run(
+        self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True, singly: bool = True
+    ) -> Events:
         """Run all rows that are not over, each until the condition holds, and yield what happens.
 
         Between two events rows may be added, forked, dropped, biased and edited; new ones run too. Closing the iterator
@@ -215,6 +226,7 @@ class Session:
             until: the end of the step, of the chain, or a number of tokens.
             tokens: yield a `Token` for each.
             steps: yield a `StepEnd` for each; `Until.STEP` does anyway.
+            singly: with `tokens`, one of each row before the next `Pass`; else there may be a few.
         """
         self._require_open()
         if self._running:
@@ -236,7 +248,7 @@ class Session:
                     return
                 if batch is not self._batches[-1]:  # each in its turn
                     self._batches = [*(one for one in self._batches if one is not batch), batch]
-                yield from self._advance(batch, tokens, steps, until is Until.STEP)
+                yield from self._advance(batch, tokens, steps, until is Until.STEP, singly)
         finally:
             self._running = False
 
@@ -304,15 +316,15 @@ class Session:
             batches = [one for one in batches if one not in together] + [join_batches(together, requests)]
         self._batches = batches
 
-    def _advance(self, batch: Batch, tokens: bool, steps: bool, by_step: bool) -> list[Event]:
+    def _advance(self, batch: Batch, tokens: bool, steps: bool, by_step: bool, singly: bool) -> list[Event]:
         """Draw tokens for each row, feed them, and return what happened: one each, or more where nobody wants to see
-        single ones and no row is at an end before the last.
+        each by itself.
         """
         tables, standings, places = self._tables, self._standings, batch.places
         held = standings.waiting(places) | standings.dropped[places] | (batch.pending != NOTHING)
         was_over = standings.over[places]
         written = ~held & ~was_over
-        count = self._draw_ahead(batch, held, written, tokens, steps)
+        count = self._draw_ahead(batch, held, written, self._most(tokens, steps or by_step, singly), tokens, steps or by_step)
         at = tables.next_columns(places, held)
         column = int(at[0]) if (at == at[0]).all() else torch.from_numpy(at).to(batch.index.device)
         if count:
@@ -324,18 +336,36 @@ class Session:
             tables.ids[places, at] = ids
         tables.drawn[places[~held]] += 1
         generated = count * int(written.sum())
-        self._generated += generated
         if self._rules:
             self._rules.read(places, ids, batch.logits, written)
         events: list[Event] = []
-        if tokens:
-            events += [
-                Token(row, token, self._texts.add(row, token), self._rules.new_scores(row))
-                for row, token in zip(places[written].tolist(), ids[written].tolist(), strict=True)
-            ]
-        events += self._ends(places, ids, written, steps or by_step, by_step)
+        for unread in range(count - 1, -1, -1):
+            if unread:
+                ids = tables.ids[places, np.maximum(at - unread, 0)]
+            elif count > 1:
+                ids = tables.ids[places, at]
+            if tokens:
+                events += [
+                    Token(row, token, self._texts.add(row, token), self._rules.new_scores(row))
+                    for row, token in zip(places[written].tolist(), ids[written].tolist(), strict=True)
+                ]
+            ends = self._ends(places, ids, written, steps or by_step, by_step, unread)
+            events += ends
+            if unread and ends and (early := written & standings.over[places]).any():
+                # What was drawn for these rows since then is junk, as if they had waited for the others.
+                generated -= unread * int(early.sum())
+                standings.fed[places[early]] = tables.drawn[places[early]] - unread
+                batch.junk[early] += unread - 1
+                was_over, written = was_over | early, written & ~early
+        self._generated += generated
         self._feed(batch, drawn, held, was_over, column)
         return [*events, Pass(generated, count)]
+
+    def _most(self, tokens: bool, steps: bool, singly: bool) -> int:
+        """Tokens of all rows that may be drawn before anybody sees them."""
+        if (tokens and singly) or not self._standings.ends_at_stops(steps):
+            return 1
+        return self._ahead
 
     def _draw(self, batch: Batch, column: int | Tensor) -> Int[Tensor, " rows"]:
         """A token for each row, by whatever bends its logits."""
@@ -351,20 +381,23 @@ class Session:
         tables.put_scores(batch.index, column, logprobs, certainty)
         return drawn
 
-    def _draw_ahead(self, batch: Batch, held: Bools, written: Bools, tokens: bool, steps: bool) -> int:
-        """Draw a token for each row and, where nobody has to see single ones, feed it and draw the next, until one may
-        end something. The tables have all of them then, `drawn` counts all but the last. Gives how many were drawn: 0
-        where rows of the batch are bent, or its caches cannot.
+    def _draw_ahead(self, batch: Batch, held: Bools, written: Bools, ahead: int, shown: bool, steps: bool) -> int:
+        """Draw a token for each row and, up to `ahead` of all rows, feed it and draw the next, until one may end
+        something; with many rows, of whose steps nobody waits for the end, a little further. The tables have all of
+        them then, `drawn` counts all but the last. Gives how many were drawn: 0 where rows of the batch are bent, or
+        its caches cannot.
+
+        shown: somebody reads along.
         """
         tables, standings, places = self._tables, self._standings, batch.places
         if self._rules or self._steering or batch.waits or not batch.rows.can_draw:
             return 0
-        most = 1
-        if not tokens and standings.ends_at_stops(steps):
-            room = np.minimum(tables.limits[places], standings.stop_at[places]) - tables.drawn[places]
-            most = min(int(room[written].min()), max(1, AHEAD // len(places)))
+        room = np.minimum(tables.limits[places], standings.stop_at[places]) - tables.drawn[places]
+        most = min(int(room[written].min()), max(1, ahead // len(places)), SHOWN_AHEAD if shown else ahead)
+        many = not steps and not standings.kept[places].any()
         count = batch.draw(
             most,
+            min(_BEYOND, len(places)) if many else 1,
             tables.drawing(places, held, written, standings.stops, batch.greedy, batch.temperature),
             self._needs(places),
         )
@@ -373,14 +406,19 @@ class Session:
         self._passes += count - 1
         return count
 
-    def _ends(self, places: Int64, ids: Int64, written: Bools, steps: bool, by_step: bool) -> list[Event]:
-        """Mark the rows that are at an end of something, and return the events."""
+    def _ends(
+        self, places: Int64, ids: Int64, written: Bools, steps: bool, by_step: bool, unread: int
+    ) -> list[Event]:
+        """Mark the rows that are at an end of something with these tokens, after which each has `unread` more, and return
+        the events.
+        """
         tables, standings = self._tables, self._standings
+        now = tables.drawn[places] - unread
         events: list[Event] = self._stop(places, written)
         if events:
             written = written & ~standings.over[places]
         for index in np.flatnonzero(written & standings.may_end(ids, steps)):
-            row, count = int(places[index]), int(tables.drawn[places[index]])
+            row, count = int(places[index]), int(now[index])
             ending = standings.read_end(row, count, steps)
             if ending.step and steps:
                 events.append(StepEnd(row, int(standings.steps[row]), int(standings.step_tokens[row])))
@@ -388,8 +426,7 @@ class Session:
             if ending.chain:
                 length = count - 1 if standings.is_end_of_sequence(int(ids[index])) else count
                 standings.finish(row, finished=True, tokens=length)
-                events.append(self._ended(row, True))
-        now = tables.drawn[places]
+                events.append(self._ended(row, True, unread))
         for row in places[written & ~standings.over[places] & (now >= tables.limits[places])].tolist():
             standings.finish(row, finished=False, tokens=int(tables.limits[row]))
             events.append(self._ended(row, False))
@@ -408,8 +445,8 @@ class Session:
             events.append(self._ended(row, True))
         return events
 
-    def _ended(self, row: int, finished: bool) -> ChainEnd:
-        return ChainEnd(row, finished, self._texts.end(row), self._rules.new_scores(row, over=True))
+    def _ended(self, row: int, finished: bool, unused: int = 0) -> ChainEnd:
+        return ChainEnd(row, finished, self._texts.end(row), unused, self._rules.new_scores(row, over=True))
 
     def _follow(self, row: int, request: RowRequest, scores: Sequence[TokenScore] = ()) -> None:
         """Enter a new row everywhere: its request, its rules, its standing."""

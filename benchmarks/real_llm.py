@@ -106,9 +106,7 @@ def decoding(file: Path) -> dict[str, float]:
     """Tokens a CPU second of eight chains without their prompt, ours and llama.cpp's, and what our step reads."""
     tokens = 8 * (DECODED[1] - DECODED[0])
     with temporary_folder() as folder:
-        resolved = resolve_student(
-            Home(Path(folder)), new_record("subject", str(file), changes={"dtype": "bfloat16"})
-        )
+        resolved = resolve_student(Home(Path(folder)), new_record("subject", str(file), changes={"dtype": "bfloat16"}))
         unpacking = _once(lambda: loadable_folder(resolved))
         started = time.perf_counter()
         loading = _once(lambda: load_student(resolved, "cpu"))

@@ -80,7 +80,7 @@ def packed_product(layer: OneDnnLinear, input: Tensor) -> Tensor:
 
 
 def use_onednn(model: nn.Module, least_work: int = LEAST_WORK, room: int = 0) -> None:
-    """Give a model's plain `nn.Linear` layers oneDNN's products, where PyTorch's own are slow. Weights stay as they are.
+    """Give a model's plain `nn.Linear` layers oneDNN's products, where PyTorch's own are slow. Weights stay.
 
     room: bytes that a second copy of a bfloat16 model's layers may take. Theirs serves `packed_product` alone.
     """

@@ -211,7 +211,7 @@ class SharedPrefixRows:
         """Rows after their left-padded prompts, and the logits of the prompts' last tokens."""
         cache = DynamicCache(config=model.config)
         positions = positions_of(mask)
-        # By place: a slice of the states lies apart in memory, for which PyTorch copies the whole head in another order.
+        # By place: a slice of the states lies apart in memory, for which PyTorch copies the whole head another way.
         kept = torch.arange(max(0, input_ids.shape[1] - logits_to_keep), input_ids.shape[1], device=mask.device)
         output = model(
             input_ids=input_ids,

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from rjepa.students.ahead import Sight, most_and_least, tokens_ahead
 from rjepa.students.batches import (
     NOTHING,
     RUNNING_SHARE,
@@ -55,15 +56,6 @@ from rjepa.students.standing import Bools, RowStandings, RowTexts
 from rjepa.students.steering import Steering
 from rjepa.students.tap import LayerTap
 
-AHEAD: Final = 128
-"""Tokens of all rows that are drawn at most before others may join: some ten milliseconds of a small student's."""
-_SMALL: Final = 1_500_000
-"""Weights of a student up to which it draws so many; a larger one draws as many fewer."""
-SHOWN_AHEAD: Final = 8
-"""Tokens of a row that come together at most where somebody reads along: a blink of a small student's."""
-_BEYOND: Final = 8
-"""Rows, and tokens of each, from which on a call goes on past what may have ended a row: with many rows some line ends
-at nearly every token, and what is drawn for a row after its end costs less than one more call."""
 _NEVER: Final = np.iinfo(np.int64).max
 """More tokens than any row draws."""
 
@@ -92,8 +84,7 @@ class Session:
         self._rules = RowRules(student, len(head.weight))  # type: ignore[arg-type]
         self._texts = RowTexts(student, self._rules)
         self._tap = LayerTap(student.captured, keep=capture)
-        weights = student.hidden_size * (12 * student.hidden_size * student.num_layers + len(head.weight))  # type: ignore[arg-type]
-        self._ahead = max(1, min(AHEAD, AHEAD * _SMALL // weights))
+        self._ahead = tokens_ahead(student.hidden_size, student.num_layers, len(head.weight))  # type: ignore[arg-type]
         self._changed = self._closed = self._running = False
         self._generated = self._read = self._passes = 0
 
@@ -231,7 +222,8 @@ class Session:
         self._require_open()
         if self._running:
             raise ValueError("expected a session that does not run; close the iterator of the run before")
-        standings = self._standings
+        standings, by_step = self._standings, until is Until.STEP
+        sight = Sight(tokens, steps or by_step, singly, by_step)
         self._running = self._changed = True
         self._fresh = list(range(len(self._requests)))
         standings.paused[:] = False
@@ -248,7 +240,7 @@ class Session:
                     return
                 if batch is not self._batches[-1]:  # each in its turn
                     self._batches = [*(one for one in self._batches if one is not batch), batch]
-                yield from self._advance(batch, tokens, steps, until is Until.STEP, singly)
+                yield from self._advance(batch, sight)
         finally:
             self._running = False
 
@@ -316,7 +308,7 @@ class Session:
             batches = [one for one in batches if one not in together] + [join_batches(together, requests)]
         self._batches = batches
 
-    def _advance(self, batch: Batch, tokens: bool, steps: bool, by_step: bool, singly: bool) -> list[Event]:
+    def _advance(self, batch: Batch, sight: Sight) -> list[Event]:
         """Draw tokens for each row, feed them, and return what happened: one each, or more where nobody wants to see
         each by itself.
         """
@@ -324,7 +316,7 @@ class Session:
         held = standings.waiting(places) | standings.dropped[places] | (batch.pending != NOTHING)
         was_over = standings.over[places]
         written = ~held & ~was_over
-        count = self._draw_ahead(batch, held, written, self._most(tokens, steps or by_step, singly), tokens, steps or by_step)
+        count = self._draw_ahead(batch, held, written, sight)
         at = tables.next_columns(places, held)
         column = int(at[0]) if (at == at[0]).all() else torch.from_numpy(at).to(batch.index.device)
         if count:
@@ -335,37 +327,36 @@ class Session:
             ids = np.asarray(drawn.tolist())
             tables.ids[places, at] = ids
         tables.drawn[places[~held]] += 1
-        generated = count * int(written.sum())
         if self._rules:
             self._rules.read(places, ids, batch.logits, written)
+        events, unused = self._see(places, at, written, count, sight)
+        early = unused > 0  # what was drawn for these since they ended is junk, as if they had waited for the others
+        standings.fed[places[early]] -= unused[early] - 1
+        batch.junk[early] += unused[early] - 1
+        generated = count * int(written.sum()) - int(unused.sum())
+        self._generated += generated
+        self._feed(batch, drawn, held, was_over | early, column)
+        return [*events, Pass(generated, count)]
+
+    def _see(self, places: Int64, at: Int64, written: Bools, count: int, sight: Sight) -> tuple[list[Event], Int64]:
+        """The events of the `count` tokens that each row has just got, the last of them in column `at`; and how many of
+        each row's come after its end.
+        """
+        tables, standings = self._tables, self._standings
+        unused = np.zeros(len(places), dtype=np.int64)
+        drawn = tables.ids[places, np.maximum(at - np.arange(count - 1, -1, -1)[:, None], 0)]
         events: list[Event] = []
-        for unread in range(count - 1, -1, -1):
-            if unread:
-                ids = tables.ids[places, np.maximum(at - unread, 0)]
-            elif count > 1:
-                ids = tables.ids[places, at]
-            if tokens:
+        for number in range(count) if sight.tokens else standings.where_may_end(drawn[:, written]):
+            ids, unread = drawn[number], count - 1 - number
+            if sight.tokens:
                 events += [
                     Token(row, token, self._texts.add(row, token), self._rules.new_scores(row))
                     for row, token in zip(places[written].tolist(), ids[written].tolist(), strict=True)
                 ]
-            ends = self._ends(places, ids, written, steps or by_step, by_step, unread)
-            events += ends
-            if unread and ends and (early := written & standings.over[places]).any():
-                # What was drawn for these rows since then is junk, as if they had waited for the others.
-                generated -= unread * int(early.sum())
-                standings.fed[places[early]] = tables.drawn[places[early]] - unread
-                batch.junk[early] += unread - 1
-                was_over, written = was_over | early, written & ~early
-        self._generated += generated
-        self._feed(batch, drawn, held, was_over, column)
-        return [*events, Pass(generated, count)]
-
-    def _most(self, tokens: bool, steps: bool, singly: bool) -> int:
-        """Tokens of all rows that may be drawn before anybody sees them."""
-        if (tokens and singly) or not self._standings.ends_at_stops(steps):
-            return 1
-        return self._ahead
+            events += self._ends(places, ids, written, sight, unread)
+            if unread and (ended := written & standings.over[places]).any():
+                unused[ended], written = unread, written & ~ended
+        return events, unused
 
     def _draw(self, batch: Batch, column: int | Tensor) -> Int[Tensor, " rows"]:
         """A token for each row, by whatever bends its logits."""
@@ -381,23 +372,22 @@ class Session:
         tables.put_scores(batch.index, column, logprobs, certainty)
         return drawn
 
-    def _draw_ahead(self, batch: Batch, held: Bools, written: Bools, ahead: int, shown: bool, steps: bool) -> int:
-        """Draw a token for each row and, up to `ahead` of all rows, feed it and draw the next, until one may end
-        something; with many rows, of whose steps nobody waits for the end, a little further. The tables have all of
-        them then, `drawn` counts all but the last. Gives how many were drawn: 0 where rows of the batch are bent, or
-        its caches cannot.
-
-        shown: somebody reads along.
+    def _draw_ahead(self, batch: Batch, held: Bools, written: Bools, sight: Sight) -> int:
+        """Draw a token for each row and, as far as nobody has to see each, feed it and draw the next. The tables have
+        all of them then, `drawn` counts all but the last. Gives how many were drawn: 0 where rows of the batch are
+        bent, or its caches cannot.
         """
         tables, standings, places = self._tables, self._standings, batch.places
         if self._rules or self._steering or batch.waits or not batch.rows.can_draw:
             return 0
-        room = np.minimum(tables.limits[places], standings.stop_at[places]) - tables.drawn[places]
-        most = min(int(room[written].min()), max(1, ahead // len(places)), SHOWN_AHEAD if shown else ahead)
-        many = not steps and not standings.kept[places].any()
+        most, least = 1, 1
+        if standings.ends_at_stops(sight.steps):
+            room = np.minimum(tables.limits[places], standings.stop_at[places]) - tables.drawn[places]
+            most, least = most_and_least(sight, self._ahead, len(places), bool(standings.kept[places].any()))
+            most = min(most, int(room[written].min()))
         count = batch.draw(
             most,
-            min(_BEYOND, len(places)) if many else 1,
+            least,
             tables.drawing(places, held, written, standings.stops, batch.greedy, batch.temperature),
             self._needs(places),
         )
@@ -406,23 +396,21 @@ class Session:
         self._passes += count - 1
         return count
 
-    def _ends(
-        self, places: Int64, ids: Int64, written: Bools, steps: bool, by_step: bool, unread: int
-    ) -> list[Event]:
-        """Mark the rows that are at an end of something with these tokens, after which each has `unread` more, and return
-        the events.
+    def _ends(self, places: Int64, ids: Int64, written: Bools, sight: Sight, unread: int) -> list[Event]:
+        """Mark the rows that are at an end of something with these tokens, after which each has `unread` more, and
+        return the events.
         """
         tables, standings = self._tables, self._standings
         now = tables.drawn[places] - unread
         events: list[Event] = self._stop(places, written)
         if events:
             written = written & ~standings.over[places]
-        for index in np.flatnonzero(written & standings.may_end(ids, steps)):
+        for index in np.flatnonzero(written & standings.may_end(ids, sight.steps)):
             row, count = int(places[index]), int(now[index])
-            ending = standings.read_end(row, count, steps)
-            if ending.step and steps:
+            ending = standings.read_end(row, count, sight.steps)
+            if ending.step and sight.steps:
                 events.append(StepEnd(row, int(standings.steps[row]), int(standings.step_tokens[row])))
-                standings.paused[row] |= by_step and not ending.chain
+                standings.paused[row] |= sight.by_step and not ending.chain
             if ending.chain:
                 length = count - 1 if standings.is_end_of_sequence(int(ids[index])) else count
                 standings.finish(row, finished=True, tokens=length)

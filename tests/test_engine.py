@@ -14,8 +14,8 @@ from rjepa.reasoning.question import Message, Question, ask
 from rjepa.releases.bundle import release_folder
 from rjepa.releases.pointer import rollback
 from rjepa.sampling.protocol import DecodingSession
+from rjepa.students.ahead import AHEAD
 from rjepa.students.loading import Student
-from rjepa.students.session import AHEAD
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from benchmarks.subject import report
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts
 from rjepa.releases.findings import (
     LEVEL_BETTER,

@@ -21,7 +21,7 @@ from scipy.stats import norm
 from benchmarks.gate import passes as passes_once
 from benchmarks.subject import report
 from rjepa.evaluation.betting import log_evidence, log_wealth
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts
 from rjepa.living.budget import BUDGET, NIGHTS, SHARE
 from rjepa.releases.findings import LEVEL_IN_DOMAIN, LEVEL_OVERALL, LOSS_IN_DOMAIN, LOSS_OVERALL

@@ -17,12 +17,13 @@ _ANSWER: Final = re.compile(
     (?:(?:and[ \t]+)?(?:so|thus|hence|therefore|then|finally|consequently|accordingly|now|overall
         |in[ \t]+(?:conclusion|summary|total)|to[ \t]+conclude){_BLANK_WORDS})?
     (?:(?:the|my|our)[ \t]+)?
-    (?:(?:final|correct|right|best)[ \t]+(?:answers?|options?|choices?|results?)|answers?|ans\.?(?=[ \t]*[:：=]))
-    (?![\w'’])
+    (?:(?:final|correct|right|best)[ \t]+(?:answers?|options?|choices?|results?)|answers?|ans\.?(?=[ \t]*[:：=])
+        |(?:最终|最終)?(?:答案|答え|答)|정답|antwort|réponse|respuesta|resposta|risposta|ответ)
+    (?:(?![^\W_]|['’])|(?=[是为]))
     (?:[ \t]+(?:to|for)[ \t]+(?:the|this)[ \t]+(?:question|problem|task|exercise))?
     (?(open)(?P<close>{CLOSE})?)
     (?:
-        (?P<colon>[ \t]*(?:(?:is|are)[ \t]*)?[:：=]|[ \t]+[-–—](?=[ \t]))
+        (?P<colon>[ \t]*(?:(?:is|are)[ \t]*)?[:：=]|[ \t]+(?:[-–—]|->|→)(?=[ \t])|(?:是|为)(?=[ \t]*[-\d$\\]))
       | (?P<copula>[ \t]+(?:is|are|equals)(?![\w'’]))
       | (?P<perhaps>[ \t]+(?:(?:would|will|must|should)[ \t]+be|turns[ \t]+out[ \t]+to[ \t]+be
         |comes[ \t]+(?:out[ \t]+)?to)\b)
@@ -34,8 +35,8 @@ _ANSWER: Final = re.compile(
 )
 _PLAIN_ANSWER: Final = re.compile(r"[ \t]*Answer[ \t]*:")
 """The form that students are taught: what follows is the answer to the character, whatever dress it wears itself."""
-_TAG: Final = re.compile(r"<answer>", re.IGNORECASE)
-_TAG_END: Final = re.compile(r"</answer>", re.IGNORECASE)
+_TAG: Final = re.compile(r"<(?:final_)?answer>", re.IGNORECASE)
+_TAG_END: Final = re.compile(r"</(?:final_)?answer>", re.IGNORECASE)
 _HASHES: Final = re.compile(
     r"^[ \t]*\#{4}[ \t]*"
     r"(?P<answer>[-+−]?[$€£]?[-+−]?\.?\d(?:[\d.,/:]*\d)?%?(?:[ \t]+[^\W\d]+){0,2}\.?|\\boxed\{.+|\$.+\$\.?)[ \t]*\r?$",
@@ -91,6 +92,7 @@ _HEDGE: Final = re.compile(
     |different|(?:an?|i)(?=[ \t]+\w)|as|with|without|too|very|quite|rather|even|odd|positive|negative|based|best|most
     |the[ \t]+(?:sum|product|difference|quotient|total|number|amount|result|same|value|ratio|one|remaining|smallest
     |largest|least|greatest|first|last|next|following|only|most)\b(?!.*\d)
+    |twice|thrice|(?:double|triple|half)[ \t]+(?:of|as|the|that)
     |(?:about|around|roughly|approximately|nearly|almost)(?![ \t]+[$€£\\]*[-−]?\.?\d))(?![\w'’-])""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -99,13 +101,14 @@ _COMPARISON: Final = re.compile(
     r"\b(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower)[ \t]+than\b|\btimes[ \t]"
 )
 """What says how an answer is found and does not name it: "3 more than 4"."""
-_NUMBERING: Final = re.compile(r"\d+[ \t]*[:.)](?:[ \t]|$)")
+_NUMBERING: Final = re.compile(r"\d+[ \t]*(?:[:.)](?:[ \t]|$)|of[ \t]+\d)")
 _MAX_BARE: Final = 3
 """Words of an answer that follows its label without a colon: "Answer 14 pens"."""
 _MAX_WORDS: Final = 15
 """Of an answer in words after "The answer is": longer ones without any digit explain and do not answer."""
 _LAST_SENTENCE: Final = re.compile(
-    r"(?:^|(?<=[.!?;:])[ \t]+|\n[ \t]*)(?:(?:so|thus|hence|therefore|finally)[ \t]*,?[ \t]+)?"
+    r"(?:^|(?<=[.!?;:])[ \t]+|\n[ \t]*|(?<=,)[ \t]+(?=(?:and[ \t]+)?(?:so|thus|hence|therefore)\b)(?:and[ \t]+)?)"
+    r"(?:(?:so|thus|hence|therefore|finally)[ \t]*,?[ \t]+)?"
     r"(?:the[ \t]+)?(?:final[ \t]+)?answer(?:[ \t]+is(?:[ \t]*:)?|[ \t]*:)[ \t]+(?P<answer>[^\n]+?)[ \t]*$",
     re.IGNORECASE,
 )

@@ -142,7 +142,8 @@ def parse_chain(text: str, segmentation: Segmentation = "guided") -> ParsedChain
     segments = read_segments(text, segmentation)
     steps = [segment.text for segment in segments if segment.text and not segment.is_answer]
     answer = segments[-1].text or None if segments and segments[-1].is_answer else None
-    if segments and not segments[-1].is_answer and steps and (len(steps) > 1 or not step_labels(text)):
+    is_draft = bool(steps) and thinking_end(text) >= len(text)
+    if steps and not segments[-1].is_answer and not is_draft and (len(steps) > 1 or not step_labels(text)):
         answer = answer_in_step(steps[-1])
     return ParsedChain(steps, answer)
 

@@ -8,16 +8,17 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-MARKS: Final = r"[ \t]*(?:>[ \t]*){0,3}(?:(?:[-*+•]|\d{1,3}[.)])[ \t]+)?"
-"""What Markdown puts before a line's words: quotes, a bullet or number."""
-OPEN: Final = r"(?P<open>\*{1,3}|_{1,3}|\\textbf\{|<b>|<strong>)?"
+MARKS: Final = r"[ \t]*(?:>[ \t]*){0,3}(?:(?:[-*+•]|\d{1,3}[.)])[ \t]+)?(?:[✅✔☑👉➡→▶►🔹🔸🔵📌🎯💡⭐]\ufe0f?[ \t]*)?"
+"""What stands before a line's words: Markdown's quotes, a bullet or number, a sign that points at them."""
+OPEN: Final = r"(?P<open>\*{1,3}|_{1,3}|`|\\textbf\{|<b>|<strong>)?"
 CLOSE: Final = r"(?:(?P=open)|\}|</b>|</strong>)"
 """How bold, italics and LaTeX's bold begin, and end again."""
 
 STEP_LABEL: Final = re.compile(
     rf"""^{MARKS}(?P<heading>\#{{1,6}}[ \t]*)?(?:\d{{1,3}}[.)][ \t]+)?{OPEN}(?P<bracket>[\[(])?
-    step[ \t\u00a0]*(?:\#|no\.)?[ \t]*
-    (?:\d+|one|two|three|four|five|six|seven|eight|nine|ten|[ivx]{{1,4}}(?=[ \t]*[:：]))(?![\da-z])
+    (?:(?:step|schritt|étape|paso|passo|passaggio|шаг|步骤|步驟|ステップ|단계)[ \t\u00a0_-]*(?:\#|no\.)?
+      |第(?=\d+[步歩]))[ \t]*
+    (?:\d+[步歩]?|one|two|three|four|five|six|seven|eight|nine|ten|[ivx]{{1,4}}(?=[ \t]*[:：]))(?![\da-z])
     (?:[ \t]*(?:of|/)[ \t]*\d+)?
     (?(bracket)[\])])
     (?P<title>[ \t]*\([^()\n]{{1,80}}\))?
@@ -25,7 +26,7 @@ STEP_LABEL: Final = re.compile(
     (?:
         [ \t]*[:.：](?!\d+[ \t]*[:：])[ \t]*  # "Step 1.1:" is no label of the form "Step 1."
       | [ \t]*\)[ \t]+
-      | [ \t]+[-–—][ \t]+
+      | [ \t]+(?:[-–—]|[-=]>|→)[ \t]+
       | [ \t]*(?=\r?\n)                       # the label has the line for itself
       | (?(title)(?!)|(?:(?<=[*_}}>\])])|(?(heading)|(?!))))[ \t]+  # a dress that ends is a separator
     )
@@ -40,11 +41,15 @@ ITEM: Final = re.compile(
     re.MULTILINE,
 )
 FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_QUOTES: Final = "\"'`"
 _THINKING: Final = re.compile(
-    r"(?<![\"'`])(?:<(?P<end>/?)(?:think(?:ing)?|thought|reasoning|reflection|scratchpad)>|\[(?P<close>/?)THINK\])(?![\"'`])",
+    r"<(?P<end>/?)(?:seed:)?(?:think(?:ing)?|thought|reasoning|reflection|scratchpad)>|\[(?P<close>/?)THINK\]"
+    r"|◁(?P<shut>/?)think▷|<\|(?:begin|(?P<over>end))_of_thought\|>"
+    r"|<\|channel\|>(?:analysis|(?P<final>final)\b)",
     re.IGNORECASE,
 )
-"""A thinking block's marks; between quotes they are spoken of."""
+"""A thinking block's marks, as DeepSeek, Qwen, Mistral, Kimi, Seed, Sky-T1 and gpt-oss write them; between quotes they
+are spoken of."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,10 @@ def thinking_end(text: str) -> int:
     """Where the last thinking block ends: what stands before is a draft. All of the text, if it is still open."""
     end, is_open = 0, False
     for mark in _THINKING.finditer(text):
-        is_open = not (mark["end"] or mark["close"])
+        before, after = text[max(mark.start() - 1, 0) : mark.start()], text[mark.end() : mark.end() + 1]
+        if before == after and before in _QUOTES and before:
+            continue
+        is_open = not any(mark.groups())
         end = mark.end()
     return len(text) if is_open else end
 

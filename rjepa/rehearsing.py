@@ -8,7 +8,8 @@ from rjepa.database import open_database
 from rjepa.engine import Engine
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.home import Home
-from rjepa.living.rehearsal import MOST, Rehearsal, rehearse
+from rjepa.living.rehearsal import Rehearsal, rehearse
+from rjepa.living.sizes import REHEARSED_ANSWERS
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.tools import Parts
 from rjepa.releases.bundle import list_releases
@@ -19,7 +20,7 @@ def rehearse_release(
     llm_tag: str,
     release_id: str | None = None,
     *,
-    most: int = MOST,
+    most: int = REHEARSED_ANSWERS,
     address: str | None = None,
     progress: Progress = silent,
 ) -> Rehearsal:

@@ -8,15 +8,15 @@ one that the UI launched; its process tag alone marks it.
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
 
 from rjepa.errors import InvalidInputError, RjepaError, StorageError
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.jepa.config import load_jepa_config
-from rjepa.living.drawing import PROBLEMS_A_DOMAIN
-from rjepa.living.night import RECIPE, Plan
+from rjepa.living.names import NIGHT_RECIPE
+from rjepa.living.sizes import PROBLEMS_A_DOMAIN
 from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.defs.resources import ProgressResource
@@ -36,6 +36,9 @@ from rjepa_assets.defs.stage import (
 from rjepa_assets.defs.students import TrainRolloutConfig
 from rjepa_assets.processes import PROCESS_TAG, Process, cancel_runs_of, children_can_be_ended
 from rjepa_assets.requests import REQUEST, want_dataset, want_llm
+
+if TYPE_CHECKING:
+    from rjepa.living.night import Plan
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own log lines stay in its storage, where the UI shows them; the terminal has bars."""
@@ -154,7 +157,7 @@ def migration_launches(
 class NightChoices:
     """What whoever begins a night may choose; the rest is settings and limits."""
 
-    recipe: str = RECIPE
+    recipe: str = NIGHT_RECIPE
     """training run of configs/rjepa/, one that says init_from"""
     sealed_problems: int = PROBLEMS_A_DOMAIN
     """of a fresh sealed set, in each domain"""
@@ -162,7 +165,7 @@ class NightChoices:
     """where the night has to be better: "all", or a domain"""
 
 
-def night_launches(plan: Plan, dataset: str, choices: NightChoices) -> list[Launch]:
+def night_launches(plan: "Plan", dataset: str, choices: NightChoices) -> list[Launch]:
     """Bring a night's version to an R-JEPA that went on from a release, and to the gate.
 
     Args:

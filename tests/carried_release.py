@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from rjepa.adapters import Adapter, AdapterFacts, LatentMap, Side
+from rjepa.adapters.adapter import Adapter, AdapterFacts, Side
+from rjepa.adapters.maps import LatentMap
 from rjepa.latents.normalizer import Normalizer, fit_normalizer
 from rjepa.latents.sets import LatentSet
 from tests.tiny_release import TAG

@@ -462,8 +462,8 @@ BUGS = (
     Bug(
         "the risk dial looks at one domain only",
         "rjepa/inference/risk.py",
-        "return max(_upper_bound(point.wrong, point.answered, level) for point in points)",
-        "return min(_upper_bound(point.wrong, point.answered, level) for point in points)",
+        "return max(highest_share(point.wrong, point.answered, level) for point in points)",
+        "return min(highest_share(point.wrong, point.answered, level) for point in points)",
         "tests/inference/test_risk.py::test_one_domain_that_errs_more_holds_the_dial_back",
     ),
     Bug(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from rjepa.adapters import Adapter
+from rjepa.adapters.adapter import Adapter
 from rjepa.adapters.opening import WorldModelFiles
 from rjepa.home import Home
 from rjepa.latents.sets import LatentSet

@@ -49,6 +49,18 @@ LABELS = [
     "{}. ",
     "{}) ",
     "**{}.** ",
+    "🔹 **Step {}:** ",
+    "➡️ Step {}: ",
+    "`Step {}:` ",
+    "Step-{}: ",
+    "Step_{}: ",
+    "Step {} -> ",
+    "步骤{}：",
+    "第{}步：",
+    "Schritt {}: ",
+    "Étape {} : ",
+    "Paso {}: ",
+    "Шаг {}: ",
 ]
 
 
@@ -157,6 +169,20 @@ ANSWERS = [
     "<answer>\n14\n</answer>",
     "\\textbf{Answer:} 14",
     "<b>Answer:</b> 14",
+    "__Answer__: 14",
+    "`Answer: 14`",
+    "✅ **Final Answer: 14**",
+    "👉 Answer: 14",
+    "Answer -> 14",
+    "Answer → 14",
+    "<final_answer>14</final_answer>",
+    "答案：14",
+    "最终答案是14",
+    "정답: 14",
+    "Antwort: 14",
+    "Réponse : 14",
+    "Respuesta: 14",
+    "Ответ: 14",
 ]
 
 
@@ -295,6 +321,12 @@ def test_a_line_that_only_begins_like_an_answer_is_none(line: str) -> None:
         "<thinking>\n\\boxed{12}\n</thinking>\n",
         "<reasoning>\nAnswer: 12\n</reasoning>\n",
         "[THINK]\nAnswer: 12\n[/THINK]\n",
+        "<think>```\nAnswer: 12\n```</think>\n",
+        "<think>\nAnswer: `12`</think>\n",
+        "<seed:think>\nAnswer: 12\n</seed:think>\n",
+        "◁think▷\nAnswer: 12\n◁/think▷\n",
+        "<|begin_of_thought|>\nAnswer: 12\n<|end_of_thought|>\n",
+        "<|channel|>analysis<|message|>\nAnswer: 12\n<|end|><|start|>assistant<|channel|>final<|message|>\n",
         "Perhaps\nAnswer: 12\nNo.\n</think>\n",
         "<think>\nAnswer: 11\n</think>\n<think>\nAnswer: 12\n</think>\n",
     ],
@@ -305,6 +337,8 @@ def test_an_answer_in_a_draft_is_none(draft: str) -> None:
 
 def test_a_draft_that_does_not_end_has_no_answer() -> None:
     assert parse_chain("<think>\n3 + 4 = 7\nAnswer: 7\nBut", "paragraph").final_answer is None
+    for draft in ("<think>So\nAnswer: 12", "<think>Step 1: 3\nStep 2: 4\nAnswer: 12", "So.\nAnswer: 12\n</think>"):
+        assert parse_chain(draft).final_answer is None
 
 
 def test_an_answer_that_is_cut_off_is_a_segment_without_an_answer() -> None:
@@ -331,7 +365,9 @@ def test_code_below_the_answer_is_the_answer() -> None:
         ("Step 2: 7 * 2 = 14. The answer is 14.", "14"),
         ("Step 2: The final answer is 14.", "14"),
         ("Step 2: 7 * 2 = $\\boxed{14}$.", "\\boxed{14}"),
+        ("Step 2: 7 * 2 = 14, so the answer is 14.", "14"),
         ("Step 2: So the answer is not clear.", None),
+        ("Step 2: If we forget this, the answer is 14.", None),
         ("Step 2: 7 * 2 = 14", None),
     ],
 )

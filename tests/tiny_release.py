@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rjepa.adapters import Adapter
+from rjepa.adapters.adapter import Adapter
 from rjepa.chains import render_chain
 from rjepa.evaluation.records import EvaluationRecord, write_record
 from rjepa.files import sha256_file, write_json

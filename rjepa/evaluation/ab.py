@@ -10,7 +10,7 @@ from pydantic import Field
 from rjepa.errors import InvalidInputError
 from rjepa.evaluation.baselines import METHOD, Choice, JudgedTable, Method, Variant, choose_by_rjepa
 from rjepa.evaluation.comparisons import compare_accuracy, compare_ranking
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.metrics import expected_calibration_error
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import Comparison

@@ -18,10 +18,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
-from scipy.stats import binom
 
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
+from rjepa.tails import chance_of_at_least
 
 BETS: Final = (0.1, 0.2, 0.3, 0.45)
 """Shares of the stake that are put on each next outcome, a quarter of the first stake each. A share of b is the best
@@ -76,7 +76,7 @@ def log_evidence(only_first: Counts, only_second: Counts, level: float, carried:
     wanted = level * np.exp(carried) / 2.0
     first, second = np.asarray(only_first), np.asarray(only_second)
     spread = log_wealth(first, second)
-    on_the_set = np.where(binom.sf(first - 1, first + second, 0.5) <= wanted, -np.log(wanted), -np.inf)
+    on_the_set = np.where(chance_of_at_least(first, first + second) <= wanted, -np.log(wanted), -np.inf)
     # How often the two differ says nothing about which is better, so that it may decide how to bet.
     can_be_won = (0.5 ** (first + second) <= wanted) & (wanted < 1.0)
     wealth = np.where(can_be_won, np.logaddexp(spread, on_the_set) - np.log(2.0), spread)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rjepa.evaluation.baselines import VOTE, WITH_LOGPROB, Choice
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.metrics import within_problem_auroc
 from rjepa.evaluation.results import Comparison
 from rjepa.evaluation.statistics import Resamples, bootstrap_p_value, holm, interval, mcnemar

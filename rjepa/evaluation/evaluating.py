@@ -23,9 +23,10 @@ from rjepa.evaluation.baselines import (
     in_order,
 )
 from rjepa.evaluation.comparisons import compare
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.first_error import first_error_steps, fit_threshold
 from rjepa.evaluation.gallery import pick_gallery
-from rjepa.evaluation.leaderboard import ALL, Leaderboard, build_leaderboard
+from rjepa.evaluation.leaderboard import Leaderboard, build_leaderboard
 from rjepa.evaluation.length import length_measures
 from rjepa.evaluation.measures import (
     accuracy_by_k,

@@ -10,15 +10,13 @@ import numpy as np
 from pydantic import Field
 
 from rjepa.evaluation.baselines import Choice, Group
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.length import without_length
 from rjepa.evaluation.metrics import auroc, gap_closed, mean_if_any, none_if_undefined, within_problem_auroc
 from rjepa.evaluation.statistics import RESAMPLES, Resamples, interval
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
 from rjepa.values import FrozenValue
-
-ALL: Final = "all"
-"""The name of the row over every domain: the mean over problems, so that large domains weigh more."""
 
 
 class LeaderboardRow(FrozenValue):

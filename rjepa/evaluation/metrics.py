@@ -7,7 +7,6 @@ defined (no wrong candidate, no gap to close) is NaN here and None in a report.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
@@ -37,6 +36,8 @@ def mean_if_any(values: FloatArray) -> float | None:
 
 def auroc(scores: FloatArray, positive: BoolArray) -> float:
     """P(a positive scores above a negative), ties counting half. `[n]`; NaN without both kinds."""
+    from scipy.stats import rankdata  # here: it takes most of a second to load
+
     scores, positive = np.ravel(scores), np.ravel(positive)
     hits = int(positive.sum())
     misses = positive.size - hits

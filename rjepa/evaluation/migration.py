@@ -9,7 +9,7 @@ from rich.table import Table
 
 from rjepa.adapters.describing import describe_origin
 from rjepa.adapters.opening import files_in_use
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.reading import SERVED_METHOD, read_report
 from rjepa.evaluation.results import Comparison, EvaluationResult
 from rjepa.home import Home

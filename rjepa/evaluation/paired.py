@@ -11,10 +11,11 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, norm
+from scipy.special import ndtri
 
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
+from rjepa.tails import chance_of_at_least
 
 _HALVINGS: Final = 60
 """Steps of the bisection for a bound: 2 / 2^60 is below the last digit of a float64."""
@@ -63,17 +64,17 @@ class PairedCounts:
 
     def lower_bound(self, level: float) -> FloatArray:
         """One-sided bound: the true difference is below it with a chance of at most `level`."""
-        return self._bound(float(norm.isf(level)))
+        return self._bound(-float(ndtri(level)))
 
     def interval(self, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
         """Two-sided interval of the difference."""
-        z = float(norm.isf((1.0 - confidence) / 2.0))
+        z = -float(ndtri((1.0 - confidence) / 2.0))
         return self._bound(z), self._bound(-z)
 
     def p_better(self) -> FloatArray:
         """McNemar's exact one-sided p-value of "the first is no better": 1 where the two never differ."""
         first, second = np.asarray(self.only_first), np.asarray(self.only_second)
-        return np.asarray(binom.sf(first - 1, first + second, 0.5), dtype=np.float64)
+        return np.asarray(chance_of_at_least(first, first + second), dtype=np.float64)
 
     def discordance(self) -> FloatArray:
         """Share of problems on which the two differ, with one made-up problem more: 0 of 30 is no proof of never."""
@@ -101,8 +102,8 @@ def problems_to_show(discordance: float, distance: float, level: float, power: f
     """
     if not (0 < discordance <= 1 and 0 < distance < 1):
         raise ValueError(f"shares must lie in (0, 1], got {discordance} and {distance}")
-    z = float(norm.isf(level))
-    by_spread = discordance * (z + float(norm.ppf(power))) ** 2 / distance**2
+    z = -float(ndtri(level))
+    by_spread = discordance * (z + float(ndtri(power))) ** 2 / distance**2
     # Where the two never differ, the score statistic is sqrt(n m / (1 - m)).
     never_differing = z**2 * (1.0 - distance) / distance
     return int(np.ceil(max(by_spread, never_differing)))

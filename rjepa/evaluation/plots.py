@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rjepa.evaluation.baselines import Group, is_headline
-from rjepa.evaluation.leaderboard import ALL, Leaderboard
+from rjepa.evaluation.domains import ALL
+from rjepa.evaluation.leaderboard import Leaderboard
 from rjepa.evaluation.replay import BEST_OF_K
 from rjepa.evaluation.results import (
     CurvePoint,

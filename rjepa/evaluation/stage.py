@@ -16,10 +16,10 @@ from rjepa.adapters.opening import files_in_use, open_world_model
 from rjepa.datasets.reading import load_manifest
 from rjepa.errors import InvalidInputError
 from rjepa.evaluation.baselines import METHOD, RivalFit
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.evaluating import calibrate, evaluate
 from rjepa.evaluation.frozen import energies_of, open_frozen, with_rivals
 from rjepa.evaluation.gallery import gallery_markdown
-from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.reading import SERVED_METHOD
 from rjepa.evaluation.records import (

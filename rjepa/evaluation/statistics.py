@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.stats import binom, norm
+from scipy.special import ndtri
 
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
+from rjepa.tails import chance_of_at_most
 
 RESAMPLES: Final = 2000
 CONFIDENCE: Final = 0.95
@@ -94,7 +95,7 @@ def mcnemar(first: BoolArray, second: BoolArray) -> McNemar:
     """Exact McNemar test of two methods on the same problems, `[problems]` each."""
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     discordant = only_first + only_second
-    p_value = 2.0 * binom.cdf(min(only_first, only_second), discordant, 0.5) if discordant else 1.0
+    p_value = 2.0 * chance_of_at_most(min(only_first, only_second), discordant) if discordant else 1.0
     return McNemar(only_first, only_second, float(min(1.0, p_value)))
 
 
@@ -171,7 +172,7 @@ def compare_calibration(
         first_error=float(np.sqrt(max(squared[0], 0.0))),
         second_error=float(np.sqrt(max(squared[1], 0.0))),
         rise=rise,
-        bound=rise + float(norm.ppf(confidence)) * error,
+        bound=rise + float(ndtri(confidence)) * error,
     )
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from rich.table import Table
 
 from rjepa.evaluation.baselines import is_headline
-from rjepa.evaluation.leaderboard import ALL, HEADINGS, Leaderboard, LeaderboardRow, display_cells
+from rjepa.evaluation.domains import ALL
+from rjepa.evaluation.leaderboard import HEADINGS, Leaderboard, LeaderboardRow, display_cells
 from rjepa.evaluation.reading import SERVED_METHOD
 from rjepa.evaluation.results import CurvePoint, EvaluationResult
 from rjepa.text_tables import add_row, new_table

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from rjepa.evaluation.baselines import METHOD, JudgedTable, Variant, choose_by_rjepa
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.first_error import first_error_steps
-from rjepa.evaluation.leaderboard import ALL, Leaderboard, LeaderboardRow
+from rjepa.evaluation.leaderboard import Leaderboard, LeaderboardRow
 from rjepa.evaluation.measures import judged_steps
 from rjepa.evaluation.metrics import (
     expected_calibration_error,

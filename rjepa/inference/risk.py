@@ -16,9 +16,9 @@ from typing import Final
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import beta
 
 from rjepa.inference.stopping import Path
+from rjepa.tails import highest_share
 from rjepa.values import FrozenValue
 
 DELTA: Final = 0.1
@@ -50,7 +50,7 @@ class RiskTable(FrozenValue):
         if not points:
             return 1.0
         level = DELTA / len({point.threshold for point in self.points})
-        return max(_upper_bound(point.wrong, point.answered, level) for point in points)
+        return max(highest_share(point.wrong, point.answered, level) for point in points)
 
     def threshold(self, max_error: float) -> float | None:
         """The lowest P(correct) to answer at; None where no threshold keeps that promise."""
@@ -79,8 +79,3 @@ def count_risk(path: Path, domains: Sequence[str]) -> RiskTable:
             wrong = int((mine & ~stop.right).sum())
             points.append(RiskPoint(threshold=threshold, domain=name, answered=int(mine.sum()), wrong=wrong))
     return RiskTable(points=tuple(points), candidates=path.p_correct.shape[1])
-
-
-def _upper_bound(wrong: int, answered: int, level: float) -> float:
-    """Clopper and Pearson's one-sided bound of a share."""
-    return 1.0 if wrong >= answered else float(beta.ppf(1.0 - level, wrong + 1, answered - wrong))

@@ -11,11 +11,11 @@ from typing import Final, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import beta
 
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import NO_ANSWER, BoolArray, Chosen, IntArray, Marks, Scores, of_chosen
+from rjepa.tails import chance_to_stay_ahead
 
 STABLE: Final = 0.95
 """A vote is over once the leading answer stays ahead with this chance: the value that Aggarwal et al. use."""
@@ -103,4 +103,4 @@ def is_stable(ids: Int[IntArray, " candidates"]) -> bool:
     the first stays ahead with chance P(Beta(v + 1, w + 1) > 1/2).
     """
     counts = np.sort(np.bincount(ids[ids != NO_ANSWER], minlength=2))[::-1]
-    return bool(beta.sf(0.5, counts[0] + 1, counts[1] + 1) >= STABLE)
+    return chance_to_stay_ahead(counts[0], counts[1]) >= STABLE

@@ -19,14 +19,11 @@ from rjepa.home import Home
 from rjepa.latents.rollouts import Rollouts, open_rollouts, rollout_version
 from rjepa.latents.worker import StudentTask
 from rjepa.living.sealed import SealedSet, list_sets, live_set, seal
+from rjepa.living.sizes import PROBLEMS_A_DOMAIN
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport
 
-PROBLEMS_A_DOMAIN: Final = 500
-"""How many a fresh set has in a domain, or twice as many as the source has tests, where that is less. With three
-domains they show a gain of three points eight times in ten where two releases differ on 8 % of problems (`python -m
-benchmarks.nights`), and cost tiny-a three minutes of two cores, once a set."""
 LEAST_STORED: Final = 30
 """Test problems of a dataset that cannot be drawn anew: fewer say nothing about their domain."""
 NUM_CANDIDATES: Final = 8

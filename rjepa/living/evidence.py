@@ -8,7 +8,7 @@ from rjepa.database import open_database
 from rjepa.datasets.reading import load_manifest
 from rjepa.errors import CorruptError
 from rjepa.evaluation.betting import log_evidence
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts
 from rjepa.evaluation.records import EvaluationRecord
 from rjepa.home import Home

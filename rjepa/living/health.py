@@ -23,7 +23,6 @@ from typing import Final, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import beta
 
 from rjepa.database import Database, open_database
 from rjepa.errors import RjepaError
@@ -34,6 +33,7 @@ from rjepa.living.windows import Window, read_windows
 from rjepa.moments import DAY_MS, MINUTE_MS
 from rjepa.releases.history import AUTOMATIC, Move, history
 from rjepa.releases.pointer import current_release, rollback
+from rjepa.tails import highest_share
 from rjepa.values import FrozenValue
 
 LEVEL: Final = 0.01
@@ -207,9 +207,8 @@ def compare(measure: Measure, before: list[Window], now: list[Window]) -> Found:
     bad, all_of = measure.counts(before)
     if all_of < LEAST_BEFORE:
         ceiling = measure.usual
-    else:  # Clopper and Pearson (1934): exact, whatever the rate
-        highest = 1.0 if bad == all_of else float(beta.ppf(1.0 - level, bad + 1, all_of - bad))
-        ceiling = min(highest + measure.margin, 0.999)
+    else:
+        ceiling = min(highest_share(bad, all_of, level) + measure.margin, 0.999)
     now_bad, now_all = measure.counts(now)
     return Found(
         name=measure.name,

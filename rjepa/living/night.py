@@ -8,7 +8,6 @@ else is selected again, with the votes of today.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from rjepa.database import Database
 from rjepa.datasets.leaks import datasets_at_home
@@ -31,9 +30,6 @@ from rjepa.releases.bundle import load_manifest
 from rjepa.releases.history import history
 from rjepa.releases.lineage import last_clean, refuse_carried
 from rjepa.releases.pointer import current_release, require_current
-
-RECIPE: Final = "nightly"
-"""The training run of configs/rjepa/ that a night makes."""
 
 
 @dataclass(frozen=True)

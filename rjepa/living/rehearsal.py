@@ -29,15 +29,13 @@ from rjepa.feedback.votes import list_votes
 from rjepa.inference.ranking import Ranking, explain
 from rjepa.inference.scoring import segment_energies
 from rjepa.inference.table import CandidateTable
+from rjepa.living.sizes import REHEARSED_ANSWERS
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.candidates import join_latents, make_candidates
 from rjepa.reasoning.tools import Parts
 from rjepa.sampling.protocol import Capability, ChainSource, require
 from rjepa.students.sampled import SampledChain
 from rjepa.values import FrozenValue
-
-MOST: Final = 500
-"""Newest interactions that are rehearsed: some minutes of a small student's reading."""
 
 _MODE: Final = "rerank"
 """The mode whose choice is among whole candidates."""
@@ -99,7 +97,7 @@ def rehearse(
     release: Parts,
     parts_of: Callable[[str], Parts | None],
     *,
-    most: int = MOST,
+    most: int = REHEARSED_ANSWERS,
     progress: Progress = silent,
 ) -> Rehearsal:
     """Rank the stored candidates of an LLM's interactions again.

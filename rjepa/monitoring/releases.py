@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 from pydantic import Field
-from scipy.stats import binomtest
 
 from rjepa.errors import CorruptError, NotFoundError
 from rjepa.evaluation.records import EvaluationRecord, newest_record
@@ -14,6 +13,7 @@ from rjepa.parts import CALIBRATION
 from rjepa.releases.bundle import Manifest, list_releases, release_folder
 from rjepa.releases.history import Move, history
 from rjepa.releases.pointer import current_release
+from rjepa.tails import wilson_interval
 from rjepa.values import FrozenValue
 
 
@@ -27,8 +27,8 @@ class Share(FrozenValue):
 
     @classmethod
     def of(cls, right: int, problems: int) -> "Share":
-        interval = binomtest(right, problems).proportion_ci(method="wilson")
-        return cls(value=right / problems, low=float(interval.low), high=float(interval.high), problems=problems)
+        low, high = wilson_interval(right, problems)
+        return cls(value=right / problems, low=low, high=high, problems=problems)
 
 
 class ReleaseFigures(FrozenValue):

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts, problems_to_show
 from rjepa.evaluation.records import EvaluationRecord
 from rjepa.inference.voting import BoolArray

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts, problems_to_show
 from rjepa.evaluation.records import EvaluationRecord
 from rjepa.releases.findings import LEVEL_BETTER, LOSS_OVERALL, Finding, Rule, compare

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from rjepa.evaluation.betting import log_evidence
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.metrics import expected_calibration_error
 from rjepa.evaluation.paired import PairedCounts
 from rjepa.evaluation.records import EvaluationRecord

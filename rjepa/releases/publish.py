@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rjepa.errors import CorruptError
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.records import EvaluationRecord
 from rjepa.files import remove_temporary
 from rjepa.home import Home

@@ -11,7 +11,7 @@ from rjepa.adapters.describing import describe_origin
 from rjepa.adapters.opening import WorldModelFiles, check_target, files_in_use, open_world_model
 from rjepa.datasets.versions import version_key
 from rjepa.errors import NotFoundError, RjepaError
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.reading import REPORT_FILE
 from rjepa.evaluation.records import EvaluationRecord
 from rjepa.evaluation.stage import (

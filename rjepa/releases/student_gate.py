@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from rjepa.errors import InvalidInputError, NotFoundError
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
 from rjepa.inference.voting import BoolArray

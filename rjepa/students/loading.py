@@ -32,7 +32,7 @@ from rjepa.students.segmentation import TokenPieces, token_pieces
 from rjepa.students.templates import read_template
 from rjepa.students.unpacking import unpack_gguf
 from rjepa.students.weights import count_parameters, weight_files
-from rjepa.students.whole import check_whole, quiet_transformers
+from rjepa.students.whole import check_finite, check_whole, quiet_transformers
 
 __all__ = ["ResolvedStudent", "Student", "load_student", "place_student", "read_config", "resolve_student"]
 
@@ -119,7 +119,7 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
     Raises:
         InvalidInputError: a quantisation this installation cannot load, a device that is not here, a layer the model
             does not have, a LoRA that does not fit it, an unknown architecture or kind of tokenizer, weights that are
-            missing or of other shapes than the configuration says.
+            missing, no numbers, or of other shapes than the configuration says.
     """
     record = resolved.record
     folder = loadable_folder(resolved, progress)
@@ -150,6 +150,7 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
         )
     model, info = loaded
     unused = check_whole(str(folder), info)
+    check_finite(str(folder), model)
     if "device_map" not in arguments:
         model = model.to(choice.device)
     if resolved.lora is not None:

@@ -6,6 +6,7 @@ What its backslashes mean is `escapes`' matter, which fields it must have `repli
 import json
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from rjepa.teacher.escapes import EscapeError, as_meant, string_end
@@ -27,6 +28,7 @@ _CLOSES: Final = (
     rf"</{_NAMES}>|<\|/{_NAMES}\|>|\[/THINK\]|◁/think▷|<\|end_(?:of_)?(?:thought|thinking)\|>"
     r"|<\|channel\|>final(?: [^<]*)?(?:<\|message\|>)?"
 )
+_LAST_COMMA: Final = re.compile(r",(\s*[\]}])")
 _TAG: Final = re.compile(f"(?P<opens>{_OPENS})|{_CLOSES}", re.IGNORECASE)
 
 
@@ -88,7 +90,7 @@ def _the_one(found: list[str], fit: Callable[[dict[str, Any]], Fitting]) -> Fitt
             fitting.append((piece, fit(_parsed(piece))))
         except ValueError as error:
             failed = error
-    distinct = {json.dumps(_parsed(piece), sort_keys=True): value for piece, value in fitting}
+    distinct = {json.dumps(_parsed(piece), sort_keys=True, default=str): value for piece, value in fitting}
     if len(distinct) > 1:
         raise NoObjectError(
             "several_objects", "the reply holds several JSON objects that fit: give one and nothing else"
@@ -140,7 +142,7 @@ def _object_end(text: str, start: int) -> int | None:
 
 def _parsed(piece: str) -> dict[str, Any]:
     try:
-        value = json.loads(as_meant(piece), object_pairs_hook=_each_once)
+        value = json.loads(_without_last_commas(as_meant(piece)), object_pairs_hook=_each_once, parse_float=Decimal)
     except EscapeError as error:
         raise NoObjectError("ambiguous_escape", str(error)) from None
     except (ValueError, RecursionError) as error:
@@ -148,6 +150,18 @@ def _parsed(piece: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise NoObjectError("not_json", "the reply is JSON, but no object")
     return value
+
+
+def _without_last_commas(text: str) -> str:
+    """JSON without the commas that some write behind the last part of a list or object."""
+    if not _LAST_COMMA.search(text):
+        return text
+    parts, place = [], 0
+    while (quote := text.find('"', place)) >= 0:
+        end = string_end(text, quote) or len(text)
+        parts += [_LAST_COMMA.sub(r"\1", text[place:quote]), text[quote:end]]
+        place = end
+    return "".join([*parts, _LAST_COMMA.sub(r"\1", text[place:])])
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

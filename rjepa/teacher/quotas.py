@@ -5,6 +5,7 @@ is left out until the job is run again. Providers put both under the same status
 in both, so the period that they name decides first.
 """
 
+import json
 import re
 from typing import Final
 
@@ -36,6 +37,7 @@ _USED_UP: Final = re.compile(
     r"|\b(?:negative|low|zero|overdue) (?:account )?(?:balance|credits?)|check (?:your|the) (?:plan|billing)"
     r"|billing (?:details|account|issue|problem)|payment (?:is )?(?:overdue|failed|method)"
     r"|(?:add|buy|purchase) [^.;\"]{0,20}credits?|top[ -]up|recharge|account (?:is )?(?:suspended|in arrears)"
+    r"|(?:disabled|blocked|suspended|inactive) [^.;\"]{0,20}billing"
     r"|can only afford"
 )
 _WAIT: Final = re.compile(
@@ -52,7 +54,7 @@ def is_used_up(status: int, body: str, wait: float | None = None) -> bool:
         return True
     if status < 400:
         return False
-    text = body.lower()
+    text = _unescaped(body).lower()
     if _CODE.search(text):
         return True
     if (status in _LIMIT_STATUSES or status >= 500) and _LONG_PERIOD.search(text) and _LIMIT.search(text):
@@ -60,6 +62,14 @@ def is_used_up(status: int, body: str, wait: float | None = None) -> bool:
     wait = seconds_to_wait(body) if wait is None else wait
     soon = wait is not None and wait <= LONGEST_WAIT_SECONDS
     return not soon and not _SHORT_PERIOD.search(text) and _USED_UP.search(text) is not None
+
+
+def _unescaped(body: str) -> str:
+    """A body with the letters that its JSON writes as numbers."""
+    try:
+        return json.dumps(json.loads(body), ensure_ascii=False) if "\\u" in body else body
+    except (ValueError, RecursionError):
+        return body
 
 
 def seconds_to_wait(body: str) -> float | None:

@@ -15,7 +15,8 @@ _DEEPEST: Final = 6
 """Levels of an error body that are searched for words: gateways wrap the errors of providers into their own."""
 _WORD_FIELDS: Final = (
     "error", "message", "msg", "detail", "details", "errors", "error_msg", "error_message", "error_description",
-    "metadata", "raw", "reason", "title", "description", "promptfeedback", "blockreason", "code", "type",
+    "metadata", "raw", "base_resp", "status_msg",
+    "reason", "title", "description", "promptfeedback", "blockreason", "code", "type",
 )  # fmt: skip
 _CODE_FIELDS: Final = ("code", "type", "reason")
 """Words only where nothing else says any."""
@@ -92,7 +93,7 @@ def _status_of(error: dict[str, Any], words: str) -> int | None:
 
 
 _STATUS_WORDS: Final = (
-    (r"rate.?limit|too many requests|throttl|resource_exhausted", 429),
+    (r"rate.?limit|too many requests|throttl|resource_exhausted|\bqps\b|request limit", 429),
     (r"overloaded|unavailable|busy|capacity|time.?out|timed out|try again", 503),
     (r"invalid.api.key|incorrect api key|authentication|unauthori[sz]ed|unauthenticated", 401),
     (r"permission_?.?denied|forbidden", 403),
@@ -104,12 +105,14 @@ def refused_field(status: int, body: str, fields: Iterable[str]) -> str | None:
     """The one of the request's `fields` that the endpoint does not take; None where it names none of them."""
     if status < 400 or status in (401, 402, 403, 408, 429):
         return None
-    fields = list(fields)
+    fields = [field for field in fields if not ("max_" in field and _TOO_LARGE.search(body))]
     named = _named_parameters(body)
     for field in fields:
         if any(re.match(rf"{re.escape(field)}\b", one) for one in named):
             return field
     text = words_of(body) + " " + body[:_READ]
+    if _NO_ENDPOINT.search(text):
+        return next((field for field in fields if re.search(rf"\b{re.escape(field)}\b", text)), None)
     for field in fields:
         names = "|".join([re.escape(field), *_OTHER_NAMES.get(field, ())])
         for place in re.finditer(rf"(?<![\w-])(?:{names})(?![\w-])", text, re.IGNORECASE):
@@ -153,9 +156,17 @@ _OTHER_NAMES: Final = {
     "response_format": ("json_schema", "json_object", "json mode", "structured outputs?", "response format", "guided"),
     "max_tokens": ("max tokens",),
 }
+_TOO_LARGE: Final = re.compile(
+    r"too large|too high|less than or equal|above (?:the )?maximum|at most|<= ?\d|maximum (?:value|allowed)|exceeds",
+    re.IGNORECASE,
+)
+"""What says that a limit is taken, and its value is not."""
+_NO_ENDPOINT: Final = re.compile(r"no endpoints? (?:found|available)[^.]{0,60}parameters?", re.IGNORECASE)
+"""A router's words where none of its providers takes a field that it names."""
 _NOT_TAKEN: Final = re.compile(
     r"unsupported|(?:not|n't|no longer) (?:\w+ ){0,2}(?:support|allow|permit|accept|recogni|avail|valid|compat)"
     r"|cannot|can not|unrecogni|unknown|unexpected|invalid|deprecated|\bextra\b|forbidden|(?:must|should) (?:be|not)"
-    r"|only (?:be|the default|default|\d)|fixed|incompatible|removed|\buse '?max_|doesn't take|not one of|no such",
+    r"|only (?:be|the default|default|available|\d)|\bunavailable\b|(?:enabled|available|supported) only"
+    r"|fixed|incompatible|removed|\buse '?max_|doesn't take|not one of|no such",
     re.IGNORECASE,
 )

@@ -5,9 +5,10 @@ object is in a reply is `objects`' matter, what an endpoint's answer holds `comp
 """
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from rjepa.chains import ParsedChain, parse_chain, render_chain
 from rjepa.teacher.completion import Reply
@@ -30,7 +31,13 @@ def _storable(text: str) -> str:
     return text.strip()
 
 
+def _in_digits(value: object) -> object:
+    """A number as it was written: `"final_answer": 7` says what `"7"` says."""
+    return str(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
+
+
 _Text = Annotated[str, AfterValidator(_storable)]
+_Answer = Annotated[_Text, BeforeValidator(_in_digits), Field(min_length=1, max_length=500)]
 _Line = Annotated[_Text, Field(min_length=1, max_length=2000)]
 
 
@@ -50,14 +57,14 @@ class ProblemReply(_Structure):
     """A problem that a teacher made up. Its answer is a claim until others agree."""
 
     statement: Annotated[_Text, Field(min_length=10, max_length=8000)]
-    answer: Annotated[_Text, Field(min_length=1, max_length=500)]
+    answer: _Answer
 
 
 class ChainReply(_Structure):
     """A worked solution that reads back from its own text form as it is: no label of ours hides in it."""
 
     steps: Annotated[list[_Line], Field(min_length=1, max_length=64)]
-    final_answer: Annotated[_Text, Field(min_length=1, max_length=500)]
+    final_answer: _Answer
 
     @model_validator(mode="after")
     def _reads_back(self) -> Self:

@@ -1,7 +1,8 @@
 """Whether two final answers say the same: as quantities where both are, else as text. The one reading of plain numbers.
 
 Reads `1,234`, `1.234,5`, `1 234`, `$5`, `20%`, `3/4`, `1 1/2`, `½`, `−7`, `٣`, `36.0`, `1.5e3`, `3 million`, `25 cm²`,
-`12 apples`, `8:00 AM`. Numbers are compared exactly; decimals only as far as their written digits go (`agrees_with`).
+`12 apples`, `twenty-one`, `8:00 AM`. Numbers are compared exactly; decimals only as far as their written digits go
+(`agrees_with`).
 What stands behind a number is a unit where `rjepa.validation.units` knows it; else the text is no number: `5i`.
 Nothing is evaluated: an answer like `9**9**9**9` is text. Formulas and lists are compared in `rjepa.validation.maths`.
 """
@@ -13,7 +14,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
-from rjepa.validation.spelling import is_malformed, plain
+from rjepa.validation.number_words import in_digits
+from rjepa.validation.spelling import is_malformed, plain, without_full_stop
 from rjepa.validation.unit_names import CURRENCIES, MONEY_SCALES, SCALES
 from rjepa.validation.units import Unit, read_unit
 
@@ -41,7 +43,7 @@ _NUMBER = re.compile(
     r"|(?P<spaced>[1-9]\d{0,2}(?: \d{3})+(?:[.,]\d+)?)(?!\d)"
     r"|(?P<dotted>[1-9]\d{0,2}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,}))(?![\d.])"
     r"|(?P<lakhs>[1-9]\d?(?:,\d{2})+,\d{3}(?:\.\d+)?)(?![\d,])"
-    r"|(?P<comma>\d+,(?:\d{1,2}|\d{4,})|0,\d+)(?![\d,.])"
+    r"|(?P<comma>(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)(?:[eE][+-]?\d{1,4})?)(?![\d,.])"
     rf"|(?P<plain>{_DECIMAL}))"
     r"(?P<rest>(?![\d,]).*)$"
 )
@@ -50,9 +52,9 @@ _CLOCK = re.compile(
     r"^(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?\s*(?:(?P<half>[ap])\.?\s?m\b\.?|o'clock)?$",
     re.IGNORECASE,
 )
-_WHOLE_HOUR = re.compile(r"^(?P<hour>\d{1,2})\s*(?P<half>[ap])\.?\s?m\b\.?$", re.IGNORECASE)
+_WHOLE_HOUR = re.compile(r"^(?P<hour>\d{1,2})\s*(?:(?P<half>[ap])\.?\s?m\b\.?|o'clock)$", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s.,;:!?'’\"-]+[^\W\d_]+)*[\s.!?'’\"]*")
-_SIGNS = str.maketrans(dict(zip("−–‒﹣－＋⁄∕，．％", "-----+//,.%", strict=True)))
+_SIGNS = str.maketrans(dict(zip("−–‒﹣－＋⁄∕／，．％º", "-----+///,.%°", strict=True)))
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Written:
     number: Fraction
     digits: int = 0
     place: Fraction = Fraction(0)
+
+    @property
+    def is_proper_fraction(self) -> bool:
+        """Whether it is written as a fraction between -1 and 1: a share, and no number of hundredths."""
+        return not self.digits and self.number.denominator != 1 and abs(self.number) < 1
 
     def agrees_with(self, other: "Written") -> bool:
         """Whether both say the same number: exactly, or one is a decimal that says the other in its digits."""
@@ -107,6 +114,8 @@ class Quantity:
         if self.percent == other.percent:
             return self.written.agrees_with(other.written)
         percent, share = (self, other) if self.percent else (other, self)  # `20%` says 20 and 0.2
+        if share.written.is_proper_fraction:  # `0.5%` does not say 1/2
+            return _hundredth(percent.written).agrees_with(share.written)
         return percent.written.agrees_with(share.written) or _hundredth(percent.written).agrees_with(share.written)
 
     def _unit_is_certain(self) -> bool:
@@ -171,7 +180,7 @@ def answer_key(answer: str | None) -> str | None:
 def tidy(answer: str) -> str:
     """One space for any white space, plain digits and signs, no full stop at the end."""
     spelled = (_plain_character(character) for character in answer.translate(_SIGNS))
-    return " ".join("".join(spelled).split()).rstrip(". ") or answer.strip()
+    return without_full_stop(" ".join("".join(spelled).split())) or answer.strip()
 
 
 @lru_cache(maxsize=4096)
@@ -184,7 +193,7 @@ def read_quantity(text: str, *, is_gold: bool = True) -> Quantity | None:
     """
     if not text or len(text) > _MAX_NUMBER:
         return None
-    match = _NUMBER.match(text)
+    match = _NUMBER.match(in_digits(text) or text)
     if match is None or (match["sign"] and match["sign2"]) or (is_gold and (match["comma"] or match["lakhs"])):
         return None
     written = _written(match)
@@ -226,6 +235,8 @@ def _plain_character(character: str) -> str:
     digit = unicodedata.decimal(character, None)
     if digit is not None:
         return str(digit)
+    if "\u3371" <= character <= "\u33df" or character in "℃℉":  # ㎡, ㎏
+        return unicodedata.normalize("NFKC", character)
     if unicodedata.decomposition(character).startswith("<fraction>"):
         return f" {unicodedata.normalize('NFKC', character).replace('⁄', '/')}"
     return unicodedata.normalize("NFC", character)

@@ -10,10 +10,10 @@ from dataclasses import replace
 from fractions import Fraction
 
 from rjepa.validation.assertion import is_stated
+from rjepa.validation.expression_words import SCALES
 from rjepa.validation.expressions import (
     MAX_TOKENS,
     RATE,
-    SCALES,
     Token,
     UnknownExpressionError,
     Value,
@@ -27,6 +27,13 @@ _ROUNDED = re.compile(
     r"≈|\b(about|approx\w*|around|round\w*|nearest|whole|roughly|almost|nearly|remain\w*|left ?over|at (least|most))\b",
     re.IGNORECASE,
 )
+_OTHER_ARITHMETIC = re.compile(
+    r"\bmod(?:ulo|ular)?\b|\\[bp]?mod\b|\b(?:binary|hexadecimal|octal|bitwise|xor)\b|\bin\s+base\b|\bbase[\s-]?\d|o['’]clock"
+    r"|\b0[xbo][\da-f]",
+    re.IGNORECASE,
+)
+"""Words that say that sums do not mean what they mean elsewhere: 3 + 4 is 2 mod 5."""
+_DOTTED = re.compile(r"(?<![\w.,])\d{1,3}(?:\.\d{3})+(?![\d.,]*\d)")
 _FLOAT_DIGITS = 16
 """A decimal with so many significant digits is a float as a program prints it: 0.30000000000000004."""
 _FLOAT_NOISE = Fraction(1, 10**13)
@@ -55,10 +62,14 @@ def count_right_equations(steps: list[str]) -> int:
 def _stated_equations(step: str) -> Iterator[bool]:
     """Whether each equation of a step holds, of those that can be read for sure and are stated."""
     text = spelled(step[:_MAX_STEP])
-    if "=" not in text:
+    if "=" not in text or _OTHER_ARITHMETIC.search(text):
         return
     for part in (_CALCULATION.sub("", text), *_CALCULATION.findall(text)):  # GSM8K: `80 + 50 = $<<80+50=130>>130`
-        yield from _equations_of(part)
+        found = list(_equations_of(part))
+        if not all(found) and _DOTTED.search(part):  # `1.500 + 500 = 2.000` as Europe writes thousands
+            otherwise = list(_equations_of(_DOTTED.sub(lambda number: number[0].replace(".", ""), part)))
+            found = [one or other for one, other in zip(found, otherwise, strict=False)]
+        yield from found
 
 
 def _equations_of(text: str) -> Iterator[bool]:
@@ -103,7 +114,9 @@ def _stands_alone(tokens: list[Token], first: int, start: int) -> bool:
         before = tokens[start - 2]
     if before.kind not in ("word", "mark", "open"):
         return False
-    if before.kind == "mark" and before.text not in '.:;,?•"“':
+    if before.kind == "mark" and before.text not in '.:;,?•"“\n':
+        return False
+    if before.kind == "word" and tokens[start].glued:  # `sqrt(9 + 16)`
         return False
     near = [token for token in tokens[max(first, start - 3) : start] if token.kind == "word"]
     return not any(token.text.lower() in SCALES or token.text.lower() == "per" for token in near)

@@ -38,6 +38,8 @@ _POINTS: Final = tuple(
     )
 )
 """Where formulas with symbols are compared first: fractions of both signs that solve nothing by accident."""
+_LARGEST_EXPONENT: Final = 10_000
+"""Of a power with symbols; with larger ones nothing can be tried out."""
 _SHORT_DIGITS: Final = 15
 """A fraction with no more decimal digits than that has to be written out in full."""
 
@@ -69,8 +71,9 @@ def same(gold: Shape, answer: Shape) -> bool:
         case Sequence(), Items():
             return _items_are_sequence(answer, gold)
         case Items(), Items():
-            names_agree = None in (gold.name, answer.name) or gold.name == answer.name
-            return names_agree and _same_in_any_order(gold.parts, answer.parts)
+            return _same_items(gold, answer)
+        case (Collection(()), Words("no solution")) | (Words("no solution"), Collection(())):
+            return True
         case Items(), Collection():
             return _same_in_any_order(_distinct(gold.parts), answer.parts)
         case Collection(), Items():
@@ -86,6 +89,7 @@ def same(gold: Shape, answer: Shape) -> bool:
 
 def _same_named(gold: Shape, answer: Shape) -> bool:
     if isinstance(gold, Named) and isinstance(answer, Named):
+        answer = _with_argument_of(gold, answer)
         if gold.name == answer.name:
             return same(gold.value, answer.value)
         first, second = _as_equation(gold), _as_equation(answer)
@@ -99,6 +103,23 @@ def _same_named(gold: Shape, answer: Shape) -> bool:
     return (
         same(gold.value, answer) if isinstance(gold, Named) else isinstance(answer, Named) and same(gold, answer.value)
     )
+
+
+def _with_argument_of(gold: Named, answer: Named) -> Named:
+    """`f(t) = 2t` as `f(x) = 2x` where the gold answer calls its argument x."""
+    ours, theirs = gold.symbol, answer.symbol
+    if (
+        not isinstance(ours, sympy.core.function.AppliedUndef)
+        or not isinstance(theirs, sympy.core.function.AppliedUndef)
+        or not isinstance(answer.value, Scalar)
+        or ours.func != theirs.func
+        or len(ours.args) != len(theirs.args)
+        or not all(one.is_Symbol for one in (*ours.args, *theirs.args))
+        or (set(ours.args) - set(theirs.args)) & answer.value.value.free_symbols
+    ):
+        return answer
+    renamed = answer.value.value.subs(dict(zip(theirs.args, ours.args, strict=True)), simultaneous=True)
+    return Named(gold.name, ours, Scalar(answer.value.text, renamed, answer.value.quantity, answer.value.unit))
 
 
 def _as_equation(named: Named) -> Expr | None:
@@ -155,6 +176,8 @@ def is_equal(left: Expr, right: Expr) -> bool:
     difference = left - right
     if difference.is_Rational or not difference.free_symbols and not difference.has(sympy.core.function.AppliedUndef):
         return _numbers_are_equal(left, right)
+    if any(one.exp.is_Integer and abs(one.exp) > _LARGEST_EXPONENT for one in difference.atoms(sympy.Pow)):
+        raise OverflowError("a power that is too large")
     symbols = sorted(difference.free_symbols, key=str)
     agreed = 0
     for point in _POINTS:
@@ -162,7 +185,11 @@ def is_equal(left: Expr, right: Expr) -> bool:
         if difference.has(sympy.factorial, sympy.binomial):
             values = {one: sympy.Integer(abs(point[i % 4].numerator) % 23 + 2) for i, one in enumerate(symbols)}
         here, there = left.subs(values), right.subs(values)
-        if here.is_number and there.is_number and here.is_finite and there.is_finite:
+        if here.is_Rational and there.is_Rational:
+            if here != there:
+                return False
+            agreed += 1
+        elif here.is_number and there.is_number and here.is_finite and there.is_finite:
             if _look_different(here, there, _LOOK):
                 return False
             agreed += 1
@@ -202,6 +229,8 @@ def _ratio(left: Expr, right: Expr) -> Expr | None:
     """left/right where that is a number, else None."""
     if left.free_symbols != right.free_symbols or sympy.expand(left) == 0 or sympy.expand(right) == 0:
         return None
+    if not left.free_symbols and not left.has(sympy.core.function.AppliedUndef):
+        return None  # `x = x + 1` says that 1 is 0, of no x
     ratio = sympy.simplify(left / right)
     return ratio if ratio.is_number and not ratio.has(sympy.core.function.AppliedUndef) else None
 
@@ -242,6 +271,30 @@ def _items_are_sequence(items: Items, sequence: Sequence) -> bool:
             return False
         parts = [part.value for part in parts if isinstance(part, Named)]
     return _same_in_order(parts, sequence.parts)
+
+
+def _same_items(gold: Items, answer: Items) -> bool:
+    """In any order; values without names are those of `x = 1, y = 2` in the order of its names alone."""
+    if gold.name is not None and answer.name is not None and gold.name != answer.name:
+        return False
+    for named, bare in ((gold, answer), (answer, gold)):
+        values = _values_by_name(named)
+        if values is not None and not any(isinstance(part, Named) for part in bare.parts):
+            return bare.ordered and _same_in_order(values, bare.parts)
+    return _same_in_any_order(gold.parts, answer.parts)
+
+
+def _values_by_name(items: Items) -> list[Shape] | None:
+    """The values of `x = 1, y = 2` in the order of the names, None where not each has a name of its own.
+
+    `x_1 = 2, x_2 = 3` are two values of one x.
+    """
+    names = [part.name for part in items.parts if isinstance(part, Named)]
+    letters = {name.partition("_")[0] for name in names}
+    if len(names) < len(items.parts) or len(letters) < len(names) or len(names) < 2:
+        return None
+    parts = [part for part in items.parts if isinstance(part, Named)]
+    return [part.value for part in sorted(parts, key=lambda part: part.name)]
 
 
 def _same_in_order(gold: tuple[Shape, ...] | list[Shape], answer: tuple[Shape, ...] | list[Shape]) -> bool:

@@ -1,6 +1,6 @@
-"""Read arithmetic out of prose: numbers with units, + - * /, parentheses, percents. A small parser, no `eval`.
+"""Read arithmetic out of prose: numbers with units, + - * / ^, parentheses, percents. A small parser, no `eval`.
 
-It is strict on purpose. Whatever it does not surely understand (variables, powers, `dozen`, `3:30`, mixed measures)
+It is strict on purpose. Whatever it does not surely understand (variables, roots, `dozen`, `3:30`, mixed measures)
 makes the expression unknown, so that no right step is called wrong. Equations are judged in
 `rjepa.validation.equations`.
 """
@@ -9,6 +9,9 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, cast
+
+from rjepa.validation.expression_words import MEASURES, SCALES
+from rjepa.validation.spelling import ascii_digits
 
 Kind = Literal["number", "percent", "operator", "open", "close", "word", "currency", "equals", "mark", "opaque"]
 
@@ -19,134 +22,30 @@ _MAX_DEPTH = 20
 _FINE_DECIMALS = 3
 """A literal written to this many places (0.333) may itself be rounded; prices have two."""
 _MAX_UNIT_WORDS = 6
+_MAX_EXPONENT = 100
+_MAX_POWER_BITS = 2000
 
 _TOKEN = re.compile(
-    r"(?P<opaque>\d+(?::\d+)+|[=<>!]=|=>|->|\*\*|\d+(?:,\d+)*,(?!\d{3}(?!\d))\d+(?:\.\d+)?)"
+    r"(?P<opaque>\d+(?::\d+)+|[=<>!]=|=>|->|\d+(?:,\d+)*,(?!\d{3}(?!\d))\d+(?:\.\d+)?|\d+(?:\.\d{3})+,\d+"
+    r"|\d+(?:\.\d+)?[eE][-+]?\d+|0[xXbBoO][\da-fA-F]+\b)"
     r"|(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"|(?P<word>[^\W\d_]+(?:[-'’][^\W_]+)*)"
-    r"|(?P<currency>[$€£¥₹])|(?P<percent>%)|(?P<operator>//|[-+*/×÷·−])|(?P<open>\()|(?P<close>\))"
-    r"|(?P<equals>=)|(?P<mark>[.,;:?\"'“”’•])|(?P<other>\S)"
+    r"|(?P<word>[^\W\d_²³]+[²³]?(?:[-'’][^\W_]+)*)"
+    r"|(?P<currency>[$€£¥₹])|(?P<percent>%)|(?P<operator>//|\*\*|[-+*/×÷·−^])|(?P<open>\()|(?P<close>\))"
+    r"|(?P<equals>=)|(?P<mark>[.,;:?\"'“”’•]|\n(?!\s*[=+*/×÷]))|(?P<unclear>\n(?=\s*[+*]))|(?P<other>\S)"
 )
-_LATEX = (("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("\\%", "%"), ("\\$", "$"))
-_OPERATORS = {"×": "*", "·": "*", "−": "-"}
+_LATEX = (("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("\\%", "%"), ("\\$", "$"), ("⋅", "*"), ("∗", "*"))
+_OPERATORS = {"×": "*", "·": "*", "−": "-", "**": "^"}
+_SPELLINGS = (
+    (re.compile(r"(?<![\d)}\s])\s*\\[dt]?frac\s*\{(-?\d+(?:\.\d+)?)\}\s*\{(\d+(?:\.\d+)?)\}"), r" ((\1)/(\2))"),
+    (re.compile(r"(?<=\*) \(\("), "(("),
+    (re.compile(r"(?<=[\d)])([²³])"), lambda match: "^2" if match[1] == "²" else "^3"),
+    (re.compile(r"\^\s*\{\s*(\d+)\s*\}"), r"^\1"),
+    (re.compile(r"(?:^|(?<=[\s(:>]))\*\*(?=\S)|(?<=\S)\*\*(?=$|[\s.,;:!?)])"), ""),  # bold
+    (re.compile(r"(?<!\\)\\\\(?![a-zA-Z\\])"), "\n"),
+    (re.compile(r"&\s*="), "="),
+)
 
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!)(?=\d{3}(?!\d))")
-
-SCALES = frozenset(
-    [
-        "dozen",
-        "dozens",
-        "hundred",
-        "hundreds",
-        "thousand",
-        "thousands",
-        "million",
-        "millions",
-        "billion",
-        "billions",
-        "half",
-        "halves",
-        "third",
-        "thirds",
-        "quarter",
-        "quarters",
-        "fourth",
-        "fourths",
-        "fifth",
-        "fifths",
-        "sixth",
-        "eighth",
-        "tenth",
-        "tenths",
-        "pair",
-        "pairs",
-        "score",
-        "squared",
-        "cubed",
-        "percent",
-        "percentage",
-        "times",
-        "plus",
-        "minus",
-        "by",
-        "less",
-        "remainder",
-        "twice",
-        "double",
-        "triple",
-        "thrice",
-        "k",
-        "factorial",
-    ]
-)
-"""Words that change the value of the number beside them."""
-
-_MEASURES = {
-    **{word: "money" for word in ("dollar", "dollars", "euro", "euros", "pound", "pounds")},
-    **{
-        f"{word}{plural}": word
-        for word in [
-            "cent",
-            "second",
-            "minute",
-            "hour",
-            "day",
-            "week",
-            "month",
-            "year",
-            "decade",
-            "century",
-            "inch",
-            "yard",
-            "mile",
-            "meter",
-            "metre",
-            "centimeter",
-            "millimeter",
-            "kilometer",
-            "gram",
-            "kilogram",
-            "milligram",
-            "ounce",
-            "ton",
-            "liter",
-            "litre",
-            "milliliter",
-            "gallon",
-            "quart",
-            "pint",
-            "cup",
-        ]
-        for plural in ("", "s")
-    },
-    **{
-        w: w
-        for w in [
-            "feet",
-            "foot",
-            "inches",
-            "pennies",
-            "mm",
-            "cm",
-            "km",
-            "kg",
-            "mg",
-            "lb",
-            "lbs",
-            "oz",
-            "ml",
-            "mph",
-            "min",
-            "mins",
-            "sec",
-            "secs",
-            "hr",
-            "hrs",
-        ]
-    },
-}
-"""Words for measures, which may convert into each other: sums of different ones are not judged."""
-
 
 RATE = "per"
 """The measure of `minutes/batch`: multiplied or divided, what comes out is not known."""
@@ -188,7 +87,10 @@ def spelled(text: str) -> str:
     """A step with plain signs for LaTeX's."""
     for latex, plain in _LATEX:
         text = text.replace(latex, plain)
-    return _LATEX_THOUSANDS.sub(",", text)
+    text = _LATEX_THOUSANDS.sub(",", ascii_digits(text))
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def tokenise(text: str) -> list[Token]:
@@ -199,10 +101,19 @@ def tokenise(text: str) -> list[Token]:
         kind, found = match.lastgroup or "other", match.group()
         glued = match.start() == end and bool(tokens)
         end = match.end()
-        if kind == "other" or (kind == "number" and len(found) > _MAX_DIGITS):
+        is_index = kind == "number" and glued and _is_a_name(tokens)
+        if kind in ("other", "unclear") or is_index or (kind == "number" and len(found) > _MAX_DIGITS):
             kind = "opaque"
         tokens.append(Token(cast(Kind, kind), _OPERATORS.get(found, found), glued, match.start(), end))
     return [_as_times(tokens, index) for index in range(len(tokens))]
+
+
+def _is_a_name(tokens: list[Token]) -> bool:
+    """Whether the last token, a number being glued to it, is a name: `x1`, `log2`; and not the sign of `2x3`."""
+    last = tokens[-1]
+    if last.kind != "word" or last.text.lower() != "x":
+        return last.kind == "word"
+    return len(tokens) < 2 or tokens[-2].kind not in ("number", "percent", "close")
 
 
 def parse(tokens: list[Token], start: int, stop: int) -> tuple[Value, int]:
@@ -296,9 +207,29 @@ class _Parser:
             token = self._peek()
             if token is None or not token.glued:
                 raise UnknownExpressionError("a dash that is no sign")
-            value = self._operand()
+            value = self._power()
             return replace(value, number=-value.number)
-        return self._operand()
+        return self._power()
+
+    def _power(self) -> Value:
+        """A number or group with a whole exponent. `2^3^4` and `2^0.5` are not known."""
+        value = self._operand()
+        if not self._next_is("^"):
+            return value
+        exponent = self._peek(1)
+        if self._tokens[self._at - 1].kind not in ("number", "close"):
+            raise UnknownExpressionError("a power of a unit")
+        if exponent is None or not exponent.text.isdigit() or int(exponent.text) > _MAX_EXPONENT or value.measure:
+            raise UnknownExpressionError("a power of something else, or too large")
+        after = self._peek(2)
+        if (after is not None and after.text in ("^", "%", "/") and after.glued) or value.percent or value.error:
+            raise UnknownExpressionError("a power that goes on")
+        if value.number.numerator.bit_length() * int(exponent.text) > _MAX_POWER_BITS:
+            raise UnknownExpressionError("a power that is too large")
+        self._at += 2
+        unit = self._unit()
+        power = Value(value.number ** int(exponent.text), operators=value.operators + 1)
+        return replace(power, measure=unit) if unit else power
 
     def _operand(self) -> Value:
         token = self._peek()
@@ -353,7 +284,7 @@ class _Parser:
             if count < 2 and (word in SCALES or (count == 0 and len(word) == 1 and word.isalpha() and word != "a")):
                 raise UnknownExpressionError(f"{word!r} changes the number before it")
             if count < 2:
-                measure = measure or _MEASURES.get(word, "")
+                measure = measure or MEASURES.get(word, "")
             self._at += 1
         return measure
 

@@ -18,10 +18,16 @@ NAMES: Final = frozenset(
         "arcsin",
         "arccos",
         "arctan",
+        "arctg",
+        "arcsec",
+        "arccsc",
         "asin",
         "acos",
         "atan",
         "arccot",
+        "tg",
+        "ctg",
+        "cotg",
         "sinh",
         "cosh",
         "tanh",
@@ -41,16 +47,20 @@ NAMES: Final = frozenset(
 )
 """Words that a formula may hold in `\\text` or `\\operatorname`."""
 
+EUROPEAN_NAMES: Final = frozenset(["tg", "ctg", "cotg"])
+"""Those of them that are functions as commands alone: `tg` in plain letters may be a product."""
+
 _SYMBOLS: Final = {
     "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ",
     "⩽": r"\leq ",
     "∩": r"\cap ", "∈": r"\in ", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ", "±": r"\pm ",
     "∓": r"\mp ",
-    "−": "-", "－": "-", "²": "^{2}", "³": "^{3}", "°": r"^{\circ}", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
+    "−": "-", "－": "-", "²": "^{2}", "³": "^{3}", "°": r"^{\circ}", "º": r"^{\circ}",
+    "／": "/", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
     "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ", "ω": r"\omega ", "μ": r"\mu ", "σ": r"\sigma ",
     "∅": r"\emptyset ",
     "⁄": "/", "∕": "/", "＋": "+", "＝": "=", "（": "(", "）": ")", "，": ",", "⩾": r"\geq ", "ℝ": r"\mathbb{R}",
-    "ⅈ": "i",
+    "ⅈ": "i", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "Ω": r"\Omega ", "∖": r"\setminus ",
 }  # fmt: skip
 _SUPERSCRIPTS = re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
@@ -103,7 +113,8 @@ def tokenise(text: str) -> list[Token]:
             if len(inner[1]) > 1 and inner[1] not in NAMES:
                 raise UnreadableError(f"{inner[1]!r} is a word")
             at = inner.end()
-            found.append(Token("word", inner[1], True))
+            is_command = inner[1] in EUROPEAN_NAMES
+            found.append(Token("command", f"\\{inner[1]}", True) if is_command else Token("word", inner[1], True))
         else:
             found.append(Token(kind, match[0], spaced))
         spaced = False

@@ -19,12 +19,15 @@ DEGREE: Final = sympy.pi / 180
 FUNCTIONS: Final = {
     "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan, "cot": sympy.cot, "sec": sympy.sec, "csc": sympy.csc,
     "arcsin": sympy.asin, "arccos": sympy.acos, "arctan": sympy.atan, "asin": sympy.asin, "acos": sympy.acos,
-    "atan": sympy.atan, "arccot": sympy.acot, "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh,
+    "atan": sympy.atan, "arccot": sympy.acot, "arctg": sympy.atan,
+    "arcsec": sympy.asec, "arccsc": sympy.acsc, "sinh": sympy.sinh, "cosh": sympy.cosh, "tanh": sympy.tanh,
     "exp": sympy.exp,
     "ln": sympy.log, "abs": sympy.Abs, "floor": sympy.floor, "ceil": sympy.ceiling,
     "cbrt": sympy.cbrt, "sqrt": sympy.sqrt,
     "lg": lambda x: sympy.log(x, 10), "Re": sympy.re, "Im": sympy.im,
 }  # fmt: skip
+EUROPEAN: Final = {"tg": sympy.tan, "ctg": sympy.cot, "cotg": sympy.cot}
+"""Functions as commands and in `\\operatorname` alone: `tg` in plain letters may be a product."""
 INVERSES = {
     "sin": sympy.asin,
     "cos": sympy.acos,

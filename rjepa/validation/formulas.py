@@ -18,6 +18,7 @@ from rjepa.validation.formula_tokens import Token, UnreadableError, tokenise
 from rjepa.validation.formula_values import (
     APPLIED,
     DEGREE,
+    EUROPEAN,
     FUNCTIONS,
     GREEK,
     INVERSES,
@@ -69,7 +70,11 @@ class _Parser:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise UnreadableError("too deeply nested")
-        total: Expr = (self._signs() or 1) * self._product()
+        start = self._at
+        sign = self._signs() or 1
+        if self._depth == 1 and self._at - start > 1:
+            raise UnreadableError("two signs in front: a dash or minus minus?")
+        total: Expr = sign * self._product()
         while self.peek() in ("+", "-"):
             sign = self._signs()
             total += sign * self._product()
@@ -371,6 +376,8 @@ class _Parser:
             return binomial(self._braced(), self._braced())
         if name in FUNCTIONS or name == "log":
             return self._function(name)
+        if name in EUROPEAN:
+            return self._function(name)
         if name in ("pi", "infty"):
             return sympy.pi if name == "pi" else sympy.oo
         if name in ("imath", "jmath"):
@@ -438,7 +445,7 @@ class _Parser:
         if name == "log":
             value = sympy.log(argument) / sympy.log(LOG_BASE if base is None else base)
         else:
-            value = FUNCTIONS[name](argument)
+            value = (FUNCTIONS | EUROPEAN)[name](argument)
         return value if power is None else value**power
 
     def _argument(self) -> Expr:

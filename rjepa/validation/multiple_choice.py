@@ -21,16 +21,20 @@ _LEAD = re.compile(
     r"^(?:(?:so|thus|therefore|hence|ok|okay|well)\b[\s,]*)?"
     r"(?:(?:i(?:\s+would)?\s+(?:think|believe|choose|pick|select|say|go\s+with)|i['’]d\s+(?:choose|pick|say|go\s+with)|we\s+choose)\b[\s,:]*)?"
     r"(?:it\s+(?:is|must\s+be)\b|it['’]s\b|that\s+is\b)?\s*"
-    r"(?:(?:the\s+|my\s+|our\s+)?(?:(?:correct|right|best|final|most\s+likely)\s+)*(?:answer|option|choice)\b"
+    r"(?:(?:the\s+|my\s+|our\s+)?(?:(?:correct|right|best|final|most\s+likely)\s+)*(?:answer|option|choice|letter)\b"
     r"(?:\s+(?:here\s+)?(?:is|would\s+be|must\s+be))?(?:\s+(?:the\s+)?(?:option|choice|letter))?\b)?\s*[:=]*\s*",
     re.IGNORECASE,
 )
 _FOREIGN_LEAD = re.compile(
-    r"^(?:所以|因此|故)?(?:本题)?(?:正确|最终)?(?:答案|选项|故选|选择|应选|选|정답|답)(?:应该|应)?(?:是|为|은|는)?\s*[:：]?\s*"
+    r"^(?:(?:所以|因此|故)[，,]?\s*)?(?:本题)?(?:正确|最终|最終)?(?:答案|答え|正解|选项|故选|选择|应选|选|정답|답)"
+    r"(?:应该|应)?(?:是|为|选|은|는|は)?\s*[:：]?\s*"
+    r"|^(?:(?:la|die|le|el|il|a)\s+)?(?:richtige\s+|bonne\s+|правильный\s+)?(?:réponse|respuesta|antwort|lösung|risposta|resposta|ответ)"
+    r"(?:\s+(?:correcta|correcte|corretta|correta|finale?|final))?\s*(?:\b(?:est|es|ist|lautet|è|é)\b|[:：])[\s:：]*",
+    re.IGNORECASE,
 )
-_FOREIGN_END = re.compile(r"\s*(?:입니다|이다|。|선택)+\s*$")
+_FOREIGN_END = re.compile(r"\s*(?:입니다|이다|です|。|선택)+\s*$")
 _LABEL = re.compile(
-    r"^(?P<open>[(\[{<«]\s*)?(?:option\s+)?(?P<letter>[A-Za-z])(?P<close>\s*[)\]}>»])?"
+    r"^(?P<open>[(\[{<«【]\s*)?(?:option\s+)?(?P<letter>[A-Za-z])(?P<close>\s*[)\]}>»】])?"
     r"(?P<mark>\s*[.:,;!。、)\]]+|\s+[-\u2013\u2014=→]+(?=\s)|\s*[\u2013\u2014→])?(?P<rest>(?:\s.*|(?<=\W).*)?)$",
     re.DOTALL | re.IGNORECASE,
 )
@@ -62,6 +66,8 @@ _JOINED = re.compile(
     r"^[(\[]?[A-Za-z][)\].:]{0,2}\s*(?:,|/|or\b|and\b|&|\+)\s*[(\[]?[A-Za-z][)\].:]{0,2}(?=$|\s*(?:,|/|or\b|and\b|&|\.))",
     re.IGNORECASE,
 )
+_OWN_LABEL = re.compile(r"^\s*[(\[]?(?P<letter>[A-Za-z])[)\].:]\s*(?=\S{2}|\d)")
+"""The letter that an option's text may open with itself: `(A) Rome`."""
 
 
 def read_choice(answer: str, choices: Sequence[str]) -> str | None:
@@ -71,13 +77,14 @@ def read_choice(answer: str, choices: Sequence[str]) -> str | None:
     """
     if len(answer) > _MAX_ANSWER:
         return None
+    choices = _without_letters(choices)
     text = _undressed(answer)
     if _JOINED.match(text):
         return None
     label = _LABEL.match(text)
     index = ascii_uppercase.find(label["letter"].upper()) if label else -1
     if label is None or not 0 <= index < len(choices):
-        return _by_text(text, choices)
+        return _by_text(text, choices) or _by_opening_words(text, choices)
     rest, letter = label["rest"].strip(), ascii_uppercase[index]
     marked = bool(label["close"] or (label["mark"] or "").strip() or rest.startswith(_NEXT_LINE.strip()))
     rest = rest.strip(_NEXT_LINE + " .:;,!*_-\u2013\u2014")
@@ -89,6 +96,14 @@ def read_choice(answer: str, choices: Sequence[str]) -> str | None:
     if not (marked or _REASON.match(rest)) or _takes_back(rest) or _names_another(rest, index, choices):
         return None
     return letter
+
+
+def _without_letters(choices: Sequence[str]) -> Sequence[str]:
+    """The options' texts, without the letters A, B, C ... where every one of them opens with its own."""
+    labels = [_OWN_LABEL.match(choice) for choice in choices]
+    if all(label and label["letter"].upper() == own for label, own in zip(labels, ascii_uppercase, strict=False)):
+        return [choice[label.end() :] for choice, label in zip(choices, labels, strict=True) if label is not None]
+    return choices
 
 
 def check_choice(gold: str, choices: Sequence[str], answer: str) -> str:
@@ -116,6 +131,9 @@ def _names_another(rest: str, index: int, choices: Sequence[str]) -> bool:
     letters |= {one.upper() for one in _ANOTHER.findall(rest)}
     if letters & set(ascii_uppercase[: len(choices)]) - {ascii_uppercase[index]}:
         return True
+    named = _by_text(plain(rest), choices)
+    if named is not None and named != ascii_uppercase[index]:
+        return True
     left = _as_words(rest).replace(f" {_as_words(choices[index]).strip()} ", "  ")
     others = [_as_words(choice) for number, choice in enumerate(choices) if number != index]
     return any(other.strip() and other in left for other in others)
@@ -136,6 +154,7 @@ def _undressed(answer: str) -> str:
         unicodedata.normalize("NFKC", one) if "\u2460" <= one <= "\u24ff" or "\uff00" <= one <= "\uffef" else one
         for one in answer
     )
+    text = re.sub(r"(?i)^([\s*#_]*(?:the\s+)?(?:(?:final|correct)\s+)?answer\s*[*_]*)\s*\n", r"\1: ", text.strip())
     text = _LINE_BREAK.sub(
         _NEXT_LINE, text.replace("**", " ").replace("__", " ").replace("`", " ").replace("\ue000", " ").strip()
     )
@@ -143,12 +162,30 @@ def _undressed(answer: str) -> str:
     for _ in range(2):
         text = _LEAD.sub("", _FOREIGN_LEAD.sub("", text, count=1), count=1).strip()
         text = plain(text)
-    return _FOREIGN_END.sub("", text).strip(" .\"'“”‘’").lstrip(":- ")
+    return _FOREIGN_END.sub("", text).strip(" .…\"'“”‘’").lstrip(":- ")
 
 
 def _by_text(text: str, choices: Sequence[str]) -> str | None:
     found = [letter for letter, choice in zip(ascii_uppercase, choices, strict=False) if _same_text(text, choice)]
     return found[0] if len(found) == 1 else None
+
+
+def _by_opening_words(text: str, choices: Sequence[str]) -> str | None:
+    """The option whose words the answer opens with (`Paris, because ...`) where the reason names no other."""
+    found = []
+    for index, choice in enumerate(choices):
+        words = _undressed(choice)
+        rest = text[len(words) :]
+        if len(words) < 2 or text[: len(words)].casefold() != words.casefold():
+            continue
+        marked = re.match(r"\s*[.,;:!)]\s+(?=\S)|\s*\ue000|\s+[\u2013\u2014-]\s+", rest)
+        reason = rest[marked.end() :] if marked else rest.lstrip()
+        if (marked and rest[0] != " ") or (rest[:1] == " " and (marked or _REASON.match(reason))):
+            found.append((index, reason))
+    if len(found) != 1:
+        return None
+    index, reason = found[0]
+    return None if _takes_back(reason) or _names_another(reason, index, choices) else ascii_uppercase[index]
 
 
 def _same_text(text: str, choice: str) -> bool:

@@ -14,13 +14,15 @@ import sympy
 from sympy import Expr
 
 from rjepa.validation.answers import read_quantity, tidy
+from rjepa.validation.composing import determinant, inequality, items, nested, scaled
 from rjepa.validation.equivalence import same
 from rjepa.validation.formula_tokens import UnreadableError, latex
 from rjepa.validation.formulas import read_formula
+from rjepa.validation.mixed_measures import measures_of, quotient_and_remainder
+from rjepa.validation.program_notation import as_formula
 from rjepa.validation.shapes import (
     Collection,
     Equation,
-    Inequality,
     Items,
     Matrix,
     Named,
@@ -42,15 +44,16 @@ _AND_OR = re.compile(
     r"|(?:\s*[,;]\s*|\s+|(?<=[\d)\]}]))(?P<word>and|or)(?:\s+|(?=[(\[{\d\\]))|\s*\\(?P<sign>lor|vee|land|wedge)(?![a-zA-Z])\s*",
     re.IGNORECASE,
 )
+_AMPERSAND = re.compile(r"\s+\\?&\s+")
 _RELATION = re.compile(
-    r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![a-zA-Z])|\\not\s*=|<=|>=|!=|==|=|<|>|&lt;|&gt;"
+    r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![a-zA-Z])|\\not\s*=|<=|>=|!=|==|:=|=|<|>|&lt;|&gt;"
 )
 _RELATIONS = {
     r"\leqslant": "<=", r"\leq": "<=", r"\le": "<=", r"\geqslant": ">=", r"\geq": ">=",
     r"\ge": ">=", r"\lt": "<", r"\gt": ">",
-    r"\neq": "!=", r"\ne": "!=", "==": "=", "&lt;": "<", "&gt;": ">",
+    r"\neq": "!=", r"\ne": "!=", "==": "=", ":=": "=", "&lt;": "<", "&gt;": ">",
 }  # fmt: skip
-_SET_SIGNS = re.compile(r"\\(?:cup|cap|setminus|bigcup)(?![a-zA-Z])")
+_SET_SIGNS = re.compile(r"\\(?:cup|cap|setminus|backslash|bigcup)(?![a-zA-Z])")
 _ABOUT = re.compile(r"\\(?:approx|simeq|doteq|thickapprox)(?![a-zA-Z])|≈|≃|~=")
 _SEMICOLON = re.compile(";")
 _COLON = re.compile(r":|\\colon(?![a-zA-Z])")
@@ -61,18 +64,32 @@ _MATRICES = frozenset(
     ["matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "psmallmatrix", "bsmallmatrix", "array", "vmatrix"]
 )
 _REALS = re.compile(r"\\(?:mathbb|Bbb|mathbf|mathrm)\s*\{?\s*R\s*\}?|\\R(?:eals)?(?![a-zA-Z])")
+_SUCH_THAT = re.compile(
+    rf"^\s*(?P<member>\\?[a-zA-Z]+)\s*(?:\\in\s*(?:{_REALS.pattern})\s*)?(?:\\mid(?![a-zA-Z])|\\vert(?![a-zA-Z])|\\colon(?![a-zA-Z])|[|:])"
+    r"(?P<condition>.+)$",
+    re.DOTALL,
+)
+_REALS_IN_WORDS = re.compile(
+    r"(?:\\text\s*\{\s*)?(?:all|any|every|the)?\s*(?:real numbers?|reals)\s*\}?", re.IGNORECASE
+)
+_REALS_WITHOUT = re.compile(rf"^({_REALS.pattern})\s*-\s*(?=\\?\{{)")
 _EMPTY = re.compile(r"\\(?:emptyset|varnothing|O)(?![a-zA-Z])|\\\{\s*\\\}|\{\s*\}")
 _FRENCH = re.compile(r"^(?P<open>[\[\]])(?P<inner>[^\[\]]+[,;][^\[\]]+)(?P<close>[\[\]])$")
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s'’.-]+[^\W\d_]+)*[.!]?")
+_NO_SOLUTION = re.compile(r"^(?:there (?:is|are) |it has |has )?(no (?:real )?solution)s?(?: exists?)?$")
 _NAME = re.compile(r"(?=.*[^\W\d_]{4})[^\W\d_]+(?:\s+[^\W\d_]+){0,5}")
 _UNIT_START = re.compile(
     r"\s+(?=[^\s\\])|(?=\\(?:text|mathrm|textrm|mbox|textbf|operatorname)\s*\{)|(?=°)|(?=\^\s*\{?\s*\\circ)"
 )
 _NAMES = re.compile(
-    r"[A-Z]{2,4}|\|[A-Z]{2}\||m?\\(?:angle|triangle)[A-Z]{1,3}|\[[A-Z]{3,6}\]"
-    r"|(?P<one>[a-zA-Z](?:_(?:\w|\{\w+\}))?)(?::[a-zA-Z](?:_(?:\w|\{\w+\}))?)+|\([a-zA-Z](?:_\w|_\{\w+\})?(?:,[a-zA-Z](?:_\w|_\{\w+\})?)+\)"
+    r"[a-zA-Z]'{1,3}(?:\([a-zA-Z0-9]\))?|[a-zA-Z]\^(?:-1|\{-1\})\([a-zA-Z0-9]\)"
+    r"|\\[dt]?frac\{d(?:\^\{?\d\}?)?[a-zA-Z]?\}\{d[a-z](?:\^\{?\d\}?)?\}|d[a-z]/d[a-z]"
+    r"|(?:[PEN]|Var|\\Pr|\\(?:mathbb|mathrm|operatorname|text)\{(?:P|E|Var)\})[(\[][^()\[\]]{1,40}[)\]]"
+    r"|\\(?:int|iint|oint|sum|prod|lim|det|gcd|max|min)(?![a-zA-Z]).{1,200}"
+    r"|[A-Z]{2,4}|\|[A-Z]{2}\||m?\\(?:angle|triangle)[A-Z]{1,3}|\[[A-Z]{3,6}\]"
+    r"|(?P<one>[a-zA-Z](?:_(?:\w|\{\w+\}))?)(?::[a-zA-Z](?:_(?:\w|\{\w+\}))?)+|\(\\?[a-zA-Z]+(?:_\w|_\{\w+\})?(?:,\\?[a-zA-Z]+(?:_\w|_\{\w+\})?)+\)"
 )
-"""Names of segments, angles, areas, ratios and tuples."""
+"""Names of segments, angles, areas, ratios and tuples, of derivatives, inverses, probabilities, integrals and sums."""
 _NO_NAME = frozenset(["not", "no", "never", "isn", "neither", "nor", "if", "or", "and", "false", "wrong"])
 
 
@@ -85,7 +102,7 @@ def read(answer: str, *, is_gold: bool) -> Shape:
     """
     if is_malformed(answer):
         raise UnreadableError("LaTeX that breaks off")
-    return _Reader(is_gold).shape(ascii_digits(undressed(answer)), 0)
+    return _Reader(is_gold).shape(as_formula(ascii_digits(undressed(answer))), 0)
 
 
 class _Reader:
@@ -108,10 +125,13 @@ class _Reader:
             or self._matrix(text, depth)
             or self._ratio(text, depth)
             or self._plus_minus(text, depth)
+            or self._mixed_measures(text)
             or self._single(text)
         )
 
     def _several(self, text: str, depth: int) -> Shape | None:
+        if "\\begin" not in text:
+            text = _AMPERSAND.sub(" and ", text)
         joined = "".join(_joiner(match) for match in _AND_OR.finditer(text))
         text = _AND_OR.sub(", ", text) if _AND_OR.search(text) and not _is_prose(text) else text
         groups = split(text, _SEMICOLON)
@@ -128,7 +148,7 @@ class _Reader:
         regions = [shape.numbers for shape in shapes if isinstance(shape, Region)]
         if joined and len(regions) == len(shapes) and joined in ("o" * len(joined), "a" * len(joined)):
             return Region(sympy.Union(*regions) if joined[0] == "o" else sympy.Intersection(*regions))
-        return _items(shapes)
+        return items(shapes)
 
     def _region(self, text: str, depth: int) -> Shape | None:
         pieces = split(text, _IN)
@@ -137,11 +157,12 @@ class _Reader:
             if symbol is None:
                 raise UnreadableError("what lies in the set?")
             return self.shape(pieces[1], depth + 1)
-        if _REALS.fullmatch(text):
+        if _REALS.fullmatch(text) or _REALS_IN_WORDS.fullmatch(text):
             return Region(sympy.S.Reals)
+        text = _REALS_WITHOUT.sub(r"\1\\setminus ", text)
         if _EMPTY.fullmatch(text):
             return Collection(())
-        signs = [match[0] for match in _SET_SIGNS.finditer(text)]
+        signs = [match[0] for match in _SET_SIGNS.finditer(text) if depth_at(text, match.start()) == 0]
         if not signs:
             return None
         numbers: list[sympy.Set] = []
@@ -154,7 +175,7 @@ class _Reader:
             raise UnreadableError("which of the sets come first?")
         if signs[0] == r"\cap":
             return Region(sympy.Intersection(*numbers))
-        if signs[0] == r"\setminus":
+        if signs[0] in (r"\setminus", r"\backslash"):
             return Region(sympy.Complement(numbers[0], sympy.Union(*numbers[1:])))
         return Region(sympy.Union(*numbers))
 
@@ -186,6 +207,8 @@ class _Reader:
 
     def _ratio(self, text: str, depth: int) -> Shape | None:
         parts = split(text, _COLON)
+        if any(re.match(r"\s*0\d", part) for part in parts):
+            raise UnreadableError("a ratio or a time of day?")
         return None if len(parts) == 1 else Sequence("::", tuple(self.shape(part, depth + 1) for part in parts))
 
     def _relation(self, text: str, depth: int) -> Shape | None:
@@ -202,7 +225,7 @@ class _Reader:
             return self._equation(sides, depth)
         if "=" in signs:
             raise UnreadableError("equations and inequalities mixed")
-        return _inequality([read_formula(latex(side)) for side in sides], signs)
+        return inequality([read_formula(latex(side)) for side in sides], signs)
 
     def _equation(self, sides: list[str], depth: int) -> Shape:
         symbol, name = _symbol(sides[0]), sides[0].strip()
@@ -241,6 +264,8 @@ class _Reader:
         if not is_set and not (text[0] in OPENING and text[-1] in CLOSING and len(text) > 2):
             return None
         inner = text[2:-2] if is_set else text[1:-1]
+        if text[0] in "\\{" and (described := self._described(inner, depth)) is not None:
+            return described
         if depth_at(text, len(text) - 1) != 1 or dips(inner):
             return None
         inner = with_thousands(inner) if re.search(r",\s", inner) else inner
@@ -258,7 +283,21 @@ class _Reader:
             return Collection(tuple(flat))
         if any(isinstance(shape, Items) for shape in shapes):
             raise UnreadableError("several values within a tuple")
-        return _nested(text[0] + text[-1], shapes)
+        return nested(text[0] + text[-1], shapes)
+
+    def _described(self, inner: str, depth: int) -> Shape | None:
+        r"""`\{x \mid x > 2\}`: the numbers for which it holds, None where no set is described."""
+        match = _SUCH_THAT.match(inner)
+        if match is None:
+            return None
+        condition, member = self.shape(match["condition"], depth + 1), _symbol(match["member"])
+        if (
+            member is None
+            or not isinstance(condition, Region)
+            or not re.search(rf"(?<![a-zA-Z\\]){re.escape(match['member'].strip())}(?![a-zA-Z])", match["condition"])
+        ):
+            raise UnreadableError("a set of what?")
+        return condition
 
     def _matrix(self, text: str, depth: int) -> Shape | None:
         bars = re.fullmatch(r"\|\s*(\\begin.*\\end\s*\{[a-zA-Z]+\})\s*\|", text, re.DOTALL)
@@ -288,9 +327,9 @@ class _Reader:
         if after or (before and name == "vmatrix"):
             raise UnreadableError("something beside a matrix")
         if before:
-            rows = _scaled(rows, read_formula(latex(before.removesuffix(r"\cdot").removesuffix("*"))))
+            rows = scaled(rows, read_formula(latex(before.removesuffix(r"\cdot").removesuffix("*"))))
         if name == "vmatrix" or bars:
-            return _determinant(rows)
+            return determinant(rows)
         return Matrix(rows)
 
     def _plus_minus(self, text: str, depth: int) -> Shape | None:
@@ -304,6 +343,15 @@ class _Reader:
             raise UnreadableError("a sign of what?")
         both = (self.shape(f"{before}{sign}{after}", depth + 1) for sign in "+-")
         return Items(tuple(both), ordered=False)
+
+    def _mixed_measures(self, text: str) -> Shape | None:
+        """`2 hours 30 minutes` and `7 R 2`: several numbers that are one answer; None for others."""
+        words = plain(text)
+        divided = quotient_and_remainder(words)
+        if divided is not None:
+            return Sequence("R", tuple(self._single(one) for one in divided))
+        pieces = measures_of(words)
+        return Items(tuple(map(self._single, pieces)), "mixed measures") if pieces else None
 
     def _single(self, text: str) -> Shape:
         quantity = read_quantity(tidy(plain(text)), is_gold=self._is_gold)
@@ -325,7 +373,7 @@ class _Reader:
         except UnreadableError:
             words = plain(text)
             if _WORDS.fullmatch(words) and len(words) > 1:
-                return Words(" ".join(words.split()).rstrip(".!").casefold())
+                return Words(_NO_SOLUTION.sub(r"\1", " ".join(words.split()).rstrip(".!").casefold()))
             raise
 
 
@@ -353,30 +401,6 @@ def _is_prose(text: str) -> bool:
     return re.search(r"\d|\\(?!text)|[=<>^]|\b[a-zA-Z]\b", text) is None
 
 
-def _items(shapes: list[Shape]) -> Shape:
-    """Several answers; a name at the first (`x = 1, 2`) or the same at each (`x = 1, x = 2`) is the name of all."""
-    ordered = not any(isinstance(shape, Items) for shape in shapes)
-    first, name = shapes[0], None
-    if isinstance(first, Named) and not any(isinstance(shape, Named | Equation) for shape in shapes[1:]):
-        shapes, name = [first.value, *shapes[1:]], first.name
-    elif (
-        all(isinstance(shape, Named) for shape in shapes)
-        and len({shape.name for shape in shapes if isinstance(shape, Named)}) == 1
-    ):
-        name = first.name if isinstance(first, Named) else None
-        shapes = [shape.value for shape in shapes if isinstance(shape, Named)]
-    flat = [one for shape in shapes for one in (shape.parts if isinstance(shape, Items) else (shape,))]
-    return Items(tuple(flat), name, ordered)
-
-
-def _nested(brackets: str, parts: tuple[Shape, ...]) -> Shape:
-    """A tuple; `[[1, 2], [3, 4]]` is a matrix."""
-    rows = tuple(part.parts for part in parts if isinstance(part, Sequence) and part.brackets == "[]")
-    if brackets == "[]" and len(rows) == len(parts) and len({len(row) for row in rows}) == 1:
-        return Matrix(rows)
-    return Sequence(brackets, parts)
-
-
 def _symbol(text: str) -> Expr | None:
     """The symbol or `f(x)` that a side is alone, None where it is more."""
     try:
@@ -398,41 +422,3 @@ def _is_formula(text: str) -> bool:
     except UnreadableError:
         return False
     return True
-
-
-def _inequality(sides: list[Expr], signs: list[str]) -> Shape:
-    applied = set().union(*(side.atoms(sympy.core.function.AppliedUndef) for side in sides))
-    names = {one: sympy.Symbol(str(one), real=True) for one in applied}
-    sides = [side.subs(names) for side in sides]
-    symbols = sorted(set().union(*(side.free_symbols for side in sides)), key=str)
-    pairs = list(zip(sides, signs, sides[1:], strict=False))
-    if len(symbols) != 1:
-        if len(pairs) != 1 or not symbols or signs[0] == "!=":
-            raise UnreadableError("an inequality of several symbols or none")
-        left, sign, right = pairs[0]
-        return Inequality(right - left if sign[0] == "<" else left - right, strict=len(sign) == 1)
-    region: sympy.Set = sympy.S.Reals
-    for left, sign, right in pairs:
-        if sign == "!=":
-            solutions = sympy.solveset(left - right, symbols[0], sympy.S.Reals)
-            region = sympy.Intersection(region, sympy.Complement(sympy.S.Reals, solutions))
-            continue
-        relation = {"<": sympy.Lt, ">": sympy.Gt, "<=": sympy.Le, ">=": sympy.Ge}[sign](left, right)
-        if relation in (sympy.true, sympy.false):
-            region = region if relation else sympy.S.EmptySet
-        else:
-            region = sympy.Intersection(region, relation.as_set())
-    return Region(region)
-
-
-def _scaled(rows: tuple[tuple[Shape, ...], ...], factor: Expr) -> tuple[tuple[Shape, ...], ...]:
-    return tuple(
-        tuple(Scalar("", cell.value * factor) if isinstance(cell, Scalar) else cell for cell in row) for row in rows
-    )
-
-
-def _determinant(rows: tuple[tuple[Shape, ...], ...]) -> Shape:
-    values = [[cell.value for cell in row if isinstance(cell, Scalar)] for row in rows]
-    if any(len(row) != len(rows) for row in values):
-        raise UnreadableError("a determinant of no square matrix of formulas")
-    return Scalar("", sympy.Matrix(values).det())

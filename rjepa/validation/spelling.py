@@ -1,12 +1,15 @@
-r"""How answers are dressed and spelt: Markdown, `\boxed`, `$`, spaces of LaTeX, thousands in LaTeX, words in `\text`.
+r"""How answers are dressed and spelt: Markdown, HTML, `\boxed`, `$`, colours, spaces and thousands of LaTeX, `\text`.
 
 Nothing here says what an answer means: numbers are read in `rjepa.validation.answers`, formulas in
 `rjepa.validation.formulas`. Every function takes a text and returns one that says the same.
 """
 
+import html
 import re
 import unicodedata
 from typing import Final
+
+from rjepa.validation.repeating import with_overlines
 
 _BOXES = (
     "boxed",
@@ -22,13 +25,30 @@ _BOXES = (
     "mbox",
     "bf",
     "ensuremath",
+    "framebox",
+    "bold",
+    "bm",
+    "boldsymbol",
+    "emph",
+    "underline",
+    "texttt",
+    "textsf",
+    "mathsf",
 )
 _WRAPPERS = (
     re.compile(r"^\$\$(?P<inner>[^$]*)\$\$$", re.DOTALL),
     re.compile(r"^\$(?P<inner>[^$]*[^$\\])\$$", re.DOTALL),
     re.compile(r"^\\\((?P<inner>(?:(?!\\\)).)*)\\\)$", re.DOTALL),
     re.compile(r"^\\\[(?P<inner>(?:(?!\\\]).)*)\\\]$", re.DOTALL),
-    re.compile(r"^(?P<mark>\*\*|__|\*|`)(?P<inner>[^*_`]+)(?P=mark)$", re.DOTALL),
+    re.compile(r"^(?P<mark>\*{1,3}|_{1,3}|`)(?P<inner>[^*_`]+)(?P=mark)$", re.DOTALL),
+    re.compile(r"^(?P<fence>```|~~~)(?:[a-z]*\s*\n)?(?P<inner>[^`~]+)(?P=fence)$", re.DOTALL),
+    re.compile(r"^(?:\"(?P<inner>[^\"]+)\")$"),
+    re.compile(r"^['‘](?P<inner>[^'’]+)['’]$"),
+    re.compile(r"^[“«](?P<inner>[^“”«»]+)[”»]$"),
+    re.compile(
+        r"^<(?P<tag>b|strong|i|em|u|p|span|code|mark|center)\b[^<>]*>(?P<inner>[^<>]+)</(?P=tag)>$", re.IGNORECASE
+    ),
+    re.compile(r"^\\boxed\s+(?P<inner>[^{}\s].*)$", re.DOTALL),
     re.compile(r"^\\left\s*\((?P<inner>[^(),;]*)\\right\s*\)$"),
     re.compile(r"^#{2,6}\s*(?P<inner>[^#]+)$", re.DOTALL),
     re.compile(r"^<answer>(?P<inner>.*)</answer>$", re.DOTALL | re.IGNORECASE),
@@ -90,27 +110,48 @@ _FRAME = frozenset(
 )
 """Words that only frame an answer: `We find that $x < 3$.` Any other (`not`, `twice`) may change what it says."""
 _LEAD = re.compile(
-    r"^(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:the\s+|my\s+)?(?:(?:final|correct"
-    r"|right)\s+)?answer\s*(?:is|:|=|would be)\s*:?\s*(?=\S)",
+    r"^(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:"
+    r"[*_#\s]*(?:the\s+|my\s+|our\s+)?(?:(?:final|correct|right)\s+)?(?:answers?|results?|ans)"
+    r"[*_]*\s*(?:(?:is|are|would be)\b|[:=：])[\s*_]*:?[*_]*\s*"
+    r"|(?:the\s+|its\s+)?(?:real\s+)?(?:solutions?|roots?|values?|zeros)(?:\s+(?:of|for)\s+\$?[a-z]\$?)?\s+(?:is|are)\b:?\s*"
+    r"|(?:i|we)\s+(?:get|got|find|found|obtain|have)\s+|[:：]\s*|both\s+(?=\S+\s+and\s))(?=\S)",
     re.IGNORECASE,
 )
+_TRAIL = re.compile(r"\s+is\s+(?:the|my|our)\s+(?:(?:final|correct)\s+)?answer[.!]?$", re.IGNORECASE)
+_POINTERS: Final = "✅✓✔☑👉→➡⇒⟹•▪●►∴🎯📌💡🔹\ufe0f"
+"""Signs that point at an answer or approve of it; those that strike it out (❌ ✗ ➖) are none."""
+_POINTER = re.compile(
+    rf"^(?:[{_POINTERS}\s]|\\(?:therefore|implies|Rightarrow|Longrightarrow|rightarrow|longrightarrow)(?![a-zA-Z]))+|[✅✓✔☑🎉\ufe0f\s]+$"
+)
+_ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#\d{2,5});")
+_COLOUR = re.compile(r"\\(?:text)?color\s*\{[a-zA-Z0-9!]*\}|\\colorbox\s*\{[a-zA-Z0-9!]*\}")
 _MAX_DRESSED: Final = 2000
 """Characters; what is longer is no final answer and stays as it is."""
 
 _CALCULATION = re.compile(r"<<[^<>]*>>")
 _SETTING = (
-    (re.compile(r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|strut|mathstrut)(?![a-zA-Z])"), " "),
+    (
+        re.compile(
+            r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|strut|mathstrut|[lL]arge|LARGE|[hH]uge|bfseries)(?![a-zA-Z])"
+        ),
+        " ",
+    ),
     (re.compile(r"\\m?left\s*\.|\\m?right\s*\."), " "),
     (re.compile(r"\\(?:left|right|mleft|mright|[bB]igg?[lrm]?)(?![a-zA-Z])\s*"), ""),
     (re.compile(r"\\!"), ""),
     (re.compile(r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])|\\(?:thin|med|thick|en|nobreak)space(?![a-zA-Z])"), " "),
     (re.compile(r"(?<=[1-9])\s*\{\s*,\s*\}\s*(?=\d{3}(?!\d))|(?<=\d\d)\s*\{\s*,\s*\}\s*(?=\d{3}(?!\d))"), ""),
     (re.compile(r"(?<=\d)\s*\{\s*,\s*\}\s*(?=\d)"), "."),
-    (re.compile(r"\\(?:dfrac|tfrac|cfrac)(?![a-zA-Z])"), r"\\frac"),
+    (re.compile(r"\\(?:dfrac|tfrac|cfrac|nicefrac|sfrac)(?![a-zA-Z])"), r"\\frac"),
+    (re.compile(r"\\vert(?![a-zA-Z])\s*"), "|"),
     (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
     (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
     (re.compile(r"\\lbrack(?![a-zA-Z])"), "["),
     (re.compile(r"\\rbrack(?![a-zA-Z])"), "]"),
+    (re.compile(r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}"), r"\\frac{\1}{\2}"),
+    (re.compile(r"^([^{}]*)\\over(?![a-zA-Z])([^{}]*)$"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?:\\\\\s*)+$"), ""),
 )
 _PLAINER = (
     (re.compile(r"\\([$%&#])"), r"\1"),
@@ -128,18 +169,24 @@ _PLAINER = (
     (re.compile(r"^([+-]?\s*)10\s*(?:\^|\*\*)\s*\{?\s*([+-]?\s*\d{1,4})\s*\}?(?=$|\s*[^\W\d]|%)"), r"\g<1>1e\2"),
     (
         re.compile(
-            r"(?<![\w./^},)])((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?)\s*(?:\\times|\\cdot|[×·⋅*xX])\s*"
+            r"(?<![\w./^},)])((?:\d{1,3}(?:,\d{3})+|\d+,(?:\d{1,2}|\d{4,})(?=\s*[^\d\s,])|\d+)?(?:\.\d+)?)\s*(?:\\times|\\cdot|[×·⋅*xX])\s*"
             r"10\s*(?:\^|\*\*)\s*[{(]?\s*([+-]?)\s*(\d{1,4})(?!\d)\s*[})]?"
         ),
         lambda match: f"{match[1]}e{match[2]}{match[3]}" if match[1] else match[0],
     ),
     (re.compile(r"(?<=\de)\s*([+-])\s+(?=\d)"), r"\1"),
+    (re.compile(r"(?<=\d)\s*([kM]?)\\Omega(?![a-zA-Z])"), r" \1Ω"),
+    (re.compile(r"(?<=\d)\s*\\mu\s*(?=[mgsLAVF](?![a-zA-Z]))"), " µ"),
 )
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _POWER_OF_TEN = re.compile(r"(10)([⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+)")
 _CUT_OFF = re.compile(
     r"\\(?:[dtc]?frac|sqrt|[dt]?binom)\s*(?:\{[^{}]*\}\s*)?(?<!\})\s*\$*$|\\[dtc]?frac\s*\{[^{}]*\}\s*\$*$|(?<!\\)\\$"
 )
+_DRESS_ALONE = re.compile(
+    r"(?:\s|\$\s*\$|\\(?:boxed|fbox|text\w*|mathrm|mathbf|mbox)\s*\{\s*\}|\\\(\s*\\\)|\\\[\s*\\\]|\{\s*\}\s*(?=\$|\\))+"
+)
+_STRUCK_OUT = re.compile(r"(?<!~)~~[^~\n]+~~(?!~)|\\(?:cancel|bcancel|xcancel|sout|st)\s*\{|<(?:s|del|strike)>")
 _BEGIN, _END = re.compile(r"\\begin\s*\{(\w+\*?)\}"), re.compile(r"\\end\s*\{(\w+\*?)\}")
 
 
@@ -148,10 +195,10 @@ def undressed(answer: str) -> str:
     if len(answer) > _MAX_DRESSED:
         return answer.strip()
     text = _CALCULATION.sub("", answer).strip()
+    text = _COLOUR.sub("", _ENTITY.sub(lambda entity: html.unescape(entity[0]), text))
     for _ in range(_LAYERS):
         before = text
-        if not text.endswith(("\\left.", "\\right.")):
-            text = text.rstrip(".").strip() or text
+        text = without_full_stop(_TRAIL.sub("", _POINTER.sub("", text) or text))
         for wrapper in _WRAPPERS:
             match = wrapper.match(text)
             if match is not None and match["inner"].strip():
@@ -161,7 +208,14 @@ def undressed(answer: str) -> str:
             break
     for pattern, replacement in _SETTING:
         text = pattern.sub(replacement, text)
-    return text.strip()
+    return with_overlines(text.strip())
+
+
+def without_full_stop(text: str) -> str:
+    r"""A text without the stop of a sentence: the dots of `0.333...` and of `\right.` stay."""
+    if text.endswith(("..", "…", "\\left.", "\\right.")):
+        return text
+    return text.rstrip(". ").strip() or text
 
 
 def plain(answer: str) -> str:
@@ -177,7 +231,11 @@ def plain(answer: str) -> str:
 
 
 def is_malformed(answer: str) -> bool:
-    r"""Whether LaTeX in the text breaks off: braces, environments, `\left` that do not close, half a fraction."""
+    r"""Whether LaTeX in the text breaks off: braces, environments, `\left` that do not close, half a fraction; or it is
+    struck out, or dress around nothing.
+    """
+    if _STRUCK_OUT.search(answer) or _DRESS_ALONE.fullmatch(answer):
+        return True
     if not any(mark in answer for mark in "\\{}"):
         return False
     depth = 0

@@ -126,7 +126,6 @@ _OTHERS = {
     "rev": "revolution revolutions rev",
     "unit": "unit units",
     "s": "sec secs",
-    "bps": "bps",
     "rpm": "rpm",
     "°C": "celsius centigrade °C",
     "°F": "fahrenheit °F",
@@ -161,9 +160,23 @@ _OTHERS = {
     "leaf": "leaf leaves",
     "shelf": "shelf shelves",
 }
-SPEEDS = {"mph": "mile per hour", "kph": "km per h", "kmh": "km per h", "kmph": "km per h", "fps": "foot per second"}
-LONE_LETTERS = frozenset("mgshLJWVN")
+LONGHAND = {
+    "mph": "mile per hour",
+    "mps": "meter per second",
+    "kph": "km per h",
+    "kmh": "km per h",
+    "kmph": "km per h",
+    "fps": "foot per second",
+    "sqm": "square m",
+    "sqft": "square ft",
+    "sqkm": "square km",
+    r"electron[ -]volts?": "eV",
+}
+"""Short forms of several units in one word, and what they say."""
+LONE_LETTERS = frozenset("mgshLJWVNlKAΩ")
 """Unit signs of one letter that are read as units where a space stands before them; elsewhere they are variables."""
+DOUBTFUL_LETTERS = frozenset("KA")
+"""Those of them that may be something else even then (5 K may be 5000): they say something only beside the same one."""
 
 NO_THING = frozenset(
     [
@@ -371,7 +384,10 @@ def _signs() -> dict[str, str]:
     known |= {prefix + "l": prefix + "L" for prefix in _PREFIXES} | {"KM": "km", "KG": "kg", "Kg": "kg", "Km": "km"}
     for sign, words in _OTHERS.items():
         known |= {sign: sign} | dict.fromkeys(words.split(), sign)
-    return known | {"kWh": "kWh", "Wh": "Wh", "kwh": "kWh", "gm": "g", "gms": "g", "Ω": "ohm", "\\Omega": "ohm"}
+    return known | {
+        "kWh": "kWh", "Wh": "Wh", "kwh": "kWh", "gm": "g", "gms": "g", "Ω": "ohm", "kΩ": "kohm", "MΩ": "Mohm",
+        "l": "L", "kgs": "kg", "kms": "km", "cms": "cm",
+    }  # fmt: skip
 
 
 SIGNS: Final = _signs()

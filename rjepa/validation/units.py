@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from rjepa.validation.unit_names import CURRENCIES, FILLERS, FOREIGN, LONE_LETTERS, NO_THING, SCALES, SIGNS, SPEEDS
+from rjepa.validation.unit_names import (
+    CURRENCIES,
+    DOUBTFUL_LETTERS,
+    FILLERS,
+    FOREIGN,
+    LONE_LETTERS,
+    LONGHAND,
+    NO_THING,
+    SCALES,
+    SIGNS,
+)
 
 MAX_UNIT: Final = 60
 """Characters; `dollars per square metre of floor` has 32."""
@@ -71,8 +81,9 @@ def _measure(text: str, glued: bool) -> Unit | None:
     text = re.sub(r"°\s+([CF])\b", r"°\1", text.replace("**", "^"))
     text = re.sub(r"\b(?:degrees?|deg)\s+(celsius|centigrade|fahrenheit)\b", r"\1", text, flags=re.IGNORECASE)
     text = re.sub(r"\b(?:degrees?|deg)\s+([CF])\b", r"°\1", text)
-    for speed, meaning in SPEEDS.items():
-        text = re.sub(rf"(?i)\b{speed}\b", meaning, text)
+    for short, meaning in LONGHAND.items():
+        text = re.sub(rf"(?i)\b{short}\b", meaning, text)
+    text = re.sub(r"/\s*\(([^()]*)\)$", r"/\1", text)
     text = re.sub(r"\s*\^\s*", "^", _ADJACENT.sub(" ", text))
     text = re.sub(r"\s+an?\s+(?=hour|minute|second|day|week|month|year)", " per ", text)
     pieces = re.sub(r"\s*/\s*|\s+per\s+|^per\s+", " / ", text.replace("-", " ") if "^-" not in text else text).split()
@@ -104,7 +115,7 @@ def _measure(text: str, glued: bool) -> Unit | None:
         powers[name] = powers.get(name, 0) + sign * int(match["power"] or factor)
         factor = 1
     factors = tuple(sorted((name, power) for name, power in powers.items() if power))
-    certain = not (glued and text[0] in LONE_LETTERS and not text[1:2].isalpha())
+    certain = not (glued and text[0] in LONE_LETTERS and not text[1:2].isalpha()) and text not in DOUBTFUL_LETTERS
     return Unit(factors, certain=certain) if factors else None
 
 

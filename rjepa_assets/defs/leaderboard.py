@@ -20,7 +20,7 @@ def leaderboard_table(path: Path) -> dg.TableMetadataValue:
     Raises:
         RjepaError: there is no report at `path`, or it cannot be read.
     """
-    from rjepa.evaluation.leaderboard import ALL
+    from rjepa.evaluation.domains import ALL
     from rjepa.evaluation.results import EvaluationResult
 
     records = [

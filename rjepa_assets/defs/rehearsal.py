@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from rjepa.files import sha256_json
-from rjepa.living.rehearsal import MOST
+from rjepa.living.sizes import REHEARSED_ANSWERS
 from rjepa.stages import StageReport
 from rjepa_assets.defs.partitions import LLMS
 from rjepa_assets.defs.release import release
@@ -20,7 +20,7 @@ class RehearsalConfig(dg.Config):
     """Which release, and on how many answers."""
 
     release: str = Field(default="", description="id of a bundle; empty: the newest that was made")
-    most: int = Field(default=MOST, gt=0, description="newest answers that are ranked again")
+    most: int = Field(default=REHEARSED_ANSWERS, gt=0, description="newest answers that are ranked again")
 
 
 @dg.asset(

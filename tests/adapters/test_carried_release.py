@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from rjepa.adapters import Adapter
+from rjepa.adapters.adapter import Adapter
 from rjepa.adapters.opening import WorldModelFiles
 from rjepa.cli.main import build_app
 from rjepa.engine import Engine

@@ -5,8 +5,8 @@ import pytest
 
 from rjepa.errors import InvalidInputError
 from rjepa.evaluation.ab import duel
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.evaluating import calibrate, evaluate
-from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.pool import CandidatePool
 
 Pools = Callable[..., CandidatePool]

@@ -9,8 +9,9 @@ import pytest
 
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.evaluation.baselines import METHODS
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.evaluating import Contender, calibrate, evaluate
-from rjepa.evaluation.leaderboard import ALL, Leaderboard
+from rjepa.evaluation.leaderboard import Leaderboard
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import EvaluationResult
 from rjepa.evaluation.summary import domain_table

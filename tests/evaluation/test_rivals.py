@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
 from rjepa.evaluation import supervised
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.evaluating import calibrate, evaluate
 from rjepa.evaluation.label_free import chain_of_embedding, fit_gaussian, mahalanobis, nearest_neighbours
-from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.metrics import auroc
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.rivals import (

@@ -17,7 +17,7 @@ from rjepa.teacher.client import Endpoint
 from rjepa.teacher.errors import CallError, TeacherError
 from rjepa.teacher.limits import CallUsage
 from rjepa.teacher.quotas import is_used_up, seconds_to_wait
-from rjepa.teacher.refusals import refused_field, words_of
+from rjepa.teacher.refusals import hidden_error, refused_field, words_of
 from rjepa.teacher.settings import Teacher
 
 from .conftest import problems, teacher
@@ -268,12 +268,22 @@ def test_several_fields_may_be_refused_one_after_another(serve: Any, home: Home)
 def test_a_token_limit_that_is_refused_under_both_names_is_an_error_and_never_left_out(serve: Any, home: Home) -> None:
     def script(asked: Request) -> Answer:
         (field,) = {"max_tokens", "max_completion_tokens"} & set(asked.body)
-        return Answer(error(f"{field} is too large", param=field), 400)
+        return Answer(error(f"{field} is not supported", param=field), 400)
 
     server = serve(script)
     result = run_job(home, "job", [teacher(server, concurrency=1)], ONE, problems(1), budget_usd=5)
-    assert [(one.reason, one.detail) for one in result.failures] == [("http_400", "max_completion_tokens is too large")]
+    assert [(one.reason, one.detail) for one in result.failures] == [
+        ("http_400", "max_completion_tokens is not supported")
+    ]
     assert len(server.asked) == 2
+
+
+def test_a_token_limit_that_is_only_too_large_is_told_in_the_endpoints_words(serve: Any, home: Home) -> None:
+    words = "max_tokens is too large: this model supports at most 4096"
+    server = serve(lambda asked: Answer(error(words, param="max_tokens"), 400))
+    result = run_job(home, "job", [teacher(server, concurrency=1)], ONE, problems(1), budget_usd=5)
+    assert [(one.reason, one.detail) for one in result.failures] == [("http_400", words)]
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -369,3 +379,42 @@ def test_an_endpoint_of_whole_completions_is_held_to_the_same(serve: Any) -> Non
     assert asyncio.run(ask(teacher(server, max_retries=0))) == '{"choices": [{"text": ""}]}'
     server.script = lambda asked: Answer('{"error": "no model is loaded"}')
     assert asyncio.run(ask(teacher(server, max_retries=0))) == "error_in_answer: no model is loaded"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "field"),
+    [
+        (404, error("No endpoints found that support the requested parameters: response_format"), "response_format"),
+        (400, error("This response_format type is unavailable now"), "response_format"),
+        (
+            400,
+            error("response_format json_schema is enabled only for api versions 2024-08-01 and later"),
+            "response_format",
+        ),
+        (404, error("The model `x` does not exist"), None),
+        (400, error("max_tokens is too large: 100000. This model supports at most 4096", param="max_tokens"), None),
+        (400, error("max_tokens must be less than or equal to 8192"), None),
+    ],
+)
+def test_which_field_an_endpoint_does_not_take(status: int, body: str, field: str | None) -> None:
+    assert refused_field(status, body, ["temperature", "max_tokens", "response_format"]) == field
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"base_resp": {"status_code": 1002, "status_msg": "rate limit"}, "choices": None}, 429),
+        ({"error_code": 18, "error_msg": "Open api qps request limit reached"}, 429),
+        ({"statusCode": 429, "message": "Rate limit is exceeded. Try again in 10 seconds."}, 429),
+        ({"success": False, "errors": [{"code": 10000, "message": "Authentication error"}]}, 401),
+    ],
+)
+def test_the_status_that_a_vendors_error_should_have_had(body: dict[str, Any], status: int) -> None:
+    found = hidden_error(json.dumps(body))
+    assert found is not None
+    assert found.status == status
+
+
+def test_words_that_json_writes_as_numbers_are_read() -> None:
+    assert is_used_up(429, json.dumps({"error": {"message": "余额不足,请充值。", "code": "1113"}}))
+    assert is_used_up(403, error("Your account has been disabled due to billing."))

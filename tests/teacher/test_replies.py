@@ -58,6 +58,26 @@ def test_thinking_in_any_dress_is_not_the_answer(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ('{"steps": ["3 + 4 = 7"], "final_answer": 7}', "7"),
+        ('{"steps": ["3 + 4 = 7"], "final_answer": 0.10}', "0.10"),
+        ('{"steps": ["3 + 4 = 7"], "final_answer": 12345678901234567890.5}', "12345678901234567890.5"),
+        ('{"steps": ["3 + 4 = 7",], "final_answer": "7",\n}', "7"),
+        ('{"steps": ["f(1,] = [2,}"], "final_answer": "(1,]",}', "(1,]"),
+    ],
+)
+def test_a_number_and_a_comma_too_many_say_what_they_say_elsewhere(text: str, answer: str) -> None:
+    assert read(text).final_answer == answer
+
+
+@pytest.mark.parametrize("wrong", ["true", "null", '["7"]', '{"a": 7}', "NaN"])
+def test_an_answer_that_is_neither_text_nor_number_is_refused(wrong: str) -> None:
+    with pytest.raises(ReplyError):
+        read(f'{{"steps": ["3 + 4 = 7"], "final_answer": {wrong}}}')
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f"```json\n{GOOD}\n```",

@@ -148,6 +148,43 @@ def test_the_gold_answer_is_a_letter_or_a_text() -> None:
     assert check_choice("Z", CITIES, "B") == "broken_gold"
 
 
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("Paris, because the Seine runs through it", "B"),
+        ("Paris\n\nExplanation: it lies on the Seine.", "B"),
+        ("Answer\nB", "B"),
+        ("The letter is B", "B"),
+        ("【B】", "B"),
+        ("✅ B", "B"),
+        ("B…", "B"),
+        ("因此，答案是B。", "B"),
+        ("答えはB", "B"),
+        ("Réponse : B", "B"),
+        ("La respuesta correcta es B.", "B"),
+        ("Die Antwort ist B.", "B"),
+        ("Ответ: B", "B"),
+        ("Paris or Oslo", None),
+        ("Paris is wrong", None),
+        ("Paris. Actually Rome.", None),
+        ("Parisian", None),
+    ],
+)
+def test_an_option_in_other_words_and_languages(answer: str, letter: str | None) -> None:
+    assert read_choice(answer, ["Rome", "Paris", "Oslo", "Bern"]) == letter
+
+
+def test_options_that_bear_their_letters_are_read_as_those_without() -> None:
+    choices = ["(A) Rome", "(B) Paris"]
+    assert [read_choice(text, choices) for text in ("Paris", "(B) Paris", "B", "(A) Paris")] == ["B", "B", "B", None]
+
+
+def test_a_letter_with_the_formula_of_another_option_chooses_none() -> None:
+    choices = [r"\frac{1}{2}", r"\frac{1}{3}"]
+    assert read_choice(r"B. \frac{1}{2}", choices) is None
+    assert read_choice(r"(B) \frac13", choices) == "B"
+
+
 @pytest.mark.parametrize("piece", ["B", "(", "(B) ", "the answer is ", "\\boxed{", " "])
 def test_a_hostile_answer_is_read_at_once(piece: str) -> None:
     start = time.process_time()

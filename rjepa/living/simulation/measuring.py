@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rjepa.evaluation.baselines import METHOD, JudgedTable, Variant, choose_by_each
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.frozen import energies_of
-from rjepa.evaluation.leaderboard import ALL
 from rjepa.evaluation.metrics import within_problem_auroc
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.statistics import Resamples, interval

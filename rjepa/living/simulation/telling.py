@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
-from rjepa.evaluation.leaderboard import ALL
+from rjepa.evaluation.domains import ALL
 from rjepa.living.simulation.measuring import Measured, difference, mean_of
 from rjepa.living.simulation.script import FAMILY, OLD, Scene
 from rjepa.text_tables import add_row, new_table, render

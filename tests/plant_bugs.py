@@ -460,6 +460,13 @@ BUGS = (
         "tests/living/test_limits.py::test_so_many_nights_a_window_and_no_more_and_a_window_ends",
     ),
     Bug(
+        "Dagster's graph loads torch",
+        "rjepa_assets/defs/rehearsal.py",
+        "from rjepa.living.sizes import REHEARSED_ANSWERS",
+        "from rjepa.living.rehearsal import REHEARSED_ANSWERS",
+        "tests/test_house_rules.py::test_dagster_loads_the_graph_without_loading_torch",
+    ),
+    Bug(
         "the risk dial looks at one domain only",
         "rjepa/inference/risk.py",
         "return max(highest_share(point.wrong, point.answered, level) for point in points)",

@@ -1,8 +1,8 @@
 """How long tests take: which of them are `slow`, and which files begin first. Nothing is skipped here.
 
-`tests/durations.tsv` holds what each test took in a whole run, fixtures included that it was the first to want: those of
-half a second and more. `make durations` measures again and writes it anew. A test that is not in it counts as quick; the
-quick tier names what takes longest in it, and so shows where that is no longer true.
+`tests/durations.tsv` holds what each test took in a whole run, fixtures included that it was the first to want, where
+that is half a second or more. `make durations` measures again and writes it anew. A test that is not in it counts as
+quick; the quick tier names what takes longest in it, and so shows where that is no longer true.
 """
 
 from collections import Counter

@@ -41,10 +41,11 @@ ITEM: Final = re.compile(
     re.MULTILINE,
 )
 FENCE: Final = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_QUOTES: Final = "\"'`"
 _THINKING: Final = re.compile(
-    r"(?<![\"'`])(?:<(?P<end>/?)(?:seed:)?(?:think(?:ing)?|thought|reasoning|reflection|scratchpad)>|\[(?P<close>/?)THINK\]"
+    r"<(?P<end>/?)(?:seed:)?(?:think(?:ing)?|thought|reasoning|reflection|scratchpad)>|\[(?P<close>/?)THINK\]"
     r"|◁(?P<shut>/?)think▷|<\|(?:begin|(?P<over>end))_of_thought\|>"
-    r"|<\|channel\|>(?:analysis|(?P<final>final)\b))(?![\"'`])",
+    r"|<\|channel\|>(?:analysis|(?P<final>final)\b)",
     re.IGNORECASE,
 )
 """A thinking block's marks, as DeepSeek, Qwen, Mistral, Kimi, Seed, Sky-T1 and gpt-oss write them; between quotes they
@@ -64,6 +65,9 @@ def thinking_end(text: str) -> int:
     """Where the last thinking block ends: what stands before is a draft. All of the text, if it is still open."""
     end, is_open = 0, False
     for mark in _THINKING.finditer(text):
+        before, after = text[max(mark.start() - 1, 0) : mark.start()], text[mark.end() : mark.end() + 1]
+        if before == after and before in _QUOTES and before:
+            continue
         is_open = not any(mark.groups())
         end = mark.end()
     return len(text) if is_open else end

@@ -38,14 +38,20 @@ def read_header(file: Path) -> SafetensorsHeader:
             shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
             return SafetensorsHeader(shapes, opened.metadata() or {})
     except SafetensorError as error:
-        raise CorruptError(
-            f"{file} is not safetensors: it is {_kind(file)} ({error})", cure="copy or convert the file again"
-        ) from error
+        kind, cure = _kind(file), "copy or convert the file again"
+        if kind == _POINTER:
+            cure = "fetch the file itself, with `git lfs pull` or `hf download`"
+        raise CorruptError(f"{file} is not safetensors: it is {kind} ({error})", cure=cure) from error
+
+
+_POINTER = "a pointer of Git LFS, and not the file that it stands for"
 
 
 def _kind(file: Path) -> str:
     with file.open("rb") as stream:
-        head = stream.read(9)
+        head = stream.read(40)
+    if head.startswith(b"version https://git-lfs"):
+        return _POINTER
     if head.startswith((b"PK", b"\x80")):
         return "a PyTorch pickle"
     if head.startswith(b"GGUF"):

@@ -14,11 +14,15 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
-from rjepa.reasoning.events import Working
+from rjepa.reasoning.events import Text, Working
 from serving.fairness import FairQueue, Job
 
 _RECENT: Final = 20
 """Jobs whose mean says how long the next one will take."""
+
+_PIECE_SECONDS: Final = 1 / 30
+"""Text that is written so soon after the last piece goes out with the next one: thirty a second look like a flow, and
+the way of a piece to the client costs as much as a small student's token."""
 
 
 class EngineThread:
@@ -110,7 +114,7 @@ class EngineThread:
 
 class Stream:
     """A job that makes events. One turn runs to the next `Working`, whose tokens are counted here; the queue gets the
-    events that are wanted, then an exception or None.
+    events that are wanted, then an exception or None. Pieces of text that follow each other fast are joined.
     """
 
     def __init__(
@@ -128,6 +132,8 @@ class Stream:
         self.tokens = 0
         self._thread, self._work, self._stopped, self._wanted = thread, work, stopped, wanted
         self._events: Generator[tuple[int, Any], None, None] | None = None
+        self._pieces: dict[int, list[Text]] = {}  # by question: what is held back
+        self._told_at = float("-inf")  # when the last event went into the queue
 
     def turn(self) -> bool:
         """Go on; True where it is over."""
@@ -138,17 +144,44 @@ class Stream:
                 for index, event in self._events:
                     if isinstance(event, Working):
                         self.tokens += event.tokens
+                        self._tell_pieces()
                         return False
                     if self._wanted is None or isinstance(event, self._wanted):
-                        self._thread.put(self.queue, (index, event))
+                        self._take(index, event)
                     if self.abandoned:
                         break
             if self._events is not None:
                 self._events.close()
         except Exception as error:  # noqa: BLE001 - it is raised again where the events are awaited
             end = error
+        self._tell_pieces(all_of_them=True)
         self._thread.put(self.queue, end)
         return True
+
+    def _take(self, index: int, event: Any) -> None:
+        if isinstance(event, Text):
+            self._pieces.setdefault(index, []).append(event)
+            return
+        self._tell_pieces(all_of_them=True)
+        self._thread.put(self.queue, (index, event))
+
+    def _tell_pieces(self, *, all_of_them: bool = False) -> None:
+        """Tell the text that is held back, if it is time."""
+        if not self._pieces:
+            return
+        now = time.monotonic()
+        if not all_of_them and now - self._told_at < _PIECE_SECONDS:
+            return
+        self._told_at = now
+        for index, pieces in self._pieces.items():
+            self._thread.put(self.queue, (index, _join(pieces)))
+        self._pieces = {}
+
+
+def _join(pieces: list[Text]) -> Text:
+    if len(pieces) == 1:
+        return pieces[0]
+    return Text("".join(one.text for one in pieces), tuple(token for one in pieces for token in one.tokens))
 
 
 def _put_all(items: list[tuple["asyncio.Queue[Any]", Any]]) -> None:

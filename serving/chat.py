@@ -183,19 +183,20 @@ async def _chunks(events: Events, chat: _Chat) -> AsyncIterator[bytes]:
                 if index == 0:
                     await chat.exchange.settle(chat.questions[0], event.answer, first.rjepa)
                 late = None if index in told_tokens else first.tokens
-                yield chunk(index, {}, first.finish_reason, late, rjepa=first.rjepa)
+                last = [chunk(index, {}, first.finish_reason, late, rjepa=first.rjepa)]
                 for place, choice in enumerate(others, 1):
-                    yield chunk(place, {"role": "assistant", "content": choice.text}, tokens=choice.tokens)
-                    yield chunk(place, {}, choice.finish_reason, rjepa=choice.rjepa)
+                    last.append(chunk(place, {"role": "assistant", "content": choice.text}, tokens=choice.tokens))
+                    last.append(chunk(place, {}, choice.finish_reason, rjepa=choice.rjepa))
+                if len(answers) == len(chat.questions):
+                    last += [sse.event(head | {"choices": [], "usage": usage_of(answers)})] if include_usage else []
+                    last.append(sse.DONE)
+                yield b"".join(last)
                 continue
             text, told = text_of(event), event_value(event)
             more: dict[str, Any] = {} if told is None else {"rjepa": {"event": told}}
             tokens = event.tokens if isinstance(event, Text) and event.tokens else None
             told_tokens |= {index} if tokens else set()
             yield chunk(index, {} if text is None else {"content": text}, tokens=tokens, **more)
-        if include_usage:
-            yield sse.event(head | {"choices": [], "usage": usage_of(answers)})
-        yield sse.DONE
     except Exception as error:  # noqa: BLE001 - a stream that has begun can only tell it as an event
         yield sse.event(body_of(error)[1])
     finally:

@@ -61,6 +61,8 @@ class FairQueue:
         Args:
             wait: until there is one: for a thread that runs none.
         """
+        if not wait and not self._lines:
+            return None  # asked after each pass: a lock each time would cost more than all else of a round
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._lines or self._closed)

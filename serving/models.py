@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -112,15 +112,17 @@ def _entries(engine: AnswersQuestions, manifests: Sequence[Manifest]) -> list[di
     from rjepa.reasoning.modes import modes_offered  # torch comes with them, and the service is up before it is
 
     created = {manifest.release_id: int(manifest.created_at.timestamp()) for manifest in manifests}
-    now = created.get(engine.release_id, 0)
+    # By release: whose R-JEPA it is, where that is not the student's own.
+    carried = {one.release_id: {"carried_from": one.carried.source.llm_tag} for one in manifests if one.carried}
+    current = engine.release_id
     modes = list(engine.modes)
     names = [ModelName(engine.llm_tag), *(ModelName(engine.llm_tag, mode=mode) for mode in modes)]
-    entries = [_entry(name, now, engine.release_id, modes) for name in names]
+    entries = [_entry(name, created.get(current, 0), current, modes, carried.get(current, {})) for name in names]
     for manifest in reversed(manifests):
-        is_current = manifest.release_id == engine.release_id
-        offered = modes if is_current else list(modes_offered(manifest))
-        name = ModelName(engine.llm_tag, manifest.release_id)
-        entries.append(_entry(name, created[manifest.release_id], manifest.release_id, offered))
+        release = manifest.release_id
+        offered = modes if release == current else list(modes_offered(manifest))
+        name = ModelName(engine.llm_tag, release)
+        entries.append(_entry(name, created[release], release, offered, carried.get(release, {})))
     return entries
 
 
@@ -132,15 +134,11 @@ def _lora_entries(engine: AnswersQuestions, loras: LoadedLoras) -> list[dict[str
         modes, release = list(loaded.answerer.modes), loaded.answerer.release_id
         for mode in (None, *modes):
             name = ModelName(engine.llm_tag, mode=mode, lora=lora)
-            entries.append(_entry(name, created, release, modes, parent=engine.llm_tag))
+            # `parent` is vLLM's name for the base of a LoRA.
+            entries.append(_entry(name, created, release, modes, {"lora": lora, "parent": engine.llm_tag}))
     return entries
 
 
-def _entry(
-    name: ModelName, created: int, release_id: str, modes: list[str], parent: str | None = None
-) -> dict[str, Any]:
-    """`parent` is vLLM's name for the base of a LoRA."""
-    details: dict[str, Any] = {"release": release_id, "mode": name.mode, "modes": modes}
-    if parent is not None:
-        details |= {"lora": name.lora, "parent": parent}
+def _entry(name: ModelName, created: int, release_id: str, modes: list[str], more: Mapping[str, str]) -> dict[str, Any]:
+    details = {"release": release_id, "mode": name.mode, "modes": modes, **more}
     return {"id": str(name), "object": "model", "created": created, "owned_by": "rjepa", "rjepa": details}

@@ -321,6 +321,8 @@ def test_a_line_that_only_begins_like_an_answer_is_none(line: str) -> None:
         "<thinking>\n\\boxed{12}\n</thinking>\n",
         "<reasoning>\nAnswer: 12\n</reasoning>\n",
         "[THINK]\nAnswer: 12\n[/THINK]\n",
+        "<think>```\nAnswer: 12\n```</think>\n",
+        "<think>\nAnswer: `12`</think>\n",
         "<seed:think>\nAnswer: 12\n</seed:think>\n",
         "◁think▷\nAnswer: 12\n◁/think▷\n",
         "<|begin_of_thought|>\nAnswer: 12\n<|end_of_thought|>\n",

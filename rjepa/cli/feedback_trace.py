@@ -14,7 +14,7 @@ def trace(
     interaction: Annotated[str, typer.Argument(help="Id of the answer.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show which data sets, versions, checkpoints and releases saw an interaction.
+    """Show which data sets, versions, checkpoints, LoRAs and releases saw an interaction.
 
     Example: rjepa feedback trace chatcmpl-0123
     """
@@ -88,6 +88,9 @@ def _tell(found: "Trace") -> None:
     rows = [("data set", name, "") for name in found.snapshots]
     rows += [("version", name, ", ".join(problems)) for name, problems in found.versions.items()]
     rows += [("checkpoint", f"{one.llm_tag} {one.name}", "") for one in found.checkpoints]
+    rows += [
+        ("LoRA", f"{one.llm_tag} {one.name}", f"rjepa lora remove {one.llm_tag}+{one.name}") for one in found.loras
+    ]
     rows += [("release", f"{one.llm_tag} {one.name}", "served now" if one.served else "") for one in found.releases]
     for kind, name, more in rows:
         typer.echo(f"{kind:10}  {name}  {more}".rstrip())
@@ -103,6 +106,7 @@ def _shown(found: "Trace") -> dict[str, object]:
         "datasets": list(found.snapshots),
         "versions": {name: list(problems) for name, problems in found.versions.items()},
         "checkpoints": [{"llm": one.llm_tag, "dataset": one.name} for one in found.checkpoints],
+        "loras": [{"llm": one.llm_tag, "lora": one.name} for one in found.loras],
         "releases": [{"llm": one.llm_tag, "release": one.name, "served": one.served} for one in found.releases],
         "last_clean": found.clean,
     }

@@ -1,4 +1,6 @@
-"""`rjepa gc`: remove latents, sampled chains and verdicts that no dataset version names any more."""
+"""`rjepa gc`: remove latents, sampled chains and verdicts that no dataset version names any more, and what trainings of
+LoRAs left that nobody went on with.
+"""
 
 from typing import Annotated
 
@@ -19,15 +21,21 @@ def gc(
     ] = 24.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what no version of a dataset names any more, and how large it is. With --delete, remove it.
+    """Show what no version of a dataset names any more and what ended trainings of LoRAs left, with its size.
+
+    With --delete, it is removed.
 
     What a running stage or a release needs is never touched: both name it. An LLM with a stage at work is left out.
 
     Example: rjepa gc --delete
     """
     from rjepa.latents.collecting import collect
+    from rjepa.students.lora.clearing import clear_abandoned
 
-    found = collect(open_home(), delete=delete, older_than_hours=older_than)
+    home = open_home()
+    found = collect(home, delete=delete, older_than_hours=older_than)
+    loras = clear_abandoned(home, delete=delete, older_than_hours=older_than)
+    size = found.size + sum(one.size for one in loras)
     for kind, llm_tag, why in found.skipped:
         typer.echo(f"left out: {kind} of {llm_tag}: {why}", err=True)
     if as_json:
@@ -35,13 +43,18 @@ def gc(
             {"kind": one.kind, "llm_tag": one.llm_tag, "shards": one.shards, "bytes": one.size} for one in found.unnamed
         ]
         skipped = [{"kind": kind, "llm_tag": llm_tag, "why": why} for kind, llm_tag, why in found.skipped]
-        print_json({"deleted": delete, "bytes": found.size, "unnamed": rows, "skipped": skipped})
+        abandoned = [{"base": one.base, "name": one.name, "bytes": one.size} for one in loras]
+        print_json(
+            {"deleted": delete, "bytes": size, "unnamed": rows, "abandoned_loras": abandoned, "skipped": skipped}
+        )
         return
     for one in found.unnamed:
         typer.echo(f"{one.kind} of {one.llm_tag}: {one.shards} shards, {one.size / 1e6:.1f} MB")
-    if not found.unnamed:
+    for lora in loras:
+        typer.echo(f"training of LoRA {lora.base}+{lora.name} that was not gone on with: {lora.size / 1e6:.1f} MB")
+    if not found.unnamed and not loras:
         typer.echo("nothing to remove")
     elif delete:
-        typer.echo(f"removed {found.size / 1e6:.1f} MB")
+        typer.echo(f"removed {size / 1e6:.1f} MB")
     else:
-        typer.echo(f"{found.size / 1e6:.1f} MB that no version names; rjepa gc --delete removes them")
+        typer.echo(f"{size / 1e6:.1f} MB that nothing names; rjepa gc --delete removes them")

@@ -1,4 +1,5 @@
-"""Where an interaction went: data sets, versions, checkpoints and releases that saw it, and the last ones that did not.
+"""Where an interaction went: data sets, versions, checkpoints, LoRAs and releases that saw it, and the last releases
+that did not.
 
 What a release has learnt from is in `rjepa.releases.lineage`; deleting is in `rjepa.feedback.interactions`.
 """
@@ -16,11 +17,15 @@ from rjepa.home import Home
 from rjepa.releases.bundle import list_releases
 from rjepa.releases.lineage import last_clean, learnt_problems
 from rjepa.releases.pointer import current_release
+from rjepa.students.lora.files import list_loras, open_lora
+from rjepa.students.lora.recipe import LoraRecipe, replay_dataset
 
 
 @dataclass(frozen=True)
 class SeenBy:
-    """A checkpoint or release that may have learnt from an interaction; `name` is a dataset version or a release id."""
+    """A checkpoint, LoRA or release that may have learnt from an interaction; `name` is a dataset version, the LoRA's
+    name or a release id.
+    """
 
     llm_tag: str
     name: str
@@ -39,6 +44,7 @@ class Trace:
     snapshots: tuple[str, ...]
     versions: dict[str, tuple[str, ...]]
     checkpoints: tuple[SeenBy, ...]
+    loras: tuple[SeenBy, ...]
     releases: tuple[SeenBy, ...]
     clean: dict[str, str | None]
 
@@ -52,7 +58,7 @@ def trace(home: Home, interaction_id: str) -> Trace:
     """Find everything that saw an interaction.
 
     Raises:
-        NotFoundError, CorruptError: a version or release is damaged or gone, so that nobody can tell what it saw.
+        NotFoundError, CorruptError: a version, LoRA or release is damaged or gone, so that nobody can tell what it saw.
     """
     versions: dict[str, tuple[str, ...]] = {}
     for dataset in datasets_at_home(home):
@@ -66,6 +72,7 @@ def trace(home: Home, interaction_id: str) -> Trace:
         tuple(_snapshots(home, interaction_id)),
         versions,
         tuple(_checkpoints(home, set(versions), releases)) if problems else (),
+        tuple(_loras(home, set(versions))) if problems else (),
         releases,
         {one.llm_tag: last_clean(home, one.llm_tag, problems) for one in releases if one.served},
     )
@@ -98,3 +105,14 @@ def _checkpoints(home: Home, versions: set[str], releases: tuple[SeenBy, ...]) -
         origins = {read_json(path).get("init_from") for path in configs if path.is_file()}
         if version in versions or any((llm_tag, origin) in saw for origin in origins):
             yield SeenBy(llm_tag, version)
+
+
+def _loras(home: Home, versions: set[str]) -> Iterator[SeenBy]:
+    """LoRAs that were trained here on one of the versions, or that replayed one."""
+    for base, name in list_loras(home):
+        manifest = open_lora(home, base, name).manifest
+        if manifest.dataset is None:
+            continue
+        recipe = LoraRecipe.model_validate(manifest.recipe)
+        if not versions.isdisjoint({manifest.dataset, replay_dataset(home, manifest.dataset, recipe)}):
+            yield SeenBy(base, name)

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 _NO_VALUE: Final = frozenset({"nan", "NaN", "NAN", "null", "NULL", "None", "<NA>", "NaT", "#N/A"})
 """How pandas, NumPy, SQL, Python and spreadsheets write that there is no value. None of it is an answer."""
+_NEVER_A_WORD: Final = _NO_VALUE - {"None", "null", "NULL"}
+"""Those of them that nobody writes as an answer, in whatever kind of file."""
 _PERHAPS_NO_VALUE: Final = _NO_VALUE | {"", "NA", "N/A", "n/a", "Null", "none"}
 """Where a field is optional, these too say nothing."""
 
@@ -38,13 +40,14 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, float | Decimal) and math.isnan(value)
 
 
-def check_is_value(text: str) -> None:
-    """Refuse a text cell that holds a library's word for no value where a value is needed.
+def check_is_value(text: str, *, is_text: bool = True) -> None:
+    """Refuse a cell that holds a library's word for no value where a value is needed. `is_text`: of a file that has
+    texts only and can say it no other way.
 
     Raises:
         ValueError: it does.
     """
-    if text.strip() in _NO_VALUE:
+    if text.strip() in (_NO_VALUE if is_text else _NEVER_A_WORD):
         raise ValueError(f"missing (the cell holds {text.strip()!r}, which is how libraries write that there is none)")
 
 

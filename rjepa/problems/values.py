@@ -50,8 +50,7 @@ def _steps(value: Any, *, is_text: bool) -> Any:
 
 
 def _check_text(text: str, name: str, *, is_text: bool) -> None:
-    if is_text:
-        check_is_value(text)
+    check_is_value(text, is_text=is_text)
     if text.lstrip()[:1] in ("[", "{"):
         _refuse_list(text, name)
 

@@ -32,12 +32,15 @@ from rjepa.students.segmentation import TokenPieces, token_pieces
 from rjepa.students.templates import read_template
 from rjepa.students.unpacking import unpack_gguf
 from rjepa.students.weights import count_parameters, weight_files
-from rjepa.students.whole import check_whole, quiet_transformers
+from rjepa.students.whole import check_finite, check_whole, quiet_transformers
 
 __all__ = ["ResolvedStudent", "Student", "load_student", "place_student", "read_config", "resolve_student"]
 
 _LAYER_NAMES = ("layers", "h", "blocks")
 _NORM_NAMES = ("norm", "final_layernorm", "ln_f", "final_layer_norm")
+_COPIED_SHARE = 0.125
+"""Of this machine's memory, that a second copy of bfloat16 weights may take: a 0.5 B model's where there are 8 GB. By
+what the machine has and not by what is free, so that a student's products do not hang on what else runs."""
 _OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -116,7 +119,7 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
     Raises:
         InvalidInputError: a quantisation this installation cannot load, a device that is not here, a layer the model
             does not have, a LoRA that does not fit it, an unknown architecture or kind of tokenizer, weights that are
-            missing or of other shapes than the configuration says.
+            missing, no numbers, or of other shapes than the configuration says.
     """
     record = resolved.record
     folder = loadable_folder(resolved, progress)
@@ -147,6 +150,7 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
         )
     model, info = loaded
     unused = check_whole(str(folder), info)
+    check_finite(str(folder), model)
     if "device_map" not in arguments:
         model = model.to(choice.device)
     if resolved.lora is not None:
@@ -154,7 +158,7 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
         # the LoRA stays beside them.
         model = load_lora(model, resolved.lora.folder, merge=record.quantisation in ("none", "gguf"))
     model = model.eval().requires_grad_(False)
-    use_onednn(model)
+    use_onednn(model, room=round(_COPIED_SHARE * present_devices()[-1].total))
     rows = model.get_output_embeddings().weight.shape[0]
     return Student(
         record=record,

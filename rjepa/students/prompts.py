@@ -21,6 +21,9 @@ _OPEN_THINKING: Final = "<think>"
 _CLOSE_THINKING: Final = "</think>"
 """How Qwen3, the DeepSeek-R1 distillates and SmolLM3 enclose what they write before their answer."""
 
+_OTHER_QUESTION: Final = "rjepa-asks-this"
+"""Put in a question's place to see whether a template reads it at all: some write it in other letters."""
+
 FIXED_DATE: Final = datetime.date(2024, 7, 26)
 """The date that a chat template reads for today's: the one Llama 3's own templates take where there is no clock."""
 
@@ -149,6 +152,8 @@ def _through_template(
 ) -> str:
     from jinja2 import TemplateError  # with transformers, which a plain prompt does without
 
+    # A template is a program of somebody's: whatever it stumbles over is its fault.
+    faults = (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
     from rjepa.students.templates import check_repeatable, with_fixed_date
 
     if not tokenizer.chat_template:
@@ -158,13 +163,16 @@ def _through_template(
         )
     check_repeatable(tokenizer.chat_template)
 
-    def rendered(messages: list[Message]) -> str:
+    def rendered(messages: list[Message], *, in_parts: bool = False) -> str:
         switch: dict[str, Any] = {} if prompt_format.thinking is None else {"enable_thinking": prompt_format.thinking}
         given: list[Any] | None = [dict(tool) for tool in tools] or None
+        spoken: list[Any] = [
+            {"role": one.role, "content": _parts(one.content) if in_parts else one.content} for one in messages
+        ]
         template, dates = with_fixed_date(tokenizer.get_chat_template(tools=given), prompt_format.date)
         return str(
             tokenizer.apply_chat_template(
-                [{"role": one.role, "content": one.content} for one in messages],
+                spoken,
                 chat_template=template,
                 tools=given,
                 tokenize=False,
@@ -180,8 +188,13 @@ def _through_template(
         except TemplateError:
             if turns[0].role != "system" or len(turns) == 1:
                 raise
-            text = rendered(_without_system(turns))  # Gemma's and Mistral's early templates know no system message
-    except (TemplateError, ValueError, TypeError) as error:
+            turns = _without_system(turns)  # Gemma's and Mistral's early templates know no system message
+            text = rendered(turns)
+        if not _is_in(turns[-1], text) and text == rendered([*turns[:-1], Message("user", _OTHER_QUESTION)]):
+            text = rendered(turns, in_parts=True)  # templates of models that see images may read nothing else
+            if not _is_in(turns[-1], text):
+                raise ValueError("it leaves the question out")
+    except faults as error:
         raise InvalidInputError(
             f"the chat template of {tokenizer.name_or_path or 'this model'} cannot be used: {error}",
             cure="mend its chat_template.jinja, or set prompt.use_chat_template to false in the student's record",
@@ -189,6 +202,11 @@ def _through_template(
     if prompt_format.thinking is False and text.rstrip().endswith(_OPEN_THINKING):
         return f"{text.rstrip()}\n\n{_CLOSE_THINKING}\n\n"  # as Qwen3's own template says "without thinking"
     return text
+
+
+def _parts(content: str) -> list[dict[str, str]]:
+    """A message's content as OpenAI's API has it where images may be among it."""
+    return [{"type": "text", "text": content}]
 
 
 def _joined(messages: Sequence[Message]) -> list[Message]:

@@ -27,12 +27,13 @@ _RANDOM_FUNCTION: Final = "lipsum"
 _CLOCK: Final = "strftime_now"
 _DATES: Final = "rjepa_dates"
 _FIXED_CLOCK: Final = (
-    f"{{% macro {_CLOCK}(layout) %}}"
-    f"{{{{ {_DATES}[layout] if layout in {_DATES} else "
+    f"{{% macro {_CLOCK}(format) %}}"
+    f"{{{{ {_DATES}[format] if format in {_DATES} else "
     "raise_exception('it asks for the date in a layout that it does not spell out') }}"
     "{% endmacro %}\n"
 )
-"""transformers leaves the line's end out after a block, so that nothing is written before the text."""
+"""transformers leaves the line's end out after a block, so that nothing is written before the text. The argument's name
+is that of its own function."""
 
 Template = str | dict[str, str]
 """One template, or several by name, of which `default` is used."""

@@ -5,11 +5,13 @@ Which files there are belongs to `rjepa.students.weights`: here it is about the 
 
 import contextlib
 import logging
+import re
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import torch
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
@@ -19,6 +21,13 @@ _log = logging.getLogger(__name__)
 
 _NAMED: Final = 6
 """Tensors that a message names: one layer's worth; of more, the number is given."""
+
+_PARTS_OF_WEIGHTS: Final = re.compile(
+    r"\.(?:weight_scale(?:_inv)?|input_scale|scales|qzeros|g_idx|qweight|absmax|quant_map|quant_state\..+|SCB"
+    r"|lora_(?:[AB]|embedding_[AB]|magnitude_vector)(?:\..+)?)$"
+)
+"""Names of what belongs to a weight and changes it: the scales of a quantised one, a LoRA beside it."""
+_CHECKED: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 _loading: Final = threading.RLock()
 """How loudly transformers speaks is one setting for the whole process."""
@@ -33,7 +42,8 @@ def check_whole(what: str, info: Mapping[str, Any]) -> tuple[str, ...]:
         info: what `from_pretrained` returns for `output_loading_info`.
 
     Raises:
-        InvalidInputError: weights are missing, or have another shape than the configuration says.
+        InvalidInputError: weights are missing, or have another shape than the configuration says, or what is left over
+            belongs to the others: without it they are other weights.
     """
     missing = sorted(info.get("missing_keys") or ())
     if missing:
@@ -52,9 +62,33 @@ def check_whole(what: str, info: Mapping[str, Any]) -> tuple[str, ...]:
     if faults:
         raise InvalidInputError(f"{what} cannot be loaded whole: {_some(faults)}", cure="copy or download it again")
     leftover = tuple(sorted(info.get("unexpected_keys") or ()))
+    parts = [name for name in leftover if _PARTS_OF_WEIGHTS.search(name)]
+    if parts:
+        raise InvalidInputError(
+            f"{what} holds {len(parts)} scales or LoRA matrices that its config.json says nothing of: {_some(parts)}",
+            cure="bring config.json's quantization_config back, or merge the LoRA; without them the weights are wrong",
+        )
     if leftover:
         _log.warning("%s holds %d weights that its model has no place for: %s", what, len(leftover), _some(leftover))
     return leftover
+
+
+def check_finite(what: str, model: torch.nn.Module) -> None:
+    """Refuse weights that are no numbers: whatever is computed with them is none either.
+
+    Raises:
+        InvalidInputError: a weight is NaN or infinite.
+    """
+    broken = [
+        name
+        for name, weight in model.named_parameters()
+        if weight.dtype in _CHECKED and weight.numel() and not all(map(torch.isfinite, torch.aminmax(weight.detach())))
+    ]
+    if broken:
+        raise InvalidInputError(
+            f"{what} has NaN or infinity in {len(broken)} of its weights: {_some(broken)}",
+            cure="take another checkpoint: this one's training broke down, or its file is damaged",
+        )
 
 
 @contextlib.contextmanager

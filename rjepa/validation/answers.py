@@ -54,7 +54,7 @@ _CLOCK = re.compile(
 )
 _WHOLE_HOUR = re.compile(r"^(?P<hour>\d{1,2})\s*(?:(?P<half>[ap])\.?\s?m\b\.?|o'clock)$", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s.,;:!?'’\"-]+[^\W\d_]+)*[\s.!?'’\"]*")
-_SIGNS = str.maketrans(dict(zip("−–‒﹣－＋⁄∕，．％", "-----+//,.%", strict=True)))
+_SIGNS = str.maketrans(dict(zip("−–‒﹣－＋⁄∕／，．％º", "-----+///,.%°", strict=True)))
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class Numeral:
     number: Fraction
     digits: int = 0
     place: Fraction = Fraction(0)
+
+    @property
+    def is_proper_fraction(self) -> bool:
+        """Whether it is written as a fraction between -1 and 1: a share, and no number of hundredths."""
+        return not self.digits and self.number.denominator != 1 and abs(self.number) < 1
 
     def agrees_with(self, other: "Numeral") -> bool:
         """Whether both say the same number: exactly, or one is a decimal that says the other in its digits."""
@@ -109,6 +114,8 @@ class Quantity:
         if self.percent == other.percent:
             return self.numeral.agrees_with(other.numeral)
         percent, share = (self, other) if self.percent else (other, self)  # `20%` says 20 and 0.2
+        if share.numeral.is_proper_fraction:  # `0.5%` does not say 1/2
+            return _hundredth(percent.numeral).agrees_with(share.numeral)
         return percent.numeral.agrees_with(share.numeral) or _hundredth(percent.numeral).agrees_with(share.numeral)
 
     def _unit_is_certain(self) -> bool:

@@ -97,7 +97,7 @@ def _whole(words: list[str]) -> tuple[int | None, int]:
         elif word in _TENS and may_be_ten:
             group += _TENS[word]
             may_be_ten = False
-        elif word == "hundred" and 1 <= group <= 9:
+        elif word == "hundred" and 1 <= group <= 19:  # `fifteen hundred`; `twenty five hundred` is left
             group *= 100
             may_be_unit = may_be_ten = True
         elif word in _POWERS and group > 0 and _POWERS[word] < last_power:

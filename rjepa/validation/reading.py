@@ -46,12 +46,12 @@ _AND_OR = re.compile(
 )
 _AMPERSAND = re.compile(r"\s+\\?&\s+")
 _RELATION = re.compile(
-    r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![a-zA-Z])|\\not\s*=|<=|>=|!=|==|=|<|>|&lt;|&gt;"
+    r"\\(?:leqslant|geqslant|leq|geq|le|ge|lt|gt|neq|ne)(?![a-zA-Z])|\\not\s*=|<=|>=|!=|==|:=|=|<|>|&lt;|&gt;"
 )
 _RELATIONS = {
     r"\leqslant": "<=", r"\leq": "<=", r"\le": "<=", r"\geqslant": ">=", r"\geq": ">=",
     r"\ge": ">=", r"\lt": "<", r"\gt": ">",
-    r"\neq": "!=", r"\ne": "!=", "==": "=", "&lt;": "<", "&gt;": ">",
+    r"\neq": "!=", r"\ne": "!=", "==": "=", ":=": "=", "&lt;": "<", "&gt;": ">",
 }  # fmt: skip
 _SET_SIGNS = re.compile(r"\\(?:cup|cap|setminus|backslash|bigcup)(?![a-zA-Z])")
 _ABOUT = re.compile(r"\\(?:approx|simeq|doteq|thickapprox)(?![a-zA-Z])|≈|≃|~=")
@@ -82,10 +82,14 @@ _UNIT_START = re.compile(
     r"\s+(?=[^\s\\])|(?=\\(?:text|mathrm|textrm|mbox|textbf|operatorname)\s*\{)|(?=°)|(?=\^\s*\{?\s*\\circ)"
 )
 _NAMES = re.compile(
-    r"[A-Z]{2,4}|\|[A-Z]{2}\||m?\\(?:angle|triangle)[A-Z]{1,3}|\[[A-Z]{3,6}\]"
+    r"[a-zA-Z]'{1,3}(?:\([a-zA-Z0-9]\))?|[a-zA-Z]\^(?:-1|\{-1\})\([a-zA-Z0-9]\)"
+    r"|\\[dt]?frac\{d(?:\^\{?\d\}?)?[a-zA-Z]?\}\{d[a-z](?:\^\{?\d\}?)?\}|d[a-z]/d[a-z]"
+    r"|(?:[PEN]|Var|\\Pr|\\(?:mathbb|mathrm|operatorname|text)\{(?:P|E|Var)\})[(\[][^()\[\]]{1,40}[)\]]"
+    r"|\\(?:int|iint|oint|sum|prod|lim|det|gcd|max|min)(?![a-zA-Z]).{1,200}"
+    r"|[A-Z]{2,4}|\|[A-Z]{2}\||m?\\(?:angle|triangle)[A-Z]{1,3}|\[[A-Z]{3,6}\]"
     r"|(?P<one>[a-zA-Z](?:_(?:\w|\{\w+\}))?)(?::[a-zA-Z](?:_(?:\w|\{\w+\}))?)+|\(\\?[a-zA-Z]+(?:_\w|_\{\w+\})?(?:,\\?[a-zA-Z]+(?:_\w|_\{\w+\})?)+\)"
 )
-"""Names of segments, angles, areas, ratios and tuples."""
+"""Names of segments, angles, areas, ratios and tuples, of derivatives, inverses, probabilities, integrals and sums."""
 _NO_NAME = frozenset(["not", "no", "never", "isn", "neither", "nor", "if", "or", "and", "false", "wrong"])
 
 
@@ -158,7 +162,7 @@ class _Reader:
         text = _REALS_WITHOUT.sub(r"\1\\setminus ", text)
         if _EMPTY.fullmatch(text):
             return Collection(())
-        signs = [match[0] for match in _SET_SIGNS.finditer(text)]
+        signs = [match[0] for match in _SET_SIGNS.finditer(text) if depth_at(text, match.start()) == 0]
         if not signs:
             return None
         numbers: list[sympy.Set] = []

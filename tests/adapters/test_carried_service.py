@@ -52,5 +52,7 @@ def test_given_chains_are_scored_and_read_through_the_adapter(address: str) -> N
 def test_the_service_and_the_monitor_say_whose_r_jepa_it_is(address: str) -> None:
     carried = httpx.get(f"{address}/v1/info", timeout=60).json()["release"]["carried"]
     assert (carried["text"], carried["source"], carried["share"]) == (TEXT, "elsewhere", 0.05)
+    models = httpx.get(f"{address}/v1/models", timeout=60).json()["data"]
+    assert len(models) > 2 and {model["rjepa"]["carried_from"] for model in models} == {"elsewhere"}
     page = httpx.get(f"{address}/v1/monitor/sections", timeout=60).text
     assert "Its R-JEPA was carried from elsewhere by an adapter that was fitted on 5% of the latents." in page

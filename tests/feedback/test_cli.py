@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from rjepa.cli.main import build_app
@@ -20,6 +22,8 @@ from rjepa.feedback.votes import give_vote
 from rjepa.home import Home
 from rjepa.living.tracing import SeenBy, trace
 from rjepa.releases.pointer import rollback
+from rjepa.students.lora.files import CONFIG, WEIGHTS, LoraManifest, lora_folder, seal_lora
+from rjepa.students.lora.recipe import LoraRecipe
 from tests.datasets.growing import first_version, make
 from tests.serving.fakes import publish
 
@@ -57,6 +61,28 @@ def test_the_queue_is_worked_through_and_decisions_show(home: Home, sqlite: Data
 def test_what_is_not_clear_is_refused(sqlite: Database) -> None:
     for arguments in (("review", "x"), ("review", "--accept"), ("review", "x", "--accept", "--skip"), ("delete",)):
         run(*arguments, code=1)
+
+
+def train_lora(home: Home, name: str, dataset: str) -> None:
+    """The folder of a LoRA that was trained on a version."""
+    source = home.root / "peft"
+    source.mkdir(exist_ok=True)
+    config = {"peft_type": "LORA", "r": 1, "lora_alpha": 2, "target_modules": ["q_proj"]}
+    (source / CONFIG).write_text(json.dumps(config))
+    layer = "base_model.model.model.layers.0.self_attn.q_proj"
+    sides = {"A": np.ones((1, 8), np.float32), "B": np.ones((8, 1), np.float32)}
+    save_file({f"{layer}.lora_{side}.weight": value for side, value in sides.items()}, source / WEIGHTS)
+    manifest = LoraManifest(
+        name=name,
+        base="tiny-a",
+        base_fingerprint="0" * 64,
+        base_model="tiny",
+        origin="trained",
+        dataset=dataset,
+        recipe=LoraRecipe(name="night").model_dump(mode="json"),
+        files={},
+    )
+    seal_lora(source, lora_folder(home, "tiny-a", name), manifest)
 
 
 def test_an_owner_s_words_are_exported_and_deleted(home: Home, sqlite: Database) -> None:
@@ -101,8 +127,14 @@ def test_an_interaction_is_traced_to_all_that_saw_it_and_to_the_last_release_tha
     assert found.clean == {"tiny-a": clean}
     assert trace(home, "chatcmpl-other").releases == ()
 
+    for lora, dataset in (("night-1", "v0.2.0"), ("before", "v0.1.0")):
+        train_lora(home, lora, dataset)
+    assert trace(home, answer.interaction_id).loras == (SeenBy("tiny-a", "night-1"),)
+    assert "tiny-a night-1  rjepa lora remove tiny-a+night-1" in run("trace", answer.interaction_id)
+
     told = json.loads(run("forget", answer.interaction_id, "--yes", "--json"))
     assert told["deleted"] and told["last_clean"] == {"tiny-a": clean}
+    assert told["loras"] == [{"llm": "tiny-a", "lora": "night-1"}]
     gone = interactions.find(sqlite, answer.interaction_id)
     assert gone is not None and gone.content is None
     assert f"tiny-a {went_on}  served now" in run("trace", answer.interaction_id)

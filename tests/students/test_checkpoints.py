@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rjepa.errors import InvalidInputError
+from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.home import Home
 from tests.students.tiny import open_tiny, write_student
 
@@ -83,3 +83,36 @@ def test_loading_writes_nothing_to_the_terminal(tmp_path: Path, capfd: pytest.Ca
     open_tiny(Home(tmp_path / "home"), folder)
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(value: float, tmp_path: Path) -> None:
+    def broken(tensors: Tensors) -> Tensors:
+        tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = value
+        return tensors
+
+    folder = changed(write_student(tmp_path / "model", "llama"), broken)
+    with pytest.raises(InvalidInputError, match=r"NaN or infinity in 1 of its weights: model\.layers\.1\.mlp\.up_proj"):
+        open_tiny(Home(tmp_path / "home"), folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.0.self_attn.q_proj.weight_scale_inv",
+        "model.layers.0.self_attn.q_proj.qzeros",
+        "model.layers.0.self_attn.q_proj.lora_A.weight",
+        "model.layers.0.self_attn.q_proj.lora_A.default.weight",
+    ],
+)
+def test_scales_and_loras_that_nothing_would_use_are_refused(name: str, tmp_path: Path) -> None:
+    folder = changed(write_student(tmp_path / "model", "llama"), lambda tensors: tensors | {name: torch.zeros(2)})
+    with pytest.raises(InvalidInputError, match="quantization_config"):
+        open_tiny(Home(tmp_path / "home"), folder)
+
+
+def test_a_pointer_of_git_lfs_is_called_by_its_name(tmp_path: Path) -> None:
+    folder = write_student(tmp_path / "model", "llama")
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n")
+    with pytest.raises(CorruptError, match=r"pointer of Git LFS(.|\n)*git lfs pull"):
+        open_tiny(Home(tmp_path / "home"), folder)

@@ -102,7 +102,9 @@ def test_a_template_that_writes_todays_date_gives_the_same_prompt_on_another_day
 
 def test_the_date_that_a_template_reads_is_the_records() -> None:
     dated = CHAT.model_copy(update={"date": datetime.date(2025, 3, 4)})
-    assert render_prompt(_words("{{ strftime_now('%d %b %Y') }}"), dated, "2?") == "04 Mar 2025"
+    assert render_prompt(_words("{{ strftime_now(format='%d %b %Y') }}" + ALL_TURNS), dated, "2?").startswith(
+        "04 Mar 2025<user>2?"
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,3 +161,21 @@ def test_a_template_by_name_for_tools_is_the_one_that_is_used_with_them() -> Non
 
 def test_a_student_without_a_chat_template_does_not_read_tools() -> None:
     assert render_conversation(_words(None), PromptFormat(), CALLED[-1:], [ADD]).ignored == ("tools",)
+
+
+def test_a_template_that_reads_messages_in_parts_alone_gets_them_in_parts() -> None:
+    in_parts = "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}<assistant>"
+    assert render_prompt(_words(in_parts), CHAT, "2 + 2?") == "2 + 2? In steps.<assistant>"
+    either = "{% for m in messages %}{{ m.content if m.content is string else m.content[0].text }}{% endfor %}"
+    assert render_prompt(_words(either), CHAT, "2 + 2?") == "2 + 2? In steps."
+
+
+@pytest.mark.parametrize("silent", ["{{ bos_token }}Hello<assistant>", "  ", "{{ messages[-1].text }}<assistant>"])
+def test_a_template_that_leaves_the_question_out_is_refused(silent: str) -> None:
+    with pytest.raises(InvalidInputError, match="leaves the question out"):
+        render_prompt(_words(silent), CHAT, "2 + 2?")
+
+
+def test_a_template_may_write_the_question_in_other_letters() -> None:
+    assert "SAY" in render_prompt(_words("{{ messages[-1].content | upper }}"), CHAT, 'Say "2"?')
+    assert r"\"2\"" in render_prompt(_words("{{ messages[-1] | tojson }}"), CHAT, 'Say "2"?')

@@ -1,6 +1,7 @@
 """LoRAs on the disk: what is verified, what is refused, and that a student with one is another student."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import torch
 
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError
 from rjepa.home import Home
+from rjepa.locks import stage_lock
 from rjepa.students.catalog import list_records, load_record, save_record
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student, load_student, resolve_student
+from rjepa.students.lora.clearing import clear_abandoned
 from rjepa.students.lora.files import list_loras, open_lora, read_lora
 from rjepa.students.lora.loading import load_lora
 from rjepa.students.lora.merging import write_merged
 from rjepa.students.lora.registering import import_lora, remove_lora
+from rjepa.students.lora.stage import LOCK
 from tests.students.loras import plain_model, put_lora, with_peft, write_peft
 from tests.students.tiny import STATEMENTS, open_tiny, record, write_student
 
@@ -164,3 +168,23 @@ def test_a_folder_without_lora_json_says_how_it_is_taken_in(qwen_folder: Path, t
     write_peft(qwen_folder, tmp_path / "peft")
     with pytest.raises(RjepaError, match="rjepa lora add"):
         read_lora(tmp_path / "peft")
+
+
+def test_what_an_ended_training_left_is_cleared_but_not_what_is_at_work_or_new(home: Home) -> None:
+    left = {
+        name: home.root / "loras" / "tiny" / name for name in (".old-0123456789ab", ".busy-0123456789ab", ".new.trial")
+    }
+    for folder in left.values():
+        (folder / "rank-2").mkdir(parents=True)
+        (folder / "rank-2" / "weights").write_bytes(b"12345")
+        if folder.name != ".new.trial":
+            for path in (folder / "rank-2" / "weights", folder / "rank-2", folder):
+                os.utime(path, (0, 0))
+    (home.root / "loras" / "tiny" / "old").mkdir()  # a LoRA itself
+    with stage_lock(home, LOCK, "tiny", "busy"):
+        for delete in (False, True):
+            found = clear_abandoned(home, delete=delete, older_than_hours=1)
+            assert [(one.base, one.name, one.size) for one in found] == [("tiny", "old", 5)]
+    assert [name for name, folder in left.items() if folder.exists()] == [".busy-0123456789ab", ".new.trial"]
+    assert (home.root / "loras" / "tiny" / "old").is_dir()
+    assert [one.name for one in clear_abandoned(home, delete=True, older_than_hours=0)] == ["busy", "new"]

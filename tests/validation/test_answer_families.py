@@ -139,3 +139,68 @@ def test_whole_numbers_and_fractions_are_equal_only_to_themselves(top: int, bott
     assert not compare(f"{top}/{bottom}", f"{top + slip}/{bottom}").equal
     assert compare(f"{top}/{bottom}", f"{7 * top}/{7 * bottom}").equal
     assert (answer_key(str(top)) == answer_key(str(top + slip))) is False
+
+
+DRESSES = st.sampled_from(
+    [
+        "{}",
+        "**{}**",
+        "`{}`",
+        '"{}"',
+        "${}$",
+        r"\boxed{{{}}}",
+        r"$\boxed{{{}}}$",
+        r"\textcolor{{red}}{{{}}}",
+        r"\underline{{{}}}",
+        "<b>{}</b>",
+        "<answer>{}</answer>",
+        "✅ {}",
+        "x = {}",
+        "The answer is {}.",
+        "**Answer:** {}",
+        "```\n{}\n```",
+    ]
+)
+
+
+@given(NUMBERS, st.integers(0, 1), DRESSES, DRESSES)
+@settings(max_examples=80, deadline=None)
+def test_dress_does_not_change_the_verdict(number: str, slip: int, one: str, other: str) -> None:
+    given_number = number if not slip else f"{number}1" if "/" in number else f"-{number.lstrip('-')}7"
+    equal = compare(number, given_number).equal
+    assert equal or slip
+    assert compare(number, one.format(given_number)).equal == equal
+    assert compare(one.format(number), other.format(given_number)).equal == equal
+
+
+@given(NUMBERS, BEHIND, NUMBERS, BEHIND)
+@settings(max_examples=100, deadline=None)
+def test_numbers_with_what_stands_behind_them_agree_both_ways(one: str, behind: str, other: str, after: str) -> None:
+    first, second = one + behind, other + after
+    assert compare(first, second).equal == compare(second, first).equal
+    assert compare(first, one + after).equal == compare(one + after, first).equal
+
+
+@given(st.integers(0, 999_999), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_a_whole_number_in_words_is_that_number_and_no_other(number: int, negative: bool) -> None:
+    sign, words = ("-", f"minus {in_words(number)}") if negative and number else ("", in_words(number))
+    assert compare(f"{sign}{number}", words).equal
+    assert not compare(f"{sign}{number + 1}", words).equal
+
+
+def in_words(number: int) -> str:
+    small = (
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen"
+    ).split()
+    if number >= 1000:
+        rest = number % 1000
+        return f"{in_words(number // 1000)} thousand" + (f" {in_words(rest)}" if rest else "")
+    if number >= 100:
+        rest = number % 100
+        return f"{small[number // 100]} hundred" + (f" and {in_words(rest)}" if rest else "")
+    if number < 20:
+        return small[number]
+    tens = "twenty thirty forty fifty sixty seventy eighty ninety".split()[number // 10 - 2]
+    return tens if number % 10 == 0 else f"{tens}-{small[number % 10]}"

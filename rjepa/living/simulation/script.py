@@ -1,12 +1,13 @@
 """The simulated nights, their sizes, and their users. Pure: everything follows from the size and the seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
 
 import numpy as np
 
 from rjepa.datasets.recipe import DatasetRecipe
+from rjepa.schemas import Split
 
 BASE: Final = "v0.1.0"
 """What the first release is trained on: the curriculum without the family that arrives later. The bundled student can
@@ -87,8 +88,8 @@ class Size:
     """training problems of each old domain in the base"""
     validation: int
     test: int
-    labelled: tuple[int, int]
-    """validation and test problems of the new family that the operator labels"""
+    labelled: dict[Split, int]
+    """problems of the new family that the operator labels"""
     measured: int
     """problems of each domain that arms are measured on"""
     questions: int
@@ -111,7 +112,7 @@ FULL: Final = Size(
     train=600,
     validation=80,
     test=100,
-    labelled=(60, 100),
+    labelled={"validation": 60, "test": 100},
     measured=120,
     questions=16,
     poison=126,
@@ -130,12 +131,25 @@ FULL: Final = Size(
     ),
 )
 
+TAUGHT: Final = replace(
+    FULL,
+    name="taught",
+    train=2500,
+    validation=150,
+    test=150,
+    labelled={"train": 3000, "validation": 150, "test": 150},
+    sealed=500,
+    recipe="demo",
+    scenes=(Scene(labelled=True),),
+)
+"""One night that has much to learn from: the operator labels a training set of the new family, too."""
+
 SMALL: Final = Size(
     name="small",
     train=60,
     validation=24,
     test=8,
-    labelled=(12, 8),
+    labelled={"validation": 12, "test": 8},
     measured=6,
     questions=4,
     poison=4,
@@ -146,24 +160,25 @@ SMALL: Final = Size(
     scenes=(Scene(labelled=True, poison=True), Scene(withdraws=True)),
 )
 
-SIZES: Final = {size.name: size for size in (FULL, SMALL)}
+SIZES: Final = {size.name: size for size in (FULL, TAUGHT, SMALL)}
 
 
 def base_recipe(size: Size) -> DatasetRecipe:
     """The version that the first release learns."""
-    counts = {domain: {"train": size.train, "validation": size.validation, "test": size.test} for domain in OLD}
+    counts: dict[str, dict[Split, int]] = {
+        domain: {"train": size.train, "validation": size.validation, "test": size.test} for domain in OLD
+    }
     return _curriculum(BASE, counts, seed=20261120, version="0.1.0")
 
 
 def labelled_recipe(size: Size) -> DatasetRecipe:
     """The operator's labelled problems of the new family."""
-    counts = {FAMILY: {"validation": size.labelled[0], "test": size.labelled[1]}}
-    return _curriculum(LABELLED, counts, seed=20261121)
+    return _curriculum(LABELLED, {FAMILY: dict(size.labelled)}, seed=20261121)
 
 
 def measured_recipe(size: Size) -> DatasetRecipe:
     """The problems that arms are measured on."""
-    counts = {domain: {"test": size.measured} for domain in (*OLD, FAMILY)}
+    counts: dict[str, dict[Split, int]] = {domain: {"test": size.measured} for domain in (*OLD, FAMILY)}
     return _curriculum(MEASURED, counts, seed=20261122)
 
 
@@ -176,11 +191,11 @@ def asked_recipe(size: Size, day: int, who: str, seed: int) -> DatasetRecipe:
     scene = size.scenes[day - 1]
     domains = (*OLD, FAMILY) if scene.family else OLD
     each = size.questions if who == "users" else -(-size.poison // len(domains))
-    counts = {domain: {"train": each} for domain in domains}
+    counts: dict[str, dict[Split, int]] = {domain: {"train": each} for domain in domains}
     return _curriculum("asked", counts, seed=seed * 1000 + day * 10 + (who == "users"))
 
 
-def _curriculum(name: str, counts: dict[str, dict[str, int]], seed: int, version: str = "1.0.0") -> DatasetRecipe:
+def _curriculum(name: str, counts: dict[str, dict[Split, int]], seed: int, version: str = "1.0.0") -> DatasetRecipe:
     values = {
         "name": name,
         "version": version,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from rjepa.errors import InvalidInputError
 from rjepa.problems.cells import exact_float
-from rjepa.problems.files.lines import BOM, as_object, json_lines
+from rjepa.problems.files.lines import BOM, as_object, each_once, exact_json, json_lines
 from rjepa.problems.files.row import MAX_LINE, Row
 
 MAX_WHOLE: Final = 16 << 20
@@ -43,7 +43,7 @@ def json_rows(path: Path) -> Iterator[Row]:
 
 def _items(path: Path) -> Iterator[Row]:
     """Items of the list, decoded one at a time from a buffer that holds little more than one of them."""
-    decoder, pieces = json.JSONDecoder(parse_float=exact_float), _text(path)
+    decoder, pieces = json.JSONDecoder(parse_float=exact_float, object_pairs_hook=each_once), _text(path)
     buffer, number = next(pieces, "").lstrip(_BLANK)[1:], 0
     while True:
         buffer = buffer.lstrip(_BLANK)
@@ -103,7 +103,7 @@ def _wrapped(path: Path) -> Iterator[Row]:
         yield from json_lines(path)
         return
     try:
-        whole = json.loads("".join(_text(path)), parse_float=exact_float)
+        whole = exact_json("".join(_text(path)))
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             yield from json_lines(path)

@@ -97,12 +97,35 @@ def parsed(text: str) -> dict[str, Any]:
         ValueError: it is something else.
     """
     try:
-        row = json.loads(text, parse_float=exact_float)
+        row = exact_json(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg} at character {error.pos + 1})") from None
     except RecursionError:
         raise ValueError("not a problem (nested too deeply)") from None
     return as_object(row)
+
+
+def exact_json(text: str) -> Any:
+    """A JSON value with its numbers as they are written.
+
+    Raises:
+        ValueError: it is none, or one of its objects has a name twice: nothing says which value is meant.
+    """
+    return json.loads(text, parse_float=exact_float, object_pairs_hook=each_once)
+
+
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs.
+
+    Raises:
+        ValueError: a name is in two of them.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands twice in one object: nothing says which is meant")
+    return found
 
 
 def as_object(row: Any) -> dict[str, Any]:

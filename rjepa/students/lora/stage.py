@@ -12,17 +12,20 @@ from rjepa.datasets.reading import load_manifest
 from rjepa.errors import CorruptError, NotFoundError
 from rjepa.files import sha256_json
 from rjepa.home import Home
+from rjepa.locks import stage_lock
 from rjepa.progress import Progress, silent
 from rjepa.stages import Figures, StageReport
 from rjepa.students.lora.corpus import LoraCorpus, read_corpus
 from rjepa.students.lora.files import Lora, lora_folder, read_lora, seal_lora
 from rjepa.students.lora.recipe import LoraRecipe, load_lora_recipe, replay_dataset
-from rjepa.students.lora.registering import describe_lora, lora_tag, register_lora, resolve_base
+from rjepa.students.lora.registering import describe_lora, register_lora, resolve_base
 from rjepa.students.lora.training import TrainedLora, train_lora
 from rjepa.students.resolving import ResolvedStudent, resolve_student
 
 _CODE: Final = 1
 """Raised when equal inputs train another LoRA than before."""
+LOCK: Final = "lora"
+"""Of a LoRA while it is made: (base, name)."""
 
 
 def make_lora(
@@ -47,39 +50,51 @@ def train_registered(
         The new student's fingerprint as data version, and what was measured.
 
     Raises:
-        RjepaError: as `resolve_base` and `read_corpus`; the dataset is not released.
+        RjepaError: as `resolve_base` and `read_corpus`; the dataset is not released; the same LoRA is being trained.
     """
+    base, folder = resolve_base(home, llm_tag), lora_folder(home, llm_tag, name)
+    inputs = _inputs(home, base, dataset, recipe)
+    with stage_lock(home, LOCK, llm_tag, name):
+        found = _find(folder, inputs) or _train(home, base, dataset, recipe, folder, inputs, progress)
+        record = register_lora(home, found)
+    figures = {key: value for key, value in found.manifest.figures.items() if key != "made_of"}
+    return StageReport(
+        resolve_student(home, record).fingerprint, {"llm_tag": record.llm_tag, "path": str(folder), **figures}
+    )
+
+
+def _train(
+    home: Home,
+    base: ResolvedStudent,
+    dataset: str,
+    recipe: LoraRecipe,
+    folder: Path,
+    inputs: dict[str, str],
+    progress: Progress,
+) -> Lora:
+    """Every rank, from where a run of the same was ended; the best one, sealed."""
     from rjepa.students.loading import load_student
 
-    base, folder = resolve_base(home, llm_tag), lora_folder(home, llm_tag, name)
-    tag = lora_tag(llm_tag, name)
-    inputs = _inputs(home, base, dataset, recipe)
-    found = _find(folder, inputs)
-    if found is None:
-        student = load_student(base)
-        work = folder.parent / f".{name}-{sha256_json(inputs)[:12]}"
-        corpus = read_corpus(home, student, dataset, recipe)
-        trained = [
-            train_lora(student, corpus, recipe, rank, work / f"rank-{rank}", _share(progress, recipe.ranks, number))
-            for number, rank in enumerate(recipe.ranks)
-        ]
-        best = choose(trained, recipe)
-        manifest = describe_lora(
-            base,
-            name,
-            origin="trained",
-            dataset=dataset,
-            dataset_sha256=inputs["dataset"],
-            recipe=recipe.model_dump(mode="json"),
-            figures={"made_of": sha256_json(inputs), **_figures(trained, best, corpus, recipe)},
-        )
-        found = seal_lora(best.folder, folder, manifest)
-        shutil.rmtree(work)
-    record = register_lora(home, found)
-    resolved = resolve_student(home, record)
-    assert record.llm_tag == tag
-    figures = {key: value for key, value in found.manifest.figures.items() if key != "made_of"}
-    return StageReport(resolved.fingerprint, {"llm_tag": tag, "path": str(folder), **figures})
+    student = load_student(base)
+    work = folder.parent / f".{folder.name}-{sha256_json(inputs)[:12]}"
+    corpus = read_corpus(home, student, dataset, recipe)
+    trained = [
+        train_lora(student, corpus, recipe, rank, work / f"rank-{rank}", _share(progress, recipe.ranks, number))
+        for number, rank in enumerate(recipe.ranks)
+    ]
+    best = choose(trained, recipe)
+    manifest = describe_lora(
+        base,
+        folder.name,
+        origin="trained",
+        dataset=dataset,
+        dataset_sha256=inputs["dataset"],
+        recipe=recipe.model_dump(mode="json"),
+        figures={"made_of": sha256_json(inputs), **_figures(trained, best, corpus, recipe)},
+    )
+    found = seal_lora(best.folder, folder, manifest)
+    shutil.rmtree(work)
+    return found
 
 
 def choose(trained: Sequence[TrainedLora], recipe: LoraRecipe) -> TrainedLora:

@@ -90,9 +90,16 @@ BUGS = (
     Bug(
         "tokens are drawn ahead over the end of a line",
         "rjepa/students/native_passes.py",
-        "over |= watched[row] and ends[token]",
-        "over |= watched[row] and token < 0",
+        "ended |= watched[row] and ends[token]",
+        "ended |= watched[row] and token < 0",
         "tests/students/test_fused.py::test_tokens_drawn_ahead_are_those_that_are_drawn_one_by_one",
+    ),
+    Bug(
+        "what is drawn after a row's end counts as its",
+        "rjepa/students/session.py",
+        "generated = count * int(written.sum()) - int(unused.sum())",
+        "generated = count * int(written.sum())",
+        "tests/students/test_fused.py::test_a_reader_of_many_rows_sees_the_same_tokens_when_some_come_together",
     ),
     Bug(
         "a session that failed takes newcomers in",

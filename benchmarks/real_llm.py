@@ -48,7 +48,7 @@ REPEATS: Final = 2
 DECODED: Final = (8, 40)
 """Tokens a chain, a few and more: the difference is decoding alone."""
 ROUNDS: Final = 3
-DECODING_TARGETS: Final = {"session_over_llama_cpp_decoding_8": 0.8}
+DECODING_TARGETS: Final = {"session_over_llama_cpp_decoding_8": 0.8, "ten_seconds_over_loading": 1.0}
 TARGETS: Final = {
     f"{dtype}_{figure}_{chains}": 1.0
     for dtype, figure in (("float32", "over_generate"), ("bfloat16", "over_generate"))
@@ -138,6 +138,7 @@ def decoding(file: Path) -> dict[str, float]:
         "unpacking_cpu_seconds": unpacking,
         "loading_cpu_seconds": loading,
         "loading_seconds": loading_wall,
+        "ten_seconds_over_loading": 10 / loading_wall,
         "session_decoding_tokens_8": rate,
         "llama_cpp_decoding_tokens_8": statistics.median(its),
         "session_over_llama_cpp_decoding_8": statistics.median(ratios),

@@ -60,6 +60,13 @@ BUGS = (
         "tests/serving/test_endpoint_loras.py::test_the_server_keeps_a_lora_until_its_last_answer_has_ended",
     ),
     Bug(
+        "text that is held back is lost where a stream goes on with another event",
+        "serving/batching.py",
+        "        self._tell_pieces(all_of_them=True)\n        self._thread.put(self.queue, (index, event))",
+        "        self._pieces.clear()\n        self._thread.put(self.queue, (index, event))",
+        "tests/serving/test_batching.py::test_text_that_is_written_fast_goes_out_in_few_pieces_and_in_its_order",
+    ),
+    Bug(
         "errors of a LoRA count for its base",
         "serving/models.py",
         "    note_engine(engine.release_id)\n",
@@ -493,6 +500,13 @@ BUGS = (
         "if one.outcome in _BEGUN and one.began_at_ms > window]",
         "if one.outcome in _BEGUN]",
         "tests/living/test_limits.py::test_so_many_nights_a_window_and_no_more_and_a_window_ends",
+    ),
+    Bug(
+        "Dagster's graph loads torch",
+        "rjepa_assets/defs/rehearsal.py",
+        "from rjepa.living.sizes import REHEARSED_ANSWERS",
+        "from rjepa.living.rehearsal import REHEARSED_ANSWERS",
+        "tests/test_house_rules.py::test_dagster_loads_the_graph_without_loading_torch",
     ),
     Bug(
         "the risk dial looks at one domain only",

@@ -9,7 +9,7 @@ from typing import Final
 import sympy
 from sympy import Expr
 
-from rjepa.validation.answers import Written
+from rjepa.validation.answers import Numeral
 from rjepa.validation.shapes import (
     Collection,
     Equation,
@@ -150,12 +150,12 @@ def _approximates(decimal: Scalar, exact: Expr) -> bool:
     ):
         return False
     if exact.is_Rational:
-        places = Written(Fraction(int(exact.p), int(exact.q)))
+        places = Numeral(Fraction(int(exact.p), int(exact.q)))
         if _is_short(places.number):
             return False
-        return decimal.quantity.written.stands_for(places.number)
+        return decimal.quantity.numeral.stands_for(places.number)
     value = sympy.N(exact, _LOOK)
-    return bool(value.is_Float) and decimal.quantity.written.stands_for(Fraction(str(value)))
+    return bool(value.is_Float) and decimal.quantity.numeral.stands_for(Fraction(str(value)))
 
 
 def _is_short(number: Fraction) -> bool:

@@ -60,6 +60,13 @@ BUGS = (
         "tests/serving/test_endpoint_loras.py::test_the_server_keeps_a_lora_until_its_last_answer_has_ended",
     ),
     Bug(
+        "text that is held back is lost where a stream goes on with another event",
+        "serving/batching.py",
+        "        self._tell_pieces(all_of_them=True)\n        self._thread.put(self.queue, (index, event))",
+        "        self._pieces.clear()\n        self._thread.put(self.queue, (index, event))",
+        "tests/serving/test_batching.py::test_text_that_is_written_fast_goes_out_in_few_pieces_and_in_its_order",
+    ),
+    Bug(
         "errors of a LoRA count for its base",
         "serving/models.py",
         "    note_engine(engine.release_id)\n",

@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CLIENTS := .venv-clients
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test test-quick clients dev lint clean
+.PHONY: help setup demo report test test-quick durations clients dev lint clean
 
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,10 +23,13 @@ report: $(INSTALLED)  ## The variants of R-JEPA over three seeds against every b
 	@$(BIN)/rjepa report
 
 test: $(INSTALLED)  ## Run the tests, on two processes
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=25 --durations-min=10
+	@$(PYTEST) --durations=25 --durations-min=10
 
-test-quick: $(INSTALLED)  ## Run the tests that take seconds
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+test-quick: $(INSTALLED)  ## Run the tests that take less than a second each: under three minutes
+	@$(PYTEST) -m "not slow" --durations=10 --durations-min=2
+
+durations: $(INSTALLED)  ## Run the tests and keep how long each took: that decides which are slow (docs/testing.md)
+	@RJEPA_TEST_DURATIONS=1 $(PYTEST)
 
 clients: $(CLIENTS)/.installed  ## Clients of other people (litellm, inspect-ai, optillm, ...) in .venv-clients; their tests are skipped without them
 

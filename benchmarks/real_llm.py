@@ -7,11 +7,16 @@ All three write the same number of tokens after the same prompt, whatever would 
 tokens a CPU second on one thread, the reading of the prompt included (`generate` reads it once a chain). Ours and
 `generate` compute in float32 and bfloat16, ours with capture of latents; llama.cpp multiplies the quantised weights
 as they are.
+
+`python -m benchmarks.real_llm --decoding [FILE.gguf]` measures one figure alone: tokens a CPU second of eight chains
+without their prompt, by what more tokens take, ours in bfloat16 over llama.cpp's, the median of some rounds in turn.
+With it come this machine's rate of reading memory, and what of it the weights that a step reads make up.
 """
 
 import contextlib
 import importlib.util
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -40,6 +45,10 @@ STATEMENT: Final = "Tell a long story about the keeper of a lighthouse."
 TOKENS: Final = {1: 48, 8: 24, 64: 8}
 """Tokens a chain, by the number of chains: a few CPU seconds each."""
 REPEATS: Final = 2
+DECODED: Final = (8, 40)
+"""Tokens a chain, a few and more: the difference is decoding alone."""
+ROUNDS: Final = 3
+DECODING_TARGETS: Final = {"session_over_llama_cpp_decoding_8": 0.8, "ten_seconds_over_loading": 1.0}
 TARGETS: Final = {
     f"{dtype}_{figure}_{chains}": 1.0
     for dtype, figure in (("float32", "over_generate"), ("bfloat16", "over_generate"))
@@ -50,7 +59,7 @@ _SERVER: Final = """
 import sys, xllamacpp
 params = xllamacpp.CommonParams()
 params.model.path, params.n_parallel, params.n_ctx = sys.argv[1], 64, 64 * 256
-params.n_gpu_layers, params.cpuparams.n_threads = 0, 1
+params.n_gpu_layers, params.cpuparams.n_threads, params.cpuparams_batch.n_threads = 0, 1, 1
 server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)
 sys.stdin.read()
@@ -60,8 +69,12 @@ sys.stdin.read()
 def main() -> None:
     """Measure and report."""
     torch.set_num_threads(1)
-    file = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else _smollm2()
+    named = [one for one in sys.argv[1:] if not one.startswith("--")]
+    file = Path(named[0]).resolve() if named else _smollm2()
     figures: dict[str, float | str] = {"model": file.name}
+    if "--decoding" in sys.argv:
+        report("real_llm_decoding", figures | decoding(file), DECODING_TARGETS)
+        return
     dtypes: tuple[DType, ...] = ("float32", "bfloat16")
     with temporary_folder() as folder:
         home = Home(Path(folder))
@@ -87,6 +100,60 @@ def main() -> None:
                     best = max(float(figures[f"{dtype}_session_tokens_{chains}"]) for dtype in dtypes)
                     figures |= {f"llama_cpp_tokens_{chains}": rate, f"llama_cpp_over_session_{chains}": rate / best}
     report("real_llm", figures, TARGETS)
+
+
+def decoding(file: Path) -> dict[str, float]:
+    """Tokens a CPU second of eight chains without their prompt, ours and llama.cpp's, and what our step reads."""
+    tokens = 8 * (DECODED[1] - DECODED[0])
+    with temporary_folder() as folder:
+        resolved = resolve_student(Home(Path(folder)), new_record("subject", str(file), changes={"dtype": "bfloat16"}))
+        unpacking = _once(lambda: loadable_folder(resolved))
+        started = time.perf_counter()
+        loading = _once(lambda: load_student(resolved, "cpu"))
+        loading_wall = time.perf_counter() - started
+        student = replace(load_student(resolved, "cpu"), eos_ids=frozenset())
+        prompt = render_prompt(student.tokenizer, student.record.prompt, STATEMENT)
+
+        def session(chains: int, count: int) -> float:
+            return _once(
+                lambda: sample_chains(student, [STATEMENT], num_candidates=chains, seed=0, max_new_tokens=count)
+            )
+
+        ours, its, ratios, bandwidth = [], [], [], []
+        with _llama_cpp(file) as (url, process):
+            for number in range(ROUNDS + 1):  # the first warms up, and has llama.cpp keep the prompt
+                bandwidth.append(_reading_rate())
+                mine = session(8, DECODED[1]) - session(8, DECODED[0])
+                other = _asked(url, process, prompt, 8, DECODED[1]) - _asked(url, process, prompt, 8, DECODED[0])
+                if number:
+                    ours.append(tokens / mine)
+                    its.append(tokens / other)
+                    ratios.append(other / mine)
+    head: torch.nn.Linear = student.model.get_output_embeddings()  # type: ignore[assignment]  # a decoder's head
+    read = sum(one.nbytes for one in student.model.parameters()) + (
+        0 if student.model.config.tie_word_embeddings else -head.weight.nbytes
+    )
+    rate = statistics.median(ours)
+    return {
+        "unpacking_cpu_seconds": unpacking,
+        "loading_cpu_seconds": loading,
+        "loading_seconds": loading_wall,
+        "ten_seconds_over_loading": 10 / loading_wall,
+        "session_decoding_tokens_8": rate,
+        "llama_cpp_decoding_tokens_8": statistics.median(its),
+        "session_over_llama_cpp_decoding_8": statistics.median(ratios),
+        "megabytes_of_weights_a_step": read / 1e6,
+        "llama_cpp_megabytes_of_weights": file.stat().st_size / 1e6,
+        "billion_operations_a_step_8": 8 * read / 1e9,  # two bytes and two operations a weight and row
+        "gigabytes_of_weights_a_second": read * rate / 8 / 1e9,
+        "gigabytes_a_second_of_this_thread": max(bandwidth),
+    }
+
+
+def _reading_rate() -> float:
+    """Gigabytes that one thread sums a CPU second."""
+    numbers = torch.ones(128 << 20)
+    return numbers.nbytes / min(_once(numbers.sum) for _ in range(3)) / 1e9
 
 
 def _rates(student: Student, stock: PreTrainedModel, chains: int, tokens: int) -> dict[str, float]:

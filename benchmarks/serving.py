@@ -1,13 +1,16 @@
 """Requests a second and waits of the service, against `transformers serve` and llama.cpp's server, in one run.
 
-`python -m benchmarks.serving [SECONDS]`. The subject is the bundled tiny-a with an untrained R-JEPA; the others serve
-the same float32 weights, a GGUF file of them for llama.cpp. Each server is a process of its own on one thread; the one
-that is not asked is stopped meanwhile, so that an idle loop of it disturbs nobody. All write greedily after the same
-prompts, so that their answers have the same words (`same_texts` says how many do; ours ends with the answer line,
-others with the end of the sequence, a token later).
+`python -m benchmarks.serving [SECONDS] [--llm FILE.gguf]`. The subject is the bundled tiny-a with an untrained R-JEPA;
+the others serve the same float32 weights, a GGUF file of them for llama.cpp. Each server is a process of its own on one
+thread; the one that is not asked is stopped meanwhile, so that an idle loop of it disturbs nobody. All write greedily
+after the same prompts, so that their answers have the same words (`same_texts` says how many do; ours ends with the
+answer line, others with the end of the sequence, a token later).
 
 In each of three rounds every server is asked for SECONDS (4 unless told) by 1, 4 and 16 clients that wait for each
 answer. A figure is the median of the rounds' ratios, so that what else the machine does matters little.
+
+With `--llm`, a 4-bit file of a real LLM such as Qwen2.5-Coder-0.5B-Instruct, the table has its last row too: eight
+chains of it, ours in bfloat16 against llama.cpp's (`benchmarks.real_llm --decoding`).
 
 The second pass is what a candidate that llama.cpp wrote needs before it can be ranked: log-probabilities, latents,
 energies.
@@ -34,6 +37,7 @@ from typing import Any, Final, TypeVar
 
 import torch
 
+from benchmarks import real_llm
 from benchmarks.subject import report, subject_problems, temporary_folder
 from rjepa.engine import Engine
 from rjepa.home import Home
@@ -120,7 +124,9 @@ def main() -> None:
         _serve(Home(Path(sys.argv[2])), int(sys.argv[3]))
         return
     torch.set_num_threads(1)
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
+    given = sys.argv[1:]
+    file = Path(given.pop(given.index("--llm") + 1)).resolve() if "--llm" in given else None
+    seconds = next((float(one) for one in given if not one.startswith("--")), 4.0)
     statements = [problem.statement for problem, _ in subject_problems(24)]
     with temporary_folder() as folder, contextlib.ExitStack() as stack:
         home = _prepared(Path(folder))
@@ -139,7 +145,10 @@ def main() -> None:
         figures |= _waits(servers, statements)
         figures |= _reranked(servers, engine, statements[:QUESTIONS])
         figures["load_average"] = os.getloadavg()[0]
-    report("serving", dict(figures), TARGETS)
+    if file is not None:
+        figures |= {f"real_llm_{name}": one for name, one in real_llm.decoding(file).items()}
+    more = {f"real_llm_{name}": least for name, least in real_llm.DECODING_TARGETS.items()} if file is not None else {}
+    report("serving", dict(figures), TARGETS | more)
 
 
 def _rates(servers: dict[str, Server], statements: list[str], seconds: float) -> dict[str, float]:

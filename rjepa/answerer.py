@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from rjepa.continuing import require_known
-from rjepa.errors import InvalidInputError
+from rjepa.errors import InvalidInputError, TooLongError
 from rjepa.home import Home
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.answer import Answer, Example
@@ -225,7 +225,7 @@ class Answerer(ABC):
         prompt = self._student.encode_conversation(turns, question.tools)
         tokens, context = len(prompt.ids), self._student.context_length
         if tokens >= context:
-            raise InvalidInputError(
+            raise TooLongError(
                 f"the problem has {tokens} tokens, {self.llm_tag} reads {context}", cure="shorten the problem"
             )
         return replace(prompt, ignored=(*prompt.ignored, *unread))

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from rjepa.errors import InvalidInputError
+from rjepa.errors import InvalidInputError, TooLongError
 from rjepa.reasoning.events import Text, Working
 from rjepa.reasoning.tokens import TokenReport, report_tokens
 from rjepa.sampling.protocol import Capability, ChainSource, needs_of, require
@@ -79,7 +79,7 @@ def require_text(source: ChainSource, ids: Sequence[int], more: int = 0) -> None
     if not ids:
         raise InvalidInputError(f"the text has no tokens of {tag}", cure="send a text with at least one character")
     if len(ids) > most:
-        raise InvalidInputError(
+        raise TooLongError(
             f"the text has {len(ids)} tokens, {tag} reads {source.context_length}",
             cure=f"shorten it to {most} tokens",
         )
@@ -124,7 +124,7 @@ def _batch(
         rows = session.add([one.request for one in wanted])
         place = {row: index for index, row in enumerate(rows)}
         drawn = [0] * len(rows)
-        with closing(session.run(steps=False)) as events:
+        with closing(session.run(steps=False, singly=False)) as events:
             new = 0
             for event in events:
                 if isinstance(event, Pass):

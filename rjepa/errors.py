@@ -26,6 +26,10 @@ class InvalidInputError(RjepaError):
     """Input from a user (a file, a request, an option) that cannot be accepted."""
 
 
+class TooLongError(InvalidInputError):
+    """A text with more tokens than the student's context holds."""
+
+
 class StorageError(RjepaError):
     """RJEPA_HOME cannot be read or written: permissions, a full disk."""
 

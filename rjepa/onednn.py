@@ -1,11 +1,13 @@
-"""Float32 layers by oneDNN on AMD's CPUs, where PyTorch's own choice takes half of what they can do.
+"""Linear layers by oneDNN on CPUs where PyTorch's own choice takes half of what they can do: float32 on AMD's, and
+bfloat16 where few rows are multiplied.
 
 PyTorch hands float32 products to MKL, which on a CPU of another maker than Intel stays with AVX2. oneDNN, which PyTorch
 carries too and keeps for lower precisions, asks what the CPU can do: 250 billion operations a second and thread instead
 of 105 on an EPYC with AVX-512, and about as many as MKL where there is AVX2 alone. Results agree within rounding.
 
 Where few rows are multiplied, as in writing chains, bringing the weights into the order that oneDNN wants costs up to
-half of it: a second copy of them is kept in that order.
+half of it: a second copy of them is kept in that order. PyTorch gives bfloat16 to oneDNN by itself, and has the same
+copied into order with every product: 8 rows of a 0.5 B model took 130 ms so, and 80 with the copy.
 
 The first product of a new shape costs half a millisecond more. Students meet few shapes, over and over, or large ones.
 R-JEPA meets small new ones where it scores a question at a time, and large ones where it scores many together: it
@@ -20,11 +22,14 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from rjepa.precision import multiplies_bf16
+
 LEAST_WORK: Final = 500_000
 """Multiplications of one product, below which the call itself costs as much, and MKL's is cheaper."""
 
 _MAX_COPIED_BYTES: Final = 256 << 20
-"""Bytes of a model's layers, above which no second copy is kept: the stated memory of a student does not count it."""
+"""Bytes of a model's layers, above which no second copy is kept unless the caller has room for more: the stated memory
+of a student does not count it."""
 
 
 class _Packed:
@@ -74,12 +79,17 @@ def packed_product(layer: OneDnnLinear, input: Tensor) -> Tensor:
     return product
 
 
-def use_onednn(model: nn.Module, least_work: int = LEAST_WORK) -> None:
-    """Give a model's plain `nn.Linear` layers oneDNN's products, where MKL's are slow. Weights stay as they are."""
-    if not mkl_is_slow():
-        return
+def use_onednn(model: nn.Module, least_work: int = LEAST_WORK, room: int = 0) -> None:
+    """Give a model's plain `nn.Linear` layers oneDNN's products, where PyTorch's own are slow. Weights stay.
+
+    room: bytes that a second copy of a bfloat16 model's layers may take. Theirs serves `packed_product` alone.
+    """
     layers = [module for module in model.modules() if type(module) is nn.Linear]
-    small = sum(layer.weight.nbytes for layer in layers) <= _MAX_COPIED_BYTES
+    half = bool(layers) and all(layer.weight.dtype == torch.bfloat16 for layer in layers)
+    if not (_packs_bf16() if half else mkl_is_slow()):
+        return
+    size = sum(layer.weight.nbytes for layer in layers)
+    small = size <= (max(room, _MAX_COPIED_BYTES) if half else _MAX_COPIED_BYTES)
     for layer in layers:
         layer.__class__ = OneDnnLinear
         assert isinstance(layer, OneDnnLinear)
@@ -89,9 +99,17 @@ def use_onednn(model: nn.Module, least_work: int = LEAST_WORK) -> None:
 @cache
 def mkl_is_slow() -> bool:
     """Whether PyTorch's float32 products are MKL's, and the CPU is one that MKL holds back."""
-    has_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-    has_products = all(hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight"))
-    return has_both and has_products and "AuthenticAMD" in _cpu_maker()
+    return _has_both() and "AuthenticAMD" in _cpu_maker()
+
+
+def _packs_bf16() -> bool:
+    return _has_both() and multiplies_bf16("cpu")
+
+
+def _has_both() -> bool:
+    """Whether this PyTorch carries MKL and oneDNN, as builds for x86 do, and what oneDNN is called by here."""
+    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    return both and all(hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight"))
 
 
 def _cpu_maker() -> str:

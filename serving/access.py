@@ -111,6 +111,13 @@ def _exact_rules() -> dict[tuple[str, str], Rule]:
     return {(rule.method, rule.path): _first_that_fits(rule.method, rule.path) for rule in whole}
 
 
+def nearest_route(path: str) -> str | None:
+    """The route that an unknown path means: its /v1 is missing or there twice, or a slash ends it. None for others."""
+    plain = path.rstrip("/")
+    known = {rule.path for rule in _exact_rules().values()}
+    return next((one for one in (plain, f"/v1{plain}", plain.replace("/v1/v1/", "/v1/", 1)) if one in known), None)
+
+
 def may(role: Role, needed: Role) -> bool:
     """Whether a role suffices."""
     return ROLES.index(role) >= ROLES.index(needed)

@@ -41,7 +41,7 @@ from serving.limits import Admission, Limits
 from serving.lora_opening import LoraUses
 from serving.loras import LoadedLoras
 from serving.metrics import Metrics
-from serving.middleware import Body, Doors, RequestContext
+from serving.middleware import Body, Doors, HeadAsGet, RequestContext
 from serving.quality import FLUSH_SECONDS, Quality
 from serving.response_store import ResponseStore
 from serving.settings import ServiceSettings, check_start
@@ -147,6 +147,7 @@ def create_app(settings: ServiceSettings, engine_loader: EngineLoader | None = N
 def _guard(app: FastAPI, settings: ServiceSettings, authenticator: Authenticator) -> None:
     """The guards, innermost first: a request passes the last one here before all others."""
     figures = app.state.metrics
+    app.add_middleware(HeadAsGet)
     app.add_middleware(LoraUses, ended=app.state.loras.give_back)
     app.add_middleware(QualityCollector, quality=app.state.quality, served=lambda: _served(app.state.host))
     app.add_middleware(Limits, admission=app.state.admission, metrics=figures)

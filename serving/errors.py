@@ -11,13 +11,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError
+from rjepa.errors import CorruptError, InvalidInputError, NotFoundError, RjepaError, StorageError, TooLongError
 from rjepa.feedback.records import NotKeptError, OptedOutError, OutdatedConsentError
 from rjepa.living.served_loras import LorasMovedError
 from rjepa.monitoring.dagster import DagsterAwayError, LaunchError
 from rjepa.reasoning.question import InvalidQuestionError
 from rjepa.releases.pointer import ReleaseMovedError
 from rjepa.sampling.endpoint_loras import EndpointLoraError
+from serving.access import nearest_route
 
 _LOG = structlog.get_logger("serving")
 
@@ -41,7 +42,9 @@ _CURES: Final = {
 }
 _FIELD: Final = re.compile(r"[a-z][a-z0-9_]*")
 _DEFAULT_CURE: Final = "see GET /openapi.json for the fields and their limits"
+_UNREADABLE: Final = "the body cannot be read as JSON"
 _HTTP_CURES: Final = {
+    400: "send one JSON object in UTF-8, nested no deeper than a request needs",
     404: "see GET /openapi.json for the routes",
     405: "see GET /openapi.json for the routes and their methods",
 }
@@ -109,6 +112,7 @@ class GoneError(RjepaError):
 
 _STATUS: Final[dict[type[RjepaError], tuple[int, str]]] = {
     InvalidInputError: (400, "invalid_value"),
+    TooLongError: (400, "context_length_exceeded"),  # clients that shorten a conversation look for this code
     UnknownModelError: (404, "model_not_found"),
     ReleaseMovedError: (409, "out_of_date"),
     GoneError: (404, "not_found"),
@@ -173,8 +177,11 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
-    problem = error.detail if error.status_code != 404 else "there is no such route"
+    # Starlette's own words would say less: 400 is a body that its parser gave up on.
+    problem = {400: _UNREADABLE, 404: "there is no such route"}.get(error.status_code, error.detail)
     cure = _HTTP_CURES.get(error.status_code, _DEFAULT_CURE)
+    if error.status_code == 404 and (meant := nearest_route(request.scope["path"])) is not None:
+        cure = f"use {meant}: a client's base_url ends with /v1, without a slash"
     body = error_body(problem, cure, status=error.status_code, code=f"http_{error.status_code}")
     return JSONResponse(body, status_code=error.status_code, headers=error.headers)
 
@@ -198,6 +205,6 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         cure, param = (_DEFAULT_CURE if cause is not None else "send one JSON object as application/json"), None
     else:
         param = ".".join(names)
-        problem = f"{param}: {first['msg']}"
+        problem = f"{param}: {first['msg'].removeprefix('Value error, ')}"
         cure = next((_CURES[key] for key in (param, ".".join(names[:2]), names[0]) if key in _CURES), _DEFAULT_CURE)
     return JSONResponse(error_body(problem, cure, status=400, code=first["type"], param=param), status_code=400)

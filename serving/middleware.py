@@ -182,7 +182,12 @@ class Body:
             problem, cure = f"the body is larger than {self._max_bytes} bytes", "send a shorter request"
             await refuse(problem, cure, status=413, code="http_413", headers=_CLOSE)(scope, receive, send)
             return
-        if body and not _is_json(Headers(scope=scope).get("content-type", "")):
+        headers = Headers(scope=scope)
+        if body and headers.get("content-encoding", "identity").lower() != "identity":
+            cure = "send it as it is, without content-encoding"
+            await refuse("the body is compressed", cure, status=415, code="http_415")(scope, receive, send)
+            return
+        if body and not _is_json(headers.get("content-type", "")):
             cure = "send one JSON object with content-type: application/json"
             await refuse("the body is not JSON", cure, status=415, code="http_415")(scope, receive, send)
             return
@@ -239,6 +244,27 @@ class Body:
             listener.cancel()
             work.cancel()
             await asyncio.gather(work, listener, return_exceptions=True)
+
+
+class HeadAsGet:
+    """Innermost: answer HEAD with the headers of GET, for `curl -I` and those who look whether a service is up."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        as_get = dict(scope, method="GET")
+        try:
+            await self._app(as_get, receive, send_head)
+        finally:
+            scope["route"] = as_get.get("route")  # the log and the figures name it
 
 
 _CLOSE: Final = {"connection": "close"}

@@ -11,7 +11,8 @@ from rjepa import onednn
 from rjepa.jepa.checkpoint import load_model, save_model
 from rjepa.jepa.config import EncoderConfig, JepaConfig, PredictorConfig
 from rjepa.jepa.model import build_model
-from rjepa.onednn import OneDnnLinear, mkl_is_slow, use_onednn
+from rjepa.onednn import OneDnnLinear, mkl_is_slow, packed_product, use_onednn
+from rjepa.precision import multiplies_bf16
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"),
@@ -138,6 +139,21 @@ def test_a_copy_of_a_layer_that_was_used_is_a_layer_of_its_own() -> None:
 def test_mkl_is_slow_on_one_maker_s_cpus(monkeypatch: pytest.MonkeyPatch, maker: str, slow: bool) -> None:
     monkeypatch.setattr(onednn, "_cpu_maker", lambda: maker)
     assert mkl_is_slow.__wrapped__() == (slow and torch.backends.mkl.is_available())
+
+
+@pytest.mark.skipif(not multiplies_bf16("cpu"), reason="this CPU has no bfloat16")
+@pytest.mark.parametrize("rows", [1, 8, 60])
+def test_bfloat16_is_kept_in_order_where_there_is_room_for_it(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr(onednn, "_MAX_COPIED_BYTES", 0)
+    plain = nn.Linear(64, 48).bfloat16()
+    size, inputs = plain.weight.nbytes, torch.randn(rows, 64).bfloat16()
+    for room in (size - 1, size):
+        fast = copy.deepcopy(plain)
+        use_onednn(fast, room=room)
+        assert isinstance(fast, OneDnnLinear) and (fast.packed is not None) == (room == size)
+        with torch.inference_mode():
+            assert torch.allclose(packed_product(fast, inputs), plain(inputs), rtol=1e-2, atol=1e-2)
+            assert torch.equal(fast(inputs), plain(inputs)), "other products than those of few rows changed"
 
 
 def test_layers_of_another_kind_stay() -> None:

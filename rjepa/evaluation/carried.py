@@ -44,7 +44,7 @@ class Estimate(FrozenValue):
 
 
 @dataclass(frozen=True)
-class Way:
+class OriginEnergies:
     """Energies of one origin: one array a sampled chain, of the validation and of the test candidates."""
 
     name: str
@@ -90,7 +90,7 @@ class Judged:
     first_error: FloatArray
 
 
-def judge_way(way: Way, validation: RolloutsLike, test: RolloutsLike, seed: int = 0) -> Judged:
+def judge_way(way: OriginEnergies, validation: RolloutsLike, test: RolloutsLike, seed: int = 0) -> Judged:
     """Calibrate on validation candidates, measure on test candidates.
 
     Args:

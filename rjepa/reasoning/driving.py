@@ -23,7 +23,9 @@ class Failed:
 
 @dataclass
 class Running:
-    """One question that is being answered: its mode's events, its tools, and the rows that it waits for."""
+    """One question that is being answered: its mode's events, its tools, the rows that it waits for, and those whose
+    text it waits for that have `written` some in this pass.
+    """
 
     events: Generator[Event | Wait, None, None]
     tools: Tools
@@ -31,12 +33,18 @@ class Running:
     wait: Wait | None = None
     pending: set[int] = field(default_factory=set)
     held: set[int] = field(default_factory=set)
+    written: set[int] = field(default_factory=set)
     over: bool = False
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether it has to see single tokens."""
+        """Whether it has to see each token before the next is drawn."""
         return self.tools.budget is not None or (self.wait is not None and self.wait.until == "token")
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether it has to see tokens."""
+        return self.counts_tokens or (self.wait is not None and self.wait.until == "text")
 
     @property
     def counts_steps(self) -> bool:
@@ -45,7 +53,7 @@ class Running:
 
     def take(self, event: Token | StepEnd | ChainEnd) -> None:
         """Take in what happened to one of its rows. Events that only other questions need are passed over."""
-        if isinstance(event, Token) and not self.counts_tokens:
+        if isinstance(event, Token) and not self.reads_tokens:
             return
         if isinstance(event, StepEnd) and not self.counts_steps:
             return
@@ -53,8 +61,18 @@ class Running:
         if isinstance(event, StepEnd) and not self.tools.is_over(event.row):
             self.session.hold(event.row)  # until the mode goes on, with all rows that it waited for
             self.held.add(event.row)
-        if self.wait is not None and _reaches(event, self.wait):
+        if self.wait is None:
+            return
+        if _reaches(event, self.wait):
             self.pending = set() if self.wait.any_row else self.pending - {event.row}
+        elif self.wait.until == "text":
+            self.written.add(event.row)
+
+    def end_pass(self) -> None:
+        """The pass is over: rows whose text was waited for have all that it brought them."""
+        if self.wait is not None and self.written:
+            self.pending = set() if self.wait.any_row else self.pending - self.written
+        self.written.clear()
 
     def mind_budget(self) -> None:
         """Stop all rows of the question where its budget is spent: what was waited for will not come."""
@@ -96,7 +114,7 @@ class Driver:
         self._gone: list[int] = []  # rows of questions that are over
         self._numbers = 0
         self._events: Events | None = None
-        self._sees = (False, False)  # whether the run gives tokens, and ends of steps
+        self._sees = (False, False, False)  # whether the run gives tokens, ends of steps, and each token by itself
 
     def join(self, question: Running) -> int:
         """Begin a question with the next pass; its number."""
@@ -121,6 +139,7 @@ class Driver:
         if not self._running:
             return
         drawn = {number: len(question.pending) for number, question in self._running.items()}
+        unused = dict.fromkeys(drawn, 0)
         tokens = 1
         for event in self._run():
             if isinstance(event, Pass):
@@ -129,12 +148,15 @@ class Driver:
             number = self._owner(event.row)
             if number is not None:  # what a question that is over had in this pass is of no use
                 question = self._running[number]
+                if isinstance(event, ChainEnd):
+                    unused[number] += event.unused
                 question.take(event)
                 yield from self._resume([number])
         else:
             self._events = None  # all rows are over or wait
         for number, question in list(self._running.items()):
-            yield number, Working(drawn.get(number, 0) * tokens)
+            yield number, Working(max(0, drawn.get(number, 0) * tokens - unused.get(number, 0)))
+            question.end_pass()
             question.mind_budget()
         yield from self._resume(list(self._running))
 
@@ -147,11 +169,16 @@ class Driver:
     def _run(self) -> Events:
         """The session's run; another one where the kinds of events that questions have to see have changed."""
         running = self._running.values()
-        sees = any(one.counts_tokens for one in running), any(one.counts_steps for one in running)
+        sees = (
+            any(one.reads_tokens for one in running),
+            any(one.counts_steps for one in running),
+            any(one.counts_tokens for one in running),
+        )
         if self._events is None or sees != self._sees:
             self.stop()
             self._sees = sees
-            self._events = self._session.run(Until.CHAIN, tokens=sees[0], steps=sees[1])
+            tokens, steps, singly = sees
+            self._events = self._session.run(Until.CHAIN, tokens=tokens, steps=steps, singly=singly)
         return self._events
 
     def _resume(self, numbers: list[int]) -> Iterator[tuple[int, Event | Failed]]:

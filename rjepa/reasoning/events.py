@@ -87,12 +87,13 @@ Event = Working | Text | StepWritten | CandidateStep | CandidateWritten | Change
 
 @dataclass(frozen=True)
 class Wait:
-    """The mode goes on once these rows, or any of them, have another token, have ended a step, or are over.
+    """The mode goes on once these rows, or any of them, have another token, have more text, have ended a step, or are
+    over. More text may be a few tokens, where those come faster than anybody reads.
 
     Only the driver of the modes sees it; it lets many questions share one decoding session. A row that is over
     has reached all three.
     """
 
     rows: tuple[int, ...]
-    until: Literal["token", "step", "chain"]
+    until: Literal["token", "text", "step", "chain"]
     any_row: bool = False

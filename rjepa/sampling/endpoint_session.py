@@ -132,7 +132,9 @@ class EndpointSession:
         """Not offered."""
         self._lacks(Capability.STEPS)
 
-    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Events:
+    def run(
+        self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True, singly: bool = True
+    ) -> Events:
         """Ask for the chains of all rows, and yield those that are there; a `Pass` now and then in between. Closing the
         iterator aborts the requests. There is no `StepEnd`.
 

@@ -207,13 +207,15 @@ class ProcessSession:
         """
         self._set("edit", row, edit)
 
-    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Events:
+    def run(
+        self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True, singly: bool = True
+    ) -> Events:
         """As `rjepa.students.session.Session.run`."""
         if self._running:
             raise ValueError("expected a session that does not run; close the iterator of the run before")
         self._running = True
         try:
-            self._call("/run", {"until": pack_condition(until), "tokens": tokens, "steps": steps})
+            self._call("/run", {"until": pack_condition(until), "tokens": tokens, "steps": steps, "singly": singly})
             over = False
             while not over and not self._closed:
                 answer = self._call("/next", {})

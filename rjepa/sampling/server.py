@@ -261,7 +261,7 @@ def _run(handler: _Handler, body: dict[str, Any]) -> Any:
 
     _stop(handler, {})
     until = unpack_condition(body["until"])
-    handler.events = handler.session.run(until, tokens=bool(body["tokens"]), steps=bool(body["steps"]))
+    handler.events = handler.session.run(until, **{name: bool(body[name]) for name in ("tokens", "steps", "singly")})
     return {}
 
 

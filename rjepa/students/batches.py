@@ -73,13 +73,13 @@ class Batch:
         self.pending, self.junk = self.pending[kept], self.junk[kept]
         self._place(self.places[kept], requests)
 
-    def draw(self, most: int, drawing: Drawing, go_on: Bools) -> int:
+    def draw(self, most: int, least: int, drawing: Drawing, go_on: Bools) -> int:
         """As `rjepa.students.decoding.CachedRows.draw`. Rows that are not watched are fed junk; of those that will
         `go_on` the logits stay.
         """
         stay = np.flatnonzero(~drawing.watched & go_on)
         logits = self.logits[torch.from_numpy(stay)] if len(stay) else None
-        count = self.rows.draw(most, self.logits, drawing)
+        count = self.rows.draw(most, least, self.logits, drawing)
         if logits is not None:
             self.logits[torch.from_numpy(stay)] = logits
         self.junk[~drawing.watched] += count - 1

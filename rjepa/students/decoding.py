@@ -59,9 +59,10 @@ class CachedRows(Protocol):
     def step(self, tokens: Int[Tensor, " rows"], tap: LayerTap) -> Float[Tensor, "rows vocab"]:
         """The logits after one more token a row. `tap` sees the states of the layer that is read."""
 
-    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
+    def draw(self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
         """Draw up to `most` tokens a row, one after another, and feed each but the last; end with the first that may
-        end something. `logits`, which the first is drawn from, become those of the last. Gives how many were drawn.
+        end something, but not before `least` tokens. `logits`, which the first is drawn from, become those of the last.
+        Gives how many were drawn.
         """
 
     def keep(self, rows: Int64) -> None:
@@ -210,12 +211,14 @@ class SharedPrefixRows:
         """Rows after their left-padded prompts, and the logits of the prompts' last tokens."""
         cache = DynamicCache(config=model.config)
         positions = positions_of(mask)
+        # By place: a slice of the states lies apart in memory, for which PyTorch copies the whole head another way.
+        kept = torch.arange(max(0, input_ids.shape[1] - logits_to_keep), input_ids.shape[1], device=mask.device)
         output = model(
             input_ids=input_ids,
             attention_mask=mask.long(),
             position_ids=positions,
             past_key_values=cache,
-            logits_to_keep=logits_to_keep,
+            logits_to_keep=kept,
         )
         layers = [_SharedPrefixLayer.after(*keys_and_values(layer), len(prompt_of)) for layer in cache.layers]
         masked = torch.zeros(mask.shape, dtype=output.logits.dtype, device=mask.device)
@@ -249,11 +252,11 @@ class SharedPrefixRows:
         self._next = self._next + 1
         return logits[:, -1]
 
-    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
+    def draw(self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
         assert self._fused is not None
         decoder, depth = self._fused
         assert isinstance(decoder, DrawingDecoder)
-        drawn = decoder.draw(min(most, _GROWTH), logits, drawing, self, depth)
+        drawn = decoder.draw(min(most, _GROWTH), least, logits, drawing, self, depth)
         self._next = self._next + (drawn - 1)
         return drawn
 

@@ -135,7 +135,9 @@ class Drawing:
 class DrawingDecoder(Decoder, Protocol):
     """A decoder that draws, too, and so runs through several tokens at once."""
 
-    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing, caches: Caches, depth: int) -> int:
+    def draw(
+        self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing, caches: Caches, depth: int
+    ) -> int:
         """As `rjepa.students.decoding.CachedRows.draw`; states are noted after `depth` layers."""
 
 
@@ -169,7 +171,7 @@ class Product:
     def __init__(self, *layers: nn.Module, beside: "Product | None" = None) -> None:
         """beside: the product of the same weights without the LoRA, or with another one; they are shared."""
         bases = [base_of(layer) for layer in layers]
-        self._onednn = all(isinstance(layer, OneDnnLinear) for layer in bases)
+        self._onednn = all(isinstance(one, OneDnnLinear) and one.weight.device.type == "cpu" for one in bases)
         if beside is not None:
             self._layer: nn.Linear = beside._layer
         else:

@@ -38,6 +38,9 @@ __all__ = ["ResolvedStudent", "Student", "load_student", "place_student", "read_
 
 _LAYER_NAMES = ("layers", "h", "blocks")
 _NORM_NAMES = ("norm", "final_layernorm", "ln_f", "final_layer_norm")
+_COPIED_SHARE = 0.125
+"""Of this machine's memory, that a second copy of bfloat16 weights may take: a 0.5 B model's where there are 8 GB. By
+what the machine has and not by what is free, so that a student's products do not hang on what else runs."""
 _OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -155,7 +158,7 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
         # the LoRA stays beside them.
         model = load_lora(model, resolved.lora.folder, merge=record.quantisation in ("none", "gguf"))
     model = model.eval().requires_grad_(False)
-    use_onednn(model)
+    use_onednn(model, room=round(_COPIED_SHARE * present_devices()[-1].total))
     rows = model.get_output_embeddings().weight.shape[0]
     return Student(
         record=record,

@@ -79,6 +79,7 @@ def _draw(
 @compiled
 def _run(
     most: int,
+    least: int,
     logits: Float32,
     rows: tuple[Int64, Int64, Bools, Bools, Bools, Float32],
     ends: Bools,
@@ -97,7 +98,7 @@ def _run(
     spans: Spans,
 ) -> int:
     """Draw at most `most` tokens a row, one after another, each but the last fed before the next; end with the first
-    that may end something. Gives how many were drawn.
+    that may end something, but not before `least`. Gives how many were drawn.
 
     `logits` [R, V] are those that the first token is drawn from, and become those of the last. Caches have room for
     `most` more tokens; positions [R] are those of the next tokens.
@@ -120,8 +121,8 @@ def _run(
     fed = np.empty((count, width), dtype=np.float32)
     read = np.empty((count, width), dtype=np.float32)
     waste = ids.shape[1] - 1
+    ended = False
     for done in range(most):
-        over = done == most - 1
         for row in range(count):
             place, column = places[row], columns[row]
             token, logprob, certainty = _draw(
@@ -130,9 +131,9 @@ def _run(
             ids[place, column] = token
             scores[0, place, column] = logprob
             scores[1, place, column] = certainty
-            over |= watched[row] and ends[token]
+            ended |= watched[row] and ends[token]
             fed[row] = embedding[token]
-        if over:
+        if done == most - 1 or (ended and done + 1 >= least):
             return done + 1
         for number in range(len(layers)):
             if number == depth:
@@ -167,12 +168,15 @@ def _note(states: Float32, columns: Int64, places: Int64, found: Float32) -> Non
 class NativePasses(NativeDecoder):
     """A `rjepa.students.fused.DrawingDecoder` of compiled passes."""
 
-    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing, caches: Caches, depth: int) -> int:
+    def draw(
+        self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing, caches: Caches, depth: int
+    ) -> int:
         """As `rjepa.students.fused.DrawingDecoder.draw`."""
         self.reach(caches.longest + most)
         arrays = tuple(layer.arrays(most) for layer in caches.layers)
         drawn: int = _run(
             most,
+            least,
             logits.numpy(),
             (
                 drawing.places,

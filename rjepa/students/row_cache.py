@@ -79,7 +79,7 @@ class RepeatedRows:
         self._next = self._next + 1
         return logits[:, -1]
 
-    def draw(self, most: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
+    def draw(self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
         raise ValueError("expected caches that can draw")
 
     def keep(self, rows: Int64) -> None:

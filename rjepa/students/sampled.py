@@ -147,12 +147,14 @@ class StepEnd:
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
     """A row's chain is over. `finished` is False where its limit cut it; `text` is what was held back: an incomplete
-    last character, or the beginning of a stop string that did not come. `scores` are those that were held back too.
+    last character, or the beginning of a stop string that did not come. `unused`: tokens that were drawn after its
+    end, in the same call, and are none of its. `scores` are those that were held back too.
     """
 
     row: int
     finished: bool
     text: str = ""
+    unused: int = 0
     scores: tuple[TokenScore, ...] = ()
 
 

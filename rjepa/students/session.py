@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from rjepa.students.ahead import Sight, most_and_least, tokens_ahead
 from rjepa.students.batches import (
     NOTHING,
     RUNNING_SHARE,
@@ -55,8 +56,6 @@ from rjepa.students.standing import Bools, RowStandings, RowTexts
 from rjepa.students.steering import Steering
 from rjepa.students.tap import LayerTap
 
-AHEAD: Final = 64
-"""Tokens of all rows that are drawn at most before others may join: some five milliseconds of a small student's."""
 _NEVER: Final = np.iinfo(np.int64).max
 """More tokens than any row draws."""
 
@@ -85,6 +84,7 @@ class Session:
         self._rules = RowRules(student, len(head.weight))  # type: ignore[arg-type]
         self._texts = RowTexts(student, self._rules)
         self._tap = LayerTap(student.captured, keep=capture)
+        self._ahead = tokens_ahead(student.hidden_size, student.num_layers, len(head.weight))  # type: ignore[arg-type]
         self._changed = self._closed = self._running = False
         self._generated = self._read = self._passes = 0
 
@@ -205,7 +205,9 @@ class Session:
         self._steering.set_edit(row, edit)
 
     @torch.inference_mode()
-    def run(self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True) -> Events:
+    def run(
+        self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True, singly: bool = True
+    ) -> Events:
         """Run all rows that are not over, each until the condition holds, and yield what happens.
 
         Between two events rows may be added, forked, dropped, biased and edited; new ones run too. Closing the iterator
@@ -215,11 +217,13 @@ class Session:
             until: the end of the step, of the chain, or a number of tokens.
             tokens: yield a `Token` for each.
             steps: yield a `StepEnd` for each; `Until.STEP` does anyway.
+            singly: with `tokens`, one of each row before the next `Pass`; else there may be a few.
         """
         self._require_open()
         if self._running:
             raise ValueError("expected a session that does not run; close the iterator of the run before")
-        standings = self._standings
+        standings, by_step = self._standings, until is Until.STEP
+        sight = Sight(tokens, steps or by_step, singly, by_step)
         self._running = self._changed = True
         self._fresh = list(range(len(self._requests)))
         standings.paused[:] = False
@@ -236,7 +240,7 @@ class Session:
                     return
                 if batch is not self._batches[-1]:  # each in its turn
                     self._batches = [*(one for one in self._batches if one is not batch), batch]
-                yield from self._advance(batch, tokens, steps, until is Until.STEP)
+                yield from self._advance(batch, sight)
         finally:
             self._running = False
 
@@ -304,15 +308,15 @@ class Session:
             batches = [one for one in batches if one not in together] + [join_batches(together, requests)]
         self._batches = batches
 
-    def _advance(self, batch: Batch, tokens: bool, steps: bool, by_step: bool) -> list[Event]:
+    def _advance(self, batch: Batch, sight: Sight) -> list[Event]:
         """Draw tokens for each row, feed them, and return what happened: one each, or more where nobody wants to see
-        single ones and no row is at an end before the last.
+        each by itself.
         """
         tables, standings, places = self._tables, self._standings, batch.places
         held = standings.waiting(places) | standings.dropped[places] | (batch.pending != NOTHING)
         was_over = standings.over[places]
         written = ~held & ~was_over
-        count = self._draw_ahead(batch, held, written, tokens, steps)
+        count = self._draw_ahead(batch, held, written, sight)
         at = tables.next_columns(places, held)
         column = int(at[0]) if (at == at[0]).all() else torch.from_numpy(at).to(batch.index.device)
         if count:
@@ -323,19 +327,36 @@ class Session:
             ids = np.asarray(drawn.tolist())
             tables.ids[places, at] = ids
         tables.drawn[places[~held]] += 1
-        generated = count * int(written.sum())
-        self._generated += generated
         if self._rules:
             self._rules.read(places, ids, batch.logits, written)
-        events: list[Event] = []
-        if tokens:
-            events += [
-                Token(row, token, self._texts.add(row, token), self._rules.new_scores(row))
-                for row, token in zip(places[written].tolist(), ids[written].tolist(), strict=True)
-            ]
-        events += self._ends(places, ids, written, steps or by_step, by_step)
-        self._feed(batch, drawn, held, was_over, column)
+        events, unused = self._see(places, at, written, count, sight)
+        early = unused > 0  # what was drawn for these since they ended is junk, as if they had waited for the others
+        standings.fed[places[early]] -= unused[early] - 1
+        batch.junk[early] += unused[early] - 1
+        generated = count * int(written.sum()) - int(unused.sum())
+        self._generated += generated
+        self._feed(batch, drawn, held, was_over | early, column)
         return [*events, Pass(generated, count)]
+
+    def _see(self, places: Int64, at: Int64, written: Bools, count: int, sight: Sight) -> tuple[list[Event], Int64]:
+        """The events of the `count` tokens that each row has just got, the last of them in column `at`; and how many of
+        each row's come after its end.
+        """
+        tables, standings = self._tables, self._standings
+        unused = np.zeros(len(places), dtype=np.int64)
+        drawn = tables.ids[places, np.maximum(at - np.arange(count - 1, -1, -1)[:, None], 0)]
+        events: list[Event] = []
+        for number in range(count) if sight.tokens else standings.where_may_end(drawn[:, written]):
+            ids, unread = drawn[number], count - 1 - number
+            if sight.tokens:
+                events += [
+                    Token(row, token, self._texts.add(row, token), self._rules.new_scores(row))
+                    for row, token in zip(places[written].tolist(), ids[written].tolist(), strict=True)
+                ]
+            events += self._ends(places, ids, written, sight, unread)
+            if unread and (ended := written & standings.over[places]).any():
+                unused[ended], written = unread, written & ~ended
+        return events, unused
 
     def _draw(self, batch: Batch, column: int | Tensor) -> Int[Tensor, " rows"]:
         """A token for each row, by whatever bends its logits."""
@@ -351,20 +372,22 @@ class Session:
         tables.put_scores(batch.index, column, logprobs, certainty)
         return drawn
 
-    def _draw_ahead(self, batch: Batch, held: Bools, written: Bools, tokens: bool, steps: bool) -> int:
-        """Draw a token for each row and, where nobody has to see single ones, feed it and draw the next, until one may
-        end something. The tables have all of them then, `drawn` counts all but the last. Gives how many were drawn: 0
-        where rows of the batch are bent, or its caches cannot.
+    def _draw_ahead(self, batch: Batch, held: Bools, written: Bools, sight: Sight) -> int:
+        """Draw a token for each row and, as far as nobody has to see each, feed it and draw the next. The tables have
+        all of them then, `drawn` counts all but the last. Gives how many were drawn: 0 where rows of the batch are
+        bent, or its caches cannot.
         """
         tables, standings, places = self._tables, self._standings, batch.places
         if self._rules or self._steering or batch.waits or not batch.rows.can_draw:
             return 0
-        most = 1
-        if not tokens and standings.ends_at_stops(steps):
+        most, least = 1, 1
+        if standings.ends_at_stops(sight.steps):
             room = np.minimum(tables.limits[places], standings.stop_at[places]) - tables.drawn[places]
-            most = min(int(room[written].min()), max(1, AHEAD // len(places)))
+            most, least = most_and_least(sight, self._ahead, len(places), bool(standings.kept[places].any()))
+            most = min(most, int(room[written].min()))
         count = batch.draw(
             most,
+            least,
             tables.drawing(places, held, written, standings.stops, batch.greedy, batch.temperature),
             self._needs(places),
         )
@@ -373,23 +396,25 @@ class Session:
         self._passes += count - 1
         return count
 
-    def _ends(self, places: Int64, ids: Int64, written: Bools, steps: bool, by_step: bool) -> list[Event]:
-        """Mark the rows that are at an end of something, and return the events."""
+    def _ends(self, places: Int64, ids: Int64, written: Bools, sight: Sight, unread: int) -> list[Event]:
+        """Mark the rows that are at an end of something with these tokens, after which each has `unread` more, and
+        return the events.
+        """
         tables, standings = self._tables, self._standings
+        now = tables.drawn[places] - unread
         events: list[Event] = self._stop(places, written)
         if events:
             written = written & ~standings.over[places]
-        for index in np.flatnonzero(written & standings.may_end(ids, steps)):
-            row, count = int(places[index]), int(tables.drawn[places[index]])
-            ending = standings.read_end(row, count, steps)
-            if ending.step and steps:
+        for index in np.flatnonzero(written & standings.may_end(ids, sight.steps)):
+            row, count = int(places[index]), int(now[index])
+            ending = standings.read_end(row, count, sight.steps)
+            if ending.step and sight.steps:
                 events.append(StepEnd(row, int(standings.steps[row]), int(standings.step_tokens[row])))
-                standings.paused[row] |= by_step and not ending.chain
+                standings.paused[row] |= sight.by_step and not ending.chain
             if ending.chain:
                 length = count - 1 if standings.is_end_of_sequence(int(ids[index])) else count
                 standings.finish(row, finished=True, tokens=length)
-                events.append(self._ended(row, True))
-        now = tables.drawn[places]
+                events.append(self._ended(row, True, unread))
         for row in places[written & ~standings.over[places] & (now >= tables.limits[places])].tolist():
             standings.finish(row, finished=False, tokens=int(tables.limits[row]))
             events.append(self._ended(row, False))
@@ -408,8 +433,8 @@ class Session:
             events.append(self._ended(row, True))
         return events
 
-    def _ended(self, row: int, finished: bool) -> ChainEnd:
-        return ChainEnd(row, finished, self._texts.end(row), self._rules.new_scores(row, over=True))
+    def _ended(self, row: int, finished: bool, unused: int = 0) -> ChainEnd:
+        return ChainEnd(row, finished, self._texts.end(row), unused, self._rules.new_scores(row, over=True))
 
     def _follow(self, row: int, request: RowRequest, scores: Sequence[TokenScore] = ()) -> None:
         """Enter a new row everywhere: its request, its rules, its standing."""

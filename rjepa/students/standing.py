@@ -94,6 +94,12 @@ class RowStandings:
         """Which of these tokens may end something; with `steps`, steps too."""
         return self.stops[ids] if self.ends_at_stops(steps) else np.ones(len(ids), dtype=bool)
 
+    def where_may_end(self, ids: Int64) -> list[int]:
+        """At which of the tokens [tokens, rows] that rows have just got some row may be at an end: the last, where it
+        may be at its limit too, and those that `stops` names.
+        """
+        return [*np.flatnonzero(self.stops[ids[:-1]].any(axis=1)).tolist(), len(ids) - 1]
+
     def read_end(self, row: int, tokens: int, steps: bool) -> Ending:
         """What ends with the row's first `tokens` tokens. Asked once for each number of tokens, in order."""
         ids = self._tables.ids[row]

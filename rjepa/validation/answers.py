@@ -58,7 +58,7 @@ _SIGNS = str.maketrans(dict(zip("−–‒﹣－＋⁄∕／，．％º", "-----
 
 
 @dataclass(frozen=True)
-class Written:
+class Numeral:
     """A number with what its comparison needs to know of how it is written.
 
     `digits`: significant digits of a decimal with a point or an exponent below zero, 0 for whole numbers and fractions.
@@ -74,7 +74,7 @@ class Written:
         """Whether it is written as a fraction between -1 and 1: a share, and no number of hundredths."""
         return not self.digits and self.number.denominator != 1 and abs(self.number) < 1
 
-    def agrees_with(self, other: "Written") -> bool:
+    def agrees_with(self, other: "Numeral") -> bool:
         """Whether both say the same number: exactly, or one is a decimal that says the other in its digits."""
         if self.number == other.number:
             return True
@@ -85,7 +85,7 @@ class Written:
             or other._approximates(self)
         )
 
-    def _approximates(self, exact: "Written") -> bool:
+    def _approximates(self, exact: "Numeral") -> bool:
         return not exact.digits and _terms(exact.number.denominator) is None and self.stands_for(exact.number)
 
     def stands_for(self, value: Fraction) -> bool:
@@ -100,7 +100,7 @@ class Written:
 class Quantity:
     """A number with its unit; `percent` where a per cent sign stands behind it (20 for `20%`)."""
 
-    written: Written
+    numeral: Numeral
     percent: bool = False
     unit: Unit | None = None
 
@@ -112,21 +112,21 @@ class Quantity:
         elif any(one.unit is not None and not one._unit_is_certain() for one in (self, other)):
             return False
         if self.percent == other.percent:
-            return self.written.agrees_with(other.written)
+            return self.numeral.agrees_with(other.numeral)
         percent, share = (self, other) if self.percent else (other, self)  # `20%` says 20 and 0.2
-        if share.written.is_proper_fraction:  # `0.5%` does not say 1/2
-            return _hundredth(percent.written).agrees_with(share.written)
-        return percent.written.agrees_with(share.written) or _hundredth(percent.written).agrees_with(share.written)
+        if share.numeral.is_proper_fraction:  # `0.5%` does not say 1/2
+            return _hundredth(percent.numeral).agrees_with(share.numeral)
+        return percent.numeral.agrees_with(share.numeral) or _hundredth(percent.numeral).agrees_with(share.numeral)
 
     def _unit_is_certain(self) -> bool:
         return self.unit is not None and (
-            self.unit.certain or (bool(self.unit.words) and abs(self.written.number) == 1)
+            self.unit.certain or (bool(self.unit.words) and abs(self.numeral.number) == 1)
         )
 
     @property
     def key(self) -> str:
         """One text for every spelling of this quantity."""
-        number = self.written.number
+        number = self.numeral.number
         text = _decimal_text(number) or f"{number.numerator}/{number.denominator}"
         if self.percent:
             text += "%"
@@ -196,8 +196,8 @@ def read_quantity(text: str, *, is_gold: bool = True) -> Quantity | None:
     match = _NUMBER.match(in_digits(text) or text)
     if match is None or (match["sign"] and match["sign2"]) or (is_gold and (match["comma"] or match["lakhs"])):
         return None
-    written = _written(match)
-    if written is None:
+    numeral = _read_numeral(match)
+    if numeral is None:
         return None
     negative = "-" in (match["sign"], match["sign2"])
     rest, currency = match["rest"], CURRENCIES.get(match["currency"].lower().rstrip(".")) if match["currency"] else None
@@ -207,17 +207,17 @@ def read_quantity(text: str, *, is_gold: bool = True) -> Quantity | None:
         glued = False
     else:
         scale, rest, glued = _scale(rest, currency is not None)
-        written = _scaled(written, scale)
-    if max(abs(written.number.numerator), written.number.denominator) > _LARGEST:
+        numeral = _scaled(numeral, scale)
+    if max(abs(numeral.number.numerator), numeral.number.denominator) > _LARGEST:
         return None
     if negative:
-        written = Written(-written.number, written.digits, written.place)
+        numeral = Numeral(-numeral.number, numeral.digits, numeral.place)
     if not rest.strip():
-        return Quantity(written, percent is not None, Unit(((currency, 1),)) if currency else None)
+        return Quantity(numeral, percent is not None, Unit(((currency, 1),)) if currency else None)
     unit = read_unit(rest, glued=glued and not rest[0].isspace())
     if unit is not None and currency is not None:
         unit = _amount(currency, unit)
-    return None if unit is None else Quantity(written, percent is not None, unit)
+    return None if unit is None else Quantity(numeral, percent is not None, unit)
 
 
 def _amount(currency: str, unit: Unit) -> Unit | None:
@@ -278,28 +278,28 @@ def _scale(rest: str, is_money: bool) -> tuple[int, str, bool]:
         factor, rest, glued = factor * known, rest[match.end() :], False
 
 
-def _scaled(written: Written, factor: int) -> Written:
+def _scaled(numeral: Numeral, factor: int) -> Numeral:
     if factor == 1:
-        return written
-    number = written.number * factor
-    return Written(number) if number.denominator == 1 else Written(number, written.digits, written.place * factor)
+        return numeral
+    number = numeral.number * factor
+    return Numeral(number) if number.denominator == 1 else Numeral(number, numeral.digits, numeral.place * factor)
 
 
-def _hundredth(written: Written) -> Written:
-    return Written(written.number / 100, written.digits, written.place / 100)
+def _hundredth(numeral: Numeral) -> Numeral:
+    return Numeral(numeral.number / 100, numeral.digits, numeral.place / 100)
 
 
-def _written(match: re.Match[str]) -> Written | None:
+def _read_numeral(match: re.Match[str]) -> Numeral | None:
     if match["whole"] is not None:
         top, bottom = int(match["top"]), int(match["bottom"])
         if top >= bottom:  # `1 3/2` is no mixed number; `1 / 0` is none at all
             return None
-        return Written(int(match["whole"]) + Fraction(top, bottom))
+        return Numeral(int(match["whole"]) + Fraction(top, bottom))
     if match["over"] is not None:
         over, under = read_decimal(match["over"]), read_decimal(match["under"])
         if over is None or under is None or not under.number:
             return None
-        return Written(over.number / under.number * (-1 if match["sign3"] else 1))
+        return Numeral(over.number / under.number * (-1 if match["sign3"] else 1))
     if match["spaced"] is not None:
         return read_decimal(match["spaced"].replace(" ", "").replace(",", "."))
     if match["dotted"] is not None:
@@ -309,7 +309,7 @@ def _written(match: re.Match[str]) -> Written | None:
     return read_decimal(match["lakhs"] or match["plain"])
 
 
-def read_decimal(text: str) -> Written | None:
+def read_decimal(text: str) -> Numeral | None:
     """A decimal number with its thousands separators and exponent; None where it is too long or too large."""
     mantissa, _, exponent = re.sub(r"[,_'’]", "", text).lower().partition("e")
     if len(mantissa) > _MAX_DIGITS or (exponent and abs(int(exponent)) > _MAX_EXPONENT):
@@ -318,10 +318,10 @@ def read_decimal(text: str) -> Written | None:
     place = Fraction(10) ** (int(exponent or 0) - len(part))
     number = Fraction(int((whole + part) or "0")) * place
     is_decimal = bool(part) and number.denominator != 1 or place < 1
-    return Written(number, len((whole + part).lstrip("0")), place) if is_decimal else Written(number)
+    return Numeral(number, len((whole + part).lstrip("0")), place) if is_decimal else Numeral(number)
 
 
-def _is_noise_of(noisy: Written, short: Written) -> bool:
+def _is_noise_of(noisy: Numeral, short: Numeral) -> bool:
     """Whether `noisy` is `short` as a program prints it after some sums of floats."""
     if noisy.digits < _DOUBLE_DIGITS or short.number.numerator == 0:
         return False

@@ -38,6 +38,8 @@ def complete_solution(answer: str, statement: str, entry_point: str | None) -> s
     answer = answer[thinking_end(answer) :].replace("\r\n", "\n")
     blocks = _blocks(answer)
     code = _chosen(blocks, entry_point) if blocks else answer
+    if (bare := _before_a_lone_fence(answer, entry_point)) is not None and not _defines(blocks, entry_point):
+        code, blocks = bare, [block for block in blocks if block.strip()]
     signature = _signature(statement, entry_point)
     if entry_point is not None and signature is not None and not _binds(code, entry_point):
         return f"{signature.rstrip()}\n{_as_body(code)}\n"
@@ -82,6 +84,21 @@ def _body(lines: list[str], first: int, indent: str, fence: str) -> tuple[list[s
         if lines[place].rstrip().endswith(fence):
             return [*lines[first:place], lines[place].rstrip().removesuffix(fence)], place + 1
     return lines[first:], len(lines)
+
+
+def _before_a_lone_fence(answer: str, entry_point: str | None) -> str | None:
+    """Code that stands before the first fence, which then closes what no fence has opened; None where there is none."""
+    lines = answer.split("\n")
+    place = next((number for number, line in enumerate(lines) if _FENCE.fullmatch(line)), None)
+    if place is None or lines[place].strip(" \t`~"):
+        return None
+    code = "\n".join(lines[:place])
+    defines = _binds(code, entry_point) if entry_point else _definitions(code)
+    return code if defines and _parsed(code) is not None else None
+
+
+def _defines(blocks: list[str], entry_point: str | None) -> bool:
+    return any(_binds(block, entry_point) if entry_point else _definitions(block) for block in blocks)
 
 
 def _chosen(blocks: list[str], entry_point: str | None) -> str:

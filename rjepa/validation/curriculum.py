@@ -57,8 +57,8 @@ def _program_checker(domain: str, program: Program) -> tuple[StepCheck, Callable
 
     def check(step: str) -> str:
         parts = _STEP[domain].match(step)
-        said = _EXPRESSION.match(parts.group(3)) if parts else None
-        if parts is None or said is None:
+        expression = _EXPRESSION.match(parts.group(3)) if parts else None
+        if parts is None or expression is None:
             return "unreadable_step"
         name, phrase = parts.group(1), parts.group(2)
         if name not in program.names:
@@ -70,7 +70,7 @@ def _program_checker(domain: str, program: Program) -> tuple[StepCheck, Callable
         lines = [i for i in lines if i not in known]
         if not lines:
             return "repeated_step"
-        reasons = [_compare(program, index, values, known, said) for index in lines]
+        reasons = [_compare(program, index, values, known, expression) for index in lines]
         # A variable may be assigned the same expression twice: the step then states both.
         stated = [index for index, reason in zip(lines, reasons, strict=True) if reason == "ok"]
         known.update(stated)
@@ -79,18 +79,18 @@ def _program_checker(domain: str, program: Program) -> tuple[StepCheck, Callable
     return check, lambda: program.query in known
 
 
-def _compare(program: Program, index: int, values: list[int], known: set[int], said: re.Match[str]) -> str:
+def _compare(program: Program, index: int, values: list[int], known: set[int], expression: re.Match[str]) -> str:
     line = program.lines[index]
-    given = [int(said["a"] or said["c"]), int(said["b"] or said["d"])]
+    given = [int(expression["a"] or expression["c"]), int(expression["b"] or expression["d"])]
     expected = operand_values(line, values)
     same = given == expected or (line.op in COMMUTATIVE and sorted(given) == sorted(expected))
-    symbol = said["call"] or said["infix"]
+    symbol = expression["call"] or expression["infix"]
     right_symbol = symbol == INFIX.get(line.op, line.op)
     if not right_symbol:
         return "wrong_operation"
     if not same:
         return "wrong_operand"
-    if int(said["result"]) != apply_operation(line.op, expected):
+    if int(expression["result"]) != apply_operation(line.op, expected):
         return "wrong_arithmetic"
     if not known.issuperset(line.references):
         return "missing_premise"
@@ -102,17 +102,17 @@ def _rule_checker(rule_set: logic.RuleSet) -> tuple[StepCheck, Callable[[], bool
 
     def check(step: str) -> str:
         nonlocal kind
-        said = _RULE_STEP.match(step)
-        if said is None or said["name"] != rule_set.name:
+        stated_rule = _RULE_STEP.match(step)
+        if stated_rule is None or stated_rule["name"] != rule_set.name:
             return "unreadable_step"
-        if said["kind"] != kind:
+        if stated_rule["kind"] != kind:
             return "wrong_premise"
-        rules = [rule for rule in rule_set.rules if logic.rule_text(rule) == said["rule"]]
+        rules = [rule for rule in rule_set.rules if logic.rule_text(rule) == stated_rule["rule"]]
         if not rules:
             return "no_such_rule"
         if not all(rule_set.facts.get(attribute) is value for attribute, value in rules[0].conditions):
             return "wrong_condition"
-        kind = said["to"]
+        kind = stated_rule["to"]
         return "ok"
 
     return check, lambda: logic.applicable(rule_set, kind) is None

@@ -9,7 +9,7 @@ from typing import Final
 import sympy
 from sympy import Expr
 
-from rjepa.validation.answers import Written
+from rjepa.validation.answers import Numeral
 from rjepa.validation.shapes import (
     Collection,
     Equation,
@@ -40,6 +40,8 @@ _POINTS: Final = tuple(
 """Where formulas with symbols are compared first: fractions of both signs that solve nothing by accident."""
 _LARGEST_EXPONENT: Final = 10_000
 """Of a power with symbols; with larger ones nothing can be tried out."""
+_FEWEST: Final = 2
+"""Points at which formulas have values and agree, where sympy cannot show them equal."""
 _SHORT_DIGITS: Final = 15
 """A fraction with no more decimal digits than that has to be written out in full."""
 
@@ -148,12 +150,12 @@ def _approximates(decimal: Scalar, exact: Expr) -> bool:
     ):
         return False
     if exact.is_Rational:
-        places = Written(Fraction(int(exact.p), int(exact.q)))
+        places = Numeral(Fraction(int(exact.p), int(exact.q)))
         if _is_short(places.number):
             return False
-        return decimal.quantity.written.stands_for(places.number)
+        return decimal.quantity.numeral.stands_for(places.number)
     value = sympy.N(exact, _LOOK)
-    return bool(value.is_Float) and decimal.quantity.written.stands_for(Fraction(str(value)))
+    return bool(value.is_Float) and decimal.quantity.numeral.stands_for(Fraction(str(value)))
 
 
 def _is_short(number: Fraction) -> bool:
@@ -179,7 +181,8 @@ def is_equal(left: Expr, right: Expr) -> bool:
     if any(one.exp.is_Integer and abs(one.exp) > _LARGEST_EXPONENT for one in difference.atoms(sympy.Pow)):
         raise OverflowError("a power that is too large")
     symbols = sorted(difference.free_symbols, key=str)
-    agreed = 0
+    is_complex = difference.has(sympy.I)
+    agreed, nowhere = 0, 0
     for point in _POINTS:
         values = {one: sympy.Rational(*point[i % 4].as_integer_ratio()) + i // 4 for i, one in enumerate(symbols)}
         if difference.has(sympy.factorial, sympy.binomial):
@@ -189,13 +192,15 @@ def is_equal(left: Expr, right: Expr) -> bool:
             if here != there:
                 return False
             agreed += 1
+        elif not is_complex and here.is_real is False and there.is_real is False:
+            nowhere += 1  # neither has a value there: `sqrt(1/n)` and `1/sqrt(n)` are one function of n > 0
         elif here.is_number and there.is_number and here.is_finite and there.is_finite:
             if _look_different(here, there, _LOOK):
                 return False
             agreed += 1
     if sympy.expand(difference) == 0 or sympy.simplify(difference) == 0:
         return True
-    return agreed == len(_POINTS)
+    return agreed >= _FEWEST and agreed + nowhere == len(_POINTS)
 
 
 def _numbers_are_equal(left: Expr, right: Expr) -> bool:

@@ -200,7 +200,7 @@ class _Reader:
                 and value.value.is_number
             ):
                 raise UnreadableError("an approximation of what?")
-            place = rounded.quantity.written.place or 1
+            place = rounded.quantity.numeral.place or 1
             if not bool(abs(value.value - rounded.value) <= sympy.Rational(place.numerator, place.denominator)):
                 raise UnreadableError("an approximation of something else")
         return exact
@@ -356,7 +356,7 @@ class _Reader:
     def _single(self, text: str) -> Shape:
         quantity = read_quantity(tidy(plain(text)), is_gold=self._is_gold)
         if quantity is not None:
-            value = sympy.Rational(quantity.written.number.numerator, quantity.written.number.denominator)
+            value = sympy.Rational(quantity.numeral.number.numerator, quantity.numeral.number.denominator)
             return Scalar(text, value / 100 if quantity.percent else value, quantity, quantity.unit)
         for match in _UNIT_START.finditer(text):
             head, tail = text[: match.start()].strip(), plain(text[match.end() :])

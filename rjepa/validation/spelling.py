@@ -138,7 +138,7 @@ _SETTING = (
     ),
     (re.compile(r"\\m?left\s*\.|\\m?right\s*\."), " "),
     (re.compile(r"\\(?:left|right|mleft|mright|[bB]igg?[lrm]?)(?![a-zA-Z])\s*"), ""),
-    (re.compile(r"\\!"), ""),
+    (re.compile(r"\\!\s*"), ""),
     (re.compile(r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])|\\(?:thin|med|thick|en|nobreak)space(?![a-zA-Z])"), " "),
     (re.compile(r"(?<=[1-9])\s*\{\s*,\s*\}\s*(?=\d{3}(?!\d))|(?<=\d\d)\s*\{\s*,\s*\}\s*(?=\d{3}(?!\d))"), ""),
     (re.compile(r"(?<=\d)\s*\{\s*,\s*\}\s*(?=\d)"), "."),

@@ -27,6 +27,7 @@ MESSAGES: list[Any] = [{"role": "user", "content": STATEMENT}]
 def test_litellm_s_openai_provider(tiny_service: str, client: Client) -> None:
     got = client("with_litellm.py", tiny_service, TAG, STATEMENT)
     assert len(got["texts"]) == 2 and got["streamed"] == got["texts"][0]
+    assert got["too_long"] == "ContextWindowExceededError"
     assert "Step 1:" in got["streamed"] and "Step 1:" in got["responded"] and got["second"]
 
 

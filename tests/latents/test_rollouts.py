@@ -23,7 +23,7 @@ from rjepa.step_types import segment_types
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student
 from rjepa.tables import read_records, write_records
-from tests.latents.conftest import DATASET, sums
+from tests.latents.conftest import DATASET, sums, write_sums
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "tiny-test"
@@ -57,9 +57,20 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rjepa.latents.freezing._SHARD_PROBLEMS", 5)
 
 
+@pytest.fixture(scope="module")
+def built_once(taught: Student, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with rollouts, for all tests: they take a copy each."""
+    home = Home(tmp_path_factory.mktemp("built"))
+    write_sums(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rjepa.latents.freezing._SHARD_PROBLEMS", 5)
+        build_rollouts(home, taught, DATASET, num_candidates=3, seed=1)
+    return home.root
+
+
 @pytest.fixture
-def built(home: Home, taught: Student) -> Home:
-    build_rollouts(home, taught, DATASET, num_candidates=3, seed=1)
+def built(home: Home, built_once: Path) -> Home:
+    shutil.copytree(built_once, home.root, dirs_exist_ok=True)
     return home
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import FastAPI
 from safetensors.numpy import save_file
 
-from rjepa.errors import InvalidInputError
+from rjepa.errors import TooLongError
 from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.parts import reranking_parts
@@ -45,7 +45,7 @@ class FakeEngine:
 
     def check(self, question: Question) -> tuple[str, ...]:
         if "long" in question.statement:
-            raise InvalidInputError("the problem has 4000 tokens, the student reads 512", cure="shorten it")
+            raise TooLongError("the problem has 4000 tokens, the student reads 512", cure="shorten it")
         return ()
 
     def run(self, question: Question) -> Iterator[Event]:

@@ -1,3 +1,4 @@
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -107,3 +108,39 @@ def test_what_was_sent_is_not_echoed(client: TestClient) -> None:
 def test_an_unknown_route_and_method_have_the_same_shape(client: TestClient) -> None:
     assert client.get("/v1/nothing").json()["error"]["code"] == "http_404"
     assert client.delete("/v1/chat/completions").json()["error"]["code"] == "http_405"
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/chat/completions/", "/v1/chat/completions"),
+        ("/models", "/v1/models"),
+    ],
+)
+def test_a_client_with_another_base_url_is_told_which(client: TestClient, path: str, meant: str) -> None:
+    reply = client.post(path, json={})
+    assert reply.status_code == 404 and f"use {meant}: a client's base_url" in reply.json()["error"]["cure"]
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/models", "/v1/health", "/metrics", "/static/chat.css"])
+def test_head_gets_the_headers_of_get_and_no_body(client: TestClient, path: str) -> None:
+    head, whole = client.head(path), client.get(path)
+    assert head.status_code == whole.status_code == 200 and head.content == b"" and whole.content
+    assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+def test_head_of_what_has_no_get_is_no_request_for_an_answer(client: TestClient) -> None:
+    assert client.head("/v1/chat/completions").status_code == 405
+
+
+def test_a_text_too_long_has_the_code_that_clients_shorten_a_conversation_for(client: TestClient) -> None:
+    error = ask(client, messages=[{"role": "user", "content": "long"}]).json()["error"]
+    assert error["code"] == "context_length_exceeded"
+
+
+def test_a_compressed_body_is_refused_by_name(client: TestClient) -> None:
+    head = {"content-type": "application/json", "content-encoding": "gzip"}
+    reply = client.post("/v1/chat/completions", content=gzip.compress(b"{}"), headers=head)
+    assert reply.status_code == 415 and "content-encoding" in reply.json()["error"]["cure"]

@@ -16,6 +16,7 @@ from rjepa.home import Home
 from rjepa.reasoning.answering import Desk
 from rjepa.reasoning.events import StepWritten, Text, Working
 from rjepa.receipts import TOLERANCE
+from rjepa.students import ahead
 from rjepa.students.loading import Student
 from rjepa.students.sampled import Pass
 from serving.app import create_app
@@ -56,12 +57,18 @@ class Gate:
         def watched(*arguments: Any, **more: Any) -> Iterator[Any]:
             for event in run(*arguments, **more):
                 if isinstance(event, Pass):
-                    self.drawn.append(event.generated)
+                    self.drawn.append(-(-event.generated // event.tokens))
                     time.sleep(self.rest)
                 yield event
 
         session.run = watched
         return session
+
+
+@pytest.fixture
+def token_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains are written as slowly as a large student's."""
+    monkeypatch.setattr(ahead, "AHEAD", 1)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +132,7 @@ def test_answers_that_are_written_together_are_those_that_would_be_written_alone
     assert gate.sessions - sessions < len(asked)  # they shared sessions
 
 
+@pytest.mark.usefixtures("token_by_token")
 def test_who_comes_while_others_are_answered_waits_for_a_token_and_not_for_their_answers(
     served: tuple[str, FastAPI, Gate],
 ) -> None:
@@ -143,6 +151,7 @@ def test_who_comes_while_others_are_answered_waits_for_a_token_and_not_for_their
         gate.rest = 0.0
 
 
+@pytest.mark.usefixtures("token_by_token")
 def test_a_client_that_leaves_frees_its_rows_and_the_others_go_on(served: tuple[str, FastAPI, Gate]) -> None:
     address, app, gate = served
     alone = told(post(address, STATEMENTS[2], rjepa=RERANK, seed=3))

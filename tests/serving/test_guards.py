@@ -11,15 +11,18 @@ from serving.app import create_app
 from serving.cli import serve
 from serving.settings import ServiceSettings, is_loopback
 
-from .fakes import FakeEngine, fake_loader, wait_until
+from .fakes import FakeEngine, fake_loader, publish, wait_until
 
 KEY = "d41d8cd98f00b204e9800998ecf8427e"
 BODY = {"model": "tiny-a", "messages": [{"role": "user", "content": "x"}]}
 
 
-@pytest.fixture
-def guarded(settings: ServiceSettings, home: Home) -> Iterator[TestClient]:
-    app = create_app(settings.model_copy(update={"api_key": ServiceSettings(api_key=KEY).api_key}), fake_loader(home))
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    home = Home(tmp_path_factory.mktemp("home"))
+    publish(home, 1)
+    settings = ServiceSettings(home=home.root, reload_seconds=0.05, max_waiting=2, api_key=KEY, _env_file=None)
+    app = create_app(settings, fake_loader(home))
     with TestClient(app, base_url="http://localhost") as client:
         wait_until(lambda: client.get("/v1/ready").status_code == 200)
         yield client
@@ -74,14 +77,14 @@ def test_loopback_is_told_from_a_network(host: str, loopback: bool) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "localhost.evil.example", "127.0.0.1@evil", "localhost/x", "", "[::1"]
 )
-def test_another_host_name_is_refused(client: TestClient, host: str) -> None:
-    reply = client.get("/v1/info", headers={"host": host})
+def test_another_host_name_is_refused(shared_client: TestClient, host: str) -> None:
+    reply = shared_client.get("/v1/info", headers={"host": host})
     assert reply.status_code == 400 and reply.json()["error"]["code"] == "invalid_host"
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000", "LocalHost:1"])
-def test_the_names_of_this_machine_are_answered(client: TestClient, host: str) -> None:
-    assert client.get("/v1/info", headers={"host": host}).status_code == 200
+def test_the_names_of_this_machine_are_answered(shared_client: TestClient, host: str) -> None:
+    assert shared_client.get("/v1/info", headers={"host": host}).status_code == 200
 
 
 def test_host_names_can_be_added(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
@@ -124,8 +127,8 @@ def test_no_page_elsewhere_may_read_replies(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/health", "/static/app.js", "/v1/nothing", "/v1/info"])
-def test_every_reply_carries_the_security_headers(client: TestClient, path: str) -> None:
-    headers = client.get(path).headers
+def test_every_reply_carries_the_security_headers(shared_client: TestClient, path: str) -> None:
+    headers = shared_client.get(path).headers
     assert (
         "script-src 'self'" in headers["content-security-policy"] and "unsafe" not in headers["content-security-policy"]
     )
@@ -135,8 +138,8 @@ def test_every_reply_carries_the_security_headers(client: TestClient, path: str)
 @pytest.mark.parametrize(
     "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static//etc/passwd", "/static/"]
 )
-def test_only_the_page_s_own_folder_is_served(client: TestClient, path: str) -> None:
-    reply = client.get(path)
+def test_only_the_page_s_own_folder_is_served(shared_client: TestClient, path: str) -> None:
+    reply = shared_client.get(path)
     assert reply.status_code == 404 and "import" not in reply.text
 
 

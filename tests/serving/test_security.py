@@ -98,9 +98,9 @@ def test_a_web_socket_is_closed_before_anyone_looks_at_it(networked: tuple[TestC
     "name",
     ["../tiny-a", "..%2f..%2fetc%2fpasswd", "tiny-a%23x", "tiny-a%00", "//evil.example/tiny-a", "tiny-a%2f..", "%252e"],
 )
-def test_a_model_is_a_name_and_never_a_path(client: TestClient, name: str) -> None:
-    assert client.get(f"/v1/models/{name}").status_code in (400, 404)
-    reply = client.post("/v1/chat/completions", json=BODY | {"model": name})
+def test_a_model_is_a_name_and_never_a_path(shared_client: TestClient, name: str) -> None:
+    assert shared_client.get(f"/v1/models/{name}").status_code in (400, 404)
+    reply = shared_client.post("/v1/chat/completions", json=BODY | {"model": name})
     assert reply.status_code == 404 and reply.json()["error"]["code"] == "model_not_found"
 
 
@@ -119,8 +119,8 @@ def test_a_model_is_a_name_and_never_a_path(client: TestClient, name: str) -> No
         "/static/.",
     ],
 )
-def test_the_page_gives_its_own_files_alone(client: TestClient, path: str) -> None:
-    reply = client.get(path)
+def test_the_page_gives_its_own_files_alone(shared_client: TestClient, path: str) -> None:
+    reply = shared_client.get(path)
     assert reply.status_code in (400, 401, 404) and "import" not in reply.text and "root:" not in reply.text
 
 
@@ -129,14 +129,14 @@ def test_the_page_gives_its_own_files_alone(client: TestClient, path: str) -> No
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "http://localhost.evil.example", "http://localhost:81", "file://", "x"]
 )
-def test_a_page_elsewhere_changes_nothing(client: TestClient, method: str, path: str, origin: str) -> None:
-    reply = client.request(method, path, json=BODY, headers={"origin": origin})
+def test_a_page_elsewhere_changes_nothing(shared_client: TestClient, method: str, path: str, origin: str) -> None:
+    reply = shared_client.request(method, path, json=BODY, headers={"origin": origin})
     assert reply.status_code == 403 and reply.json()["error"]["code"] == "invalid_origin"
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "TRACE", "CONNECT", "PROPFIND", "X"])
-def test_a_method_that_is_not_on_the_list_is_refused(client: TestClient, method: str) -> None:
-    assert client.request(method, "/v1/chat/completions", json=BODY).status_code == 405
+def test_a_method_that_is_not_on_the_list_is_refused(shared_client: TestClient, method: str) -> None:
+    assert shared_client.request(method, "/v1/chat/completions", json=BODY).status_code == 405
 
 
 def test_the_page_itself_and_programs_may_ask(client: TestClient) -> None:

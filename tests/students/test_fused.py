@@ -17,7 +17,7 @@ from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.native_passes import NativePasses
 from rjepa.students.rules import TokenRules
-from rjepa.students.sampled import GREEDY, Pass, RowRequest, SampledChain, StepEnd, Until
+from rjepa.students.sampled import GREEDY, ChainEnd, Pass, RowRequest, SampledChain, StepEnd, Token, Until
 from rjepa.students.session import Session
 
 from .architectures import write_model
@@ -131,6 +131,42 @@ def test_tokens_drawn_ahead_are_those_that_are_drawn_one_by_one(reference: Stude
         alike(chain, twin)
     assert events < passes  # several passes an event
     assert events < as_many
+
+
+def read_along(student: Student, *, singly: bool) -> tuple[list[SampledChain], list[list[int]], list[str], int, int]:
+    """Many rows that end one after another and come in two groups: their chains, and what a reader saw of each."""
+    seen: dict[int, list[int]] = {}
+    texts: dict[int, str] = {}
+    passes = unused = 0
+    with Session(student) as session:
+        rows = session.add([RowRequest(one, 3, sample, 1.1, 60) for one in STATEMENTS[:2] for sample in range(5)])
+        for event in session.run(steps=False, singly=singly):
+            if isinstance(event, Pass):
+                passes += 1
+                if passes == 2:
+                    rows += session.add([RowRequest(STATEMENTS[2], 3, sample, 0.9, 30) for sample in (GREEDY, 1)])
+                continue
+            assert isinstance(event, Token | ChainEnd)
+            texts[event.row] = texts.get(event.row, "") + event.text
+            if isinstance(event, Token):
+                seen.setdefault(event.row, []).append(event.token)
+            else:
+                unused += event.unused
+        generated = sum(len(tokens) for tokens in seen.values())
+        assert session.counts.generated == generated
+        return session.chains(rows), [seen[row] for row in rows], [texts[row] for row in rows], passes, unused
+
+
+def test_a_reader_of_many_rows_sees_the_same_tokens_when_some_come_together(reference: Student) -> None:
+    ends = frozenset(range(0, len(reference.pieces.pieces), 12))
+    student = replace(reference, fuses=True, eos_ids=ends, _decoders=[])
+    (chains, tokens, texts, passes, unused), single = (read_along(student, singly=singly) for singly in (False, True))
+    for chain, twin in zip(chains, single[0], strict=True):
+        alike(chain, twin)
+    assert (tokens, texts) == (single[1], single[2])
+    assert texts == [chain.text for chain in chains]
+    assert len({len(one) for one in tokens}) > 4, "rows end at different times"
+    assert 2 * passes < single[3] and unused > single[4] == 0
 
 
 def test_bfloat16_takes_torchs_operations_and_writes_nearly_the_same(reference: Student) -> None:

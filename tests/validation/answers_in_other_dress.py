@@ -105,6 +105,10 @@ SAME: Final[dict[str, Pairs]] = {
         ("5", "x := 5"),
     ],
     "spellings of LaTeX and Unicode": [
+        ("11111111100", r"11,\! 111,\! 111,\! 100"),
+        (r"\sqrt{\frac{1}{n}}", r"\frac{1}{\sqrt{n}}"),
+        (r"2\frac{a}{2b}", r"\frac{0.5a}{b}/0.5"),
+        (r"\tan^2(y)+1", r"\sec^2(y)"),
         (r"\frac{1}{2}", r"\nicefrac{1}{2}"),
         (r"\frac{1}{2}", "1／2"),
         ("|x|", r"\vert x \vert"),
@@ -195,6 +199,8 @@ OTHER: Final[dict[str, Pairs]] = {
         ("x", "x(1+10^{-80})"),
         (r"\frac{x+1}{3}", r"\frac{x+1}{3}+10^{-90}x"),
         ("x^{2147483648}", "x^{2147483647}"),
+        (r"\ln(x^2)", r"2\ln x"),
+        (r"\sqrt{-1-x^2}", r"\sqrt{-2-x^2}"),
     ],
     "sets and lists": [
         ("2, 3", "2, 3, ..."),

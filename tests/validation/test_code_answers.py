@@ -94,6 +94,9 @@ def test_a_package_that_the_prompt_imports_and_the_sandbox_lacks_is_missed_only_
         fenced(f"try:\n    import numpy\nexcept ImportError:\n    numpy = None\n{ALONE}"),
         f"<think>\n{fenced(WRONG)}</think>\n{fenced(ALONE)}",
         f"{fenced(WRONG)}</think>\n{fenced(ALONE)}",
+        f"<think>{fenced(WRONG).rstrip()}</think>\n{fenced(ALONE)}",
+        f"{ALONE}```",
+        f"{ALONE}```\nFor example:\n{fenced('print(pick([], str()))')}",
         f"{fenced(ALONE)}<think>\nIs it right? {fenced(WRONG)}</think>\n{fenced(ALONE)}",
     ],
 )
@@ -168,6 +171,12 @@ def test_classes_find_the_module_that_they_are_of(future: str, before: str) -> N
 def test_tests_that_cannot_run_are_the_problems_fault(tests: str) -> None:
     for solution in (ALONE, WRONG):
         assert ends(fenced(solution), "Write pick.", tests) == "broken_tests"
+
+
+@needs_sandbox
+@pytest.mark.parametrize("body", ["pass", "return", "print(candidate)", "x = 1"])
+def test_a_check_that_checks_nothing_is_broken(body: str) -> None:
+    assert run_tests(ALONE, f"def check(candidate):\n    {body}\n", "pick").reason == "broken_tests"
 
 
 @needs_sandbox

@@ -20,7 +20,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     greedy = not question.temperature
     (row,) = tools.start([GREEDY if greedy else 0], tools.temperature)
     while not tools.is_over(row):
-        yield Wait((row,), "token")
+        yield Wait((row,), "text")
         piece, tokens = tools.new_text(row), tools.new_tokens(row)
         if piece or tokens:
             yield Text(piece, tokens)

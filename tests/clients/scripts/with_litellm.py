@@ -18,10 +18,21 @@ chunks = litellm.completion(
 )  # fmt: skip
 streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 answered = litellm.responses(model=f"openai/{model}:rerank", input=statement, **known)
+try:
+    litellm.completion(model=f"openai/{model}", messages=[{"role": "user", "content": "word " * 5000}], **known)
+    too_long = ""
+except litellm.ContextWindowExceededError as error:
+    too_long = type(error).__name__
 texts = [choice.message.content for choice in whole.choices]
 responded = answered.output[0].content[0].text
 print(
     json.dumps(
-        {"texts": texts, "second": second.choices[0].message.content, "streamed": streamed, "responded": responded}
+        {
+            "texts": texts,
+            "second": second.choices[0].message.content,
+            "streamed": streamed,
+            "responded": responded,
+            "too_long": too_long,
+        }
     )
 )

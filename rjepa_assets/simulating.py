@@ -259,7 +259,7 @@ def _night(world: World, database: Database, day: int, scene: Scene) -> tuple[st
     new = [attempt for attempt in attempts[: len(attempts) - before] if attempt.outcome in ("promoted", "refused")]
     if new:
         return new[0].outcome, new[0].text
-    return world.night(NightChoices(sealed_problems=world.size.sealed))
+    return world.night(NightChoices(sealed_problems=world.size.sealed, claim=scene.claim))
 
 
 def _version(world: World, database: Database) -> str | None:

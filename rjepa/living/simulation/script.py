@@ -7,6 +7,7 @@ from typing import Final, Literal
 import numpy as np
 
 from rjepa.datasets.recipe import DatasetRecipe
+from rjepa.evaluation.domains import ALL
 from rjepa.living.settings import LearningSettings
 from rjepa.schemas import Split
 
@@ -69,6 +70,8 @@ class Scene:
     withdraws: bool = False
     learning_rate: float = LearningSettings().learning_rate
     """that the operator sets for the night"""
+    claim: str = ALL
+    """where the operator says, before the night, that it has to be better"""
 
     @property
     def events(self) -> str:
@@ -139,14 +142,14 @@ TAUGHT: Final = replace(
     name="taught",
     train=2500,
     validation=150,
-    test=150,
-    labelled={"train": 3000, "validation": 150, "test": 150},
+    test=250,
+    labelled={"train": 3000, "validation": 150, "test": 250},
     sealed=500,
     recipe="demo",
-    scenes=(Scene(labelled=True, learning_rate=1e-3),),
+    scenes=(Scene(labelled=True, learning_rate=1e-3, claim=FAMILY),),
 )
-"""One night that has much to learn from: the operator labels a training set of the new family, too, and doubles the
-rate (lab book 60)."""
+"""One night that has much to learn from: the operator labels a training set of the new family, too, doubles the
+rate, and claims that it gets better there (lab book 60)."""
 
 SMALL: Final = Size(
     name="small",

@@ -18,6 +18,9 @@ _ABBREVIATION: Final = re.compile(
 )
 """Stops that end no sentence: after an abbreviation, or after the number or letter of a list's item."""
 
+_NEARBY: Final = 64
+"""Characters before a stop that are looked at: a line may be as long as its text."""
+
 INFERENCES: Final = ("so", "thus", "hence", "therefore", "consequently", "accordingly", "because", "since")
 """Connectives that say that something follows."""
 
@@ -35,8 +38,10 @@ def sentence_starts(text: str) -> list[int]:
     """Where sentences and lines begin."""
     starts = [0]
     for match in _SENTENCE.finditer(text):
-        line = text.rfind("\n", 0, match.start()) + 1
-        if match.group() == "\n" or not _ABBREVIATION.search(text[line : match.end()]):
+        near = max(match.end() - _NEARBY, 0)
+        line = text.rfind("\n", near, match.start()) + 1
+        before = text[line or near : match.end()] if line or not near else f"\0{text[near : match.end()]}"
+        if match.group() == "\n" or not _ABBREVIATION.search(before):
             starts.append(match.end())
     return starts
 
@@ -48,7 +53,8 @@ def connective_starts(text: str) -> list[int]:
 
 def paragraph_starts(text: str) -> list[int]:
     """Where paragraphs begin, and the parts of those longer than `MAX_PARAGRAPH`."""
-    starts = [0, *(match.end() for match in _BLANK_LINES.finditer(text))]
+    last = len(text.rstrip())  # blank lines at the end begin nothing
+    starts = [0, *(match.end() for match in _BLANK_LINES.finditer(text, 0, last))]
     return [cut for start, end in zip(starts, [*starts[1:], len(text)], strict=True) for cut in _cuts(text, start, end)]
 
 

@@ -1,5 +1,7 @@
 """Where steps of free text begin, mode by mode."""
 
+import time
+
 import pytest
 
 from rjepa.chains import Segmentation, parse_chain, render_chain, segment_spans, step_segment
@@ -96,3 +98,12 @@ def test_an_answer_alone_and_nothing_at_all_have_no_steps(mode: Segmentation, te
 def test_blanks_before_a_long_paragraph_do_not_move_its_cuts() -> None:
     text = "word " * 200
     assert [start + 1 for start in paragraph_starts(text)][1:] == paragraph_starts(" " + text)[1:]
+
+
+@pytest.mark.parametrize("piece", ["\n", "E. ", "e.g. ", " \n", "A word. ", "x"])
+def test_a_text_of_one_piece_over_and_over_is_cut_at_once(piece: str) -> None:
+    start = time.process_time()
+    modes: tuple[Segmentation, ...] = ("punctuation", "connectives", "paragraph")
+    for mode in modes:
+        parse_chain(piece * (40_000 // len(piece)), mode)
+    assert time.process_time() - start < 4

@@ -7,6 +7,9 @@
               hidden states that are kept (chains x context x hidden size), and one forward of 2048 tokens through a
               layer (8 x hidden + 3 x intermediate size a token)
 
+Not counted: the second copy of bfloat16 weights that a CPU keeps in oneDNN's order, of models whose layers take at most
+an eighth of the machine's memory (`rjepa.onednn`).
+
 Sizes are bytes. The cache is an upper bound: chains of a problem share their prompt, and sliding windows keep less.
 """
 

@@ -54,7 +54,8 @@ REAL_PAIRS: Final = 5
 TOKENS: Final = 100
 CLIENTS: Final = 8
 _KEPT_SECONDS: Final = 20
-"""An idle connection is not kept for longer: the service closes it after 75, and a slow machine's library takes longer."""
+"""An idle connection is kept no longer: the service closes it after 75 s, and a busy machine's library may take that."""
+
 STORY: Final = "Tell a long story about the keeper of a lighthouse."
 TARGETS: Final = {
     # 1 / 1.05: the service takes at most 5 % longer than the library.

@@ -54,7 +54,7 @@ REAL_PAIRS: Final = 5
 TOKENS: Final = 100
 CLIENTS: Final = 8
 _KEPT_SECONDS: Final = 20
-"""An idle connection is kept no longer: the service closes it after 75 s, and a busy machine's library may take that."""
+"""An idle connection is kept no longer: the service closes it after 75 s, and a busy machine may need as long."""
 
 STORY: Final = "Tell a long story about the keeper of a lighthouse."
 TARGETS: Final = {

@@ -25,7 +25,7 @@ from rjepa.adapters.fitting import fit_procrustes, fit_random, fit_ridge
 from rjepa.adapters.maps import LatentMap
 from rjepa.adapters.pairs import Matched, draw_problems, match_chains, pairs_of
 from rjepa.adapters.stage import fit_adapter
-from rjepa.evaluation.carried import Judged, Way, WayWorth, compare_ways, judge_way, worth_markdown
+from rjepa.evaluation.carried import Judged, OriginEnergies, WayWorth, compare_ways, judge_way, worth_markdown
 from rjepa.evaluation.stage import open_split
 from rjepa.files import read_json, sha256_file, write_json, write_text
 from rjepa.home import Home
@@ -87,11 +87,13 @@ class Subject:
         normalizer = load_normalizer(normalizer_file(self.home, self.source, self.dataset))
         return load_model(model_folder(self.home, self.source, self.dataset)), normalizer
 
-    def way(self, name: str, model: RJepa, reader: Reader) -> Way:
+    def way(self, name: str, model: RJepa, reader: Reader) -> OriginEnergies:
         """The energies of all candidates."""
-        return Way(name, *(segment_energies(model, reader, each.latents) for each in (self.validation, self.test)))
+        return OriginEnergies(
+            name, *(segment_energies(model, reader, each.latents) for each in (self.validation, self.test))
+        )
 
-    def mapped(self, name: str, fit: Callable[[Normalizer], LatentMap]) -> Way:
+    def mapped(self, name: str, fit: Callable[[Normalizer], LatentMap]) -> OriginEnergies:
         """Those of the source's R-JEPA through a map."""
         model, normalizer = self.carried()
         return self.way(name, model, Reader.of(model.config, normalizer, Front(fit(normalizer), ("target",))))
@@ -137,14 +139,14 @@ def main() -> None:
     report("adapters", figures, targets)
 
 
-def _ways(subject: Subject, shares: list[float]) -> dict[str, Callable[[], Way]]:
+def _ways(subject: Subject, shares: list[float]) -> dict[str, Callable[[], OriginEnergies]]:
     """Every way by name, in the order of the table."""
     home, target, dataset = subject.home, subject.target, subject.dataset
     share = subject.share(shares[min(1, len(shares) - 1)])
     pairs = pairs_of(share)
     inputs = normalizer_of(pairs.target)
 
-    def native() -> Way:
+    def native() -> OriginEnergies:
         model = load_model(model_folder(home, target, dataset))
         normalizer = load_normalizer(normalizer_file(home, target, dataset))
         return subject.way("native", model, Reader.of(model.config, normalizer))
@@ -153,7 +155,7 @@ def _ways(subject: Subject, shares: list[float]) -> dict[str, Callable[[], Way]]
         order = _other_problems(pairs.problem)
         return fit_ridge(inputs, outputs, pairs.target, pairs.source[order], STRENGTH)
 
-    ways: dict[str, Callable[[], Way]] = {}
+    ways: dict[str, Callable[[], OriginEnergies]] = {}
     if (model_folder(home, target, dataset) / MODEL_FILE).exists():
         ways["native"] = native
     for each in shares:
@@ -170,7 +172,7 @@ def _ways(subject: Subject, shares: list[float]) -> dict[str, Callable[[], Way]]
     return ways
 
 
-def _adapter(subject: Subject, share: float) -> Way:
+def _adapter(subject: Subject, share: float) -> OriginEnergies:
     """Fitted now, unless a killed run has done so."""
     name = f"adapter {share:g}"
     folder, (model, normalizer) = subject.folder / name.replace(" ", "-"), subject.carried()
@@ -192,7 +194,7 @@ def _fitted(folder: Path, model_sha256: str) -> Adapter | None:
     return adapter if adapter.facts.model_sha256 == model_sha256 else None
 
 
-def _native(subject: Subject, share: float) -> Way:
+def _native(subject: Subject, share: float) -> OriginEnergies:
     """Trained on the target's own latents of the share, for the passes that are best on validation problems."""
     own = subject.share(share).target
     held_out = open_latents(subject.home, subject.target, subject.dataset).split("validation")
@@ -228,7 +230,7 @@ def _other_problems(problem: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return order
 
 
-def _kept(subject: Subject, name: str, make: Callable[[], Way]) -> tuple[Judged, float]:
+def _kept(subject: Subject, name: str, make: Callable[[], OriginEnergies]) -> tuple[Judged, float]:
     """A way's figures: those that were kept, if nothing has changed since."""
     path = subject.folder / f"{name.replace(' ', '-')}.json"
     model = model_folder(subject.home, subject.target if name == "native" else subject.source, subject.dataset)

@@ -226,7 +226,8 @@ class Answerer(ABC):
         tokens, context = len(prompt.ids), self._student.context_length
         if tokens >= context:
             raise TooLongError(
-                f"the problem has {tokens} tokens, {self.llm_tag} reads {context}", cure="shorten the problem"
+                f"the problem has {tokens} tokens, {self.llm_tag} reads {context}",
+                cure=f"shorten the problem: this model's maximum context length is {context} tokens",
             )
         return replace(prompt, ignored=(*prompt.ignored, *unread))
 

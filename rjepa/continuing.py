@@ -81,7 +81,7 @@ def require_text(source: ChainSource, ids: Sequence[int], more: int = 0) -> None
     if len(ids) > most:
         raise TooLongError(
             f"the text has {len(ids)} tokens, {tag} reads {source.context_length}",
-            cure=f"shorten it to {most} tokens",
+            cure=f"shorten it to {most} tokens: this model's maximum context length is {source.context_length} tokens",
         )
     require_known(source, ids)
 

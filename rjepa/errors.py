@@ -27,7 +27,10 @@ class InvalidInputError(RjepaError):
 
 
 class TooLongError(InvalidInputError):
-    """A text with more tokens than the student's context holds."""
+    """A text with more tokens than the student's context holds.
+
+    Some clients know it by OpenAI's words alone, "this model's maximum context length is": they are in the cure.
+    """
 
 
 class StorageError(RjepaError):

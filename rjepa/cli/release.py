@@ -37,9 +37,12 @@ def list_all(llm: _Llm = None, as_json: _Json = False) -> None:
 
     home, tag = home_and_llm(llm)
     current = current_release(home, tag)
-    rows = [_row(manifest, read_figures(home, manifest), current) for manifest in list_releases(home, tag)]
+    manifests = list_releases(home, tag)
+    rows = [_row(manifest, read_figures(home, manifest), current) for manifest in manifests]
     if as_json:
-        print_json(rows)
+        from rjepa.reasoning.modes import modes_offered  # it loads torch, which the table does not need
+
+        print_json([row | {"modes": list(modes_offered(one))} for row, one in zip(rows, manifests, strict=True)])
         return
     if not rows:
         typer.echo(f"{tag} has no release yet: make demo", err=True)
@@ -189,7 +192,6 @@ def _current_if_any(home: "Home", tag: str) -> str | None:
 
 def _row(manifest: "Manifest", figures: "Figures | None", current: str | None) -> dict[str, Any]:
     from rjepa.adapters.describing import summarise_carried
-    from rjepa.reasoning.modes import modes_offered
 
     return {
         "release": manifest.release_id,
@@ -198,7 +200,6 @@ def _row(manifest: "Manifest", figures: "Figures | None", current: str | None) -
         "dataset": manifest.dataset,
         "accuracy": None if figures is None else figures.accuracy,
         "problems": None if figures is None else figures.num_problems,
-        "modes": list(modes_offered(manifest)),
         "carried": None if manifest.carried is None else summarise_carried(manifest.carried),
         "reason": manifest.reason,
         "replaces": manifest.replaces,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rjepa.evaluation.carried import Judged, Way, compare_ways, judge_way, worth_markdown
+from rjepa.evaluation.carried import Judged, OriginEnergies, compare_ways, judge_way, worth_markdown
 from rjepa.evaluation.pool import CandidatePool
 
 Pools = Callable[..., CandidatePool]
@@ -25,7 +25,7 @@ def judged(pools: Pools) -> tuple[Judged, Judged]:
         energies = [
             [each + noise * random.exponential(size=each.shape) for each in _flat(pool)] for pool in (validation, test)
         ]
-        return judge_way(Way(name, *energies), validation, test)
+        return judge_way(OriginEnergies(name, *energies), validation, test)
 
     return way("clear", 0.0), way("noisy", 5.0)
 
@@ -60,4 +60,4 @@ def test_the_tables_name_every_way_and_comparison(judged: tuple[Judged, Judged])
 def test_worth_is_not_measured_on_validation_problems(pools: Pools) -> None:
     validation = pools(60, split="validation", seed=1)
     with pytest.raises(ValueError, match="test problems"):
-        judge_way(Way("native", _flat(validation), _flat(validation)), validation, validation)
+        judge_way(OriginEnergies("native", _flat(validation), _flat(validation)), validation, validation)

@@ -140,6 +140,15 @@ def test_the_status_says_what_is_missing_to_the_next_night(tmp_path: Path, dagst
         assert client.get("/v1/learning/metrics").json()["nights"] == {"limited": 1}
 
 
+def test_what_the_monitor_says_of_learning_is_in_the_reader_s_language(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    first_version(home)
+    Publisher(home, tmp_path).publish(1, dataset="v0.1.0")
+    with started(home, "http://127.0.0.1:1") as client:  # where no Dagster is
+        shown = client.get("/v1/learning/section?lang=fr").text
+    assert "Dagster ne répond pas" in shown and 'lang="en"' not in shown
+
+
 def test_where_nothing_is_served_the_status_says_so(tmp_path: Path, dagster: Dagster) -> None:
     with started(Home(tmp_path / "empty"), dagster.url) as client:
         status = client.get("/v1/learning/status").json()

@@ -26,6 +26,7 @@ from rjepa.living.attempts import KILLED, Attempt, Outcome, Trigger, finish, lis
 from rjepa.living.joined import joined_file, write_joined
 from rjepa.living.limits import Limited, Offer, find_limit, learning_rate
 from rjepa.living.settings import LearningSettings, read_settings
+from rjepa.moments import to_iso
 from rjepa.releases.bundle import load_manifest
 from rjepa.releases.history import history
 from rjepa.releases.lineage import last_clean, refuse_carried
@@ -156,12 +157,15 @@ def prepare(home: Home, plan: Plan) -> str:
     return name
 
 
-def outcome_of(home: Home, llm_tag: str, dataset: str) -> tuple[Outcome, str, str | None]:
+def outcome_of(home: Home, llm_tag: str, dataset: str, since: str = "") -> tuple[Outcome, str, str | None]:
     """How a night ended by the release history: outcome, the gate's words, the bundle. "failed" where the gate was
-    never asked about this version.
+    not asked about this version.
+
+    Args:
+        since: only what the gate said then (in UTC, ISO 8601) or later.
     """
     for entry in reversed(history(home, llm_tag)):
-        if entry.decision is None or entry.action == "rollback":
+        if entry.decision is None or entry.action == "rollback" or entry.at < since:
             continue
         try:
             manifest = load_manifest(home, llm_tag, entry.target)
@@ -174,10 +178,15 @@ def outcome_of(home: Home, llm_tag: str, dataset: str) -> tuple[Outcome, str, st
 
 
 def settle(home: Home, database: Database, llm_tag: str) -> None:
-    """Record the end of nights that were killed, as far as they had come. The caller holds the night's lock."""
+    """Record the end of nights that were killed, as far as they had come. The caller holds the night's lock.
+
+    What the gate said of the same version on an earlier night is not theirs: a night that was killed on its way would
+    be one more refusal, and lower the rate of the next.
+    """
     for attempt in list_attempts(database, llm_tag):
         if attempt.outcome == "running" and attempt.dataset is not None:
-            finish(database, attempt.id, *outcome_of(home, llm_tag, attempt.dataset))
+            ended = outcome_of(home, llm_tag, attempt.dataset, to_iso(attempt.began_at_ms))
+            finish(database, attempt.id, *ended)
 
 
 def growing_from(home: Home, llm_tag: str) -> str | None:

@@ -229,6 +229,22 @@ def test_a_night_that_was_killed_is_closed_by_what_it_had_come_to(
     assert outcome_of(home, "tiny-a", dataset)[0] == "promoted", "a rollback is no decision of the night"
 
 
+def test_a_killed_night_is_not_what_the_gate_said_of_the_same_version_before(
+    home: Home, database: Database, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(database, FARM)
+    plan = planned(home, database)
+    dataset = prepare(home, plan)
+    make(home, dataset)
+    publisher.publish(2, 0.3, dataset=dataset, rule="improve", init_from=plan.init_from)
+    assert outcome_of(home, "tiny-a", dataset)[0] == "refused"
+    later = database.now_ms
+    monkeypatch.setattr(Database, "now_ms", lambda _, connection: later(connection) + 2000)
+    begin(database, "tiny-a", "person", plan.selection.sha256, 1, dataset=dataset)
+    settle(home, database, "tiny-a")
+    assert list_attempts(database, "tiny-a")[0].outcome == "failed"
+
+
 def test_the_state_of_feedback_changes_with_whatever_is_said(
     home: Home, database: Database, publisher: Publisher
 ) -> None:

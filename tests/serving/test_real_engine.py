@@ -59,7 +59,9 @@ def test_streamed_and_whole_answers_are_the_same(service: openai.OpenAI) -> None
 
 def test_the_student_alone_streams_piece_by_piece(service: openai.OpenAI) -> None:
     chunks = list(service.chat.completions.create(model=TAG, messages=MESSAGES, stream=True))
-    assert len(chunks) > 4 and chunks[-1].choices[0].finish_reason == "stop"
+    # The first piece leaves at once; how many follow depends on how fast this machine writes them.
+    assert sum(bool(chunk.choices[0].delta.content) for chunk in chunks) >= 2
+    assert chunks[-1].choices[0].finish_reason == "stop"
 
 
 def test_a_problem_too_long_for_the_student_is_a_bad_request(service: openai.OpenAI) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 FILE = Path(__file__).parent / "durations.tsv"
-QUICK_SECONDS = 0.7
-"""A test that takes longer is slow. What is left takes some three minutes on two processes."""
+QUICK_SECONDS = 0.5
+"""A test that takes longer is slow. What is left takes less than three minutes on two processes."""
 KEPT_SECONDS = 0.5
 """Shorter tests are not written down: their durations are noise, and the file stays small."""
 _UNMEASURED_SECONDS = 20.0

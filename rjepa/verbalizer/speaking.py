@@ -122,7 +122,8 @@ class Speaker:
     def __post_init__(self) -> None:
         self._memory = self._empty()
 
-    @torch.no_grad()
+    # Its memory is written within a session's inference mode, too, and such tensors are changed within one alone.
+    @torch.inference_mode()
     def expect(self, latent: Float[Tensor, " columns"], written: int, *, is_expected: bool = True) -> None:
         """From here on a segment with this standardised latent is written.
 
@@ -139,7 +140,7 @@ class Speaker:
         self._fed, self._last = kept, None
         self._spans.append((written, projected))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def log_probs(self, tokens: Sequence[int]) -> Float[Tensor, " places"]:
         """Natural logarithms, float32, over the decoder's places, of the token after these of the chain.
 

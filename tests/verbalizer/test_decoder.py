@@ -48,7 +48,8 @@ def test_a_token_at_a_time_gives_the_logits_of_the_whole_chain_at_once(material:
     for segment in range(len(bounds) - 2):
         first, end = int(bounds[segment + 1] - bounds[1]), int(bounds[segment + 2] - bounds[1])
         if segment:
-            speaker.log_probs(chain[:first])  # as of a row that waits at the end of its step
+            with torch.inference_mode():  # as of a row that waits at the end of its step, in a session's pass
+                speaker.log_probs(chain[:first])
         speaker.expect(observed[segment], first, is_expected=False)
         for place in range(first, end):
             row, at = (segment, place - first) if form == "latent" else (0, len(prompt) - 1 + place)

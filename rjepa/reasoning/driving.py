@@ -23,8 +23,10 @@ class Failed:
 
 @dataclass
 class Running:
-    """One question that is being answered: its mode's events, its tools, the rows that it waits for, and those whose
-    text it waits for that have `written` some in this pass.
+    """One question that is being answered: its mode's events, and its tools.
+
+    pending: rows that it waits for. held: rows that stand still at the end of a step until the mode goes on. written:
+    where it waits for text, rows that have got some in this pass.
     """
 
     events: Generator[Event | Wait, None, None]

@@ -1,6 +1,6 @@
 """How many tokens a session draws in one call, before anybody sees them, joins or stops it.
 
-How they are drawn is `rjepa.students.native_passes`; what follows from them, `rjepa.students.session`.
+How they are drawn is `rjepa.students.native_passes`; what follows from them, `rjepa.students.events`.
 """
 
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ FUNCTIONS: Final = {
     "lg": lambda x: sympy.log(x, 10), "Re": sympy.re, "Im": sympy.im,
 }  # fmt: skip
 EUROPEAN: Final = {"tg": sympy.tan, "ctg": sympy.cot, "cotg": sympy.cot}
-"""Functions as commands and in `\\operatorname` alone: `tg` in plain letters may be a product."""
+"""Functions only as LaTeX's commands or in `\\operatorname`: in plain letters, `tg` may be t times g."""
 INVERSES = {
     "sin": sympy.asin,
     "cos": sympy.acos,

@@ -34,6 +34,8 @@ from rjepa.validation.formula_values import (
 )
 
 _MAX_DEPTH: Final = 40
+_BETWEEN_OR_BEHIND: Final = frozenset("cdot times div ast } % rfloor rceil rvert | pm mp $".split())
+"""Commands that no factor begins with."""
 
 
 def read_formula(text: str) -> Expr:
@@ -125,21 +127,7 @@ class _Parser:
         if token.kind in ("number", "repeating", "word"):
             return True
         if token.kind == "command":
-            return token.text[1:] not in (
-                "cdot",
-                "times",
-                "div",
-                "ast",
-                "}",
-                "%",
-                "rfloor",
-                "rceil",
-                "rvert",
-                "|",
-                "pm",
-                "mp",
-                "$",
-            )
+            return token.text[1:] not in _BETWEEN_OR_BEHIND
         return token.text in ("(", "{")
 
     def _power(self, *, leading: bool = False) -> Expr:

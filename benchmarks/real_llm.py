@@ -109,30 +109,29 @@ def decoding(file: Path) -> dict[str, float]:
         resolved = resolve_student(Home(Path(folder)), new_record("subject", str(file), changes={"dtype": "bfloat16"}))
         unpacking = _once(lambda: loadable_folder(resolved))
         started = time.perf_counter()
-        loading = _once(lambda: load_student(resolved, "cpu"))
+        found: list[Student] = []
+        loading = _once(lambda: found.append(load_student(resolved, "cpu")))
         loading_wall = time.perf_counter() - started
-        student = replace(load_student(resolved, "cpu"), eos_ids=frozenset())
+        student = replace(found[0], eos_ids=frozenset())
         prompt = render_prompt(student.tokenizer, student.record.prompt, STATEMENT)
 
-        def session(chains: int, count: int) -> float:
-            return _once(
-                lambda: sample_chains(student, [STATEMENT], num_candidates=chains, seed=0, max_new_tokens=count)
-            )
+        def session(count: int) -> float:
+            return _once(lambda: sample_chains(student, [STATEMENT], num_candidates=8, seed=0, max_new_tokens=count))
 
         ours, its, ratios, bandwidth = [], [], [], []
         with _llama_cpp(file) as (url, process):
             for number in range(ROUNDS + 1):  # the first warms up, and has llama.cpp keep the prompt
                 bandwidth.append(_reading_rate())
-                mine = session(8, DECODED[1]) - session(8, DECODED[0])
+                mine = session(DECODED[1]) - session(DECODED[0])
                 other = _asked(url, process, prompt, 8, DECODED[1]) - _asked(url, process, prompt, 8, DECODED[0])
                 if number:
                     ours.append(tokens / mine)
                     its.append(tokens / other)
                     ratios.append(other / mine)
     head: torch.nn.Linear = student.model.get_output_embeddings()  # type: ignore[assignment]  # a decoder's head
-    read = sum(one.nbytes for one in student.model.parameters()) + (
-        0 if student.model.config.tie_word_embeddings else -head.weight.nbytes
-    )
+    read = sum(one.nbytes for one in student.model.parameters())
+    if not student.model.config.tie_word_embeddings:
+        read -= head.weight.nbytes  # the table of embeddings is as large, and a step reads a few rows of it
     rate = statistics.median(ours)
     return {
         "unpacking_cpu_seconds": unpacking,

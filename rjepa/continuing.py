@@ -124,7 +124,7 @@ def _batch(
         rows = session.add([one.request for one in wanted])
         place = {row: index for index, row in enumerate(rows)}
         drawn = [0] * len(rows)
-        with closing(session.run(steps=False, singly=False)) as events:
+        with closing(session.run(steps=False, one_by_one=False)) as events:
             new = 0
             for event in events:
                 if isinstance(event, Pass):

@@ -48,8 +48,8 @@ _THINKING: Final = re.compile(
     r"|<\|channel\|>(?:analysis|(?P<final>final)\b)",
     re.IGNORECASE,
 )
-"""A thinking block's marks, as DeepSeek, Qwen, Mistral, Kimi, Seed, Sky-T1 and gpt-oss write them; between quotes they
-are spoken of."""
+"""The marks of a thinking block, as DeepSeek, Qwen, Mistral, Kimi, Seed, Sky-T1 and gpt-oss write them. A mark between
+quotes is mentioned and not used."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def thinking_end(text: str) -> int:
     end, is_open = 0, False
     for mark in _THINKING.finditer(text):
         before, after = text[max(mark.start() - 1, 0) : mark.start()], text[mark.end() : mark.end() + 1]
-        if before == after and before in _QUOTES and before:
+        if before and before == after and before in _QUOTES:
             continue
         is_open = not any(mark.groups())
         end = mark.end()

@@ -79,17 +79,18 @@ def packed_product(layer: OneDnnLinear, input: Tensor) -> Tensor:
     return product
 
 
-def use_onednn(model: nn.Module, least_work: int = LEAST_WORK, room: int = 0) -> None:
+def use_onednn(model: nn.Module, least_work: int = LEAST_WORK, bf16_room: int = 0) -> None:
     """Give a model's plain `nn.Linear` layers oneDNN's products, where PyTorch's own are slow. Weights stay.
 
-    room: bytes that a second copy of a bfloat16 model's layers may take. Theirs serves `packed_product` alone.
+    bf16_room: bytes that the second copy of a bfloat16 model's layers may take where it may be larger than others'. It
+    serves `packed_product` alone.
     """
     layers = [module for module in model.modules() if type(module) is nn.Linear]
-    half = bool(layers) and all(layer.weight.dtype == torch.bfloat16 for layer in layers)
-    if not (_packs_bf16() if half else mkl_is_slow()):
+    is_bf16 = bool(layers) and all(layer.weight.dtype == torch.bfloat16 for layer in layers)
+    if not (_packs_bf16() if is_bf16 else mkl_is_slow()):
         return
-    size = sum(layer.weight.nbytes for layer in layers)
-    small = size <= (max(room, _MAX_COPIED_BYTES) if half else _MAX_COPIED_BYTES)
+    most = max(bf16_room, _MAX_COPIED_BYTES) if is_bf16 else _MAX_COPIED_BYTES
+    small = sum(layer.weight.nbytes for layer in layers) <= most
     for layer in layers:
         layer.__class__ = OneDnnLinear
         assert isinstance(layer, OneDnnLinear)
@@ -99,15 +100,15 @@ def use_onednn(model: nn.Module, least_work: int = LEAST_WORK, room: int = 0) ->
 @cache
 def mkl_is_slow() -> bool:
     """Whether PyTorch's float32 products are MKL's, and the CPU is one that MKL holds back."""
-    return _has_both() and "AuthenticAMD" in _cpu_maker()
+    return _has_mkl_and_onednn() and "AuthenticAMD" in _cpu_maker()
 
 
 def _packs_bf16() -> bool:
-    return _has_both() and multiplies_bf16("cpu")
+    return _has_mkl_and_onednn() and multiplies_bf16("cpu")
 
 
-def _has_both() -> bool:
-    """Whether this PyTorch carries MKL and oneDNN, as builds for x86 do, and what oneDNN is called by here."""
+def _has_mkl_and_onednn() -> bool:
+    """Whether this PyTorch carries both, as builds for x86 do, and oneDNN's two operations that are called here."""
     both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
     return both and all(hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight"))
 

@@ -149,7 +149,7 @@ def test_bfloat16_is_kept_in_order_where_there_is_room_for_it(monkeypatch: pytes
     size, inputs = plain.weight.nbytes, torch.randn(rows, 64).bfloat16()
     for room in (size - 1, size):
         fast = copy.deepcopy(plain)
-        use_onednn(fast, room=room)
+        use_onednn(fast, bf16_room=room)
         assert isinstance(fast, OneDnnLinear) and (fast.packed is not None) == (room == size)
         with torch.inference_mode():
             assert torch.allclose(packed_product(fast, inputs), plain(inputs), rtol=1e-2, atol=1e-2)

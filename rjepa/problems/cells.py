@@ -14,10 +14,11 @@ from typing import Any, Final
 
 _NO_VALUE: Final = frozenset({"nan", "NaN", "NAN", "null", "NULL", "None", "<NA>", "NaT", "#N/A"})
 """How pandas, NumPy, SQL, Python and spreadsheets write that there is no value. None of it is an answer."""
-_NEVER_A_WORD: Final = _NO_VALUE - {"None", "null", "NULL"}
-"""Those of them that nobody writes as an answer, in whatever kind of file."""
+_NEVER_A_VALUE: Final = _NO_VALUE - {"None", "null", "NULL"}
+"""Words that mean no value in every file. `None` and `null` mean it in text files alone: in the others they may be an
+answer in words, because a missing value has a sign of its own there."""
 _PERHAPS_NO_VALUE: Final = _NO_VALUE | {"", "NA", "N/A", "n/a", "Null", "none"}
-"""Where a field is optional, these too say nothing."""
+"""What means no value in an optional field."""
 
 _LITERAL: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _ARRAY: Final = re.compile(r"(?:np\.|numpy\.)?array\((?P<items>.*?)(?:,\s*dtype=[^,]*)?\)", re.DOTALL)
@@ -41,13 +42,16 @@ def is_missing(value: Any) -> bool:
 
 
 def check_is_value(text: str, *, is_text: bool = True) -> None:
-    """Refuse a cell that holds a library's word for no value where a value is needed. `is_text`: of a file that has
-    texts only and can say it no other way.
+    """Refuse a cell that holds a library's word for no value where a value is needed.
+
+    Args:
+        text: the cell.
+        is_text: its file holds texts only (CSV, TSV), so that such a word is the one way to leave a value out.
 
     Raises:
         ValueError: it does.
     """
-    if text.strip() in (_NO_VALUE if is_text else _NEVER_A_WORD):
+    if text.strip() in (_NO_VALUE if is_text else _NEVER_A_VALUE):
         raise ValueError(f"missing (the cell holds {text.strip()!r}, which is how libraries write that there is none)")
 
 

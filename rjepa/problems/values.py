@@ -56,7 +56,7 @@ def _check_text(text: str, name: str, *, is_text: bool) -> None:
 
 
 def _refuse_list(text: str, name: str) -> None:
-    """A statement that is a written-out conversation, or an answer that is a list of one text, is neither."""
+    """Refuse a list that a text cell holds: a conversation as any field, a list of one text as an answer."""
     whole = nested(text)
     is_rows = isinstance(whole, list) and bool(whole) and isinstance(whole[0], dict)
     is_wrapped = name == "answer" and isinstance(whole, list) and len(whole) == 1 and isinstance(whole[0], str)

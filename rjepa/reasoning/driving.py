@@ -23,8 +23,10 @@ class Failed:
 
 @dataclass
 class Running:
-    """One question that is being answered: its mode's events, its tools, the rows that it waits for, and those whose
-    text it waits for that have `written` some in this pass.
+    """One question that is being answered: its mode's events, and its tools.
+
+    pending: rows that it waits for. held: rows that stand still at the end of a step until the mode goes on. written:
+    where it waits for text, rows that have got some in this pass.
     """
 
     events: Generator[Event | Wait, None, None]
@@ -37,25 +39,25 @@ class Running:
     over: bool = False
 
     @property
-    def counts_tokens(self) -> bool:
+    def needs_each_token(self) -> bool:
         """Whether it has to see each token before the next is drawn."""
         return self.tools.budget is not None or (self.wait is not None and self.wait.until == "token")
 
     @property
-    def reads_tokens(self) -> bool:
+    def needs_tokens(self) -> bool:
         """Whether it has to see tokens."""
-        return self.counts_tokens or (self.wait is not None and self.wait.until == "text")
+        return self.needs_each_token or (self.wait is not None and self.wait.until == "text")
 
     @property
-    def counts_steps(self) -> bool:
+    def needs_steps(self) -> bool:
         """Whether it has to see the ends of steps."""
         return self.wait is not None and self.wait.until == "step"
 
     def take(self, event: Token | StepEnd | ChainEnd) -> None:
         """Take in what happened to one of its rows. Events that only other questions need are passed over."""
-        if isinstance(event, Token) and not self.reads_tokens:
+        if isinstance(event, Token) and not self.needs_tokens:
             return
-        if isinstance(event, StepEnd) and not self.counts_steps:
+        if isinstance(event, StepEnd) and not self.needs_steps:
             return
         self.tools.note(event)
         if isinstance(event, StepEnd) and not self.tools.is_over(event.row):
@@ -114,7 +116,7 @@ class Driver:
         self._gone: list[int] = []  # rows of questions that are over
         self._numbers = 0
         self._events: Events | None = None
-        self._sees = (False, False, False)  # whether the run gives tokens, ends of steps, and each token by itself
+        self._asked: dict[str, bool] = {}  # what the run was asked for, by the names of its arguments
 
     def join(self, question: Running) -> int:
         """Begin a question with the next pass; its number."""
@@ -169,16 +171,15 @@ class Driver:
     def _run(self) -> Events:
         """The session's run; another one where the kinds of events that questions have to see have changed."""
         running = self._running.values()
-        sees = (
-            any(one.reads_tokens for one in running),
-            any(one.counts_steps for one in running),
-            any(one.counts_tokens for one in running),
-        )
-        if self._events is None or sees != self._sees:
+        asked = {
+            "tokens": any(one.needs_tokens for one in running),
+            "steps": any(one.needs_steps for one in running),
+            "one_by_one": any(one.needs_each_token for one in running),
+        }
+        if self._events is None or asked != self._asked:
             self.stop()
-            self._sees = sees
-            tokens, steps, singly = sees
-            self._events = self._session.run(Until.CHAIN, tokens=tokens, steps=steps, singly=singly)
+            self._asked = asked
+            self._events = self._session.run(Until.CHAIN, **asked)
         return self._events
 
     def _resume(self, numbers: list[int]) -> Iterator[tuple[int, Event | Failed]]:

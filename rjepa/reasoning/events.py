@@ -91,7 +91,7 @@ class Wait:
     over. More text may be a few tokens, where those come faster than anybody reads.
 
     Only the driver of the modes sees it; it lets many questions share one decoding session. A row that is over
-    has reached all three.
+    has reached whatever is waited for.
     """
 
     rows: tuple[int, ...]

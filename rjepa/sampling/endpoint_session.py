@@ -16,7 +16,7 @@ from rjepa.errors import InvalidInputError
 from rjepa.sampling.completions import ServedChain
 from rjepa.sampling.protocol import Capability
 from rjepa.students.loading import Student
-from rjepa.students.prompting import encode_statements, require_room
+from rjepa.students.prompting import prompts_of, require_room
 from rjepa.students.rereading import with_latents
 from rjepa.students.rescoring import score_tokens_of
 from rjepa.students.sampled import (
@@ -83,11 +83,8 @@ class EndpointSession:
         """As `rjepa.students.session.Session.add`."""
         self._require_open()
         student, sampling = self._student, self._student.record.sampling
-        unknown = list(dict.fromkeys(one.statement for one in requests if one.prompt_ids is None))
-        encoded = dict(zip(unknown, encode_statements(student, unknown), strict=True))
         new = []
-        for request in requests:
-            prompt = tuple(encoded[request.statement]) if request.prompt_ids is None else request.prompt_ids
+        for request, prompt in zip(requests, prompts_of(student, requests), strict=True):
             require_room(student, request.statement, len(prompt), len(request.prefix))
             if self._capture and request.capture and request.prompt_ids is not None:
                 raise InvalidInputError(
@@ -133,7 +130,7 @@ class EndpointSession:
         self._lacks(Capability.STEPS)
 
     def run(
-        self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True, singly: bool = True
+        self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True, one_by_one: bool = True
     ) -> Events:
         """Ask for the chains of all rows, and yield those that are there; a `Pass` now and then in between. Closing the
         iterator aborts the requests. There is no `StepEnd`.

@@ -208,14 +208,15 @@ class ProcessSession:
         self._set("edit", row, edit)
 
     def run(
-        self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True, singly: bool = True
+        self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True, one_by_one: bool = True
     ) -> Events:
         """As `rjepa.students.session.Session.run`."""
         if self._running:
             raise ValueError("expected a session that does not run; close the iterator of the run before")
         self._running = True
         try:
-            self._call("/run", {"until": pack_condition(until), "tokens": tokens, "steps": steps, "singly": singly})
+            wanted = {"tokens": tokens, "steps": steps, "one_by_one": one_by_one}
+            self._call("/run", {"until": pack_condition(until), **wanted})
             over = False
             while not over and not self._closed:
                 answer = self._call("/next", {})

@@ -261,7 +261,8 @@ def _run(handler: _Handler, body: dict[str, Any]) -> Any:
 
     _stop(handler, {})
     until = unpack_condition(body["until"])
-    handler.events = handler.session.run(until, **{name: bool(body[name]) for name in ("tokens", "steps", "singly")})
+    wanted = {name: bool(body[name]) for name in ("tokens", "steps", "one_by_one")}
+    handler.events = handler.session.run(until, **wanted)
     return {}
 
 

@@ -1,6 +1,6 @@
 """How many tokens a session draws in one call, before anybody sees them, joins or stops it.
 
-How they are drawn is `rjepa.students.native_passes`; what follows from them, `rjepa.students.session`.
+How they are drawn is `rjepa.students.native_passes`; what follows from them, `rjepa.students.events`.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,20 @@ _SMALL: Final = 1_500_000
 _SHOWN: Final = 8
 """Tokens of a row that come together at most where somebody reads along: a blink of a small student's."""
 _BEYOND: Final = 8
-"""Rows, and tokens of each, from which on a call goes on past what may have ended a row: with many rows some line ends
-at nearly every token, and what is drawn for a row after its end costs less than one more call."""
+"""Tokens of each row that a call draws at most past what may have ended one of them; as many as there are rows, where
+those are fewer. With many rows some line ends at nearly every token, and what is drawn for a row after its end costs
+less than one more call."""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What the reader of a run sees: `tokens`, with `singly` each before the next is drawn; ends of `steps`, at which
-    rows wait where it runs `by_step`.
+    """What the reader of a run sees: `tokens`, with `one_by_one` each before the next is drawn; ends of `steps`, at
+    which rows wait where it runs `by_step`.
     """
 
     tokens: bool
     steps: bool
-    singly: bool
+    one_by_one: bool
     by_step: bool
 
 
@@ -43,7 +44,7 @@ def most_and_least(sight: Sight, ahead: int, rows: int, kept: bool) -> tuple[int
         ahead: as `tokens_ahead`.
         kept: the caches of some rows are wanted as they are at their end.
     """
-    if sight.tokens and sight.singly:
+    if sight.tokens and sight.one_by_one:
         return 1, 1
     most = max(1, ahead // rows)
     least = 1 if sight.steps or kept else min(_BEYOND, rows)

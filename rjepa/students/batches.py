@@ -3,7 +3,7 @@
 A batch holds caches and the logits that follow; which rows there are and where they stand, the session keeps.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,7 @@ from rjepa.students.sampled import RowRequest
 from rjepa.students.standing import Bools, RowStandings
 from rjepa.students.tap import LayerTap
 
-RUNNING_SHARE: Final = 0.75
+_RUNNING_SHARE: Final = 0.75
 """A batch is made smaller when at most this share of it still runs: each time copies the caches."""
 
 NOTHING: Final = -1
@@ -159,7 +159,20 @@ def wants_parting(batch: Batch, running: Bools, needed: Bools) -> bool:
     """Whether those of a batch that run should go on without those that wait."""
     if not running.any() or not (needed & ~running).any():
         return False
-    return not batch.rows.can_cut or bool(running.mean() <= RUNNING_SHARE)
+    return not batch.rows.can_cut or bool(running.mean() <= _RUNNING_SHARE)
+
+
+def worth_keeping(batch: Batch, standings: RowStandings, fed_once_more: Bools) -> Int64 | None:
+    """The rows to go on with, by position, once few enough run that copying their caches pays; None where the batch
+    stays as it is. Rows of a prompt go together where each prompt has as many.
+
+    Args:
+        fed_once_more: which rows' newest token is fed even where their chain is over, for its state.
+    """
+    places, samples = batch.places, batch.rows.samples
+    going = standings.needed(places) | (fed_once_more & ~standings.dropped[places])
+    running = going if samples is None else np.repeat(going.reshape(-1, samples).any(axis=1), samples)
+    return None if not running.any() or running.mean() > _RUNNING_SHARE else np.flatnonzero(running)
 
 
 def rebuild_batch(
@@ -168,7 +181,6 @@ def rebuild_batch(
     tables: RowTables,
     requests: Sequence[RowRequest],
     forks: Mapping[int, tuple[int, int]],
-    needs: Callable[[Int64], Bools],
 ) -> list[Batch]:
     """Add forks to a batch and leave out the rows that are no longer needed.
 
@@ -181,12 +193,12 @@ def rebuild_batch(
         for child, (parent, cached) in forks.items()
         if parent in position and not standings.dropped[child]
     ]
-    needed, running = needs(batch.places), standings.running(batch.places)
+    needed, running = standings.needed(batch.places), standings.running(batch.places)
     apart = wants_parting(batch, running & needed, needed)
     if not children and not apart and not (running & (batch.junk > 0)).any():
         if not needed.any():
             return []
-        if needed.mean() > RUNNING_SHARE:
+        if needed.mean() > _RUNNING_SHARE:
             return [batch]  # the few that were dropped go when there are more of them
     kept = np.flatnonzero(needed)
     moves = [_Move(int(batch.places[at]), at, int(batch.junk[at]), int(batch.pending[at])) for at in kept.tolist()]

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import TemplateError
-
-from rjepa.students.templates import read_object
+from rjepa.students.templates import FAULTS, read_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -61,7 +59,7 @@ def _turn_end(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _WRITTEN}]
     try:
         text = str(tokenizer.apply_chat_template(messages, tokenize=False))
-    except (TemplateError, ValueError, TypeError):  # rendering a prompt says what is wrong with it
+    except FAULTS:  # rendering a prompt says what is wrong with it
         return set()
     _, found, after = text.partition(_WRITTEN)
     after = after.lstrip()

@@ -158,7 +158,7 @@ def load_student(resolved: ResolvedStudent, device: str = "auto", progress: Prog
         # the LoRA stays beside them.
         model = load_lora(model, resolved.lora.folder, merge=record.quantisation in ("none", "gguf"))
     model = model.eval().requires_grad_(False)
-    use_onednn(model, room=round(_COPIED_SHARE * present_devices()[-1].total))
+    use_onednn(model, bf16_room=round(_COPIED_SHARE * present_devices()[-1].total))
     rows = model.get_output_embeddings().weight.shape[0]
     return Student(
         record=record,

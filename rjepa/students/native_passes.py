@@ -1,8 +1,8 @@
 """Several passes of a session as one compiled call: draw a token for each row, note it, feed it, until one may end
 something.
 
-A pass of a small model takes less time than the Python around it. What a token ends, and what follows from that, stays
-with `rjepa.students.session`. How a token is drawn is `rjepa.students.drawing`; here it is the same, compiled.
+A pass of a small model takes less time than the Python around it. What a token ends stays with
+`rjepa.students.events`. How a token is drawn is `rjepa.students.drawing`; here it is the same, compiled.
 
 Legend: as `rjepa.students.native`; vocabulary V.
 """

@@ -78,12 +78,30 @@ def _encode(student: Student, statements: Sequence[str]) -> list[list[int]]:
     return encode_prompts(student.tokenizer, prompt_format, texts)
 
 
-def completed_request(student: Student, request: RowRequest, prompt: tuple[int, ...]) -> RowRequest:
-    """The request with its prompt, and the student's own values where it left them open.
+def prompts_of(student: Student, requests: Sequence[RowRequest]) -> list[tuple[int, ...]]:
+    """The tokens of each request's prompt: its own, or the student's prompt of its statement.
+
+    Raises:
+        InvalidInputError: a prompt that leaves no room in the context, or no tokens at all.
+    """
+    unknown = list(dict.fromkeys(one.statement for one in requests if one.prompt_ids is None))
+    encoded = dict(zip(unknown, encode_statements(student, unknown), strict=True))
+    return [tuple(encoded[one.statement]) if one.prompt_ids is None else one.prompt_ids for one in requests]
+
+
+def complete_requests(student: Student, requests: Sequence[RowRequest]) -> list[RowRequest]:
+    """The requests with their prompts' tokens, and the student's own values where they left those open.
 
     Raises:
         InvalidInputError: a prompt, with what the chain begins with, that leaves no room in the context or the limit.
     """
+    return [
+        _completed(student, request, prompt)
+        for request, prompt in zip(requests, prompts_of(student, requests), strict=True)
+    ]
+
+
+def _completed(student: Student, request: RowRequest, prompt: tuple[int, ...]) -> RowRequest:
     require_room(student, request.statement, len(prompt), len(request.prefix))
     sampling = student.record.sampling
     limit = sampling.max_new_tokens if request.max_new_tokens is None else request.max_new_tokens

@@ -152,9 +152,7 @@ def _through_template(
 ) -> str:
     from jinja2 import TemplateError  # with transformers, which a plain prompt does without
 
-    # A template is a program of somebody's: whatever it stumbles over is its fault.
-    faults = (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
-    from rjepa.students.templates import check_repeatable, with_fixed_date
+    from rjepa.students.templates import FAULTS, check_repeatable, with_fixed_date
 
     if not tokenizer.chat_template:
         raise InvalidInputError(
@@ -194,7 +192,7 @@ def _through_template(
             text = rendered(turns, in_parts=True)  # templates of models that see images may read nothing else
             if not _is_in(turns[-1], text):
                 raise ValueError("it leaves the question out")
-    except faults as error:
+    except FAULTS as error:
         raise InvalidInputError(
             f"the chat template of {tokenizer.name_or_path or 'this model'} cannot be used: {error}",
             cure="mend its chat_template.jinja, or set prompt.use_chat_template to false in the student's record",

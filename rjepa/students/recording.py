@@ -1,7 +1,7 @@
 """What is kept of rows while they are sampled: tokens, log-probabilities, hidden states, and the chains they make.
 
-A table has a place for every row of a session and grows with them. When a row ends, and what is fed next, belongs
-to `rjepa.students.session`.
+A table has a place for every row of a session and grows with them. When a row ends belongs to
+`rjepa.students.events`, what is fed next to `session`.
 
 Legend: places S, tokens N, hidden size H.
 """

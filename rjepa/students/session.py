@@ -2,8 +2,8 @@
 
 One loop over the model's forward: draw a token for each row, feed them all, see which rows are at an end. What a row
 reads of its neighbours is nothing. Caches live in `rjepa.students.decoding` and `row_cache`, what is fed together in
-`batches`, what is kept of rows in `recording`, where they stand in `standing`. Who else offers a session, and what that
-one lacks, belongs to `rjepa.sampling`.
+`batches`, what is kept of rows in `recording`, where they stand in `standing`, what new tokens bring in `events`. Who
+else offers a session, and what that one lacks, belongs to `rjepa.sampling`.
 
 A row that waits for the others (its step is over, theirs are not) goes on being fed junk for a while: taking it out of
 the batch copies the caches of all. Junk is not recorded, and is taken back before the row goes on.
@@ -21,23 +21,23 @@ from torch import Tensor, nn
 from rjepa.students.ahead import Sight, most_and_least, tokens_ahead
 from rjepa.students.batches import (
     NOTHING,
-    RUNNING_SHARE,
     Batch,
     find_cached,
     join_batches,
     read_batch,
     rebuild_batch,
     wants_parting,
+    worth_keeping,
 )
 from rjepa.students.drawing import draw_tokens
+from rjepa.students.events import RowEvents
 from rjepa.students.loading import Student
 from rjepa.students.noise import Branch
-from rjepa.students.prompting import completed_request, encode_statements
-from rjepa.students.recording import Float16, Int64, RowTables
+from rjepa.students.prompting import complete_requests
+from rjepa.students.recording import Float16, RowTables
 from rjepa.students.row_rules import RowRules
 from rjepa.students.sampled import (
     Bias,
-    ChainEnd,
     Condition,
     DecodingCounts,
     Edit,
@@ -46,13 +46,11 @@ from rjepa.students.sampled import (
     Pass,
     RowRequest,
     SampledChain,
-    StepEnd,
-    Token,
     Tokens,
     TokenScore,
     Until,
 )
-from rjepa.students.standing import Bools, RowStandings, RowTexts
+from rjepa.students.standing import Bools, RowStandings
 from rjepa.students.steering import Steering
 from rjepa.students.tap import LayerTap
 
@@ -82,7 +80,7 @@ class Session:
         head: nn.Module = student.model.get_output_embeddings()  # type: ignore[no-untyped-call]
         self._steering = Steering(len(head.weight), student.hidden_size)  # type: ignore[arg-type]
         self._rules = RowRules(student, len(head.weight))  # type: ignore[arg-type]
-        self._texts = RowTexts(student, self._rules)
+        self._events = RowEvents(student, self._tables, self._standings, self._rules)
         self._tap = LayerTap(student.captured, keep=capture)
         self._ahead = tokens_ahead(student.hidden_size, student.num_layers, len(head.weight))  # type: ignore[arg-type]
         self._changed = self._closed = self._running = False
@@ -109,14 +107,9 @@ class Session:
                 that the student does not have.
         """
         self._require_open()
-        student = self._student
-        unknown = list(dict.fromkeys(one.statement for one in requests if one.prompt_ids is None))
-        encoded = dict(zip(unknown, encode_statements(student, unknown), strict=True))
-        whole = [
-            completed_request(student, one, tuple(encoded[one.statement]) if one.prompt_ids is None else one.prompt_ids)
-            for one in requests
-        ]
-        limits = [min(one.max_new_tokens or 0, student.context_length - len(one.prompt_ids or ())) for one in whole]
+        whole = complete_requests(self._student, requests)
+        context = self._student.context_length
+        limits = [min(one.max_new_tokens or 0, context - len(one.prompt_ids or ())) for one in whole]
         rows = self._tables.add(whole, limits, self._free_rows())
         for row, request in zip(rows, whole, strict=True):
             self._follow(row, request)
@@ -161,7 +154,7 @@ class Session:
         self._require(row)
         self._standings.dropped[row] = True
         self._steering.forget(row)
-        self._texts.end(row)
+        self._events.forget(row)
         self._rules.forget(row)
         self._changed = True
 
@@ -206,7 +199,7 @@ class Session:
 
     @torch.inference_mode()
     def run(
-        self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True, singly: bool = True
+        self, until: Condition = Until.CHAIN, *, tokens: bool = True, steps: bool = True, one_by_one: bool = True
     ) -> Events:
         """Run all rows that are not over, each until the condition holds, and yield what happens.
 
@@ -217,13 +210,13 @@ class Session:
             until: the end of the step, of the chain, or a number of tokens.
             tokens: yield a `Token` for each.
             steps: yield a `StepEnd` for each; `Until.STEP` does anyway.
-            singly: with `tokens`, one of each row before the next `Pass`; else there may be a few.
+            one_by_one: with `tokens`, one of each row before the next `Pass`; else there may be a few.
         """
         self._require_open()
         if self._running:
             raise ValueError("expected a session that does not run; close the iterator of the run before")
         standings, by_step = self._standings, until is Until.STEP
-        sight = Sight(tokens, steps or by_step, singly, by_step)
+        sight = Sight(tokens, steps or by_step, one_by_one, by_step)
         self._running = self._changed = True
         self._fresh = list(range(len(self._requests)))
         standings.paused[:] = False
@@ -290,9 +283,7 @@ class Session:
         """Take in what changed: rows that begin, forks, rows that go on after a pause, rows that were dropped."""
         standings, tables, requests = self._standings, self._tables, self._requests
         batches = [
-            made
-            for batch in self._batches
-            for made in rebuild_batch(batch, standings, tables, requests, self._forks, self._needs)
+            made for batch in self._batches for made in rebuild_batch(batch, standings, tables, requests, self._forks)
         ]
         self._forks.clear()
         unread = [row for row in self._unread if not standings.dropped[row]]
@@ -309,8 +300,8 @@ class Session:
         self._batches = batches
 
     def _advance(self, batch: Batch, sight: Sight) -> list[Event]:
-        """Draw tokens for each row, feed them, and return what happened: one each, or more where nobody wants to see
-        each by itself.
+        """Draw one token for each row, or a few where no reader has to see each first; feed them, and return what
+        happened.
         """
         tables, standings, places = self._tables, self._standings, batch.places
         held = standings.waiting(places) | standings.dropped[places] | (batch.pending != NOTHING)
@@ -329,7 +320,7 @@ class Session:
         tables.drawn[places[~held]] += 1
         if self._rules:
             self._rules.read(places, ids, batch.logits, written)
-        events, unused = self._see(places, at, written, count, sight)
+        events, unused = self._events.read(places, at, written, count, sight)
         early = unused > 0  # what was drawn for these since they ended is junk, as if they had waited for the others
         standings.fed[places[early]] -= unused[early] - 1
         batch.junk[early] += unused[early] - 1
@@ -337,26 +328,6 @@ class Session:
         self._generated += generated
         self._feed(batch, drawn, held, was_over | early, column)
         return [*events, Pass(generated, count)]
-
-    def _see(self, places: Int64, at: Int64, written: Bools, count: int, sight: Sight) -> tuple[list[Event], Int64]:
-        """The events of the `count` tokens that each row has just got, the last of them in column `at`; and how many of
-        each row's come after its end.
-        """
-        tables, standings = self._tables, self._standings
-        unused = np.zeros(len(places), dtype=np.int64)
-        drawn = tables.ids[places, np.maximum(at - np.arange(count - 1, -1, -1)[:, None], 0)]
-        events: list[Event] = []
-        for number in range(count) if sight.tokens else standings.where_may_end(drawn[:, written]):
-            ids, unread = drawn[number], count - 1 - number
-            if sight.tokens:
-                events += [
-                    Token(row, token, self._texts.add(row, token), self._rules.new_scores(row))
-                    for row, token in zip(places[written].tolist(), ids[written].tolist(), strict=True)
-                ]
-            events += self._ends(places, ids, written, sight, unread)
-            if unread and (ended := written & standings.over[places]).any():
-                unused[ended], written = unread, written & ~ended
-        return events, unused
 
     def _draw(self, batch: Batch, column: int | Tensor) -> Int[Tensor, " rows"]:
         """A token for each row, by whatever bends its logits."""
@@ -373,9 +344,13 @@ class Session:
         return drawn
 
     def _draw_ahead(self, batch: Batch, held: Bools, written: Bools, sight: Sight) -> int:
-        """Draw a token for each row and, as far as nobody has to see each, feed it and draw the next. The tables have
-        all of them then, `drawn` counts all but the last. Gives how many were drawn: 0 where rows of the batch are
-        bent, or its caches cannot.
+        """Draw some tokens for each row in one call; all but the last of them are fed there, too.
+
+        How many depends on what the reader of the run sees, and on what may end a row (`rjepa.students.ahead`). The
+        tables have them all; `drawn` does not count the last of each row yet: the caller counts and feeds it.
+
+        Returns how many each row got; 0 where the caller has to draw one itself: rows have rules, a bias or an edit, a
+        token waits to be fed, or the batch's caches cannot draw.
         """
         tables, standings, places = self._tables, self._standings, batch.places
         if self._rules or self._steering or batch.waits or not batch.rows.can_draw:
@@ -389,52 +364,12 @@ class Session:
             most,
             least,
             tables.drawing(places, held, written, standings.stops, batch.greedy, batch.temperature),
-            self._needs(places),
+            standings.needed(places),
         )
         tables.drawn[places[~held]] += count - 1
         standings.fed[places[written]] = tables.drawn[places[written]]
         self._passes += count - 1
         return count
-
-    def _ends(self, places: Int64, ids: Int64, written: Bools, sight: Sight, unread: int) -> list[Event]:
-        """Mark the rows that are at an end of something with these tokens, after which each has `unread` more, and
-        return the events.
-        """
-        tables, standings = self._tables, self._standings
-        now = tables.drawn[places] - unread
-        events: list[Event] = self._stop(places, written)
-        if events:
-            written = written & ~standings.over[places]
-        for index in np.flatnonzero(written & standings.may_end(ids, sight.steps)):
-            row, count = int(places[index]), int(now[index])
-            ending = standings.read_end(row, count, sight.steps)
-            if ending.step and sight.steps:
-                events.append(StepEnd(row, int(standings.steps[row]), int(standings.step_tokens[row])))
-                standings.paused[row] |= sight.by_step and not ending.chain
-            if ending.chain:
-                length = count - 1 if standings.is_end_of_sequence(int(ids[index])) else count
-                standings.finish(row, finished=True, tokens=length)
-                events.append(self._ended(row, True, unread))
-        for row in places[written & ~standings.over[places] & (now >= tables.limits[places])].tolist():
-            standings.finish(row, finished=False, tokens=int(tables.limits[row]))
-            events.append(self._ended(row, False))
-        standings.paused[places[written & (now >= standings.stop_at[places])]] = True
-        return events
-
-    def _stop(self, places: Int64, written: Bools) -> list[Event]:
-        """Mark the rows that have come to a stop string, and return the events."""
-        stopped = self._rules.stopped(places)
-        events: list[Event] = []
-        for row in () if stopped is None else places[written & stopped].tolist():
-            self._tables.cut(row, self._rules.cut(row) or 0)
-            length = int(self._tables.lengths[row])
-            self._rules.trim(row, int(self._tables.drawn[row]) - length)
-            self._standings.finish(row, finished=True, tokens=length)
-            events.append(self._ended(row, True))
-        return events
-
-    def _ended(self, row: int, finished: bool, unused: int = 0) -> ChainEnd:
-        return ChainEnd(row, finished, self._texts.end(row), unused, self._rules.new_scores(row, over=True))
 
     def _follow(self, row: int, request: RowRequest, scores: Sequence[TokenScore] = ()) -> None:
         """Enter a new row everywhere: its request, its rules, its standing."""
@@ -459,7 +394,7 @@ class Session:
         if not needed.any():
             self._changed = True
             return
-        kept = self._still_needed(batch, last)
+        kept = worth_keeping(batch, standings, last & tables.captured[places])
         if kept is not None:
             index = torch.from_numpy(kept).to(tokens.device)
             tokens, column = tokens[index], column if isinstance(column, int) else column[index]
@@ -470,32 +405,16 @@ class Session:
         idle = (held & ~again) | was_over
         with self._tap as tap:
             tap.edits = self._steering.edits(places, again.tolist())
-            batch.feed(tokens, idle, self._needs(places), tap)
+            batch.feed(tokens, idle, standings.needed(places), tap)
         self._passes += 1
         self._read += int((again & ~idle).sum())
         if tap.state is not None:
             tables.put_states(batch.index, column, tap.state[:, -1])
         standings.fed[places[~idle]] = tables.drawn[places[~idle]]
         if (standings.kept[places] | standings.waiting(places)).any():
-            self._changed |= wants_parting(batch, standings.running(places), self._needs(places))
-
-    def _still_needed(self, batch: Batch, last: Bools) -> Int64 | None:
-        """The rows to go on with, by position; None where the batch stays as it is. Rows of a prompt go together where
-        each prompt has as many.
-        """
-        standings, places, samples = self._standings, batch.places, batch.rows.samples
-        done = standings.over[places] & ~(last & self._tables.captured[places]) & ~standings.kept[places]
-        done |= standings.dropped[places]
-        running = ~done if samples is None else np.repeat(~done.reshape(-1, samples).all(axis=1), samples)
-        return None if not running.any() or running.mean() > RUNNING_SHARE else np.flatnonzero(running)
+            self._changed |= wants_parting(batch, standings.running(places), standings.needed(places))
 
     # Which rows there are, and what may be asked of them.
-
-    def _needs(self, rows: Int64) -> Bools:
-        """Which of these rows' caches are wanted."""
-        standings = self._standings
-        wanted: Bools = ~standings.dropped[rows] & (~standings.over[rows] | standings.kept[rows])
-        return wanted
 
     def _free_rows(self) -> list[int]:
         """Rows that are gone and lie in no batch."""

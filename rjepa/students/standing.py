@@ -1,9 +1,8 @@
 """Where each row of a session stands: over, paused or dropped, how much of it was fed, and which lines and steps ended.
 
-What a row's tokens are is kept in `rjepa.students.recording`; what follows from an end, `rjepa.students.session`.
+What a row's tokens are is kept in `rjepa.students.recording`; what follows from an end, `rjepa.students.events`.
 """
 
-import codecs
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +12,6 @@ import numpy.typing as npt
 from rjepa.chains import completes_answer, segment_spans
 from rjepa.students.loading import Student
 from rjepa.students.recording import Int64, RowTables
-from rjepa.students.row_rules import RowRules
 from rjepa.students.segmentation import segment_ids
 
 Bools = npt.NDArray[np.bool_]
@@ -86,6 +84,11 @@ class RowStandings:
         """Which of these want another token."""
         return ~(self.over[rows] | self.paused[rows] | self.held[rows] | self.dropped[rows])
 
+    def needed(self, rows: Int64) -> Bools:
+        """Which of these rows' caches are wanted."""
+        wanted: Bools = ~self.dropped[rows] & (~self.over[rows] | self.kept[rows])
+        return wanted
+
     def ends_at_stops(self, steps: bool) -> bool:
         """Whether only tokens that `stops` names end something; with `steps`, steps too."""
         return not steps or self._mode == "guided"
@@ -149,23 +152,3 @@ class RowStandings:
 
     def _text(self, row: int, tokens: int) -> str:
         return self._pieces.text(self._tables.ids[row, :tokens].tolist())
-
-
-class RowTexts:
-    """The text that each token adds to its row's, where a character, or a stop string, may take several tokens."""
-
-    def __init__(self, student: Student, rules: RowRules) -> None:
-        self._pieces, self._eos_ids, self._rules = student.pieces.pieces, student.eos_ids, rules
-        self._decoders: dict[int, codecs.IncrementalDecoder] = {}
-
-    def add(self, row: int, token: int) -> str:
-        """What the row's text gains by a token."""
-        if row not in self._decoders:
-            self._decoders[row] = codecs.getincrementaldecoder("utf-8")("replace")
-        piece = b"" if token in self._eos_ids else self._pieces[token]
-        return self._decoders[row].decode(self._rules.shown(row, piece) if self._rules else piece)
-
-    def end(self, row: int) -> str:
-        """What is shown at the end: what was held back, and a character that stayed incomplete."""
-        decoder = self._decoders.pop(row, None)
-        return "" if decoder is None else decoder.decode(self._rules.rest(row), final=True)

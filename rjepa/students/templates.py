@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2 import Environment, TemplateError, TemplateSyntaxError, nodes
 
 from rjepa.errors import InvalidInputError
 
@@ -19,6 +19,9 @@ TEMPLATE_FILES: Final = ("chat_template.jinja", "chat_template.json")
 
 TEMPLATE_FOLDER: Final = "additional_chat_templates"
 """Folder of further templates by name, `default.jinja` among them."""
+
+FAULTS: Final = (TemplateError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
+"""What rendering raises: a template is somebody's program, and whatever it stumbles over is its fault."""
 
 _RANDOM_FILTER: Final = "random"
 _RANDOM_FUNCTION: Final = "lipsum"

@@ -43,9 +43,9 @@ _COMMANDS: Final = {
 """Names of LaTeX's commands without their first letter, which JSON takes for the letter of an escape."""
 _KNOWN: Final = {letter: frozenset(names.split()) for letter, names in _COMMANDS.items()}
 _VARIABLES: Final = frozenset("e u".split())
-"""Of those after a line break: a variable at the beginning of a line as well, as likely as the command."""
+"""Names behind `n` that are as likely a variable at the beginning of a line: `\\nu` is nu, or a line break and u."""
 _WORDS: Final = frozenset("exists i left less mid parallel prec sim succ".split())
-"""A word or a variable as well, and a rare command: where the reply has other line breaks, this is one, too."""
+"""Names behind `n` of rare commands that are words as well: in a reply with line breaks, `\\nleft` is one and left."""
 _LETTERS: Final = re.compile(r"[A-Za-z]+")
 _HEX: Final = re.compile(r"[0-9A-Fa-f]{4}")
 _RAW: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -61,11 +61,11 @@ class _Evidence:
     """What a reply shows of its writer's habits."""
 
     single: bool = False
-    """Backslashes of commands are not doubled."""
+    """Some command has a single backslash."""
     doubled: bool = False
-    """They are."""
+    """Some command has a doubled backslash."""
     breaks: bool = False
-    """There are line breaks that nothing else could be."""
+    """Some `\\n` can only be a line break."""
 
 
 def string_end(text: str, start: int) -> int | None:
@@ -99,7 +99,7 @@ def as_meant(text: str) -> str:
 
 
 def _strings(text: str) -> list[tuple[int, int]]:
-    """Where strings are, without their quotes."""
+    """Where the strings of a JSON text begin and end, without their quotes."""
     found, place = [], text.find('"')
     while place >= 0:
         end = string_end(text, place)
@@ -168,7 +168,7 @@ def _escape(body: str, start: int, letter: str, after: str, evidence: _Evidence)
 
 
 def _may_be_a_command(body: str, start: int, letter: str, after: str) -> bool:
-    """Whether what follows is a word or a variable as well as a command."""
+    """Whether the letters of an escape may be a word or variable behind a line break or tab, and a command as well."""
     if letter == "n" and after in _VARIABLES | _WORDS:
         return True
     has_brace = body.startswith("{", start + 2 + len(after))

@@ -15,7 +15,7 @@ _MINUTE: Final = 60.0
 _BURST: Final = 0.01
 """Share of a minute's allowance that may go out at once: small, so that 99 % of it is left for the steady rate."""
 _CAUTION: Final = 0.99
-"""Requests arrive closer together or farther apart than they were sent."""
+"""Share of a limit that is used, because requests may arrive closer together than they were sent."""
 _CREDIT: Final = 2
 """Calls' worth of tokens that may be given back and not yet taken again: several calls often end together."""
 _LEAST_RATE: Final = 0.5

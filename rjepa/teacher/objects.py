@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
+from rjepa.problems.files.lines import each_once
 from rjepa.teacher.escapes import EscapeError, as_meant, string_end
 
 Fitting = TypeVar("Fitting")
@@ -142,7 +143,7 @@ def _object_end(text: str, start: int) -> int | None:
 
 def _parsed(piece: str) -> dict[str, Any]:
     try:
-        value = json.loads(_without_last_commas(as_meant(piece)), object_pairs_hook=_each_once, parse_float=Decimal)
+        value = json.loads(_without_last_commas(as_meant(piece)), object_pairs_hook=each_once, parse_float=Decimal)
     except EscapeError as error:
         raise NoObjectError("ambiguous_escape", str(error)) from None
     except (ValueError, RecursionError) as error:
@@ -153,7 +154,7 @@ def _parsed(piece: str) -> dict[str, Any]:
 
 
 def _without_last_commas(text: str) -> str:
-    """JSON without the commas that some write behind the last part of a list or object."""
+    """JSON without the commas behind the last part of a list or object, which JSON forbids and some models write."""
     if not _LAST_COMMA.search(text):
         return text
     parts, place = [], 0
@@ -162,9 +163,3 @@ def _without_last_commas(text: str) -> str:
         parts += [_LAST_COMMA.sub(r"\1", text[place:quote]), text[quote:end]]
         place = end
     return "".join([*parts, _LAST_COMMA.sub(r"\1", text[place:])])
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return dict(pairs)

@@ -65,7 +65,7 @@ def is_used_up(status: int, body: str, wait: float | None = None) -> bool:
 
 
 def _unescaped(body: str) -> str:
-    """A body with the letters that its JSON writes as numbers."""
+    """A body whose JSON spells no letter as `\\u4f59`: words are searched for in it."""
     try:
         return json.dumps(json.loads(body), ensure_ascii=False) if "\\u" in body else body
     except (ValueError, RecursionError):

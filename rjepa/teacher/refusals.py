@@ -160,9 +160,9 @@ _TOO_LARGE: Final = re.compile(
     r"too large|too high|less than or equal|above (?:the )?maximum|at most|<= ?\d|maximum (?:value|allowed)|exceeds",
     re.IGNORECASE,
 )
-"""What says that a limit is taken, and its value is not."""
+"""Words of an error that refuses the value of a limit (`max_tokens`) and not the field."""
 _NO_ENDPOINT: Final = re.compile(r"no endpoints? (?:found|available)[^.]{0,60}parameters?", re.IGNORECASE)
-"""A router's words where none of its providers takes a field that it names."""
+"""Words of a router that has no provider for some field of the request."""
 _NOT_TAKEN: Final = re.compile(
     r"unsupported|(?:not|n't|no longer) (?:\w+ ){0,2}(?:support|allow|permit|accept|recogni|avail|valid|compat)"
     r"|cannot|can not|unrecogni|unknown|unexpected|invalid|deprecated|\bextra\b|forbidden|(?:must|should) (?:be|not)"

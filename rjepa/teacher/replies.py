@@ -32,7 +32,7 @@ def _storable(text: str) -> str:
 
 
 def _in_digits(value: object) -> object:
-    """A number as it was written: `"final_answer": 7` says what `"7"` says."""
+    """A number as the text of its digits: `"final_answer": 7` says what `"final_answer": "7"` says."""
     return str(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
 
 

@@ -15,7 +15,7 @@ import psutil
 LEASE_MS: Final = 60_000
 """How long a runner that cannot be seen counts as alive after its last word."""
 RENEWAL_SECONDS: Final = 15.0
-"""A quarter of that: three renewals may be late in a row."""
+"""A quarter of the lease, so that three renewals in a row may come late."""
 _SAME_START_SECONDS: Final = 2.0
 """Start times of one process that are read twice differ by rounding; a process number does not come round so soon."""
 

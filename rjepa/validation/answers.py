@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Final
 
 from rjepa.validation.number_words import in_digits
+from rjepa.validation.repeating import FEWEST_DIGITS
 from rjepa.validation.spelling import is_malformed, plain, without_full_stop
 from rjepa.validation.unit_names import CURRENCIES, MONEY_SCALES, SCALES
 from rjepa.validation.units import Unit, read_unit
@@ -30,8 +31,6 @@ _DOUBLE_DIGITS: Final = 16
 """A decimal with as many significant digits is how a program prints a float: 0.30000000000000004."""
 _SHORT_DIGITS: Final = 12
 _DOUBLE_NOISE: Final = Fraction(1, 10**15)
-_APPROXIMATE_DIGITS: Final = 6
-"""The fewest significant digits of a decimal for a number without an end: 0.333333 stands for 1/3, 0.33 does not."""
 
 _DIGITS = r"(?:[1-9]\d{0,2}(?:(?:,\d{3})+|(?:_\d{3})+|(?:['’]\d{3})+)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{{1,4}}(?!\d))?"
@@ -90,7 +89,7 @@ class Numeral:
 
     def stands_for(self, value: Fraction) -> bool:
         """Whether this decimal is `value`, which has no end, rounded or cut off at its last written place."""
-        if self.digits < _APPROXIMATE_DIGITS:
+        if self.digits < FEWEST_DIGITS:
             return False
         gap = abs(value - self.number)
         return gap <= self.place / 2 or (gap < self.place and abs(self.number) < abs(value))

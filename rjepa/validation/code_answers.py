@@ -38,7 +38,8 @@ def complete_solution(answer: str, statement: str, entry_point: str | None) -> s
     answer = answer[thinking_end(answer) :].replace("\r\n", "\n")
     blocks = _blocks(answer)
     code = _chosen(blocks, entry_point) if blocks else answer
-    if (bare := _before_a_lone_fence(answer, entry_point)) is not None and not _defines(blocks, entry_point):
+    bare = _before_a_lone_fence(answer, entry_point)
+    if bare is not None and not any(_defines(block, entry_point) for block in blocks):
         code, blocks = bare, [block for block in blocks if block.strip()]
     signature = _signature(statement, entry_point)
     if entry_point is not None and signature is not None and not _binds(code, entry_point):
@@ -87,22 +88,22 @@ def _body(lines: list[str], first: int, indent: str, fence: str) -> tuple[list[s
 
 
 def _before_a_lone_fence(answer: str, entry_point: str | None) -> str | None:
-    """Code that stands before the first fence, which then closes what no fence has opened; None where there is none."""
+    """The code before the first fence, where that fence closes a block that none opened; None for other answers."""
     lines = answer.split("\n")
     place = next((number for number, line in enumerate(lines) if _FENCE.fullmatch(line)), None)
     if place is None or lines[place].strip(" \t`~"):
         return None
     code = "\n".join(lines[:place])
-    defines = _binds(code, entry_point) if entry_point else _definitions(code)
-    return code if defines and _parsed(code) is not None else None
+    return code if _defines(code, entry_point) and _parsed(code) is not None else None
 
 
-def _defines(blocks: list[str], entry_point: str | None) -> bool:
-    return any(_binds(block, entry_point) if entry_point else _definitions(block) for block in blocks)
+def _defines(code: str, entry_point: str | None) -> bool:
+    """Whether code has the entry point; without one, any function or class."""
+    return _binds(code, entry_point) if entry_point else _definitions(code)
 
 
 def _chosen(blocks: list[str], entry_point: str | None) -> str:
-    defining = [block for block in blocks if (_binds(block, entry_point) if entry_point else _definitions(block))]
+    defining = [block for block in blocks if _defines(block, entry_point)]
     whole = [block for block in defining if not _is_stub(block, entry_point)]
     if whole or defining:
         return (whole or defining)[-1]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from rjepa.validation.assertion import is_stated
-from rjepa.validation.expression_words import SCALES
+from rjepa.validation.expression_words import ALTERING_IN_STEPS
 from rjepa.validation.expressions import (
     MAX_TOKENS,
     RATE,
@@ -119,7 +119,7 @@ def _stands_alone(tokens: list[Token], first: int, start: int) -> bool:
     if before.kind == "word" and tokens[start].glued:  # `sqrt(9 + 16)`
         return False
     near = [token for token in tokens[max(first, start - 3) : start] if token.kind == "word"]
-    return not any(token.text.lower() in SCALES or token.text.lower() == "per" for token in near)
+    return not any(token.text.lower() in ALTERING_IN_STEPS or token.text.lower() == "per" for token in near)
 
 
 def _right_side(tokens: list[Token], start: int, stop: int) -> Value | None:

@@ -1,6 +1,6 @@
 """Whether two answers that were read say the same. Exactly: nothing is rounded but what is written as a decimal.
 
-Reading lives in `rjepa.validation.shapes`. Imported by worker processes only.
+Answers are read in `rjepa.validation.reading`. Imported by worker processes only.
 """
 
 from fractions import Fraction
@@ -39,9 +39,9 @@ _POINTS: Final = tuple(
 )
 """Where formulas with symbols are compared first: fractions of both signs that solve nothing by accident."""
 _LARGEST_EXPONENT: Final = 10_000
-"""Of a power with symbols; with larger ones nothing can be tried out."""
-_FEWEST: Final = 2
-"""Points at which formulas have values and agree, where sympy cannot show them equal."""
+"""A formula with symbols and a larger exponent is not compared: its values are too large to be worked out."""
+_FEWEST_POINTS: Final = 2
+"""At so many points two formulas have to have values, and the same ones, where sympy cannot show them equal."""
 _SHORT_DIGITS: Final = 15
 """A fraction with no more decimal digits than that has to be written out in full."""
 
@@ -108,7 +108,7 @@ def _same_named(gold: Shape, answer: Shape) -> bool:
 
 
 def _with_argument_of(gold: Named, answer: Named) -> Named:
-    """`f(t) = 2t` as `f(x) = 2x` where the gold answer calls its argument x."""
+    """The answer with the gold answer's name for the argument: `f(t) = 2t` becomes `f(x) = 2x`."""
     ours, theirs = gold.symbol, answer.symbol
     if (
         not isinstance(ours, sympy.core.function.AppliedUndef)
@@ -200,7 +200,7 @@ def is_equal(left: Expr, right: Expr) -> bool:
             agreed += 1
     if sympy.expand(difference) == 0 or sympy.simplify(difference) == 0:
         return True
-    return agreed >= _FEWEST and agreed + nowhere == len(_POINTS)
+    return agreed >= _FEWEST_POINTS and agreed + nowhere == len(_POINTS)
 
 
 def _numbers_are_equal(left: Expr, right: Expr) -> bool:
@@ -279,7 +279,7 @@ def _items_are_sequence(items: Items, sequence: Sequence) -> bool:
 
 
 def _same_items(gold: Items, answer: Items) -> bool:
-    """In any order; values without names are those of `x = 1, y = 2` in the order of its names alone."""
+    """Whether the values are the same in any order. `1, 2` says `x = 1, y = 2` only in the order of the names."""
     if gold.name is not None and answer.name is not None and gold.name != answer.name:
         return False
     for named, bare in ((gold, answer), (answer, gold)):

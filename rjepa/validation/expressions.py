@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, cast
 
-from rjepa.validation.expression_words import MEASURES, SCALES
+from rjepa.validation.expression_words import ALTERING_IN_STEPS, MEASURES
 from rjepa.validation.spelling import ascii_digits
 
 Kind = Literal["number", "percent", "operator", "open", "close", "word", "currency", "equals", "mark", "opaque"]
@@ -48,7 +48,7 @@ _SPELLINGS = (
 _LATEX_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\\!)(?=\d{3}(?!\d))")
 
 RATE = "per"
-"""The measure of `minutes/batch`: multiplied or divided, what comes out is not known."""
+"""The measure of a rate (`minutes/batch`). The measure of a product or quotient with a rate is not known."""
 
 
 class UnknownExpressionError(ValueError):
@@ -281,7 +281,9 @@ class _Parser:
                     break
                 measure = "money"
             word = token.text.lower()
-            if count < 2 and (word in SCALES or (count == 0 and len(word) == 1 and word.isalpha() and word != "a")):
+            if count < 2 and (
+                word in ALTERING_IN_STEPS or (count == 0 and len(word) == 1 and word.isalpha() and word != "a")
+            ):
                 raise UnknownExpressionError(f"{word!r} changes the number before it")
             if count < 2:
                 measure = measure or MEASURES.get(word, "")

@@ -48,7 +48,7 @@ NAMES: Final = frozenset(
 """Words that a formula may hold in `\\text` or `\\operatorname`."""
 
 EUROPEAN_NAMES: Final = frozenset(["tg", "ctg", "cotg"])
-"""Those of them that are functions as commands alone: `tg` in plain letters may be a product."""
+"""Names that are functions only as LaTeX's commands (`\\tg`): in plain letters, `tg` may be t times g."""
 
 _SYMBOLS: Final = {
     "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ",

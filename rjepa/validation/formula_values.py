@@ -1,11 +1,11 @@
 """The functions, constants and bounded arithmetic of formulas. They are read in `rjepa.validation.formulas`."""
 
-from fractions import Fraction
 from typing import Final
 
 import sympy
 from sympy import Expr, Rational, Symbol
 
+from rjepa.validation.answers import read_decimal
 from rjepa.validation.formula_tokens import UnreadableError
 from rjepa.validation.spelling import matching
 
@@ -26,8 +26,8 @@ FUNCTIONS: Final = {
     "cbrt": sympy.cbrt, "sqrt": sympy.sqrt,
     "lg": lambda x: sympy.log(x, 10), "Re": sympy.re, "Im": sympy.im,
 }  # fmt: skip
-EUROPEAN: Final = {"tg": sympy.tan, "ctg": sympy.cot, "cotg": sympy.cot}
-"""Functions as commands and in `\\operatorname` alone: `tg` in plain letters may be a product."""
+COMMANDS: Final = FUNCTIONS | {"tg": sympy.tan, "ctg": sympy.cot, "cotg": sympy.cot}
+"""Functions as LaTeX's commands and in `\\operatorname`; in plain letters, `tg` may be t times g."""
 INVERSES = {
     "sin": sympy.asin,
     "cos": sympy.acos,
@@ -103,9 +103,16 @@ def letter(text: str) -> Expr:
     return LETTERS.get(text) or Symbol(text, real=True)
 
 
-def rational(number: Fraction) -> Expr:
-    """An exact fraction for sympy."""
-    return Rational(number.numerator, number.denominator)
+def decimal(text: str) -> Expr:
+    """A decimal number as the exact fraction that it is.
+
+    Raises:
+        OverflowError: it is too large.
+    """
+    numeral = read_decimal(text)
+    if numeral is None:
+        raise OverflowError(text)
+    return Rational(numeral.number.numerator, numeral.number.denominator)
 
 
 def repeating(text: str) -> Expr:

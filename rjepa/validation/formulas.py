@@ -11,14 +11,14 @@ Imported by worker processes only: sympy takes a second to load.
 from typing import Final
 
 import sympy
-from sympy import Expr, Integer, Rational, Symbol
+from sympy import Expr, Integer, Symbol
 
-from rjepa.validation.answers import read_decimal
+from rjepa.validation.formula_cursor import Cursor
 from rjepa.validation.formula_tokens import Token, UnreadableError, tokenise
 from rjepa.validation.formula_values import (
     APPLIED,
+    COMMANDS,
     DEGREE,
-    EUROPEAN,
     FUNCTIONS,
     GREEK,
     INVERSES,
@@ -26,14 +26,16 @@ from rjepa.validation.formula_values import (
     MARKS,
     WORDS,
     binomial,
+    decimal,
     factorial,
     letter,
     raised,
-    rational,
     repeating,
 )
 
 _MAX_DEPTH: Final = 40
+_BETWEEN_OR_BEHIND: Final = frozenset("cdot times div ast } % rfloor rceil rvert | pm mp $".split())
+"""Commands that no factor begins with."""
 
 
 def read_formula(text: str) -> Expr:
@@ -55,16 +57,12 @@ def read_formula(text: str) -> Expr:
     return value
 
 
-class _Parser:
+class _Parser(Cursor):
     """Recursive descent over the tokens of one formula."""
 
     def __init__(self, tokens: list[Token]) -> None:
-        self._tokens, self._at, self._depth = tokens, 0, 0
-        self._in_bars = 0
-
-    def peek(self, ahead: int = 0) -> str | None:
-        index = self._at + ahead
-        return self._tokens[index].text if index < len(self._tokens) else None
+        super().__init__(tokens)
+        self._depth, self._in_bars = 0, 0
 
     def sum(self) -> Expr:
         self._depth += 1
@@ -80,13 +78,6 @@ class _Parser:
             total += sign * self._product()
         self._depth -= 1
         return total
-
-    def _signs(self) -> int:
-        sign = 0
-        while self.peek() in ("+", "-"):
-            sign = (sign or 1) * (-1 if self.peek() == "-" else 1)
-            self._at += 1
-        return sign
 
     def _product(self) -> Expr:
         """Factors, side by side or joined by signs. Behind `/` stands one factor: `a/b c` is read in two ways."""
@@ -125,21 +116,7 @@ class _Parser:
         if token.kind in ("number", "repeating", "word"):
             return True
         if token.kind == "command":
-            return token.text[1:] not in (
-                "cdot",
-                "times",
-                "div",
-                "ast",
-                "}",
-                "%",
-                "rfloor",
-                "rceil",
-                "rvert",
-                "|",
-                "pm",
-                "mp",
-                "$",
-            )
+            return token.text[1:] not in _BETWEEN_OR_BEHIND
         return token.text in ("(", "{")
 
     def _power(self, *, leading: bool = False) -> Expr:
@@ -176,12 +153,6 @@ class _Parser:
     def _tower(self) -> Expr:
         """An exponent as programs read it: `2**3**4` is 2**(3**4)."""
         return (self._signs() or 1) * self._power()
-
-    def _exponent_is_degree(self) -> bool:
-        after = [self.peek(ahead) for ahead in (1, 2, 3)]
-        length = 2 if after[0] == r"\circ" else 4 if after == ["{", r"\circ", "}"] else 0
-        self._at += length
-        return length > 0
 
     def _exponent(self) -> Expr:
         if self.peek() == "{":
@@ -261,10 +232,7 @@ class _Parser:
         return sympy.Abs(value)
 
     def _number(self, text: str, *, leading: bool) -> Expr:
-        written = read_decimal(text)
-        if written is None:
-            raise OverflowError(text)
-        number = rational(written.number)
+        number = decimal(text)
         if self.peek() == "_":
             return self._in_base(text)
         part = self._proper_fraction() if text.isdigit() else None
@@ -273,49 +241,6 @@ class _Parser:
         if not leading:
             raise UnreadableError("a mixed number inside a product")
         return number + part
-
-    def _proper_fraction(self) -> Expr | None:
-        r"""The fraction of a mixed number (`2\frac{1}{2}`, `2 1/2`), None where none follows."""
-        texts = [self.peek(ahead) for ahead in range(7)]
-        if texts[0] == r"\frac" and texts[1] == texts[4] == "{" and texts[3] == texts[6] == "}":
-            top, bottom, length = texts[2], texts[5], 7
-        elif texts[0] == r"\frac" and (texts[1] or "").isdigit() and len(texts[1] or "") == 2:
-            top, bottom, length = (texts[1] or "")[0], (texts[1] or "")[1], 2
-        elif texts[1] == "/" and self._at < len(self._tokens) and self._tokens[self._at].spaced:
-            top, bottom, length = texts[0], texts[2], 3
-        else:
-            return None
-        if not (top and bottom and top.isdigit() and bottom.isdigit()):
-            return None
-        if int(top) >= int(bottom):
-            raise UnreadableError("a whole number beside an improper fraction")
-        self._at += length
-        return Rational(int(top), int(bottom))
-
-    def _in_base(self, digits: str) -> Expr:
-        """`1011_2`: digits in a base are only themselves, so that what was asked for is not mixed up with its value."""
-        self._at += 1
-        base = self._index()
-        if not digits.isdigit():
-            raise UnreadableError("a base of a decimal number")
-        return Symbol(f"{digits} in base {base}", real=True)
-
-    def _index(self) -> str:
-        if self.peek() != "{":
-            text = self.peek() or ""
-            if not text.isalnum():
-                raise UnreadableError("an index is missing")
-            self._at += 1
-            return text
-        parts = []
-        self._at += 1
-        while self.peek() != "}":
-            if self.peek() is None or self.peek() == "{":
-                raise UnreadableError("an index that does not end")
-            parts.append(self.peek() or "")
-            self._at += 1
-        self._at += 1
-        return "".join(parts)
 
     def _word(self, text: str) -> Expr:
         if text in FUNCTIONS or text == "log":
@@ -355,15 +280,6 @@ class _Parser:
         self._at += 1
         return value
 
-    def _indexed(self, symbol: Expr) -> Expr:
-        if self.peek() != "_" or not isinstance(symbol, Symbol):
-            if self.peek() == "_":
-                self._at += 1
-                return Symbol(f"{symbol}_{self._index()}", real=True)
-            return symbol
-        self._at += 1
-        return Symbol(f"{symbol.name}_{self._index()}", real=True)
-
     def _command(self, name: str) -> Expr:
         if name == "frac":
             top, bottom = self._braced(), self._braced()
@@ -374,9 +290,7 @@ class _Parser:
             return self._root()
         if name in ("binom", "dbinom", "tbinom"):
             return binomial(self._braced(), self._braced())
-        if name in FUNCTIONS or name == "log":
-            return self._function(name)
-        if name in EUROPEAN:
+        if name in COMMANDS or name == "log":
             return self._function(name)
         if name in ("pi", "infty"):
             return sympy.pi if name == "pi" else sympy.oo
@@ -391,15 +305,6 @@ class _Parser:
             return {"lfloor": sympy.floor, "lceil": sympy.ceiling, "lvert": sympy.Abs}[name](value)
         raise UnreadableError(f"\\{name}")
 
-    def _marked(self, name: str) -> Symbol:
-        if self.peek() == "{":
-            return Symbol(f"{name} {self._index()}", real=True)
-        token = self.peek() or ""
-        if not token.isalnum() or len(token) != 1:
-            raise UnreadableError(f"\\{name} of what?")
-        self._at += 1
-        return Symbol(f"{name} {token}", real=True)
-
     def _root(self) -> Expr:
         degree: Expr = Integer(2)
         if self.peek() == "[":
@@ -409,19 +314,13 @@ class _Parser:
         elif self.peek() == "{":
             value = self._braced()
         elif self._at < len(self._tokens) and self._tokens[self._at].kind == "number":
-            value = self._number_alone()
+            value = decimal(self._tokens[self._at].text)
+            self._at += 1
         else:
             value = self._one_sign()
         if degree.is_integer and degree.is_odd and value.is_negative:
             return -((-value) ** (1 / degree))
         return value ** (1 / degree)
-
-    def _number_alone(self) -> Expr:
-        written = read_decimal(self._tokens[self._at].text)
-        self._at += 1
-        if written is None:
-            raise OverflowError("a number that is too large")
-        return rational(written.number)
 
     def _function(self, name: str) -> Expr:
         base: Expr | None = None
@@ -445,7 +344,7 @@ class _Parser:
         if name == "log":
             value = sympy.log(argument) / sympy.log(LOG_BASE if base is None else base)
         else:
-            value = (FUNCTIONS | EUROPEAN)[name](argument)
+            value = COMMANDS[name](argument)
         return value if power is None else value**power
 
     def _argument(self) -> Expr:

@@ -1,4 +1,4 @@
-"""Amounts that are said in several numbers: `2 hours 30 minutes`, `5 ft 3 in`, `7 remainder 2`."""
+"""Answers of several numbers: an amount in several units (`2 hours 30 minutes`), a quotient and remainder (`7 R 2`)."""
 
 import re
 
@@ -11,13 +11,13 @@ _MEASURE = re.compile(r"(?:^|\s+|,\s*)(?:and\s+)?(?P<number>\d+(?:\.\d+)?)\s*(?P
 
 
 def quotient_and_remainder(text: str) -> tuple[str, str] | None:
-    """The two numbers of `7 R 2`, however it is written; None for other texts."""
+    """The two numbers of `7 R 2`, also as `7 remainder 2`; None for other texts."""
     match = _REMAINDER.fullmatch(text)
     return None if match is None else (match[1], match[2])
 
 
 def measures_of(text: str) -> list[str]:
-    """The parts of an amount in several units of measure, each a number and its unit; none for other texts."""
+    """`2 hours 30 minutes` as `["2 hours", "30 minutes"]`; empty for a text that is no amount in several units."""
     pieces = [match.group("number", "unit") for match in _MEASURE.finditer(text)]
     if len(pieces) < 2 or _MEASURE.sub("", text).strip():
         return []

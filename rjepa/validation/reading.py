@@ -11,14 +11,15 @@ import re
 from typing import Final
 
 import sympy
-from sympy import Expr
 
 from rjepa.validation.answers import read_quantity, tidy
 from rjepa.validation.composing import determinant, inequality, items, nested, scaled
 from rjepa.validation.equivalence import same
 from rjepa.validation.formula_tokens import UnreadableError, latex
 from rjepa.validation.formulas import read_formula
+from rjepa.validation.matrices import matrix_text
 from rjepa.validation.mixed_measures import measures_of, quotient_and_remainder
+from rjepa.validation.naming import name_in_signs, name_in_words, symbol_of
 from rjepa.validation.program_notation import as_formula
 from rjepa.validation.shapes import (
     Collection,
@@ -33,7 +34,7 @@ from rjepa.validation.shapes import (
     Words,
     as_region,
 )
-from rjepa.validation.spelling import ascii_digits, is_malformed, matching, plain, undressed
+from rjepa.validation.spelling import ascii_digits, is_malformed, plain, undressed
 from rjepa.validation.splitting import CLOSING, OPENING, depth_at, dips, split, with_thousands
 from rjepa.validation.units import read_unit
 
@@ -59,10 +60,6 @@ _SEMICOLON = re.compile(";")
 _COLON = re.compile(r":|\\colon(?![a-zA-Z])")
 _IN = re.compile(r"\\in(?![a-zA-Z])")
 _PLUS_MINUS = re.compile(r"\\(pm|mp)(?![a-zA-Z])|\+/-")
-_BEGIN = re.compile(r"\\begin\s*\{(?P<name>[a-zA-Z]+)\*?\}\s*(?:\[[a-z]\]\s*)?")
-_MATRICES = frozenset(
-    ["matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "psmallmatrix", "bsmallmatrix", "array", "vmatrix"]
-)
 _REALS = re.compile(r"\\(?:mathbb|Bbb|mathbf|mathrm)\s*\{?\s*R\s*\}?|\\R(?:eals)?(?![a-zA-Z])")
 _SUCH_THAT = re.compile(
     rf"^\s*(?P<member>\\?[a-zA-Z]+)\s*(?:\\in\s*(?:{_REALS.pattern})\s*)?(?:\\mid(?![a-zA-Z])|\\vert(?![a-zA-Z])|\\colon(?![a-zA-Z])|[|:])"
@@ -77,20 +74,9 @@ _EMPTY = re.compile(r"\\(?:emptyset|varnothing|O)(?![a-zA-Z])|\\\{\s*\\\}|\{\s*\
 _FRENCH = re.compile(r"^(?P<open>[\[\]])(?P<inner>[^\[\]]+[,;][^\[\]]+)(?P<close>[\[\]])$")
 _WORDS = re.compile(r"[^\W\d_]+(?:[\s'’.-]+[^\W\d_]+)*[.!]?")
 _NO_SOLUTION = re.compile(r"^(?:there (?:is|are) |it has |has )?(no (?:real )?solution)s?(?: exists?)?$")
-_NAME = re.compile(r"(?=.*[^\W\d_]{4})[^\W\d_]+(?:\s+[^\W\d_]+){0,5}")
 _UNIT_START = re.compile(
     r"\s+(?=[^\s\\])|(?=\\(?:text|mathrm|textrm|mbox|textbf|operatorname)\s*\{)|(?=°)|(?=\^\s*\{?\s*\\circ)"
 )
-_NAMES = re.compile(
-    r"[a-zA-Z]'{1,3}(?:\([a-zA-Z0-9]\))?|[a-zA-Z]\^(?:-1|\{-1\})\([a-zA-Z0-9]\)"
-    r"|\\[dt]?frac\{d(?:\^\{?\d\}?)?[a-zA-Z]?\}\{d[a-z](?:\^\{?\d\}?)?\}|d[a-z]/d[a-z]"
-    r"|(?:[PEN]|Var|\\Pr|\\(?:mathbb|mathrm|operatorname|text)\{(?:P|E|Var)\})[(\[][^()\[\]]{1,40}[)\]]"
-    r"|\\(?:int|iint|oint|sum|prod|lim|det|gcd|max|min)(?![a-zA-Z]).{1,200}"
-    r"|[A-Z]{2,4}|\|[A-Z]{2}\||m?\\(?:angle|triangle)[A-Z]{1,3}|\[[A-Z]{3,6}\]"
-    r"|(?P<one>[a-zA-Z](?:_(?:\w|\{\w+\}))?)(?::[a-zA-Z](?:_(?:\w|\{\w+\}))?)+|\(\\?[a-zA-Z]+(?:_\w|_\{\w+\})?(?:,\\?[a-zA-Z]+(?:_\w|_\{\w+\})?)+\)"
-)
-"""Names of segments, angles, areas, ratios and tuples, of derivatives, inverses, probabilities, integrals and sums."""
-_NO_NAME = frozenset(["not", "no", "never", "isn", "neither", "nor", "if", "or", "and", "false", "wrong"])
 
 
 def read(answer: str, *, is_gold: bool) -> Shape:
@@ -153,7 +139,7 @@ class _Reader:
     def _region(self, text: str, depth: int) -> Shape | None:
         pieces = split(text, _IN)
         if len(pieces) == 2:
-            symbol = _symbol(pieces[0])
+            symbol = symbol_of(pieces[0])
             if symbol is None:
                 raise UnreadableError("what lies in the set?")
             return self.shape(pieces[1], depth + 1)
@@ -185,7 +171,7 @@ class _Reader:
         if len(sides) == 1:
             return None
         first, *others = sides
-        if not first.strip() or _symbol(first) is not None:
+        if not first.strip() or symbol_of(first) is not None:
             if len(others) != 1:
                 raise UnreadableError("several approximations")
             return self.shape(f"{first}={others[0]}" if first.strip() else others[0], depth + 1)
@@ -228,18 +214,18 @@ class _Reader:
         return inequality([read_formula(latex(side)) for side in sides], signs)
 
     def _equation(self, sides: list[str], depth: int) -> Shape:
-        symbol, name = _symbol(sides[0]), sides[0].strip()
-        if symbol is None and _NAME.fullmatch(plain(name)) and not _NO_NAME & set(plain(name).lower().split()):
-            return Named(plain(name).casefold(), None, self._agreeing(sides[1:], depth))
+        symbol = symbol_of(sides[0])
+        if symbol is None and (words := name_in_words(sides[0])) is not None:
+            return Named(words, None, self._agreeing(sides[1:], depth))
         if symbol is not None:
             value = self._agreeing(sides[1:], depth)
             if not (isinstance(value, Scalar) and value.value.has(symbol)):
                 return Named(str(symbol), symbol, value)
-        elif (last := _symbol(sides[-1])) is not None:
+        elif (last := symbol_of(sides[-1])) is not None:
             value = self._agreeing(sides[:-1], depth)
             if not (isinstance(value, Scalar) and value.value.has(last)):
                 return Named(str(last), last, value)
-        if (sign := _name(sides[0])) is not None:
+        if (sign := name_in_signs(sides[0])) is not None:
             return Named(sign, None, self._agreeing(sides[1:], depth))
         formulas = [read_formula(latex(side)) for side in sides]
         if not any(formula.free_symbols for formula in formulas):
@@ -290,7 +276,7 @@ class _Reader:
         match = _SUCH_THAT.match(inner)
         if match is None:
             return None
-        condition, member = self.shape(match["condition"], depth + 1), _symbol(match["member"])
+        condition, member = self.shape(match["condition"], depth + 1), symbol_of(match["member"])
         if (
             member is None
             or not isinstance(condition, Region)
@@ -300,37 +286,13 @@ class _Reader:
         return condition
 
     def _matrix(self, text: str, depth: int) -> Shape | None:
-        bars = re.fullmatch(r"\|\s*(\\begin.*\\end\s*\{[a-zA-Z]+\})\s*\|", text, re.DOTALL)
-        text = bars[1] if bars else text
-        begin = _BEGIN.search(text)
-        if begin is None:
+        written = matrix_text(text)
+        if written is None:
             return None
-        name = begin["name"]
-        end = re.compile(r"\\end\s*\{" + name + r"\*?\}").search(text, begin.end())
-        if name not in _MATRICES or end is None or _BEGIN.search(text, begin.end()) is not None:
-            raise UnreadableError(f"an environment {name}")
-        body = text[begin.end() : end.start()]
-        if name == "array" and body.lstrip().startswith("{"):
-            start = body.index("{")
-            body = body[matching(body, start) + 1 :]
-        lines = [
-            line
-            for line in re.split(r"\\\\(?:\[[^\]]*\])?|\\cr(?![a-zA-Z])", body.replace(r"\hline", " "))
-            if line.strip()
-        ]
-        rows = tuple(tuple(self.shape(cell, depth + 1) for cell in line.split("&")) for line in lines)
-        if not rows or len({len(row) for row in rows}) != 1:
-            raise UnreadableError("rows of different length")
-        before, after = text[: begin.start()].strip(), text[end.end() :].strip()
-        if re.fullmatch(r"\^\s*\{?\s*(?:T|\\top|\\intercal|\\mathrm\{T\}|\\text\{T\})\s*\}?", after):
-            rows, after = tuple(zip(*rows, strict=True)), ""
-        if after or (before and name == "vmatrix"):
-            raise UnreadableError("something beside a matrix")
-        if before:
-            rows = scaled(rows, read_formula(latex(before.removesuffix(r"\cdot").removesuffix("*"))))
-        if name == "vmatrix" or bars:
-            return determinant(rows)
-        return Matrix(rows)
+        rows = tuple(tuple(self.shape(cell, depth + 1) for cell in row) for row in written.rows)
+        if written.factor:
+            rows = scaled(rows, read_formula(latex(written.factor)))
+        return determinant(rows) if written.is_determinant else Matrix(rows)
 
     def _plus_minus(self, text: str, depth: int) -> Shape | None:
         found = list(_PLUS_MINUS.finditer(text))
@@ -399,21 +361,6 @@ def _joiner(match: re.Match[str]) -> str:
 def _is_prose(text: str) -> bool:
     """Whether words stand around the `and`: `salt and pepper` is one answer."""
     return re.search(r"\d|\\(?!text)|[=<>^]|\b[a-zA-Z]\b", text) is None
-
-
-def _symbol(text: str) -> Expr | None:
-    """The symbol or `f(x)` that a side is alone, None where it is more."""
-    try:
-        formula = read_formula(latex(text.strip()))
-    except UnreadableError:
-        return None
-    return formula if isinstance(formula, sympy.Symbol | sympy.core.function.AppliedUndef) else None
-
-
-def _name(text: str) -> str | None:
-    """What stands for one quantity without being a symbol: `AB`, `|AB|`, `\\angle A`, `A:B`, `(p, q)`."""
-    bare = re.sub(r"\s+", "", text)
-    return bare if _NAMES.fullmatch(bare) else None
 
 
 def _is_formula(text: str) -> bool:

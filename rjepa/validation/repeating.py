@@ -1,4 +1,4 @@
-r"""Decimals that do not end, in every spelling, as LaTeX's `0.\overline{3}`; they are read in `formula_values`."""
+r"""Write repeating decimals (`0.333...`, `0.(3)`, `0.\dot{3}`) as `0.\overline{3}`, which `formula_values` reads."""
 
 import re
 from typing import Final
@@ -13,16 +13,16 @@ _MARKED = (
 _DOTS = re.compile(r"(?<![\w.])(?P<whole>\d*)\.(?P<part>\d+)\s*(?:\.{3,}|…|\\l?dots(?![a-zA-Z])|\\cdots(?![a-zA-Z]))")
 _ONE_DIGIT: Final = re.compile(r"(?P<fixed>\d*?)(?P<period>\d)(?P=period){2,}$")
 _WHOLE: Final = re.compile(r"(?P<period>\d{2,}?)(?P=period)+$")
-_LONG_ENOUGH: Final = 6
-"""Decimals that stand for a number without an end; as in `rjepa.validation.answers`."""
+FEWEST_DIGITS: Final = 6
+"""The fewest significant digits of a decimal for a number without an end: 0.333333 stands for 1/3, 0.33 does not."""
 
 
 def with_overlines(text: str) -> str:
     r"""A text whose repeating decimals are all written with `\overline`.
 
-    `0.333...` repeats its last digit, which stands there three times; `0.1212...` all its decimals. Where it is not to
-    be seen what repeats (`0.33...`, `2.718281828...`), long decimals are left as if they were cut off, short ones keep
-    their dots and cannot be read.
+    `0.333...` repeats its last digit, which has to stand there three times; `0.1212...` repeats all its decimals. Where
+    the text does not show what repeats, a long decimal loses its dots (`2.718281828...` is a decimal that was cut off)
+    and a short one keeps them (`0.33...`), so that nothing reads it.
     """
     if "." not in text:
         return text
@@ -40,7 +40,7 @@ def _without_dots(match: re.Match[str]) -> str:
     if all_of_it is not None:
         return f"{whole}.\\overline{{{all_of_it['period']}}}"
     digits = (whole + part).lstrip("0")
-    return f"{whole}.{part}" if len(digits) >= _LONG_ENOUGH else match[0]
+    return f"{whole}.{part}" if len(digits) >= FEWEST_DIGITS else match[0]
 
 
 def _with_bar(before: str, marked: str) -> str:

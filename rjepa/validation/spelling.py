@@ -231,8 +231,8 @@ def plain(answer: str) -> str:
 
 
 def is_malformed(answer: str) -> bool:
-    r"""Whether LaTeX in the text breaks off: braces, environments, `\left` that do not close, half a fraction; or it is
-    struck out, or dress around nothing.
+    r"""Whether a text is no answer: it is struck out (`~~5~~`), it is dress around nothing (`\boxed{}`), or its LaTeX
+    breaks off (a brace, environment or `\left` that does not close, half a fraction).
     """
     if _STRUCK_OUT.search(answer) or _DRESS_ALONE.fullmatch(answer):
         return True

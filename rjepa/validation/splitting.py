@@ -1,4 +1,4 @@
-"""Part a text outside of its brackets. What the parts are is decided in `rjepa.validation.reading`."""
+"""Split a text at separators outside of all brackets. The parts are read in `rjepa.validation.reading`."""
 
 import re
 from typing import Final

@@ -160,7 +160,7 @@ _OTHERS = {
     "leaf": "leaf leaves",
     "shelf": "shelf shelves",
 }
-LONGHAND = {
+LONGHAND: Final = {
     "mph": "mile per hour",
     "mps": "meter per second",
     "kph": "km per h",
@@ -173,202 +173,37 @@ LONGHAND = {
     r"electron[ -]volts?": "eV",
 }
 """Short forms of several units in one word, and what they say."""
-LONE_LETTERS = frozenset("mgshLJWVNlKAΩ")
+LONE_LETTERS: Final = frozenset("mgshLJWVNlKAΩ")
 """Unit signs of one letter that are read as units where a space stands before them; elsewhere they are variables."""
-DOUBTFUL_LETTERS = frozenset("KA")
-"""Those of them that may be something else even then (5 K may be 5000): they say something only beside the same one."""
+DOUBTFUL_LETTERS: Final = frozenset("KA")
+"""Unit signs of one letter that stay doubtful behind a space: 5 K is 5 kelvin or 5000, and equals only 5 K."""
 
-NO_THING = frozenset(
-    [
-        "half",
-        "halves",
-        "third",
-        "thirds",
-        "quarter",
-        "quarters",
-        "fourth",
-        "fourths",
-        "fifth",
-        "fifths",
-        "sixth",
-        "sixths",
-        "seventh",
-        "sevenths",
-        "eighth",
-        "eighths",
-        "ninth",
-        "ninths",
-        "tenth",
-        "tenths",
-        "hundredths",
-        "thousandths",
-        "millionths",
-        "twelfths",
-        "pair",
-        "pairs",
-        "couple",
-        "score",
-        "scores",
-        "gross",
-        "tens",
-        "twelves",
-        "hundreds",
-        "thousands",
-        "squared",
-        "cubed",
-        "square",
-        "cube",
-        "squares",
-        "cubes",
-        "root",
-        "roots",
-        "factorial",
-        "factorials",
-        "times",
-        "plus",
-        "minus",
-        "less",
-        "fewer",
-        "than",
-        "by",
-        "mod",
-        "modulo",
-        "choose",
-        "over",
-        "below",
-        "under",
-        "above",
-        "before",
-        "after",
-        "until",
-        "past",
-        "to",
-        "or",
-        "and",
-        "not",
-        "nor",
-        "no",
-        "none",
-        "never",
-        "neither",
-        "without",
-        "except",
-        "but",
-        "if",
-        "is",
-        "are",
-        "was",
-        "were",
-        "equals",
-        "equal",
-        "divided",
-        "multiplied",
-        "power",
-        "powers",
-        "negative",
-        "positive",
-        "percent",
-        "percentage",
-        "basis",
-        "pct",
-        "log",
-        "logs",
-        "ln",
-        "exp",
-        "abs",
-        "sin",
-        "cos",
-        "tan",
-        "sines",
-        "cosines",
-        "tangents",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "max",
-        "min",
-        "sqrt",
-        "inverse",
-        "reciprocal",
-        "remainder",
-        "short",
-        "off",
-        "away",
-        "instead",
-        "versus",
-        "vs",
-        "infinity",
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "theta",
-        "lambda",
-        "sigma",
-        "omega",
-        "phi",
-        "psi",
-        "tau",
-        "rho",
-        "as",
-        "digits",
-        "decimals",
-        "places",
-        "this",
-        "these",
-        "those",
-        "yes",
-        "its",
-        "hence",
-        "thus",
-        "does",
-        "has",
-        "always",
-        "perhaps",
-        "unless",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "twenty",
-        "thirty",
-        "forty",
-        "fifty",
-        "sixty",
-        "seventy",
-        "eighty",
-        "ninety",
-        "zero",
-        "ones",
-        "twos",
-        "threes",
-        "fours",
-        "fives",
-        "sixes",
-        "sevens",
-        "eights",
-        "nines",
-        "zeros",
-        "zeroes",
-        "mil",
-        "mils",
-        "mio",
-        "wrong",
-        "false",
-    ]
+ALTERING: Final = frozenset(
+    (
+        "half halves third thirds quarter quarters fourth fourths fifth fifths sixth eighth tenth tenths pair "
+        "pairs score hundreds thousands squared cubed factorial times plus minus less by percent percentage "
+        "remainder"
+    ).split()
 )
-"""Words that change or take back the number beside them, or that join it to another: with one of them, no count."""
+"""Words that change the number beside them, in answers and in the equations of steps."""
 
-FILLERS = frozenset(["of", "per", "in", "left", "the", "a", "an", "total", "altogether", "more", "each", "every"])
+NO_THING: Final = ALTERING | frozenset(
+    (
+        "sixths seventh sevenths eighths ninth ninths hundredths thousandths millionths twelfths couple scores "
+        "gross tens twelves square cube squares cubes root roots factorials fewer than mod modulo choose over "
+        "below under above before after until past to or and not nor no none never neither without except but "
+        "if is are was were equals equal divided multiplied power powers negative positive basis pct log logs "
+        "ln exp abs sin cos tan sines cosines tangents arcsin arccos arctan max min sqrt inverse reciprocal "
+        "short off away instead versus vs infinity alpha beta gamma delta epsilon theta lambda sigma omega phi "
+        "psi tau rho as digits decimals places this these those yes its hence thus does has always perhaps "
+        "unless one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty "
+        "seventy eighty ninety zero ones twos threes fours fives sixes sevens eights nines zeros zeroes mil "
+        "mils mio wrong false"
+    ).split()
+)
+"""Words that change, deny or continue the number before them. A text with one of them counts no things."""
+
+FILLERS: Final = frozenset("of per in left the a an total altogether more each every".split())
 """Words that say nothing about what is counted."""
 
 
@@ -393,7 +228,5 @@ def _signs() -> dict[str, str]:
 SIGNS: Final = _signs()
 """The sign of every known name of a unit of measure or a thing."""
 
-FOREIGN = frozenset(
-    {"pm", "am", "nm_", "ns_", "dA", "hA", "pA_", "nB", "mB", "cB", "dB_", "pg_", "hs", "ds", "cs", "Ts"}
-)
-"""Prefix and sign joined that are not in use as a unit, or that mean something else (`pm` is a time of day)."""
+FOREIGN: Final = frozenset("pm am dA hA nB mB cB hs ds cs Ts".split())
+"""A sign with a prefix that is no unit: nobody uses it, or it means something else (`pm` is a time of day)."""

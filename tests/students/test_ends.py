@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from rjepa.errors import InvalidInputError
 from rjepa.home import Home
-from rjepa.students.prompts import PromptFormat
+from rjepa.students.prompts import PromptFormat, render_prompt
 from tests.students.tiny import open_tiny, write_student
 
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -60,6 +61,19 @@ def test_the_token_that_a_chat_template_puts_after_an_answer_ends_it(tmp_path: P
     plain = open_tiny(Home(tmp_path / "home"), folder)
     chat = open_tiny(Home(tmp_path / "home"), folder, prompt=PromptFormat(use_chat_template=True))
     assert plain.eos_ids == {0} and chat.eos_ids == {0, end}
+
+
+@pytest.mark.parametrize("stumbling", ["{{ 1 // 0 }}", "{{ '%(absent)s' % {} }}"])
+def test_a_template_that_stumbles_tells_no_end_and_is_refused_once_a_prompt_wants_it(
+    stumbling: str, tmp_path: Path
+) -> None:
+    folder = write_student(tmp_path / "model", "llama")
+    (folder / "chat_template.jinja").write_text(stumbling)
+    chat = PromptFormat(use_chat_template=True)
+    student = open_tiny(Home(tmp_path / "home"), folder, prompt=chat)
+    assert student.eos_ids == {0}
+    with pytest.raises(InvalidInputError, match="chat template of .* cannot be used"):
+        render_prompt(student.tokenizer, chat, "2 + 2?")
 
 
 def test_a_template_in_the_file_of_a_processor_is_used(tmp_path: Path) -> None:

@@ -133,14 +133,16 @@ def test_tokens_drawn_ahead_are_those_that_are_drawn_one_by_one(reference: Stude
     assert events < as_many
 
 
-def read_along(student: Student, *, singly: bool) -> tuple[list[SampledChain], list[list[int]], list[str], int, int]:
+def read_along(
+    student: Student, *, one_by_one: bool
+) -> tuple[list[SampledChain], list[list[int]], list[str], int, int]:
     """Many rows that end one after another and come in two groups: their chains, and what a reader saw of each."""
     seen: dict[int, list[int]] = {}
     texts: dict[int, str] = {}
     passes = unused = 0
     with Session(student) as session:
         rows = session.add([RowRequest(one, 3, sample, 1.1, 60) for one in STATEMENTS[:2] for sample in range(5)])
-        for event in session.run(steps=False, singly=singly):
+        for event in session.run(steps=False, one_by_one=one_by_one):
             if isinstance(event, Pass):
                 passes += 1
                 if passes == 2:
@@ -160,7 +162,9 @@ def read_along(student: Student, *, singly: bool) -> tuple[list[SampledChain], l
 def test_a_reader_of_many_rows_sees_the_same_tokens_when_some_come_together(reference: Student) -> None:
     ends = frozenset(range(0, len(reference.pieces.pieces), 12))
     student = replace(reference, fuses=True, eos_ids=ends, _decoders=[])
-    (chains, tokens, texts, passes, unused), single = (read_along(student, singly=singly) for singly in (False, True))
+    (chains, tokens, texts, passes, unused), single = (
+        read_along(student, one_by_one=one_by_one) for one_by_one in (False, True)
+    )
     for chain, twin in zip(chains, single[0], strict=True):
         alike(chain, twin)
     assert (tokens, texts) == (single[1], single[2])

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-Pairs = list[tuple[str, str]]
+from .pairs import Pairs
 
-SAME: Final[dict[str, Pairs]] = {
+SAME: Final[Pairs] = {
     "numbers in words": [
         ("7", "seven"),
         ("21", "Twenty-one"),
@@ -152,7 +152,7 @@ SAME: Final[dict[str, Pairs]] = {
     ],
 }
 
-OTHER: Final[dict[str, Pairs]] = {
+OTHER: Final[Pairs] = {
     "numbers in words": [
         ("7", "seven or eight"),
         ("25", "two five"),
@@ -162,7 +162,6 @@ OTHER: Final[dict[str, Pairs]] = {
         ("7", "seventh"),
         ("2", "two hundred"),
         ("2", "two and a half"),
-        ("5", "5 and a half"),
         ("63", "minus 63"),
     ],
     "decimals that repeat": [

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-Pairs = list[tuple[str, str]]
+from .pairs import Pairs
 
-SAME: Final[dict[str, Pairs]] = {
+SAME: Final[Pairs] = {
     "equations": [
         ("x^2+1=0", "2x^2+2=0"),
         ("x^2+1=0", "1+x^2=0"),
@@ -85,7 +85,7 @@ SAME: Final[dict[str, Pairs]] = {
     ],
 }
 
-OTHER: Final[dict[str, Pairs]] = {
+OTHER: Final[Pairs] = {
     "complex numbers": [("5i", "-5i"), ("5i", "5"), ("3+4i", "3-4i"), ("5", "5i")],
     "equations": [
         ("x^2+1=0", "x^2-1=0"),

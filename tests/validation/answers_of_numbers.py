@@ -2,9 +2,9 @@
 
 from typing import Final
 
-Pairs = list[tuple[str, str]]
+from .pairs import Pairs
 
-SAME: Final[dict[str, Pairs]] = {
+SAME: Final[Pairs] = {
     "large whole numbers": [
         ("1000000007", "1,000,000,007"),
         ("10^{12}", "1000000000000"),
@@ -145,7 +145,7 @@ SAME: Final[dict[str, Pairs]] = {
     ],
 }
 
-OTHER: Final[dict[str, Pairs]] = {
+OTHER: Final[Pairs] = {
     "large whole numbers": [
         ("1000000000", "1000000000.5"),
         ("4294967295", "4294967296"),

@@ -17,13 +17,9 @@ from rjepa.validation.spelling import is_malformed
 
 from . import answers_in_other_dress, answers_of_formulas, answers_of_numbers
 
-TABLES = (answers_of_numbers, answers_of_formulas, answers_in_other_dress)
-SAME = {
-    f"{table.__name__.rpartition(chr(46))[2]}: {kind}": pairs for table in TABLES for kind, pairs in table.SAME.items()
-}
-OTHER = {
-    f"{table.__name__.rpartition(chr(46))[2]}: {kind}": pairs for table in TABLES for kind, pairs in table.OTHER.items()
-}
+TABLES = {"numbers": answers_of_numbers, "formulas": answers_of_formulas, "in other dress": answers_in_other_dress}
+SAME = {f"{name}: {kind}": pairs for name, table in TABLES.items() for kind, pairs in table.SAME.items()}
+OTHER = {f"{name}: {kind}": pairs for name, table in TABLES.items() for kind, pairs in table.OTHER.items()}
 
 UNREADABLE_GOLD = [
     r"\frac{3x}{",

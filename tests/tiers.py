@@ -13,9 +13,8 @@ import pytest
 
 FILE = Path(__file__).parent / "durations.tsv"
 QUICK_SECONDS = 0.5
-"""A test that takes longer is slow. What is left takes less than three minutes on two processes."""
-KEPT_SECONDS = 0.5
-"""Shorter tests are not written down: their durations are noise, and the file stays small."""
+"""A test that takes longer is slow: what is left takes less than three minutes on two processes. Shorter ones are not
+written down: their durations are noise, and the file stays small."""
 _UNMEASURED_SECONDS = 20.0
 """Of a test that is marked as slow and was never measured: its file had better begin early."""
 
@@ -29,7 +28,7 @@ def read_durations(file: Path = FILE) -> dict[str, float]:
 def write_durations(seconds: dict[str, float], file: Path = FILE) -> None:
     """Keep what a run measured, by name; of tests that it did not run, what was known."""
     known = {name: took for name, took in read_durations(file).items() if name not in seconds} if file.exists() else {}
-    kept = {name: took for name, took in (known | seconds).items() if took >= KEPT_SECONDS}
+    kept = {name: took for name, took in (known | seconds).items() if took >= QUICK_SECONDS}
     file.write_text("".join(f"{took:.1f}\t{name}\n" for name, took in sorted(kept.items())), encoding="utf-8")
 
 

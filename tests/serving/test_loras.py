@@ -86,7 +86,7 @@ def reload(address: str, *names: str) -> httpx.Response:
 
 
 def state(address: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{address}/v1/lora").json()
+    found: dict[str, Any] = httpx.get(f"{address}/v1/lora", timeout=60).json()
     return found
 
 

@@ -25,7 +25,7 @@ report: $(INSTALLED)  ## The variants of R-JEPA over three seeds against every b
 test: $(INSTALLED)  ## Run the tests, on two processes
 	@$(PYTEST) --durations=25 --durations-min=10
 
-test-quick: $(INSTALLED)  ## Run the tests that take less than a second each: under three minutes
+test-quick: $(INSTALLED)  ## Run the tests that take at most half a second each: under three minutes
 	@$(PYTEST) -m "not slow" --durations=10 --durations-min=2
 
 durations: $(INSTALLED)  ## Run the tests and keep how long each took: that decides which are slow (docs/testing.md)

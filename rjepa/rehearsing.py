@@ -8,8 +8,8 @@ from rjepa.database import open_database
 from rjepa.engine import Engine
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.home import Home
+from rjepa.living.defaults import REHEARSED_ANSWERS
 from rjepa.living.rehearsal import Rehearsal, rehearse
-from rjepa.living.sizes import REHEARSED_ANSWERS
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.tools import Parts
 from rjepa.releases.bundle import list_releases

@@ -1,7 +1,7 @@
 """Exact tail probabilities and bounds of counts, for every room that compares them.
 
-scipy.stats takes most of a second to load, and a command that only lists releases needs none of it: it is loaded where
-a tail is first worked out, here and nowhere else.
+scipy.stats takes most of a second to load, and a command that only lists releases needs none of it: so each function
+loads it when it is called.
 """
 
 from typing import Any
@@ -10,14 +10,14 @@ import numpy as np
 
 
 def chance_of_at_least(heads: Any, tosses: Any) -> Any:
-    """Of so many heads or more, with a fair coin; counts or arrays of counts."""
+    """P(`heads` heads or more in `tosses` tosses of a fair coin); counts or arrays of counts."""
     from scipy.stats import binom
 
     return binom.sf(np.asarray(heads) - 1, tosses, 0.5)
 
 
 def chance_of_at_most(heads: Any, tosses: Any) -> Any:
-    """Of so many heads or fewer, with a fair coin; counts or arrays of counts."""
+    """P(`heads` heads or fewer in `tosses` tosses of a fair coin); counts or arrays of counts."""
     from scipy.stats import binom
 
     return binom.cdf(heads, tosses, 0.5)

@@ -15,8 +15,8 @@ import dagster as dg
 from rjepa.errors import InvalidInputError, RjepaError, StorageError
 from rjepa.evaluation.domains import ALL
 from rjepa.jepa.config import load_jepa_config
+from rjepa.living.defaults import PROBLEMS_A_DOMAIN
 from rjepa.living.names import NIGHT_RECIPE
-from rjepa.living.sizes import PROBLEMS_A_DOMAIN
 from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.partitions import DATASET, LLM, partition_key
 from rjepa_assets.defs.resources import ProgressResource

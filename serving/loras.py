@@ -8,11 +8,10 @@ that was taken out is let go when the last of its answers has ended. Opening is 
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from starlette.requests import Request
@@ -24,8 +23,9 @@ from rjepa.living.lora_health import BEFORE_MS, LoraHealth, look_at_lora
 from rjepa.living.served_loras import Action, LoraMove, Served, ServedSet, list_moves, move_served, read_served
 from rjepa.living.settings import read_settings
 from rjepa.living.windows import read_windows
+from serving.asked_database import AskedDatabase
 from serving.context import RequestInfo, set_current_request
-from serving.errors import GoneError, LoraRefusedError, NotReadyError
+from serving.errors import GoneError, LoraRefusedError
 from serving.host import OWN_CLIENT, EngineHost
 from serving.lora_opening import LoadedLora, LoraOpener
 
@@ -39,8 +39,6 @@ _RENEW_SECONDS: Final = 10.0
 """How often an endpoint is asked whether it still has what was loaded there: one that was started again has nothing."""
 RULE: Final = "the rule of LoRA health"
 """Who takes a LoRA out that does worse than its base."""
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,7 @@ class LoadedLoras:
         self._retry_at = self._renew_at = 0.0
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._database: Database | None = None
-        self._using = threading.Lock()
-        self._is_stopped = False
+        self._database = AskedDatabase(place.open_database)
         self._trouble: dict[str, Failure] = {}
 
     @property
@@ -108,7 +104,7 @@ class LoadedLoras:
 
     async def start(self) -> None:
         """Begin to follow the set, and to compare."""
-        self._is_stopped = False
+        self._database = AskedDatabase(self._place.open_database)  # a service may be started again
         self._keep(asyncio.create_task(self._repeat("set", self._follow_seconds, self._follow)))
         self._keep(asyncio.create_task(self._repeat("rates", self._health_seconds, self._mind_health)))
 
@@ -117,7 +113,7 @@ class LoadedLoras:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.to_thread(self._close_database)
+        await self._database.close()
 
     def take(self, name: str, request: Request) -> "Answerer":
         """The answerer of a LoRA, for a request: it is not let go before the request's reply has ended.
@@ -174,7 +170,7 @@ class LoadedLoras:
 
     async def moves(self) -> list[LoraMove]:
         """The newest changes, newest first."""
-        return await self._ask(lambda database: list_moves(database, self._place.llm_tag))
+        return await self._database.ask(lambda database: list_moves(database, self._place.llm_tag))
 
     async def health(self) -> dict[str, LoraHealth]:
         """How each loaded LoRA does beside the base, by name."""
@@ -192,10 +188,10 @@ class LoadedLoras:
             windows = read_windows(database, self._place.llm_tag, since)
             return {name: look_at_lora(windows, release, base, since) for name, (release, since) in watched.items()}
 
-        return await self._ask(look)
+        return await self._database.ask(look)
 
     async def _reload(self, names: tuple[str, ...], who: str, reason: str, despite_gate: bool) -> None:
-        before = await self._ask(lambda database: read_served(database, self._place.llm_tag))
+        before = await self._database.ask(lambda database: read_served(database, self._place.llm_tag))
         opened: dict[str, LoadedLora] = {}
         try:
             for name in names:
@@ -211,7 +207,7 @@ class LoadedLoras:
         self._swap(opened, served, {})
 
     async def _unload(self, name: str, who: str, reason: str, action: Action) -> None:
-        before = await self._ask(lambda database: read_served(database, self._place.llm_tag))
+        before = await self._database.ask(lambda database: read_served(database, self._place.llm_tag))
         hashes = before.hashes
         if hashes.pop(name, None) is None:
             raise GoneError(f"the LoRA {name[:64]!r} is not served", cure="see GET /v1/lora for those that are")
@@ -223,7 +219,7 @@ class LoadedLoras:
         self, hashes: Mapping[str, str], after: int, action: Action, names: tuple[str, ...], who: str, reason: str
     ) -> ServedSet:
         llm_tag = self._place.llm_tag
-        return await self._ask(
+        return await self._database.ask(
             lambda database: move_served(
                 database,
                 llm_tag,
@@ -244,7 +240,7 @@ class LoadedLoras:
         base = self._host.state.engine
         if base is None:
             return
-        served, releases = await self._ask(self._look)
+        served, releases = await self._database.ask(self._look)
         source = getattr(base, "source", None)
         fresh = all(one.base is source and one.opened.release == releases[name] for name, one in self._loaded.items())
         if fresh and served.hashes == {name: one.sha256 for name, one in self._loaded.items()}:
@@ -331,7 +327,7 @@ class LoadedLoras:
         if not self._loaded or self._host.state.engine is None:
             return
         fallen = {name: one for name, one in (await self.health()).items() if one.verdict == "fell"}
-        if not fallen or not (await self._ask(read_settings)).automatic_rollback:
+        if not fallen or not (await self._database.ask(read_settings)).automatic_rollback:
             return
         for name, found in fallen.items():
             _LOG.warning("lora_fell", lora=name, reason=found.text)
@@ -377,28 +373,3 @@ class LoadedLoras:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waited for it has it; a client that left does not ask for it
-
-    async def _ask(self, work: Callable[[Database], Value]) -> Value:
-        """What the database says, asked beside the event loop."""
-        return await asyncio.to_thread(self._use_database, work)
-
-    def _use_database(self, work: Callable[[Database], Value]) -> Value:
-        """In a thread, which goes on when whoever waits for it is cancelled: so the database, which is opened when it
-        is first asked, is not closed in the middle of it, nor opened again afterwards.
-
-        Raises:
-            NotReadyError: the service has stopped.
-        """
-        with self._using:
-            if self._is_stopped:
-                raise NotReadyError("the service stops", cure="ask again when it has started")
-            if self._database is None:
-                self._database = self._place.open_database()
-            return work(self._database)
-
-    def _close_database(self) -> None:
-        with self._using:
-            self._is_stopped = True
-            if self._database is not None:
-                self._database.close()
-            self._database = None

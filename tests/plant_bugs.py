@@ -504,7 +504,7 @@ BUGS = (
     Bug(
         "Dagster's graph loads torch",
         "rjepa_assets/defs/rehearsal.py",
-        "from rjepa.living.sizes import REHEARSED_ANSWERS",
+        "from rjepa.living.defaults import REHEARSED_ANSWERS",
         "from rjepa.living.rehearsal import REHEARSED_ANSWERS",
         "tests/test_house_rules.py::test_dagster_loads_the_graph_without_loading_torch",
     ),

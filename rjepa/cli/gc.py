@@ -1,5 +1,5 @@
-"""`rjepa gc`: remove latents, sampled chains and verdicts that no dataset version names any more, and what trainings of
-LoRAs left that nobody went on with.
+"""`rjepa gc`: remove latents, sampled chains and verdicts that no dataset version names any more, and unfinished
+LoRAs that nobody went on with.
 """
 
 from typing import Annotated
@@ -21,9 +21,9 @@ def gc(
     ] = 24.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what no version of a dataset names any more and what ended trainings of LoRAs left, with its size.
+    """Show what no version of a dataset names any more, and unfinished LoRAs, with their sizes.
 
-    With --delete, it is removed.
+    With --delete, all that is shown is removed.
 
     What a running stage or a release needs is never touched: both name it. An LLM with a stage at work is left out.
 
@@ -51,7 +51,7 @@ def gc(
     for one in found.unnamed:
         typer.echo(f"{one.kind} of {one.llm_tag}: {one.shards} shards, {one.size / 1e6:.1f} MB")
     for lora in loras:
-        typer.echo(f"training of LoRA {lora.base}+{lora.name} that was not gone on with: {lora.size / 1e6:.1f} MB")
+        typer.echo(f"unfinished LoRA {lora.base}+{lora.name}: {lora.size / 1e6:.1f} MB")
     if not found.unnamed and not loras:
         typer.echo("nothing to remove")
     elif delete:

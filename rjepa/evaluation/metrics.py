@@ -36,7 +36,7 @@ def mean_if_any(values: FloatArray) -> float | None:
 
 def auroc(scores: FloatArray, positive: BoolArray) -> float:
     """P(a positive scores above a negative), ties counting half. `[n]`; NaN without both kinds."""
-    from scipy.stats import rankdata  # here: it takes most of a second to load
+    from scipy.stats import rankdata  # it takes most of a second to load (`rjepa.tails`)
 
     scores, positive = np.ravel(scores), np.ravel(positive)
     hits = int(positive.sum())

@@ -18,8 +18,8 @@ from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.latents.rollouts import Rollouts, open_rollouts, rollout_version
 from rjepa.latents.worker import StudentTask
+from rjepa.living.defaults import PROBLEMS_A_DOMAIN
 from rjepa.living.sealed import SealedSet, list_sets, live_set, seal
-from rjepa.living.sizes import PROBLEMS_A_DOMAIN
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 from rjepa.stages import StageReport

@@ -29,7 +29,7 @@ from rjepa.feedback.votes import list_votes
 from rjepa.inference.ranking import Ranking, explain
 from rjepa.inference.scoring import segment_energies
 from rjepa.inference.table import CandidateTable
-from rjepa.living.sizes import REHEARSED_ANSWERS
+from rjepa.living.defaults import REHEARSED_ANSWERS
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.candidates import join_latents, make_candidates
 from rjepa.reasoning.tools import Parts

@@ -13,8 +13,9 @@ _SMALL: Final = 1_500_000
 _SHOWN: Final = 8
 """Tokens of a row that come together at most where somebody reads along: a blink of a small student's."""
 _BEYOND: Final = 8
-"""Rows, and tokens of each, from which on a call goes on past what may have ended a row: with many rows some line ends
-at nearly every token, and what is drawn for a row after its end costs less than one more call."""
+"""Tokens of each row that a call draws at most past what may have ended one of them; as many as there are rows, where
+those are fewer. With many rows some line ends at nearly every token, and what is drawn for a row after its end costs
+less than one more call."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from rjepa.files import sha256_json
-from rjepa.living.sizes import REHEARSED_ANSWERS
+from rjepa.living.defaults import REHEARSED_ANSWERS
 from rjepa.stages import StageReport
 from rjepa_assets.defs.partitions import LLMS
 from rjepa_assets.defs.release import release

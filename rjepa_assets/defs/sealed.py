@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from rjepa.living.sizes import PROBLEMS_A_DOMAIN
+from rjepa.living.defaults import PROBLEMS_A_DOMAIN
 from rjepa.stages import StageReport
 from rjepa_assets.defs.evaluation import benchmark_report
 from rjepa_assets.defs.partitions import LLMS, SAME_LLM

@@ -12,7 +12,7 @@ from serving.settings import ServiceSettings
 from tests.tiny_release import TAG, register_student, taught_folder
 from tests.tiny_release import publish as publish_tiny
 
-from .fakes import FakeEngine, fake_loader, publish, running, wait_until
+from .fakes import FakeEngine, fake_loader, publish, ready, running, wait_until
 from .fixtures import _no_user_settings as _no_user_settings
 from .fixtures import home as home
 
@@ -31,8 +31,7 @@ def settings(home: Home) -> ServiceSettings:
 @pytest.fixture
 def client(settings: ServiceSettings, home: Home, engines: list[FakeEngine]) -> Iterator[TestClient]:
     app = create_app(settings, fake_loader(home, engines))
-    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
-        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    with ready(app, raise_server_exceptions=False) as client:
         yield client
 
 
@@ -43,8 +42,7 @@ def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClie
     publish(home, 1)
     settings = ServiceSettings(home=home.root, reload_seconds=0.05, max_waiting=2, api_key=None, _env_file=None)
     app = create_app(settings, fake_loader(home))
-    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
-        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    with ready(app, raise_server_exceptions=False) as client:
         yield client
 
 

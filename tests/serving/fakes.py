@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
 from rjepa.errors import TooLongError
@@ -167,6 +168,14 @@ def fake_loader(home: Home, made: list[FakeEngine] | None = None) -> EngineLoade
         return engine
 
     return load
+
+
+@contextlib.contextmanager
+def ready(app: FastAPI, *, raise_server_exceptions: bool = True) -> Iterator[TestClient]:
+    """A client of `app` in this process, once a release is served."""
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=raise_server_exceptions) as client:
+        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+        yield client
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
 
-from .fakes import fake_loader, publish, wait_until
+from .fakes import fake_loader, publish, ready
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     home = Home(tmp_path_factory.mktemp("home"))
     publish(home, 1)
     app = create_app(ServiceSettings(home=home.root, _env_file=None), fake_loader(home))
-    with TestClient(app, base_url="http://localhost") as client:
-        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    with ready(app) as client:
         yield client
 
 

@@ -20,7 +20,7 @@ from serving.app import create_app
 from serving.pages import Language, words
 from serving.settings import ServiceSettings
 
-from .fakes import fake_loader, wait_until
+from .fakes import fake_loader, ready
 
 MESSAGES = [{"role": "user", "content": "Mia (mia@example.org) has 14 pens and gets 5. Tom has 2 fewer. How many?"}]
 RERANK = {"mode": "rerank", "num_candidates": 3}
@@ -59,8 +59,7 @@ def keyed(settings: ServiceSettings, home: Home) -> Iterator[dict[str, With]]:
         roles = {"alice": "user", "bob": "user", "vera": "viewer", "olga": "operator"}
         keys = {name: create_key(database, name, role)[0] for name, role in roles.items()}  # type: ignore[arg-type]
     app = create_app(settings.model_copy(update={"require_key": True}), fake_loader(home))
-    with TestClient(app, base_url="http://localhost") as first:
-        wait_until(lambda: first.get("/v1/ready").status_code == 200)
+    with ready(app) as first:
         yield {name: With(first, key) for name, key in keys.items()}  # type: ignore[misc]
 
 
@@ -218,8 +217,7 @@ def test_the_openai_client_brings_what_feedback_needs(address: str, home: Home) 
 
 def test_answers_go_out_where_the_database_cannot_be_opened(settings: ServiceSettings, home: Home) -> None:
     home.database.write_bytes(b"this is no database" * 100)
-    with TestClient(create_app(settings, fake_loader(home)), base_url="http://localhost") as client:
-        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    with ready(create_app(settings, fake_loader(home))) as client:
         reply = ask(client, rjepa={**RERANK, "consent": True})
         assert reply["rjepa"]["ticket"] is None and reply["rjepa"]["kept"] is False
         refused = say(client, reply, vote="up")

@@ -11,7 +11,7 @@ from serving.app import create_app
 from serving.cli import serve
 from serving.settings import ServiceSettings, is_loopback
 
-from .fakes import FakeEngine, fake_loader, publish, wait_until
+from .fakes import FakeEngine, fake_loader, publish, ready
 
 KEY = "d41d8cd98f00b204e9800998ecf8427e"
 BODY = {"model": "tiny-a", "messages": [{"role": "user", "content": "x"}]}
@@ -23,8 +23,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     publish(home, 1)
     settings = ServiceSettings(home=home.root, reload_seconds=0.05, max_waiting=2, api_key=KEY, _env_file=None)
     app = create_app(settings, fake_loader(home))
-    with TestClient(app, base_url="http://localhost") as client:
-        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    with ready(app) as client:
         yield client
 
 

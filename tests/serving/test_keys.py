@@ -19,7 +19,7 @@ from serving.app import create_app
 from serving.auth import _FRESH_SECONDS
 from serving.settings import ServiceSettings, check_start
 
-from .fakes import fake_loader, wait_until
+from .fakes import fake_loader, ready, wait_until
 
 BODY = {"model": "tiny-a", "messages": [{"role": "user", "content": "x"}]}
 SECRET = "0f" * 32
@@ -39,8 +39,7 @@ def guarded(home: Home, each_database: str) -> Iterator[TestClient]:
     """A service that asks for keys, and has no other key than those of the database."""
     make_key(home)
     settings = ServiceSettings(home=home.root, require_key=True, reload_seconds=0.05)
-    with TestClient(create_app(settings, fake_loader(home)), base_url="http://localhost") as client:
-        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    with ready(create_app(settings, fake_loader(home))) as client:
         yield client
 
 
@@ -80,8 +79,7 @@ def test_an_expired_key_and_a_changed_one_are_refused(guarded: TestClient, home:
 def test_on_loopback_anybody_asks_and_a_key_still_says_who(home: Home) -> None:
     viewer = make_key(home, "viewer")
     settings = ServiceSettings(home=home.root, reload_seconds=0.05)
-    with TestClient(create_app(settings, fake_loader(home)), base_url="http://localhost") as client:
-        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    with ready(create_app(settings, fake_loader(home))) as client:
         for headers in ({}, bearer("none"), bearer("sk-anything")):
             assert client.post("/v1/chat/completions", json=BODY, headers=headers).status_code == 200
         assert client.post("/v1/chat/completions", json=BODY, headers=bearer(viewer)).status_code == 403

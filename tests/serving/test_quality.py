@@ -23,7 +23,7 @@ from serving.metrics import Metrics
 from serving.quality import MAX_ITEMS, MOST_OF_ONE, Item, Quality
 from serving.settings import ServiceSettings
 
-from .fakes import FakeEngine, fake_loader, running, wait_until
+from .fakes import FakeEngine, fake_loader, ready, running, wait_until
 
 
 def ask(client: TestClient | httpx.Client, words: str = "x", mode: str = "rerank", **others: Any) -> httpx.Response:
@@ -35,8 +35,7 @@ def ask(client: TestClient | httpx.Client, words: str = "x", mode: str = "rerank
 def serving(home: Home, engines: list[FakeEngine]) -> Iterator[TestClient]:
     settings = ServiceSettings(home=home.root, reload_seconds=0.05, _env_file=None)
     app = create_app(settings, fake_loader(home, engines))
-    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
-        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    with ready(app, raise_server_exceptions=False) as client:
         yield client
 
 

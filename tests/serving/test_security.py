@@ -21,7 +21,7 @@ from serving.access import ACCESS, METHODS, rule_of
 from serving.app import create_app
 from serving.settings import ServiceSettings
 
-from .fakes import fake_loader, publish, wait_until
+from .fakes import fake_loader, publish, ready, wait_until
 
 KEY = "5b1d7f6c08e24a93b7d1c2f0a9e8d7c6"
 OPEN = {("GET", path) for path in ("/", "/v1/health", "/v1/ready", "/monitor", "/static/app.js")}
@@ -147,8 +147,7 @@ def test_the_page_itself_and_programs_may_ask(client: TestClient) -> None:
 def test_pages_of_named_origins_may_ask_without_credentials(home: Home) -> None:
     settings = ServiceSettings(home=home.root, cors_origins="https://lab.example, http://other.example:8080")
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,x-stainless-os"}
-    with TestClient(create_app(settings, fake_loader(home)), base_url="http://localhost") as client:
-        wait_until(lambda: client.get("/v1/ready").status_code == 200)
+    with ready(create_app(settings, fake_loader(home))) as client:
         for origin in settings.cors_origins:
             before = client.options("/v1/chat/completions", headers={"origin": origin, **asks})
             assert before.status_code == 200 and before.headers["access-control-allow-origin"] == origin

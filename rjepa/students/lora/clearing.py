@@ -1,4 +1,4 @@
-"""What trainings of LoRAs left that were ended and never gone on with: `rjepa gc` shows and removes it."""
+"""Unfinished LoRAs that nobody went on with: `rjepa gc` shows and removes them."""
 
 import re
 import shutil
@@ -14,13 +14,13 @@ from rjepa.students.lora.files import FOLDER
 from rjepa.students.lora.stage import LOCK
 
 _WORK: Final = re.compile(r"\.(?P<name>.+)(?:-[0-9a-f]{12}|\.trial)")
-"""Folders of `rjepa.students.lora.stage` and of `rjepa.students.lora.registering`, beside the LoRAs."""
+"""Work folders beside the LoRAs: .NAME-HASH of `rjepa.students.lora.stage`, .NAME.trial of `...registering`."""
 _HOUR: Final = 3600.0
 
 
 @dataclass(frozen=True)
 class Abandoned:
-    """A folder of a training that has not ended, and its bytes."""
+    """The work folder of an unfinished LoRA, and its bytes."""
 
     base: str
     name: str
@@ -29,7 +29,9 @@ class Abandoned:
 
 
 def clear_abandoned(home: Home, *, delete: bool, older_than_hours: float) -> list[Abandoned]:
-    """Find what no training has written to for so long, and with `delete` remove it. What is at work is left out."""
+    """Find work folders that nothing was written to for so long, and with `delete` remove them. One whose LoRA is being
+    made is left out.
+    """
     found = []
     for one, written in _work_folders(home):
         with clearing_lock(home, LOCK, one.base, one.name) as alone:

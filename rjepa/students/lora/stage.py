@@ -25,7 +25,7 @@ from rjepa.students.resolving import ResolvedStudent, resolve_student
 _CODE: Final = 1
 """Raised when equal inputs train another LoRA than before."""
 LOCK: Final = "lora"
-"""Of a LoRA while it is made: (base, name)."""
+"""Name of the lock that is held while a LoRA is made, and is followed by its base and its name (`rjepa.locks`)."""
 
 
 def make_lora(

@@ -142,9 +142,10 @@ class _Run:
             cast(Any, self.recipe.ewc.weight * self.anchor.penalty(self.model)).backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, _LARGEST_GRADIENT)
         optim = self.recipe.optim
+        rising = round(optim.warmup * optim.updates)
+        rate = optim.learning_rate * warm_cosine(self.done, optim.updates, rising, 0.0)
         for group in self.optimizer.param_groups:
-            rising = round(optim.warmup * optim.updates)
-            group["lr"] = optim.learning_rate * warm_cosine(self.done, optim.updates, rising, 0.0)
+            group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total

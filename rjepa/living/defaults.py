@@ -1,5 +1,6 @@
-"""How much is looked at where nobody says otherwise. Constants alone: Dagster's graph names them before anything heavy
-is loaded.
+"""Defaults that stages and Dagster's graph share: how many problems and answers a night judges a release on.
+
+They stand apart from the stages that use them, whose modules load torch: the graph has to be there without it.
 """
 
 from typing import Final

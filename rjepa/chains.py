@@ -137,7 +137,7 @@ def parse_chain(text: str, segmentation: Segmentation = "guided") -> ParsedChain
     """Read steps and final answer back from text in the form above.
 
     Where no answer line was written, the answer that the last step ends with counts ("... The answer is 14.", a box).
-    A single labelled step is not asked: more of the chain is to come.
+    A single labelled step is not asked, and neither is a thinking block that is still open: more is to come.
     """
     segments = read_segments(text, segmentation)
     steps = [segment.text for segment in segments if segment.text and not segment.is_answer]

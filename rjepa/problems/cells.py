@@ -41,7 +41,7 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, float | Decimal) and math.isnan(value)
 
 
-def check_is_value(text: str, *, is_text: bool = True) -> None:
+def check_is_value(text: str, *, is_text: bool) -> None:
     """Refuse a cell that holds a library's word for no value where a value is needed.
 
     Args:

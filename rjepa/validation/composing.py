@@ -6,8 +6,8 @@ Imported by worker processes only.
 import sympy
 from sympy import Expr
 
-from rjepa.validation.formula_tokens import UnreadableError
 from rjepa.validation.shapes import Equation, Inequality, Items, Matrix, Named, Region, Scalar, Sequence, Shape
+from rjepa.validation.unreadable import UnreadableError
 
 
 def items(shapes: list[Shape]) -> Shape:

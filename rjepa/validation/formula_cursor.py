@@ -6,7 +6,8 @@ Imported by worker processes only.
 
 from sympy import Expr, Rational, Symbol
 
-from rjepa.validation.formula_tokens import Token, UnreadableError
+from rjepa.validation.formula_tokens import Token
+from rjepa.validation.unreadable import UnreadableError
 
 
 class Cursor:

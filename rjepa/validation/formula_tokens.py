@@ -4,51 +4,14 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from rjepa.validation.formula_values import COMMANDS, FUNCTIONS
+from rjepa.validation.unreadable import UnreadableError
+
 MAX_TOKENS: Final = 400
 """Longer formulas are no final answers."""
 
-NAMES: Final = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "arctg",
-        "arcsec",
-        "arccsc",
-        "asin",
-        "acos",
-        "atan",
-        "arccot",
-        "tg",
-        "ctg",
-        "cotg",
-        "sinh",
-        "cosh",
-        "tanh",
-        "exp",
-        "ln",
-        "log",
-        "lg",
-        "abs",
-        "floor",
-        "ceil",
-        "cbrt",
-        "sqrt",
-        "Re",
-        "Im",
-        "pi",
-    ]
-)
+_NAMES: Final = COMMANDS.keys() | {"log", "pi"}
 """Words that a formula may hold in `\\text` or `\\operatorname`."""
-
-EUROPEAN_NAMES: Final = frozenset(["tg", "ctg", "cotg"])
-"""Names that are functions only as LaTeX's commands (`\\tg`): in plain letters, `tg` may be t times g."""
 
 _SYMBOLS: Final = {
     "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ",
@@ -73,10 +36,6 @@ _TOKEN = re.compile(
     r"|(?P<command>\\[a-zA-Z]+|\\[{}|%$])|(?P<word>[a-zA-Z]+)|(?P<power>\*\*|\^)|(?P<space>\s+)"
     r"|(?P<sign>[-+*/!()\[\]{}|_'%,])"
 )
-
-
-class UnreadableError(ValueError):
-    """The text cannot surely be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +69,10 @@ def tokenise(text: str) -> list[Token]:
             inner = re.compile(r"\s*\{\s*([a-zA-Z]+)\s*\}").match(text, at)
             if inner is None:
                 raise UnreadableError("words in a formula")
-            if len(inner[1]) > 1 and inner[1] not in NAMES:
+            if len(inner[1]) > 1 and inner[1] not in _NAMES:
                 raise UnreadableError(f"{inner[1]!r} is a word")
             at = inner.end()
-            is_command = inner[1] in EUROPEAN_NAMES
+            is_command = inner[1] in COMMANDS.keys() - FUNCTIONS.keys()
             found.append(Token("command", f"\\{inner[1]}", True) if is_command else Token("word", inner[1], True))
         else:
             found.append(Token(kind, match[0], spaced))

@@ -6,8 +6,8 @@ import sympy
 from sympy import Expr, Rational, Symbol
 
 from rjepa.validation.answers import read_decimal
-from rjepa.validation.formula_tokens import UnreadableError
 from rjepa.validation.spelling import matching
+from rjepa.validation.unreadable import UnreadableError
 
 _MAX_POWER_BITS: Final = 200_000
 """Bits of the largest power that is worked out: 2^100000 is, 9^9^9 is not."""
@@ -36,61 +36,14 @@ INVERSES = {
     "cosh": sympy.acosh,
     "tanh": sympy.atanh,
 }
-GREEK = frozenset(
-    [
-        "alpha",
-        "beta",
-        "gamma",
-        "delta",
-        "epsilon",
-        "varepsilon",
-        "zeta",
-        "eta",
-        "theta",
-        "vartheta",
-        "iota",
-        "kappa",
-        "lambda",
-        "mu",
-        "nu",
-        "xi",
-        "rho",
-        "sigma",
-        "tau",
-        "upsilon",
-        "phi",
-        "varphi",
-        "chi",
-        "psi",
-        "omega",
-        "Gamma",
-        "Delta",
-        "Theta",
-        "Lambda",
-        "Xi",
-        "Sigma",
-        "Phi",
-        "Psi",
-        "Omega",
-        "ell",
-        "hbar",
-    ]
+GREEK: Final = frozenset(
+    (
+        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma "
+        "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar"
+    ).split()
 )
-MARKS = frozenset(
-    [
-        "bar",
-        "hat",
-        "vec",
-        "overline",
-        "tilde",
-        "dot",
-        "mathbf",
-        "boldsymbol",
-        "mathcal",
-        "mathbb",
-        "overrightarrow",
-        "underline",
-    ]
+MARKS: Final = frozenset(
+    ("bar hat vec overline tilde dot mathbf boldsymbol mathcal mathbb overrightarrow underline").split()
 )
 WORDS = {"pi": sympy.pi, "Pi": sympy.pi, "oo": sympy.oo, "inf": sympy.oo, "infinity": sympy.oo, "Infinity": sympy.oo}
 LETTERS = {"e": sympy.E, "i": sympy.I, "I": sympy.I}

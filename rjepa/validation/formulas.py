@@ -14,7 +14,7 @@ import sympy
 from sympy import Expr, Integer, Symbol
 
 from rjepa.validation.formula_cursor import Cursor
-from rjepa.validation.formula_tokens import Token, UnreadableError, tokenise
+from rjepa.validation.formula_tokens import Token, tokenise
 from rjepa.validation.formula_values import (
     APPLIED,
     COMMANDS,
@@ -32,6 +32,7 @@ from rjepa.validation.formula_values import (
     raised,
     repeating,
 )
+from rjepa.validation.unreadable import UnreadableError
 
 _MAX_DEPTH: Final = 40
 _BETWEEN_OR_BEHIND: Final = frozenset("cdot times div ast } % rfloor rceil rvert | pm mp $".split())

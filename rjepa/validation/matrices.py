@@ -3,8 +3,8 @@ r"""Take the text of a matrix in LaTeX apart. Its cells are read in `rjepa.valid
 import re
 from dataclasses import dataclass
 
-from rjepa.validation.formula_tokens import UnreadableError
 from rjepa.validation.spelling import matching
+from rjepa.validation.unreadable import UnreadableError
 
 _BEGIN = re.compile(r"\\begin\s*\{(?P<name>[a-zA-Z]+)\*?\}\s*(?:\[[a-z]\]\s*)?")
 _MATRICES = frozenset("matrix pmatrix bmatrix Bmatrix smallmatrix psmallmatrix bsmallmatrix array vmatrix".split())

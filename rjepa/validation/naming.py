@@ -8,9 +8,10 @@ import re
 import sympy
 from sympy import Expr
 
-from rjepa.validation.formula_tokens import UnreadableError, latex
+from rjepa.validation.formula_tokens import latex
 from rjepa.validation.formulas import read_formula
 from rjepa.validation.spelling import plain
+from rjepa.validation.unreadable import UnreadableError
 
 _IN_SIGNS = re.compile(
     r"[a-zA-Z]'{1,3}(?:\([a-zA-Z0-9]\))?|[a-zA-Z]\^(?:-1|\{-1\})\([a-zA-Z0-9]\)"

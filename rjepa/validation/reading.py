@@ -15,7 +15,7 @@ import sympy
 from rjepa.validation.answers import read_quantity, tidy
 from rjepa.validation.composing import determinant, inequality, items, nested, scaled
 from rjepa.validation.equivalence import same
-from rjepa.validation.formula_tokens import UnreadableError, latex
+from rjepa.validation.formula_tokens import latex
 from rjepa.validation.formulas import read_formula
 from rjepa.validation.matrices import matrix_text
 from rjepa.validation.mixed_measures import measures_of, quotient_and_remainder
@@ -37,6 +37,7 @@ from rjepa.validation.shapes import (
 from rjepa.validation.spelling import ascii_digits, is_malformed, plain, undressed
 from rjepa.validation.splitting import CLOSING, OPENING, depth_at, dips, split, with_thousands
 from rjepa.validation.units import read_unit
+from rjepa.validation.unreadable import UnreadableError
 
 _MAX_DEPTH: Final = 12
 

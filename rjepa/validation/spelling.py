@@ -11,30 +11,10 @@ from typing import Final
 
 from rjepa.validation.repeating import with_overlines
 
-_BOXES = (
-    "boxed",
-    "fbox",
-    "text",
-    "textbf",
-    "textit",
-    "textrm",
-    "textnormal",
-    "mathrm",
-    "mathbf",
-    "mathit",
-    "mbox",
-    "bf",
-    "ensuremath",
-    "framebox",
-    "bold",
-    "bm",
-    "boldsymbol",
-    "emph",
-    "underline",
-    "texttt",
-    "textsf",
-    "mathsf",
-)
+_BOXES: Final = (
+    "boxed fbox text textbf textit textrm textnormal mathrm mathbf mathit mbox bf ensuremath framebox bold bm "
+    "boldsymbol emph underline texttt textsf mathsf"
+).split()
 _WRAPPERS = (
     re.compile(r"^\$\$(?P<inner>[^$]*)\$\$$", re.DOTALL),
     re.compile(r"^\$(?P<inner>[^$]*[^$\\])\$$", re.DOTALL),
@@ -61,52 +41,12 @@ _MATHS_IN_PROSE = re.compile(
     r"\$\$(?P<display>[^$]+)\$\$|(?<!\\)\$(?P<inline>[^$\n]*[^$\\\n])\$|\\\((?P<round>(?:(?!\\\))[^\n])+)\\\)|\\\[(?P<square>(?:(?!\\\]).)+)\\\]",
     re.DOTALL,
 )
-_FRAME = frozenset(
-    [
-        "so",
-        "thus",
-        "therefore",
-        "hence",
-        "then",
-        "and",
-        "the",
-        "a",
-        "final",
-        "correct",
-        "right",
-        "best",
-        "answer",
-        "answers",
-        "result",
-        "value",
-        "solution",
-        "solutions",
-        "is",
-        "are",
-        "be",
-        "must",
-        "equals",
-        "equal",
-        "to",
-        "of",
-        "we",
-        "find",
-        "that",
-        "have",
-        "get",
-        "obtain",
-        "our",
-        "it",
-        "its",
-        "this",
-        "in",
-        "conclusion",
-        "total",
-        "which",
-        "gives",
-        "finally",
-        "now",
-    ]
+_FRAME: Final = frozenset(
+    (
+        "so thus therefore hence then and the a final correct right best answer answers result value solution "
+        "solutions is are be must equals equal to of we find that have get obtain our it its this in conclusion "
+        "total which gives finally now"
+    ).split()
 )
 """Words that only frame an answer: `We find that $x < 3$.` Any other (`not`, `twice`) may change what it says."""
 _LEAD = re.compile(

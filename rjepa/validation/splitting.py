@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from rjepa.validation.formula_tokens import UnreadableError
+from rjepa.validation.unreadable import UnreadableError
 
 OPENING, CLOSING = "([{", ")]}"
 _MAX_PARTS: Final = 200

@@ -1,0 +1,5 @@
+"""The error of every reader of answers."""
+
+
+class UnreadableError(ValueError):
+    """The text cannot surely be read."""

@@ -40,7 +40,7 @@ BUGS = (
     ),
     Bug(
         "a LoRA's part of a product is left out of compiled layers",
-        "rjepa/students/native.py",
+        "rjepa/students/native_layers.py",
         "_add_product(found, added[2], added[3], read)",
         "pass",
         "tests/students/test_beside.py::test_it_writes_what_the_model_that_peft_loads_writes",
@@ -82,7 +82,7 @@ BUGS = (
     ),
     Bug(
         "compiled attention forgets the token that is fed",
-        "rjepa/students/native.py",
+        "rjepa/students/native_layers.py",
         "own = used + 1 - skipped",
         "own = used - skipped",
         "tests/students/test_fused.py::test_the_same_seeds_give_the_same_chains",

@@ -4,7 +4,7 @@ something.
 A pass of a small model takes less time than the Python around it. What a token ends stays with
 `rjepa.students.events`. How a token is drawn is `rjepa.students.drawing`; here it is the same, compiled.
 
-Legend: as `rjepa.students.native`; vocabulary V.
+Legend: as `rjepa.students.native_layers`; vocabulary V.
 """
 
 import math
@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rjepa.students.fused import Bools, Caches, Drawing, Float32, Int64
-from rjepa.students.native import (
+from rjepa.students.native import NativeDecoder
+from rjepa.students.native_layers import (
     AddedWeights,
     Int32,
     LayerArrays,
     LayerWeights,
-    NativeDecoder,
     Spans,
     compiled,
     exponentials,
@@ -97,10 +97,10 @@ def _run(
     used: int,
     spans: Spans,
 ) -> int:
-    """Draw at most `most` tokens a row, one after another, each but the last fed before the next; end with the first
-    that may end something, but not before `least`. Gives how many were drawn.
+    """Draw at most `most` tokens a row, one after another, each fed before the next; end with the first that may end
+    something, but not before `least`. Gives how many were drawn.
 
-    `logits` [R, V] are those that the first token is drawn from, and become those of the last. Caches have room for
+    `logits` [R, V] are those that the first token is drawn from, and become those after the last. Caches have room for
     `most` more tokens; positions [R] are those of the next tokens.
 
     Args:
@@ -133,8 +133,6 @@ def _run(
             scores[1, place, column] = certainty
             ended |= watched[row] and ends[token]
             fed[row] = embedding[token]
-        if done == most - 1 or (ended and done + 1 >= least):
-            return done + 1
         for number in range(len(layers)):
             if number == depth:
                 _note(states, columns, places, fed)
@@ -154,6 +152,8 @@ def _run(
             positions[row] += 1
             if moves[row]:
                 columns[row] = min(columns[row] + 1, waste)
+        if ended and done + 1 >= least:
+            return done + 1
     return most
 
 
@@ -173,7 +173,7 @@ class NativePasses(NativeDecoder):
     ) -> int:
         """As `rjepa.students.fused.DrawingDecoder.draw`."""
         self.reach(caches.longest + most)
-        arrays = tuple(layer.arrays(most) for layer in caches.layers)
+        arrays = tuple(layer.arrays() for layer in caches.layers)
         drawn: int = _run(
             most,
             least,
@@ -202,5 +202,5 @@ class NativePasses(NativeDecoder):
             (caches.prompt_of, caches.starts, caches.ends, caches.free),
         )
         for layer in caches.layers:
-            layer.used += drawn - 1
+            layer.used += drawn
         return drawn

@@ -54,7 +54,7 @@ async def generate(body: GenerateRequest, request: Request) -> Response:
         return make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
 
     questions = await asyncio.to_thread(prepare)
-    answers = await answers_of(host.events(lambda: engine.run_many(questions), rows_of(questions), Done))
+    answers = await answers_of(host.events(lambda: engine.run_many(questions, shown=False), rows_of(questions), Done))
     (answer,) = answers
     log_answer(answer)
     reply: dict[str, Any] = {

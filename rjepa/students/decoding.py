@@ -341,7 +341,7 @@ def _places(prompt_of: Int64, columns: int) -> Int64:
     return prompt_of * columns + rank
 
 
-def _widened(bias: Float[Tensor, "prompts 1 1 tokens"], tokens: int) -> Float[Tensor, "prompts 1 1 tokens"]:
+def _widened(bias: Float[Tensor, "prompts 1 1 tokens"], tokens: int) -> Float[Tensor, "prompts 1 1 wider"]:
     """The bias of as many prompts with so many places, those at the left masked."""
     return torch.nn.functional.pad(bias, (tokens - bias.shape[3], 0), value=torch.finfo(bias.dtype).min)
 

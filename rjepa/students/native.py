@@ -52,7 +52,7 @@ class NativeDecoder:
         heads = int(config.num_attention_heads)
         key_heads = heads // int(attention.num_key_value_groups)
         self._key_heads = key_heads
-        self._weights = sum(one.numel() for one in base.layers.parameters())
+        self._weights: int = sum(one.numel() for one in base.layers.parameters())
         self.eps = float(base.norm.variance_epsilon)
         self.head_eps = float(attention.q_norm.variance_epsilon) if norms_heads(attention) else -1.0
         self._rotary = Rotary(base, int(attention.head_dim))

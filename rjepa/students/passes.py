@@ -38,7 +38,7 @@ class Passes:
         tap: LayerTap,
     ) -> None:
         """requests: of all rows of the session, which grow with it."""
-        vocabulary = len(student.model.get_output_embeddings().weight)  # type: ignore[no-untyped-call, arg-type]
+        vocabulary = len(student.model.get_output_embeddings().weight)  # type: ignore[no-untyped-call]
         self.steering = Steering(vocabulary, student.hidden_size)
         self.rules = RowRules(student, vocabulary)
         self.events = RowEvents(student, tables, standings, self.rules)

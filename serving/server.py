@@ -82,7 +82,7 @@ class PunctualProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a head count against its time and size, those of a body against the body's (`serving.middleware`)."""
+        """Bytes of a head count against its time and size, those of a body against the time of bodies (`Body`)."""
         goes_on = self._in_head
         super().data_received(data)
         if self._is_idle():

@@ -119,7 +119,9 @@ def plan_night(
         chosen = chosen.waiting
     offer = Offer(len(chosen.accepted), len(learnt))
     if not offer.accepted and not offer.withdrawn:
-        return NoNight(chosen, "nothing_new", "nothing to learn: no accepted interaction is new, and none was withdrawn")
+        return NoNight(
+            chosen, "nothing_new", "nothing to learn: no accepted interaction is new, and none was withdrawn"
+        )
     if trigger in ("schedule", "sensor") and _was_refused(attempts, chosen.sha256, served.release_id):
         return NoNight(chosen, "refused_before", "nothing new since the gate refused the same")
     with database.reading() as connection:

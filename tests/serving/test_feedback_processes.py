@@ -72,7 +72,7 @@ def test_votes_that_were_answered_outlive_a_kill_under_load_and_another_process_
         first.send_signal(signal.SIGKILL)
         acknowledged = [answer for answer, each in zip(answers, voting, strict=True) if each.result()]
     first.wait()
-    assert 4 <= len(acknowledged)
+    assert len(acknowledged) >= 4
     for answer in acknowledged:
         seen = httpx.get(f"{two}/v1/feedback/{answer}", timeout=60).json()
         assert (seen["vote"], seen["kept"]) == ("up", True)

@@ -11,10 +11,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
-from starlette.middleware.base import BaseHTTPMiddleware
 from structlog.testing import capture_logs
 
 from rjepa.home import Home

@@ -21,7 +21,7 @@ from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
 from rjepa.reasoning.reading import ReadStep
 from rjepa.reasoning.tools import Tools
-from rjepa.reasoning.writing import Candidates
+from rjepa.reasoning.writing import FEWEST_TO_CHOOSE, Candidates
 from rjepa.sampling.protocol import Capability
 from rjepa.students.sampled import GREEDY
 from rjepa.verbalizer.blending import blend, expected_state
@@ -83,6 +83,12 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     yield Wait(tuple(candidates.rows), "token")
     tools.read(candidates.rows)
     guided = options.unfamiliar == "guide" or tools.knows_problem(candidates.rows[0])
+    only: int | None = None
+    if not guided and question.temperature is None and len(running) < FEWEST_TO_CHOOSE:
+        for number in running:  # a few samples are worse than the answer of mode off
+            candidates.drop(number)
+        running = yield from candidates.start([GREEDY], 1.0)
+        only = running[0]
     guides = {number: tools.guide() for number in running}
     while running and not tools.is_spent:
         for number in running if guided else ():
@@ -92,7 +98,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     for number in running:
         candidates.drop(number)
     rule = Rule(tools.parts.calibration.logprob_length, "vote")
-    judged = judge(tools, candidates.rows, rule)
+    judged = judge(tools, candidates.rows, rule, only)
     stopped: StopReason | None = "out_of_budget" if running else None
     for event in _without_chances(finish(tools, judged, stopped=stopped, note=GUIDED if guided else ALONE)):
         yield replace(event, answer=_known(event.answer, guided)) if isinstance(event, Done) else event

@@ -117,7 +117,7 @@ def _pull(candidates: Candidates, number: int, guide: Guide, options: NudgeOptio
     expected = reading.expectation
     if weight:
         guide.expect(expected.next[0].float().cpu(), len(reading.steps) + 1, 0 if last is None else last.tokens, weight)
-    tools.set_bias(row, guide.bias if weight else None)
+    tools.set_bias(row, guide if weight else None)
     if options.blend:
         share = options.blend * options.blend_decay ** len(reading.steps) if _gate(options, last, usual) else 0.0
         state = expected_state(torch.from_numpy(expected.next_latents()[0]), tools.parts.reader.poolings)

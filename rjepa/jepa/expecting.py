@@ -28,8 +28,8 @@ from rjepa.jepa.reader import Reader
 if TYPE_CHECKING:
     from rjepa.jepa.native_expecting import NativeEncoder, NativeModel
 
-Memory = Float[Tensor, "blocks 2 chains heads keys size"]
-"""Keys and values of each block."""
+Memory = Float[Tensor, "_ 2 chains _ _ _"]
+"""Keys and values of each block: blocks, the two, chains, heads, keys, size of a head."""
 
 States = Float[Tensor, "chains states"]
 Latents = Float[Tensor, "chains columns"]

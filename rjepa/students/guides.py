@@ -7,9 +7,10 @@ read; the arithmetic is compiled in `rjepa.students.native_guides`. What a guide
 Legend: rows S of a session, places V and width W of the decoder, blocks B, heads N, head size D, tokens T of a step.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,18 +24,46 @@ BlockArrays = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float3
 """The weights of one block: norms [4, W], weight and bias of the one before attention and of that before the
 feed-forward; then weight [in, out] and bias of queries, keys and values side by side, of the attention's output, of the
 way up and of the way down."""
-NetArrays = tuple[Float32, tuple[BlockArrays, ...], Float32, Float32, Float32, Int64, Int64, Bools, Float32, Float32]
-"""As the attributes of `GuideNet` but for `first`, with the rotary tables cos and sin [T, D / 2] at the end."""
+NetArrays = tuple[
+    Float32, tuple[BlockArrays, ...], Float32, Float32, Float32, Int64, Int64, Bools, Float32, Float32, Int64
+]
+"""As the attributes of `GuideNet` up to `plain`, then the rotary tables cos and sin [T, D / 2], and the labels that are
+known [labels, T]."""
 StateArrays = tuple[Bools, Int64, Int64, Float32, Float32, Bools, Bools, Float32, Float32, Float32, Float32]
 """As the attributes of `GuideTables`: active, first, fed, weight, floor, begun, near, added, last, keys, values."""
 GuideArrays = tuple[NetArrays, StateArrays]
 """What compiled drawing is given."""
 
+MOST_GUIDED: Final = 24
+"""Tokens of a guided row that a call draws at most: nearly always its step ends before."""
 _FIRST_TOKENS: Final = 64
 """Tokens of a step that there is room for at least: nearly all steps are shorter."""
 _FIRST_ROWS: Final = 8
+_LONGEST_LABEL: Final = 8
+_MOST_LABELS: Final = 64
+"""`Step 1:` to `Step 32:`, and as many in another dress."""
+NOTHING: Final = -1
+"""No token."""
 _LONGEST_TURN: Final = 10_000.0
 """Of rotary positions, as in `rjepa.verbalizer.model`."""
+
+
+class KnownLabels:
+    """Labels of steps, as tokens, that rows have begun their steps with: what is known need not be read as text again.
+
+    `rows`: int64 [labels, tokens], each with `NOTHING` behind its end.
+    """
+
+    def __init__(self) -> None:
+        self.rows = np.full((0, _LONGEST_LABEL), NOTHING, dtype=np.int64)
+
+    def add(self, label: Int64) -> None:
+        """Remember one, if there is room for it."""
+        if 0 < len(label) <= _LONGEST_LABEL and len(self.rows) < _MOST_LABELS:
+            row = np.full((1, _LONGEST_LABEL), NOTHING, dtype=np.int64)
+            row[0, : len(label)] = label
+            if not (self.rows == row).all(axis=1).any():
+                self.rows = np.concatenate([self.rows, row])
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +80,7 @@ class GuideNet:
         plain: of each token of the student, whether it holds nothing but letters, digits and blanks, of ASCII, so that
             it cannot end a label.
         heads: of each block.
+        labels: those that rows with its guides have written.
     """
 
     embedding: Float32
@@ -62,6 +92,7 @@ class GuideNet:
     tokens: Int64
     plain: Bools
     heads: int
+    labels: KnownLabels = field(default_factory=KnownLabels)
 
     @property
     def head_size(self) -> int:
@@ -75,35 +106,41 @@ class GuideNet:
         return np.cos(angles), np.sin(angles)
 
 
-@runtime_checkable
-class StepGuide(Protocol):
-    """A bias that says how the current step of a row goes on. What it expects does not change while a session has it.
-
-    Attributes:
-        net: None where it is computed nowhere else.
-        written: tokens of the row's chain before the step.
-        weight, floor: the bias is `weight` times the decoder's log-probability, at least `floor`, of each token.
-        added: [W], what the decoder is told of the step, to be added to each of its tokens.
-    """
+class StepGuide(ABC):
+    """A bias that says how the current step of a row goes on. What it expects does not change while a session has it."""
 
     @property
-    def net(self) -> GuideNet | None: ...
+    @abstractmethod
+    def net(self) -> GuideNet | None:
+        """Its decoder; None where it is computed nowhere else."""
 
     @property
-    def written(self) -> int: ...
+    @abstractmethod
+    def written(self) -> int:
+        """Tokens of the row's chain before the step."""
 
     @property
-    def weight(self) -> float: ...
+    @abstractmethod
+    def weight(self) -> float:
+        """The bias is so many times the decoder's log-probability of each token."""
 
     @property
-    def floor(self) -> float: ...
+    @abstractmethod
+    def floor(self) -> float:
+        """That log-probability is at least this, and this for tokens that the decoder does not know."""
 
     @property
-    def added(self) -> Float32: ...
+    @abstractmethod
+    def added(self) -> Float32:
+        """[W], what the decoder is told of the step, to be added to each of its tokens."""
 
+    @abstractmethod
     def has_begun(self, tokens: Sequence[int]) -> bool:
-        """Whether the row, which has these tokens, is past the label of its step; before that there is no bias."""
+        """Whether the row, which has these tokens, is past the label of its step; before that there is no bias. Only
+        tokens of the step count.
+        """
 
+    @abstractmethod
     def __call__(self, tokens: Sequence[int]) -> Tensor | None:
         """The bias on the next token of a row with these tokens; None where there is none."""
 
@@ -164,11 +201,13 @@ class GuideTables:
         net, tables = self.net, self
         weights = (net.embedding, net.blocks, net.norm, net.head, net.head_bias, net.places, net.tokens, net.plain)
         state = (tables.active, tables.first, tables.fed, tables.weight, tables.floor, tables.begun, tables.near)
-        return (*weights, *self._rotary), (*state, tables.added, tables.last, tables.keys, tables.values)
+        return (*weights, *self._rotary, net.labels.rows), (*state, tables.added, tables.last, tables.keys, tables.values)
 
     def _look_for_label(self, row: int, tokens: Int64) -> None:
         self.begun[row] = self._guides[row].has_begun(tokens.tolist())
         self.near[row] = not self.net.plain[tokens[self.first[row] :]].all()
+        if self.begun[row]:
+            self.net.labels.add(tokens[self.first[row] :])
 
     def _reserve_rows(self, rows: int) -> None:
         more = max(rows, _FIRST_ROWS, 2 * len(self.active)) - len(self.active)

@@ -160,7 +160,7 @@ def _block(
 @compiled
 def _read(places: Int64, columns: Int64, watched: Bools, ids: Int64, guides: GuideArrays) -> None:
     """Read what these rows have drawn of their steps since their guides read last."""
-    (embedding, blocks, norm, _, _, place_of, _, _, cos, sin), state = guides
+    (embedding, blocks, norm, _, _, place_of, _, _, cos, sin, _), state = guides
     active, first, fed, _, _, _, _, added, last, keys, values = state
     width = embedding.shape[1]
     while True:
@@ -210,7 +210,7 @@ def guide(
         places, columns, watched, ids: as in `rjepa.students.fused.Drawing`.
     """
     _read(places, columns, watched, ids, guides)
-    (_, _, _, head, head_bias, _, tokens, _, _, _), state = guides
+    (_, _, _, head, head_bias, _, tokens, _, _, _, _), state = guides
     active, _, _, weight, floor, begun, _, _, last, _, _ = state
     count = 0
     for row in range(places.size):
@@ -256,11 +256,21 @@ def guide(
 
 
 @compiled
-def may_end_label(place: int, token: int, guides: GuideArrays) -> bool:
-    """Whether this token of a row may make the label of its step whole; noted in the tables."""
-    (_, _, _, _, _, _, _, plain, _, _), state = guides
-    active, _, _, _, _, begun, near, _, _, _, _ = state
+def may_end_label(place: int, column: int, ids: Int64, guides: GuideArrays) -> bool:
+    """Whether the token in this column of a row's ids may make the label of its step whole, which is to be found out; a
+    label that is known is noted in the tables.
+    """
+    (_, _, _, _, _, _, _, plain, _, _, labels), state = guides
+    active, first, _, _, _, begun, near, _, _, _, _ = state
     if not active[place] or begun[place]:
         return False
-    near[place] |= not plain[token]
+    count = column + 1 - first[place]
+    for label in range(labels.shape[0] if count <= labels.shape[1] else 0):
+        same = count == labels.shape[1] or labels[label, count] < 0
+        for token in range(count):
+            same = same and labels[label, token] == ids[place, first[place] + token]
+        if same:
+            begun[place] = True
+            return False
+    near[place] |= not plain[ids[place, column]]
     return bool(near[place])

@@ -160,7 +160,7 @@ def _run(
             scores[1, place, column] = certainty
             ended |= watched[row] and ends[token]
             if guides is not None and watched[row]:
-                ended |= may_end_label(place, token, guides)
+                ended |= may_end_label(place, column, ids, guides)
             fed[row] = embedding[token]
         if done == most - 1 or (ended and done + 1 >= least):
             return done + 1

@@ -31,6 +31,7 @@ from rjepa.students.batches import (
 )
 from rjepa.students.drawing import draw_tokens
 from rjepa.students.events import RowEvents
+from rjepa.students.guides import MOST_GUIDED
 from rjepa.students.loading import Student
 from rjepa.students.noise import Branch
 from rjepa.students.prompting import complete_requests
@@ -360,6 +361,7 @@ class Session:
             room = np.minimum(tables.limits[places], standings.stop_at[places]) - tables.drawn[places]
             most, least = most_and_least(sight, self._ahead, len(places), bool(standings.kept[places].any()))
             most = min(most, int(room[written].min()))
+        most = min(most, MOST_GUIDED) if self._steering.is_guided else most
         guides = self._steering.guides(places, tables.ids, tables.drawn, most)
         if guides is not None:
             least = 1  # what a guide says after the label of a step depends on where that ends

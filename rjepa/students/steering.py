@@ -28,6 +28,11 @@ class Steering:
         """Whether what bends rows, if anything does, can be computed where tokens are drawn."""
         return not self._edits and len(self._biases) == (0 if self._guides is None else len(self._guides))
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether some row has a guide that can."""
+        return bool(self._guides)
+
     def guides(self, rows: Int64, ids: Int64, drawn: Int64, most: int) -> GuideArrays | None:
         """As `rjepa.students.guides.GuideTables.arrays`."""
         return None if self._guides is None else self._guides.arrays(rows, ids, drawn, most)
@@ -39,10 +44,11 @@ class Steering:
         if bias is None:
             self._biases.pop(row, None)
             return
-        if isinstance(bias, StepGuide) and bias.net is not None:
-            if not self._guides:
-                self._guides = GuideTables(bias.net)
-            if self._guides.net is bias.net:  # while others guide by another decoder, this one is asked token by token
+        net = bias.net if isinstance(bias, StepGuide) else None
+        if isinstance(bias, StepGuide) and net is not None:
+            if self._guides is None or (self._guides.net is not net and not self._guides):
+                self._guides = GuideTables(net)
+            if self._guides.net is net:  # while others guide by another decoder, this one is asked token by token
                 self._guides.begin(row, bias)
         self._biases[row] = self._checked(bias) if isinstance(bias, Tensor) else bias
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from rjepa.errors import CorruptError
 from rjepa.files import read_json, write_json
-from rjepa.students.guides import GuideNet
+from rjepa.students.guides import GuideNet, StepGuide
 from rjepa.values import FrozenValue
 from rjepa.verbalizer.arrays import net_of
 from rjepa.verbalizer.checkpoint import load_decoder
@@ -123,7 +123,7 @@ class Guidance:
 
 
 @dataclass
-class Guide:
+class Guide(StepGuide):
     """Guides one row of a decoding session, step by step."""
 
     guidance: Guidance
@@ -157,7 +157,7 @@ class Guide:
 
     @property
     def net(self) -> GuideNet | None:
-        """As `rjepa.students.guides.StepGuide`, like what follows."""
+        """As `rjepa.students.guides.StepGuide`, like the rest."""
         return self.guidance.net
 
     @property

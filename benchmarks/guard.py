@@ -65,7 +65,9 @@ def main() -> None:
         for first in range(0, len(problems), _TOGETHER):
             part = problems[first : first + _TOGETHER]
             answers += engine.answer_many([ask(one.statement, mode, asked) for one in part])
-        verdicts = [judge(one, answer.steps, answer.final_answer) for one, answer in zip(problems, answers, strict=True)]
+        verdicts = [
+            judge(one, answer.steps, answer.final_answer) for one, answer in zip(problems, answers, strict=True)
+        ]
         right[name] = np.array([bool(one.is_correct) for one in verdicts], dtype=float)
         known[name] = np.mean([one.explanation is not None and one.explanation.familiar for one in answers])
         tokens[name] = np.mean([one.cost.tokens_generated for one in answers])

@@ -1,9 +1,11 @@
 """Mode nudge on test problems, against everything that it might be instead of a world model's.
 
-`python -m benchmarks.guidance --llm tiny-a --dataset v1.0.0 [--on v1.0.0-hard] [--problems 240] [--fresh 0] [--seeds 1]`,
-in `$RJEPA_HOME`, after `rjepa backfill --llm tiny-a --decoders`. It trains the control that decides (a plain language model of the decoder's
-size, for as many updates on the same chains), chooses that one's weight on validation problems as guidance's was, and
-judges every row once on the same test problems and noise. Rows are kept as they are done: a killed run goes on.
+`python -m benchmarks.guidance --llm tiny-a --dataset v1.0.0 [--on v1.0.0-hard] [--problems 240] [--fresh 0]
+[--seeds 1]`, in `$RJEPA_HOME`, after `rjepa backfill --llm tiny-a --decoders`. It trains the control that decides (a
+plain language model of the decoder's size, for as many updates on the same chains), chooses that one's weight on
+validation problems as guidance's was, and judges every row once on the same test problems and noise. `--on` judges on
+another dataset's test problems, `--fresh 240` on none that a run of 240 was judged on. Rows are kept as they are done:
+a killed run goes on.
 
 Tokens are those generated; seconds are a ratio to one chain of the student alone, by the time of this process.
 """

@@ -1,8 +1,8 @@
 """Draw the README's first plot: accuracy against tokens, of policies on frozen candidates and of modes that were tried.
 
 `RJEPA_HOME=... python -m benchmarks.spending [--llm tiny-a] [--dataset v1.0.0] [--out docs/accuracy-by-tokens.png]`,
-after `rjepa eval --mode nudge`, `--mode repair` and so on: it draws those that are kept beside the report and were tried
-on most problems. Nothing is measured here; every report of a home begins with the same plot.
+after `rjepa eval --mode nudge`, `--mode repair` and so on: it draws those that are kept beside the report and were
+tried on most problems. Nothing is measured here; every report of a home begins with the same plot.
 """
 
 import argparse

@@ -206,9 +206,7 @@ class NativeEncoder:
 
     def read(self, observed: Float32, added: Float32, memory: Float32) -> tuple[Float32, Float32]:
         """As `read_segment`."""
-        found: tuple[Float32, Float32] = read_segment(
-            observed, added, self._project, self._blocks, self._norm, memory
-        )
+        found: tuple[Float32, Float32] = read_segment(observed, added, self._project, self._blocks, self._norm, memory)
         return found
 
 

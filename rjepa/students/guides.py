@@ -71,7 +71,7 @@ class GuideNet:
     """The decoder of guides as arrays.
 
     Attributes:
-        embedding: [V, W], of the place that begins a step, of the one that stands for unknown tokens, and of the others.
+        embedding: [V, W], of the place that begins a step, of that for unknown tokens, and of the others.
         blocks: from the lowest.
         norm: [2, W], weight and bias of the last one.
         head, head_bias: [W, V] and [V].
@@ -96,10 +96,10 @@ class GuideNet:
 
     @property
     def head_size(self) -> int:
-        return self.embedding.shape[1] // self.heads
+        return int(self.embedding.shape[1]) // self.heads
 
     def rotary(self, tokens: int) -> tuple[Float32, Float32]:
-        """cos and sin of the angles at each place, [tokens, D / 2]."""
+        """Cos and sin of the angles at each place, [tokens, D / 2]."""
         half = self.head_size // 2
         rates = np.exp(np.arange(half, dtype=np.float32) * np.float32(-np.log(_LONGEST_TURN) / half))
         angles = (np.arange(tokens, dtype=np.float32)[:, None] * rates).astype(np.float32)
@@ -107,7 +107,7 @@ class GuideNet:
 
 
 class StepGuide(ABC):
-    """A bias that says how the current step of a row goes on. What it expects does not change while a session has it."""
+    """A bias that says how the current step of a row goes on. What it expects stays while a session has it."""
 
     @property
     @abstractmethod
@@ -201,7 +201,13 @@ class GuideTables:
         net, tables = self.net, self
         weights = (net.embedding, net.blocks, net.norm, net.head, net.head_bias, net.places, net.tokens, net.plain)
         state = (tables.active, tables.first, tables.fed, tables.weight, tables.floor, tables.begun, tables.near)
-        return (*weights, *self._rotary, net.labels.rows), (*state, tables.added, tables.last, tables.keys, tables.values)
+        return (*weights, *self._rotary, net.labels.rows), (
+            *state,
+            tables.added,
+            tables.last,
+            tables.keys,
+            tables.values,
+        )
 
     def _look_for_label(self, row: int, tokens: Int64) -> None:
         self.begun[row] = self._guides[row].has_begun(tokens.tolist())

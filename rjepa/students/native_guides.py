@@ -1,4 +1,4 @@
-"""Guides (`rjepa.students.guides`) as compiled code: their decoder reads what rows have just drawn, and biases the next.
+"""Guides (`rjepa.students.guides`) as compiled code: their decoder reads what rows drew last, and biases the next.
 
 The decoder is a pre-norm transformer with rotary positions, `rjepa.verbalizer.model`, without Python in it.
 
@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from rjepa.students.guides import Bools, BlockArrays, Float32, GuideArrays, Int64
+from rjepa.students.guides import BlockArrays, Bools, Float32, GuideArrays, Int64
 from rjepa.students.native import Int32, compiled, exponentials, product
 
 # Numbers of the error function's approximation by Abramowitz and Stegun, 7.1.26: wrong by at most 1.5e-7.

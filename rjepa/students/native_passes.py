@@ -71,10 +71,10 @@ def _draw(
             if wanted[place] > wanted[token]:
                 token = place
     else:
-        wanted, reached = np.float64(noise) * total, 0.0
+        goal, reached = np.float64(noise) * total, 0.0
         for place in range(logits.size):
             reached += np.float64(held[place])
-            if reached > wanted:
+            if reached > goal:
                 token = place
                 break
     if is_biased or temperature != 1.0:

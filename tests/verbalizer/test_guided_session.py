@@ -35,9 +35,7 @@ def guided(
     width = material.world_model[1].columns_read
     with Session(material.student) as session:
         requests = [
-            RowRequest(one.statement, 5, sample, 1.1, 70)
-            for one in material.problems[:3]
-            for sample in (GREEDY, 0, 1)
+            RowRequest(one.statement, 5, sample, 1.1, 70) for one in material.problems[:3] for sample in (GREEDY, 0, 1)
         ]
         rows = session.add(requests)
         guides = {

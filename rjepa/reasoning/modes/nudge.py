@@ -5,7 +5,7 @@ Candidates are chosen among by what R-JEPA's energy does not know, log-probabili
 expected, whatever they say. On problems of a kind that R-JEPA does not know the student writes alone.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -16,7 +16,7 @@ from rjepa.inference.choice import Rule
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import StopReason
 from rjepa.reasoning.choosing import finish, judge
-from rjepa.reasoning.events import CandidateStep, Done, Event, StepWritten, Wait
+from rjepa.reasoning.events import Done, Event, StepWritten, Wait
 from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
 from rjepa.reasoning.reading import ReadStep
@@ -77,7 +77,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     assert isinstance(question.options, NudgeOptions)
     options, greedy = question.options, question.temperature == 0
     temperature = tools.temperature
-    candidates = Candidates(tools, options.num_candidates)
+    candidates = Candidates(tools, options.num_candidates, chances=False)
     running = yield from candidates.start([GREEDY] if greedy else range(options.num_candidates), temperature)
     # The problem is read with the first token, which is no word of a step yet.
     yield Wait(tuple(candidates.rows), "token")
@@ -93,7 +93,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     while running and not tools.is_spent:
         for number in running if guided else ():
             _pull(candidates, number, guides[number], options)
-        yield from _without_chances(candidates.write_step(running))
+        yield from candidates.write_step(running)
         running = [number for number in running if not candidates.is_over(number)]
     for number in running:
         candidates.drop(number)
@@ -132,10 +132,10 @@ def _gate(options: NudgeOptions, last: ReadStep | None, usual: float | None) -> 
     return surprised == (options.blend_gate == "surprised")
 
 
-def _without_chances(events: Iterable[Event | Wait]) -> Generator[Event | Wait, None, None]:
+def _without_chances(events: Iterable[Event]) -> Iterator[Event]:
     """The events without P(correct), which was fitted to chains that the student wrote alone."""
     for event in events:
-        yield replace(event, p_correct=None) if isinstance(event, CandidateStep | StepWritten) else event
+        yield replace(event, p_correct=None) if isinstance(event, StepWritten) else event
 
 
 def _known(answer: Answer, guided: bool) -> Answer:

@@ -5,6 +5,7 @@ and what they need beside the student, is for those two to say.
 """
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -34,6 +35,9 @@ _CHOOSING: Final = "rerank"
 _PLAIN: Final = "off"
 """Modes of the first answer: one that takes all parts into use, or one that needs none."""
 
+_MOST_CHECKED: Final = 32
+"""Questions whose prompts are kept between the check of them and their turn."""
+
 _DEVELOPER: Final = "developer"
 """OpenAI's newer name of the role of a system message."""
 
@@ -58,6 +62,8 @@ class Answerer(ABC):
         self._student = student
         self.dataset = dataset
         self._desk = desk or Desk(student)
+        # By identity: what a question holds need not have a hash, and an entry keeps its question's id its own.
+        self._checked: OrderedDict[int, tuple[Question, EncodedPrompt]] = OrderedDict()
 
     @property
     @abstractmethod
@@ -100,7 +106,11 @@ class Answerer(ABC):
             InvalidInputError: the mode needs what the student cannot do, or the problem is too long.
         """
         self._require(question)
-        return self._prompt(question).ignored
+        prompt = self._prompt(question)
+        self._checked[id(question)] = question, prompt
+        while len(self._checked) > _MOST_CHECKED:
+            self._checked.popitem(last=False)
+        return prompt.ignored
 
     def run(self, question: Question) -> Generator[Event, None, None]:
         """Answer a question, event by event; `Done` with the answer comes last.
@@ -130,8 +140,11 @@ class Answerer(ABC):
         """
         ready = []
         for question in questions:
-            self._require(question)
-            prompt = self._prompt(question)
+            # What was checked a moment ago is not tokenized again.
+            checked = self._checked.pop(id(question), None)
+            if checked is None:
+                self._require(question)
+            prompt = self._prompt(question) if checked is None else checked[1]
             ready.append(ReadyQuestion(question, prompt, self._limit(question, prompt)))
         yield from self._desk.answer(self.writer, ready, shown=shown)
 
@@ -173,6 +186,11 @@ class Answerer(ABC):
     def source(self) -> ChainSource:
         """Who writes and reads for the student. One caller at a time, as for the engine."""
         return self._student
+
+    @property
+    def checks_at_once(self) -> bool:
+        """Whether `check` asks no other process: the student's tokenizer is in this one."""
+        return self._student.device is not None
 
     @property
     def most_rows(self) -> int:

@@ -53,6 +53,10 @@ class AnswersQuestions(Protocol):
         """Chains that it decodes together at most."""
 
     @property
+    def checks_at_once(self) -> bool:
+        """Whether `check` asks no other process."""
+
+    @property
     def modes(self) -> tuple[str, ...]:
         """Names of the modes that it can answer in."""
 

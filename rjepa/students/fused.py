@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rjepa.onednn import LEAST_WORK, OneDnnLinear, packed_product
+from rjepa.students.guides import GuideArrays
 from rjepa.students.low_rank import base_of, is_plain, leaves, low_rank_of
 
 Float32 = npt.NDArray[np.float32]
@@ -115,6 +116,7 @@ class Drawing:
         watched: whether a row's token may end something.
         greedy, temperature: as `rjepa.students.drawing.draw_tokens`.
         ends: by token, whether it may end something.
+        guides: of rows that are guided; None where none is.
         noise, ids, scores, states: float32 [S, C], int64 [S, C], float32 [2, S, C], float32 [C, S, H or 0], whose last
             column takes what is not wanted.
     """
@@ -130,6 +132,7 @@ class Drawing:
     ids: Int64
     scores: Float32
     states: Float32
+    guides: GuideArrays | None = None
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from rjepa.students.ahead import Sight, most_and_least, tokens_ahead
 from rjepa.students.batches import NOTHING, Batch, wants_parting, worth_keeping
 from rjepa.students.drawing import draw_tokens
 from rjepa.students.events import RowEvents
+from rjepa.students.guides import MOST_GUIDED
 from rjepa.students.loading import Student
 from rjepa.students.recording import RowTables
 from rjepa.students.row_rules import RowRules
@@ -97,21 +98,25 @@ class Passes:
 
         How many depends on what the reader of the run sees, and on what may end a row (`rjepa.students.ahead`).
 
-        Returns how many each row got; 0 where the caller has to draw one itself: rows have rules, a bias or an edit, a
-        token waits to be fed, or the batch's caches cannot draw.
+        Returns how many each row got; 0 where the caller has to draw one itself: rows have rules, an edit, or a
+        bias that is no guide, a token waits to be fed, or the batch's caches cannot draw.
         """
         tables, standings, places = self._tables, self._standings, batch.places
-        if self.rules or self.steering or batch.waits or not batch.rows.can_draw:
+        if self.rules or not self.steering.is_drawable or batch.waits or not batch.rows.can_draw:
             return 0
         most, least = 1, 1
         if standings.ends_at_stops(sight.steps):
             room = np.minimum(tables.limits[places], standings.stop_at[places]) - tables.drawn[places]
             most, least = most_and_least(sight, self._most, len(places), bool(standings.kept[places].any()))
             most = min(most, int(room[written].min()))
+        most = min(most, MOST_GUIDED) if self.steering.is_guided else most
+        guides = self.steering.guides(places, tables.ids, tables.drawn, most)
+        if guides is not None:
+            least = 1  # what a guide says after the label of a step depends on where that ends
         count = batch.draw(
             most,
             least,
-            tables.drawing(places, held, written, standings.stops, batch.greedy, batch.temperature),
+            tables.drawing(places, held, written, standings.stops, batch.greedy, batch.temperature, guides),
             standings.needed(places),
         )
         tables.drawn[places[~held]] += count

@@ -7,7 +7,8 @@ after the same prompts, so that their answers have the same words (`same_texts` 
 answer line, others with the end of the sequence, a token later).
 
 In each of three rounds every server is asked for SECONDS (4 unless told) by 1, 4 and 16 clients that wait for each
-answer. A figure is the median of the rounds' ratios, so that what else the machine does matters little.
+answer. A figure is the median of the rounds' ratios, so that what else the machine does matters little. On a machine
+that does much else, `..._by_cpu` says more: the same ratios of the servers' CPU seconds a request.
 
 With `--llm`, a 4-bit file of a real LLM such as Qwen2.5-Coder-0.5B-Instruct, the table has its last row too: eight
 chains of it, ours in bfloat16 against llama.cpp's (`benchmarks.real_llm --decoding`).
@@ -35,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import psutil
 import torch
 
 from benchmarks import real_llm
@@ -157,14 +159,16 @@ def main() -> None:
 def _rates(servers: dict[str, Server], statements: list[str], seconds: float) -> dict[str, float]:
     """Requests a second by server and number of clients, and their ratios."""
     rates: dict[tuple[str, int], list[float]] = {}
+    spent: dict[tuple[str, int], list[float]] = {}
     texts: dict[str, dict[str, str]] = {}
     for number in range(ROUNDS + 1):  # the first warms up
         for name, server in servers.items():
             with server.awake():
                 for clients in CLIENTS:
-                    rate = _rate(server, statements, clients, seconds if number else 1.0)
+                    rate, cpu = _rate(server, statements, clients, seconds if number else 1.0)
                     if number:
                         rates.setdefault((name, clients), []).append(rate)
+                        spent.setdefault((name, clients), []).append(cpu)
                 if not number:
                     connection = server.connect()
                     texts[name] = {
@@ -175,20 +179,33 @@ def _rates(servers: dict[str, Server], statements: list[str], seconds: float) ->
     def ratio(one: tuple[str, int], other: tuple[str, int]) -> float:
         return statistics.median(mine / its for mine, its in zip(rates[one], rates[other], strict=True))
 
+    def by_cpu(one: tuple[str, int], other: tuple[str, int]) -> float:
+        return statistics.median(its / mine for mine, its in zip(spent[one], spent[other], strict=True))
+
     figures = {f"{name}_requests_{clients}": statistics.median(found) for (name, clients), found in rates.items()}
+    figures |= {
+        f"{name}_cpu_milliseconds_{clients}": 1000 * statistics.median(found)
+        for (name, clients), found in spent.items()
+    }
     for name in servers:
         same = [texts[name][one] == texts["ours"][one] for one in texts["ours"]]
         figures[f"{name}_same_texts"] = sum(same) / len(same)
         if name != "ours":
-            figures |= {f"over_{name}_{clients}": ratio(("ours", clients), (name, clients)) for clients in CLIENTS}
+            for clients in CLIENTS:
+                pair = ("ours", clients), (name, clients)
+                figures |= {f"over_{name}_{clients}": ratio(*pair), f"over_{name}_{clients}_by_cpu": by_cpu(*pair)}
     figures["sixteen_clients_over_one"] = ratio(("ours", 16), ("ours", 1))
+    figures["sixteen_clients_over_one_by_cpu"] = by_cpu(("ours", 16), ("ours", 1))
     return figures
 
 
-def _rate(server: Server, statements: list[str], clients: int, seconds: float) -> float:
-    """Requests a second, of so many clients that ask one question after another for so long."""
+def _rate(server: Server, statements: list[str], clients: int, seconds: float) -> tuple[float, float]:
+    """Requests a second, of so many clients that ask one question after another for so long, and the server's CPU
+    seconds a request.
+    """
     numbers = itertools.count()
-    started = time.perf_counter()
+    process = psutil.Process(server.process.pid)
+    before, started = sum(process.cpu_times()[:2]), time.perf_counter()
 
     def client(_: int) -> int:
         connection, answered = server.connect(), 0
@@ -199,7 +216,8 @@ def _rate(server: Server, statements: list[str], clients: int, seconds: float) -
         return answered
 
     answered = sum(_together(client, clients))
-    return answered / (time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return answered / seconds, (sum(process.cpu_times()[:2]) - before) / answered
 
 
 def _together(client: Callable[[int], Found], count: int) -> list[Found]:

@@ -221,7 +221,8 @@ def test_a_fault_in_the_middle_of_a_stream_is_its_last_event(client: openai.Open
 def test_the_store_forgets_the_oldest_and_shows_nobody_else_s() -> None:
     store = ResponseStore(max_bytes=2000)
     for number in range(20):
-        store.add("a", {"id": f"resp_{number}", "output": [], "text": "x" * 200}, (Message(role="user", content="x"),), "")
+        body = {"id": f"resp_{number}", "output": [], "text": "x" * 200}
+        store.add("a", body, (Message(role="user", content="x"),), "")
     assert store.get("a", "resp_19")
     with pytest.raises(GoneError):
         store.get("a", "resp_0")

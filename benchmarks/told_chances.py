@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 from scipy.stats import beta
 
 from rjepa.evaluation.calibration_rise import compare_calibration
-from rjepa.releases.night import LOSS_OF_CALIBRATION
+from rjepa.releases.night import LEVEL_OF_CALIBRATION, LOSS_OF_CALIBRATION
 
 RUNS: Final = 300
 PROBLEMS: Final = (1000, 1500, 3000)
@@ -80,10 +80,11 @@ def fitted(rng: np.random.Generator) -> tuple[Teller, Teller]:
 def passes(rng: np.random.Generator, tellers: tuple[Teller, Teller], problems: int, looks: int = 1) -> bool:
     """Whether a challenger passes, offered again on further problems, which join those before, until it does."""
     parts: list[tuple[Chances, Mask, Mask]] = []
-    for _ in range(looks):
+    for look in range(1, looks + 1):
         parts.append(draw(rng, problems))
         true, first, second = (np.concatenate(column) for column in zip(*parts, strict=True))
-        found = compare_calibration((tellers[0].tell(true), tellers[1].tell(true)), (first, second))
+        told = (tellers[0].tell(true), tellers[1].tell(true))
+        found = compare_calibration(told, (first, second), confidence=1 - LEVEL_OF_CALIBRATION / look)
         assert found is not None
         if found.bound < LOSS_OF_CALIBRATION:
             return True
@@ -141,9 +142,7 @@ def _fit(true: Chances, right: Mask) -> Teller:
 def measure(rng: np.random.Generator) -> dict[str, float | str]:
     """Share of equally calibrated challengers that pass, and of worse ones that are stopped, by number of problems."""
     figures: dict[str, float | str] = {}
-    equal = {
-        name: [share(rng, make, problems) for problems in PROBLEMS] for name, make in equal_settings(rng).items()
-    }
+    equal = {name: [share(rng, make, problems) for problems in PROBLEMS] for name, make in equal_settings(rng).items()}
     for place, problems in enumerate(PROBLEMS):
         least = min(equal[name][place] for name in ALIKE)
         figures[f"calibration_equal_pass_on_{problems}"] = round(least, 3)

@@ -65,8 +65,8 @@ def build_nightly_release(
 def draw_basis(
     home: Home, challenger: EvaluationRecord, current: EvaluationRecord, claim: str, sealed_set: str
 ) -> NightBasis:
-    """What testing a challenger against what is served rests on, on the candidates of a sealed set. The same test, asked
-    for again, has the same terms.
+    """What testing a challenger against what is served rests on, on the candidates of a sealed set. The same test,
+    asked for again, has the same terms.
 
     Raises:
         ValueError: the two were judged on different candidates.

@@ -29,6 +29,9 @@ domain at the level of a month; 500 exclude five of an equal challenger three ti
 LOSS_OF_CALIBRATION: Final = 0.05
 """A calibration error may not rise by five points: at 95 %, of one night. A chance that is told wrong is a smaller harm
 than a wrong answer, and the next night measures it again, so that it has no share in the budget of a month."""
+LEVEL_OF_CALIBRATION: Final = 0.05
+"""Divided by the number of sets that are looked at together: a challenger that is offered again until it passes has
+several chances to seem harmless."""
 LEAST_TOLD: Final = 100
 """Problems for which both must tell P(correct), or calibration is not compared: of fewer it is mostly luck."""
 
@@ -83,7 +86,7 @@ class CalibrationFinding(FrozenValue):
     challenger_ece: float = Field(description="over 10 bins of equal width, as reports have it; nothing rests on it")
     current_ece: float
     rise: float = Field(description="of the error, challenger minus current")
-    bound: float = Field(description="the true rise is above this with a chance of 5 %")
+    bound: float = Field(description="the true rise is above this with a chance of 5 %, by the number of sets")
     margin: float = Field(description="the bound has to be below it")
 
     @property
@@ -180,7 +183,8 @@ def _compare_calibration(pairs: Sequence[Pair]) -> CalibrationFinding | None:
     for side in range(2):
         chances.append(np.concatenate([pair[side].chances for pair in pairs]))
         right.append(np.concatenate([pair[side].right for pair in pairs]))
-    found = compare_calibration((chances[0], chances[1]), (right[0], right[1]))
+    confidence = 1 - LEVEL_OF_CALIBRATION / len(pairs)
+    found = compare_calibration((chances[0], chances[1]), (right[0], right[1]), confidence=confidence)
     if found is None or found.problems < LEAST_TOLD:
         return None
     eces = [

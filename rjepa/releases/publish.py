@@ -47,8 +47,8 @@ def release(
             that release is whole and belongs to the same student.
         rule: what the gate asks for, see `rjepa.releases.gate`.
         claim: where the challenger has to be better under rules `improve` and `nightly`: "all", or a domain.
-        draw: draws what rule `nightly` decides under from the records of challenger and current release; called where these
-            are to be compared, and nowhere else, as drawing has its price.
+        draw: draws what rule `nightly` decides under from the records of challenger and current release; called where
+            these are to be compared, and nowhere else, as drawing has its price.
 
     Raises:
         NotFoundError: a source file is missing.

@@ -1,9 +1,11 @@
 """Mode nudge on test problems, against everything that it might be instead of a world model's.
 
-`python -m benchmarks.guidance --llm tiny-a --dataset v1.0.0 [--problems 240] [--seeds 1]`, in `$RJEPA_HOME`, after
-`rjepa backfill --llm tiny-a --decoders`. It trains the control that decides (a plain language model of the decoder's
-size, for as many updates on the same chains), chooses that one's weight on validation problems as guidance's was, and
-judges every row once on the same test problems and noise. Rows are kept as they are done: a killed run goes on.
+`python -m benchmarks.guidance --llm tiny-a --dataset v1.0.0 [--on v1.0.0-hard] [--problems 240] [--fresh 0]
+[--seeds 1]`, in `$RJEPA_HOME`, after `rjepa backfill --llm tiny-a --decoders`. It trains the control that decides (a
+plain language model of the decoder's size, for as many updates on the same chains), chooses that one's weight on
+validation problems as guidance's was, and judges every row once on the same test problems and noise. `--on` judges on
+another dataset's test problems, `--fresh 240` on none that a run of 240 was judged on. Rows are kept as they are done:
+a killed run goes on.
 
 Tokens are those generated; seconds are a ratio to one chain of the student alone, by the time of this process.
 """
@@ -19,7 +21,9 @@ import numpy as np
 import torch
 
 from benchmarks.subject import report
+from rjepa.datasets.building import build_problems
 from rjepa.datasets.reading import load_problems
+from rjepa.datasets.recipe import load_recipe
 from rjepa.evaluation.controls import controls
 from rjepa.evaluation.guided import TRIED_ON, candidate_parts, choose_settings, try_mode
 from rjepa.evaluation.stage import calibration_file
@@ -60,15 +64,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guidance")
     parser.add_argument("--llm", default="tiny-a")
     parser.add_argument("--dataset", default="v1.0.0")
+    parser.add_argument("--on", help="dataset whose test problems are judged on; the same if left out")
     parser.add_argument("--problems", type=int, default=240)
+    parser.add_argument("--fresh", type=int, default=0, help="leave out those that a run of so many problems judged")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
     home = Home(load_settings().home)
     source = open_source(home, resolve_student(home, load_record(home, options.llm)), "auto")
-    problems = _spread(load_problems(home, options.dataset, "test"), options.problems)
+    on = options.on or options.dataset
+    problems = _problems(home, on, options.problems, options.fresh)
     rows = _rows(home, source, options.llm, options.dataset)
-    kept = home.reports(options.llm, options.dataset) / f"guidance-{len(problems)}.json"
+    kept = home.reports(options.llm, on) / f"guidance-{options.fresh}-{len(problems)}.json"
     found: dict[str, Any] = read_json(kept) if kept.exists() else {}
     for seed in range(options.seeds):
         for name, row in rows.items():
@@ -80,6 +87,16 @@ def main() -> None:
     _print_table(rows, found, options.seeds)
     figures = _figures(found, options.seeds)
     report("guidance", figures, TARGETS)
+
+
+def _problems(home: Home, dataset: str, count: int, judged: int) -> list[Problem]:
+    """So many test problems, spread over the set, which is made if it is not there; none of those that a run of
+    `judged` problems was judged on.
+    """
+    build_problems(home, load_recipe(home, dataset))
+    every = load_problems(home, dataset, "test")
+    seen = {one.problem_id for one in _spread(every, judged)} if judged else set[str]()
+    return _spread([one for one in every if one.problem_id not in seen], count)
 
 
 def _rows(home: Home, source: ChainSource, llm_tag: str, dataset: str) -> dict[str, Row]:
@@ -113,6 +130,9 @@ def _rows(home: Home, source: ChainSource, llm_tag: str, dataset: str) -> dict[s
         "best of 4 by R-JEPA": Row("rerank", {"num_candidates": 4}, own),
         "best of 8 by R-JEPA": Row("rerank", {"num_candidates": 8}, own),
         "repair, one chain": Row("repair", {}, own),
+        "repair, cut at random": Row("repair", {"cut": "random"}, own),
+        "tree, depth first": Row("tree", {}, own),
+        "one at a time, at most 8": Row("rerank", {"num_candidates": "auto", "max_candidates": 8}, own),
     }
     return rows
 

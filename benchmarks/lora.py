@@ -31,7 +31,8 @@ from rjepa.datasets.versions import create_version
 from rjepa.errors import NotFoundError
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
-from rjepa.problems.importing import WorkedProblem
+from rjepa.problems.lines import WorkedProblem
+from rjepa.schedules import warm_cosine
 from rjepa.schemas import ChainOfThought, Problem, Split
 from rjepa.students.catalog import load_record
 from rjepa.students.corpus import IGNORED
@@ -42,7 +43,7 @@ from rjepa.students.lora.files import seal_lora
 from rjepa.students.lora.loading import load_lora
 from rjepa.students.lora.recipe import EwcConfig, LoraRecipe, ReplayConfig, load_lora_recipe
 from rjepa.students.lora.registering import describe_lora, resolve_base
-from rjepa.students.lora.training import schedule, train_lora
+from rjepa.students.lora.training import train_lora
 from rjepa.validation.judge import judge
 
 LLM: Final = "tiny-a"
@@ -227,8 +228,9 @@ def train_all(student: Student, corpus: LoraCorpus, recipe: LoraRecipe) -> None:
     """Full fine-tuning: the same chains in the same order, all weights, another rate."""
     model = cast(Any, student.model)
     model.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=FULL_RATE, weight_decay=recipe.optim.weight_decay)
-    for update in range(recipe.optim.updates):
+    optim = recipe.optim
+    optimizer = torch.optim.AdamW(model.parameters(), lr=FULL_RATE, weight_decay=optim.weight_decay)
+    for update in range(optim.updates):
         batches = corpus.batches(recipe, update)
         tokens = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
         for batch in batches:
@@ -241,7 +243,7 @@ def train_all(student: Student, corpus: LoraCorpus, recipe: LoraRecipe) -> None:
             (loss / tokens).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = FULL_RATE * schedule(update, recipe)
+            group["lr"] = FULL_RATE * warm_cosine(update, optim.updates, round(optim.warmup * optim.updates), 0.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     model.eval().requires_grad_(False)

@@ -1,13 +1,16 @@
 """Modes against best-of-8: tokens and CPU seconds for the same accuracy, on test problems of a release.
 
-`RJEPA_HOME=... python -m benchmarks.modes [--problems 120]`. The home has to hold a release (`rjepa demo` makes one).
-Best-of-K is run with the same questions as the modes, so that seconds compare; tokens for equal accuracy are read off
-its ladder K = 1, 2, 4, 8, between the two nearest.
+`RJEPA_HOME=... python -m benchmarks.modes [--problems 120] [--alone 40]`. The home has to hold a release (`rjepa demo`
+makes one; `rjepa backfill --decoders` one that offers nudge). Best-of-K is run with the same questions as the modes, so
+that seconds compare: many questions in a batch, which is throughput, and then some of them one by one, which is how
+long somebody waits. Tokens and seconds for equal accuracy are read off its ladder K = 1, 2, 4, 8, between the two
+nearest. Every way is run twice, in turn, and the faster run counts.
 """
 
 import argparse
 import resource
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +21,7 @@ from rjepa.datasets.reading import load_problems
 from rjepa.engine import Engine
 from rjepa.evaluation.trials import Trial, run_trial
 from rjepa.home import Home
+from rjepa.reasoning.question import ask
 from rjepa.schemas import Problem
 from rjepa.settings import load_settings
 
@@ -26,15 +30,32 @@ MODES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "auto": ("rerank", {"num_candidates": "auto", "max_candidates": "8"}),
     "repair": ("repair", {}),
     "tree": ("tree", {}),
+    "nudge": ("nudge", {}),
 }
-TARGETS: Final = {"best_of_8_tokens_over_a_mode_s": 1 / 0.15, "best_of_8_seconds_over_a_mode_s": 1 / 0.4}
-"""The accuracy of best-of-8 for 0.15 of its tokens and 0.4 of its seconds."""
+TARGETS: Final = {
+    "best_of_8_tokens_over_a_mode_s": 1 / 0.15,
+    "best_of_8_seconds_over_a_mode_s": 1 / 0.4,
+    "best_of_8_seconds_alone_over_a_mode_s": 1 / 0.4,
+}
+"""The accuracy of best-of-8 for 0.15 of its tokens and 0.4 of its seconds, in a batch and alone."""
+
+ROUNDS: Final = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """A way to answer: what came of it, and the CPU seconds of all questions together, and of each one by one."""
+
+    trial: Trial
+    together: float
+    alone: float
 
 
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", type=int, default=120)
+    parser.add_argument("--alone", type=int, default=40, help="problems that are answered one by one too")
     parser.add_argument("--llm", default="tiny-a")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -43,31 +64,47 @@ def main() -> None:
     every = load_problems(home, engine.manifest.dataset, "test")
     chosen = np.linspace(0, len(every) - 1, min(arguments.problems, len(every))).astype(int)
     problems = [every[place] for place in chosen]
-    ladder = [_run(engine, problems, f"best of {k}", "rerank", {"num_candidates": str(k)}) for k in LADDER]
-    best, best_seconds = ladder[-1]
-    figures: dict[str, float | str] = {"problems": float(len(problems)), **_figures("best_of_8", best, best_seconds)}
-    saved: list[tuple[float, float]] = []
-    for name, (mode, options) in MODES.items():
-        trial, seconds = _run(engine, problems, name, mode, options)
-        figures |= _figures(name, trial, seconds)
-        tokens, cpu = _at_accuracy([(one, spent) for one, spent in ladder], float(trial.correct.mean()))
-        figures[f"{name}_tokens_over_best_of_k_at_equal_accuracy"] = float(trial.tokens.mean()) / tokens
-        figures[f"{name}_seconds_over_best_of_k_at_equal_accuracy"] = seconds / cpu
-        if trial.correct.mean() >= best.correct.mean():
-            saved.append((float(best.tokens.mean() / trial.tokens.mean()), best_seconds / seconds))
-    # 0 where no mode reaches the accuracy.
-    figures["best_of_8_tokens_over_a_mode_s"] = max((tokens for tokens, _ in saved), default=0.0)
-    figures["best_of_8_seconds_over_a_mode_s"] = max((cpu for _, cpu in saved), default=0.0)
+    ways = {f"best of {k}": ("rerank", {"num_candidates": str(k)}) for k in LADDER}
+    ways |= {name: way for name, way in MODES.items() if way[0] in engine.modes}
+    for mode, asked in ways.values():  # what is compiled when it is first called
+        engine.answer(ask(problems[0].statement, mode, asked))
+    runs: dict[str, Run] = {}
+    for _ in range(ROUNDS):
+        for name, (mode, asked) in ways.items():
+            again = _run(engine, problems, arguments.alone, name, mode, asked)
+            before = runs.get(name, again)
+            together, alone = min(before.together, again.together), min(before.alone, again.alone)
+            runs[name] = Run(again.trial, together, alone)
+            print(f"{name}: {again.trial.correct.mean():.3f}, {together:.2f} s, {alone:.2f} s", flush=True)
+    ladder, best = [runs[f"best of {k}"] for k in LADDER], runs[f"best of {LADDER[-1]}"]
+    figures: dict[str, float | str] = {"problems": float(len(problems)), **_figures("best_of_8", best, len(problems))}
+    saved: list[tuple[float, float, float]] = []
+    for name in (name for name in MODES if name in runs):
+        run = runs[name]
+        figures |= _figures(name, run, len(problems))
+        tokens, together, alone = _at_accuracy(ladder, float(run.trial.correct.mean()))
+        figures[f"{name}_tokens_over_best_of_k_at_equal_accuracy"] = float(run.trial.tokens.mean()) / tokens
+        figures[f"{name}_seconds_over_best_of_k_at_equal_accuracy"] = run.together / together
+        figures[f"{name}_seconds_alone_over_best_of_k_at_equal_accuracy"] = run.alone / alone
+        if run.trial.correct.mean() >= best.trial.correct.mean():
+            fewer = float(best.trial.tokens.mean() / run.trial.tokens.mean())
+            saved.append((fewer, best.together / run.together, best.alone / run.alone))
+    # 0 where no mode reaches the accuracy. All three are those of the mode that saves most seconds in a batch.
+    most = max(saved, key=lambda one: one[1], default=(0.0, 0.0, 0.0))
+    figures |= dict(zip(TARGETS, most, strict=True))
     report("modes", figures, TARGETS)
 
 
 def _run(
-    engine: Engine, problems: Sequence[Problem], label: str, mode: str, options: dict[str, Any]
-) -> tuple[Trial, float]:
-    """A mode's answers, and the CPU seconds that they took."""
-    before = _cpu()
+    engine: Engine, problems: Sequence[Problem], alone: int, label: str, mode: str, options: dict[str, Any]
+) -> Run:
+    """A mode's answers to all problems in batches, and to the first `alone` of them one by one."""
+    begun = _cpu()
     trial = run_trial(label, mode, options, problems, [0], engine.answer_many)
-    return trial, _cpu() - before
+    together = _cpu()
+    for problem in problems[:: max(1, len(problems) // alone)][:alone]:
+        engine.answer(ask(problem.statement, mode, options))
+    return Run(trial, together - begun, _cpu() - together)
 
 
 def _cpu() -> float:
@@ -75,19 +112,22 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _figures(name: str, trial: Trial, seconds: float) -> dict[str, float]:
+def _figures(name: str, run: Run, problems: int) -> dict[str, float]:
     return {
-        f"{name}_accuracy": float(trial.correct.mean()),
-        f"{name}_tokens": float(trial.tokens.mean()),
-        f"{name}_cpu_seconds_a_problem": seconds / len(trial.correct),
+        f"{name}_accuracy": float(run.trial.correct.mean()),
+        f"{name}_tokens": float(run.trial.tokens.mean()),
+        f"{name}_cpu_seconds_a_problem": run.together / problems,
     }
 
 
-def _at_accuracy(ladder: Sequence[tuple[Trial, float]], accuracy: float) -> tuple[float, float]:
-    """Tokens a problem and seconds of best-of-K at an accuracy; those of the ladder's ends beyond them."""
-    reached = np.maximum.accumulate([trial.correct.mean() for trial, _ in ladder])
-    tokens, seconds = [trial.tokens.mean() for trial, _ in ladder], [spent for _, spent in ladder]
-    return float(np.interp(accuracy, reached, tokens)), float(np.interp(accuracy, reached, seconds))
+def _at_accuracy(ladder: Sequence[Run], accuracy: float) -> tuple[float, float, float]:
+    """Tokens a problem and seconds of best-of-K, together and alone, at an accuracy; those of the ladder's ends beyond
+    them.
+    """
+    reached = np.maximum.accumulate([run.trial.correct.mean() for run in ladder])
+    columns = ([run.trial.tokens.mean() for run in ladder], [run.together for run in ladder], [r.alone for r in ladder])
+    tokens, together, alone = (float(np.interp(accuracy, reached, column)) for column in columns)
+    return tokens, together, alone
 
 
 if __name__ == "__main__":

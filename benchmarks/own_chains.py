@@ -21,9 +21,9 @@ from benchmarks.subject import report
 from rjepa.datasets.building import build_problems, release_dataset, validate_chains
 from rjepa.datasets.recipe import DatasetRecipe
 from rjepa.datasets.stages import PROBLEMS, TEACHER_CHAINS, store
-from rjepa.evaluation.stage import benchmark_pair, calibrate_pair
+from rjepa.evaluation.stage import build_calibration, build_report
 from rjepa.home import Home
-from rjepa.jepa.stage import fit_pair_normalizer, train_pair
+from rjepa.jepa.stage import build_checkpoint, build_normalizer
 from rjepa.latents.building import build_latents
 from rjepa.latents.freezing import build_rollouts
 from rjepa.latents.rollouts import open_rollouts
@@ -40,7 +40,8 @@ CHUNK: Final = 40
 SIZES: Final = {"train": 1000, "validation": 260, "test": 260}
 SEEDS: Final = {"train": 1_000_000, "validation": 2_000_000, "test": 3_000_000}
 """Far apart: reasoning-gym draws problem n of seed s as problem 0 of seed s + n."""
-SUMS: Final = {"min_terms": 3, "max_terms": 5, "max_digits": 2}
+SUMS: Final = {"min_terms": 4, "max_terms": 6, "max_digits": 2}
+"""Qwen2.5-Coder-0.5B, shown one worked sum, is right in about half of these at a temperature of 0.7 (lab book 66)."""
 SEED: Final = 1
 
 
@@ -71,7 +72,7 @@ def main() -> None:
             recipe.name,
             num_candidates=CANDIDATES,
             seed=SEED,
-            asset=asset,  # type: ignore[arg-type]
+            asset=asset,
         )
         _say(asset, made.metadata)
     _say("candidates", open_rollouts(home, options.llm, recipe.name).regime())
@@ -80,22 +81,21 @@ def main() -> None:
     _say("chains", validate_chains(home, recipe).metadata)
     release_dataset(home, recipe)
     _say("latents", build_latents(home, student, recipe.name).metadata)
-    fit_pair_normalizer(home, options.llm, recipe.name)
-    _say("training", train_pair(home, options.llm, recipe.name, options.recipe).report.metadata)
-    _say("calibration", calibrate_pair(home, options.llm, recipe.name).metadata)
-    judged = benchmark_pair(home, options.llm, recipe.name)
+    build_normalizer(home, options.llm, recipe.name)
+    _say("training", build_checkpoint(home, options.llm, recipe.name, options.recipe).report.metadata)
+    _say("calibration", build_calibration(home, options.llm, recipe.name).metadata)
+    judged = build_report(home, options.llm, recipe.name)
     print(judged.leaderboard_markdown)
     report("own_chains", {"problems": float(len(problems)), **_plain(judged.report.metadata)}, {})
 
 
 def _chunks(home: Home) -> Iterator[list[Problem]]:
-    """The problems of all splits in turn, two of training to one of the others, in chunks."""
+    """The problems of all splits in turn, and what is left of training after them, in chunks."""
     recipe = _recipe("own-chains")
     build_problems(home, recipe)
     drawn = read_records(home.dataset(recipe.name) / PROBLEMS.file, Problem)
     by_split = {split: [problem for problem in drawn if problem.split == split] for split in SIZES}
-    train = by_split["train"]
-    turns = itertools.zip_longest(by_split["test"], train[0::2], by_split["validation"], train[1::2])
+    turns = itertools.zip_longest(by_split["test"], by_split["train"], by_split["validation"])
     order = [problem for turn in turns for problem in turn if problem is not None]
     for first in range(0, len(order), CHUNK):
         yield order[first : first + CHUNK]
@@ -118,7 +118,7 @@ def _sampled(home: Home, student: Student, name: str, chunk: list[Problem], unti
 
 def _recipe(name: str) -> DatasetRecipe:
     tasks = [
-        GymTask(task="chain_sum", size=size, seed=SEEDS[split], config=SUMS, split=split, difficulty="easy")  # type: ignore[arg-type]
+        GymTask(task="chain_sum", size=size, seed=SEEDS[split], config=SUMS, split=split, difficulty="easy")
         for split, size in SIZES.items()
     ]
     return DatasetRecipe(

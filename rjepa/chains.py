@@ -6,6 +6,7 @@ decided in `rjepa.labels` and `rjepa.answer_lines`. How a problem is put to a st
 `rjepa.students.prompts`; token boundaries in `rjepa.students.segmentation`.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,13 +66,19 @@ def read_segments(text: str, segmentation: Segmentation = "guided") -> list[Segm
     what follows that is left out. Guided: text before the first label belongs to the first step, and text without any
     label is one step. Text of nothing but white space is one segment, no text is none.
     """
+    return list(_read(text, segmentation))
+
+
+@functools.lru_cache(maxsize=128)
+def _read(text: str, segmentation: Segmentation) -> tuple[Segment, ...]:
+    """As `read_segments`. What a chain has of text when a step ends is asked for by all who look at that step."""
     labels = step_labels(text)
     answer = find_answer(text, labels[-1].start if labels else 0)
     spans = _spans(text, labels, answer, segmentation)
     segments = [Segment(start, end, _step_text(text, start, end, labels)) for start, end in spans]
     if answer is not None:
         segments[-1] = Segment(*spans[-1], answer.answer or "", is_answer=True)
-    return segments
+    return tuple(segments)
 
 
 def segment_spans(text: str, segmentation: Segmentation = "guided") -> list[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """House rules that a machine can hold: who imports whom, what is never called, what assets and errors carry."""
 
 import ast
+import importlib
 import os
 import re
 import subprocess
@@ -201,6 +202,11 @@ def test_every_planted_bug_is_one_place_of_the_code_and_a_test_that_is_there() -
         file, _, test = bug.test.partition("::")
         assert f"def {test.partition('[')[0]}" in (ROOT / file).read_text(encoding="utf-8"), bug.name
     assert table() in (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")))
+def test_a_benchmark_finds_everything_that_it_imports(name: str) -> None:
+    importlib.import_module(f"benchmarks.{name}")
 
 
 def test_the_readme_shows_every_asset_and_lists_every_page() -> None:

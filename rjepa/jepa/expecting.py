@@ -9,6 +9,7 @@ heads, keys, size of a head.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,28 +25,16 @@ from rjepa.jepa.losses import latent_error, raw_error
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
 
-KeysValues = tuple[Float[Tensor, "chains heads keys size"], Float[Tensor, "chains heads keys size"]]
-"""Keys and values of one block."""
+if TYPE_CHECKING:
+    from rjepa.jepa.native_expecting import NativeEncoder, NativeModel
+
+Memory = Float[Tensor, "_ 2 chains _ _ _"]
+"""Keys and values of each block: blocks, the two, chains, heads, keys, size of a head."""
 
 States = Float[Tensor, "chains states"]
 Latents = Float[Tensor, "chains columns"]
 PerChain = Int[Tensor, " chains"]
 """Domains or types of steps, int64."""
-
-
-@dataclass(frozen=True)
-class _Grown:
-    """An encoder's memory of what it has read: keys and values of each block."""
-
-    memory: tuple[KeysValues, ...]
-
-    def rows(self, indices: Int[Tensor, " chosen"]) -> "_Grown":
-        return _Grown(tuple((keys[indices], values[indices]) for keys, values in self.memory))
-
-    @classmethod
-    def join(cls, parts: Sequence["_Grown"]) -> "_Grown":
-        blocks = zip(*(part.memory for part in parts), strict=True)
-        return cls(tuple((torch.cat([k for k, _ in block]), torch.cat([v for _, v in block])) for block in blocks))
 
 
 @dataclass(frozen=True)
@@ -64,10 +53,11 @@ class Expectation:
     _model: RJepa = field(repr=False)
     _reader: Reader = field(repr=False)
     _domains: PerChain = field(repr=False)
-    _context: _Grown = field(repr=False)
-    _target: _Grown = field(repr=False)
-    _predictor: _Grown = field(repr=False)
+    _context: Memory = field(repr=False)
+    _target: Memory | None = field(repr=False)
+    _predictor: Memory = field(repr=False)
     _expected_state: States = field(repr=False)
+    _native: "NativeModel | None" = field(repr=False)
 
     @classmethod
     @torch.no_grad()
@@ -105,11 +95,11 @@ class Expectation:
         known = np.zeros((0, reader.columns_read), np.float32) if sentences is None else reader.read(sentences)
         read = torch.from_numpy(known).to(model.device).expand(rows, -1, -1)
         context, states = _read_sentences(model.context, read, domains)
-        target, _ = _read_sentences(model.target, read, domains)
+        target = _read_sentences(model.target, read, domains)[0] if _reads_target(model) else None
         memory = model.predictor.project(states)
-        predictor = _Grown(tuple(block.read(memory) for block in model.predictor.blocks))
+        predictor = torch.stack([torch.stack(block.read(memory)) for block in model.predictor.blocks])
         empty, none = torch.zeros(rows, 0, device=model.device), torch.zeros(rows, device=model.device)
-        start = cls(empty, none, 0, model, reader, domains, context, target, predictor, empty)
+        start = cls(empty, none, 0, model, reader, domains, context, target, predictor, empty, _native(model))
         return start.append(prompts, types)
 
     @torch.no_grad()
@@ -120,27 +110,24 @@ class Expectation:
 
         Its energy is measured against what was expected before it was read.
         """
-        model = self._model
-        observed = torch.from_numpy(self._reader.read(latents)).to(model.device)
-        context, state = _read_segment(model.context, self._context, observed, self._domains, self.segments, types)
-        target, target_state = _read_segment(model.target, self._target, observed, self._domains, self.segments, types)
+        model, native = self._model, self._native
+        observed = torch.from_numpy(np.ascontiguousarray(self._reader.read(latents))).to(model.device)
+        about = self._domains, self.segments, types
+        ways = (None, None) if native is None else (native.context, native.target)
+        context, state = _read_segment(model.context, ways[0], self._context, observed, *about)
+        target, target_state = self._target, state
+        if self._target is not None:
+            target, target_state = _read_segment(model.target, ways[1], self._target, observed, *about)
         energies = torch.zeros(len(observed), device=model.device)
         if self.segments:
             energies = self._energy(observed, target_state)
-        predictor = _Grown(
-            tuple(
-                (torch.cat([old_keys, keys], dim=2), torch.cat([old_values, values], dim=2))
-                for (old_keys, old_values), (keys, values) in zip(
-                    self._predictor.memory,
-                    (block.read(self._placed(state)) for block in model.predictor.blocks),
-                    strict=True,
-                )
-            )
-        )
-        grown = replace(
-            self, _context=context, _target=target, _predictor=predictor, segments=self.segments + 1, energies=energies
-        )
-        return grown._predicted()
+        grown = replace(self, _context=context, _target=target, segments=self.segments + 1, energies=energies)
+        return grown._predicted(state)
+
+    @property
+    def reads_types(self) -> bool:
+        """Whether `append` wants the types of steps."""
+        return self._model.context.step_type is not None
 
     def rows(self, indices: Int[Tensor, " chosen"]) -> "Expectation":
         """The chains at these indices, chosen, repeated or permuted: a fork reads nothing anew."""
@@ -149,9 +136,9 @@ class Expectation:
             next=self.next[indices],
             energies=self.energies[indices],
             _domains=self._domains[indices],
-            _context=self._context.rows(indices),
-            _target=self._target.rows(indices),
-            _predictor=self._predictor.rows(indices),
+            _context=self._context[:, :, indices],
+            _target=None if self._target is None else self._target[:, :, indices],
+            _predictor=self._predictor[:, :, indices],
             _expected_state=self._expected_state[indices],
         )
 
@@ -166,14 +153,15 @@ class Expectation:
             raise ValueError(f"expected chains of as many segments, got {[part.segments for part in parts]}")
         if len(parts) == 1:
             return parts[0]
+        targets = [part._target for part in parts if part._target is not None]
         return replace(
             parts[0],
             next=torch.cat([part.next for part in parts]),
             energies=torch.cat([part.energies for part in parts]),
             _domains=torch.cat([part._domains for part in parts]),
-            _context=_Grown.join([part._context for part in parts]),
-            _target=_Grown.join([part._target for part in parts]),
-            _predictor=_Grown.join([part._predictor for part in parts]),
+            _context=torch.cat([part._context for part in parts], dim=2),
+            _target=torch.cat(targets, dim=2) if targets else None,
+            _predictor=torch.cat([part._predictor for part in parts], dim=2),
             _expected_state=torch.cat([part._expected_state for part in parts]),
         )
 
@@ -181,24 +169,24 @@ class Expectation:
         """The expected next latents in the student's own space."""
         return self._reader.restore(self.next.cpu().numpy())
 
-    def _placed(self, states: States) -> Float[Tensor, "chains 1 inner"]:
-        """Context states of the newest segment as the predictor's memory."""
-        project = self._model.predictor.project
-        place = sinusoids(self.segments + 1, project.out_features, states.device)[self.segments]
-        placed: Tensor = (project(states) + place)[:, None]
-        return placed
-
-    def _predicted(self) -> "Expectation":
-        predictor = self._model.predictor
-        width = predictor.mask_token.shape[0]
-        place = sinusoids(self.segments + 1, width, self._domains.device)[self.segments]
-        queries = (predictor.mask_token + predictor.domain(self._domains) + place)[:, None]
-        for block, (keys, values) in zip(predictor.blocks, self._predictor.memory, strict=True):
+    def _predicted(self, state: States) -> "Expectation":
+        """With what is expected after the newest segment, which left this state in the context encoder."""
+        predictor, place, width = self._model.predictor, self.segments - 1, self._model.predictor.mask_token.shape[0]
+        codes = sinusoids(self.segments + 1, width, self._domains.device)
+        asked = predictor.mask_token + predictor.domain(self._domains) + codes[self.segments]
+        if self._native is not None:
+            given = (state.numpy(), codes[place].numpy(), asked.numpy(), self._predictor.numpy())
+            memory, raw, latent = map(torch.from_numpy, self._native.predict(*given))
+            return replace(self, next=raw, _expected_state=latent, _predictor=memory)
+        memory, queries = _longer(self._predictor), asked[:, None]
+        placed = (predictor.project(state) + codes[place])[:, None]
+        for block, (keys, values) in zip(predictor.blocks, memory, strict=True):
+            keys[:, :, -1:], values[:, :, -1:] = block.read(placed)
             queries = block.mix(queries, block.norm_queries(queries), keys, values, _all_seen(queries))
         states = predictor.norm(queries)[:, 0]
         latent = predictor.to_latent(states).float()
         raw = latent.new_zeros(len(latent), 0) if predictor.to_raw is None else predictor.to_raw(states).float()
-        return replace(self, next=raw, _expected_state=latent)
+        return replace(self, next=raw, _expected_state=latent, _predictor=memory)
 
     def _energy(self, observed: Latents, target_state: States) -> Float[Tensor, " chains"]:
         kind = self._model.config.energy
@@ -209,9 +197,23 @@ class Expectation:
         return latent_error(self._expected_state, target_state)
 
 
+def _reads_target(model: RJepa) -> bool:
+    """Whether energies are measured against the states of the target encoder; nothing else asks for them."""
+    return model.config.energy == "latent" or (model.config.energy == "rank" and model.rank_head is None)
+
+
+def _native(model: RJepa) -> "NativeModel | None":
+    """The model as compiled code; None where it lies on another device, or numba is missing."""
+    try:
+        from rjepa.jepa.native_expecting import native_model
+    except ImportError:  # there is no numba for every Python yet
+        return None
+    return native_model(model)
+
+
 def _read_sentences(
     encoder: Encoder, sentences: Float[Tensor, "chains sentences columns"], domains: PerChain
-) -> tuple[_Grown, Float[Tensor, "chains known states"]]:
+) -> tuple[Memory, Float[Tensor, "chains known states"]]:
     """Read the sentences of the problem, which see each other. Returns the memory and their states."""
     width = encoder.domain.embedding_dim
     if encoder.project_sentences is None:
@@ -223,28 +225,40 @@ def _read_sentences(
     for block in encoder.blocks:
         normed = block.norm_queries(states)
         keys, values = block.read(normed)
-        memory.append((keys, values))
+        memory.append(torch.stack([keys, values]))
         states = block.mix(states, normed, keys, values, _all_seen(states))
-    return _Grown(tuple(memory)), encoder.norm(states.float())
+    return torch.stack(memory), encoder.norm(states.float())
 
 
 def _read_segment(
-    encoder: Encoder, grown: _Grown, latents: Latents, domains: PerChain, place: int, types: PerChain | None
-) -> tuple[_Grown, States]:
+    encoder: Encoder,
+    native: "NativeEncoder | None",
+    memory: Memory,
+    latents: Latents,
+    domains: PerChain,
+    place: int,
+    types: PerChain | None,
+) -> tuple[Memory, States]:
     """Read one more segment of each chain. Returns the longer memory and the segment's states."""
-    width = encoder.domain.embedding_dim
-    states = encoder.project(latents) + sinusoids(place + 1, width, latents.device)[place]
+    added = sinusoids(place + 1, encoder.domain.embedding_dim, latents.device)[place] + encoder.domain(domains)
     if encoder.step_type is not None:
-        states = states + encoder.step_type(torch.zeros_like(domains) if types is None else types)
-    states = (states + encoder.domain(domains))[:, None]
-    memory = []
-    for block, (old_keys, old_values) in zip(encoder.blocks, grown.memory, strict=True):
+        added = added + encoder.step_type(torch.zeros_like(domains) if types is None else types)
+    if native is not None:
+        longer, read = native.read(latents.numpy(), added.numpy(), memory.numpy())
+        return torch.from_numpy(longer), torch.from_numpy(read)
+    grown, states = _longer(memory), (encoder.project(latents) + added)[:, None]
+    for block, (keys, values) in zip(encoder.blocks, grown, strict=True):
         normed = block.norm_queries(states)
-        keys, values = block.read(normed)
-        keys, values = torch.cat([old_keys, keys], dim=2), torch.cat([old_values, values], dim=2)
-        memory.append((keys, values))
+        keys[:, :, -1:], values[:, :, -1:] = block.read(normed)
         states = block.mix(states, normed, keys, values, _all_seen(states))
-    return _Grown(tuple(memory)), encoder.norm(states.float())[:, 0]
+    return grown, encoder.norm(states.float())[:, 0]
+
+
+def _longer(memory: Memory) -> Memory:
+    """The memory with room for one more key and value."""
+    longer = memory.new_empty(*memory.shape[:4], memory.shape[4] + 1, memory.shape[5])
+    longer[:, :, :, :, :-1] = memory
+    return longer
 
 
 def _all_seen(states: Tensor) -> Float[Tensor, ""]:

@@ -93,12 +93,14 @@ def prefix_chance(tools: Tools, reading: Reading, steps: int) -> float | None:
     return tools.parts.calibration.prefix.p_correct(energies, known[-1].logprob, known[-1].tokens)
 
 
-def new_steps(tools: Tools, candidate: int, reading: Reading, since: int) -> Iterator[CandidateStep]:
-    """The events of a candidate's segments from number `since` (from 0) on."""
+def new_steps(
+    tools: Tools, candidate: int, reading: Reading, since: int, *, chances: bool = True
+) -> Iterator[CandidateStep]:
+    """The events of a candidate's segments from number `since` (from 0) on; with `chances`, P(correct) after each."""
     share = tools.parts.calibration.share_of_right_steps_below
     for index in range(since, len(reading.steps)):
         step = reading.steps[index]
-        chance = prefix_chance(tools, reading, index + 1)
+        chance = prefix_chance(tools, reading, index + 1) if chances else None
         yield CandidateStep(candidate, index + 1, step.text, step.energy, chance, share(step.energy))
 
 

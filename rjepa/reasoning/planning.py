@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from rjepa.chains import read_segments, render_chain
+from rjepa.inference.familiarity import FAMILIAR_FEATURE
+from rjepa.jepa.config import ENERGY_FLOOR
 from rjepa.reasoning.changes import Planned, Surprise
 from rjepa.reasoning.reading import Reading
 from rjepa.reasoning.tools import Tools
@@ -82,6 +84,11 @@ class Planner:
             known = tried[best]
             self._note(place, known[place], old, self.energies(known)[place], why)
         return known
+
+    def knows(self, steps: Sequence[str]) -> bool:
+        """Whether R-JEPA knows problems such as this one, by how surprising these steps are: none is changed else."""
+        energy = np.log(np.maximum(self.energies(steps), ENERGY_FLOOR)).mean()
+        return bool(self.tools.parts.calibration.is_familiar({FAMILIAR_FEATURE: np.array([[energy]])})[0])
 
     def expected(self, steps: Sequence[str | None], place: int) -> str:
         """The step that R-JEPA expects at a place (from 0), in words, from all steps that are known."""

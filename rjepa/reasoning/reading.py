@@ -105,17 +105,18 @@ def read_on(
         ends: tokens of each chain up to the end of each of its finished segments.
     """
     grown = [one.still_true_of(chain) for one, chain in zip(readings, chains, strict=True)]
-    types = [segment_types(one.text, len(end) + 1, one.segmentation) for one, end in zip(chains, ends, strict=True)]
     found = [_segments(one, len(end)) for one, end in zip(chains, ends, strict=True)]
     while waiting := [row for row, end in enumerate(ends) if len(grown[row].steps) < len(end)]:
         at = min(len(grown[row].steps) for row in waiting)
         rows = [row for row in waiting if len(grown[row].steps) == at]
         before = Expectation.join([grown[row].expectation for row in rows])
-        kinds = torch.tensor([int(types[row][at + 1]) for row in rows], device=before.energies.device)
+        kinds = None
+        if before.reads_types:
+            kinds = torch.tensor([_type(chains[row], at + 1) for row in rows], device=before.energies.device)
         after = before.append(np.concatenate([_latent(chains[row], at + 1) for row in rows]), kinds)
         for place, (row, energy) in enumerate(zip(rows, after.energies.tolist(), strict=True)):
             step = _step(chains[row], found[row][at], energy, ends[row][at])
-            alone = after.rows(torch.tensor([place], device=kinds.device))
+            alone = after if len(rows) == 1 else after.rows(torch.tensor([place], device=before.energies.device))
             grown[row] = Reading((*grown[row].steps, step), (*grown[row]._after, alone))
     return grown
 
@@ -128,6 +129,11 @@ def guess_ends(chain: SampledChain, known: Sequence[int], segments: int) -> list
     shares = [part.end / text for part in _segments(chain, segments)[len(known) :]]
     guessed = [max(round(share * length), known[-1] if known else 0) for share in shares]
     return [*known, *guessed][: segments - 1] + [length] * (segments > 0)
+
+
+def _type(chain: SampledChain, segment: int) -> int:
+    """The type of a chain's segment; the prompt is segment 0."""
+    return int(segment_types(chain.text, segment + 1, chain.segmentation)[segment])
 
 
 def _latent(chain: SampledChain, segment: int) -> Float[npt.NDArray[np.float16], "1 width"]:

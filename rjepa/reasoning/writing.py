@@ -33,10 +33,12 @@ class Candidates:
         most: how many there may be.
         rows: the session's row of each.
         whole: numbers of those that were written to their end, by themselves or up to the limit of a chain.
+        chances: whether P(correct) is told of their steps.
     """
 
     tools: Tools
     most: int
+    chances: bool = True
     rows: list[int] = field(default_factory=list)
     whole: list[int] = field(default_factory=list)
     _told: dict[int, tuple[str, ...]] = field(default_factory=dict)
@@ -114,7 +116,8 @@ class Candidates:
         told, texts = self._told.get(number, ()), tuple(step.text for step in reading.steps)
         same = next((index for index, (old, new) in enumerate(zip(told, texts, strict=False)) if old != new), None)
         self._told[number] = texts
-        yield from new_steps(self.tools, number, reading, min(len(told), len(texts)) if same is None else same)
+        since = min(len(told), len(texts)) if same is None else same
+        yield from new_steps(self.tools, number, reading, since, chances=self.chances)
 
 
 def answer_as_off(candidates: Candidates) -> Generator[Event | Wait, None, None]:

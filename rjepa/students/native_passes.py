@@ -4,7 +4,7 @@ something.
 A pass of a small model takes less time than the Python around it. What a token ends stays with
 `rjepa.students.events`. How a token is drawn is `rjepa.students.drawing`; here it is the same, compiled.
 
-Legend: as `rjepa.students.native`; vocabulary V.
+Legend: as `rjepa.students.native_layers`; vocabulary V.
 """
 
 import math
@@ -14,12 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rjepa.students.fused import Bools, Caches, Drawing, Float32, Int64
-from rjepa.students.native import (
+from rjepa.students.guides import GuideArrays
+from rjepa.students.native import NativeDecoder
+from rjepa.students.native_guides import guide, may_end_label
+from rjepa.students.native_layers import (
     AddedWeights,
     Int32,
     LayerArrays,
     LayerWeights,
-    NativeDecoder,
     Spans,
     compiled,
     exponentials,
@@ -47,26 +49,35 @@ def _cumulative(logits: Float32, temperature: float, bits: Int32, powers: Float3
 
 @compiled
 def _draw(
-    logits: Float32, noise: float, greedy: bool, temperature: float, bits: Int32, powers: Float32, held: Float32
+    logits: Float32,
+    wanted: Float32,
+    is_biased: bool,
+    noise: float,
+    greedy: bool,
+    temperature: float,
+    bits: Int32,
+    powers: Float32,
+    held: Float32,
 ) -> tuple[int, float, float]:
-    """A token, its log-probability at temperature 1, and KL(uniform || model), of a row's logits [V]. `held` [V] and
-    `bits`, `powers` are room to work in.
+    """A token drawn from the logits `wanted` [V], which are others than the student's where `is_biased`; and by the
+    student's logits its log-probability at temperature 1, and KL(uniform || model). `held` [V] and `bits`, `powers` are
+    room to work in.
     """
-    highest, total = _cumulative(logits, temperature, bits, powers, held)
+    highest, total = _cumulative(wanted, temperature, bits, powers, held)
     token = logits.size - 1
     if greedy:
         token = 0
         for place in range(logits.size):
-            if logits[place] > logits[token]:
+            if wanted[place] > wanted[token]:
                 token = place
     else:
-        wanted, reached = np.float64(noise) * total, 0.0
+        goal, reached = np.float64(noise) * total, 0.0
         for place in range(logits.size):
             reached += np.float64(held[place])
-            if reached > wanted:
+            if reached > goal:
                 token = place
                 break
-    if temperature != 1.0:
+    if is_biased or temperature != 1.0:
         highest, total = _cumulative(logits, 1.0, bits, powers, held)
     normaliser = np.float64(highest) + math.log(total)
     mean = 0.0
@@ -96,11 +107,12 @@ def _run(
     caches: tuple[LayerArrays, ...],
     used: int,
     spans: Spans,
+    guides: GuideArrays | None,
 ) -> int:
-    """Draw at most `most` tokens a row, one after another, each but the last fed before the next; end with the first
-    that may end something, but not before `least`. Gives how many were drawn.
+    """Draw at most `most` tokens a row, one after another, each fed before the next; end with the first that may end
+    something, but not before `least`. Gives how many were drawn.
 
-    `logits` [R, V] are those that the first token is drawn from, and become those of the last. Caches have room for
+    `logits` [R, V] are those that the first token is drawn from, and become those after the last. Caches have room for
     `most` more tokens; positions [R] are those of the next tokens.
 
     Args:
@@ -109,6 +121,7 @@ def _run(
         tables: `noise`, `ids`, `scores` and `states` of it.
         top: the last norm [H], the head [H, V] and its bias [V or 0].
         depth: how many layers lie below the states that are noted.
+        guides: None where no row is guided: the call is compiled without.
     """
     places, columns, moves, watched, greedy, temperature = rows
     noise, ids, scores, states = tables
@@ -122,19 +135,33 @@ def _run(
     read = np.empty((count, width), dtype=np.float32)
     waste = ids.shape[1] - 1
     ended = False
+    biased, is_biased = logits, np.zeros(count, dtype=np.bool_)
+    if guides is not None:
+        biased = np.empty_like(logits)
     for done in range(most):
+        if guides is not None:
+            guide(places, columns, watched, ids, guides, logits, biased, is_biased)
         for row in range(count):
             place, column = places[row], columns[row]
+            wanted = biased[row] if is_biased[row] else logits[row]
             token, logprob, certainty = _draw(
-                logits[row], noise[place, column], greedy[row], temperature[row], bits, powers, held
+                logits[row],
+                wanted,
+                is_biased[row],
+                noise[place, column],
+                greedy[row],
+                temperature[row],
+                bits,
+                powers,
+                held,
             )
             ids[place, column] = token
             scores[0, place, column] = logprob
             scores[1, place, column] = certainty
             ended |= watched[row] and ends[token]
+            if guides is not None and watched[row]:
+                ended |= may_end_label(place, column, ids, guides)
             fed[row] = embedding[token]
-        if done == most - 1 or (ended and done + 1 >= least):
-            return done + 1
         for number in range(len(layers)):
             if number == depth:
                 _note(states, columns, places, fed)
@@ -154,6 +181,8 @@ def _run(
             positions[row] += 1
             if moves[row]:
                 columns[row] = min(columns[row] + 1, waste)
+        if ended and done + 1 >= least:
+            return done + 1
     return most
 
 
@@ -173,7 +202,7 @@ class NativePasses(NativeDecoder):
     ) -> int:
         """As `rjepa.students.fused.DrawingDecoder.draw`."""
         self.reach(caches.longest + most)
-        arrays = tuple(layer.arrays(most) for layer in caches.layers)
+        arrays = tuple(layer.arrays() for layer in caches.layers)
         drawn: int = _run(
             most,
             least,
@@ -200,7 +229,8 @@ class NativePasses(NativeDecoder):
             arrays,
             caches.layers[0].used,
             (caches.prompt_of, caches.starts, caches.ends, caches.free),
+            drawing.guides,
         )
         for layer in caches.layers:
-            layer.used += drawn - 1
+            layer.used += drawn
         return drawn

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rjepa.students.drawing import score_tokens
 from rjepa.students.fused import Bools, Drawing
+from rjepa.students.guides import GuideArrays
 from rjepa.students.loading import Student
 from rjepa.students.noise import row_noise
 from rjepa.students.pooling import pool_segments, to_float16
@@ -116,6 +117,7 @@ class RowTables:
         ends: Bools,
         greedy: Bool[Tensor, " rows"],
         temperature: "float | Float[Tensor, 'rows 1']",
+        guides: GuideArrays | None = None,
     ) -> Drawing:
         """These tables, on the CPU, as caches want them that draw by themselves (`rjepa.students.fused.Drawing`)."""
         degrees = torch.as_tensor(temperature, dtype=torch.float32).expand(len(places), 1)
@@ -131,6 +133,7 @@ class RowTables:
             ids=self.ids,
             scores=self._scores.numpy(),
             states=self._states.numpy(),
+            guides=guides,
         )
 
     def noise_at(self, places: Tensor, column: "int | Tensor") -> Float[Tensor, " rows"]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rjepa.students.decoding import Int64
+from rjepa.students.guides import GuideArrays, GuideTables, StepGuide
 from rjepa.students.sampled import Bias, Edit
 
 
@@ -20,16 +21,35 @@ class Steering:
         self._vocabulary, self._hidden_size = vocabulary, hidden_size
         self._biases: dict[int, Bias] = {}
         self._edits: dict[int, Edit] = {}
+        self._guides: GuideTables | None = None  # of those biases that can be computed where tokens are drawn
 
-    def __bool__(self) -> bool:
-        """Whether any row has a bias or an edit."""
-        return bool(self._biases or self._edits)
+    @property
+    def is_drawable(self) -> bool:
+        """Whether what bends rows, if anything does, can be computed where tokens are drawn."""
+        return not self._edits and len(self._biases) == (0 if self._guides is None else len(self._guides))
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether some row has a guide that can."""
+        return bool(self._guides)
+
+    def guides(self, rows: Int64, ids: Int64, drawn: Int64, most: int) -> GuideArrays | None:
+        """As `rjepa.students.guides.GuideTables.arrays`."""
+        return None if self._guides is None else self._guides.arrays(rows, ids, drawn, most)
 
     def set_bias(self, row: int, bias: Bias | None) -> None:
         """Give a row this bias; None takes it away (ValueError for a tensor that is none)."""
+        if self._guides is not None:
+            self._guides.end(row)
         if bias is None:
             self._biases.pop(row, None)
             return
+        net = bias.net if isinstance(bias, StepGuide) else None
+        if isinstance(bias, StepGuide) and net is not None:
+            if self._guides is None or (self._guides.net is not net and not self._guides):
+                self._guides = GuideTables(net)
+            if self._guides.net is net:  # while others guide by another decoder, this one is asked token by token
+                self._guides.begin(row, bias)
         self._biases[row] = self._checked(bias) if isinstance(bias, Tensor) else bias
 
     def set_edit(self, row: int, edit: Edit | None) -> None:
@@ -45,6 +65,8 @@ class Steering:
         """The row is gone."""
         self._biases.pop(row, None)
         self._edits.pop(row, None)
+        if self._guides is not None:
+            self._guides.end(row)
 
     def biased(
         self, rows: Int64, logits: Float[Tensor, "rows vocab"], tokens_of: Callable[[int], Sequence[int]]

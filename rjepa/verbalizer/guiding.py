@@ -9,9 +9,12 @@ Dimensions: places of the decoder's vocabulary, tokens of the student, columns o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from pydantic import Field, ValidationError
@@ -19,7 +22,9 @@ from torch import Tensor
 
 from rjepa.errors import CorruptError
 from rjepa.files import read_json, write_json
+from rjepa.students.guides import GuideNet, StepGuide
 from rjepa.values import FrozenValue
+from rjepa.verbalizer.arrays import net_of
 from rjepa.verbalizer.checkpoint import load_decoder
 from rjepa.verbalizer.familiar import Familiarity
 from rjepa.verbalizer.model import Decoder
@@ -101,6 +106,11 @@ class Guidance:
     familiarity: Familiarity | None = None
     alter: Callable[[Latent, str, int], Latent] | None = None
 
+    @cached_property
+    def net(self) -> GuideNet | None:
+        """The decoder as arrays, where a session can compute it by itself."""
+        return net_of(self.decoder)
+
     @classmethod
     def load(cls, folder: Path) -> "Guidance":
         """The guidance of a folder, on the CPU, where one token at a time is fastest.
@@ -113,7 +123,7 @@ class Guidance:
 
 
 @dataclass
-class Guide:
+class Guide(StepGuide):
     """Guides one row of a decoding session, step by step."""
 
     guidance: Guidance
@@ -137,16 +147,36 @@ class Guide:
         self._speaker.expect(latent, written)
         self._written, self._weight, self._label = written, weight, None
 
-    def bias(self, tokens: Sequence[int]) -> Tensor | None:
+    def __call__(self, tokens: Sequence[int]) -> Tensor | None:
         """The bias on the token after these of the chain; None where it is left to the student: before the first step
         is expected, and until a step has its label.
         """
-        if not self._weight or not self._has_begun(tokens):
+        if not self._weight or not self.has_begun(tokens):
             return None
-        settings, vocabulary = self.guidance.settings, self.guidance.decoder.vocabulary
-        return logit_bias(self._speaker.log_probs(tokens), vocabulary, self._weight, settings.floor)
+        return logit_bias(self._speaker.log_probs(tokens), self.guidance.decoder.vocabulary, self._weight, self.floor)
 
-    def _has_begun(self, tokens: Sequence[int]) -> bool:
+    @property
+    def net(self) -> GuideNet | None:
+        """As `rjepa.students.guides.StepGuide`, like the rest."""
+        return self.guidance.net
+
+    @property
+    def written(self) -> int:
+        return self._written
+
+    @property
+    def weight(self) -> float:
+        return self._weight
+
+    @property
+    def floor(self) -> float:
+        return self.guidance.settings.floor
+
+    @property
+    def added(self) -> npt.NDArray[np.float32]:
+        return self._speaker.added.numpy()
+
+    def has_begun(self, tokens: Sequence[int]) -> bool:
         if not self.labelled:
             return True
         if self._label is None:

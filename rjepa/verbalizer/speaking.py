@@ -140,6 +140,17 @@ class Speaker:
         self._fed, self._last = kept, None
         self._spans.append((written, projected))
 
+    @property
+    def added(self) -> Float[Tensor, " width"]:
+        """What the segment that is written is projected to.
+
+        Raises:
+            ValueError: nothing is expected yet.
+        """
+        if not self._spans:
+            raise ValueError("expected a latent before the first token; call expect")
+        return self._spans[-1][1]
+
     @torch.inference_mode()
     def log_probs(self, tokens: Sequence[int]) -> Float[Tensor, " places"]:
         """Natural logarithms, float32, over the decoder's places, of the token after these of the chain.

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rjepa.errors import InvalidInputError
+from rjepa.jepa import expecting
 from rjepa.jepa.batches import Assembler
 from rjepa.jepa.config import EncoderConfig, LossConfig, MaskConfig
 from rjepa.jepa.expecting import Expectation
@@ -43,6 +44,18 @@ def test_energies_and_expectations_grow_to_those_of_the_whole_chain(energy: str,
             grown = grown.append(LATENTS.latents[row : row + 1])
             torch.testing.assert_close(grown.energies, whole[:, segment], atol=1e-5, rtol=1e-4)
         assert grown.segments == LATENTS.lengths[chain]
+
+
+def test_without_numba_the_same_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("latent", encoder=SENTENCES)
+    compiled = begin(model, 0)
+    assert compiled._native is not None
+    monkeypatch.setattr(expecting, "_native", lambda model: None)
+    plain = begin(model, 0)
+    for row in range(1, 4):
+        compiled, plain = (one.append(LATENTS.latents[row : row + 1]) for one in (compiled, plain))
+        torch.testing.assert_close(compiled.next, plain.next, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(compiled.energies, plain.energies, atol=1e-5, rtol=1e-4)
 
 
 def test_a_fork_goes_on_from_what_was_read_and_leaves_the_other_alone() -> None:

@@ -83,6 +83,8 @@ def test_on_an_unfamiliar_problem_the_student_writes_alone_and_the_answer_says_s
         assert answer.text == engine.answer(ask(STATEMENT, "off", temperature=0.8, seed=seed)).text
         assert answer.explanation is not None and not answer.explanation.familiar
         assert "guided no step" in answer.explanation.text
+    off = engine.answer(ask(STATEMENT, "off"))
+    assert [nudge(engine, seed=seed).text for seed in range(2)] == [off.text] * 2
     assert any(
         nudge(engine, 0.8, seed, alpha=2.0, unfamiliar="guide").text != nudge(engine, 0.8, seed, alpha=2.0).text
         for seed in range(3)

@@ -10,7 +10,7 @@ from rjepa.errors import InvalidInputError
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import Planned
 from rjepa.reasoning.events import Done, StepWritten, Text
-from rjepa.reasoning.planning import read_steps
+from rjepa.reasoning.planning import Planner, read_steps
 from rjepa.reasoning.question import InvalidQuestionError, ask
 from rjepa.verbalizer.speaking import Verbalizer
 from tests.tiny_release import STATEMENT
@@ -70,6 +70,26 @@ def test_refining_keeps_what_scores_better_and_says_what_was_expected(speaking_e
         assert next(one for one in answer.candidates if one.chosen).score == max(scores)
         assert len(answer.candidates) == 1 + len(answer.explanation.planned)
     assert found
+
+
+def test_on_an_unfamiliar_problem_nothing_is_mended_and_the_answer_is_that_of_mode_off(
+    speaking_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[list[str]] = []
+
+    def mend(planner: Planner, steps: list[str], limit: float, rounds: int) -> list[str]:
+        looked_at.append(steps)
+        return steps
+
+    monkeypatch.setattr(Planner, "mend", mend)
+    parts = speaking_engine._parts
+    for limits in ((), (-1e9,)):
+        calibration = parts.calibration.model_copy(update={"familiar_energy": limits})
+        monkeypatch.setattr(speaking_engine, "_parts", replace(parts, calibration=calibration))
+        answer = plan(speaking_engine, steps="so 9 pears", verb="find")
+        assert answer.explanation is not None and answer.explanation.familiar == (not limits)
+        assert looked_at == [["so 9 pears"]]
+    assert plan(speaking_engine, seed=1, surprise=0.05).text == speaking_engine.answer(ask(STATEMENT, "off")).text
 
 
 def test_equal_questions_are_answered_equally_and_together_as_alone(speaking_engine: Engine) -> None:

@@ -33,16 +33,16 @@ def test_a_guide_adds_its_decoders_log_probabilities_after_the_label_and_nothing
     chain = ids[bounds[1] :]
     latent = torch.randn(material.latents.width)
     guide = Guide(guidance, "", ids[: bounds[1]], labelled=True)
-    assert guide.bias(chain[:0]) is None
+    assert guide(chain[:0]) is None
     guide.expect(latent, 1, 0, 0.6)
-    label = next(count for count in range(1, 20) if guide.bias(chain[:count]) is not None)
+    label = next(count for count in range(1, 20) if guide(chain[:count]) is not None)
     assert material.student.pieces.text(chain[:label]) == "Step 1:"
     speaker = Speaker(decoder)
     speaker.expect(latent, 0)
     again = Guide(guidance, "", ids[: bounds[1]], labelled=True)
     again.expect(latent, 1, 0, 0.6)
     for count in range(label, 2 * label):
-        bias, log_probs = again.bias(chain[:count]), speaker.log_probs(chain[:count])
+        bias, log_probs = again(chain[:count]), speaker.log_probs(chain[:count])
         assert bias is not None
         known = bias[torch.tensor(decoder.vocabulary.tokens)]
         torch.testing.assert_close(known, 0.6 * log_probs[decoder.vocabulary.first :].clamp(min=-12))
@@ -61,7 +61,7 @@ def test_a_control_changes_the_latent_before_it_is_spoken(material: Small, train
     for latent in (torch.randn(material.latents.width), torch.zeros(material.latents.width)):
         guide = Guide(Guidance(decoder, GuidanceSettings(alpha=1.0), alter=zeroed), "s", (), labelled=True)
         guide.expect(latent, 2, 0, 1.0)
-        biases.append(guide.bias(tokens[:6]))
+        biases.append(guide(tokens[:6]))
     assert asked == [("s", 2)] * 2
     assert biases[0] is not None and biases[1] is not None and torch.equal(biases[0], biases[1])
 

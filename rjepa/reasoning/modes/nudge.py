@@ -5,7 +5,7 @@ Candidates are chosen among by what R-JEPA's energy does not know, log-probabili
 expected, whatever they say. On problems of a kind that R-JEPA does not know the student writes alone.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -16,12 +16,12 @@ from rjepa.inference.choice import Rule
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import StopReason
 from rjepa.reasoning.choosing import finish, judge
-from rjepa.reasoning.events import CandidateStep, Done, Event, StepWritten, Wait
+from rjepa.reasoning.events import Done, Event, StepWritten, Wait
 from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
 from rjepa.reasoning.reading import ReadStep
 from rjepa.reasoning.tools import Tools
-from rjepa.reasoning.writing import Candidates
+from rjepa.reasoning.writing import FEWEST_TO_CHOOSE, Candidates
 from rjepa.sampling.protocol import Capability
 from rjepa.students.sampled import GREEDY
 from rjepa.verbalizer.blending import blend, expected_state
@@ -77,22 +77,28 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     assert isinstance(question.options, NudgeOptions)
     options, greedy = question.options, question.temperature == 0
     temperature = tools.temperature
-    candidates = Candidates(tools, options.num_candidates)
+    candidates = Candidates(tools, options.num_candidates, chances=False)
     running = yield from candidates.start([GREEDY] if greedy else range(options.num_candidates), temperature)
     # The problem is read with the first token, which is no word of a step yet.
     yield Wait(tuple(candidates.rows), "token")
     tools.read(candidates.rows)
     guided = options.unfamiliar == "guide" or tools.knows_problem(candidates.rows[0])
+    only: int | None = None
+    if not guided and question.temperature is None and len(running) < FEWEST_TO_CHOOSE:
+        for number in running:  # a few samples are worse than the answer of mode off
+            candidates.drop(number)
+        running = yield from candidates.start([GREEDY], 1.0)
+        only = running[0]
     guides = {number: tools.guide() for number in running}
     while running and not tools.is_spent:
         for number in running if guided else ():
             _pull(candidates, number, guides[number], options)
-        yield from _without_chances(candidates.write_step(running))
+        yield from candidates.write_step(running)
         running = [number for number in running if not candidates.is_over(number)]
     for number in running:
         candidates.drop(number)
     rule = Rule(tools.parts.calibration.logprob_length, "vote")
-    judged = judge(tools, candidates.rows, rule)
+    judged = judge(tools, candidates.rows, rule, only)
     stopped: StopReason | None = "out_of_budget" if running else None
     for event in _without_chances(finish(tools, judged, stopped=stopped, note=GUIDED if guided else ALONE)):
         yield replace(event, answer=_known(event.answer, guided)) if isinstance(event, Done) else event
@@ -111,7 +117,7 @@ def _pull(candidates: Candidates, number: int, guide: Guide, options: NudgeOptio
     expected = reading.expectation
     if weight:
         guide.expect(expected.next[0].float().cpu(), len(reading.steps) + 1, 0 if last is None else last.tokens, weight)
-    tools.set_bias(row, guide.bias if weight else None)
+    tools.set_bias(row, guide if weight else None)
     if options.blend:
         share = options.blend * options.blend_decay ** len(reading.steps) if _gate(options, last, usual) else 0.0
         state = expected_state(torch.from_numpy(expected.next_latents()[0]), tools.parts.reader.poolings)
@@ -126,10 +132,10 @@ def _gate(options: NudgeOptions, last: ReadStep | None, usual: float | None) -> 
     return surprised == (options.blend_gate == "surprised")
 
 
-def _without_chances(events: Iterable[Event | Wait]) -> Generator[Event | Wait, None, None]:
+def _without_chances(events: Iterable[Event]) -> Iterator[Event]:
     """The events without P(correct), which was fitted to chains that the student wrote alone."""
     for event in events:
-        yield replace(event, p_correct=None) if isinstance(event, CandidateStep | StepWritten) else event
+        yield replace(event, p_correct=None) if isinstance(event, StepWritten) else event
 
 
 def _known(answer: Answer, guided: bool) -> Answer:

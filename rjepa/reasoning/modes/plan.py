@@ -17,7 +17,7 @@ from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.planning import GAP, Planner, read_steps, step_line
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
 from rjepa.reasoning.tools import Tools
-from rjepa.reasoning.writing import Candidates, energy_limit, require_steps
+from rjepa.reasoning.writing import Candidates, answer_as_off, energy_limit, require_steps
 from rjepa.sampling.protocol import Capability
 from rjepa.students.sampled import GREEDY
 
@@ -64,13 +64,17 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     limit = energy_limit(tools.parts, options.surprise)
     planner = Planner(tools)
     steps = planner.fill(read_steps(options.steps))
-    if options.verb != "complete" and steps:
+    if options.verb != "complete" and steps and planner.knows(steps):
         steps = planner.mend(steps, limit, options.rounds)
     yield from planner.planned
     candidates = Candidates(tools, 1 + options.rounds)
     yield from _go_on(candidates, steps, sample, temperature)
     stopped: StopReason | None = None
-    if options.verb == "refine" and is_familiar(tools, candidates.rows):
+    familiar = is_familiar(tools, candidates.rows)
+    if not familiar and not steps and question.temperature is None:
+        yield from answer_as_off(candidates)
+        return
+    if options.verb == "refine" and familiar:
         stopped = yield from _refine(candidates, planner, limit, options.rounds, sample, temperature)
     judged = judge(tools, candidates.rows, best_scored(tools))
     yield from finish(tools, judged, planned=planner.planned, stopped=stopped, note=_note(planner.planned))

@@ -1,0 +1,248 @@
+"""R-JEPA's next step as compiled code: a segment is read, and the one after it expected, without Python in between.
+
+For a model in float32 on the CPU: its operations on one segment take less time than it takes to call them one by one.
+`rjepa.jepa.expecting` is the same in torch's operations, and all there is on other devices or where numba is missing.
+
+Legend: chains R, columns C of latents, width W of states, blocks B, heads N, keys K, head size D. Weights are views of
+the model's own, [in, out].
+"""
+
+import math
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from rjepa.jepa.encoder import Block, Encoder
+from rjepa.jepa.model import RJepa
+from rjepa.jepa.predictor import Predictor
+from rjepa.students.native_guides import gelu, layer_normed, linear
+from rjepa.students.native_layers import compiled, exponentials
+
+Float32 = npt.NDArray[np.float32]
+Layer = tuple[Float32, Float32]
+"""A weight and a bias."""
+BlockArrays = tuple[Layer, Layer, Layer, Layer, Layer, Layer, Layer]
+"""Of one block: the norm before attention, queries, keys and values, output, the norm before the feed-forward, up and
+down."""
+
+
+@compiled
+def _grown(memory: Float32) -> Float32:
+    """A memory [B, 2, R, N, K, D] with room for one more key and value."""
+    blocks, _, rows, heads, keys, size = memory.shape
+    longer = np.empty((blocks, 2, rows, heads, keys + 1, size), dtype=np.float32)
+    longer[:, :, :, :, :keys] = memory
+    return longer
+
+
+@compiled
+def _keep(states: Float32, layer: Layer, keys: Float32, values: Float32) -> None:
+    """The last key and value [R, N, K, D] of what has the states [R, W]."""
+    rows, heads, last, size = keys.shape[0], keys.shape[1], keys.shape[2] - 1, keys.shape[3]
+    weight, bias = layer
+    both = np.empty((rows, 2 * heads * size), dtype=np.float32)
+    linear(states, weight, bias, both)
+    for row in range(rows):
+        for head in range(heads):
+            for place in range(size):
+                keys[row, head, last, place] = both[row, head * size + place]
+                values[row, head, last, place] = both[row, (heads + head) * size + place]
+
+
+@compiled
+def _mix(states: Float32, normed: Float32, block: BlockArrays, keys: Float32, values: Float32) -> None:
+    """The rest of a block, whose memory is read: `states` [R, W] become those that come out."""
+    _, queries, _, output, norm, up, down = block
+    rows, width = states.shape
+    heads, count, size = keys.shape[1], keys.shape[2], keys.shape[3]
+    scale = np.float32(1.0 / math.sqrt(size))
+    asked = np.empty((rows, width), dtype=np.float32)
+    linear(normed, queries[0], queries[1], asked)
+    bits = np.empty(max(count, rows * up[1].size), dtype=np.int32)
+    powers = bits.view(np.float32)
+    weights = np.empty(count, dtype=np.float32)
+    mixed = np.zeros((rows, width), dtype=np.float32)
+    for row in range(rows):
+        for head in range(heads):
+            query = asked[row, head * size : (head + 1) * size]
+            found = mixed[row, head * size : (head + 1) * size]
+            for key in range(count):
+                total = np.float32(0.0)
+                for place in range(size):
+                    total += query[place] * keys[row, head, key, place]
+                weights[key] = total * scale
+            highest = weights[0]
+            for key in range(count):
+                highest = max(highest, weights[key])
+            for key in range(count):
+                weights[key] -= highest
+            exponentials(weights, bits, powers)
+            total = np.float32(0.0)
+            for key in range(count):
+                total += weights[key]
+                for place in range(size):
+                    found[place] += weights[key] * values[row, head, key, place]
+            for place in range(size):
+                found[place] /= total
+    linear(mixed, output[0], output[1], asked)
+    for row in range(rows):
+        for place in range(width):
+            states[row, place] += asked[row, place]
+    layer_normed(states, norm[0], norm[1], mixed)
+    wide = np.empty((rows, up[1].size), dtype=np.float32)
+    linear(mixed, up[0], up[1], wide)
+    held = np.empty(wide.size, dtype=np.float32)
+    gelu(wide.reshape(wide.size), held, bits, powers)
+    linear(wide, down[0], down[1], asked)
+    for row in range(rows):
+        for place in range(width):
+            states[row, place] += asked[row, place]
+
+
+@compiled
+def read_segment(
+    observed: Float32, added: Float32, project: Layer, blocks: tuple[BlockArrays, ...], norm: Layer, memory: Float32
+) -> tuple[Float32, Float32]:
+    """Read one more segment of each chain: the longer memory, and the segment's states [R, W].
+
+    Args:
+        observed: [R, C], standardised.
+        added: [R, W], codes of place, domain and type.
+    """
+    longer = _grown(memory)
+    rows, width = added.shape
+    states = np.empty((rows, width), dtype=np.float32)
+    linear(observed, project[0], project[1], states)
+    for row in range(rows):
+        for place in range(width):
+            states[row, place] += added[row, place]
+    normed = np.empty((rows, width), dtype=np.float32)
+    for number in range(len(blocks)):
+        block = blocks[number]
+        keys, values = longer[number, 0], longer[number, 1]
+        layer_normed(states, block[0][0], block[0][1], normed)
+        _keep(normed, block[2], keys, values)
+        _mix(states, normed, block, keys, values)
+    layer_normed(states, norm[0], norm[1], normed)
+    return longer, normed
+
+
+@compiled
+def predict(
+    state: Float32,
+    code: Float32,
+    queries: Float32,
+    project: Layer,
+    blocks: tuple[BlockArrays, ...],
+    norm: Layer,
+    to_raw: Layer,
+    to_latent: Layer,
+    memory: Float32,
+) -> tuple[Float32, Float32, Float32]:
+    """What is expected after the newest segment: the longer memory of the predictor, the raw latent [R, C or 0], and
+    the target encoder's state [R, W].
+
+    Args:
+        state: [R, W] of the newest segment.
+        code: of its place, in the predictor's width.
+        queries: [R, P], what asks for the next one.
+    """
+    longer = _grown(memory)
+    rows, width = queries.shape
+    placed = np.empty((rows, width), dtype=np.float32)
+    linear(state, project[0], project[1], placed)
+    for row in range(rows):
+        for place in range(width):
+            placed[row, place] += code[place]
+    states, normed = queries.copy(), np.empty((rows, width), dtype=np.float32)
+    for number in range(len(blocks)):
+        block = blocks[number]
+        keys, values = longer[number, 0], longer[number, 1]
+        _keep(placed, block[2], keys, values)
+        layer_normed(states, block[0][0], block[0][1], normed)
+        _mix(states, normed, block, keys, values)
+    layer_normed(states, norm[0], norm[1], normed)
+    raw = np.empty((rows, to_raw[1].size), dtype=np.float32)
+    if to_raw[1].size:
+        linear(normed, to_raw[0], to_raw[1], raw)
+    latent = np.empty((rows, to_latent[1].size), dtype=np.float32)
+    linear(normed, to_latent[0], to_latent[1], latent)
+    return longer, raw, latent
+
+
+class NativeModel:
+    """The weights of a model as compiled steps take them."""
+
+    def __init__(self, model: RJepa) -> None:
+        self.context, self.target = NativeEncoder(model.context), NativeEncoder(model.target)
+        predictor: Predictor = model.predictor
+        raw = predictor.to_raw
+        nothing = np.empty((predictor.norm.weight.numel(), 0), dtype=np.float32), np.empty(0, dtype=np.float32)
+        self._project, self._norm = _layer(predictor.project), _norm(predictor.norm)
+        self._to_raw, self._to_latent = nothing if raw is None else _layer(raw), _layer(predictor.to_latent)
+        self._blocks = tuple(map(_block, predictor.blocks))
+
+    def predict(
+        self, state: Float32, code: Float32, queries: Float32, memory: Float32
+    ) -> tuple[Float32, Float32, Float32]:
+        """As the compiled function of that name."""
+        found: tuple[Float32, Float32, Float32] = predict(
+            state, code, queries, self._project, self._blocks, self._norm, self._to_raw, self._to_latent, memory
+        )
+        return found
+
+
+class NativeEncoder:
+    """The weights of an encoder."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        width = encoder.domain.embedding_dim
+        self._project, self._blocks = _layer(encoder.project), tuple(map(_block, encoder.blocks))
+        self._norm = np.ones(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
+
+    def read(self, observed: Float32, added: Float32, memory: Float32) -> tuple[Float32, Float32]:
+        """As `read_segment`."""
+        found: tuple[Float32, Float32] = read_segment(observed, added, self._project, self._blocks, self._norm, memory)
+        return found
+
+
+_MODELS: WeakKeyDictionary[RJepa, NativeModel] = WeakKeyDictionary()
+"""Made once a model: looking up a hundred weights takes as long as two steps."""
+
+
+def native_model(model: RJepa) -> NativeModel | None:
+    """The model's weights; None where it is not in float32 on the CPU. They are views: the model may be trained on."""
+    if model.device.type != "cpu" or model.predictor.mask_token.dtype != torch.float32:
+        return None
+    if model not in _MODELS:
+        _MODELS[model] = NativeModel(model)
+    return _MODELS[model]
+
+
+def _block(block: Block) -> BlockArrays:
+    return (
+        _norm(block.norm_queries),
+        _layer(block.queries),
+        _layer(block.keys_values),
+        _layer(block.out),
+        _norm(block.norm_hidden),
+        _layer(block.up),
+        _layer(block.down),
+    )
+
+
+def _layer(layer: nn.Linear) -> Layer:
+    return _array(layer.weight).T, _array(layer.bias)
+
+
+def _norm(norm: nn.LayerNorm) -> Layer:
+    return _array(cast(Tensor, norm.weight)), _array(cast(Tensor, norm.bias))
+
+
+def _array(tensor: Any) -> Float32:
+    array: Float32 = tensor.detach().numpy()
+    return array

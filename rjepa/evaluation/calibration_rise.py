@@ -86,7 +86,8 @@ def _basis(chances: FloatArray) -> FloatArray:
     ranks = rankdata(chances) / len(chances)
     degree = min(DEGREE, len(np.unique(ranks)) - 1)
     basis: FloatArray = np.linalg.qr(np.vander(ranks - ranks.mean(), degree + 1, increasing=True))[0]
-    return basis * np.sqrt(len(chances))
+    basis *= np.sqrt(len(chances))
+    return basis
 
 
 def _deviation(squares: FloatArray, means: list[FloatArray], covariance: FloatArray) -> float:

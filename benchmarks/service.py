@@ -84,9 +84,17 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.engine, name)
 
-    def run_many(self, questions: Sequence[Question]) -> Iterator[tuple[int, Event]]:
+    def check(self, question: Question) -> tuple[str, ...]:
+        """What is not read of a question. It counts: `answer` checks too, and what was checked is not read again."""
+        started = time.thread_time()
+        try:
+            return self.engine.check(question)
+        finally:
+            self.seconds += time.thread_time() - started
+
+    def run_many(self, questions: Sequence[Question], *, shown: bool = True) -> Iterator[tuple[int, Event]]:
         """Its events; only the time until each of them counts."""
-        with closing(self.engine.run_many(questions)) as events:
+        with closing(self.engine.run_many(questions, shown=shown)) as events:
             while True:
                 started = time.thread_time()
                 event = next(events, None)

@@ -61,6 +61,11 @@ def check_url(url: str) -> str:
 
 
 async def refused_address(host: str, port: int) -> str | None:
+    """The same as `find_refused`, beside the event loop."""
+    return await asyncio.to_thread(find_refused, host, port)
+
+
+def find_refused(host: str, port: int) -> str | None:
     """The metadata address behind a host, None where there is none.
 
     Raises:
@@ -72,7 +77,7 @@ async def refused_address(host: str, port: int) -> str | None:
         return host if is_metadata(ipaddress.ip_address(host)) else None
     except ValueError:
         pass
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return next((str(entry[4][0]) for entry in found if _is_metadata_text(str(entry[4][0]))), None)
 
 

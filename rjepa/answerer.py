@@ -5,6 +5,7 @@ and what they need beside the student, is for those two to say.
 """
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -34,6 +35,9 @@ _CHOOSING: Final = "rerank"
 _PLAIN: Final = "off"
 """Modes of the first answer: one that takes all parts into use, or one that needs none."""
 
+_MOST_CHECKED: Final = 32
+"""Questions whose prompts are kept between the check of them and their turn."""
+
 _DEVELOPER: Final = "developer"
 """OpenAI's newer name of the role of a system message."""
 
@@ -58,6 +62,8 @@ class Answerer(ABC):
         self._student = student
         self.dataset = dataset
         self._desk = desk or Desk(student)
+        # By identity: what a question holds need not have a hash, and an entry keeps its question's id its own.
+        self._checked: OrderedDict[int, tuple[Question, EncodedPrompt]] = OrderedDict()
 
     @property
     @abstractmethod
@@ -100,7 +106,11 @@ class Answerer(ABC):
             InvalidInputError: the mode needs what the student cannot do, or the problem is too long.
         """
         self._require(question)
-        return self._prompt(question).ignored
+        prompt = self._prompt(question)
+        self._checked[id(question)] = question, prompt
+        while len(self._checked) > _MOST_CHECKED:
+            self._checked.popitem(last=False)
+        return prompt.ignored
 
     def run(self, question: Question) -> Generator[Event, None, None]:
         """Answer a question, event by event; `Done` with the answer comes last.
@@ -114,9 +124,14 @@ class Answerer(ABC):
             for _, event in events:
                 yield event
 
-    def run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
+    def run_many(
+        self, questions: Sequence[Question], *, shown: bool = True
+    ) -> Generator[tuple[int, Event], None, None]:
         """Answer questions in one batch, each as it would be answered alone; events come with their question's index.
         What is asked in between, by the same thread, joins the batch.
+
+        Args:
+            shown: whether somebody reads the text while it is written; else that need not come before the answer.
 
         Closing the iterator stops the work between two tokens.
 
@@ -125,10 +140,13 @@ class Answerer(ABC):
         """
         ready = []
         for question in questions:
-            self._require(question)
-            prompt = self._prompt(question)
+            # What was checked a moment ago is not tokenized again.
+            checked = self._checked.pop(id(question), None)
+            if checked is None:
+                self._require(question)
+            prompt = self._prompt(question) if checked is None else checked[1]
             ready.append(ReadyQuestion(question, prompt, self._limit(question, prompt)))
-        yield from self._desk.answer(self.writer, ready)
+        yield from self._desk.answer(self.writer, ready, shown=shown)
 
     def answer(self, question: Question) -> Answer:
         """Answer a question. Equal questions give equal answers.
@@ -149,7 +167,7 @@ class Answerer(ABC):
         """
         answers: dict[int, Answer] = {}
         tokens = 0
-        for index, event in self.run_many(questions):
+        for index, event in self.run_many(questions, shown=False):
             if isinstance(event, Done):
                 answers[index] = event.answer
                 tokens += event.answer.cost.tokens_generated
@@ -168,6 +186,11 @@ class Answerer(ABC):
     def source(self) -> ChainSource:
         """Who writes and reads for the student. One caller at a time, as for the engine."""
         return self._student
+
+    @property
+    def checks_at_once(self) -> bool:
+        """Whether `check` asks no other process: the student's tokenizer is in this one."""
+        return self._student.device is not None
 
     @property
     def most_rows(self) -> int:

@@ -3,9 +3,13 @@
 Every route that answers goes this way, so that a value means the same on all of them.
 """
 
+import asyncio
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from starlette.requests import Request
 
 from rjepa.reasoning.question import MAX_SEED, InvalidQuestionError, Message, Question, ask
 from rjepa.students.prompts import TOOLS
@@ -23,6 +27,24 @@ _CANDIDATES: Final = "num_candidates"
 
 NONE: Final = -1
 """What llama.cpp's users send for a seed of the server's choice, and for no limit."""
+
+
+_SHORT: Final = 4096
+"""Bytes of a body whose tokens are counted in a millisecond or two."""
+
+Value = TypeVar("Value")
+
+
+async def prepare(request: Request, engine: AnswersQuestions, work: Callable[[], Value], more: int = 0) -> Value:
+    """What `work` makes of a request's body. Beside the event loop where the body is long, or where another process is
+    asked about it; at once where a thread's way there and back costs more than the work, half of a request's time.
+
+    Args:
+        more: characters that are read beside the body.
+    """
+    if engine.checks_at_once and len(await request.body()) + more <= _SHORT:
+        return work()
+    return await asyncio.to_thread(work)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """POST /v1/chat/completions: parse, one call, answer. Whole, or as server-sent events."""
 
-import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -18,7 +17,7 @@ from rjepa.reasoning.events import Done, Event, Text
 from rjepa.reasoning.question import Question
 from rjepa.reasoning.tokens import TokenReport
 from serving import sse
-from serving.asking import Wanted, make_questions
+from serving.asking import Wanted, make_questions, prepare
 from serving.errors import body_of
 from serving.events import event_value, text_of
 from serving.given import Exchange, exchange_of
@@ -72,7 +71,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     engine = await engine_of(request, name)
     notes = Notes()
 
-    def prepare() -> tuple[Question, ...]:
+    def questions_of() -> tuple[Question, ...]:
         body.refuse()
         notes.ignore(body.unknown())
         wanted = Wanted(
@@ -87,7 +86,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         )
         return make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
 
-    questions = await asyncio.to_thread(prepare)
+    questions = await prepare(request, engine, questions_of)
     exchange = exchange_of(
         request.app.state.feedback,
         f"chatcmpl-{uuid.uuid4().hex}",
@@ -95,8 +94,9 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         consent=body.rjepa is not None and body.rjepa.consent,
     )
     chat = _Chat(engine, questions, body, notes, exchange, int(time.time()))
-    events = host.events(lambda: engine.run_many(questions), rows_of(questions), None if body.stream else Done)
-    if body.stream:
+    shown = bool(body.stream)
+    events = host.events(lambda: engine.run_many(questions, shown=shown), rows_of(questions), None if shown else Done)
+    if shown:
         return sse.streaming(_chunks(events, chat), dict(notes.headers))
     answers = await answers_of(events)
     for answer in answers:

@@ -1,6 +1,5 @@
 """POST /v1/generate: a problem in, an answer out, in our own simple form. For scripts that want no chat."""
 
-import asyncio
 import uuid
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from pydantic import Field
 from rjepa.reasoning.events import Done
 from rjepa.reasoning.question import Message, Question
 from rjepa.values import LenientValue, Words
-from serving.asking import Wanted, make_questions
+from serving.asking import Wanted, make_questions, prepare
 from serving.chat import answers_of, log_answer
 from serving.given import exchange_of
 from serving.host import EngineHost, rows_of
@@ -45,7 +44,7 @@ async def generate(body: GenerateRequest, request: Request) -> Response:
     name, notes = parse_name(body.model or request.app.state.settings.llm), noted(body)
     engine = await engine_of(request, name)
 
-    def prepare() -> tuple[Question, ...]:
+    def questions_of() -> tuple[Question, ...]:
         options = body.options or RjepaOptions()
         rjepa = options if body.mode is None else options.model_copy(update={"mode": body.mode})
         sampling = {} if body.temperature is None else {"temperature": body.temperature}
@@ -53,8 +52,8 @@ async def generate(body: GenerateRequest, request: Request) -> Response:
         wanted = Wanted(messages, name, rjepa, sampling, limit=body.max_tokens, seed=body.seed)
         return make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
 
-    questions = await asyncio.to_thread(prepare)
-    answers = await answers_of(host.events(lambda: engine.run_many(questions), rows_of(questions), Done))
+    questions = await prepare(request, engine, questions_of)
+    answers = await answers_of(host.events(lambda: engine.run_many(questions, shown=False), rows_of(questions), Done))
     (answer,) = answers
     log_answer(answer)
     reply: dict[str, Any] = {

@@ -11,7 +11,7 @@ import uuid
 from typing import Final
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,6 +39,8 @@ SECURITY_HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+
+_ALWAYS: Final = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 CLIENT_LEFT: Final = 499
 """No client reads it; nginx's number for the same in its log."""
@@ -78,11 +80,10 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers[name] = value
-                headers["x-request-id"] = request_id
-                headers.setdefault("cache-control", "no-store")
+                headers = [*message.get("headers", ()), *_ALWAYS, (b"x-request-id", request_id.encode())]
+                if all(name != b"cache-control" for name, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
+                message = {**message, "headers": headers}
             async with asyncio.timeout(_SEND_SECONDS):
                 await send(message)
 
@@ -130,7 +131,8 @@ class Doors:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers, method = Headers(scope=scope), scope["method"]
-        host = headers.get("host", "").lower()
+        named = headers.getlist("host")
+        host = named[0].lower() if len(named) == 1 else ""
         match = _HOST.fullmatch(host)
         if self._hosts is not None and (match is None or match["name"].strip("[]") not in self._hosts):
             self._metrics.rejected("host")

@@ -1,6 +1,5 @@
 """POST /v1/responses, and the stored ones: GET and DELETE /v1/responses/{id}."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from rjepa.reasoning.conversation import to_messages
 from rjepa.reasoning.events import Done, Text
 from rjepa.reasoning.question import InvalidQuestionError, Message, Question
 from serving import sse
-from serving.asking import Wanted, make_questions
+from serving.asking import Wanted, make_questions, prepare
 from serving.chat import Events, answers_of, log_answer
 from serving.context import current_request
 from serving.errors import body_of
@@ -76,7 +75,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
     notes = Notes()
     earlier = store.conversation(owner_of(), body.previous_response_id)
 
-    def prepare() -> Question:
+    def question_of() -> Question:
         body.refuse()
         notes.ignore(body.unknown())
         notes.ignore(f"include.{name}" for name in body.include or () if name != LOGPROBS)
@@ -91,7 +90,8 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         (question,) = make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
         return question
 
-    question = await asyncio.to_thread(prepare)
+    before = sum(len(message.content) for message in earlier)
+    question = await prepare(request, engine, question_of, before)
     exchange = exchange_of(
         request.app.state.feedback,
         f"resp_{uuid.uuid4().hex}",
@@ -99,7 +99,8 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         consent=body.rjepa is not None and body.rjepa.consent,
     )
     responding = _Responding(body, engine, question, notes, store, exchange)
-    events = host.events(lambda: engine.run_many([question]), rows_of([question]), None if body.stream else Done)
+    shown = bool(body.stream)
+    events = host.events(lambda: engine.run_many([question], shown=shown), rows_of([question]), None if shown else Done)
     if body.stream:
         return sse.streaming(_stream(events, responding), dict(notes.headers))
     answers = await answers_of(events)

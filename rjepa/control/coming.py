@@ -1,7 +1,7 @@
 """Whether a night may begin now, and what is missing to it. Planning one is `rjepa.living.night`'s matter."""
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from rjepa.database import Database
 from rjepa.errors import RjepaError
 from rjepa.living.attempts import Trigger, list_attempts
 from rjepa.living.health import last_automatic_rollback
-from rjepa.living.night import NoNight, plan_night
+from rjepa.living.night import Hindrance, NoNight, plan_night
 from rjepa.living.settings import LearningSettings
 from rjepa.living.watching import feedback_state
 from rjepa.values import FrozenValue
@@ -23,6 +23,7 @@ class NextNight(FrozenValue):
     """What a night would have to learn from, and the limit that keeps it from beginning now."""
 
     may_begin: bool
+    outlook: Literal["may_begin", "not_possible"] | Hindrance = Field(description="the same and its reason, in a word")
     why: str = Field(description="what it would do, or why it does not begin")
     accepted: int | None = Field(None, description="new interactions that are accepted; None where nothing is served")
     needed: int = Field(description="the setting min_interactions")
@@ -42,7 +43,12 @@ def read_next_night(place: Place, database: Database, settings: LearningSettings
         mark = f"{state} {nights[0].model_dump_json() if nights else ''} {minute}"
         return _plan(place, settings, trigger, mark)
     except RjepaError as error:
-        return NextNight(may_begin=False, why=f"{error.problem} -> {error.cure}", needed=settings.min_interactions)
+        return NextNight(
+            may_begin=False,
+            outlook="not_possible",
+            why=f"{error.problem} -> {error.cure}",
+            needed=settings.min_interactions,
+        )
 
 
 @lru_cache(maxsize=4)
@@ -65,6 +71,7 @@ def _plan(place: Place, settings: LearningSettings, trigger: Trigger, mark: str)
     limit = found.limit if isinstance(found, NoNight) else None
     return NextNight(
         may_begin=not isinstance(found, NoNight),
+        outlook=found.kind if isinstance(found, NoNight) else "may_begin",
         why=found.text if isinstance(found, NoNight) else found.describe(),
         accepted=accepted,
         needed=settings.min_interactions,

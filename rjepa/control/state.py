@@ -30,6 +30,7 @@ class DagsterState(FrozenValue):
     switches: tuple[SwitchState, ...] = ()
     running: tuple[RunState, ...] = Field((), description="nights that wait or run")
     next_at: datetime | None = Field(None, description="when the schedule begins the next night")
+    away: bool = Field(False, description="whether it does not answer at all")
     note: str | None = None
 
 
@@ -108,7 +109,8 @@ def read_dagster(place: Place) -> DagsterState:
         switches = tuple(read_switch(place.dagster_url, kind, name) for kind, name in NIGHT_SWITCHES)
         runs = read_runs(place.dagster_url, limit=_LOOKED_AT_RUNS)
     except (DagsterAwayError, LaunchError) as error:
-        return DagsterState(note=f"{error.problem} -> {error.cure}")
+        away = isinstance(error, DagsterAwayError)
+        return DagsterState(away=away, note=f"{error.problem} -> {error.cure}")
     moments = [switch.next_at for switch in switches if switch.kind == "schedule" and switch.next_at is not None]
     return DagsterState(
         switches=switches,

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from rjepa.jepa.encoder import Block, Encoder
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.predictor import Predictor
-from rjepa.students.native import compiled, exponentials
 from rjepa.students.native_guides import gelu, layer_normed, linear
+from rjepa.students.native_layers import compiled, exponentials
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]

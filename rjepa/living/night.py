@@ -8,6 +8,7 @@ else is selected again, with the votes of today.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rjepa.database import Database
 from rjepa.datasets.leaks import datasets_at_home
@@ -66,11 +67,16 @@ class Plan:
         )
 
 
+Hindrance = Literal["nothing_new", "refused_before", "limited"]
+"""Why no night begins: nothing to learn, nothing since the gate refused the same, or a limit."""
+
+
 @dataclass(frozen=True)
 class NoNight:
-    """Why no night begins. `limit` is None where there is nothing new to learn."""
+    """Why no night begins: in a word, in a sentence, and by which limit where it is one."""
 
     selection: Selection
+    kind: Hindrance
     text: str
     limit: Limited | None = None
 
@@ -113,14 +119,16 @@ def plan_night(
         chosen = chosen.waiting
     offer = Offer(len(chosen.accepted), len(learnt))
     if not offer.accepted and not offer.withdrawn:
-        return NoNight(chosen, "nothing to learn: no accepted interaction is new, and none was withdrawn")
+        return NoNight(
+            chosen, "nothing_new", "nothing to learn: no accepted interaction is new, and none was withdrawn"
+        )
     if trigger in ("schedule", "sensor") and _was_refused(attempts, chosen.sha256, served.release_id):
-        return NoNight(chosen, "nothing new since the gate refused the same")
+        return NoNight(chosen, "refused_before", "nothing new since the gate refused the same")
     with database.reading() as connection:
         now_ms = database.now_ms(connection)
     limit = find_limit(settings, offer, attempts, now_ms, trigger=trigger, rolled_back_ms=rolled_back_ms)
     if limit is not None:
-        return NoNight(chosen, limit.problem, limit)
+        return NoNight(chosen, "limited", limit.problem, limit)
     start = last_clean(home, llm_tag, learnt)
     if start is None:
         raise InvalidInputError(

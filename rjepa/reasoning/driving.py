@@ -25,13 +25,15 @@ class Failed:
 class Running:
     """One question that is being answered: its mode's events, and its tools.
 
-    pending: rows that it waits for. held: rows that stand still at the end of a step until the mode goes on. written:
-    where it waits for text, rows that have got some in this pass.
+    shown: whether somebody reads the text while it is written; else who waits for text waits for the chain. pending:
+    rows that it waits for. held: rows that stand still at the end of a step until the mode goes on. written: where it
+    waits for text, rows that have got some in this pass.
     """
 
     events: Generator[Event | Wait, None, None]
     tools: Tools
     session: DecodingSession
+    shown: bool = True
     wait: Wait | None = None
     pending: set[int] = field(default_factory=set)
     held: set[int] = field(default_factory=set)
@@ -46,7 +48,7 @@ class Running:
     @property
     def needs_tokens(self) -> bool:
         """Whether it has to see tokens."""
-        return self.needs_each_token or (self.wait is not None and self.wait.until == "text")
+        return self.needs_each_token or (self.shown and self.wait is not None and self.wait.until == "text")
 
     @property
     def needs_steps(self) -> bool:

@@ -8,9 +8,11 @@ vllm/entrypoints/openai/models/serving.py.
 
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 
+from rjepa.addresses import find_refused
 from rjepa.errors import RjepaError
 from rjepa.students.catalog import StudentRecord
 
@@ -78,16 +80,25 @@ class EndpointLoras:
         return reply.status_code, _words(reply)
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        place = urlsplit(self._url)
         try:
+            refused = find_refused(place.hostname or "", place.port or 443)
+            if refused is not None:
+                raise EndpointLoraError(
+                    f"the endpoint {self._url} of {self._tag} leads to {refused}, a cloud metadata address",
+                    cure="give the address of the server itself: rjepa llm add TAG ... --endpoint URL",
+                )
+            # trust_env: neither a proxy nor a password of this machine's environment has business there.
             return httpx.request(
                 method,
                 f"{self._url}/{path}",
                 headers=self._headers,
                 timeout=_SECONDS,
                 follow_redirects=False,
+                trust_env=False,
                 **more,
             )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:
             raise EndpointLoraError(
                 f"the endpoint {self._url} of {self._tag} does not answer ({type(error).__name__})",
                 cure="start the server, or give its address again: rjepa llm add TAG ... --endpoint URL",

@@ -6,7 +6,7 @@ import { addTurn, forget, messagesFor, newDraft, note, save, turns } from "./con
 import { drawDraft, newSentences } from "./draft.js";
 import { drawFeedback } from "./feedback.js";
 import { watchMine } from "./mine.js";
-import { chosen, drawOptions } from "./options.js";
+import { chosen, drawOptions, showControls } from "./options.js";
 import { askForKey, button, byId, drawRefusal, element, startPage } from "./page.js";
 import { refresh, served, watch } from "./served.js";
 import { scaleOf } from "./steps.js";
@@ -29,7 +29,8 @@ async function send(question) {
   const body = chosen();
   if (body === null) return;
   byId("question").value = "";
-  byId("more").open = false; // it takes the room that the answer needs
+  byId("more").open = false; // they take the room that the answer needs
+  showControls(false);
   const turn = addTurn(question.trim(), body.rjepa.mode);
   byId("turns").append(drawTurn(turn));
   placed = null;
@@ -176,6 +177,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") running?.controller.abort();
 });
 byId("stop").addEventListener("click", () => running?.controller.abort());
+byId("tune").addEventListener("click", () => showControls(byId("tune").getAttribute("aria-expanded") !== "true"));
 byId("mode").addEventListener("change", drawOptions);
 byId("new").addEventListener("click", () => {
   if (!confirm(say("forgetConversation"))) return;

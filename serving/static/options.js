@@ -31,6 +31,7 @@ export function drawOptions() {
   const mode = modes.find((known) => known.name === byId("mode").value);
   if (!mode) return;
   sessionStorage.setItem("mode", mode.name);
+  byId("tune-mode").textContent = named("mode", mode.name);
   const says = byId("mode-says");
   says.textContent = knows(`says_${mode.name}`) ? say(`says_${mode.name}`) : mode.summary;
   says.lang = knows(`says_${mode.name}`) ? language : "en";
@@ -41,11 +42,21 @@ export function drawOptions() {
   byId("options").replaceChildren(...others, ...Object.entries(COMMON).map((entry) => field(...entry, "common")));
 }
 
+/** Show mode and budget, or put them away: beside a conversation a phone has no room for them, and a desk always has. */
+export function showControls(open) {
+  byId("tune").setAttribute("aria-expanded", String(open));
+}
+
 /** The request's fields for what is chosen; null where something does not fit, which the browser then says. */
 export function chosen() {
   const body = { rjepa: { mode: byId("mode").value } };
   for (const input of document.querySelectorAll("[data-option]")) {
-    if (!input.reportValidity()) return null;
+    if (!input.checkValidity()) {
+      showControls(true);
+      byId("more").open ||= byId("more").contains(input);
+      input.reportValidity();
+      return null;
+    }
     const value = valueOf(input);
     if (value === null) continue;
     if (input.dataset.of === "mode") body.rjepa[input.dataset.option] = value;

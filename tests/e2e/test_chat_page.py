@@ -18,6 +18,7 @@ from tests.speaking_release import publish_speaking
 from ..serving.fakes import FakeEngine, publish, running, wait_until
 from .conftest import open_page
 from .engine import pages_loader
+from .test_accessibility import findings
 
 KEY = "d41d8cd98f00b204e9800998ecf8427e"
 
@@ -382,7 +383,28 @@ def test_a_phone_shows_no_sideways_scroll(phone: Page, address: str) -> None:
     expect(phone.locator(".compare table")).to_be_visible()
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
     assert phone.locator("#main").evaluate("node => node.scrollWidth - node.clientWidth") == 0
-    assert phone.locator("#main").evaluate("node => node.clientHeight") > 450
+    assert phone.locator("#main").evaluate("node => node.clientHeight") > 560
+
+
+def test_on_a_phone_mode_and_budget_wait_behind_a_button_that_names_the_mode(phone: Page, address: str) -> None:
+    phone.goto(address)
+    tune = phone.get_by_role("button", name="Mode et options")
+    expect(tune).to_contain_text("reclasser")
+    expect(phone.get_by_label("Candidats", exact=True)).to_be_hidden()
+    assert phone.locator("footer").evaluate("node => node.clientHeight") < 780 / 8
+    tune.click()
+    phone.get_by_label("Mode", exact=True).select_option("off")
+    expect(tune).to_contain_text("sans")
+    phone.get_by_label("Mode", exact=True).select_option("rerank")
+    phone.get_by_label("Candidats", exact=True).fill("-1")
+    tune.click()
+    ask(phone, "x")
+    expect(phone.get_by_label("Candidats", exact=True)).to_be_focused()  # what does not fit is shown, not passed over
+    phone.get_by_label("Candidats", exact=True).fill("3")
+    phone.get_by_role("button", name="Envoyer").click()
+    expect(phone.locator(".reply .final .text")).to_have_text("Réponse\u00a0: 17")
+    expect(phone.get_by_label("Candidats", exact=True)).to_be_hidden()
+    assert findings(phone) == []
 
 
 def test_a_wrong_key_stays_in_the_field_and_is_named(page: Page, home: Home) -> None:

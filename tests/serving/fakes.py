@@ -39,6 +39,7 @@ class FakeEngine:
         self.release_id = release_id
         self.sampling_temperature = 0.8
         self.modes = ("off", "rerank")
+        self.checks_at_once = True
         self.most_rows = 1  # one job that writes at a time, so that others wait
         self.warm = False
         self.calls: list[Question] = []
@@ -70,7 +71,7 @@ class FakeEngine:
         finally:
             self.closed.set()
 
-    def run_many(self, questions: Sequence[Question]) -> Iterator[tuple[int, Event]]:
+    def run_many(self, questions: Sequence[Question], *, shown: bool = True) -> Iterator[tuple[int, Event]]:
         """One after the other."""
         for index, question in enumerate(questions):
             with contextlib.closing(self.run(question)) as events:

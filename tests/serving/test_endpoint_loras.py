@@ -1,5 +1,6 @@
 """LoRAs of a student whose chains a vLLM server writes: the same verbs, by vLLM's own routes."""
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from rjepa.home import Home
 from rjepa.sampling.endpoint import key_variable
+from rjepa.sampling.endpoint_loras import EndpointLoraError, EndpointLoras
 from rjepa.students.catalog import load_record, save_record
 from rjepa.students.lora.registering import lora_tag
 from serving import loras
@@ -112,6 +114,17 @@ def test_what_the_server_refuses_changes_nothing(
     vllm.updates = True
     assert loaded(service[0]) == {"night-1"} and set(vllm.loras) == there
     assert ask(client, f"{TAG}+night-1") == before
+
+
+def test_a_server_whose_name_leads_to_a_metadata_address_is_not_asked(
+    home: tuple[Home, Vllm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = load_record(home[0], TAG).model_copy(update={"endpoint": "http://innocent.example.com/v1"})
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *given, **more: [(socket.AF_INET, 1, 6, "", ("169.254.169.254", 80))]
+    )
+    with pytest.raises(EndpointLoraError, match=r"leads to 169\.254\.169\.254"):
+        EndpointLoras(record, KEY).load("night-1", "/loras/night-1")
 
 
 def test_one_that_the_server_forgot_is_loaded_there_again(

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,8 @@ from rjepa.feedback.audit import read_audit
 from rjepa.feedback.interactions import find
 from rjepa.feedback.votes import list_votes
 from rjepa.home import Home
+
+from .fakes import wait_until
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = [{"role": "user", "content": "How many has Tom?"}]
@@ -44,24 +47,43 @@ def start(home: Home, tmp_path: Path) -> Iterator[Start]:
         process.stdout.close()
 
 
+def vote(address: str, answer: str) -> bool:
+    """Whether a vote with consent was acknowledged, before the service was gone."""
+    try:
+        voted = httpx.post(f"{address}/v1/feedback", json={"id": answer, "vote": "up", "consent": True}, timeout=60)
+    except httpx.TransportError:
+        return False
+    assert voted.status_code == 200 and voted.json()["kept"]
+    return True
+
+
 @pytest.mark.slow
-def test_a_vote_that_was_answered_outlives_a_kill_and_another_process_goes_on(
+def test_votes_that_were_answered_outlive_a_kill_under_load_and_another_process_goes_on(
     each_database: str, home: Home, start: Start
 ) -> None:
     first, one = start()
     _, two = start()
     asked = {"model": "tiny-a", "messages": MESSAGES, "rjepa": {"mode": "rerank"}}
-    reply = httpx.post(f"{one}/v1/chat/completions", json=asked, timeout=60).json()
-    voted = httpx.post(f"{one}/v1/feedback", json={"id": reply["id"], "vote": "up", "consent": True}, timeout=60)
-    first.send_signal(signal.SIGKILL)
-    assert voted.status_code == 200 and voted.json()["kept"]
+    with httpx.Client(base_url=one, timeout=60) as client:
+        answers = [client.post("/v1/chat/completions", json=asked).json()["id"] for _ in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        voting = [pool.submit(vote, one, answer) for answer in answers]
+        wait_until(lambda: sum(each.done() for each in voting) >= 4)
+        first.send_signal(signal.SIGKILL)
+        acknowledged = [answer for answer, each in zip(answers, voting, strict=True) if each.result()]
     first.wait()
-    seen = httpx.get(f"{two}/v1/feedback/{reply['id']}", timeout=60).json()
-    assert (seen["vote"], seen["kept"]) == ("up", True)
-    changed = httpx.post(f"{two}/v1/feedback", json={"id": reply["id"], "vote": "down"}, timeout=60)
+    assert len(acknowledged) >= 4
+    for answer in acknowledged:
+        seen = httpx.get(f"{two}/v1/feedback/{answer}", timeout=60).json()
+        assert (seen["vote"], seen["kept"]) == ("up", True)
+    chosen = acknowledged[0]
+    changed = httpx.post(f"{two}/v1/feedback", json={"id": chosen, "vote": "down"}, timeout=60)
     assert changed.json()["vote"] == "down"
     with open_database(home) as database:
-        kept = find(database, reply["id"])
-        assert kept is not None and kept.content is not None and kept.content.final_answer == "17"
-        assert [vote.vote for vote in list_votes(database)] == ["down"]
-        assert [entry.what for entry in read_audit(database)] == ["kept", "voted", "voted"]
+        votes = {each.interaction_id: each.vote for each in list_votes(database)}
+        assert votes[chosen] == "down" and set(acknowledged) <= votes.keys()
+        for answer in acknowledged:
+            kept = find(database, answer)
+            assert kept is not None and kept.content is not None and kept.content.final_answer == "17"
+            whats = [entry.what for entry in read_audit(database, answer)]
+            assert whats == ["kept", "voted", *(["voted"] if answer == chosen else [])]

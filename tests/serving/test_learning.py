@@ -1,8 +1,10 @@
 """Learning control over HTTP: who may, what is recorded, and what is said where Dagster is away or refuses."""
 
+import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -16,10 +18,13 @@ from rjepa.feedback.votes import find_vote, give_vote
 from rjepa.home import Home
 from rjepa.keys import create_key
 from rjepa.living.attempts import refuse
+from rjepa.living.limits import find_limit
+from rjepa.living.night import Hindrance
 from rjepa.living.settings import LearningSettings, read_settings
 from rjepa.living.windows import Window, add_windows
 from rjepa.releases.pointer import current_release
 from serving.app import create_app
+from serving.pages import Language, words
 from serving.settings import ServiceSettings
 from tests.datasets.growing import first_version
 from tests.feedback.answers import given
@@ -122,17 +127,18 @@ def test_the_status_says_what_is_missing_to_the_next_night(tmp_path: Path, dagst
     with started(home, dagster.url) as client:
         coming = client.get("/v1/learning/status").json()["next_night"]
         assert (coming["may_begin"], coming["accepted"], coming["needed"], coming["missing"]) == (False, 0, 20, 20)
-        assert "nothing to learn" in coming["why"]
+        assert coming["outlook"] == "nothing_new" and "nothing to learn" in coming["why"]
         with open_database(home) as database:
             answer = given(SHELLS, Owner("key:alice"))
             keep(database, answer)
             give_vote(database, answer, "up")
         coming = client.get("/v1/learning/status").json()["next_night"]
         assert (coming["may_begin"], coming["accepted"], coming["missing"]) == (False, 1, 19)
-        assert (coming["limit"], coming["limit_value"]) == ("min_interactions", 20)
+        assert (coming["outlook"], coming["limit"], coming["limit_value"]) == ("limited", "min_interactions", 20)
         control(client, "set", settings={"min_interactions": 1})
         coming = client.get("/v1/learning/status").json()["next_night"]
-        assert coming["may_begin"] and coming["missing"] == 0 and "1 accepted interaction" in coming["why"]
+        assert coming["may_begin"] and coming["outlook"] == "may_begin" and coming["missing"] == 0
+        assert "1 accepted interaction" in coming["why"]
         with open_database(home) as database:
             refuse(database, "tiny-a", "person", "0" * 64, 1, "limited", "too few", limit_name="min_interactions")
         night = client.get("/v1/learning/status").json()["last_night"]
@@ -146,14 +152,25 @@ def test_what_the_monitor_says_of_learning_is_in_the_reader_s_language(tmp_path:
     Publisher(home, tmp_path).publish(1, dataset="v0.1.0")
     with started(home, "http://127.0.0.1:1") as client:  # where no Dagster is
         shown = client.get("/v1/learning/section?lang=fr").text
-    assert "Dagster ne répond pas" in shown and 'lang="en"' not in shown
+    assert "Dagster ne répond pas" in shown and "rien de nouveau à apprendre" in shown and 'lang="en"' not in shown
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_each_reason_why_no_night_begins_has_words_in_each_language(language: Language) -> None:
+    known = words(language)["monitor"]
+    assert {f"next_{reason}" for reason in ("may_begin", "not_possible", *get_args(Hindrance))} <= {
+        *known,
+        "next_limited",  # is said by the limit's own words
+    }
+    limits = re.findall(r'return Limited\(\s*"(\w+)"', inspect.getsource(find_limit))
+    assert len(limits) == 5 and {f"limit_{name}" for name in limits} <= {*known, "limit_min_interactions"}
 
 
 def test_where_nothing_is_served_the_status_says_so(tmp_path: Path, dagster: Dagster) -> None:
     with started(Home(tmp_path / "empty"), dagster.url) as client:
         status = client.get("/v1/learning/status").json()
     assert status["served"] is None and status["last_move"] is None and not status["next_night"]["may_begin"]
-    assert "no release" in status["next_night"]["why"]
+    assert status["next_night"]["outlook"] == "not_possible" and "no release" in status["next_night"]["why"]
 
 
 def test_figures_and_health_say_what_answers_did(client: TestClient, home: Home) -> None:

@@ -11,12 +11,15 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 from structlog.testing import capture_logs
 
 from rjepa.home import Home
+from rjepa.reasoning.modes import MODES
+from serving import auth
 from serving.access import ACCESS, METHODS, rule_of
 from serving.app import create_app
 from serving.settings import ServiceSettings
@@ -173,6 +176,43 @@ def test_a_host_header_neither_opens_nor_redirects(networked: tuple[TestClient, 
             reply = client.get(path, headers={"host": host}, follow_redirects=False)
             assert reply.status_code in (400, 401), (host, path)
             assert "location" not in reply.headers and "evil" not in reply.text
+
+
+def test_a_request_with_two_hosts_has_none(shared_client: TestClient) -> None:
+    twice = [("host", "localhost"), ("host", "evil.example")]
+    for headers in (twice, twice[::-1]):
+        reply = shared_client.get("/v1/info", headers=headers)
+        assert reply.status_code == 400 and reply.json()["error"]["code"] == "invalid_host"
+
+
+def test_no_hook_stands_between_a_stream_and_its_client(networked: tuple[TestClient, FastAPI]) -> None:
+    hooks = [hook.cls for hook in networked[1].user_middleware]
+    assert len(hooks) >= 7
+    assert not any(isinstance(hook, type) and issubclass(hook, BaseHTTPMiddleware) for hook in hooks)
+
+
+def test_every_number_that_a_mode_takes_has_a_bound() -> None:
+    for mode in MODES.values():
+        for name, schema in mode.options.model_json_schema()["properties"].items():
+            for part in schema.get("anyOf", [schema]):
+                bounded = {"maximum", "exclusiveMaximum"} & part.keys()
+                # A budget lowers what the others allow, and raises nothing.
+                assert part.get("type") not in ("integer", "number") or bounded or name == "budget", (mode.name, name)
+
+
+def test_keys_are_compared_in_constant_time(
+    networked: tuple[TestClient, FastAPI], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+
+    def compare(given: bytes, right: bytes) -> bool:
+        lengths.append((len(given), len(right)))
+        return given == right
+
+    monkeypatch.setattr(auth.hmac, "compare_digest", compare)
+    for key in ("x", KEY, KEY[:-1], "x" * 3000):
+        networked[0].get("/v1/info", headers={"authorization": f"Bearer {key}"})
+    assert lengths == [(32, 32)] * 4  # of digests: nothing is told of a length
 
 
 def test_a_path_decides_decoded_and_as_a_whole(networked: tuple[TestClient, FastAPI]) -> None:

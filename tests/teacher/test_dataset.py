@@ -41,7 +41,8 @@ def server(serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return server
 
 
-def test_the_asset_has_the_chains_of_its_teachers_and_shows_what_they_cost(server: Any, home: Home) -> None:
+def materialize(home: Home) -> tuple[dg.ExecuteInProcessResult, str]:
+    """Make the dataset's chains; the result, and everything that Dagster has written down of the run."""
     from rjepa_assets.defs.chains import teacher_chains
     from rjepa_assets.defs.partitions import DATASET
     from rjepa_assets.defs.problems import problems
@@ -51,8 +52,20 @@ def test_the_asset_has_the_chains_of_its_teachers_and_shows_what_they_cost(serve
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(DATASET, ["taught"])
         resources = {"home": HomeResource(root=str(home.root)), "progress": ProgressResource()}
-        assets = [problems, teacher_chains]
-        done = dg.materialize(assets, instance=instance, partition_key="taught", resources=resources)
+        done = dg.materialize(
+            [problems, teacher_chains],
+            instance=instance,
+            partition_key="taught",
+            resources=resources,
+            raise_on_error=False,
+        )
+        run = instance.get_run_by_id(done.run_id)
+        return done, "".join(map(str, [run, *instance.all_logs(done.run_id)]))
+
+
+def test_the_asset_has_the_chains_of_its_teachers_and_shows_what_they_cost(server: Any, home: Home) -> None:
+    done, written = materialize(home)
+    assert done.success and KEY not in written
     (made,) = done.asset_materializations_for_node("teacher_chains")
     shown = {name: value.value for name, value in made.metadata.items()}
     assert (shown["chains"], shown["teacher_chains"], shown["teacher_calls_paid"]) == (6 + 12, 12, 12)
@@ -88,6 +101,12 @@ def test_a_dataset_with_unanswered_calls_is_not_made(server: Any, home: Home) ->
     build_problems(home, RECIPE)
     with pytest.raises(TeacherError, match="http_503"):
         build_teacher_chains(home, RECIPE)
+
+
+def test_a_run_that_fails_by_a_teacher_that_repeats_the_key_is_written_down_without_it(server: Any, home: Home) -> None:
+    server.script = lambda asked: Answer(f'{{"error": "no such key: {asked.headers["authorization"]}"}}', 401)
+    done, written = materialize(home)
+    assert not done.success and "http_401" in written and KEY not in written
 
 
 def test_a_recipe_without_teachers_keeps_the_hash_it_had_before_there_were_any() -> None:

@@ -18,6 +18,8 @@ from rjepa.sampling.protocol import Capability
 
 _MOST_WIDTH: Final = 16
 _MOST_BRANCHING: Final = 8
+_MOST_DEPTH: Final = 256
+"""Steps that no chain of a thousand tokens has."""
 _MOST_NODES: Final = 256
 """What one question may cost at most where no budget is given: some 256 steps of 10 to 20 tokens."""
 
@@ -30,7 +32,9 @@ class TreeOptions(ModeOptions):
     )
     width: int = Field(1, ge=1, le=_MOST_WIDTH, description=f"chains side by side, 1 to {_MOST_WIDTH}")
     branching: int = Field(4, ge=1, le=_MOST_BRANCHING, description=f"ways on from a place, 1 to {_MOST_BRANCHING}")
-    depth: int = Field(32, ge=1, description="steps behind which a chain only goes on")
+    depth: int = Field(
+        32, ge=1, le=_MOST_DEPTH, description=f"steps behind which a chain only goes on, 1 to {_MOST_DEPTH}"
+    )
     nodes: int = Field(
         32, ge=1, le=_MOST_NODES, description=f"steps written before chains only go on, 1 to {_MOST_NODES}"
     )

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.passes`. The subject is tiny-a on one thread, its decoding step compiled; chains of curriculum
 problems are written whole, and nobody sees single tokens. CPU seconds, the least of some rounds in turn, so that only
-ratios matter. All three write the same tokens; else nothing is reported.
+ratios matter. All three write the same tokens; else nothing is reported. `unused_of_100`: tokens that were drawn for
+rows after their ends, of a hundred that are theirs.
 """
 
 from dataclasses import replace
@@ -15,7 +16,7 @@ import torch
 from benchmarks.subject import cpu_seconds, open_subject, report, subject_problems, temporary_folder
 from rjepa.students.loading import Student
 from rjepa.students.native import NativeDecoder
-from rjepa.students.sampled import RowRequest
+from rjepa.students.sampled import ChainEnd, RowRequest
 from rjepa.students.session import Session
 
 REPEATS: Final = 7
@@ -41,23 +42,25 @@ def main() -> None:
             rows = [
                 RowRequest(one, 1, sample, 1.0, TOKENS) for one in statements[:problems] for sample in range(samples)
             ]
-            tokens = {way: _written(one, rows)[0] for way, one in ways.items()}
-            if len({str(found) for found in tokens.values()}) > 1:
+            written = {way: _written(one, rows) for way, one in ways.items()}
+            if len({str(tokens) for tokens, _, _ in written.values()}) > 1:
                 raise SystemExit(f"{name}: the ways write different tokens")
+            tokens, passes, unused = written["ahead"]
             seconds = cpu_seconds({way: partial(_written, one, rows) for way, one in ways.items()}, REPEATS)
-            figures[f"{name}_milliseconds_a_pass"] = 1000 * seconds["ahead"] / _written(student, rows)[1]
+            figures[f"{name}_milliseconds_a_pass"] = 1000 * seconds["ahead"] / passes
+            figures[f"{name}_unused_of_100"] = 100 * unused / sum(map(len, tokens))
             figures[f"{name}_ahead"] = seconds["single"] / seconds["ahead"]
             figures[f"{name}_over_forward"] = seconds["forward"] / seconds["ahead"]
     report("passes", figures, TARGETS)
 
 
-def _written(student: Student, rows: list[RowRequest]) -> tuple[list[list[int]], int]:
-    """The tokens of all rows, and the passes that they took."""
+def _written(student: Student, rows: list[RowRequest]) -> tuple[list[list[int]], int, int]:
+    """The tokens of all rows, the passes that they took, and how many tokens were drawn after rows' ends."""
     with Session(student) as session:
         numbers = session.add(rows)
-        for _ in session.run(tokens=False, steps=False):
-            pass
-        return [session.tokens(number) for number in numbers], session.counts.passes
+        events = session.run(tokens=False, steps=False)
+        unused = sum(event.unused for event in events if isinstance(event, ChainEnd))
+        return [session.tokens(number) for number in numbers], session.counts.passes, unused
 
 
 if __name__ == "__main__":

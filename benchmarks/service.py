@@ -92,9 +92,9 @@ class Watched:
         finally:
             self.seconds += time.thread_time() - started
 
-    def run_many(self, questions: Sequence[Question]) -> Iterator[tuple[int, Event]]:
+    def run_many(self, questions: Sequence[Question], *, shown: bool = True) -> Iterator[tuple[int, Event]]:
         """Its events; only the time until each of them counts."""
-        with closing(self.engine.run_many(questions)) as events:
+        with closing(self.engine.run_many(questions, shown=shown)) as events:
             while True:
                 started = time.thread_time()
                 event = next(events, None)

@@ -72,6 +72,9 @@ TARGETS: Final = {
     "first_token_one_client_over_sixteen": 0.25,
 }
 
+_END: Final = "<|end|>"
+"""The end of a sequence, as tiny-a's tokenizer writes it."""
+
 _LLAMA_CPP: Final = """
 import sys, xllamacpp
 params = xllamacpp.CommonParams()
@@ -325,7 +328,8 @@ def _ours(home: Home) -> Iterator[Server]:
 def _transformers(model: Path, options: tuple[str, ...]) -> Iterator[Server]:
     port = _free_port()
     program = str(Path(sys.executable).with_name("transformers"))
-    command = [program, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu", *options, str(model)]
+    where = ("--host", "127.0.0.1", "--port", str(port), "--device", "cpu")
+    command = [program, "serve", *where, "--dtype", "float32", *options, str(model)]  # the file's own is bfloat16
     with _started(command) as process:
         _wait_for(port, "/health")
         yield Server(process, f"127.0.0.1:{port}", functools.partial(_chat_body, str(model)), _chat_text)
@@ -347,8 +351,8 @@ def _llama_cpp(file: Path, engine: Engine) -> Iterator[Server]:
 
 
 def _answer(text: str, statement: str) -> str:
-    """What was written after the statement, which `transformers serve` repeats."""
-    return text.strip().removeprefix(statement).strip()
+    """What was written, without the statement and the end of the sequence, which `transformers serve` shows."""
+    return text.strip().removeprefix(statement).removesuffix(_END).strip()
 
 
 def _chat_body(model: str, statement: str, stream: bool) -> tuple[str, dict[str, Any]]:

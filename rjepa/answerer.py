@@ -124,9 +124,14 @@ class Answerer(ABC):
             for _, event in events:
                 yield event
 
-    def run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
+    def run_many(
+        self, questions: Sequence[Question], *, shown: bool = True
+    ) -> Generator[tuple[int, Event], None, None]:
         """Answer questions in one batch, each as it would be answered alone; events come with their question's index.
         What is asked in between, by the same thread, joins the batch.
+
+        Args:
+            shown: whether somebody reads the text while it is written; else that need not come before the answer.
 
         Closing the iterator stops the work between two tokens.
 
@@ -141,7 +146,7 @@ class Answerer(ABC):
                 self._require(question)
             prompt = self._prompt(question) if checked is None else checked[1]
             ready.append(ReadyQuestion(question, prompt, self._limit(question, prompt)))
-        yield from self._desk.answer(self.writer, ready)
+        yield from self._desk.answer(self.writer, ready, shown=shown)
 
     def answer(self, question: Question) -> Answer:
         """Answer a question. Equal questions give equal answers.
@@ -162,7 +167,7 @@ class Answerer(ABC):
         """
         answers: dict[int, Answer] = {}
         tokens = 0
-        for index, event in self.run_many(questions):
+        for index, event in self.run_many(questions, shown=False):
             if isinstance(event, Done):
                 answers[index] = event.answer
                 tokens += event.answer.cost.tokens_generated

@@ -24,7 +24,7 @@ def through_host(host: EngineHost) -> Answers:
     async def answer(statement: str) -> Answer:
         engine = host.engine()
         question = _question(engine, statement)
-        async for _, event in host.events(lambda: engine.run_many([question])):
+        async for _, event in host.events(lambda: engine.run_many([question], shown=False), wanted=Done):
             if isinstance(event, Done):
                 return event.answer
         raise NotReadyError("the question was not answered", cure="try again")
@@ -43,7 +43,11 @@ def by_loading(place: Place, loader: EngineLoader) -> Answers:
             if not loaded or loaded[0].release_id != current:
                 loaded[:] = [loader(loaded[0] if loaded else None)]
             engine = loaded[0]
-            done = [event for _, event in engine.run_many([_question(engine, statement)]) if isinstance(event, Done)]
+            done = [
+                event
+                for _, event in engine.run_many([_question(engine, statement)], shown=False)
+                if isinstance(event, Done)
+            ]
         return done[0].answer
 
     async def answer(statement: str) -> Answer:

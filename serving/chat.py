@@ -94,8 +94,9 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         consent=body.rjepa is not None and body.rjepa.consent,
     )
     chat = _Chat(engine, questions, body, notes, exchange, int(time.time()))
-    events = host.events(lambda: engine.run_many(questions), rows_of(questions), None if body.stream else Done)
-    if body.stream:
+    shown = bool(body.stream)
+    events = host.events(lambda: engine.run_many(questions, shown=shown), rows_of(questions), None if shown else Done)
+    if shown:
         return sse.streaming(_chunks(events, chat), dict(notes.headers))
     answers = await answers_of(events)
     for answer in answers:

@@ -53,7 +53,7 @@ async def generate(body: GenerateRequest, request: Request) -> Response:
         return make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
 
     questions = await prepare(request, engine, questions_of)
-    answers = await answers_of(host.events(lambda: engine.run_many(questions), rows_of(questions), Done))
+    answers = await answers_of(host.events(lambda: engine.run_many(questions, shown=False), rows_of(questions), Done))
     (answer,) = answers
     log_answer(answer)
     reply: dict[str, Any] = {

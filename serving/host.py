@@ -63,9 +63,12 @@ class AnswersQuestions(Protocol):
     def check(self, question: Question) -> tuple[str, ...]:
         """Raise if the question cannot be answered; what of it is not read, in words."""
 
-    def run_many(self, questions: Sequence[Question]) -> Generator[tuple[int, Event], None, None]:
+    def run_many(
+        self, questions: Sequence[Question], *, shown: bool = True
+    ) -> Generator[tuple[int, Event], None, None]:
         """Answer them, event by event with the index of the question; closing the iterator stops the work.
-        What runs at the same time in the same thread shares its passes.
+        What runs at the same time in the same thread shares its passes. Where the text is not `shown` while it is
+        written, it need not come before the answer.
         """
 
     def receipt(self, question: Question, answer: Answer, *, keep_question: bool = False) -> Receipt:

@@ -99,7 +99,8 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         consent=body.rjepa is not None and body.rjepa.consent,
     )
     responding = _Responding(body, engine, question, notes, store, exchange)
-    events = host.events(lambda: engine.run_many([question]), rows_of([question]), None if body.stream else Done)
+    shown = bool(body.stream)
+    events = host.events(lambda: engine.run_many([question], shown=shown), rows_of([question]), None if shown else Done)
     if body.stream:
         return sse.streaming(_stream(events, responding), dict(notes.headers))
     answers = await answers_of(events)

@@ -32,6 +32,20 @@ class Bug:
 
 BUGS = (
     Bug(
+        "a night judges calibration on its own sealed set alone",
+        "rjepa/releases/night.py",
+        "_compare_calibration([*earlier, (challenger, current)])",
+        "_compare_calibration([(challenger, current)])",
+        "tests/releases/test_night.py::test_calibration_is_judged_on_the_problems_of_all_sets_that_the_two_were_tested_on",
+    ),
+    Bug(
+        "a calibration error is not freed of what chance adds",
+        "rjepa/evaluation/calibration_rise.py",
+        "float(mean @ mean - np.trace(each))",
+        "float(mean @ mean)",
+        "tests/evaluation/test_calibration_rise.py::test_the_error_of_each_is_found",
+    ),
+    Bug(
         "a LoRA is served though its base has other weights",
         "rjepa/students/lora/beside.py",
         "if lora.manifest.base_fingerprint != base.fingerprint:",
@@ -40,7 +54,7 @@ BUGS = (
     ),
     Bug(
         "a LoRA's part of a product is left out of compiled layers",
-        "rjepa/students/native.py",
+        "rjepa/students/native_layers.py",
         "_add_product(found, added[2], added[3], read)",
         "pass",
         "tests/students/test_beside.py::test_it_writes_what_the_model_that_peft_loads_writes",
@@ -82,7 +96,7 @@ BUGS = (
     ),
     Bug(
         "compiled attention forgets the token that is fed",
-        "rjepa/students/native.py",
+        "rjepa/students/native_layers.py",
         "own = used + 1 - skipped",
         "own = used - skipped",
         "tests/students/test_fused.py::test_the_same_seeds_give_the_same_chains",
@@ -102,8 +116,22 @@ BUGS = (
         "tests/students/test_fused.py::test_tokens_drawn_ahead_are_those_that_are_drawn_one_by_one",
     ),
     Bug(
+        "a newcomer in the place of a row that is gone reads what that one wrote",
+        "rjepa/students/decoding.py",
+        "prompts[other.prompt_of], other.free + used - its",
+        "prompts[other.prompt_of], other.free",
+        "tests/sampling/test_coming_and_going.py::test_a_session_that_is_never_over_holds_no_more_than_its_rows",
+    ),
+    Bug(
+        "a prompt's tokens read those after them where it is read compiled",
+        "rjepa/students/native_prompts.py",
+        "scores[token, token + 1 :] = np.float32(0.0)",
+        "pass",
+        "tests/students/test_fused.py::test_the_same_seeds_give_the_same_chains",
+    ),
+    Bug(
         "what is drawn after a row's end counts as its",
-        "rjepa/students/session.py",
+        "rjepa/students/passes.py",
         "generated = count * int(written.sum()) - int(unused.sum())",
         "generated = count * int(written.sum())",
         "tests/students/test_fused.py::test_a_reader_of_many_rows_sees_the_same_tokens_when_some_come_together",
@@ -356,9 +384,9 @@ BUGS = (
     ),
     Bug(
         "log-probabilities are those of the bent logits",
-        "rjepa/students/session.py",
-        "self._rules.read(places, ids, batch.logits, written)",
-        "self._rules.read(places, ids, batch.logits if biased is None else biased, written)",
+        "rjepa/students/passes.py",
+        "self.rules.read(places, ids, batch.logits, written)",
+        "self.rules.read(places, ids, 2 * batch.logits, written)",
         "tests/sampling/test_rules.py::test_logprobs_stay_the_students_own_whatever_the_rules",
     ),
     Bug(
@@ -370,9 +398,9 @@ BUGS = (
     ),
     Bug(
         "a token that ends the sequence is left out of log-probabilities",
-        "rjepa/students/session.py",
-        "self._rules.read(places, ids, batch.logits, written)",
-        "self._rules.read(places, ids, batch.logits, written & ~np.isin(ids, list(self._student.eos_ids)))",
+        "rjepa/students/passes.py",
+        "self.rules.read(places, ids, batch.logits, written)",
+        "self.rules.read(places, ids, batch.logits, written & [not standings.is_end_of_sequence(int(i)) for i in ids])",
         "tests/sampling/test_rules.py::test_the_token_that_ends_the_sequence_has_a_score_too",
     ),
     Bug(

@@ -48,7 +48,7 @@ class _SharedSession:
         self._by_number: dict[int, _Asker] = {}
         self.has_failed = False
 
-    def join(self, source: ChainSource, writer: Writer, questions: Sequence[ReadyQuestion]) -> _Asker:
+    def join(self, source: ChainSource, writer: Writer, questions: Sequence[ReadyQuestion], shown: bool) -> _Asker:
         """Begin questions with the next pass."""
         asker = _Asker({})
         for index, one in enumerate(questions):
@@ -56,7 +56,7 @@ class _SharedSession:
             tools = Tools(
                 one.question, one.prompt, one.max_new_tokens, self._session, writer, source.reader, mode.needs
             )
-            number = self._driver.join(Running(mode.run(one.question, tools), tools, self._session))
+            number = self._driver.join(Running(mode.run(one.question, tools), tools, self._session, shown))
             asker.indices[number] = index
             self._by_number[number] = asker
         self._askers.append(asker)
@@ -101,8 +101,11 @@ class Desk:
         self._source = source
         self._shared: _SharedSession | None = None
 
-    def answer(self, writer: Writer, questions: Sequence[ReadyQuestion]) -> Generator[tuple[int, Event], None, None]:
-        """Events of all questions, each with its question's index; `Done` is the last of each.
+    def answer(
+        self, writer: Writer, questions: Sequence[ReadyQuestion], *, shown: bool = True
+    ) -> Generator[tuple[int, Event], None, None]:
+        """Events of all questions, each with its question's index; `Done` is the last of each. Where they are not
+        `shown`, text need not come while it is written.
 
         Whoever is asked for the next event first runs a pass for all. After each pass comes one `Working`; closing the
         generator stops its questions there and frees their rows, and those of others go on.
@@ -112,7 +115,7 @@ class Desk:
             shared = _SharedSession(self._source.session(capture=Capability.STATES in self._source.capabilities))
             if Capability.STEPS in self._source.capabilities:
                 self._shared = shared
-        asker = shared.join(self._source, writer, questions)
+        asker = shared.join(self._source, writer, questions, shown)
         left = len(questions)
         try:
             # Before the first pass: questions that others ask now have their prompts read in one pass with these.
@@ -139,7 +142,7 @@ class Desk:
 def answer_statements(source: ChainSource, parts: Parts, questions: Sequence[Question]) -> list[Answer]:
     """Answer questions that are statements of problems, each as it would be answered alone."""
     ready = [_ready(source, question) for question in questions]
-    with closing(Desk(source).answer(parts, ready)) as events:
+    with closing(Desk(source).answer(parts, ready, shown=False)) as events:
         answers = {index: event.answer for index, event in events if isinstance(event, Done)}
     return [answers[index] for index in range(len(questions))]
 

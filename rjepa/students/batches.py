@@ -82,8 +82,21 @@ class Batch:
         count = self.rows.draw(most, least, self.logits, drawing)
         if logits is not None:
             self.logits[torch.from_numpy(stay)] = logits
-        self.junk[~drawing.watched] += count - 1
+        self.junk[~drawing.watched] += count
         return count
+
+    def seat(self, other: "Batch", gone: Bools, requests: Sequence[RowRequest]) -> bool:
+        """As `rjepa.students.decoding.CachedRows.seat`; `gone` says which rows nobody needs."""
+        at = np.flatnonzero(gone)
+        if not self.rows.seat(other.rows, at):
+            return False
+        at = at[: len(other.places)]
+        places = self.places.copy()
+        places[at], self.pending[at], self.junk[at] = other.places, other.pending, other.junk
+        self.waits = bool((self.pending != NOTHING).any())
+        self.logits[torch.from_numpy(at).to(self.logits.device)] = other.logits
+        self._place(places, requests)
+        return True
 
     def feed(self, tokens: Int[Tensor, " rows"], idle: Bools, go_on: Bools, tap: LayerTap) -> None:
         """Feed one token a row. Rows that are `idle` are fed junk; of those that will `go_on` the logits stay."""
@@ -122,7 +135,7 @@ def read_batch(
     tap.edits = {}
     with tap:
         cached, logits = read_prompts(
-            student.model, student.shares_prefix, student.fused, input_ids, mask, prompt_of, max(prefixes) + 1
+            student.model, student.shares_prefix, student.fused, input_ids, mask, prompt_of, tap, max(prefixes) + 1
         )
     captured = [index for index, group in enumerate(groups) if tables.captured[group].any()]
     if tap.state is not None and captured:
@@ -143,8 +156,15 @@ def read_batch(
     return Batch(cached, places, last, requests), sum(map(len, texts))
 
 
-def join_batches(batches: Sequence[Batch], requests: Sequence[RowRequest]) -> Batch:
-    """All rows of batches that can be cut, as one."""
+def join_batches(batches: Sequence[Batch], standings: RowStandings, requests: Sequence[RowRequest]) -> Batch:
+    """All rows of batches that can be cut, as one: those of the later ones in the places of rows of the first that
+    nobody needs any more, where they have room there.
+    """
+    first = batches[0]
+    others = [one for one in batches[1:] if not first.seat(one, ~standings.needed(first.places), requests)]
+    if not others:
+        return first
+    batches = [first, *others]
     return Batch(
         join_rows([batch.rows for batch in batches]),
         np.concatenate([batch.places for batch in batches]),

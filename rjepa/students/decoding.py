@@ -20,12 +20,14 @@ import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import AttentionInterface, DynamicCache, PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from rjepa.students.fused import Decoder, Drawing, DrawingDecoder, Float32
+from rjepa.students.forward_cache import positions_of, read_by_forward
+from rjepa.students.fused import Decoder, Drawing, DrawingDecoder, ReadingDecoder
+from rjepa.students.layer_cache import SharedPrefixLayer
 from rjepa.students.packing import Packed, packed_attention
 from rjepa.students.tap import LayerTap
 
@@ -37,8 +39,8 @@ Fused = tuple[Decoder, int]
 """A decoder, and how many layers lie below the states that are read."""
 
 _PLAIN_SOFTMAX: Final = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-_GROWTH: Final = 32
-"""Token slots a cache gains when it is full: few copies, little held that is not used."""
+_LEAST_ROOM: Final = 16
+"""Tokens that caches have room for at least before several are drawn; where there is room for more, as many are."""
 
 
 @runtime_checkable
@@ -60,9 +62,14 @@ class CachedRows(Protocol):
         """The logits after one more token a row. `tap` sees the states of the layer that is read."""
 
     def draw(self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
-        """Draw up to `most` tokens a row, one after another, and feed each but the last; end with the first that may
-        end something, but not before `least` tokens. `logits`, which the first is drawn from, become those of the last.
-        Gives how many were drawn.
+        """Draw up to `most` tokens a row, one after another, and feed each; end with the first that may end something,
+        but not before `least` tokens. `logits`, which the first is drawn from, become those after the last. Gives how
+        many were drawn.
+        """
+
+    def seat(self, other: "CachedRows", gone: Int64) -> bool:
+        """Let all rows of another batch take the places of the first of these rows, which nobody needs any more. False,
+        and nothing done, where there is no room for them: the batches have to be joined.
         """
 
     def keep(self, rows: Int64) -> None:
@@ -79,87 +86,6 @@ def can_share_prefix(config: Any) -> bool:
     return config.model_type in _PLAIN_SOFTMAX and set(layer_types) == {"full_attention"} and sliding is None
 
 
-class _SharedPrefixLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """One layer's keys [P, M, D, T] and values [P, M, T, D] of the prompts, once, and [R, M, D, slots] and
-    [R, M, slots, D] of the rows' own tokens: a product of few rows reads keys faster the way they lie here.
-    """
-
-    def __init__(
-        self, prefix_keys: Tensor, prefix_values: Tensor, own_keys: Tensor, own_values: Tensor, used: int
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.prefix_keys, self.prefix_values = prefix_keys, prefix_values
-        self.own_keys, self.own_values, self.used = own_keys, own_values, used
-        self._arrays: tuple[Float32, Float32, Float32, Float32] | None = None
-
-    @classmethod
-    def after(cls, keys: Tensor, values: Tensor, rows: int) -> "_SharedPrefixLayer":
-        """The layer of `rows` rows that have written nothing; keys and values [P, M, T, D] of their prompts."""
-        _, heads, _, size = keys.shape
-        own_keys = keys.new_empty(rows, heads, size, _GROWTH)
-        own_values = values.new_empty(rows, heads, _GROWTH, size)
-        return cls(keys.transpose(2, 3).contiguous(), values.contiguous(), own_keys, own_values, 0)
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        pass
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        return self.extend(key_states[:, :, 0], value_states[:, :, 0])
-
-    def grow(self, tokens: int = 1) -> None:
-        """Have room for so many more tokens, at most `_GROWTH`."""
-        if self.used + tokens > self.own_keys.shape[3]:
-            self.own_keys = torch.cat([self.own_keys, torch.empty_like(self.own_keys[..., :_GROWTH])], dim=3)
-            self.own_values = torch.cat([self.own_values, torch.empty_like(self.own_values[:, :, :_GROWTH])], dim=2)
-            self._arrays = None
-
-    def arrays(self, tokens: int = 1) -> tuple[Float32, Float32, Float32, Float32]:
-        """As `rjepa.students.fused.LayerCache.arrays`."""
-        self.grow(tokens)
-        if self._arrays is None:
-            prefix = self.prefix_keys.numpy(), self.prefix_values.numpy()
-            self._arrays = *prefix, self.own_keys.numpy(), self.own_values.numpy()
-        return self._arrays
-
-    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows' own keys and values with those of one more token, each [R, M, D]."""
-        self.grow()
-        used = self.used
-        self.own_keys[..., used] = keys
-        self.own_values[:, :, used] = values
-        self.used = used = used + 1
-        return self.own_keys[..., :used], self.own_values[:, :, :used]
-
-    def keep(self, prompts: Tensor, rows: Tensor) -> None:
-        self._arrays = None
-        self.prefix_keys = self.prefix_keys[prompts]
-        self.prefix_values = self.prefix_values[prompts]
-        self.own_keys = self.own_keys[rows]
-        self.own_values = self.own_values[rows]
-
-    def moved(self, prompts: Tensor, rows: Tensor, slots: Int[Tensor, "rows used"]) -> "_SharedPrefixLayer":
-        """These rows over these prompts; slot j of a row's own tokens is what lay in `slots[row, j]`."""
-        used = slots.shape[1]
-        room = -(-max(used, 1) // _GROWTH) * _GROWTH
-        heads, size = self.own_keys.shape[1:3]
-        own_keys = self.own_keys.new_empty(len(rows), heads, size, room)
-        own_values = self.own_values.new_empty(len(rows), heads, room, size)
-        if used:
-            own_keys[..., :used] = self.own_keys[rows].gather(3, slots[:, None, None].expand(-1, heads, size, -1))
-            wanted = slots[:, None, :, None].expand(-1, heads, -1, size)
-            own_values[:, :, :used] = self.own_values[rows].gather(2, wanted)
-        return _SharedPrefixLayer(self.prefix_keys[prompts], self.prefix_values[prompts], own_keys, own_values, used)
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length() + query_length, 0
-
-    def get_seq_length(self) -> int:
-        return int(self.prefix_keys.shape[3]) + self.used
-
-    def get_max_length(self) -> int:
-        return -1
-
-
 class SharedPrefixRows:
     """Rows that keep their prompt once."""
 
@@ -168,7 +94,7 @@ class SharedPrefixRows:
     def __init__(
         self,
         model: PreTrainedModel,
-        layers: list[_SharedPrefixLayer],
+        layers: list[SharedPrefixLayer],
         bias: Float[Tensor, "prompts 1 1 tokens"],
         positions: Int[Tensor, "rows 1"],
         prompt_of: Int64,
@@ -206,36 +132,35 @@ class SharedPrefixRows:
         mask: Bool[Tensor, "prompts tokens"],
         prompt_of: Int64,
         logits_to_keep: int,
+        tap: LayerTap,
         fused: "Fused | None" = None,
     ) -> "tuple[SharedPrefixRows, Float[Tensor, 'prompts kept vocab']]":
-        """Rows after their left-padded prompts, and the logits of the prompts' last tokens."""
-        cache = DynamicCache(config=model.config)
+        """Rows after their left-padded prompts, and the logits of the prompts' last tokens. `tap`, which is entered,
+        sees the states of the layer that is read.
+        """
         positions = positions_of(mask)
-        # By place: a slice of the states lies apart in memory, for which PyTorch copies the whole head another way.
-        kept = torch.arange(max(0, input_ids.shape[1] - logits_to_keep), input_ids.shape[1], device=mask.device)
-        output = model(
-            input_ids=input_ids,
-            attention_mask=mask.long(),
-            position_ids=positions,
-            past_key_values=cache,
-            logits_to_keep=kept,
-        )
-        layers = [_SharedPrefixLayer.after(*keys_and_values(layer), len(prompt_of)) for layer in cache.layers]
-        masked = torch.zeros(mask.shape, dtype=output.logits.dtype, device=mask.device)
+        kept = min(logits_to_keep, input_ids.shape[1])
+        if fused is not None and isinstance(fused[0], ReadingDecoder) and fused[0].reads(int(mask.sum())):
+            pairs, logits = fused[0].read(input_ids, mask, kept, fused[1], tap.see_prompts)
+        else:
+            pairs, logits = read_by_forward(model, input_ids, mask, kept)
+        layers = [SharedPrefixLayer.after(*pair, len(prompt_of)) for pair in pairs]
+        masked = torch.zeros(mask.shape, dtype=logits.dtype, device=mask.device)
         bias = masked.masked_fill_(~mask, torch.finfo(masked.dtype).min)[:, None, None]
         following = (positions[:, -1:] + 1)[torch.from_numpy(prompt_of).to(mask.device)]
         free = np.zeros(len(prompt_of), dtype=np.int64)
-        return cls(model, layers, bias, following, prompt_of, free, fused), output.logits
+        return cls(model, layers, bias, following, prompt_of, free, fused), logits
 
     @property
     def samples(self) -> int | None:
         return self.columns if self.places is None else None
 
     @property
-    def layers(self) -> list[_SharedPrefixLayer]:
+    def layers(self) -> list[SharedPrefixLayer]:
         return self._layers
 
     def step(self, tokens: Int[Tensor, " rows"], tap: LayerTap) -> Float[Tensor, "rows vocab"]:
+        self._make_room(1)
         if self._fused is not None:
             decoder, depth = self._fused
             found = decoder.step(tokens, self, depth, tap.see)
@@ -256,9 +181,22 @@ class SharedPrefixRows:
         assert self._fused is not None
         decoder, depth = self._fused
         assert isinstance(decoder, DrawingDecoder)
-        drawn = decoder.draw(min(most, _GROWTH), least, logits, drawing, self, depth)
-        self._next = self._next + (drawn - 1)
+        self._make_room(min(most, _LEAST_ROOM))
+        most = min(most, self._layers[0].slots - self._layers[0].used)
+        drawn = decoder.draw(most, least, logits, drawing, self, depth)
+        self._next = self._next + drawn
         return drawn
+
+    def _make_room(self, tokens: int) -> None:
+        """Have room for so many more tokens of each row; what no row of the batch needs any more goes first."""
+        first = self._layers[0]
+        if first.used + tokens <= first.slots:
+            return
+        unused = int(self.free.min())
+        for layer in self._layers:
+            layer.make_room(tokens, unused)
+        self.free = self.free - unused
+        self.own_bias = None
 
     @property
     def positions(self) -> Int[Tensor, " rows"]:
@@ -278,7 +216,7 @@ class SharedPrefixRows:
         return self.attention(layer, query, *layer.extend(key, value), self._bias).flatten(1)
 
     def attention(
-        self, layer: _SharedPrefixLayer, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
+        self, layer: SharedPrefixLayer, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
     ) -> Float[Tensor, "rows heads group size"]:
         """Attention of scaled queries [R, M, N / M, D] over prompts and the rows' own keys [R, M, D, own] and
         values.
@@ -333,27 +271,33 @@ class SharedPrefixRows:
         following = self._next[chosen] - self._index(cut)[:, None]
         return SharedPrefixRows(self._model, layers, bias, following, prompt_of, width - length, self._fused)
 
+    def seat(self, other: CachedRows, gone: Int64) -> bool:
+        assert isinstance(other, SharedPrefixRows)
+        prompts = np.setdiff1d(self.prompt_of[gone], np.delete(self.prompt_of, gone))  # which no other row reads
+        tokens, used, its = self._bias.shape[3], self._layers[0].used, other._layers[0].used
+        many = len(other.prompt_of) > len(gone) or len(other._bias) > len(prompts)
+        if many or other._bias.shape[3] > tokens or its > used:
+            return False
+        rows, prompts = gone[: len(other.prompt_of)], prompts[: len(other._bias)]
+        chosen, read = self._index(rows), self._index(prompts)
+        for layer, newer in zip(self._layers, other._layers, strict=True):
+            layer.seat(newer, read, chosen)
+        self.prompt_of[rows], self.free[rows] = prompts[other.prompt_of], other.free + used - its
+        self._next[chosen], self._bias[read] = other._next, _widened(other._bias, tokens)
+        self._arrange()
+        return True
+
     @classmethod
     def joined(cls, batches: "Sequence[SharedPrefixRows]") -> "SharedPrefixRows":
         """All rows of these batches of one model as one batch."""
         tokens = max(batch._bias.shape[-1] for batch in batches)
-        used = max(batch._layers[0].used for batch in batches)
-        room = -(-max(used, 1) // _GROWTH) * _GROWTH
-        layers = []
-        for parts in zip(*(batch._layers for batch in batches), strict=True):
-            prefix_keys = torch.cat([_at_the_right(la.prefix_keys, 3, tokens) for la in parts])
-            prefix_values = torch.cat([_at_the_right(la.prefix_values, 2, tokens) for la in parts])
-            own_keys = torch.cat([_at_the_right(la.own_keys[..., : la.used], 3, used) for la in parts])
-            own_values = torch.cat([_at_the_right(la.own_values[:, :, : la.used], 2, used) for la in parts])
-            own_keys = torch.nn.functional.pad(own_keys, (0, room - used))
-            own_values = torch.nn.functional.pad(own_values, (0, 0, 0, room - used))
-            layers.append(_SharedPrefixLayer(prefix_keys, prefix_values, own_keys, own_values, used))
-        lowest = torch.finfo(batches[0]._bias.dtype).min
+        layers = [SharedPrefixLayer.joined(parts) for parts in zip(*(batch._layers for batch in batches), strict=True)]
+        used = layers[0].used
         firsts = np.cumsum([0, *(len(batch._bias) for batch in batches[:-1])])
         return cls(
             batches[0]._model,
             layers,
-            torch.cat([_at_the_right(batch._bias, 3, tokens, lowest) for batch in batches]),
+            torch.cat([_widened(batch._bias, tokens) for batch in batches]),
             torch.cat([batch._next for batch in batches]),
             np.concatenate([batch.prompt_of + first for batch, first in zip(batches, firsts, strict=True)]),
             np.concatenate([batch.free + used - batch._layers[0].used for batch in batches]),
@@ -388,16 +332,6 @@ class SharedPrefixRows:
         return torch.from_numpy(places).to(self._bias.device)
 
 
-def keys_and_values(layer: Any) -> tuple[Tensor, Tensor]:
-    """What a layer of transformers' cache for attention holds, each [rows, M, tokens, D]."""
-    return layer.keys, layer.values
-
-
-def positions_of(mask: Bool[Tensor, "prompts tokens"]) -> Int[Tensor, "prompts tokens"]:
-    """The position of every token of left-padded prompts."""
-    return (mask.long().cumsum(-1) - 1).clamp_(min=0)
-
-
 def _places(prompt_of: Int64, columns: int) -> Int64:
     """Where each row lies in a table of `columns` rows a prompt."""
     order = np.argsort(prompt_of, kind="stable")
@@ -407,11 +341,9 @@ def _places(prompt_of: Int64, columns: int) -> Int64:
     return prompt_of * columns + rank
 
 
-def _at_the_right(states: Tensor, dim: int, length: int, value: float = 0.0) -> Tensor:
-    """States padded on the left of `dim` to `length`."""
-    missing = length - states.shape[dim]
-    padding = [0, 0] * (states.ndim - 1 - dim) + [missing, 0]
-    return torch.nn.functional.pad(states, padding, value=value) if missing else states
+def _widened(bias: Float[Tensor, "prompts 1 1 tokens"], tokens: int) -> Float[Tensor, "prompts 1 1 wider"]:
+    """The bias of as many prompts with so many places, those at the left masked."""
+    return torch.nn.functional.pad(bias, (tokens - bias.shape[3], 0), value=torch.finfo(bias.dtype).min)
 
 
 def _shared_prefix_attention(

@@ -3,11 +3,12 @@
 A token's forward through a small model is some twenty short operations a layer, and the Python between them takes
 longer than they do. Here what reads the same input is one product (queries, keys and values; gate and up), rotary
 tables are made once and hold the scales of queries and the weights of their norms, and nothing is called through a
-module; `rjepa.students.native` goes further and compiles a layer. transformers' own forward reads prompts, and is what
-both are tested against; every architecture that is not known here to the last operation takes it for each token too.
+module; `rjepa.students.native` goes further and compiles a layer, with which it reads short prompts, too. All other
+prompts are read by transformers' own forward, which both are tested against; every architecture that is not known here
+to the last operation takes it for each token too.
 How much faster this is: docs/decoding-speed.md.
 
-Legend: rows R, heads N, key heads M, hidden H, head size D, layers L, places S, columns C.
+Legend: rows R, heads N, key heads M, hidden H, head size D, layers L, places S, columns C; prompts P, prompt tokens T.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -58,8 +59,8 @@ class LayerCache(Protocol):
     own_values: Tensor
     used: int
 
-    def arrays(self, tokens: int = 1) -> tuple[Float32, Float32, Float32, Float32]:
-        """The four tensors as NumPy arrays of the same memory, with room for so many more tokens."""
+    def arrays(self) -> tuple[Float32, Float32, Float32, Float32]:
+        """The four tensors as NumPy arrays of the same memory."""
 
 
 @runtime_checkable
@@ -67,7 +68,7 @@ class Caches(Protocol):
     """The caches of the rows that are fed, and where a step finds each row's tokens in them.
 
     `prompt_of`, `free`: as in `rjepa.students.decoding.SharedPrefixRows`. `starts`, `ends`: where each prompt's tokens
-    begin and end among its places. `positions`: of the new tokens, all below `longest`.
+    begin and end among its places. `positions`: of the new tokens, all below `longest`. Layers have room for these.
     """
 
     prompt_of: Int64
@@ -142,6 +143,29 @@ class DrawingDecoder(Decoder, Protocol):
         self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing, caches: Caches, depth: int
     ) -> int:
         """As `rjepa.students.decoding.CachedRows.draw`; states are noted after `depth` layers."""
+
+
+@runtime_checkable
+class ReadingDecoder(Decoder, Protocol):
+    """A decoder that reads prompts, too."""
+
+    def reads(self, tokens: int) -> bool:
+        """Whether it is the faster way to read prompts of so many tokens together."""
+
+    def read(
+        self,
+        input_ids: Int[Tensor, "prompts tokens"],
+        mask: Bool[Tensor, "prompts tokens"],
+        kept: int,
+        depth: int,
+        see: Callable[[Tensor], None],
+    ) -> tuple[list[tuple[Tensor, Tensor]], Float[Tensor, "prompts kept vocab"]]:
+        """Of left-padded prompts: keys [P, M, D, T] and values [P, M, T, D] of each layer, finite where nothing is, and
+        the logits of the last `kept` places.
+
+        Args:
+            depth: how many layers lie below the states [P, T, H] that `see` gets.
+        """
 
 
 class Rotary:

@@ -1,300 +1,30 @@
-"""A layer of a plain-softmax architecture as one compiled call: what `rjepa.students.fused` does, without Python in it.
+"""A decoder of compiled layers (`rjepa.students.native_layers`), for float32 weights on the CPU: a small model's
+operations take less time than it takes to call them one by one. `rjepa.students.fused` alone imports this, and does
+without where numba is missing.
 
-numba compiles it once and keeps it on disk; the products are those of the BLAS that SciPy brings. For float32 weights
-on the CPU: a small model's operations take less time than it takes to call them one by one. `rjepa.students.fused`
-alone imports this, and does without where numba is missing.
-
-Legend: rows R, prompts P, heads N, key heads M, hidden H, inner I, head size D, prompt tokens T.
+Legend: rows R, hidden H.
 """
 
-import inspect
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
-import numba
 import numpy as np
-import numpy.typing as npt
-import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that compiled products call: loaded, so that it is found
 import threadpoolctl
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rjepa.students.fused import Caches, Float32, Int64, Rotary, norms_heads, scales_of
+from rjepa.students.fused import Caches, Float32, Rotary, norms_heads, scales_of
 from rjepa.students.low_rank import base_of, low_rank_of
+from rjepa.students.native_layers import AddedWeights, LayerWeights, layer_step, normed, product
+from rjepa.students.native_prompts import prompt_step
 
-Int32 = npt.NDArray[np.int32]
-
-LayerWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float32]
-"""The weights of one layer: norms [2, H], before attention and before the MLP; the weight [in, out] of queries, keys
-and values side by side, and their bias, empty where there is none; the weights of the attention's output, of gate and
-up side by side, and of down; scales [N + M, D] (`rjepa.students.fused.scales_of`)."""
-AddedWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float32, Float32]
-"""What a LoRA adds to a layer's four products: two thin weights of each, [in, rank] and [rank, out], empty where it
-adds nothing."""
 _NOTHING: Final = cast(AddedWeights, (np.empty((0, 0), dtype=np.float32),) * 8)
 """Of a layer to which a LoRA adds nothing."""
-LayerArrays = tuple[Float32, Float32, Float32, Float32]
-"""What `rjepa.students.fused.LayerCache.arrays` gives: keys and values of prompts, and the rows' own."""
-Spans = tuple[Int64, Int64, Int64, Int64]
-"""`prompt_of`, `starts`, `ends` and `free` of `rjepa.students.fused.Caches`."""
-# Plain tuples: numba takes a microsecond longer for each named one in a call, and a layer takes 25.
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-_SMALL: Final = 1_000_000
-"""Multiplications up to which OpenBLAS multiplies matrices where they lie. Larger ones it copies into another order
-first, which for few rows takes as long as the product: sixteen rows of tiny-a took 805 microseconds at once, 570 in two
-parts."""
-_FEWEST: Final = 4
-"""Rows that each part of a product has at least: every part reads all the weights again."""
-
-_LOG2_E: Final = np.float32(1.4426950408889634)
-_LN2_HIGH: Final = np.float32(0.693359375)
-_LN2_LOW: Final = np.float32(-2.12194440e-4)
-_LOWEST: Final = np.float32(-87.0)
-
-
-def compiled(function: Function) -> Function:
-    """Compile a function when it is first called; it runs without Python's lock. Checks of types that tests wrap around
-    it are taken off: they are Python, which cannot be compiled.
-    """
-    plain = inspect.unwrap(function)
-    return cast(Function, numba.njit(plain, cache=True, fastmath=True, nogil=True))
-
-
-@compiled
-def product(states: Float32, weight: Float32, out: Float32) -> None:
-    """`out` [R, O] of states [R, K] and a weight [K, O]."""
-    rows, most = states.shape[0], _SMALL // weight.size
-    if rows <= most or most < _FEWEST:
-        np.dot(states, weight, out)
-        return
-    parts = (rows + most - 1) // most
-    size = (rows + parts - 1) // parts
-    for first in range(0, rows, size):
-        np.dot(states[first : first + size], weight, out[first : first + size])
-
-
-@compiled
-def _add_product(states: Float32, down: Float32, up: Float32, out: Float32) -> None:
-    """Add to `out` [R, O] the product of states [R, K] with two thin weights [K, r] and [r, O]."""
-    if not down.size:
-        return
-    rows, width = out.shape
-    thin = np.empty((rows, down.shape[1]), dtype=np.float32)
-    product(states, down, thin)
-    added = np.empty((rows, width), dtype=np.float32)
-    product(thin, up, added)
-    for row in range(rows):
-        for place in range(width):
-            out[row, place] += added[row, place]
-
-
-@compiled
-def exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
-    """Replace each of `values`, which are at most 88, by its exponential. `bits` (int32) and `powers` (float32) are two
-    views of one buffer, at least as long as `values`. Range reduction and polynomial are those of Cephes' expf, in
-    loops that a compiler turns into vector instructions.
-    """
-    for place in range(values.size):
-        value = max(values[place], _LOWEST)
-        times = np.floor(value * _LOG2_E + np.float32(0.5))
-        rest = value - times * _LN2_HIGH - times * _LN2_LOW
-        found = np.float32(1.9875691500e-4)
-        found = found * rest + np.float32(1.3981999507e-3)
-        found = found * rest + np.float32(8.3334519073e-3)
-        found = found * rest + np.float32(4.1665795894e-2)
-        found = found * rest + np.float32(1.6666665459e-1)
-        found = found * rest + np.float32(5.0000001201e-1)
-        values[place] = found * rest * rest + rest + np.float32(1.0)
-        bits[place] = (np.int32(times) + np.int32(127)) << np.int32(23)
-    for place in range(values.size):
-        values[place] *= powers[place]
-
-
-@compiled
-def normed(states: Float32, weight: Float32, eps: float, out: Float32) -> None:
-    """RMSNorm of states [R, H]."""
-    width = states.shape[1]
-    for row in range(states.shape[0]):
-        total = np.float32(0.0)
-        for place in range(width):
-            total += states[row, place] * states[row, place]
-        scale = np.float32(1.0) / np.sqrt(total / np.float32(width) + np.float32(eps))
-        for place in range(width):
-            out[row, place] = states[row, place] * scale * weight[place]
-
-
-@compiled
-def _rotate(both: Float32, scales: Float32, cos: Float32, sin: Float32, positions: Int64, eps: float) -> None:
-    """Queries and keys, the first of `both` [R, N + 2 M, D], at their positions, in place: normed if eps is not
-    negative, scaled by `scales` [N + M, D], rotated.
-    """
-    size = both.shape[2]
-    half = size // 2
-    for row in range(both.shape[0]):
-        position = positions[row]
-        for head in range(scales.shape[0]):
-            vector = both[row, head]
-            scale = np.float32(1.0)
-            if eps >= 0:
-                total = np.float32(0.0)
-                for place in range(size):
-                    total += vector[place] * vector[place]
-                scale = np.float32(1.0) / np.sqrt(total / np.float32(size) + np.float32(eps))
-            for place in range(half):
-                left = vector[place] * scale * scales[head, place]
-                right = vector[place + half] * scale * scales[head, place + half]
-                vector[place] = left * cos[position, place] + right * sin[position, place]
-                vector[place + half] = right * cos[position, place + half] + left * sin[position, place + half]
-
-
-@compiled
-def _add_rows(to: Float32, factors: Float32, rows: Float32, first: int, last: int) -> None:
-    """Add columns `first` to `last` of `rows`, each row times its factor, four rows in a loop. Slices, and not sums of
-    indices: those might be negative, which keeps a loop from becoming vectors.
-    """
-    count = factors.size
-    whole = count - count % 4
-    for row in range(0, whole, 4):
-        one, two, three, four = factors[row], factors[row + 1], factors[row + 2], factors[row + 3]
-        row_one, row_two = rows[row, first:last], rows[row + 1, first:last]
-        row_three, row_four = rows[row + 2, first:last], rows[row + 3, first:last]
-        for place in range(to.size):
-            to[place] += one * row_one[place] + two * row_two[place] + three * row_three[place] + four * row_four[place]
-    for row in range(whole, count):
-        factor, single = factors[row], rows[row, first:last]
-        for place in range(to.size):
-            to[place] += factor * single[place]
-
-
-@compiled
-def _attend(
-    both: Float32,
-    groups: int,
-    arrays: LayerArrays,
-    used: int,
-    spans: Spans,
-    scores: Float32,
-    bits: Int32,
-    powers: Float32,
-    out: Float32,
-) -> None:
-    """Attention of each row's queries, in `both`, over its prompt's places from `starts` to `ends` and over its own
-    from `free` on, the new one included, which is written here.
-    """
-    prefix_keys, prefix_values, own_keys, own_values = arrays
-    prompt_of, starts, ends, free = spans
-    rows, key_heads, size = own_keys.shape[0], own_keys.shape[1], own_keys.shape[2]
-    heads = groups * key_heads
-    for row in range(rows):
-        prompt = prompt_of[row]
-        first, last, skipped = starts[prompt], ends[prompt], free[row]
-        read = last - first
-        own = used + 1 - skipped
-        weights = scores[: read + own]
-        for key_head in range(key_heads):
-            for place in range(size):
-                own_keys[row, key_head, place, used] = both[row, heads + key_head, place]
-                own_values[row, key_head, used, place] = both[row, heads + key_heads + key_head, place]
-            keys, values = prefix_keys[prompt, key_head], prefix_values[prompt, key_head]
-            new_keys, new_values = own_keys[row, key_head], own_values[row, key_head]
-            for group in range(groups):
-                query = both[row, key_head * groups + group]
-                weights[:] = np.float32(0.0)
-                _add_rows(weights[:read], query, keys, first, last)
-                _add_rows(weights[read:], query, new_keys, skipped, used + 1)
-                highest = weights[0]
-                for token in range(read + own):
-                    highest = max(highest, weights[token])
-                for token in range(read + own):
-                    weights[token] -= highest
-                exponentials(weights, bits, powers)
-                total = np.float32(0.0)
-                for token in range(read + own):
-                    total += weights[token]
-                found = out[row, (key_head * groups + group) * size : (key_head * groups + group + 1) * size]
-                found[:] = np.float32(0.0)
-                _add_rows(found, weights[:read], values[first:last], 0, size)
-                _add_rows(found, weights[read:], new_values[skipped : used + 1], 0, size)
-                for place in range(size):
-                    found[place] /= total
-
-
-@compiled
-def layer_step(
-    states: Float32,
-    weights: LayerWeights,
-    tables: tuple[Float32, Float32],
-    positions: Int64,
-    eps: float,
-    head_eps: float,
-    arrays: LayerArrays,
-    used: int,
-    spans: Spans,
-    added: AddedWeights | None,
-) -> None:
-    """One layer for one more token a row: `states` [R, H] become those that come out, the caches are extended.
-
-    Args:
-        tables: cos and sin [positions, D], with the sign of `rjepa.students.fused.Rotary` in the latter.
-        head_eps: negative where queries and keys are not normed.
-        used: of the rows' own places in `arrays`, before this token.
-        added: None where there is no LoRA: the call is compiled without it.
-    """
-    norms, inward, inward_bias, outward, gate_up, down, scales = weights
-    cos, sin = tables
-    prefix_keys, _, own_keys, _ = arrays
-    rows, width = states.shape
-    key_heads, size = own_keys.shape[1], own_keys.shape[2]
-    heads = scales.shape[0] - key_heads
-    inner = down.shape[0]
-    room = max(prefix_keys.shape[3] + used + 1, rows * inner)
-    bits = np.empty(room, dtype=np.int32)
-    powers = bits.view(np.float32)
-    scores = np.empty(prefix_keys.shape[3] + used + 1, dtype=np.float32)
-    read = np.empty((rows, width), dtype=np.float32)
-    normed(states, norms[0], eps, read)
-    flat = np.empty((rows, inward.shape[1]), dtype=np.float32)
-    product(read, inward, flat)
-    if added is not None:
-        _add_product(read, added[0], added[1], flat)
-    if inward_bias.size:
-        for row in range(rows):
-            for place in range(flat.shape[1]):
-                flat[row, place] += inward_bias[place]
-    both = flat.reshape(rows, heads + 2 * key_heads, size)
-    _rotate(both, scales, cos, sin, positions, head_eps)
-    found = np.empty((rows, heads * size), dtype=np.float32)
-    _attend(both, heads // key_heads, arrays, used, spans, scores, bits, powers, found)
-    product(found, outward, read)
-    if added is not None:
-        _add_product(found, added[2], added[3], read)
-    for row in range(rows):
-        for place in range(width):
-            states[row, place] += read[row, place]
-    normed(states, norms[1], eps, read)
-    gates = np.empty((rows, 2 * inner), dtype=np.float32)
-    product(read, gate_up, gates)
-    if added is not None:
-        _add_product(read, added[4], added[5], gates)
-    held = np.empty(rows * inner, dtype=np.float32)
-    for row in range(rows):
-        for place in range(inner):
-            held[row * inner + place] = min(-gates[row, place], np.float32(88.0))
-    exponentials(held, bits, powers)
-    risen = held.reshape(rows, inner)
-    for row in range(rows):
-        for place in range(inner):
-            risen[row, place] = gates[row, place] / (np.float32(1.0) + risen[row, place]) * gates[row, inner + place]
-    product(risen, down, read)
-    if added is not None:
-        _add_product(risen, added[6], added[7], read)
-    for row in range(rows):
-        for place in range(width):
-            states[row, place] += read[row, place]
+_MOST_READ: Final = 500_000_000
+"""Multiplications of prompts that are read together, up to which compiled layers are the faster way: some ten
+milliseconds. Beyond, transformers' forward has little of its own beside the products, and spreads them over threads."""
 
 
 def _use_one_thread() -> None:
@@ -321,6 +51,8 @@ class NativeDecoder:
         attention = base.layers[0].self_attn
         heads = int(config.num_attention_heads)
         key_heads = heads // int(attention.num_key_value_groups)
+        self._key_heads = key_heads
+        self._weights: int = sum(one.numel() for one in base.layers.parameters())
         self.eps = float(base.norm.variance_epsilon)
         self.head_eps = float(attention.q_norm.variance_epsilon) if norms_heads(attention) else -1.0
         self._rotary = Rotary(base, int(attention.head_dim))
@@ -343,6 +75,50 @@ class NativeDecoder:
             self._rotary.reach(longest)
             self.tables = _array(self._rotary.cos), _array(self._rotary.sin)
 
+    def reads(self, tokens: int) -> bool:
+        """As `rjepa.students.fused.ReadingDecoder.reads`."""
+        return tokens * self._weights <= _MOST_READ
+
+    def read(
+        self,
+        input_ids: Int[Tensor, "prompts tokens"],
+        mask: Bool[Tensor, "prompts tokens"],
+        kept: int,
+        depth: int,
+        see: Callable[[Tensor], None],
+    ) -> tuple[list[tuple[Tensor, Tensor]], Float[Tensor, "prompts kept vocab"]]:
+        """As `rjepa.students.fused.ReadingDecoder.read`."""
+        prompts, longest = mask.shape
+        self.reach(longest)
+        held = mask.numpy()
+        lengths = held.sum(axis=1)
+        positions = np.concatenate([np.arange(length) for length in lengths])
+        states = self.embedding[input_ids.numpy()[held]]
+
+        def padded(found: Float32) -> Float32:
+            wide = np.zeros((prompts, longest, found.shape[1]), dtype=np.float32)
+            wide[held] = found
+            return wide
+
+        pairs = []
+        heads, size = self._key_heads, self.tables[0].shape[1]
+        for number, weights in enumerate(self.layers, 1):
+            keys = np.zeros((prompts, heads, size, longest), dtype=np.float32)
+            values = np.zeros((prompts, heads, longest, size), dtype=np.float32)
+            added = None if self.added is None else self.added[number - 1]
+            prompt_step(states, weights, self.tables, positions, self.eps, self.head_eps, keys, values, lengths, added)
+            pairs.append((torch.from_numpy(keys), torch.from_numpy(values)))
+            if number == depth < len(self.layers):
+                see(torch.from_numpy(padded(states)))
+        norm, _, _ = self.top
+        read = np.empty_like(states)
+        normed(states, norm, self.eps, read)
+        wide = padded(read)
+        if depth == len(self.layers):
+            see(torch.from_numpy(wide))
+        last = np.ascontiguousarray(wide[:, longest - kept :]).reshape(prompts * kept, -1)
+        return pairs, torch.from_numpy(self._logits(last)).view(prompts, kept, -1)
+
     def step(
         self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
     ) -> Float[Tensor, "rows vocab"]:
@@ -359,15 +135,16 @@ class NativeDecoder:
             if number == depth < len(self.layers):
                 states = self._shown(states, see)
         read = np.empty_like(states)
-        norm, head, head_bias = self.top
-        normed(states, norm, self.eps, read)
+        normed(states, self.top[0], self.eps, read)
         if depth == len(self.layers):
             read = self._shown(read, see)
+        return torch.from_numpy(self._logits(read))
+
+    def _logits(self, states: Float32) -> Float32:
+        _, head, head_bias = self.top
         logits = np.empty((len(states), head.shape[1]), dtype=np.float32)
-        product(read, head, logits)
-        if head_bias.size:
-            logits += head_bias
-        return torch.from_numpy(logits)
+        product(states, head, logits)
+        return logits + head_bias if head_bias.size else logits
 
     def _shown(self, states: Float32, see: Callable[[Tensor], Tensor]) -> Float32:
         """Show states to `see`; a copy of what it returns, because it may keep that, and the layers write in place."""

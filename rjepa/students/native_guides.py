@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from rjepa.students.guides import BlockArrays, Bools, Float32, GuideArrays, Int64
-from rjepa.students.native import Int32, compiled, exponentials, product
+from rjepa.students.native_layers import Int32, compiled, exponentials, product
 
 # Numbers of the error function's approximation by Abramowitz and Stegun, 7.1.26: wrong by at most 1.5e-7.
 _T = np.float32(0.3275911)

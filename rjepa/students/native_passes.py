@@ -4,7 +4,7 @@ something.
 A pass of a small model takes less time than the Python around it. What a token ends stays with
 `rjepa.students.events`. How a token is drawn is `rjepa.students.drawing`; here it is the same, compiled.
 
-Legend: as `rjepa.students.native`; vocabulary V.
+Legend: as `rjepa.students.native_layers`; vocabulary V.
 """
 
 import math
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from rjepa.students.fused import Bools, Caches, Drawing, Float32, Int64
 from rjepa.students.guides import GuideArrays
-from rjepa.students.native import (
+from rjepa.students.native import NativeDecoder
+from rjepa.students.native_guides import guide, may_end_label
+from rjepa.students.native_layers import (
     AddedWeights,
     Int32,
     LayerArrays,
     LayerWeights,
-    NativeDecoder,
     Spans,
     compiled,
     exponentials,
@@ -28,7 +29,6 @@ from rjepa.students.native import (
     normed,
     product,
 )
-from rjepa.students.native_guides import guide, may_end_label
 
 
 @compiled
@@ -109,10 +109,10 @@ def _run(
     spans: Spans,
     guides: GuideArrays | None,
 ) -> int:
-    """Draw at most `most` tokens a row, one after another, each but the last fed before the next; end with the first
-    that may end something, but not before `least`. Gives how many were drawn.
+    """Draw at most `most` tokens a row, one after another, each fed before the next; end with the first that may end
+    something, but not before `least`. Gives how many were drawn.
 
-    `logits` [R, V] are those that the first token is drawn from, and become those of the last. Caches have room for
+    `logits` [R, V] are those that the first token is drawn from, and become those after the last. Caches have room for
     `most` more tokens; positions [R] are those of the next tokens.
 
     Args:
@@ -162,8 +162,6 @@ def _run(
             if guides is not None and watched[row]:
                 ended |= may_end_label(place, column, ids, guides)
             fed[row] = embedding[token]
-        if done == most - 1 or (ended and done + 1 >= least):
-            return done + 1
         for number in range(len(layers)):
             if number == depth:
                 _note(states, columns, places, fed)
@@ -183,6 +181,8 @@ def _run(
             positions[row] += 1
             if moves[row]:
                 columns[row] = min(columns[row] + 1, waste)
+        if ended and done + 1 >= least:
+            return done + 1
     return most
 
 
@@ -202,7 +202,7 @@ class NativePasses(NativeDecoder):
     ) -> int:
         """As `rjepa.students.fused.DrawingDecoder.draw`."""
         self.reach(caches.longest + most)
-        arrays = tuple(layer.arrays(most) for layer in caches.layers)
+        arrays = tuple(layer.arrays() for layer in caches.layers)
         drawn: int = _run(
             most,
             least,
@@ -232,5 +232,5 @@ class NativePasses(NativeDecoder):
             drawing.guides,
         )
         for layer in caches.layers:
-            layer.used += drawn - 1
+            layer.used += drawn
         return drawn

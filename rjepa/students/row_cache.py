@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
-from rjepa.students.decoding import CachedRows, Fused, Int64, SharedPrefixRows, keys_and_values, positions_of
+from rjepa.students.decoding import CachedRows, Fused, Int64, SharedPrefixRows
+from rjepa.students.forward_cache import keys_and_values, positions_of
 from rjepa.students.fused import Drawing
 from rjepa.students.tap import LayerTap
 
@@ -81,6 +82,9 @@ class RepeatedRows:
 
     def draw(self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing) -> int:
         raise ValueError("expected caches that can draw")
+
+    def seat(self, other: CachedRows, gone: Int64) -> bool:
+        return False
 
     def keep(self, rows: Int64) -> None:
         self.prompt_of = np.unique(self.prompt_of[rows], return_inverse=True)[1]
@@ -147,15 +151,16 @@ def read_prompts(
     input_ids: Int[Tensor, "prompts tokens"],
     mask: Bool[Tensor, "prompts tokens"],
     prompt_of: Int64,
+    tap: LayerTap,
     logits_to_keep: int = 1,
 ) -> tuple[CachedRows, Float[Tensor, "prompts kept vocab"]]:
-    """Read left-padded prompts for their rows, in the kind of batch that suits the model.
+    """Read left-padded prompts for their rows, in the kind of batch that suits the model. `tap` is entered.
 
     Returns the batch and the logits of at least the last `logits_to_keep` tokens of each prompt. `shares_prefix` wants
     the model loaded with `rjepa.students.decoding.FAST_ATTENTION`.
     """
     if shares_prefix:
-        return SharedPrefixRows.read(model, input_ids, mask, prompt_of, logits_to_keep, fused)
+        return SharedPrefixRows.read(model, input_ids, mask, prompt_of, logits_to_keep, tap, fused)
     return RepeatedRows.read(model, input_ids, mask, prompt_of)
 
 

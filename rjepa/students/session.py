@@ -1,9 +1,9 @@
 """A decoding session over a loaded student: many rows at once, forked, edited, dropped, run step by step.
 
-One loop over the model's forward: draw a token for each row, feed them all, see which rows are at an end. What a row
-reads of its neighbours is nothing. Caches live in `rjepa.students.decoding` and `row_cache`, what is fed together in
-`batches`, what is kept of rows in `recording`, where they stand in `standing`, what new tokens bring in `events`. Who
-else offers a session, and what that one lacks, belongs to `rjepa.sampling`.
+One loop: draw a token for each row, feed them all, see which rows are at an end. What a row reads of its neighbours is
+nothing. One turn of the loop is `rjepa.students.passes`; caches live in `decoding` and `row_cache`, what is fed
+together in `batches`, what is kept of rows in `recording`, where they stand in `standing`, what new tokens bring in
+`events`. Who else offers a session, and what that one lacks, belongs to `rjepa.sampling`.
 
 A row that waits for the others (its step is over, theirs are not) goes on being fed junk for a while: taking it out of
 the batch copies the caches of all. Junk is not recorded, and is taken back before the row goes on.
@@ -15,44 +15,27 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from torch import Tensor, nn
 
-from rjepa.students.ahead import Sight, most_and_least, tokens_ahead
-from rjepa.students.batches import (
-    NOTHING,
-    Batch,
-    find_cached,
-    join_batches,
-    read_batch,
-    rebuild_batch,
-    wants_parting,
-    worth_keeping,
-)
-from rjepa.students.drawing import draw_tokens
-from rjepa.students.events import RowEvents
-from rjepa.students.guides import MOST_GUIDED
+from rjepa.students.ahead import Sight
+from rjepa.students.batches import Batch, find_cached, join_batches, read_batch, rebuild_batch
 from rjepa.students.loading import Student
 from rjepa.students.noise import Branch
+from rjepa.students.passes import Passes
 from rjepa.students.prompting import complete_requests
 from rjepa.students.recording import Float16, RowTables
-from rjepa.students.row_rules import RowRules
 from rjepa.students.sampled import (
     Bias,
     Condition,
     DecodingCounts,
     Edit,
-    Event,
     Events,
-    Pass,
     RowRequest,
     SampledChain,
     Tokens,
     TokenScore,
     Until,
 )
-from rjepa.students.standing import Bools, RowStandings
-from rjepa.students.steering import Steering
+from rjepa.students.standing import RowStandings
 from rjepa.students.tap import LayerTap
 
 _NEVER: Final = np.iinfo(np.int64).max
@@ -78,14 +61,9 @@ class Session:
         self._batches: list[Batch] = []
         self._unread: list[int] = []
         self._forks: dict[int, tuple[int, int]] = {}  # child: its parent, and how many tokens of it stay in the cache
-        head: nn.Module = student.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        self._steering = Steering(len(head.weight), student.hidden_size)  # type: ignore[arg-type]
-        self._rules = RowRules(student, len(head.weight))  # type: ignore[arg-type]
-        self._events = RowEvents(student, self._tables, self._standings, self._rules)
         self._tap = LayerTap(student.captured, keep=capture)
-        self._ahead = tokens_ahead(student.hidden_size, student.num_layers, len(head.weight))  # type: ignore[arg-type]
-        self._changed = self._closed = self._running = False
-        self._generated = self._read = self._passes = 0
+        self._passes = Passes(student, self._tables, self._standings, self._requests, self._tap)
+        self._closed = self._running = False
 
     def __enter__(self) -> "Session":
         return self
@@ -96,7 +74,7 @@ class Session:
     @property
     def counts(self) -> DecodingCounts:
         """What was generated and read so far."""
-        return DecodingCounts(self._generated, self._read, self._passes)
+        return DecodingCounts(self._passes.generated, self._passes.read, self._passes.passes)
 
     @torch.inference_mode()
     def add(self, requests: Sequence[RowRequest]) -> list[int]:
@@ -115,7 +93,7 @@ class Session:
         for row, request in zip(rows, whole, strict=True):
             self._follow(row, request)
         self._unread += rows
-        self._changed = True
+        self._passes.changed = True
         return rows
 
     @torch.inference_mode()
@@ -141,23 +119,23 @@ class Session:
             branches=(*parent.branches, Branch(kept, sample_index)),
         )
         child = self._tables.fork(row, request, self._free_rows())
-        self._follow(child, request, (self._rules.scores(row) or ())[: kept - len(parent.prefix)])
+        self._follow(child, request, (self._passes.rules.scores(row) or ())[: kept - len(parent.prefix)])
         origin = find_cached(self._batches, self._forks, self._standings, self._tables, row, kept)
         if origin is None:
             self._unread.append(child)
         else:
             self._forks[child] = origin
-        self._changed = True
+        self._passes.changed = True
         return child
 
     def drop(self, row: int) -> None:
         """Stop a row and let its cache go. Its chain so far can still be read. The others do not notice."""
         self._require(row)
         self._standings.dropped[row] = True
-        self._steering.forget(row)
-        self._events.forget(row)
-        self._rules.forget(row)
-        self._changed = True
+        self._passes.steering.forget(row)
+        self._passes.events.forget(row)
+        self._passes.rules.forget(row)
+        self._passes.changed = True
 
     def forget(self, rows: Sequence[int]) -> None:
         """Drop rows of which nothing is asked any more, and give their numbers to new ones, so that a session that
@@ -165,19 +143,19 @@ class Session:
         """
         for row in rows:
             self.drop(row)
-            self._rules.clear(row)
+            self._passes.rules.clear(row)
             self._free.add(row)
 
     def hold(self, row: int) -> None:
         """Let a row wait, in this run and the next, until `go_on`."""
         self._require(row)
         self._standings.held[row] = True
-        self._changed = True
+        self._passes.changed = True
 
     def go_on(self, row: int) -> None:
         """End what `hold` began."""
         self._require(row)
-        self._changed |= bool(self._standings.held[row])
+        self._passes.changed |= bool(self._standings.held[row])
         self._standings.held[row] = False
 
     def set_bias(self, row: int, bias: Bias | None) -> None:
@@ -187,7 +165,7 @@ class Session:
             ValueError: a tensor that is not one number for each id of the vocabulary.
         """
         self._require(row)
-        self._steering.set_bias(row, bias)
+        self._passes.steering.set_bias(row, bias)
 
     def set_edit(self, row: int, edit: Edit | None) -> None:
         """Change the states of the tokens that the row is fed from now on; None takes it away.
@@ -196,7 +174,7 @@ class Session:
             ValueError: a tensor that is not one finite number for each dimension of a state.
         """
         self._require(row)
-        self._steering.set_edit(row, edit)
+        self._passes.steering.set_edit(row, edit)
 
     @torch.inference_mode()
     def run(
@@ -218,23 +196,23 @@ class Session:
             raise ValueError("expected a session that does not run; close the iterator of the run before")
         standings, by_step = self._standings, until is Until.STEP
         sight = Sight(tokens, steps or by_step, one_by_one, by_step)
-        self._running = self._changed = True
+        self._running = self._passes.changed = True
         self._fresh = list(range(len(self._requests)))
         standings.paused[:] = False
         quota = until.count if isinstance(until, Tokens) else 0
         try:
             while not self._closed:
-                if self._changed:
+                if self._passes.changed:
                     standings.stop_at[self._fresh] = self._tables.drawn[self._fresh] + quota if quota else _NEVER
                     self._fresh = []
-                    self._changed = False
+                    self._passes.changed = False
                     self._arrange()
                 batch = next((one for one in self._batches if standings.running(one.places).any()), None)
                 if batch is None:
                     return
                 if batch is not self._batches[-1]:  # each in its turn
                     self._batches = [*(one for one in self._batches if one is not batch), batch]
-                yield from self._advance(batch, sight)
+                yield from self._passes.advance(batch, sight)
         finally:
             self._running = False
 
@@ -246,7 +224,7 @@ class Session:
     def tokens(self, row: int) -> list[int]:
         """The tokens of the row's chain so far."""
         self._check(row)
-        return [int(token) for token in self._tables.ids[row, : self._standings.written(row)]]
+        return self._standings.tokens(row)
 
     @torch.inference_mode()
     def latents(self, row: int) -> Float16:
@@ -268,9 +246,9 @@ class Session:
         for row in rows:
             self._check(row)
         chains = self._tables.chains(rows) if rows else []
-        if not self._rules:
+        if not self._passes.rules:
             return chains
-        return [replace(chain, scores=self._rules.scores(row)) for row, chain in zip(rows, chains, strict=True)]
+        return [replace(chain, scores=self._passes.rules.scores(row)) for row, chain in zip(rows, chains, strict=True)]
 
     def close(self) -> None:
         """Let all caches go. A run that is under way ends between two tokens; chains can still be read."""
@@ -292,89 +270,13 @@ class Session:
         if unread:
             batch, read = read_batch(self._student, self._tap, tables, requests, unread)
             standings.fed[unread] = tables.drawn[unread]
-            self._passes += 1
-            self._read += read
+            self._passes.passes += 1
+            self._passes.read += read
             batches.append(batch)
         together = [one for one in batches if one.rows.can_cut and standings.running(one.places).any()]
         if len(together) > 1:
-            batches = [one for one in batches if one not in together] + [join_batches(together, requests)]
+            batches = [one for one in batches if one not in together] + [join_batches(together, standings, requests)]
         self._batches = batches
-
-    def _advance(self, batch: Batch, sight: Sight) -> list[Event]:
-        """Draw one token for each row, or a few where no reader has to see each first; feed them, and return what
-        happened.
-        """
-        tables, standings, places = self._tables, self._standings, batch.places
-        held = standings.waiting(places) | standings.dropped[places] | (batch.pending != NOTHING)
-        was_over = standings.over[places]
-        written = ~held & ~was_over
-        count = self._draw_ahead(batch, held, written, sight)
-        at = tables.next_columns(places, held)
-        column = int(at[0]) if (at == at[0]).all() else torch.from_numpy(at).to(batch.index.device)
-        if count:
-            ids = tables.ids[places, at]
-            drawn = torch.from_numpy(ids)
-        else:
-            count, drawn = 1, self._draw(batch, column)
-            ids = np.asarray(drawn.tolist())
-            tables.ids[places, at] = ids
-        tables.drawn[places[~held]] += 1
-        if self._rules:
-            self._rules.read(places, ids, batch.logits, written)
-        events, unused = self._events.read(places, at, written, count, sight)
-        early = unused > 0  # what was drawn for these since they ended is junk, as if they had waited for the others
-        standings.fed[places[early]] -= unused[early] - 1
-        batch.junk[early] += unused[early] - 1
-        generated = count * int(written.sum()) - int(unused.sum())
-        self._generated += generated
-        self._feed(batch, drawn, held, was_over | early, column)
-        return [*events, Pass(generated, count)]
-
-    def _draw(self, batch: Batch, column: int | Tensor) -> Int[Tensor, " rows"]:
-        """A token for each row, by whatever bends its logits."""
-        tables, places = self._tables, batch.places
-        noise = tables.noise_at(batch.index, column)
-        biased = self._steering.biased(places, batch.logits, self.tokens)
-        if self._rules:
-            biased = self._rules.shaped(places, batch.logits, biased, self.tokens)
-        drawn, logprobs, certainty = draw_tokens(batch.logits, noise, batch.greedy, batch.temperature, biased)
-        if batch.waits:
-            pending = torch.from_numpy(batch.pending).to(drawn.device)
-            drawn = torch.where(pending == NOTHING, drawn, pending)
-        tables.put_scores(batch.index, column, logprobs, certainty)
-        return drawn
-
-    def _draw_ahead(self, batch: Batch, held: Bools, written: Bools, sight: Sight) -> int:
-        """Draw some tokens for each row in one call; all but the last of them are fed there, too.
-
-        How many depends on what the reader of the run sees, and on what may end a row (`rjepa.students.ahead`). The
-        tables have them all; `drawn` does not count the last of each row yet: the caller counts and feeds it.
-
-        Returns how many each row got; 0 where the caller has to draw one itself: rows have rules, an edit, or a
-        bias that is no guide, a token waits to be fed, or the batch's caches cannot draw.
-        """
-        tables, standings, places = self._tables, self._standings, batch.places
-        if self._rules or not self._steering.is_drawable or batch.waits or not batch.rows.can_draw:
-            return 0
-        most, least = 1, 1
-        if standings.ends_at_stops(sight.steps):
-            room = np.minimum(tables.limits[places], standings.stop_at[places]) - tables.drawn[places]
-            most, least = most_and_least(sight, self._ahead, len(places), bool(standings.kept[places].any()))
-            most = min(most, int(room[written].min()))
-        most = min(most, MOST_GUIDED) if self._steering.is_guided else most
-        guides = self._steering.guides(places, tables.ids, tables.drawn, most)
-        if guides is not None:
-            least = 1  # what a guide says after the label of a step depends on where that ends
-        count = batch.draw(
-            most,
-            least,
-            tables.drawing(places, held, written, standings.stops, batch.greedy, batch.temperature, guides),
-            standings.needed(places),
-        )
-        tables.drawn[places[~held]] += count - 1
-        standings.fed[places[written]] = tables.drawn[places[written]]
-        self._passes += count - 1
-        return count
 
     def _follow(self, row: int, request: RowRequest, scores: Sequence[TokenScore] = ()) -> None:
         """Enter a new row everywhere: its request, its rules, its standing."""
@@ -383,41 +285,9 @@ class Session:
         self._requests[row] = request
         self._free.discard(row)
         self._fresh.append(row)
-        self._rules.add(row, request, scores)
+        self._passes.rules.add(row, request, scores)
         kept = self._keep_finished or request.keep_finished
         self._standings.begin(row, plain=not request.rules.ends_at_answer, kept=kept)
-
-    def _feed(
-        self, batch: Batch, tokens: Int[Tensor, " rows"], held: Bools, was_over: Bools, column: int | Tensor
-    ) -> None:
-        """Feed the tokens that were drawn, if anybody still needs what comes of it."""
-        tables, standings, places = self._tables, self._standings, batch.places
-        new = ~held & ~was_over
-        last = new & (tables.lengths[places] >= tables.drawn[places])  # its chain's last token, perhaps
-        needed = standings.running(places) | (standings.paused[places] & new)
-        needed |= last & (tables.captured[places] | standings.kept[places])
-        if not needed.any():
-            self._changed = True
-            return
-        kept = worth_keeping(batch, standings, last & tables.captured[places])
-        if kept is not None:
-            index = torch.from_numpy(kept).to(tokens.device)
-            tokens, column = tokens[index], column if isinstance(column, int) else column[index]
-            held, was_over = held[kept], was_over[kept]
-            batch.keep(kept, self._requests)
-            places = batch.places
-        again = batch.pending != NOTHING
-        idle = (held & ~again) | was_over
-        with self._tap as tap:
-            tap.edits = self._steering.edits(places, again.tolist())
-            batch.feed(tokens, idle, standings.needed(places), tap)
-        self._passes += 1
-        self._read += int((again & ~idle).sum())
-        if tap.state is not None:
-            tables.put_states(batch.index, column, tap.state[:, -1])
-        standings.fed[places[~idle]] = tables.drawn[places[~idle]]
-        if (standings.kept[places] | standings.waiting(places)).any():
-            self._changed |= wants_parting(batch, standings.running(places), standings.needed(places))
 
     # Which rows there are, and what may be asked of them.
 

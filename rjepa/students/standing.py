@@ -139,6 +139,11 @@ class RowStandings:
         """Tokens of the row's chain so far."""
         return int(min(self._tables.lengths[row], self._tables.drawn[row]))
 
+    def tokens(self, row: int) -> list[int]:
+        """The tokens of the row's chain so far."""
+        found: list[int] = self._tables.ids[row, : self.written(row)].tolist()
+        return found
+
     def tokens_of_steps(self, row: int, steps: int) -> int:
         """How many tokens the first `steps` steps of a row have.
 

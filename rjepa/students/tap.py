@@ -45,6 +45,10 @@ class LayerTap:
         self.state = edited if self._keep else None
         return edited[:, 0] if self.edits else states
 
+    def see_prompts(self, states: Tensor) -> None:
+        """Take the states [rows, tokens, hidden] of prompts from a forward that does not call the module."""
+        self.state = states if self._keep else None
+
     def _take(self, module: nn.Module, inputs: Any, output: Any) -> Any:
         if threading.get_ident() != self._thread:
             return None

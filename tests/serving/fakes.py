@@ -71,7 +71,7 @@ class FakeEngine:
         finally:
             self.closed.set()
 
-    def run_many(self, questions: Sequence[Question]) -> Iterator[tuple[int, Event]]:
+    def run_many(self, questions: Sequence[Question], *, shown: bool = True) -> Iterator[tuple[int, Event]]:
         """One after the other."""
         for index, question in enumerate(questions):
             with contextlib.closing(self.run(question)) as events:

@@ -1,6 +1,7 @@
 """Requests that come at the same time are answered in one batch, each as it would be answered alone."""
 
 import asyncio
+import json
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -151,11 +152,14 @@ def test_who_comes_while_others_are_answered_waits_for_a_token_and_not_for_their
         gate.rest = 0.0
 
 
-@pytest.mark.usefixtures("token_by_token")
-def test_a_client_that_leaves_frees_its_rows_and_the_others_go_on(served: tuple[str, FastAPI, Gate]) -> None:
+@pytest.mark.parametrize(("tokens", "rest"), [(1, 0.05), (ahead.AHEAD, 0.2)])
+def test_a_client_that_leaves_frees_its_rows_and_the_others_go_on(
+    served: tuple[str, FastAPI, Gate], tokens: int, rest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "AHEAD", tokens)  # 1: as a large student writes
     address, app, gate = served
     alone = told(post(address, STATEMENTS[2], rjepa=RERANK, seed=3))
-    gate.rest = 0.05
+    gate.rest = rest
     try:
         with ThreadPoolExecutor(1) as pool:
             body = {"model": TAG, "messages": [{"role": "user", "content": STATEMENTS[1]}], "stream": True}
@@ -174,6 +178,33 @@ def test_a_client_that_leaves_frees_its_rows_and_the_others_go_on(served: tuple[
             assert not differing(told(other.result()), alone)
     finally:
         gate.rest = 0.0
+
+
+def test_streams_that_are_written_together_show_the_text_of_each_and_nothing_that_was_drawn_after_its_end(
+    served: tuple[str, FastAPI, Gate],
+) -> None:
+    address, _, gate = served
+    asked = [(statement, {"temperature": 0.9, "seed": seed}) for statement in STATEMENTS for seed in (1, 2)]
+    alone = [post(address, statement, **more) for statement, more in asked]
+
+    def streamed(one: tuple[str, dict[str, Any]]) -> tuple[str, int]:
+        body = {"model": TAG, "messages": [{"role": "user", "content": one[0]}], "stream": True, **one[1]}
+        body |= {"stream_options": {"include_usage": True}}
+        text, tokens = "", 0
+        with httpx.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=120) as reply:
+            for line in reply.iter_lines():
+                if line.startswith("data: {"):
+                    chunk = json.loads(line[6:])
+                    text += "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+                    tokens = (chunk["usage"] or {}).get("completion_tokens", tokens)
+        return text, tokens
+
+    before = len(gate.drawn)
+    with ThreadPoolExecutor(len(asked)) as pool:
+        together = list(pool.map(streamed, asked))
+    assert max(gate.drawn[before:]) > 4  # they were drawn for together, and so past the ends of some
+    expected = [(one["choices"][0]["message"]["content"], one["usage"]["completion_tokens"]) for one in alone]
+    assert together == expected
 
 
 def _told(work: Generator[tuple[int, Any], None, None]) -> list[Any]:

@@ -1,6 +1,6 @@
 """What a month of nights lets through: the gate of a night over 1 000 simulated runs of 30 nights, a challenger each.
 
-`python -m benchmarks.nights`, two minutes, no model. Every challenger is tested on 1 500 sealed problems of three
+`python -m benchmarks.nights`, four minutes, no model. Every challenger is tested on 1 500 sealed problems of three
 domains against the release of its night, at the level that the budget gives it. The two differ on a share of
 problems; how that is split makes the challenger no better, harmful or useful. The rules are those of
 `rjepa.releases.night`, computed for all runs of a night at once; on a sample `decide` itself is asked, and has to
@@ -8,6 +8,7 @@ agree.
 
 Beside it stand the gate that was there before (rule `improve` every night, and McNemar at 5 % every night as a plain
 script would have it) and other ways to spend the budget: e-LOND (Xu and Ramdas 2024), and a tenth of what is left.
+What the clause on P(correct) refuses and lets through is `benchmarks.told_chances`.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from scipy.stats import norm
 
 from benchmarks.gate import passes as passes_once
 from benchmarks.subject import report
+from benchmarks.told_chances import measure as measure_told_chances
 from rjepa.evaluation.betting import log_evidence, log_wealth
 from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts
@@ -43,9 +45,15 @@ TARGETS: Final = {
     "months_without_a_false_promotion": 0.95,
     "months_without_a_false_promotion_looking_after_every_problem": 0.95,
     "decide_agrees": 1.0,
+    "calibration_equal_pass_on_1000": 0.75,
+    "calibration_equal_pass_on_1500": 0.88,
+    "calibration_equal_pass_on_3000": 0.95,
+    "calibration_worse_by_0.05_stopped": 0.8,
+    "calibration_worse_by_0.1_stopped": 0.99,
 }
 """The least share over every kind of null and harmful challenger, every discordance and every mixture with useful
-ones."""
+ones; of challengers that tell their chances as well as what is served (calibrated alike, or off in the same way) the
+share that passes, of worse ones that which is stopped, however they are worse."""
 
 NULL: Final[dict[str, tuple[float, float, float]]] = {
     "no_better": (0.0, 0.0, 0.0),
@@ -245,6 +253,7 @@ def main() -> None:
             f"{way}: {100 * share:.0f} %" for way, share in spending(rng, 0.08, 0.02, useful).items()
         )
     figures["decide_agrees"] = float(np.mean(agreed))
+    figures |= measure_told_chances(np.random.default_rng(18))
     report("nights", figures, TARGETS)
 
 

@@ -113,10 +113,10 @@ def simulate(world: World, progress: Progress) -> dict[str, Any]:
     return found
 
 
-def prepare(home: Home, size: Size) -> None:
+def prepare(home: Home, size: Size, seed: int) -> None:
     """Register the data of the simulation, and make the problems that arms are measured on."""
-    measured = measured_recipe(size)
-    for recipe in (base_recipe(size), labelled_recipe(size), measured):
+    measured = measured_recipe(size, seed)
+    for recipe in (base_recipe(size, seed), labelled_recipe(size, seed), measured):
         if recipe.name not in dataset_names(home):
             register_recipe(home, recipe)
     build_dataset(home, measured)

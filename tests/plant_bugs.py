@@ -32,6 +32,20 @@ class Bug:
 
 BUGS = (
     Bug(
+        "a night judges calibration on its own sealed set alone",
+        "rjepa/releases/night.py",
+        "_compare_calibration([*earlier, (challenger, current)])",
+        "_compare_calibration([(challenger, current)])",
+        "tests/releases/test_night.py::test_calibration_is_judged_on_the_problems_of_all_sets_that_the_two_were_tested_on",
+    ),
+    Bug(
+        "a calibration error is not freed of what chance adds",
+        "rjepa/evaluation/calibration_rise.py",
+        "float(mean @ mean - np.trace(each))",
+        "float(mean @ mean)",
+        "tests/evaluation/test_calibration_rise.py::test_the_error_of_each_is_found",
+    ),
+    Bug(
         "a LoRA is served though its base has other weights",
         "rjepa/students/lora/beside.py",
         "if lora.manifest.base_fingerprint != base.fingerprint:",

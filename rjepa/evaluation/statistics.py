@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import ndtri
 
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
@@ -108,80 +107,3 @@ def holm(p_values: list[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - position) * p_values[index]))
         adjusted[index] = running
     return adjusted.tolist()
-
-
-@dataclass(frozen=True)
-class CalibrationDifference:
-    """How much worse the first of two tells its chances, on the problems for which both tell one.
-
-    Attributes:
-        first_error, second_error: root-mean-square calibration error over bins of about equal size, less what chance
-            adds.
-        rise: of the squared error, first minus second. Both are without bias, and so is this.
-        bound: the true rise is above it with a chance of 1 - confidence.
-    """
-
-    problems: int
-    first_error: float
-    second_error: float
-    rise: float
-    bound: float
-
-
-def compare_calibration(
-    chances: tuple[FloatArray, FloatArray],
-    correct: tuple[BoolArray, BoolArray],
-    *,
-    rng: np.random.Generator,
-    confidence: float = CONFIDENCE,
-    bins: int = 10,
-) -> CalibrationDifference | None:
-    """Compare how well two tell their chances; None where both tell one for fewer than two problems a bin.
-
-    Not by the difference of two ECEs: an ECE is a sum of distances, to which chance adds the more the better the
-    probabilities are, so that a rise from 0 to 0.03 shows as one of 0.01 (lab book 51). Squares of distances less
-    their sampling variances (Kumar, Liang and Ma 2019) have no bias. Their difference is bounded by its standard
-    error: paired bootstrap over problems gives the covariance of all bins of both, and with it the part of the error
-    that is linear in the distances and the part that is not. The first is too large by the second's variance, as
-    distances are estimated.
-
-    Args:
-        chances: P(correct) of each, float64 `[problems]`; NaN where it is not told.
-        correct: whether each was right, bool `[problems]`.
-        confidence: of the one-sided bound.
-        bins: of about equal size.
-    """
-    told = np.isfinite(chances[0]) & np.isfinite(chances[1])
-    if told.sum() < 2 * bins:
-        return None
-    resamples = Resamples(int(told.sum()), rng=rng)
-    squared, linear, quadratic = [], [], []
-    for chance, right in zip(chances, correct, strict=True):
-        excess, shares = _excess_by_bin(chance[told], right[told], bins)
-        distance = excess.mean(axis=0)
-        variance = ((excess**2).mean(axis=0) - distance**2) / (len(excess) - 1)
-        moved = resamples.means(excess) - distance
-        squared.append(float(((distance**2 - variance) / shares).sum()))
-        linear.append(2 * moved @ (distance / shares))
-        quadratic.append((moved**2 / shares).sum(axis=1))
-    of_linear, of_quadratic = np.var(linear[0] - linear[1]), np.var(quadratic[0] - quadratic[1])
-    error = float(np.sqrt(max(of_linear - of_quadratic, of_quadratic)))
-    rise = squared[0] - squared[1]
-    return CalibrationDifference(
-        problems=int(told.sum()),
-        first_error=float(np.sqrt(max(squared[0], 0.0))),
-        second_error=float(np.sqrt(max(squared[1], 0.0))),
-        rise=rise,
-        bound=rise + float(ndtri(confidence)) * error,
-    )
-
-
-def _excess_by_bin(chances: FloatArray, correct: BoolArray, bins: int) -> tuple[FloatArray, FloatArray]:
-    """What was told minus what came, in the column of its bin, float64 `[problems, bins]`, and the share of problems in
-    each bin. Equal chances share a bin, so that the order of problems does not matter; there may then be fewer bins.
-    """
-    edges = np.unique(np.quantile(chances, np.linspace(0.0, 1.0, bins + 1))[1:-1])
-    found, position = np.unique(np.searchsorted(edges, chances, side="right"), return_inverse=True)
-    excess = np.zeros((len(chances), len(found)))
-    excess[np.arange(len(chances)), position] = chances - correct
-    return excess, np.bincount(position) / len(chances)

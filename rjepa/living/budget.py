@@ -145,6 +145,15 @@ def list_tests(database: Database, llm_tag: str) -> list[Tested]:
     return [Tested(**{name: row[name] for name in names}, tested_at=to_datetime(row["tested_at_ms"])) for row in rows]
 
 
+def earlier_candidates(database: Database, test: Test) -> list[str]:
+    """Hashes of the candidates of other sets that the two of a test were tested on before, oldest first."""
+    same = [NIGHT_TESTS.c[name] == getattr(test, name) for name in ("llm_tag", "challenger", "current")]
+    wanted = select(NIGHT_TESTS.c.candidates).where(*same, NIGHT_TESTS.c.sealed_set != test.sealed_set)
+    with database.reading() as connection:
+        found = connection.execute(wanted.order_by(NIGHT_TESTS.c.id)).scalars().all()
+    return list(dict.fromkeys(found))
+
+
 def count_uses(connection: Connection, llm_tag: str, sealed_set: str) -> int:
     """How many tests a sealed set was used for."""
     wanted = select(func.count()).where(NIGHT_TESTS.c.llm_tag == llm_tag, NIGHT_TESTS.c.sealed_set == sealed_set)

@@ -10,14 +10,14 @@ from rjepa.errors import CorruptError
 from rjepa.evaluation.betting import log_evidence
 from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts
-from rjepa.evaluation.records import EvaluationRecord
+from rjepa.evaluation.records import EvaluationRecord, list_records
 from rjepa.home import Home
-from rjepa.living.budget import BUDGET, NIGHTS, Test, charge
+from rjepa.living.budget import BUDGET, NIGHTS, Test, charge, earlier_candidates
 from rjepa.living.drawing import open_set
 from rjepa.living.sealed import USES, live_set, require_live_set
 from rjepa.progress import Progress, silent
 from rjepa.releases.bundle import load_manifest as load_release
-from rjepa.releases.night import NightTerms
+from rjepa.releases.night import NightBasis, NightTerms, Pair
 from rjepa.releases.pointer import current_release
 from rjepa.releases.stage import NightlyTest, build_release, newest_evaluated
 from rjepa.stages import Made
@@ -53,7 +53,7 @@ def build_nightly_release(
     night = NightlyTest(
         sealed.name,
         open_set(home, llm_tag, sealed, fingerprint, learnt),
-        lambda challenger, current: draw_terms(home, challenger, current, claim, sealed.name),
+        lambda challenger, current: draw_basis(home, challenger, current, claim, sealed.name),
     )
     made = build_release(
         home, llm_tag, dataset, run_id=run_id, rule="nightly", claim=claim, night=night, progress=progress
@@ -62,11 +62,11 @@ def build_nightly_release(
     return made
 
 
-def draw_terms(
+def draw_basis(
     home: Home, challenger: EvaluationRecord, current: EvaluationRecord, claim: str, sealed_set: str
-) -> NightTerms:
-    """The terms of testing a challenger against what is served, on the candidates of a sealed set. The same test, asked
-    for again, has the same terms.
+) -> NightBasis:
+    """What testing a challenger against what is served rests on, on the candidates of a sealed set. The same test,
+    asked for again, has the same terms.
 
     Raises:
         ValueError: the two were judged on different candidates.
@@ -91,7 +91,8 @@ def draw_terms(
 
     with open_database(home) as database:
         charged = charge(database, test, weigh)
-    return NightTerms(
+        before = earlier_candidates(database, test)
+    terms = NightTerms(
         sealed_set=sealed_set,
         uses=charged.uses,
         uses_allowed=USES,
@@ -102,6 +103,20 @@ def draw_terms(
         carried=charged.carried,
         old_domains=tuple(sorted(load_manifest(home, current.trained_on)["counts"]["by_domain"])),
     )
+    return NightBasis(terms, _records_on(home, challenger, current, before))
+
+
+def _records_on(
+    home: Home, challenger: EvaluationRecord, current: EvaluationRecord, candidates: list[str]
+) -> tuple[Pair, ...]:
+    """What is kept of the same two on other candidates, named by their hashes; what is gone is left out."""
+    if not candidates:
+        return ()
+    ours, theirs = (
+        {record.candidates.sha256: record for record in list_records(home, one.llm_tag, one.content)}
+        for one in (challenger, current)
+    )
+    return tuple((ours[name], theirs[name]) for name in candidates if name in ours and name in theirs)
 
 
 def _served_dataset(home: Home, llm_tag: str) -> str | None:

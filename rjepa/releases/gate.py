@@ -5,6 +5,7 @@ what is missing in `stage`, bundles in `bundle`, the pointer in `pointer`; docs/
 `python -m benchmarks.gate` and `python -m benchmarks.nights` show by simulation what they let through.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, Literal
 
@@ -14,7 +15,7 @@ from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts, problems_to_show
 from rjepa.evaluation.records import EvaluationRecord
 from rjepa.releases.findings import LEVEL_BETTER, LOSS_OVERALL, Finding, Rule, compare
-from rjepa.releases.night import NightFinding, NightTerms, find, is_protected
+from rjepa.releases.night import NightFinding, NightTerms, Pair, find, is_protected
 from rjepa.values import FrozenValue
 
 Reason = Literal[
@@ -73,6 +74,7 @@ def decide(
     diagnostics_passed: bool = True,
     unmeasurable: Unmeasurable | None = None,
     terms: NightTerms | None = None,
+    earlier: Sequence[Pair] = (),
 ) -> Decision:
     """Decide between a challenger and the current release by their records on the same candidates.
 
@@ -85,6 +87,7 @@ def decide(
         unmeasurable: why the current release cannot be judged on the challenger's candidates. It cannot answer any more
             either, so that a person may replace it unmeasured; the night may not.
         terms: of the night; needed where rule `nightly` compares two records.
+        earlier: of rule `nightly`: records of the same two on the sealed sets that they were tested on before.
 
     Raises:
         ValueError: rule `nightly` has no terms.
@@ -111,7 +114,7 @@ def decide(
     claimed = next((finding for finding in findings if finding.domain == place), None)
     night = None
     if terms is not None and claimed is not None:
-        night = find(challenger, current, findings, claimed, terms)
+        night = find(challenger, current, findings, claimed, terms, earlier)
     reason, text = _judge(findings, rule, place, claimed, night)
     if night is not None:
         text = f"{text}; {night.describe()}"
@@ -160,7 +163,9 @@ def _judge_night(findings: tuple[Finding, ...], claimed: Finding, night: NightFi
         )
     calibration = night.calibration
     if calibration is not None and not calibration.holds:
-        return "calibration_worse", f"P(correct) may be told worse: {calibration.describe()}"
+        return "calibration_worse", (
+            f"P(correct) may be told worse: {calibration.describe()}; {calibration.margin:g} has to be excluded"
+        )
     if night.is_better:
         return "better", f"the challenger is better, and worse nowhere: {_join(findings)}"
     return _not_better(claimed, problems_to_show(_discordance(claimed), LOSS_OVERALL, night.terms.alpha / 2))

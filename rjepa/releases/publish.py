@@ -13,7 +13,7 @@ from rjepa.releases.bundle import Facts, Manifest, build_bundle, load_manifest, 
 from rjepa.releases.findings import Rule
 from rjepa.releases.gate import Decision, Unmeasurable, decide
 from rjepa.releases.history import Action, history
-from rjepa.releases.night import NightTerms
+from rjepa.releases.night import NightBasis
 from rjepa.releases.pointer import current_release, exclusive, move
 
 
@@ -37,7 +37,7 @@ def release(
     judge: Callable[[Manifest], EvaluationRecord],
     rule: Rule = "replace",
     claim: str = ALL,
-    terms: Callable[[EvaluationRecord, EvaluationRecord], NightTerms] | None = None,
+    draw: Callable[[EvaluationRecord, EvaluationRecord], NightBasis] | None = None,
 ) -> ReleaseReport:
     """Build a release and serve it if the gate agrees. Safe to run again: equal content is the same release.
 
@@ -47,8 +47,8 @@ def release(
             that release is whole and belongs to the same student.
         rule: what the gate asks for, see `rjepa.releases.gate`.
         claim: where the challenger has to be better under rules `improve` and `nightly`: "all", or a domain.
-        terms: draws those of rule `nightly` from the records of challenger and current release; called where these
-            are to be compared, and nowhere else, as drawing has its price.
+        draw: draws what rule `nightly` decides under from the records of challenger and current release; called where
+            these are to be compared, and nowhere else, as drawing has its price.
 
     Raises:
         NotFoundError: a source file is missing.
@@ -74,8 +74,8 @@ def release(
             return ReleaseReport(manifest, decision, replaces)
         found = None if current is None or unmeasurable else judge(current)
         drawn = None
-        if terms is not None and found is not None and facts.diagnosis.passed:
-            drawn = terms(challenger, found)
+        if draw is not None and found is not None and facts.diagnosis.passed:
+            drawn = draw(challenger, found)
         decision = decide(
             challenger,
             found,
@@ -83,7 +83,8 @@ def release(
             claim=claim,
             diagnostics_passed=facts.diagnosis.passed,
             unmeasurable=unmeasurable,
-            terms=drawn,
+            terms=None if drawn is None else drawn.terms,
+            earlier=() if drawn is None else drawn.earlier,
         )
         action: Action = "promote" if decision.promote else "refuse"
         move(home, llm_tag, action, release_id, reason=decision.reason, decision=decision)

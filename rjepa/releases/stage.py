@@ -35,7 +35,7 @@ from rjepa.parts import CALIBRATION
 from rjepa.progress import Progress, silent
 from rjepa.releases.bundle import Diagnosis, Facts, Manifest, load_manifest, release_folder
 from rjepa.releases.findings import Rule
-from rjepa.releases.night import NightTerms
+from rjepa.releases.night import NightBasis
 from rjepa.releases.plots import plot_decision
 from rjepa.releases.publish import ReleaseReport, release
 from rjepa.stages import Made, StageReport
@@ -48,7 +48,7 @@ class NightlyTest:
 
     sealed_set: str
     rollouts: tuple[Rollouts, ...]
-    draw: Callable[[EvaluationRecord, EvaluationRecord], NightTerms]
+    draw: Callable[[EvaluationRecord, EvaluationRecord], NightBasis]
 
 
 class NotEligibleError(RjepaError):
@@ -109,7 +109,7 @@ def build_release(
         judge=lambda current: judge_release(home, current, judged_on, place, progress),
         rule=rule,
         claim=claim,
-        terms=None if night is None else night.draw,
+        draw=None if night is None else night.draw,
     )
     served = done.manifest if done.current is None else load_manifest(home, llm_tag, done.current)
     images = {"gate": plot_decision(done.decision)} if done.decision.findings else {}

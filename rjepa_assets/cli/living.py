@@ -35,7 +35,7 @@ def live(home: Home, size_name: str, seed: int) -> None:
     size = SIZES[size_name]
     own = Home(home.root / "living" / f"{size.name}-{seed}")
     os.environ |= {"RJEPA_HOME": str(own.root), "RJEPA_DATABASE_URL": ""}
-    prepare(own, size)
+    prepare(own, size, seed)
     if not (own.releases(LLM) / "CURRENT").exists():
         materialise(own, BASE, LLM, size.recipe)
 

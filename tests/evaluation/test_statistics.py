@@ -10,7 +10,6 @@ from rjepa.evaluation import statistics
 from rjepa.evaluation.statistics import (
     Resamples,
     bootstrap_p_value,
-    compare_calibration,
     holm,
     interval,
     mcnemar,
@@ -117,50 +116,3 @@ def test_p_values_of_no_difference_are_spread_evenly() -> None:
 def test_no_problem_cannot_be_resampled() -> None:
     with pytest.raises(ValueError, match="need problems"):
         _resamples(0)
-
-
-def told(rng: np.random.Generator, shift: float, problems: int = 1000) -> tuple[tuple, tuple]:
-    """Two that are right on nearly the same problems; the first tells chances that are too high by `shift`."""
-    true = rng.beta(2, 1.5, problems)
-    second = rng.random(problems) < true
-    first = np.where(rng.random(problems) < 0.9, second, rng.random(problems) < true)
-    return (np.clip(true + shift, 0, 1), true), (first, second)
-
-
-def test_a_rise_of_the_calibration_error_is_found_and_an_equal_one_is_not() -> None:
-    rng = np.random.default_rng(6)
-
-    def bounds(shift: float) -> np.ndarray:
-        found = [compare_calibration(*told(rng, shift), rng=np.random.default_rng(0)) for _ in range(12)]
-        return np.array([each.bound for each in found if each is not None])
-
-    assert (bounds(0.0) < 0.05**2).sum() >= 10
-    assert (bounds(0.08) >= 0.05**2).all()
-
-
-def test_the_difference_of_calibration_errors_has_no_bias() -> None:
-    rng = np.random.default_rng(7)
-    rises = [compare_calibration(*told(rng, 0.05), rng=np.random.default_rng(0)).rise for _ in range(40)]
-    assert np.mean(rises) == pytest.approx(0.05**2, abs=3 * np.std(rises) / np.sqrt(len(rises)))
-
-
-def test_calibration_is_compared_only_where_both_tell_chances() -> None:
-    rng = np.random.default_rng(8)
-    (first, second), right = told(rng, 0.0)
-    first[:600] = np.nan
-    found = compare_calibration((first, second), right, rng=rng)
-    assert found is not None and found.problems == 400
-    assert compare_calibration((np.full(1000, np.nan), second), right, rng=rng) is None
-
-
-def test_the_order_of_problems_does_not_matter_where_many_chances_are_equal() -> None:
-    rng = np.random.default_rng(9)
-    chances = rng.choice([0.3, 0.5, 0.9], 900)
-    right = np.sort(rng.random(900) < chances)
-    order = rng.permutation(900)
-    one = compare_calibration((chances, chances), (right, ~right), rng=np.random.default_rng(0))
-    other = compare_calibration(
-        (chances[order], chances[order]), (right[order], ~right[order]), rng=np.random.default_rng(0)
-    )
-    assert one is not None and other is not None
-    assert (one.first_error, one.rise) == pytest.approx((other.first_error, other.rise))

@@ -7,7 +7,17 @@ from sqlalchemy import select, update
 
 from rjepa.database import open_database
 from rjepa.home import Home
-from rjepa.living.budget import BUDGET, NIGHT_TESTS, NIGHTS, SHARE, Charge, Test, budget_left, charge
+from rjepa.living.budget import (
+    BUDGET,
+    NIGHT_TESTS,
+    NIGHTS,
+    SHARE,
+    Charge,
+    Test,
+    budget_left,
+    charge,
+    earlier_candidates,
+)
 
 DAY = 24 * 3600 * 1000
 
@@ -52,6 +62,15 @@ def test_every_window_of_thirty_nights_spends_at_most_the_budget(home: Home, eac
         )
     assert ask(home, make_test(99)).alpha == SHARE
     assert ask(home, make_test(100)).alpha == 0.0
+
+
+def test_earlier_sets_of_the_same_two_are_known_whatever_was_claimed_and_none_of_others(home: Home) -> None:
+    first, second, third = (make_test(1, sealed_set=f"sealed-{number}") for number in (1, 2, 3))
+    for test in (first, make_test(1, claim="math"), second, make_test(2, sealed_set="sealed-9")):
+        ask(home, test)
+    with open_database(home) as database:
+        assert earlier_candidates(database, third) == [first.candidates, second.candidates]
+        assert earlier_candidates(database, make_test(3)) == []
 
 
 def test_evidence_is_carried_to_other_problems_and_not_to_other_challengers(home: Home) -> None:

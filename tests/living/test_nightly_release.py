@@ -9,12 +9,13 @@ import pytest
 from rjepa.database import open_database
 from rjepa.datasets.building import build_problems
 from rjepa.errors import InvalidInputError, NotFoundError
+from rjepa.evaluation.records import write_record
 from rjepa.evaluation.stage import candidates_to_judge
 from rjepa.home import Home
 from rjepa.latents.worker import StudentTask
 from rjepa.living.budget import BUDGET, SHARE, budget_left, list_tests
 from rjepa.living.drawing import open_set, prepare_set
-from rjepa.living.evidence import build_nightly_release
+from rjepa.living.evidence import build_nightly_release, draw_basis
 from rjepa.living.sealed import require_live_set, seal
 from rjepa.releases.history import history
 from rjepa.releases.pointer import require_current
@@ -22,6 +23,7 @@ from rjepa.releases.stage import build_release
 from rjepa.stages import StageReport
 from rjepa.students.loading import Student
 from tests.datasets.importing import import_dataset
+from tests.records import make_record, outcomes
 from tests.releases.test_stage import DATASET, Evaluated
 from tests.tiny_release import TAG, register_student, taught_folder
 
@@ -96,6 +98,28 @@ def test_a_night_is_judged_on_sealed_problems_and_asking_twice_costs_once(evalua
         (test,) = list_tests(database, TAG)
     assert (test.sealed_set, test.claim, test.alpha) == ("mine", "all", SHARE)
     assert require_live_set(home, TAG).uses == 1
+
+
+def test_what_the_same_two_did_on_earlier_sets_is_found_again(evaluated: Evaluated) -> None:
+    home = evaluated.home
+
+    def pair(candidates: str, ours: str = "a"):  # type: ignore[no-untyped-def]
+        made = (
+            make_record(key * 64, outcomes(50, share), candidates=candidates * 64, dataset=DATASET)
+            for key, share in ((ours, 0.6), ("b", 0.5))
+        )
+        return tuple(record.model_copy(update={"llm_tag": TAG}) for record in made)
+
+    first, second, other = pair("1"), pair("2"), pair("1", ours="f")
+    for record in (*first, *second, other[0]):
+        write_record(home, record)
+    assert draw_basis(home, *first, "all", "sealed-1").earlier == ()
+    assert draw_basis(home, *other, "all", "sealed-1").earlier == ()
+    basis = draw_basis(home, *second, "all", "sealed-2")
+    assert basis.earlier == (first,) and basis.terms.uses == 1
+    # A record that is gone is done without.
+    next(home.evaluations(TAG).glob(f"{'a' * 16}/{first[0].sha256[:16]}.json")).unlink()
+    assert draw_basis(home, *second, "all", "sealed-2").earlier == ()
 
 
 def test_a_person_s_release_spends_nothing_of_the_nights_budget(evaluated: Evaluated) -> None:

@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from rjepa.living.simulation.measuring import Measured, difference, mean_of
-from rjepa.living.simulation.script import FAMILY, FULL, OLD, POISONER, SIZES, USERS, User, asked_recipe, base_recipe
+from rjepa.living.simulation.script import (
+    FAMILY,
+    FULL,
+    OLD,
+    POISONER,
+    SIZES,
+    USERS,
+    User,
+    asked_recipe,
+    base_recipe,
+    labelled_recipe,
+    measured_recipe,
+)
 from rjepa.living.simulation.telling import SimulatedNight, draw, figures, lines
 
 
@@ -43,7 +55,7 @@ def test_one_vote_in_five_is_a_lie() -> None:
 
 
 def test_the_family_is_in_no_data_before_users_ask_for_it() -> None:
-    assert FAMILY not in base_recipe(FULL).counts
+    assert FAMILY not in base_recipe(FULL, 0).counts
     assert set(asked_recipe(FULL, 1, "users", 0).counts) == set(OLD)
     assert set(asked_recipe(FULL, 2, "users", 0).counts) == {*OLD, FAMILY}
     events = [scene.events for scene in FULL.scenes]
@@ -60,6 +72,11 @@ def test_nobody_is_asked_the_same_on_two_days_or_by_two_sizes() -> None:
         for seed in (0, 1)
     }
     assert len(seeds) == 2 * 2 * len(FULL.scenes)
+
+
+def test_another_seed_has_other_problems_everywhere() -> None:
+    seeds = [make(FULL, seed).seed for make in (base_recipe, labelled_recipe, measured_recipe) for seed in range(5)]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_figures_name_the_worst_that_was_forgotten_with_its_interval() -> None:

@@ -49,8 +49,13 @@ def pair(
     )
 
 
-def night(records: tuple[EvaluationRecord, EvaluationRecord], claim: str = "all", **given: object) -> Decision:
-    return decide(*records, rule="nightly", claim=claim, terms=terms(**given))
+def night(
+    records: tuple[EvaluationRecord, EvaluationRecord],
+    claim: str = "all",
+    earlier: tuple[tuple[EvaluationRecord, EvaluationRecord], ...] = (),
+    **given: object,
+) -> Decision:
+    return decide(*records, rule="nightly", claim=claim, terms=terms(**given), earlier=earlier)
 
 
 def test_a_clear_gain_is_served_and_every_number_of_it_is_told() -> None:
@@ -99,8 +104,26 @@ def test_a_challenger_that_tells_its_chances_worse_is_refused() -> None:
     told_well = night(pair(*counts, told=(accuracy, accuracy - 0.06)))
     assert told_well.promote and told_well.night is not None and told_well.night.calibration is not None
     assert told_well.night.calibration.challenger_ece == pytest.approx(0, abs=1e-3)
+    assert "P(correct): its error is" in told_well.text
     told_badly = night(pair(*counts, told=(accuracy + 0.1, accuracy - 0.06)))
     assert told_badly.reason == "calibration_worse" and not told_badly.promote
+    assert "0.05 has to be excluded" in told_badly.text
+
+
+def test_calibration_is_judged_on_the_problems_of_all_sets_that_the_two_were_tested_on() -> None:
+    counts = ((40, 10), (40, 10), (40, 10))
+    accuracy = pair(*counts)[0].accuracy
+    # On this set, by luck, the served release looks perfect and the challenger too sure; on an earlier one the reverse.
+    here = pair(*counts, told=(accuracy + 0.045, accuracy - 0.06))
+    before = pair(*counts, told=(accuracy, accuracy - 0.06 + 0.045))
+    alone, both = night(here), night(here, earlier=(before,))
+    assert alone.reason == "calibration_worse" and both.promote
+    assert both.night is not None and both.night.calibration is not None
+    assert (both.night.calibration.sets, both.night.calibration.problems) == (2, 3000)
+    assert "on 3000 problems of 2 sets" in both.text
+    # Evidence is carried by itself, so that an earlier set changes nothing else.
+    assert both.findings == alone.findings and alone.night is not None
+    assert both.night.evidence == alone.night.evidence
 
 
 def test_with_nothing_left_of_the_budget_nothing_is_served_however_good() -> None:

@@ -29,6 +29,9 @@ _DIFFICULTY: Final[dict[str, tuple[float, float, float]]] = {
 }
 """Shares of easy, middle and hard problems, as in v1.0.0: the student is right about half the time."""
 
+_APART: Final = 1000
+"""Between the seeds of the data of two simulations: another `--seed` has other problems everywhere."""
+
 Vote = Literal["up", "down"]
 
 
@@ -142,9 +145,9 @@ TAUGHT: Final = replace(
     name="taught",
     train=2500,
     validation=150,
-    test=250,
-    labelled={"train": 3000, "validation": 150, "test": 250},
-    sealed=500,
+    test=400,
+    labelled={"train": 3000, "validation": 150, "test": 400},
+    sealed=800,
     recipe="demo",
     scenes=(Scene(labelled=True, learning_rate=1e-3, claim=FAMILY),),
 )
@@ -170,23 +173,23 @@ SMALL: Final = Size(
 SIZES: Final = {size.name: size for size in (FULL, TAUGHT, SMALL)}
 
 
-def base_recipe(size: Size) -> DatasetRecipe:
+def base_recipe(size: Size, seed: int) -> DatasetRecipe:
     """The version that the first release learns."""
     counts: dict[str, dict[Split, int]] = {
         domain: {"train": size.train, "validation": size.validation, "test": size.test} for domain in OLD
     }
-    return _curriculum(BASE, counts, seed=20261120, version="0.1.0")
+    return _curriculum(BASE, counts, seed=20261120 + _APART * seed, version="0.1.0")
 
 
-def labelled_recipe(size: Size) -> DatasetRecipe:
+def labelled_recipe(size: Size, seed: int) -> DatasetRecipe:
     """The operator's labelled problems of the new family."""
-    return _curriculum(LABELLED, {FAMILY: dict(size.labelled)}, seed=20261121)
+    return _curriculum(LABELLED, {FAMILY: dict(size.labelled)}, seed=20261121 + _APART * seed)
 
 
-def measured_recipe(size: Size) -> DatasetRecipe:
+def measured_recipe(size: Size, seed: int) -> DatasetRecipe:
     """The problems that arms are measured on."""
     counts: dict[str, dict[Split, int]] = {domain: {"test": size.measured} for domain in (*OLD, FAMILY)}
-    return _curriculum(MEASURED, counts, seed=20261122)
+    return _curriculum(MEASURED, counts, seed=20261122 + _APART * seed)
 
 
 def asked_recipe(size: Size, day: int, who: str, seed: int) -> DatasetRecipe:

@@ -1,0 +1,110 @@
+"""Does one of two tell its chances worse? The rise of the calibration error, and a bound of it. Pure.
+
+What is compared is the root-mean-square calibration error: how far what is told lies from what comes, sqrt(E[(told -
+P(right | told))^2]). Of two errors of a thousand problems each hardly more is known than that; how the ways to estimate
+and to bound a rise were compared is in lab book 62, and `python -m benchmarks.nights` shows what this one lets through.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
+
+from rjepa.inference.aggregate import FloatArray
+from rjepa.inference.voting import BoolArray
+
+CONFIDENCE: Final = 0.95
+DEGREE: Final = 2
+"""Of the polynomial that the distance is fitted with: everything told too high or too low, too sure or not sure enough,
+and both ends against the middle. Ten bins have three times as many numbers to estimate for hardly anything that a
+calibrator gets wrong."""
+LEAST: Final = 20
+"""Problems that both tell a chance for, or nothing is said."""
+
+
+@dataclass(frozen=True)
+class CalibrationRise:
+    """How much worse the first of two tells its chances, on the problems for which both tell one.
+
+    Attributes:
+        first_error, second_error: root-mean-square calibration error, less what chance adds.
+        bound: the true rise, first error minus second, is above it with a chance of 1 - confidence.
+    """
+
+    problems: int
+    first_error: float
+    second_error: float
+    bound: float
+
+    @property
+    def rise(self) -> float:
+        """First error minus second, as estimated."""
+        return self.first_error - self.second_error
+
+
+def compare_calibration(
+    chances: tuple[FloatArray, FloatArray], correct: tuple[BoolArray, BoolArray], *, confidence: float = CONFIDENCE
+) -> CalibrationRise | None:
+    """Compare how well two tell their chances; None where both tell one for fewer than `LEAST` problems.
+
+    The distance between told and true is fitted by a polynomial in the rank of what is told: its coefficients are means
+    over problems, and the sum of their squares is the square of the error. Squares less their sampling variances
+    (Kumar, Liang and Ma 2019) have no bias. The covariance of the two squares follows from that of the paired
+    coefficients, and with it the standard error of the difference of their roots, which is about normal. Of roots and
+    not of squares: of two that are both off by 0.04, squares differ by chance as much as 0 and 0.05 do.
+
+    Args:
+        chances: P(correct) of each, float64 `[problems]`; NaN where it is not told.
+        correct: whether each was right, bool `[problems]`.
+        confidence: of the one-sided bound.
+    """
+    told = np.isfinite(chances[0]) & np.isfinite(chances[1])
+    problems = int(told.sum())
+    if problems < LEAST:
+        return None
+    parts = [
+        _basis(chance[told]) * (chance[told] - right[told])[:, None]
+        for chance, right in zip(chances, correct, strict=True)
+    ]
+    means = [part.mean(axis=0) for part in parts]
+    split = len(means[0])
+    covariance = np.cov(np.concatenate(parts, axis=1).T) / problems
+    own = (covariance[:split, :split], covariance[split:, split:])
+    squares = np.array([float(mean @ mean - np.trace(each)) for mean, each in zip(means, own, strict=True)])
+    errors = np.sqrt(np.maximum(squares, 0.0))
+    deviation = _deviation(squares, means, covariance)
+    bound = float(errors[0] - errors[1]) + float(ndtri(confidence)) * deviation
+    return CalibrationRise(problems, float(errors[0]), float(errors[1]), bound)
+
+
+def _basis(chances: FloatArray) -> FloatArray:
+    """Polynomials up to `DEGREE` in the rank of each chance, float64 `[problems, columns]`: orthogonal, with a mean
+    square of 1. Equal chances have equal ranks; with few distinct ones there are fewer columns.
+    """
+    ranks = rankdata(chances) / len(chances)
+    degree = min(DEGREE, len(np.unique(ranks)) - 1)
+    basis: FloatArray = np.linalg.qr(np.vander(ranks - ranks.mean(), degree + 1, increasing=True))[0]
+    basis *= np.sqrt(len(chances))
+    return basis
+
+
+def _deviation(squares: FloatArray, means: list[FloatArray], covariance: FloatArray) -> float:
+    """Standard error of the difference of the two errors.
+
+    Of the squares of normal coefficients the covariance is 4 m' V m + 2 tr(V V), where m' V m of the estimated means is
+    too large by tr(V V). It is at least what it would be without any true distance. A root moves by half of what its
+    square does, divided by the root; below what chance alone makes of a root, it is as steep as there.
+    """
+    split = len(means[0])
+    halves = (slice(None, split), slice(split, None))
+    linear, noise = np.empty((2, 2)), np.empty((2, 2))
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        part = covariance[halves[row], halves[column]]
+        linear[row, column] = 4 * float(means[row] @ part @ means[column])
+        noise[row, column] = 2 * float((part**2).sum())
+    roots = np.sqrt(np.maximum(squares, np.sqrt(np.diag(noise))))
+    slopes = np.divide([0.5, -0.5], roots, out=np.zeros(2), where=roots > 0)
+    variance = max(float(slopes @ (linear - noise) @ slopes), float(slopes @ noise @ slopes), 0.0)
+    return float(np.sqrt(variance))

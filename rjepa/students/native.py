@@ -67,7 +67,7 @@ class NativeDecoder:
         )
         largest = max(one.numel() for one in base.layers.parameters())
         shared = None if beside is None else beside._torch
-        self._torch = FusedDecoder(model, shared) if 2 * largest > SMALL else None
+        self._torch: FusedDecoder | None = FusedDecoder(model, shared) if 2 * largest > SMALL else None
         own = () if beside is None else beside.layers
         self.layers: tuple[LayerWeights, ...] = own or tuple(_weights(one, heads, key_heads) for one in base.layers)
         found = [_added(layer) for layer in base.layers]

@@ -474,6 +474,20 @@ BUGS = (
         "tests/verbalizer/test_guiding.py::test_the_bias_is_exactly_alpha_times_the_clamped_log_probability",
     ),
     Bug(
+        "a guide that a session computes bends the label of a step too",
+        "rjepa/students/native_guides.py",
+        "is_biased[row] = watched[row] and active[place] and begun[place]",
+        "is_biased[row] = watched[row] and active[place]",
+        "tests/verbalizer/test_guided_session.py::test_a_guide_that_the_session_computes_writes_what_one_that_is_asked_writes",
+    ),
+    Bug(
+        "chains that are read together read each other's room",
+        "rjepa/jepa/native_expecting.py",
+        "count = counts[row] + 1",
+        "count = keys.shape[2]",
+        "tests/jepa/test_expecting.py::test_chains_of_other_problems_and_lengths_are_read_together_as_each_alone",
+    ),
+    Bug(
         "R-JEPA guides on problems that it does not know",
         "rjepa/reasoning/modes/nudge.py",
         'guided = options.unfamiliar == "guide" or tools.knows_problem(candidates.rows[0])',

@@ -1,12 +1,12 @@
 """What a request to /v1/responses may hold, and what of it becomes a conversation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Final
 
 from pydantic import Field, StrictBool
 
 from rjepa.reasoning.conversation import ChatMessage, ContentPart
-from rjepa.reasoning.question import InvalidQuestionError
+from rjepa.reasoning.question import InvalidQuestionError, Message
 from rjepa.values import LenientValue, Words
 from serving.lenient import Notes, Number, Whole
 from serving.schemas import NamedTool, ResponseFormat, RjepaOptions, UserName, refuse_format
@@ -106,8 +106,11 @@ class ResponsesRequest(LenientValue):
             if tool.get("type") == "function"
         )
 
-    def turns(self, notes: Notes) -> Iterator[ChatMessage]:
+    def turns(self, notes: Notes, stored: Callable[[str], Message]) -> Iterator[ChatMessage]:
         """The input as messages. Items that add no words are left out, and noted.
+
+        Args:
+            stored: the message of an item by its id, for items that name an earlier one in place of its words.
 
         Raises:
             InvalidQuestionError: an item that cannot be read.
@@ -116,6 +119,9 @@ class ResponsesRequest(LenientValue):
         for item in items:
             if item.type == "message":
                 yield _message(item)
+            elif item.type == "item_reference":
+                kept = stored(item.id or "")
+                yield ChatMessage(role=kept.role, content=kept.content)
             elif item.type in _TOOL_OUTPUTS:
                 yield ChatMessage(role="tool", content=item.output)
             elif item.type in _UNREAD:

@@ -3,16 +3,13 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from rjepa.reasoning.question import Message
 from rjepa.reasoning.tokens import TokenReport
 from serving import sse
 from serving.replies import Choice, logprob_of
 from serving.response_schemas import ResponsesRequest
-
-_OURS: Final = "response.rjepa."
-"""Before the type of an event that OpenAI does not have: clients pass over types that they do not know."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,34 @@ class ResponseShape:
         )
 
 
+def stored_events(whole: dict[str, Any], after: int = -1) -> Iterator[bytes]:
+    """The events of a stored response, all that it had to say in one piece.
+
+    Args:
+        after: number of the event that a client has last seen.
+    """
+    (item,) = whole["output"]
+    (part,) = item["content"]
+    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    running = whole | {"status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
+    begun = item | {"status": "in_progress", "content": []}
+    said = {"logprobs": part["logprobs"]}
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("created", {"response": running}),
+        ("in_progress", {"response": running}),
+        ("output_item.added", {"output_index": 0, "item": begun}),
+        ("content_part.added", place | {"part": part | {"text": "", "logprobs": []}}),
+        ("output_text.delta", place | said | {"delta": part["text"]}),
+        ("output_text.done", place | said | {"text": part["text"]}),
+        ("content_part.done", place | {"part": part}),
+        ("output_item.done", {"output_index": 0, "item": item}),
+        (whole["status"], {"response": whole}),
+    ]
+    for number, (kind, fields) in enumerate(events):
+        if number > after:
+            yield sse.event({"type": f"response.{kind}", "sequence_number": number} | fields, f"response.{kind}")
+
+
 def input_item_values(response_id: str, messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
     """The messages that a response answered, as items. Their ids follow from the response's and from their place."""
     for place, message in enumerate(messages):
@@ -118,13 +143,12 @@ class ResponseEvents:
         yield self._event("response.output_item.added", output_index=0, item=self._shape.message("in_progress"))
         yield self._event("response.content_part.added", **self._place, part=self._shape.part(""))
 
-    def text(self, text: str, tokens: Sequence[TokenReport] = ()) -> bytes:
-        """A piece of the answer's text."""
-        return self._event("response.output_text.delta", **self._place, delta=text, logprobs=_logprobs(tokens))
-
-    def told(self, value: dict[str, Any]) -> bytes:
-        """An event of R-JEPA's own."""
-        return self._event(f"{_OURS}{value['type']}", item_id=self._shape.item_id, output_index=0, event=value)
+    def piece(self, text: str, tokens: Sequence[TokenReport] = (), told: dict[str, Any] | None = None) -> bytes:
+        """A piece of the answer's text, with an event of R-JEPA's own or without: one that adds no text is a delta of
+        none. It has no type of its own, for OpenAI's client in Node ends a stream at a type that it does not know.
+        """
+        ours = {} if told is None else {"rjepa": {"event": told}}
+        return self._event("response.output_text.delta", **self._place, delta=text, logprobs=_logprobs(tokens), **ours)
 
     def end(self, choice: Choice, whole: dict[str, Any]) -> Iterator[bytes]:
         """What comes after the last word."""

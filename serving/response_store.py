@@ -5,6 +5,7 @@ owner consents. A restart forgets them, and the error then says what to send in 
 """
 
 import json
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,10 @@ from serving.errors import GoneError
 
 MAX_BYTES: Final = 64 * 2**20
 """Of all stored answers. One with 64 candidates has about 200 KB, one without has 2 KB."""
+
+
+_ASKED: Final = re.compile(r"msg_([0-9a-f]{1,64})_([0-9]{1,4})")
+"""The id of an item that a response answers: the response's own, and the item's place (`response_shapes`)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class ResponseStore:
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, StoredResponse] = OrderedDict()
+        self._answers: dict[str, str] = {}  # by the id of an output item: that of its response
         self._bytes = 0
 
     def add(self, owner: str, body: dict[str, Any], messages: tuple[Message, ...], text: str) -> None:
@@ -40,10 +46,10 @@ class ResponseStore:
         answer = (Message(role="assistant", content=text),) if text else ()
         size = len(json.dumps(body)) + sum(len(message.content) for message in (*messages, *answer))
         self._kept[body["id"]] = StoredResponse(owner, body, messages, answer, size)
+        self._answers |= {item["id"]: body["id"] for item in body["output"]}
         self._bytes += size
         while self._bytes > self._max_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._bytes -= oldest.size
+            self._drop(next(iter(self._kept)))
 
     def get(self, owner: str, response_id: str) -> StoredResponse:
         """The answer with that id.
@@ -66,8 +72,30 @@ class ResponseStore:
         Raises:
             GoneError: as `get`.
         """
-        self._bytes -= self.get(owner, response_id).size
-        del self._kept[response_id]
+        self.get(owner, response_id)
+        self._drop(response_id)
+
+    def _drop(self, response_id: str) -> None:
+        dropped = self._kept.pop(response_id)
+        self._bytes -= dropped.size
+        for item in dropped.body["output"]:
+            del self._answers[item["id"]]
+
+    def message(self, owner: str, item_id: str) -> Message:
+        """The message that is an item of a stored answer: what was answered, or one of those that it answers.
+
+        Raises:
+            InvalidQuestionError: there is no such item.
+        """
+        asked = _ASKED.fullmatch(item_id)
+        found = self._kept.get(self._answers.get(item_id) or (f"resp_{asked[1]}" if asked else ""))
+        messages = () if found is None or found.owner != owner else found.messages if asked else found.answer
+        place = int(asked[2]) if asked else 0
+        if place >= len(messages):
+            raise InvalidQuestionError(
+                f"there is no stored item {item_id[:80]!r}", cure="send the message itself as input", field="input"
+            )
+        return messages[place]
 
     def conversation(self, owner: str, previous_id: str | None) -> tuple[Message, ...]:
         """The messages that an answer to `previous_id` goes on from; none without an id.

@@ -24,7 +24,7 @@ from serving.models import engine_of
 from serving.names import parse_name
 from serving.replies import Answered, Choice, choices_of, usage_of
 from serving.response_schemas import LOGPROBS, ResponsesRequest
-from serving.response_shapes import ResponseEvents, ResponseShape, input_item_values
+from serving.response_shapes import ResponseEvents, ResponseShape, input_item_values, stored_events
 from serving.response_store import ResponseStore
 from serving.schemas import RjepaOptions
 
@@ -80,7 +80,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         notes.ignore(body.unknown())
         notes.ignore(f"include.{name}" for name in body.include or () if name != LOGPROBS)
         wanted = Wanted(
-            (*_instructions(body), *earlier, *_input(body, notes)),
+            (*_instructions(body), *earlier, *_input(body, notes, store)),
             name,
             body.rjepa or RjepaOptions(),
             body.sampling,
@@ -109,10 +109,15 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
 
 
 @router.get("/v1/responses/{response_id}")
-async def stored(response_id: str, request: Request) -> dict[str, Any]:
-    """A stored response, as it was given."""
+async def stored(
+    response_id: str, request: Request, stream: bool = False, starting_after: Annotated[int, Query(ge=-1)] = -1
+) -> Response:
+    """A stored response, as it was given; as the events of a stream, from one on, where that is asked for."""
     store: ResponseStore = request.app.state.responses
-    return store.get(owner_of(), response_id).body
+    whole = store.get(owner_of(), response_id).body
+    if stream:
+        return sse.streaming(sse.all_of(stored_events(whole, starting_after)), {})
+    return JSONResponse(whole)
 
 
 @router.get("/v1/responses/{response_id}/input_items")
@@ -161,9 +166,10 @@ def _instructions(body: ResponsesRequest) -> tuple[Message, ...]:
     return (Message(role="system", content=words),) if words else ()
 
 
-def _input(body: ResponsesRequest, notes: Notes) -> tuple[Message, ...]:
+def _input(body: ResponsesRequest, notes: Notes, store: ResponseStore) -> tuple[Message, ...]:
+    owner = owner_of()
     try:
-        return to_messages(body.turns(notes))
+        return to_messages(body.turns(notes, lambda item_id: store.message(owner, item_id)))
     except InvalidQuestionError as error:
         field = error.field.replace("messages", "input")
         raise InvalidQuestionError(error.problem, cure=error.cure, field=field) from error
@@ -186,10 +192,8 @@ async def _stream(events: Events, responding: _Responding) -> AsyncIterator[byte
                 continue
             text, told = text_of(event), event_value(event)
             tokens = event.tokens if isinstance(event, Text) else ()
-            if text or tokens:
-                yield making.text(text or "", tokens)
-            if told is not None:
-                yield making.told(told)
+            if text or tokens or told is not None:
+                yield making.piece(text or "", tokens, told)
     except Exception as error:  # noqa: BLE001 - a stream that has begun can only tell it as an event
         yield making.fail(body_of(error)[1]["error"])
     finally:

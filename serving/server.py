@@ -8,10 +8,11 @@ import time
 from collections import OrderedDict
 from typing import Any, Final
 
+import h11
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serving.errors import error_body
 from serving.host import EngineHost
@@ -55,11 +56,8 @@ class Reception:
             oldest.transport.abort()
 
 
-class PunctualProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose requests' heads have to arrive in time, first byte to last, and be of bounded size.
-
-    llhttp, in C, reads it: h11 took a third of all that the service does for a request.
-    """
+class PunctualProtocol(H11Protocol):
+    """HTTP/1.1 whose requests' heads have to arrive in time, first byte to last, and be of bounded size."""
 
     config: "ServiceConfig"
 
@@ -67,8 +65,6 @@ class PunctualProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._reception = self.config.reception
         self._timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
-        self._in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect the first request."""
@@ -82,28 +78,12 @@ class PunctualProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a head count against its time and size, those of a body against the time of bodies (`Body`)."""
-        goes_on = self._in_head
+        """Bytes of a head count against its time, those of a body against the body's (`serving.middleware`)."""
         super().data_received(data)
         if self._is_idle():
             self._await_head()
         else:
             self._head_is_here()
-        self._head_bytes = self._head_bytes + len(data) if goes_on and self._in_head else 0
-        if self._head_bytes > _LARGEST_HEAD and not self.transport.is_closing():
-            self.send_400_response("")
-
-    def on_message_begin(self) -> None:
-        """A head begins."""
-        super().on_message_begin()
-        self._in_head = True
-
-    def on_headers_complete(self) -> None:
-        """It is whole. What is raised here is answered by `send_400_response`."""
-        self._in_head = False
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _LARGEST_HEAD:
-            raise ValueError("the head is too large")
-        super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         """Between two requests the connection may be closed for another's sake; uvicorn's keep-alive time runs."""
@@ -114,13 +94,19 @@ class PunctualProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Bytes that are no HTTP: answered like any other error, or cut off in the middle of an answer."""
         self._reception.metrics.rejected("not_http")
-        if not self._is_idle() and (self.cycle.response_started or not self.cycle.more_body):
-            self.transport.abort()
-            return
         cure = f"speak HTTP/1.1, with at most {_LARGEST_HEAD} bytes of headers"
         body = json.dumps(error_body("this is not a valid HTTP request", cure, status=400, code="http_400")).encode()
-        head = f"content-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head.encode() + body)
+        headers = [("content-type", "application/json"), ("connection", "close"), ("content-length", str(len(body)))]
+        try:
+            parts = [
+                self.conn.send(h11.Response(status_code=400, headers=headers)),
+                self.conn.send(h11.Data(data=body)),
+                self.conn.send(h11.EndOfMessage()),
+            ]
+        except h11.LocalProtocolError:
+            self.transport.abort()
+            return
+        self.transport.write(b"".join(part for part in parts if part))
         self.transport.close()
 
     def _is_idle(self) -> bool:
@@ -154,6 +140,7 @@ class ServiceConfig(uvicorn.Config):
             "port": settings.port,
             "http": PunctualProtocol,
             "ws": "none",
+            "h11_max_incomplete_event_size": _LARGEST_HEAD,
             "log_level": "error",
             "access_log": False,
             "server_header": False,

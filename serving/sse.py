@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final, TypeVar
 
 from fastapi.responses import StreamingResponse
@@ -26,6 +26,12 @@ def event(value: dict[str, Any], name: str | None = None) -> bytes:
 def streaming(chunks: AsyncIterator[bytes], headers: dict[str, str]) -> StreamingResponse:
     """A reply whose events leave as they come: nginx would hold them back without the header."""
     return StreamingResponse(chunks, media_type="text/event-stream", headers={"x-accel-buffering": "no"} | headers)
+
+
+async def all_of(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Pieces that are there already."""
+    for piece in pieces:
+        yield piece
 
 
 async def with_pings(items: AsyncIterator[Value], seconds: float = PING_SECONDS) -> AsyncIterator[Value | None]:

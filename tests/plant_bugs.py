@@ -81,6 +81,13 @@ BUGS = (
         "tests/serving/test_batching.py::test_text_that_is_written_fast_goes_out_in_few_pieces_and_in_its_order",
     ),
     Bug(
+        "whoever knows the id of a stored item reads another client's words",
+        "serving/response_store.py",
+        "messages = () if found is None or found.owner != owner else",
+        "messages = () if found is None else",
+        "tests/serving/test_responses.py::test_the_store_forgets_the_oldest_and_shows_nobody_else_s",
+    ),
+    Bug(
         "errors of a LoRA count for its base",
         "serving/models.py",
         "    note_engine(engine.release_id)\n",
@@ -465,6 +472,20 @@ BUGS = (
         "return bias * alpha",
         "return bias",
         "tests/verbalizer/test_guiding.py::test_the_bias_is_exactly_alpha_times_the_clamped_log_probability",
+    ),
+    Bug(
+        "a guide that a session computes bends the label of a step too",
+        "rjepa/students/native_guides.py",
+        "is_biased[row] = watched[row] and active[place] and begun[place]",
+        "is_biased[row] = watched[row] and active[place]",
+        "tests/verbalizer/test_guided_session.py::test_a_guide_that_the_session_computes_writes_what_one_that_is_asked_writes",
+    ),
+    Bug(
+        "chains that are read together read each other's room",
+        "rjepa/jepa/native_expecting.py",
+        "count = counts[row] + 1",
+        "count = keys.shape[2]",
+        "tests/jepa/test_expecting.py::test_chains_of_other_problems_and_lengths_are_read_together_as_each_alone",
     ),
     Bug(
         "R-JEPA guides on problems that it does not know",

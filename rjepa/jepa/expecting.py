@@ -33,6 +33,8 @@ Memory = Float[Tensor, "_ 2 chains _ _ _"]
 
 States = Float[Tensor, "chains states"]
 Latents = Float[Tensor, "chains columns"]
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
 PerChain = Int[Tensor, " chains"]
 """Domains or types of steps, int64."""
 
@@ -120,9 +122,34 @@ class Expectation:
             target, target_state = _read_segment(model.target, ways[1], self._target, observed, *about)
         energies = torch.zeros(len(observed), device=model.device)
         if self.segments:
-            energies = self._energy(observed, target_state)
+            energies = _energy(model, self.next, self._expected_state, observed, target_state)
         grown = replace(self, _context=context, _target=target, segments=self.segments + 1, energies=energies)
         return grown._predicted(state)
+
+    @staticmethod
+    @torch.no_grad()
+    def append_each(
+        parts: "Sequence[Expectation]",
+        latents: Float[npt.NDArray[np.floating], "chains width"],
+        types: Sequence[int] | None = None,
+    ) -> "list[Expectation]":
+        """Read the next segment of chains of any problems and lengths, one in each part: as many as can be together."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row, part in enumerate(parts):
+            alike = () if part._native is not None else (part.segments, part._context.shape[4])
+            groups.setdefault((id(part._model), *alike), []).append(row)
+        found: dict[int, Expectation] = {}
+        for rows in groups.values():
+            its = [parts[row] for row in rows]
+            kinds = None if types is None else torch.tensor([types[row] for row in rows], device=its[0].energies.device)
+            if its[0]._native is not None and len(rows) > 1:
+                after = _append_padded(its, its[0]._native, latents[rows], kinds)
+            else:
+                joined = Expectation.join(its).append(latents[rows], kinds)
+                places = torch.arange(len(rows), device=joined.energies.device)[:, None]
+                after = [joined] if len(rows) == 1 else [joined.rows(place) for place in places]
+            found |= dict(zip(rows, after, strict=True))
+        return [found[row] for row in range(len(parts))]
 
     @property
     def reads_types(self) -> bool:
@@ -175,7 +202,8 @@ class Expectation:
         codes = sinusoids(self.segments + 1, width, self._domains.device)
         asked = predictor.mask_token + predictor.domain(self._domains) + codes[self.segments]
         if self._native is not None:
-            given = (state.numpy(), codes[place].numpy(), asked.numpy(), self._predictor.numpy())
+            code = codes[place].expand(len(asked), -1).contiguous()
+            given = (state.numpy(), code.numpy(), asked.numpy(), self._predictor.numpy(), _counts(self._predictor))
             memory, raw, latent = map(torch.from_numpy, self._native.predict(*given))
             return replace(self, next=raw, _expected_state=latent, _predictor=memory)
         memory, queries = _longer(self._predictor), asked[:, None]
@@ -188,13 +216,64 @@ class Expectation:
         raw = latent.new_zeros(len(latent), 0) if predictor.to_raw is None else predictor.to_raw(states).float()
         return replace(self, next=raw, _expected_state=latent, _predictor=memory)
 
-    def _energy(self, observed: Latents, target_state: States) -> Float[Tensor, " chains"]:
-        kind = self._model.config.energy
-        if kind == "rank" and self._model.rank_head is not None:
-            return F.softplus(self._model.rank_head(self.next, observed))
-        if kind == "raw":
-            return raw_error(self.next, observed)
-        return latent_error(self._expected_state, target_state)
+
+def _energy(
+    model: RJepa, raw: Latents, state: States, observed: Latents, target_state: States
+) -> Float[Tensor, " chains"]:
+    """How surprising segments are: what was expected, as a raw latent and as a state, against what came."""
+    kind = model.config.energy
+    if kind == "rank" and model.rank_head is not None:
+        return F.softplus(model.rank_head(raw, observed))
+    if kind == "raw":
+        return raw_error(raw, observed)
+    return latent_error(state, target_state)
+
+
+def _append_padded(
+    parts: Sequence[Expectation], native: "NativeModel", latents: npt.NDArray[np.floating], types: PerChain | None
+) -> list[Expectation]:
+    """As `Expectation.append_each`, of one model, in compiled code."""
+    first = parts[0]
+    model, width = first._model, first._model.predictor.mask_token.shape[0]
+    domains = torch.cat([part._domains for part in parts])
+    expected, state_expected = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("next", "_expected_state")
+    )
+    observed = torch.from_numpy(np.ascontiguousarray(first._reader.read(latents)))
+    places = torch.tensor([part.segments for part in parts])
+
+    def read(encoder: Encoder, way: "NativeEncoder", memories: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        memory, counts = _padded(memories)
+        added = _added(encoder, domains, places, types)
+        longer, states = way.read(observed.numpy(), added.numpy(), memory, counts)
+        return _parted(longer, counts + 1), torch.from_numpy(states)
+
+    contexts, state = read(model.context, native.context, [part._context for part in parts])
+    targets, target_state = list[Tensor | None]([None] * len(parts)), state
+    if first._target is not None:
+        read_targets, target_state = read(
+            model.target, native.target, [part._target for part in parts if part._target is not None]
+        )
+        targets = [*read_targets]
+    energies = _energy(model, expected, state_expected, observed, target_state)
+    codes = sinusoids(int(places.max()) + 2, width, places.device)
+    asked = model.predictor.mask_token + model.predictor.domain(domains) + codes[places + 1]
+    memory, counts = _padded([part._predictor for part in parts])
+    longer, raw, latent = native.predict(state.numpy(), codes[places].numpy(), asked.numpy(), memory, counts)
+    rows = zip(parts, contexts, targets, _parted(longer, counts + 1), strict=True)
+    return [
+        replace(
+            part,
+            next=torch.from_numpy(raw[row : row + 1]),
+            energies=energies[row : row + 1] if part.segments else torch.zeros(1),
+            segments=part.segments + 1,
+            _context=context,
+            _target=target,
+            _predictor=predictor,
+            _expected_state=torch.from_numpy(latent[row : row + 1]),
+        )
+        for row, (part, context, target, predictor) in enumerate(rows)
+    ]
 
 
 def _reads_target(model: RJepa) -> bool:
@@ -240,11 +319,9 @@ def _read_segment(
     types: PerChain | None,
 ) -> tuple[Memory, States]:
     """Read one more segment of each chain. Returns the longer memory and the segment's states."""
-    added = sinusoids(place + 1, encoder.domain.embedding_dim, latents.device)[place] + encoder.domain(domains)
-    if encoder.step_type is not None:
-        added = added + encoder.step_type(torch.zeros_like(domains) if types is None else types)
+    added = _added(encoder, domains, torch.full_like(domains, place), types)
     if native is not None:
-        longer, read = native.read(latents.numpy(), added.numpy(), memory.numpy())
+        longer, read = native.read(latents.numpy(), added.numpy(), memory.numpy(), _counts(memory))
         return torch.from_numpy(longer), torch.from_numpy(read)
     grown, states = _longer(memory), (encoder.project(latents) + added)[:, None]
     for block, (keys, values) in zip(encoder.blocks, grown, strict=True):
@@ -252,6 +329,38 @@ def _read_segment(
         keys[:, :, -1:], values[:, :, -1:] = block.read(normed)
         states = block.mix(states, normed, keys, values, _all_seen(states))
     return grown, encoder.norm(states.float())[:, 0]
+
+
+def _added(
+    encoder: Encoder, domains: PerChain, places: PerChain, types: PerChain | None
+) -> Float[Tensor, "chains states"]:
+    """What is added to the projected latents of segments: codes of their places, domains and types."""
+    codes = sinusoids(int(places.max()) + 1, encoder.domain.embedding_dim, domains.device)
+    added: Tensor = codes[places] + encoder.domain(domains)
+    if encoder.step_type is not None:
+        added = added + encoder.step_type(torch.zeros_like(domains) if types is None else types)
+    return added
+
+
+def _counts(memory: Memory) -> Int64:
+    """How many keys each chain has."""
+    return np.full(memory.shape[2], memory.shape[4], dtype=np.int64)
+
+
+def _padded(memories: Sequence[Memory]) -> tuple[Float32, Int64]:
+    """Memories of one chain each side by side, as long as the longest, and how many keys each has."""
+    blocks, both, _, heads, _, size = memories[0].shape
+    counts = np.array([one.shape[4] for one in memories], dtype=np.int64)
+    padded = np.zeros((blocks, both, len(memories), heads, int(counts.max()), size), dtype=np.float32)
+    for row, one in enumerate(memories):
+        padded[:, :, row, :, : counts[row]] = one[:, :, 0].numpy()
+    return padded, counts
+
+
+def _parted(padded: Float32, counts: Int64) -> list[Memory]:
+    """What `_padded` laid side by side, with these numbers of keys."""
+    rows = enumerate(counts.tolist())
+    return [torch.from_numpy(padded[:, :, row : row + 1, :, :count].copy()) for row, count in rows]
 
 
 def _longer(memory: Memory) -> Memory:

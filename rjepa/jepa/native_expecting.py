@@ -3,6 +3,9 @@
 For a model in float32 on the CPU: its operations on one segment take less time than it takes to call them one by one.
 `rjepa.jepa.expecting` is the same in torch's operations, and all there is on other devices or where numba is missing.
 
+Chains of several problems are read together, whatever their lengths: `counts` [R] says how many keys of a memory are
+each chain's own, from the first one on.
+
 Legend: chains R, columns C of latents, width W of states, blocks B, heads N, keys K, head size D. Weights are views of
 the model's own, [in, out].
 """
@@ -23,6 +26,7 @@ from rjepa.students.native_guides import gelu, layer_normed, linear
 from rjepa.students.native_layers import compiled, exponentials
 
 Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
 Layer = tuple[Float32, Float32]
 """A weight and a bias."""
 BlockArrays = tuple[Layer, Layer, Layer, Layer, Layer, Layer, Layer]
@@ -40,33 +44,37 @@ def _grown(memory: Float32) -> Float32:
 
 
 @compiled
-def _keep(states: Float32, layer: Layer, keys: Float32, values: Float32) -> None:
-    """The last key and value [R, N, K, D] of what has the states [R, W]."""
-    rows, heads, last, size = keys.shape[0], keys.shape[1], keys.shape[2] - 1, keys.shape[3]
+def _keep(states: Float32, layer: Layer, counts: Int64, keys: Float32, values: Float32) -> None:
+    """The next key and value [R, N, K, D] of what has the states [R, W]."""
+    rows, heads, size = keys.shape[0], keys.shape[1], keys.shape[3]
     weight, bias = layer
     both = np.empty((rows, 2 * heads * size), dtype=np.float32)
     linear(states, weight, bias, both)
     for row in range(rows):
         for head in range(heads):
             for place in range(size):
-                keys[row, head, last, place] = both[row, head * size + place]
-                values[row, head, last, place] = both[row, (heads + head) * size + place]
+                keys[row, head, counts[row], place] = both[row, head * size + place]
+                values[row, head, counts[row], place] = both[row, (heads + head) * size + place]
 
 
 @compiled
-def _mix(states: Float32, normed: Float32, block: BlockArrays, keys: Float32, values: Float32) -> None:
-    """The rest of a block, whose memory is read: `states` [R, W] become those that come out."""
+def _mix(states: Float32, normed: Float32, block: BlockArrays, counts: Int64, keys: Float32, values: Float32) -> None:
+    """The rest of a block, whose memory has one more key than `counts` says; `states` [R, W] become those that come
+    out.
+    """
     _, queries, _, output, norm, up, down = block
     rows, width = states.shape
-    heads, count, size = keys.shape[1], keys.shape[2], keys.shape[3]
+    heads, size = keys.shape[1], keys.shape[3]
     scale = np.float32(1.0 / math.sqrt(size))
     asked = np.empty((rows, width), dtype=np.float32)
     linear(normed, queries[0], queries[1], asked)
-    bits = np.empty(max(count, rows * up[1].size), dtype=np.int32)
+    bits = np.empty(max(keys.shape[2], rows * up[1].size), dtype=np.int32)
     powers = bits.view(np.float32)
-    weights = np.empty(count, dtype=np.float32)
+    scores = np.empty(keys.shape[2], dtype=np.float32)
     mixed = np.zeros((rows, width), dtype=np.float32)
     for row in range(rows):
+        count = counts[row] + 1
+        weights = scores[:count]
         for head in range(heads):
             query = asked[row, head * size : (head + 1) * size]
             found = mixed[row, head * size : (head + 1) * size]
@@ -105,7 +113,13 @@ def _mix(states: Float32, normed: Float32, block: BlockArrays, keys: Float32, va
 
 @compiled
 def read_segment(
-    observed: Float32, added: Float32, project: Layer, blocks: tuple[BlockArrays, ...], norm: Layer, memory: Float32
+    observed: Float32,
+    added: Float32,
+    project: Layer,
+    blocks: tuple[BlockArrays, ...],
+    norm: Layer,
+    memory: Float32,
+    counts: Int64,
 ) -> tuple[Float32, Float32]:
     """Read one more segment of each chain: the longer memory, and the segment's states [R, W].
 
@@ -125,8 +139,8 @@ def read_segment(
         block = blocks[number]
         keys, values = longer[number, 0], longer[number, 1]
         layer_normed(states, block[0][0], block[0][1], normed)
-        _keep(normed, block[2], keys, values)
-        _mix(states, normed, block, keys, values)
+        _keep(normed, block[2], counts, keys, values)
+        _mix(states, normed, block, counts, keys, values)
     layer_normed(states, norm[0], norm[1], normed)
     return longer, normed
 
@@ -142,13 +156,14 @@ def predict(
     to_raw: Layer,
     to_latent: Layer,
     memory: Float32,
+    counts: Int64,
 ) -> tuple[Float32, Float32, Float32]:
     """What is expected after the newest segment: the longer memory of the predictor, the raw latent [R, C or 0], and
     the target encoder's state [R, W].
 
     Args:
         state: [R, W] of the newest segment.
-        code: of its place, in the predictor's width.
+        code: [R, P], of its place.
         queries: [R, P], what asks for the next one.
     """
     longer = _grown(memory)
@@ -157,14 +172,14 @@ def predict(
     linear(state, project[0], project[1], placed)
     for row in range(rows):
         for place in range(width):
-            placed[row, place] += code[place]
+            placed[row, place] += code[row, place]
     states, normed = queries.copy(), np.empty((rows, width), dtype=np.float32)
     for number in range(len(blocks)):
         block = blocks[number]
         keys, values = longer[number, 0], longer[number, 1]
-        _keep(placed, block[2], keys, values)
+        _keep(placed, block[2], counts, keys, values)
         layer_normed(states, block[0][0], block[0][1], normed)
-        _mix(states, normed, block, keys, values)
+        _mix(states, normed, block, counts, keys, values)
     layer_normed(states, norm[0], norm[1], normed)
     raw = np.empty((rows, to_raw[1].size), dtype=np.float32)
     if to_raw[1].size:
@@ -187,11 +202,11 @@ class NativeModel:
         self._blocks = tuple(map(_block, predictor.blocks))
 
     def predict(
-        self, state: Float32, code: Float32, queries: Float32, memory: Float32
+        self, state: Float32, code: Float32, queries: Float32, memory: Float32, counts: Int64
     ) -> tuple[Float32, Float32, Float32]:
         """As the compiled function of that name."""
         found: tuple[Float32, Float32, Float32] = predict(
-            state, code, queries, self._project, self._blocks, self._norm, self._to_raw, self._to_latent, memory
+            state, code, queries, self._project, self._blocks, self._norm, self._to_raw, self._to_latent, memory, counts
         )
         return found
 
@@ -204,9 +219,11 @@ class NativeEncoder:
         self._project, self._blocks = _layer(encoder.project), tuple(map(_block, encoder.blocks))
         self._norm = np.ones(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
 
-    def read(self, observed: Float32, added: Float32, memory: Float32) -> tuple[Float32, Float32]:
+    def read(self, observed: Float32, added: Float32, memory: Float32, counts: Int64) -> tuple[Float32, Float32]:
         """As `read_segment`."""
-        found: tuple[Float32, Float32] = read_segment(observed, added, self._project, self._blocks, self._norm, memory)
+        found: tuple[Float32, Float32] = read_segment(
+            observed, added, self._project, self._blocks, self._norm, memory, counts
+        )
         return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from rjepa.reasoning.events import Event, Wait, Working
-from rjepa.reasoning.tools import Tools
+from rjepa.reasoning.tools import Tools, read_together
 from rjepa.sampling.protocol import DecodingSession
 from rjepa.students.sampled import ChainEnd, Events, Pass, StepEnd, Token, Until
 
@@ -155,14 +155,22 @@ class Driver:
                 if isinstance(event, ChainEnd):
                     unused[number] += event.unused
                 question.take(event)
-                yield from self._resume([number])
+                if not question.needs_steps:  # steps are read after the pass, those of all questions together
+                    yield from self._resume([number])
         else:
             self._events = None  # all rows are over or wait
         for number, question in list(self._running.items()):
             yield number, Working(max(0, drawn.get(number, 0) * tokens - unused.get(number, 0)))
             question.end_pass()
             question.mind_budget()
+        self._read_steps()
         yield from self._resume(list(self._running))
+
+    def _read_steps(self) -> None:
+        """Let R-JEPA read the steps that questions waited for and have, as they would one by one."""
+        ready = [one for one in self._running.values() if one.needs_steps and not one.pending]
+        if len(ready) > 1:
+            read_together([(one.tools, one.wait.rows) for one in ready if one.wait is not None])
 
     def stop(self) -> None:
         """End the session's run. The next `run_pass` begins another."""

@@ -97,7 +97,7 @@ class Reading:
 def read_on(
     readings: Sequence[Reading], chains: Sequence[SampledChain], ends: Sequence[Sequence[int]]
 ) -> list[Reading]:
-    """Read on, chains of as many segments together.
+    """Read on, chains of any problems together.
 
     Args:
         readings: of each chain, as far as it was read before.
@@ -107,17 +107,15 @@ def read_on(
     grown = [one.still_true_of(chain) for one, chain in zip(readings, chains, strict=True)]
     found = [_segments(one, len(end)) for one, end in zip(chains, ends, strict=True)]
     while waiting := [row for row, end in enumerate(ends) if len(grown[row].steps) < len(end)]:
-        at = min(len(grown[row].steps) for row in waiting)
-        rows = [row for row in waiting if len(grown[row].steps) == at]
-        before = Expectation.join([grown[row].expectation for row in rows])
+        places = [len(grown[row].steps) for row in waiting]
+        before = [grown[row].expectation for row in waiting]
+        latents = np.concatenate([_latent(chains[row], at + 1) for row, at in zip(waiting, places, strict=True)])
         kinds = None
-        if before.reads_types:
-            kinds = torch.tensor([_type(chains[row], at + 1) for row in rows], device=before.energies.device)
-        after = before.append(np.concatenate([_latent(chains[row], at + 1) for row in rows]), kinds)
-        for place, (row, energy) in enumerate(zip(rows, after.energies.tolist(), strict=True)):
-            step = _step(chains[row], found[row][at], energy, ends[row][at])
-            alone = after if len(rows) == 1 else after.rows(torch.tensor([place], device=before.energies.device))
-            grown[row] = Reading((*grown[row].steps, step), (*grown[row]._after, alone))
+        if any(one.reads_types for one in before):
+            kinds = [_type(chains[row], at + 1) for row, at in zip(waiting, places, strict=True)]
+        for row, at, after in zip(waiting, places, Expectation.append_each(before, latents, kinds), strict=True):
+            step = _step(chains[row], found[row][at], float(after.energies[0]), ends[row][at])
+            grown[row] = Reading((*grown[row].steps, step), (*grown[row]._after, after))
     return grown
 
 

@@ -270,15 +270,7 @@ class Tools:
         Raises:
             InvalidInputError: R-JEPA reads chains in both directions, and nothing of them before they end.
         """
-        chains = self._chains_with_ends(rows)
-        if self._prompt_read is None:
-            self._prompt_read = Reading.begin(self.parts.model, self.parts.reader, chains[0])
-            self._world_model_passes += 1
-        known = [self._readings.get(row, self._prompt_read) for row in rows]
-        ends = [self._ends.get(row, []) for row in rows]
-        # Rows of as many segments take one pass together.
-        self._world_model_passes += len({at for one, end in zip(known, ends, strict=True) for at in _new(one, end)})
-        self._readings.update(zip(rows, read_on(known, chains, ends), strict=True))
+        read_together([(self, rows)])
         return [self._readings[row] for row in rows]
 
     def knows_problem(self, row: int) -> bool:
@@ -322,9 +314,12 @@ class Tools:
         """The rows' chains; of those that are over, all segments count as finished."""
         chains = self._session.chains(rows)
         for row, chain in zip(rows, chains, strict=True):
-            if self.is_over(row) and chain.latents is not None:
-                self._ends[row] = guess_ends(chain, self._ends.get(row, []), len(chain.latents) - 1)
+            self._note_ends(row, chain)
         return chains
+
+    def _note_ends(self, row: int, chain: SampledChain) -> None:
+        if self.is_over(row) and chain.latents is not None:
+            self._ends[row] = guess_ends(chain, self._ends.get(row, []), len(chain.latents) - 1)
 
     def set_bias(self, row: int, bias: Bias | None) -> None:
         """Add this to the row's logits from its next token on; None takes it away."""
@@ -396,6 +391,30 @@ class Tools:
         """Free what the question's rows hold."""
         for row in self.rows:
             self.drop(row)
+
+
+def read_together(asked: Sequence[tuple[Tools, Sequence[int]]]) -> None:
+    """Read rows of several questions of one session as `Tools.read` reads those of one, in one pass for all."""
+    everything = [(tools, row) for tools, rows in asked for row in rows]
+    if not everything:
+        return
+    chains = everything[0][0]._session.chains([row for _, row in everything])
+    known, ends = [], []
+    for (tools, row), chain in zip(everything, chains, strict=True):
+        tools._note_ends(row, chain)
+        if tools._prompt_read is None:
+            tools._prompt_read = Reading.begin(tools.parts.model, tools.parts.reader, chain)
+            tools._world_model_passes += 1
+        known.append(tools._readings.get(row, tools._prompt_read))
+        ends.append(tools._ends.get(row, []))
+    found = read_on(known, chains, ends)
+    for (tools, row), reading in zip(everything, found, strict=True):
+        tools._readings[row] = reading
+    place = 0
+    for tools, rows in asked:
+        its = range(place, place + len(rows))
+        tools._world_model_passes += max((len(_new(known[at], ends[at])) for at in its), default=0)
+        place += len(rows)
 
 
 def _extend(ends: list[int], segments: int, tokens: int) -> None:

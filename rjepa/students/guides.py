@@ -198,21 +198,15 @@ class GuideTables:
         longest = int((drawn[guided] - self.first[guided]).max()) + 1 + most
         if longest > self.keys.shape[3]:
             self._reserve_tokens(longest)
-        net, tables = self.net, self
+        net = self.net
         weights = (net.embedding, net.blocks, net.norm, net.head, net.head_bias, net.places, net.tokens, net.plain)
-        state = (tables.active, tables.first, tables.fed, tables.weight, tables.floor, tables.begun, tables.near)
-        return (*weights, *self._rotary, net.labels.rows), (
-            *state,
-            tables.added,
-            tables.last,
-            tables.keys,
-            tables.values,
-        )
+        state = (self.active, self.first, self.fed, self.weight, self.floor, self.begun, self.near, self.added)
+        return (*weights, *self._rotary, net.labels.rows), (*state, self.last, self.keys, self.values)
 
     def _look_for_label(self, row: int, tokens: Int64) -> None:
         self.begun[row] = self._guides[row].has_begun(tokens.tolist())
         self.near[row] = not self.net.plain[tokens[self.first[row] :]].all()
-        if self.begun[row]:
+        if self.begun[row] and self.near[row]:
             self.net.labels.add(tokens[self.first[row] :])
 
     def _reserve_rows(self, rows: int) -> None:

@@ -58,6 +58,26 @@ def test_without_numba_the_same_is_expected(monkeypatch: pytest.MonkeyPatch) -> 
         torch.testing.assert_close(compiled.energies, plain.energies, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("energy", ["raw", "latent"])
+@pytest.mark.parametrize("compiles", [True, False])
+def test_chains_of_other_problems_and_lengths_are_read_together_as_each_alone(
+    energy: str, compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiles:
+        monkeypatch.setattr(expecting, "_native", lambda model: None)
+    model = model_of(energy, encoder=SENTENCES)
+    grown = [begin(model, chain) for chain in (0, 4, 7)]
+    grown[1] = grown[1].append(LATENTS.latents[1:2])
+    for row in range(2, 5):
+        latents = LATENTS.latents[row : row + 3]
+        alone = [one.append(latents[place : place + 1]) for place, one in enumerate(grown)]
+        grown = Expectation.append_each(grown, latents)
+        for one, other in zip(grown, alone, strict=True):
+            assert one.segments == other.segments
+            torch.testing.assert_close(one.next, other.next, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(one.energies, other.energies, atol=1e-5, rtol=1e-4)
+
+
 def test_a_fork_goes_on_from_what_was_read_and_leaves_the_other_alone() -> None:
     grown = begin(model_of(encoder=SENTENCES), 0)
     both = grown.rows(torch.tensor([0, 0]))

@@ -137,3 +137,18 @@ def test_a_client_that_half_closes_in_mid_stream_frees_the_model(address: str, e
         wait_until(lambda: bool(engines[-1].calls))
         connection.shutdown(1)
         assert engines[-1].closed.wait(5)
+
+
+def test_a_request_that_offers_http_2_is_answered_in_http_1_and_so_is_the_next(address: str) -> None:
+    """Java's client and `curl --http2` offer it with the first request of a connection, body and all."""
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQBAAAAAAIAAAAA\r\n\r\n"
+    with connect(address) as connection:
+        for request in (question("x").replace(b"\r\n\r\n", b"\r\n" + offer, 1), question("x")):
+            connection.sendall(request)
+            assert b" 200 " in read_reply(connection).partition(b"\r\n")[0]
+
+
+def test_two_requests_at_once_are_answered_one_after_the_other(address: str) -> None:
+    with connect(address) as connection:
+        connection.sendall(question("x") + head("/v1/health", "GET", connection="close"))
+        assert read_all(connection).count(b" 200 OK\r\n") == 2

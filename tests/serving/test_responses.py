@@ -1,13 +1,14 @@
 """/v1/responses with the openai client, unchanged, against the real service."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import openai
 import pytest
+from openai.types.responses import ResponseStreamEvent
 
-from rjepa.reasoning.question import Message
+from rjepa.reasoning.question import InvalidQuestionError, Message
 from serving.errors import GoneError
 from serving.response_store import ResponseStore
 from tests.tiny_release import STATEMENT, TAG
@@ -28,6 +29,7 @@ def messages_of(reply: Any) -> list[tuple[str, str]]:
     return [(one["role"], one["content"]) for one in receipt(reply)["messages"]]
 
 
+KNOWN = {get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(get_args(ResponseStreamEvent)[0])}
 KEEP = {"rjepa": {"keep_question": True, "seed": 3}}
 
 
@@ -93,6 +95,34 @@ def test_what_a_stored_answer_was_asked_is_listed_page_by_page(client: openai.Op
         client.responses.input_items.list("resp_unknown")
 
 
+def test_items_are_named_by_their_ids_as_vercel_s_sdk_does(client: openai.OpenAI) -> None:
+    first = client.responses.create(model=TAG, input=STATEMENT)
+    (asked,) = client.responses.input_items.list(first.id).data
+    items: list[Any] = [
+        {"type": "item_reference", "id": asked.id},
+        {"type": "item_reference", "id": first.output[0].id},
+        {"role": "user", "content": [{"type": "input_text", "text": "And two more?"}]},
+    ]
+    second = client.responses.create(model=TAG, input=items, extra_body=KEEP)
+    said = first.output_text.strip()
+    assert messages_of(second) == [("user", STATEMENT), ("assistant", said), ("user", "And two more?")]
+    client.responses.delete(first.id)
+    with pytest.raises(openai.BadRequestError, match="no stored item") as error:
+        client.responses.create(model=TAG, input=items)
+    assert error.value.param == "input"
+
+
+def test_a_stored_answer_is_read_as_a_stream_too(client: openai.OpenAI) -> None:
+    first = list(client.responses.create(model=TAG, input=STATEMENT, stream=True))
+    (answer,) = [event.response for event in first if event.type == "response.completed"]
+    events = list(client.responses.retrieve(answer.id, stream=True))
+    assert [event.type for event in events] == list(dict.fromkeys(event.type for event in first))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert events[-1].response.to_dict() == answer.to_dict()
+    rest = list(client.responses.retrieve(answer.id, stream=True, starting_after=5))
+    assert [event.type for event in rest] == [event.type for event in events[6:]]
+
+
 def test_an_answer_that_is_not_to_be_stored_is_not(client: openai.OpenAI) -> None:
     reply = client.responses.create(model=TAG, input=STATEMENT, store=False)
     with pytest.raises(openai.NotFoundError):
@@ -114,12 +144,13 @@ def test_a_stream_has_the_events_that_the_client_knows_in_order(client: openai.O
     assert [event.sequence_number for event in events] == list(range(len(events)))
     text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
     assert text == whole.output_text == events[-1].response.output_text
-    ours = [event for event in events if event.type.startswith("response.rjepa.")]
+    assert all(kind in KNOWN for kind in kinds)  # OpenAI's client for Node ends a stream at any other
+    ours = [event.rjepa["event"] for event in events if getattr(event, "rjepa", None)]
     assert bool(ours) == (mode == "rerank")
     if ours:
-        steps = [event.event["energy"] for event in ours if event.type == "response.rjepa.step_written"]
+        steps = [event["energy"] for event in ours if event["type"] == "step_written"]
         assert len(steps) == len([line for line in text.splitlines() if line])
-        assert any(event.type == "response.rjepa.candidate_written" for event in ours)
+        assert any(event["type"] == "candidate_written" for event in ours)
     assert client.responses.retrieve(events[-1].response.id).output_text == text
 
 
@@ -190,7 +221,8 @@ def test_a_fault_in_the_middle_of_a_stream_is_its_last_event(client: openai.Open
 def test_the_store_forgets_the_oldest_and_shows_nobody_else_s() -> None:
     store = ResponseStore(max_bytes=2000)
     for number in range(20):
-        store.add("a", {"id": f"resp_{number}", "text": "x" * 200}, (Message(role="user", content="x"),), "")
+        body = {"id": f"resp_{number}", "output": [], "text": "x" * 200}
+        store.add("a", body, (Message(role="user", content="x"),), "")
     assert store.get("a", "resp_19")
     with pytest.raises(GoneError):
         store.get("a", "resp_0")
@@ -198,6 +230,11 @@ def test_the_store_forgets_the_oldest_and_shows_nobody_else_s() -> None:
         store.get("b", "resp_19")
     with pytest.raises(GoneError):
         store.delete("b", "resp_19")
+    store.add("a", {"id": "resp_a", "output": [{"id": "msg_1"}]}, (Message(role="user", content="x"),), "mine")
+    assert store.message("a", "msg_1").content == "mine"
+    for item in ("msg_1", "msg_a_0"):
+        with pytest.raises(InvalidQuestionError):
+            store.message("b", item)
 
 
 def test_unknown_paths_under_it_have_the_shape_of_an_error(client: openai.OpenAI, tiny_service: str) -> None:

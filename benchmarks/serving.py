@@ -7,7 +7,8 @@ after the same prompts, so that their answers have the same words (`same_texts` 
 answer line, others with the end of the sequence, a token later).
 
 In each of three rounds every server is asked for SECONDS (4 unless told) by 1, 4 and 16 clients that wait for each
-answer. A figure is the median of the rounds' ratios, so that what else the machine does matters little.
+answer. A figure is the median of the rounds' ratios, so that what else the machine does matters little. On a machine
+that does much else, `..._by_cpu` says more: the same ratios of the servers' CPU seconds a request.
 
 With `--llm`, a 4-bit file of a real LLM such as Qwen2.5-Coder-0.5B-Instruct, the table has its last row too: eight
 chains of it, ours in bfloat16 against llama.cpp's (`benchmarks.real_llm --decoding`).
@@ -17,45 +18,34 @@ energies.
 """
 
 import contextlib
-import functools
-import http.client
 import itertools
 import json
 import os
-import shutil
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import psutil
 import torch
 
 from benchmarks import real_llm
+from benchmarks.servers import Server, prepared, serve_llama_cpp, serve_ours, serve_transformers
 from benchmarks.subject import report, subject_problems, temporary_folder
 from rjepa.engine import Engine
-from rjepa.home import Home
 from rjepa.inference.scoring import segment_energies
 from rjepa.reasoning.candidates import join_latents
-from rjepa.students.catalog import load_record, save_record
-from rjepa.students.gguf_writing import write_gguf
-from rjepa.students.loading import load_student
-from rjepa.students.prompts import Message
-from rjepa.students.resolving import resolve_student
-from tests.tiny_release import TAG, publish
+from tests.tiny_release import TAG
 
 Found = TypeVar("Found")
 
 CLIENTS: Final = (1, 4, 16)
 ROUNDS: Final = 3
 CANDIDATES: Final = 8
-TOKENS: Final = 160
 QUESTIONS: Final = 8
 """Questions whose waits are measured, one after another."""
 
@@ -75,72 +65,24 @@ TARGETS: Final = {
 _END: Final = "<|end|>"
 """The end of a sequence, as tiny-a's tokenizer writes it."""
 
-_LLAMA_CPP: Final = """
-import sys, xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path, params.n_parallel, params.n_ctx = sys.argv[1], 16, 16 * 512
-params.n_gpu_layers, params.cpuparams.n_threads, params.cpuparams_batch.n_threads = 0, 1, 1
-server = xllamacpp.Server(params)
-print(server.listening_address, flush=True)
-sys.stdin.read()
-"""
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that is asked: its process and address; `body` makes a question's request, path and body, streamed or
-    not; `text` finds the text of a reply or of an event of a stream.
-    """
-
-    process: "subprocess.Popen[str]"
-    address: str
-    body: Callable[[str, bool], tuple[str, dict[str, Any]]]
-    text: Callable[[dict[str, Any]], str]
-
-    @contextlib.contextmanager
-    def awake(self) -> Iterator[None]:
-        """It runs only while this lasts."""
-        self.process.send_signal(signal.SIGCONT)
-        try:
-            yield
-        finally:
-            self.process.send_signal(signal.SIGSTOP)
-
-    def ask(self, connection: http.client.HTTPConnection, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """One request over a connection that is kept."""
-        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
-        reply = connection.getresponse()
-        data = reply.read()
-        if reply.status != 200:
-            raise SystemExit(f"{self.address}{path} answers {reply.status}: {data[:300]!r}")
-        found: dict[str, Any] = json.loads(data)
-        return found
-
-    def connect(self) -> http.client.HTTPConnection:
-        """A connection of one client."""
-        return http.client.HTTPConnection(self.address, timeout=600)
-
 
 def main() -> None:
     """Measure and report."""
-    if sys.argv[1:2] == ["--serve"]:
-        _serve(Home(Path(sys.argv[2])), int(sys.argv[3]))
-        return
     torch.set_num_threads(1)
     given = sys.argv[1:]
     file = Path(given.pop(given.index("--llm") + 1)).resolve() if "--llm" in given else None
     seconds = next((float(one) for one in given if not one.startswith("--")), 4.0)
     statements = [problem.statement for problem, _ in subject_problems(24)]
     with temporary_folder() as folder, contextlib.ExitStack() as stack:
-        home = _prepared(Path(folder))
+        home = prepared(Path(folder))
         engine = Engine.load(home, TAG, "cpu")
         servers = {
-            "ours": stack.enter_context(_ours(home)),
-            "transformers": stack.enter_context(_transformers(Path(folder) / "model", ())),
+            "ours": stack.enter_context(serve_ours(home)),
+            "transformers": stack.enter_context(serve_transformers(Path(folder) / "model", ())),
             "transformers_batching": stack.enter_context(
-                _transformers(Path(folder) / "model", ("--continuous-batching",))
+                serve_transformers(Path(folder) / "model", ("--continuous-batching",))
             ),
-            "llama_cpp": stack.enter_context(_llama_cpp(Path(folder) / "model.gguf", engine)),
+            "llama_cpp": stack.enter_context(serve_llama_cpp(Path(folder) / "model.gguf", engine)),
         }
         for server in servers.values():
             server.process.send_signal(signal.SIGSTOP)
@@ -157,14 +99,16 @@ def main() -> None:
 def _rates(servers: dict[str, Server], statements: list[str], seconds: float) -> dict[str, float]:
     """Requests a second by server and number of clients, and their ratios."""
     rates: dict[tuple[str, int], list[float]] = {}
+    spent: dict[tuple[str, int], list[float]] = {}
     texts: dict[str, dict[str, str]] = {}
     for number in range(ROUNDS + 1):  # the first warms up
         for name, server in servers.items():
             with server.awake():
                 for clients in CLIENTS:
-                    rate = _rate(server, statements, clients, seconds if number else 1.0)
+                    rate, cpu = _rate(server, statements, clients, seconds if number else 1.0)
                     if number:
                         rates.setdefault((name, clients), []).append(rate)
+                        spent.setdefault((name, clients), []).append(cpu)
                 if not number:
                     connection = server.connect()
                     texts[name] = {
@@ -175,20 +119,33 @@ def _rates(servers: dict[str, Server], statements: list[str], seconds: float) ->
     def ratio(one: tuple[str, int], other: tuple[str, int]) -> float:
         return statistics.median(mine / its for mine, its in zip(rates[one], rates[other], strict=True))
 
+    def by_cpu(one: tuple[str, int], other: tuple[str, int]) -> float:
+        return statistics.median(its / mine for mine, its in zip(spent[one], spent[other], strict=True))
+
     figures = {f"{name}_requests_{clients}": statistics.median(found) for (name, clients), found in rates.items()}
+    figures |= {
+        f"{name}_cpu_milliseconds_{clients}": 1000 * statistics.median(found)
+        for (name, clients), found in spent.items()
+    }
     for name in servers:
         same = [texts[name][one] == texts["ours"][one] for one in texts["ours"]]
         figures[f"{name}_same_texts"] = sum(same) / len(same)
         if name != "ours":
-            figures |= {f"over_{name}_{clients}": ratio(("ours", clients), (name, clients)) for clients in CLIENTS}
+            for clients in CLIENTS:
+                pair = ("ours", clients), (name, clients)
+                figures |= {f"over_{name}_{clients}": ratio(*pair), f"over_{name}_{clients}_by_cpu": by_cpu(*pair)}
     figures["sixteen_clients_over_one"] = ratio(("ours", 16), ("ours", 1))
+    figures["sixteen_clients_over_one_by_cpu"] = by_cpu(("ours", 16), ("ours", 1))
     return figures
 
 
-def _rate(server: Server, statements: list[str], clients: int, seconds: float) -> float:
-    """Requests a second, of so many clients that ask one question after another for so long."""
+def _rate(server: Server, statements: list[str], clients: int, seconds: float) -> tuple[float, float]:
+    """Requests a second, of so many clients that ask one question after another for so long, and the server's CPU
+    seconds a request.
+    """
     numbers = itertools.count()
-    started = time.perf_counter()
+    process = psutil.Process(server.process.pid)
+    before, started = sum(process.cpu_times()[:2]), time.perf_counter()
 
     def client(_: int) -> int:
         connection, answered = server.connect(), 0
@@ -199,7 +156,8 @@ def _rate(server: Server, statements: list[str], clients: int, seconds: float) -
         return answered
 
     answered = sum(_together(client, clients))
-    return answered / (time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return answered / seconds, (sum(process.cpu_times()[:2]) - before) / answered
 
 
 def _together(client: Callable[[int], Found], count: int) -> list[Found]:
@@ -289,116 +247,9 @@ def _eight(server: Server, path: str, body: dict[str, Any]) -> list[str]:
     return [text for text in _together(one, CANDIDATES) if text.strip()]
 
 
-def _prepared(folder: Path) -> Home:
-    """A home with a release of tiny-a, and beside it its weights for the others."""
-    home = Home(folder / "home")
-    record = load_record(home, "tiny-a").model_copy(update={"llm_tag": TAG})
-    save_record(home, record)
-    student = load_student(resolve_student(home, record), device="cpu")
-    publish(home, student, folder / "sources")
-    shutil.copytree(student.path, folder / "model")
-    template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
-    (folder / "model" / "chat_template.jinja").write_text(template)
-    write_gguf(student.path, folder / "model.gguf", TAG)
-    return home
-
-
-def _serve(home: Home, port: int) -> None:
-    """Our service, on one thread."""
-    from serving.app import create_app
-    from serving.server import GracefulServer
-    from serving.settings import ServiceSettings
-
-    torch.set_num_threads(1)
-    limits: dict[str, Any] = {"max_in_flight": 64, "max_waiting": 64}
-    settings = ServiceSettings(home=home.root, llm=TAG, api_key=None, **limits, _env_file=None)  # type: ignore[call-arg]
-    GracefulServer(create_app(settings), settings, port=port).run()
-
-
-@contextlib.contextmanager
-def _ours(home: Home) -> Iterator[Server]:
-    port = _free_port()
-    command = [sys.executable, "-m", "benchmarks.serving", "--serve", str(home.root), str(port)]
-    with _started(command) as process:
-        _wait_for(port, "/v1/ready")
-        yield Server(process, f"127.0.0.1:{port}", functools.partial(_chat_body, TAG), _chat_text)
-
-
-@contextlib.contextmanager
-def _transformers(model: Path, options: tuple[str, ...]) -> Iterator[Server]:
-    port = _free_port()
-    program = str(Path(sys.executable).with_name("transformers"))
-    where = ("--host", "127.0.0.1", "--port", str(port), "--device", "cpu")
-    command = [program, "serve", *where, "--dtype", "float32", *options, str(model)]  # the file's own is bfloat16
-    with _started(command) as process:
-        _wait_for(port, "/health")
-        yield Server(process, f"127.0.0.1:{port}", functools.partial(_chat_body, str(model)), _chat_text)
-
-
-@contextlib.contextmanager
-def _llama_cpp(file: Path, engine: Engine) -> Iterator[Server]:
-    @functools.cache
-    def prompt(statement: str) -> list[int]:
-        return list(engine.source.encode_conversation([Message("user", statement)]).ids)
-
-    def body(statement: str, stream: bool) -> tuple[str, dict[str, Any]]:
-        return "/completion", {"prompt": prompt(statement), "n_predict": TOKENS, "temperature": 0, "stream": stream}
-
-    with _started([sys.executable, "-c", _LLAMA_CPP, str(file)], speaks=True) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().strip().removeprefix("http://")
-        yield Server(process, address, body, lambda reply: str(reply["content"]))
-
-
 def _answer(text: str, statement: str) -> str:
     """What was written, without the statement and the end of the sequence, which `transformers serve` shows."""
     return text.strip().removeprefix(statement).removesuffix(_END).strip()
-
-
-def _chat_body(model: str, statement: str, stream: bool) -> tuple[str, dict[str, Any]]:
-    messages = [{"role": "user", "content": statement}]
-    return "/v1/chat/completions", {
-        "model": model, "messages": messages, "max_tokens": TOKENS, "temperature": 0, "stream": stream
-    }  # fmt: skip
-
-
-def _chat_text(reply: dict[str, Any]) -> str:
-    if not reply.get("choices"):
-        return ""
-    choice = reply["choices"][0]
-    return str((choice.get("message") or choice.get("delta") or {}).get("content") or "")
-
-
-@contextlib.contextmanager
-def _started(command: list[str], *, speaks: bool = False) -> "Iterator[subprocess.Popen[str]]":
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    out = subprocess.PIPE if speaks else subprocess.DEVNULL
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL, text=True, env=environment
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def _wait_for(port: int, path: str) -> None:
-    end = time.monotonic() + 300
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-            connection.request("GET", path)
-            if connection.getresponse().status == 200:
-                return
-        time.sleep(0.2)
-    raise SystemExit(f"nothing answers at port {port}")
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 if __name__ == "__main__":

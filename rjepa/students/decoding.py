@@ -51,8 +51,10 @@ class CachedRows(Protocol):
     """The prompt of each row, by number."""
     can_cut: bool
     """Whether tokens can be taken back, and batches be joined."""
-    can_draw: bool
-    """Whether `draw` may be called."""
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether `draw` may be called."""
 
     @property
     def samples(self) -> int | None:
@@ -105,7 +107,6 @@ class SharedPrefixRows:
         many at the left hold nothing of it. fused: takes the place of the model's forward for single tokens.
         """
         self.prompt_of, self._fused = prompt_of, fused
-        self.can_draw = fused is not None and isinstance(fused[0], DrawingDecoder)
         self._model, self._layers, self._bias, self._next, self.free = model, layers, bias, positions, free
         self._arrange()
 
@@ -154,6 +155,11 @@ class SharedPrefixRows:
     @property
     def samples(self) -> int | None:
         return self.columns if self.places is None else None
+
+    @property
+    def can_draw(self) -> bool:
+        decoder = None if self._fused is None else self._fused[0]
+        return isinstance(decoder, DrawingDecoder) and decoder.draws(len(self.prompt_of))
 
     @property
     def layers(self) -> list[SharedPrefixLayer]:

@@ -139,6 +139,9 @@ class Drawing:
 class DrawingDecoder(Decoder, Protocol):
     """A decoder that draws, too, and so runs through several tokens at once."""
 
+    def draws(self, rows: int) -> bool:
+        """Whether that is the faster way for so many rows; else each token is a step."""
+
     def draw(
         self, most: int, least: int, logits: Float[Tensor, "rows vocab"], drawing: Drawing, caches: Caches, depth: int
     ) -> int:

@@ -34,7 +34,7 @@ Spans = tuple[Int64, Int64, Int64, Int64]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_SMALL: Final = 1_000_000
+SMALL: Final = 1_000_000
 """Multiplications up to which OpenBLAS multiplies matrices where they lie. Larger ones it copies into another order
 first, which for few rows takes as long as the product: sixteen rows of tiny-a took 805 microseconds at once, 570 in two
 parts."""
@@ -58,7 +58,7 @@ def compiled(function: Function) -> Function:
 @compiled
 def product(states: Float32, weight: Float32, out: Float32) -> None:
     """`out` [R, O] of states [R, K] and a weight [K, O]."""
-    rows, most = states.shape[0], _SMALL // weight.size
+    rows, most = states.shape[0], SMALL // weight.size
     if rows <= most or most < _FEWEST:
         np.dot(states, weight, out)
         return

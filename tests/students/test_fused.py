@@ -11,7 +11,7 @@ import torch
 
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
-from rjepa.students import fused
+from rjepa.students import fused, native
 from rjepa.students.fused import FusedDecoder
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
@@ -185,6 +185,24 @@ def test_bfloat16_takes_torchs_operations_and_writes_nearly_the_same(reference: 
         for one in (student, replace(student, fuses=False))
     )
     np.testing.assert_allclose(found[0].token_logprobs[:3], expected[0].token_logprobs[:3], atol=0.1)
+
+
+def test_several_rows_of_a_model_with_large_products_take_torchs_operations(
+    reference: Student, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "SMALL", 0)
+    student = replace(reference, fuses=True, _decoders=[])
+    assert student.fused is not None
+    decoder = student.fused[0]
+    assert isinstance(decoder, NativePasses) and decoder.draws(1) and not decoder.draws(2)
+    for chain, twin in zip(played(student), played(reference), strict=True):
+        alike(chain, twin)
+    for one, other in zip(written_alone(student), written_alone(reference), strict=True):
+        alike(one, other)
+
+
+def written_alone(student: Student) -> list[SampledChain]:
+    return [row[0] for row in sample_indices(student, STATEMENTS[:1], [0], seed=4, temperature=1.3, max_new_tokens=30)]
 
 
 def test_where_numba_is_missing_torchs_operations_do(reference: Student, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,7 +195,7 @@ def _serving(home: Home, engine: Answerer, question: Question) -> Iterator[Subje
     server = GracefulServer(app, settings, port=0)
     thread = threading.Thread(target=server.run)
     thread.start()
-    while app.state.host.state.engine is None:
+    while app.state.host.state.engine is None or not server.started:
         time.sleep(0.1)
     try:
         port = server.servers[0].sockets[0].getsockname()[1]

@@ -81,6 +81,13 @@ BUGS = (
         "tests/serving/test_batching.py::test_text_that_is_written_fast_goes_out_in_few_pieces_and_in_its_order",
     ),
     Bug(
+        "whoever knows the id of a stored item reads another client's words",
+        "serving/response_store.py",
+        "messages = () if found is None or found.owner != owner else",
+        "messages = () if found is None else",
+        "tests/serving/test_responses.py::test_the_store_forgets_the_oldest_and_shows_nobody_else_s",
+    ),
+    Bug(
         "errors of a LoRA count for its base",
         "serving/models.py",
         "    note_engine(engine.release_id)\n",
@@ -193,10 +200,10 @@ BUGS = (
         "tests/jepa/test_expecting.py::test_energies_and_expectations_grow_to_those_of_the_whole_chain",
     ),
     Bug(
-        "an expectation that grows forgets the first step",
+        "an expectation that grows asks for the step that it has",
         "rjepa/jepa/expecting.py",
-        "keys, values = torch.cat([old_keys, keys], dim=2), torch.cat([old_values, values], dim=2)",
-        "keys, values = torch.cat([old_keys[:, :, :0], keys], dim=2), torch.cat([old_values[:, :, :0], values], dim=2)",
+        "predictor.domain(self._domains) + codes[self.segments]",
+        "predictor.domain(self._domains) + codes[self.segments - 1]",
         "tests/jepa/test_expecting.py::test_energies_and_expectations_grow_to_those_of_the_whole_chain",
     ),
     Bug(

@@ -85,12 +85,14 @@ def _matching(pattern: re.Pattern[str], kind: str, is_real: Callable[[str], bool
 
 
 def _phones(text: str) -> Iterator[Span]:
-    """Numbers with + and a country, and national ones that are written in groups: a problem's bare numbers are none."""
+    """Numbers with + and a country (of a length that it has), and national ones that are written in groups: a problem's
+    bare numbers are none.
+    """
     from phonenumbers import Leniency, PhoneNumberMatcher
 
     if not any(character.isdigit() for character in text):
         return
-    for match in PhoneNumberMatcher(text, None, leniency=Leniency.VALID):
+    for match in PhoneNumberMatcher(text, None, leniency=Leniency.POSSIBLE):
         yield match.start, match.end, "phone"
     for region in _REGIONS:
         for match in PhoneNumberMatcher(text, region, leniency=Leniency.STRICT_GROUPING):

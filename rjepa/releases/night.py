@@ -83,11 +83,16 @@ class CalibrationFinding(FrozenValue):
     sets: int = Field(1, description="sealed sets that they are of: all on which these two were tested")
     challenger_error: float
     current_error: float
-    challenger_ece: float = Field(description="over 10 bins of equal width, as reports have it; nothing rests on it")
+    challenger_ece: float = Field(description="of the same, over 10 bins of equal width; nothing rests on it")
     current_ece: float
     rise: float = Field(description="of the error, challenger minus current")
     bound: float = Field(description="the true rise is above this with a chance of 5 %, by the number of sets")
     margin: float = Field(description="the bound has to be below it")
+    farthest: str = Field(
+        "", description="domain in which the challenger's mean chance is farthest from what came true"
+    )
+    farthest_told: float = Field(0.0, description="its mean chance there")
+    farthest_came: float = Field(0.0, description="share of its answers there that are right")
 
     @property
     def holds(self) -> bool:
@@ -97,9 +102,14 @@ class CalibrationFinding(FrozenValue):
     def describe(self) -> str:
         """The errors in a few words."""
         where = f"{self.problems} problems" + (f" of {self.sets} sets" if self.sets > 1 else "")
+        farthest = (
+            f", farthest in {self.farthest} ({self.farthest_told:.2f} told, {self.farthest_came:.2f} right)"
+            if self.farthest
+            else ""
+        )
         return (
             f"its error is {self.challenger_error:.3f} against {self.current_error:.3f} (ECE {self.challenger_ece:.3f} "
-            f"against {self.current_ece:.3f}) on {where}, and may have risen by {max(self.bound, 0.0):.3f}"
+            f"against {self.current_ece:.3f}) on {where}{farthest}, and may have risen by {max(self.bound, 0.0):.3f}"
         )
 
 
@@ -124,7 +134,7 @@ class NightFinding(FrozenValue):
         values |= {"night_log_evidence": self.evidence, "night_log_evidence_needed": self.needed}
         values |= {f"night_{bound.domain}_bound": bound.bound for bound in self.bounds}
         if self.calibration is not None:
-            figures = self.calibration.model_dump(mode="json")
+            figures = self.calibration.model_dump(mode="json", exclude={"farthest"})
             values |= {f"night_calibration_{name}": float(value) for name, value in figures.items()}
         return values
 
@@ -187,11 +197,12 @@ def _compare_calibration(pairs: Sequence[Pair]) -> CalibrationFinding | None:
     found = compare_calibration((chances[0], chances[1]), (right[0], right[1]), confidence=confidence)
     if found is None or found.problems < LEAST_TOLD:
         return None
-    eces = [
-        expected_calibration_error(told[known], came[known])
-        for told, came in zip(chances, right, strict=True)
-        for known in [np.isfinite(told)]
-    ]
+    both = np.isfinite(chances[0]) & np.isfinite(chances[1])
+    eces = [expected_calibration_error(told[both], came[both]) for told, came in zip(chances, right, strict=True)]
+    domains = np.concatenate([np.array(pair[0].domains) for pair in pairs])[both]
+    told, came = chances[0][both], right[0][both]
+    means = {name: (float(told[domains == name].mean()), float(came[domains == name].mean())) for name in set(domains)}
+    farthest = max(sorted(means), key=lambda name: abs(means[name][0] - means[name][1]))
     return CalibrationFinding(
         problems=found.problems,
         sets=len(pairs),
@@ -202,4 +213,7 @@ def _compare_calibration(pairs: Sequence[Pair]) -> CalibrationFinding | None:
         rise=found.rise,
         bound=found.bound,
         margin=LOSS_OF_CALIBRATION,
+        farthest=str(farthest),
+        farthest_told=means[farthest][0],
+        farthest_came=means[farthest][1],
     )

@@ -16,6 +16,7 @@ from rjepa.feedback.redaction import redact
         ("+14155552671", "phone"),
         ("(415) 555-2671", "phone"),
         ("06 12 34 56 78", "phone"),
+        ("+1-545-880-7302", "phone"),  # of no area that was handed out
         ("4111 1111 1111 1111", "card"),
         ("4111111111111111", "card"),
         ("FR76 3000 6000 0112 3456 7890 189", "iban"),

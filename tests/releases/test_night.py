@@ -110,6 +110,17 @@ def test_a_challenger_that_tells_its_chances_worse_is_refused() -> None:
     assert "0.05 has to be excluded" in told_badly.text
 
 
+def test_a_refusal_says_in_which_domain_chances_are_farthest_from_what_came() -> None:
+    # Right on average and wrong in two domains: too low where it is right more often, too high where less.
+    challenger, current = pair((100, 0), (40, 10), (10, 10))
+    chances = [0.65 if name == "math" else 0.5 for name in challenger.domains]
+    told = challenger.model_copy(update={"p_correct": tuple(chances)})
+    served = current.model_copy(update={"p_correct": (current.accuracy,) * current.num_problems})
+    decision = night((told, served))
+    assert decision.reason == "calibration_worse"
+    assert "farthest in math (0.65 told, 0.50 right)" in decision.text
+
+
 def test_calibration_is_judged_on_the_problems_of_all_sets_that_the_two_were_tested_on() -> None:
     counts = ((40, 10), (40, 10), (40, 10))
     accuracy = pair(*counts)[0].accuracy

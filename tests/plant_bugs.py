@@ -200,10 +200,10 @@ BUGS = (
         "tests/jepa/test_expecting.py::test_energies_and_expectations_grow_to_those_of_the_whole_chain",
     ),
     Bug(
-        "an expectation that grows forgets the first step",
+        "an expectation that grows asks for the step that it has",
         "rjepa/jepa/expecting.py",
-        "keys, values = torch.cat([old_keys, keys], dim=2), torch.cat([old_values, values], dim=2)",
-        "keys, values = torch.cat([old_keys[:, :, :0], keys], dim=2), torch.cat([old_values[:, :, :0], values], dim=2)",
+        "predictor.domain(self._domains) + codes[self.segments]",
+        "predictor.domain(self._domains) + codes[self.segments - 1]",
         "tests/jepa/test_expecting.py::test_energies_and_expectations_grow_to_those_of_the_whole_chain",
     ),
     Bug(

@@ -30,7 +30,7 @@ LOSS_OF_CALIBRATION: Final = 0.05
 """Five points: the rise of the calibration error that a night excludes. With three, on 1 000 problems, it would refuse
 four in ten that tell their chances as well as what is served (the setting "fitted" of `benchmarks.told_chances`)."""
 LEVEL_OF_CALIBRATION: Final = 0.05
-"""The chance that a night lets such a rise pass. It is not drawn from a month's budget: a chance that is told wrong
+"""Nominal chance that a night lets such a rise pass. It is not drawn from a month's budget: a chance that is told wrong
 harms less than a wrong answer, and the next night measures it again. Where a challenger is offered again on another
 sealed set, the level is divided by the number of sets, as it then has several chances to seem harmless."""
 LEAST_TOLD: Final = 100
@@ -87,7 +87,7 @@ class CalibrationFinding(FrozenValue):
     challenger_ece: float = Field(description="of the same, over 10 bins of equal width; nothing rests on it")
     current_ece: float
     rise: float = Field(description="of the error, challenger minus current")
-    bound: float = Field(description="the true rise is above this with a chance of 5 %, by the number of sets")
+    bound: float = Field(description="the true rise is above this with a chance of 5 % / `sets`")
     margin: float = Field(description="the bound has to be below it")
     farthest: str = Field(
         "", description="domain in which the challenger's mean chance is farthest from what came true"

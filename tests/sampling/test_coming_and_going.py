@@ -51,6 +51,20 @@ def test_rows_that_join_between_two_tokens_write_what_they_write_alone(student: 
         alike(chain, *written(student, [request]))
 
 
+def test_who_takes_the_place_of_a_row_that_is_gone_reads_nothing_of_it(student: Student) -> None:
+    wanted = requests(1)
+    with Session(student) as session:
+        rows = session.add(wanted)
+        late: list[int] = []
+        for event in session.run():
+            if isinstance(event, Pass) and not late and len(session.tokens(rows[0])) >= 4:
+                session.drop(rows[2])
+                late = session.add([wanted[2]])
+        assert late and session.is_over(late[0])
+        chain = session.chain(late[0])
+    alike(chain, *written(student, [wanted[2]]))
+
+
 def test_a_session_that_is_never_over_holds_no_more_than_its_rows(student: Student) -> None:
     wanted = requests(1) * 3
     alone = sample_indices(student, STATEMENTS, [0], seed=7, temperature=HOT, max_new_tokens=40)

@@ -28,8 +28,7 @@ _CANDIDATES: Final = "num_candidates"
 NONE: Final = -1
 """What llama.cpp's users send for a seed of the server's choice, and for no limit."""
 
-
-_SHORT: Final = 4096
+_SHORT_BODY: Final = 4096
 """Bytes of a body whose tokens are counted in a millisecond or two."""
 
 Value = TypeVar("Value")
@@ -42,7 +41,7 @@ async def prepare(request: Request, engine: AnswersQuestions, work: Callable[[],
     Args:
         more: characters that are read beside the body.
     """
-    if engine.checks_at_once and len(await request.body()) + more <= _SHORT:
+    if engine.checks_at_once and len(await request.body()) + more <= _SHORT_BODY:
         return work()
     return await asyncio.to_thread(work)
 

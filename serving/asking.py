@@ -34,14 +34,14 @@ _SHORT_BODY: Final = 4096
 Value = TypeVar("Value")
 
 
-async def prepare(request: Request, engine: AnswersQuestions, work: Callable[[], Value], more: int = 0) -> Value:
-    """What `work` makes of a request's body. Beside the event loop where the body is long, or where another process is
+async def prepare(request: Request, engine: AnswersQuestions, work: Callable[[], Value], words: int = 0) -> Value:
+    """What `work` makes of a request's body. Beside the event loop where much is read, or where another process is
     asked about it; at once where a thread's way there and back costs more than the work, half of a request's time.
 
     Args:
-        more: characters that are read beside the body.
+        words: characters of the conversation, where it may hold what the body only names.
     """
-    if engine.checks_at_once and len(await request.body()) + more <= _SHORT_BODY:
+    if engine.checks_at_once and max(len(await request.body()), words) <= _SHORT_BODY:
         return work()
     return await asyncio.to_thread(work)
 

@@ -13,15 +13,13 @@ without their prompt, by what more tokens take, ours in bfloat16 over llama.cpp'
 With it come this machine's rate of reading memory, and what of it the weights that a step reads make up.
 """
 
-import contextlib
 import importlib.util
 import json
 import statistics
-import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +29,7 @@ import psutil
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from benchmarks.servers import start_llama_cpp
 from benchmarks.subject import cpu_seconds, report, temporary_folder
 from rjepa.home import Home
 from rjepa.students.catalog import DType
@@ -44,6 +43,8 @@ from rjepa.students.whole import quiet_transformers
 STATEMENT: Final = "Tell a long story about the keeper of a lighthouse."
 TOKENS: Final = {1: 48, 8: 24, 64: 8}
 """Tokens a chain, by the number of chains: a few CPU seconds each."""
+ROWS, ROW_TOKENS = max(TOKENS), 256
+"""llama.cpp's server writes at most so many chains at a time, each of so many tokens with its prompt."""
 REPEATS: Final = 2
 DECODED: Final = (8, 40)
 """Tokens a chain, a few and more: the difference is decoding alone."""
@@ -54,16 +55,6 @@ TARGETS: Final = {
     for dtype, figure in (("float32", "over_generate"), ("bfloat16", "over_generate"))
     for chains in TOKENS
 }
-
-_SERVER: Final = """
-import sys, xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path, params.n_parallel, params.n_ctx = sys.argv[1], 64, 64 * 256
-params.n_gpu_layers, params.cpuparams.n_threads, params.cpuparams_batch.n_threads = 0, 1, 1
-server = xllamacpp.Server(params)
-print(server.listening_address, flush=True)
-sys.stdin.read()
-"""
 
 
 def main() -> None:
@@ -94,9 +85,11 @@ def main() -> None:
         figures["vocabulary"] = float(len(student.pieces.pieces))
         if importlib.util.find_spec("xllamacpp") is not None:
             prompt = render_prompt(student.tokenizer, student.record.prompt, STATEMENT)
-            with _llama_cpp(file) as (url, process):
+            with start_llama_cpp(file, rows=ROWS, row_tokens=ROW_TOKENS) as (process, url):
                 for chains, tokens in TOKENS.items():
-                    rate = chains * tokens / min(_asked(url, process, prompt, chains, tokens) for _ in range(REPEATS))
+                    rate = (
+                        chains * tokens / min(_asked(url, process.pid, prompt, chains, tokens) for _ in range(REPEATS))
+                    )
                     best = max(float(figures[f"{dtype}_session_tokens_{chains}"]) for dtype in dtypes)
                     figures |= {f"llama_cpp_tokens_{chains}": rate, f"llama_cpp_over_session_{chains}": rate / best}
     report("real_llm", figures, TARGETS)
@@ -119,11 +112,13 @@ def decoding(file: Path) -> dict[str, float]:
             return _once(lambda: sample_chains(student, [STATEMENT], num_candidates=8, seed=0, max_new_tokens=count))
 
         ours, its, ratios, bandwidth = [], [], [], []
-        with _llama_cpp(file) as (url, process):
+        with start_llama_cpp(file, rows=ROWS, row_tokens=ROW_TOKENS) as (process, url):
             for number in range(ROUNDS + 1):  # the first warms up, and has llama.cpp keep the prompt
                 bandwidth.append(_reading_rate())
                 mine = session(DECODED[1]) - session(DECODED[0])
-                other = _asked(url, process, prompt, 8, DECODED[1]) - _asked(url, process, prompt, 8, DECODED[0])
+                other = _asked(url, process.pid, prompt, 8, DECODED[1]) - _asked(
+                    url, process.pid, prompt, 8, DECODED[0]
+                )
                 if number:
                     ours.append(tokens / mine)
                     its.append(tokens / other)
@@ -187,22 +182,7 @@ def _once(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-@contextlib.contextmanager
-def _llama_cpp(file: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """llama.cpp's server on one thread, in a process of its own."""
-    command = [sys.executable, "-c", _SERVER, str(file)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip(), psutil.Process(process.pid)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def _asked(url: str, process: psutil.Process, prompt: str, chains: int, tokens: int) -> float:
+def _asked(url: str, pid: int, prompt: str, chains: int, tokens: int) -> float:
     """CPU seconds of the server for so many chains at a time."""
     body = {"prompt": prompt, "n_predict": tokens, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
     data = json.dumps(body | {"ignore_eos": True, "cache_prompt": True}).encode()
@@ -212,6 +192,7 @@ def _asked(url: str, process: psutil.Process, prompt: str, chains: int, tokens: 
         with urllib.request.urlopen(request, timeout=600) as reply:
             return int(json.load(reply)["tokens_predicted"])
 
+    process = psutil.Process(pid)
     before = process.cpu_times()
     with ThreadPoolExecutor(chains) as asking:
         assert sum(asking.map(ask, range(chains))) == chains * tokens

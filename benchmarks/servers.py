@@ -1,4 +1,4 @@
-"""The servers that `benchmarks.serving` asks, each a process of its own on one thread, with the same float32 weights.
+"""The servers that benchmarks ask, each a process of its own on one thread.
 
 `python -m benchmarks.servers HOME PORT` is our own service, on one thread.
 """
@@ -35,7 +35,7 @@ TOKENS: Final = 160
 _LLAMA_CPP: Final = """
 import sys, xllamacpp
 params = xllamacpp.CommonParams()
-params.model.path, params.n_parallel, params.n_ctx = sys.argv[1], 16, 16 * 512
+params.model.path, params.n_parallel, params.n_ctx = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 params.n_gpu_layers, params.cpuparams.n_threads, params.cpuparams_batch.n_threads = 0, 1, 1
 server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)
@@ -133,10 +133,17 @@ def serve_llama_cpp(file: Path, engine: Engine) -> Iterator[Server]:
     def body(statement: str, stream: bool) -> tuple[str, dict[str, Any]]:
         return "/completion", {"prompt": prompt(statement), "n_predict": TOKENS, "temperature": 0, "stream": stream}
 
-    with _started([sys.executable, "-c", _LLAMA_CPP, str(file)], speaks=True) as process:
+    with start_llama_cpp(file, rows=16, row_tokens=512) as (process, url):
+        yield Server(process, url.removeprefix("http://"), body, lambda reply: str(reply["content"]))
+
+
+@contextlib.contextmanager
+def start_llama_cpp(file: Path, *, rows: int, row_tokens: int) -> "Iterator[tuple[subprocess.Popen[str], str]]":
+    """llama.cpp's server for so many chains at a time, each of at most so many tokens; gives its process and URL."""
+    command = [sys.executable, "-c", _LLAMA_CPP, str(file), str(rows), str(rows * row_tokens)]
+    with _started(command, speaks=True) as process:
         assert process.stdout is not None
-        address = process.stdout.readline().strip().removeprefix("http://")
-        yield Server(process, address, body, lambda reply: str(reply["content"]))
+        yield process, process.stdout.readline().strip()
 
 
 def chat_body(model: str, statement: str, stream: bool) -> tuple[str, dict[str, Any]]:

@@ -159,6 +159,8 @@ def measure(rng: np.random.Generator) -> dict[str, float | str]:
         figures[f"calibration_worse_by_{rise:g}_stopped"] = round(1 - highest, 3)
     again = [share(rng, make, PROBLEMS[0], looks=SETS) for make in worse_settings(rng, LOSS_OF_CALIBRATION).values()]
     figures[f"calibration_worse_by_0.05_stopped_on_each_of_{SETS}_sets"] = round(1 - max(again), 3)
+    for name, make in equal_settings(rng).items():
+        figures[f"calibration_equal_pass_within_two_sets_{name}"] = round(share(rng, make, PROBLEMS[0], looks=2), 3)
     return figures
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from rjepa.reasoning.question import Message
@@ -14,10 +15,9 @@ from serving.response_schemas import ResponsesRequest
 
 @dataclass(frozen=True)
 class ResponseShape:
-    """Builds the objects of one response. Its own ids and its request never change."""
+    """Builds the objects of one response. Its own id and its request never change."""
 
     id: str
-    item_id: str
     request: ResponsesRequest
     release_id: str
     created: float = field(default_factory=time.time)
@@ -51,21 +51,12 @@ class ResponseShape:
             "system_fingerprint": self.release_id,
         } | more
 
-    def message(self, status: str, choice: Choice | None = None) -> dict[str, Any]:
-        """The output item; it has no content yet without a choice."""
-        content = [] if choice is None else [self.part(choice.text, choice.tokens)]
-        return {"id": self.item_id, "type": "message", "role": "assistant", "status": status, "content": content}
-
-    def part(self, text: str, tokens: Sequence[TokenReport] | None = None) -> dict[str, Any]:
-        """The one part of the message."""
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": _logprobs(tokens)}
-
     def finished(self, choice: Choice, usage: dict[str, int]) -> dict[str, Any]:
         """The whole response."""
         status = "completed" if choice.finished else "incomplete"
         return self.response(
             status,
-            [self.message(status, choice)],
+            [_message(item_id(self.id), status, [_part(choice.text, logprobs_of(choice.tokens))])],
             incomplete_details=None if choice.finished else {"reason": "max_output_tokens"},
             completed_at=time.time() if choice.finished else None,
             usage={
@@ -79,32 +70,9 @@ class ResponseShape:
         )
 
 
-def stored_events(whole: dict[str, Any], after: int = -1) -> Iterator[bytes]:
-    """The events of a stored response, all that it had to say in one piece.
-
-    Args:
-        after: number of the event that a client has last seen.
-    """
-    (item,) = whole["output"]
-    (part,) = item["content"]
-    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
-    running = whole | {"status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
-    begun = item | {"status": "in_progress", "content": []}
-    said = {"logprobs": part["logprobs"]}
-    events: list[tuple[str, dict[str, Any]]] = [
-        ("created", {"response": running}),
-        ("in_progress", {"response": running}),
-        ("output_item.added", {"output_index": 0, "item": begun}),
-        ("content_part.added", place | {"part": part | {"text": "", "logprobs": []}}),
-        ("output_text.delta", place | said | {"delta": part["text"]}),
-        ("output_text.done", place | said | {"text": part["text"]}),
-        ("content_part.done", place | {"part": part}),
-        ("output_item.done", {"output_index": 0, "item": item}),
-        (whole["status"], {"response": whole}),
-    ]
-    for number, (kind, fields) in enumerate(events):
-        if number > after:
-            yield sse.event({"type": f"response.{kind}", "sequence_number": number} | fields, f"response.{kind}")
+def item_id(response_id: str) -> str:
+    """The id of a response's one output item; with a place after it, that of a message that it answers."""
+    return f"msg_{response_id.removeprefix('resp_')}"
 
 
 def input_item_values(response_id: str, messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
@@ -115,7 +83,7 @@ def input_item_values(response_id: str, messages: Sequence[Message]) -> Iterator
         if kind == "output_text":
             part["annotations"] = []
         yield {
-            "id": f"msg_{response_id.removeprefix('resp_')}_{place}",
+            "id": f"{item_id(response_id)}_{place}",
             "type": "message",
             "role": message.role,
             "status": "completed",
@@ -123,45 +91,78 @@ def input_item_values(response_id: str, messages: Sequence[Message]) -> Iterator
         }
 
 
-def _logprobs(tokens: Sequence[TokenReport] | None) -> list[dict[str, Any]]:
+def logprobs_of(tokens: Sequence[TokenReport] | None) -> list[dict[str, Any]]:
+    """Log-probabilities of tokens as OpenAI writes them; none where there are no tokens."""
     return [logprob_of(token) for token in tokens or ()]
 
 
-class ResponseEvents:
-    """The events of one stream, numbered."""
+def _message(item: str, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"id": item, "type": "message", "role": "assistant", "status": status, "content": content}
 
-    def __init__(self, shape: ResponseShape) -> None:
-        self._shape = shape
+
+def _part(text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+
+
+def stored_events(whole: dict[str, Any], after: int = -1) -> Iterator[bytes]:
+    """The events of a stored response, all that it had to say in one piece.
+
+    Args:
+        after: number of the event that a client has last seen.
+    """
+    running = whole | {"status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
+    return islice(_all_of(ResponseEvents(running), whole), after + 1, None)
+
+
+def _all_of(events: "ResponseEvents", whole: dict[str, Any]) -> Iterator[bytes]:
+    part = whole["output"][0]["content"][0]
+    yield from events.begin()
+    yield events.piece(part["text"], part["logprobs"])
+    yield from events.end(whole)
+
+
+class ResponseEvents:
+    """The events of one stream, numbered.
+
+    Args:
+        running: the response object in progress.
+    """
+
+    def __init__(self, running: dict[str, Any]) -> None:
+        self._running = running
         self._number = -1
-        self._place = {"item_id": shape.item_id, "output_index": 0, "content_index": 0}
+        self._item_id = item_id(running["id"])
+        self._place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
 
     def begin(self) -> Iterator[bytes]:
         """What comes before the first word."""
-        running = self._shape.response("in_progress", [])
-        yield self._event("response.created", response=running)
-        yield self._event("response.in_progress", response=running)
-        yield self._event("response.output_item.added", output_index=0, item=self._shape.message("in_progress"))
-        yield self._event("response.content_part.added", **self._place, part=self._shape.part(""))
+        item = _message(self._item_id, "in_progress", [])
+        yield self._event("response.created", response=self._running)
+        yield self._event("response.in_progress", response=self._running)
+        yield self._event("response.output_item.added", output_index=0, item=item)
+        yield self._event("response.content_part.added", **self._place, part=_part("", []))
 
-    def piece(self, text: str, tokens: Sequence[TokenReport] = (), told: dict[str, Any] | None = None) -> bytes:
+    def piece(self, text: str, logprobs: list[dict[str, Any]], told: dict[str, Any] | None = None) -> bytes:
         """A piece of the answer's text, with an event of R-JEPA's own or without: one that adds no text is a delta of
         none. It has no type of its own, for OpenAI's client in Node ends a stream at a type that it does not know.
         """
         ours = {} if told is None else {"rjepa": {"event": told}}
-        return self._event("response.output_text.delta", **self._place, delta=text, logprobs=_logprobs(tokens), **ours)
+        return self._event("response.output_text.delta", **self._place, delta=text, logprobs=logprobs, **ours)
 
-    def end(self, choice: Choice, whole: dict[str, Any]) -> Iterator[bytes]:
-        """What comes after the last word."""
-        part = self._shape.part(choice.text, choice.tokens)
-        yield self._event("response.output_text.done", **self._place, text=choice.text, logprobs=part["logprobs"])
+    def end(self, whole: dict[str, Any]) -> Iterator[bytes]:
+        """What comes after the last word of the `whole` response."""
+        (item,) = whole["output"]
+        (part,) = item["content"]
+        said = {"text": part["text"], "logprobs": part["logprobs"]}
+        yield self._event("response.output_text.done", **self._place, **said)
         yield self._event("response.content_part.done", **self._place, part=part)
-        yield self._event("response.output_item.done", output_index=0, item=whole["output"][0])
+        yield self._event("response.output_item.done", output_index=0, item=item)
         yield self._event(f"response.{whole['status']}", response=whole)
 
     def fail(self, error: dict[str, Any]) -> bytes:
         """The end of a stream that something went wrong in."""
         details = {"code": "server_error", "message": error["message"]}
-        return self._event("response.failed", response=self._shape.response("failed", [], error=details))
+        return self._event("response.failed", response=self._running | {"status": "failed", "error": details})
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         self._number += 1

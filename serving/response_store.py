@@ -17,8 +17,8 @@ MAX_BYTES: Final = 64 * 2**20
 """Of all stored answers. One with 64 candidates has about 200 KB, one without has 2 KB."""
 
 
-_ASKED: Final = re.compile(r"msg_([0-9a-f]{1,64})_([0-9]{1,4})")
-"""The id of an item that a response answers: the response's own, and the item's place (`response_shapes`)."""
+_ITEM: Final = re.compile(r"msg_([0-9a-f]{1,64})(?:_([0-9]{1,4}))?")
+"""The id of an item: that of its response, and the place of a message that the response answers (`item_id`)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class ResponseStore:
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, StoredResponse] = OrderedDict()
-        self._answers: dict[str, str] = {}  # by the id of an output item: that of its response
         self._bytes = 0
 
     def add(self, owner: str, body: dict[str, Any], messages: tuple[Message, ...], text: str) -> None:
@@ -46,7 +45,6 @@ class ResponseStore:
         answer = (Message(role="assistant", content=text),) if text else ()
         size = len(json.dumps(body)) + sum(len(message.content) for message in (*messages, *answer))
         self._kept[body["id"]] = StoredResponse(owner, body, messages, answer, size)
-        self._answers |= {item["id"]: body["id"] for item in body["output"]}
         self._bytes += size
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._kept)))
@@ -76,10 +74,7 @@ class ResponseStore:
         self._drop(response_id)
 
     def _drop(self, response_id: str) -> None:
-        dropped = self._kept.pop(response_id)
-        self._bytes -= dropped.size
-        for item in dropped.body["output"]:
-            del self._answers[item["id"]]
+        self._bytes -= self._kept.pop(response_id).size
 
     def message(self, owner: str, item_id: str) -> Message:
         """The message that is an item of a stored answer: what was answered, or one of those that it answers.
@@ -87,15 +82,16 @@ class ResponseStore:
         Raises:
             InvalidQuestionError: there is no such item.
         """
-        asked = _ASKED.fullmatch(item_id)
-        found = self._kept.get(self._answers.get(item_id) or (f"resp_{asked[1]}" if asked else ""))
-        messages = () if found is None or found.owner != owner else found.messages if asked else found.answer
-        place = int(asked[2]) if asked else 0
-        if place >= len(messages):
-            raise InvalidQuestionError(
-                f"there is no stored item {item_id[:80]!r}", cure="send the message itself as input", field="input"
-            )
-        return messages[place]
+        named = _ITEM.fullmatch(item_id)
+        found = self._kept.get(f"resp_{named[1]}") if named else None
+        if named and found and found.owner == owner:
+            messages = found.answer if named[2] is None else found.messages
+            place = int(named[2] or 0)
+            if place < len(messages):
+                return messages[place]
+        raise InvalidQuestionError(
+            f"there is no stored item {item_id[:80]!r}", cure="send the message itself as input", field="input"
+        )
 
     def conversation(self, owner: str, previous_id: str | None) -> tuple[Message, ...]:
         """The messages that an answer to `previous_id` goes on from; none without an id.

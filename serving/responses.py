@@ -22,9 +22,9 @@ from serving.host import AnswersQuestions, EngineHost, rows_of
 from serving.lenient import Notes
 from serving.models import engine_of
 from serving.names import parse_name
-from serving.replies import Answered, Choice, choices_of, usage_of
+from serving.replies import Answered, choices_of, usage_of
 from serving.response_schemas import LOGPROBS, ResponsesRequest
-from serving.response_shapes import ResponseEvents, ResponseShape, input_item_values, stored_events
+from serving.response_shapes import ResponseEvents, ResponseShape, input_item_values, logprobs_of, stored_events
 from serving.response_store import ResponseStore
 from serving.schemas import RjepaOptions
 
@@ -51,10 +51,10 @@ class _Responding:
         self._store = store if body.store is not False else None
         self._owner = owner_of()
         self._exchange = exchange
-        self.shape = ResponseShape(exchange.id, f"msg_{uuid.uuid4().hex}", body, engine.release_id)
+        self.shape = ResponseShape(exchange.id, body, engine.release_id)
 
-    async def finish(self, answer: Answer) -> tuple[Choice, dict[str, Any]]:
-        """The answer's text and the whole response, which is stored unless the client asked not to."""
+    async def finish(self, answer: Answer) -> dict[str, Any]:
+        """The whole response, which is stored unless the client asked not to."""
         log_answer(answer)
         (choice,) = choices_of(Answered(self.question, answer, self.engine, self.notes, self._keep_question), 1)
         await self._exchange.settle(self.question, answer, choice.rjepa)
@@ -62,7 +62,7 @@ class _Responding:
         if self._store is not None:
             # Instructions are this answer's alone: those of the next one take their place.
             self._store.add(self._owner, whole, self.question.messages[self._instructions :], answer.text.strip())
-        return choice, whole
+        return whole
 
 
 @router.post("/v1/responses")
@@ -101,11 +101,10 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
     responding = _Responding(body, engine, question, notes, store, exchange)
     shown = bool(body.stream)
     events = host.events(lambda: engine.run_many([question], shown=shown), rows_of([question]), None if shown else Done)
-    if body.stream:
+    if shown:
         return sse.streaming(_stream(events, responding), dict(notes.headers))
     answers = await answers_of(events)
-    _, whole = await responding.finish(answers[0])
-    return JSONResponse(whole, headers=dict(notes.headers))
+    return JSONResponse(await responding.finish(answers[0]), headers=dict(notes.headers))
 
 
 @router.get("/v1/responses/{response_id}")
@@ -177,7 +176,7 @@ def _input(body: ResponsesRequest, notes: Notes, store: ResponseStore) -> tuple[
 
 async def _stream(events: Events, responding: _Responding) -> AsyncIterator[bytes]:
     """The events that OpenAI's clients expect, and between them R-JEPA's own."""
-    making = ResponseEvents(responding.shape)
+    making = ResponseEvents(responding.shape.response("in_progress", []))
     try:
         for piece in making.begin():
             yield piece
@@ -187,13 +186,13 @@ async def _stream(events: Events, responding: _Responding) -> AsyncIterator[byte
                 continue
             _, event = item
             if isinstance(event, Done):
-                for piece in making.end(*await responding.finish(event.answer)):
+                for piece in making.end(await responding.finish(event.answer)):
                     yield piece
                 continue
             text, told = text_of(event), event_value(event)
             tokens = event.tokens if isinstance(event, Text) else ()
             if text or tokens or told is not None:
-                yield making.piece(text or "", tokens, told)
+                yield making.piece(text or "", logprobs_of(tokens), told)
     except Exception as error:  # noqa: BLE001 - a stream that has begun can only tell it as an event
         yield making.fail(body_of(error)[1]["error"])
     finally:

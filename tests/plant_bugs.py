@@ -83,8 +83,8 @@ BUGS = (
     Bug(
         "whoever knows the id of a stored item reads another client's words",
         "serving/response_store.py",
-        "messages = () if found is None or found.owner != owner else",
-        "messages = () if found is None else",
+        "if named and found and found.owner == owner:",
+        "if named and found:",
         "tests/serving/test_responses.py::test_the_store_forgets_the_oldest_and_shows_nobody_else_s",
     ),
     Bug(

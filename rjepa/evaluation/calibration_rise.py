@@ -1,8 +1,8 @@
 """Does one of two tell its chances worse? The rise of the calibration error, and a bound of it. Pure.
 
 What is compared is the root-mean-square calibration error: how far what is told lies from what comes, sqrt(E[(told -
-P(right | told))^2]). Of two errors of a thousand problems each hardly more is known than that; how the ways to estimate
-and to bound a rise were compared is in lab book 62, and `python -m benchmarks.nights` shows what this one lets through.
+P(right | told))^2]). Lab book 62 compares ways to estimate and to bound a rise; `python -m benchmarks.nights` shows
+what this one lets through.
 """
 
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from typing import Final
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
 
 CONFIDENCE: Final = 0.95
 DEGREE: Final = 2
-"""Of the polynomial that the distance is fitted with: everything told too high or too low, too sure or not sure enough,
-and both ends against the middle. Ten bins have three times as many numbers to estimate for hardly anything that a
-calibrator gets wrong."""
-LEAST: Final = 20
-"""Problems that both tell a chance for, or nothing is said."""
+"""Degree of the polynomial that is fitted to the distance between told and true. Its three coefficients are the ways in
+which a calibrator errs: all chances too high or too low, too sure or not sure enough, both ends against the middle.
+More coefficients, or ten bins, add noise and hardly find more (lab book 62)."""
+FEWEST_PROBLEMS: Final = 20
+"""With fewer problems for which both tell a chance, nothing is compared: the covariance of the six coefficients, three
+for each, cannot be estimated from hardly more problems than that."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class CalibrationRise:
 def compare_calibration(
     chances: tuple[FloatArray, FloatArray], correct: tuple[BoolArray, BoolArray], *, confidence: float = CONFIDENCE
 ) -> CalibrationRise | None:
-    """Compare how well two tell their chances; None where both tell one for fewer than `LEAST` problems.
+    """Compare how well two tell their chances; None where both tell one for too few problems.
 
     The distance between told and true is fitted by a polynomial in the rank of what is told: its coefficients are means
     over problems, and the sum of their squares is the square of the error. Squares less their sampling variances
     (Kumar, Liang and Ma 2019) have no bias. The covariance of the two squares follows from that of the paired
-    coefficients, and with it the standard error of the difference of their roots, which is about normal. Of roots and
-    not of squares: of two that are both off by 0.04, squares differ by chance as much as 0 and 0.05 do.
+    coefficients, and with it the standard error of the difference of their roots, which is about normal. The roots are
+    compared because a rise of 0.05 is then the same wherever it starts; in squares, from 0.04 it would be 0.024.
 
     Args:
         chances: P(correct) of each, float64 `[problems]`; NaN where it is not told.
@@ -62,7 +62,7 @@ def compare_calibration(
     """
     told = np.isfinite(chances[0]) & np.isfinite(chances[1])
     problems = int(told.sum())
-    if problems < LEAST:
+    if problems < FEWEST_PROBLEMS:
         return None
     parts = [
         _basis(chance[told]) * (chance[told] - right[told])[:, None]
@@ -83,6 +83,8 @@ def _basis(chances: FloatArray) -> FloatArray:
     """Polynomials up to `DEGREE` in the rank of each chance, float64 `[problems, columns]`: orthogonal, with a mean
     square of 1. Equal chances have equal ranks; with few distinct ones there are fewer columns.
     """
+    from scipy.stats import rankdata  # it takes most of a second to load (`rjepa.tails`)
+
     ranks = rankdata(chances) / len(chances)
     degree = min(DEGREE, len(np.unique(ranks)) - 1)
     basis: FloatArray = np.linalg.qr(np.vander(ranks - ranks.mean(), degree + 1, increasing=True))[0]

@@ -27,11 +27,12 @@ MONTHLY_LOSS_IN_DOMAIN: Final = 0.05
 domain at the level of a month; 500 exclude five of an equal challenger three times in four."""
 
 LOSS_OF_CALIBRATION: Final = 0.05
-"""A calibration error may not rise by five points: at 95 %, of one night. A chance that is told wrong is a smaller harm
-than a wrong answer, and the next night measures it again, so that it has no share in the budget of a month."""
+"""Five points: the rise of the calibration error that a night excludes. With three, on 1 000 problems, it would refuse
+four in ten that tell their chances as well as what is served (the setting "fitted" of `benchmarks.told_chances`)."""
 LEVEL_OF_CALIBRATION: Final = 0.05
-"""Divided by the number of sets that are looked at together: a challenger that is offered again until it passes has
-several chances to seem harmless."""
+"""Nominal chance that a night lets such a rise pass. It is not drawn from a month's budget: a chance that is told wrong
+harms less than a wrong answer, and the next night measures it again. Where a challenger is offered again on another
+sealed set, the level is divided by the number of sets, as it then has several chances to seem harmless."""
 LEAST_TOLD: Final = 100
 """Problems for which both must tell P(correct), or calibration is not compared: of fewer it is mostly luck."""
 
@@ -86,7 +87,7 @@ class CalibrationFinding(FrozenValue):
     challenger_ece: float = Field(description="of the same, over 10 bins of equal width; nothing rests on it")
     current_ece: float
     rise: float = Field(description="of the error, challenger minus current")
-    bound: float = Field(description="the true rise is above this with a chance of 5 %, by the number of sets")
+    bound: float = Field(description="the true rise is above this with a chance of 5 % / `sets`")
     margin: float = Field(description="the bound has to be below it")
     farthest: str = Field(
         "", description="domain in which the challenger's mean chance is farthest from what came true"

@@ -15,18 +15,16 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from rjepa.jepa.encoder import Block, Encoder
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.predictor import Predictor
+from rjepa.students.guides import Float32, Int64
 from rjepa.students.native_guides import gelu, layer_normed, linear
 from rjepa.students.native_layers import add, compiled, relative_exponentials
 
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 Layer = tuple[Float32, Float32]
 """A weight and a bias."""
 BlockArrays = tuple[Layer, Layer, Layer, Layer, Layer, Layer, Layer]

@@ -5,12 +5,15 @@ The settings themselves are `settings`, past nights `attempts`. Whether what a n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from rjepa.errors import RjepaError
 from rjepa.living.attempts import Attempt, Trigger
 from rjepa.living.settings import LearningSettings
 from rjepa.moments import HOUR_MS, MINUTE_MS, to_iso
+
+LimitName = Literal["enabled", "max_failures", "cooldown_minutes", "max_attempts", "min_interactions"]
+"""Names of the settings that may refuse a night."""
 
 _BEGUN: Final = ("running", "promoted", "refused")
 """Nights that count against `max_attempts`: one that failed is gone on with, and failures have a limit of their own."""
@@ -28,8 +31,7 @@ class LimitedError(RjepaError):
 class Limited:
     """The limit that refuses a night, its value, and what was found against it."""
 
-    limit: str
-    """name of the setting"""
+    limit: LimitName
     value: float
     found: float
     problem: str

@@ -28,21 +28,20 @@ _CANDIDATES: Final = "num_candidates"
 NONE: Final = -1
 """What llama.cpp's users send for a seed of the server's choice, and for no limit."""
 
-
-_SHORT: Final = 4096
+_SHORT_BODY: Final = 4096
 """Bytes of a body whose tokens are counted in a millisecond or two."""
 
 Value = TypeVar("Value")
 
 
-async def prepare(request: Request, engine: AnswersQuestions, work: Callable[[], Value], more: int = 0) -> Value:
-    """What `work` makes of a request's body. Beside the event loop where the body is long, or where another process is
+async def prepare(request: Request, engine: AnswersQuestions, work: Callable[[], Value], words: int = 0) -> Value:
+    """What `work` makes of a request's body. Beside the event loop where much is read, or where another process is
     asked about it; at once where a thread's way there and back costs more than the work, half of a request's time.
 
     Args:
-        more: characters that are read beside the body.
+        words: characters of the conversation, where it may hold what the body only names.
     """
-    if engine.checks_at_once and len(await request.body()) + more <= _SHORT:
+    if engine.checks_at_once and max(len(await request.body()), words) <= _SHORT_BODY:
         return work()
     return await asyncio.to_thread(work)
 

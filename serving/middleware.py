@@ -30,17 +30,15 @@ CONTENT_POLICY: Final = (
 )
 """Nothing inline, nothing from elsewhere: a page's scripts and styles are files under /static."""
 
-SECURITY_HEADERS: Final = {
-    "content-security-policy": CONTENT_POLICY,
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-}
-
-_ALWAYS: Final = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_SECURITY_HEADERS: Final = [
+    (b"content-security-policy", CONTENT_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
 
 CLIENT_LEFT: Final = 499
 """No client reads it; nginx's number for the same in its log."""
@@ -80,7 +78,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-                headers = [*message.get("headers", ()), *_ALWAYS, (b"x-request-id", request_id.encode())]
+                headers = [*message.get("headers", ()), *_SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
                 if all(name != b"cache-control" for name, _ in headers):
                     headers.append((b"cache-control", b"no-store"))
                 message = {**message, "headers": headers}

@@ -75,12 +75,14 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
     notes = Notes()
     earlier = store.conversation(owner_of(), body.previous_response_id)
 
+    body.refuse()
+    notes.ignore(body.unknown())
+    notes.ignore(f"include.{name}" for name in body.include or () if name != LOGPROBS)
+    messages = (*_instructions(body), *earlier, *_input(body, notes, store))
+
     def question_of() -> Question:
-        body.refuse()
-        notes.ignore(body.unknown())
-        notes.ignore(f"include.{name}" for name in body.include or () if name != LOGPROBS)
         wanted = Wanted(
-            (*_instructions(body), *earlier, *_input(body, notes, store)),
+            messages,
             name,
             body.rjepa or RjepaOptions(),
             body.sampling,
@@ -90,8 +92,8 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         (question,) = make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
         return question
 
-    before = sum(len(message.content) for message in earlier)
-    question = await prepare(request, engine, question_of, before)
+    words = sum(len(message.content) for message in messages)
+    question = await prepare(request, engine, question_of, words)
     exchange = exchange_of(
         request.app.state.feedback,
         f"resp_{uuid.uuid4().hex}",

@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 from scipy.special import ndtri
 
+from rjepa.evaluation.statistics import CONFIDENCE
 from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
 
-CONFIDENCE: Final = 0.95
 DEGREE: Final = 2
 """Degree of the polynomial that is fitted to the distance between told and true. Its three coefficients are the ways in
 which a calibrator errs: all chances too high or too low, too sure or not sure enough, both ends against the middle.
@@ -95,9 +95,10 @@ def _basis(chances: FloatArray) -> FloatArray:
 def _deviation(squares: FloatArray, means: list[FloatArray], covariance: FloatArray) -> float:
     """Standard error of the difference of the two errors.
 
-    Of the squares of normal coefficients the covariance is 4 m' V m + 2 tr(V V), where m' V m of the estimated means is
-    too large by tr(V V). It is at least what it would be without any true distance. A root moves by half of what its
-    square does, divided by the root; below what chance alone makes of a root, it is as steep as there.
+    Of the squares of normal coefficients with true means m the covariance is 4 m' V m + 2 tr(V V). With estimated means
+    m' V m is too large by tr(V V), so that 4 m' V m - 2 tr(V V) is left: `linear - noise`. Never less than `noise` is
+    taken, which is what chance alone makes where the true distance is zero. A square root has the slope 1 / (2 root); a
+    root below what chance alone makes counts as that large, because slopes have no limit at zero.
     """
     split = len(means[0])
     halves = (slice(None, split), slice(split, None))

@@ -15,18 +15,16 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from rjepa.jepa.encoder import Block, Encoder
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.predictor import Predictor
+from rjepa.students.guides import Float32, Int64
 from rjepa.students.native_guides import gelu, layer_normed, linear
-from rjepa.students.native_layers import compiled, exponentials
+from rjepa.students.native_layers import add, compiled, relative_exponentials
 
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 Layer = tuple[Float32, Float32]
 """A weight and a bias."""
 BlockArrays = tuple[Layer, Layer, Layer, Layer, Layer, Layer, Layer]
@@ -83,12 +81,7 @@ def _mix(states: Float32, normed: Float32, block: BlockArrays, counts: Int64, ke
                 for place in range(size):
                     total += query[place] * keys[row, head, key, place]
                 weights[key] = total * scale
-            highest = weights[0]
-            for key in range(count):
-                highest = max(highest, weights[key])
-            for key in range(count):
-                weights[key] -= highest
-            exponentials(weights, bits, powers)
+            relative_exponentials(weights, bits, powers)
             total = np.float32(0.0)
             for key in range(count):
                 total += weights[key]
@@ -97,18 +90,14 @@ def _mix(states: Float32, normed: Float32, block: BlockArrays, counts: Int64, ke
             for place in range(size):
                 found[place] /= total
     linear(mixed, output[0], output[1], asked)
-    for row in range(rows):
-        for place in range(width):
-            states[row, place] += asked[row, place]
+    add(asked, states)
     layer_normed(states, norm[0], norm[1], mixed)
     wide = np.empty((rows, up[1].size), dtype=np.float32)
     linear(mixed, up[0], up[1], wide)
     held = np.empty(wide.size, dtype=np.float32)
     gelu(wide.reshape(wide.size), held, bits, powers)
     linear(wide, down[0], down[1], asked)
-    for row in range(rows):
-        for place in range(width):
-            states[row, place] += asked[row, place]
+    add(asked, states)
 
 
 @compiled
@@ -131,9 +120,7 @@ def read_segment(
     rows, width = added.shape
     states = np.empty((rows, width), dtype=np.float32)
     linear(observed, project[0], project[1], states)
-    for row in range(rows):
-        for place in range(width):
-            states[row, place] += added[row, place]
+    add(added, states)
     normed = np.empty((rows, width), dtype=np.float32)
     for number in range(len(blocks)):
         block = blocks[number]
@@ -170,9 +157,7 @@ def predict(
     rows, width = queries.shape
     placed = np.empty((rows, width), dtype=np.float32)
     linear(state, project[0], project[1], placed)
-    for row in range(rows):
-        for place in range(width):
-            placed[row, place] += code[row, place]
+    add(code, placed)
     states, normed = queries.copy(), np.empty((rows, width), dtype=np.float32)
     for number in range(len(blocks)):
         block = blocks[number]

@@ -86,7 +86,9 @@ class Planner:
         return known
 
     def knows(self, steps: Sequence[str]) -> bool:
-        """Whether R-JEPA knows problems such as this one, by how surprising these steps are: none is changed else."""
+        """Whether R-JEPA knows problems such as this one, by how surprising these steps are. Else none is to be
+        changed.
+        """
         energy = np.log(np.maximum(self.energies(steps), ENERGY_FLOOR)).mean()
         return bool(self.tools.parts.calibration.is_familiar({FAMILIAR_FEATURE: np.array([[energy]])})[0])
 

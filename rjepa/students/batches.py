@@ -86,7 +86,9 @@ class Batch:
         return count
 
     def seat(self, other: "Batch", gone: Bools, requests: Sequence[RowRequest]) -> bool:
-        """As `rjepa.students.decoding.CachedRows.seat`; `gone` says which rows nobody needs."""
+        """Put all rows of another batch in the place of rows of this one that nobody needs any more: those that `gone`
+        [R] marks. False, and nothing done, where there is no room for them.
+        """
         at = np.flatnonzero(gone)
         if not self.rows.seat(other.rows, at):
             return False

@@ -70,8 +70,13 @@ class CachedRows(Protocol):
         """
 
     def seat(self, other: "CachedRows", gone: Int64) -> bool:
-        """Let all rows of another batch take the places of the first of these rows, which nobody needs any more. False,
-        and nothing done, where there is no room for them: the batches have to be joined.
+        """Put all rows of another batch in the place of rows of this one that nobody needs any more.
+
+        Args:
+            gone: the positions of those that nobody needs. As many as the other batch has rows, from the first one on,
+                are overwritten.
+
+        Returns whether there was room for all; where there was not, nothing is done, and the batches have to be joined.
         """
 
     def keep(self, rows: Int64) -> None:

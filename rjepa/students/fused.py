@@ -300,7 +300,6 @@ def make_decoder(model: PreTrainedModel, beside: Decoder | None = None) -> Decod
     if plain and sum(one.nbytes for one in weights) <= _MOST_COPIED:
         try:
             from rjepa.students.native_passes import NativePasses
-
         except ImportError:  # there is no numba for every Python yet
             pass
         else:

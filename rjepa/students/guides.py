@@ -132,7 +132,9 @@ class StepGuide(ABC):
     @property
     @abstractmethod
     def added(self) -> Float32:
-        """[W], what the decoder is told of the step, to be added to each of its tokens."""
+        """[W]: the latent that is expected of the step, projected to the decoder's width. It is added to the embedding
+        of each token of the step: only by it does the decoder know what to say.
+        """
 
     @abstractmethod
     def has_begun(self, tokens: Sequence[int]) -> bool:

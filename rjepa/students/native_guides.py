@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from rjepa.students.guides import BlockArrays, Bools, Float32, GuideArrays, Int64
-from rjepa.students.native_layers import Int32, compiled, exponentials, product
+from rjepa.students.native_layers import Int32, add, compiled, exponentials, product, relative_exponentials
 
 # Numbers of the error function's approximation by Abramowitz and Stegun, 7.1.26: wrong by at most 1.5e-7.
 _T = np.float32(0.3275911)
@@ -98,17 +98,13 @@ def _mix(
                 query[pair] = (one * cos[at, pair] - two * sin[at, pair]) * scale
                 query[pair + half] = (two * cos[at, pair] + one * sin[at, pair]) * scale
             kept_values[at, :] = value
-            highest = _LOWEST
             weights = scores[: at + 1]
             for token in range(at + 1):
                 total = np.float32(0.0)
                 for pair in range(size):
                     total += query[pair] * kept_keys[token, pair]
                 weights[token] = total
-                highest = max(highest, total)
-            for token in range(at + 1):
-                weights[token] -= highest
-            exponentials(weights, bits, powers)
+            relative_exponentials(weights, bits, powers)
             total = np.float32(0.0)
             found = out[row, head * size : (head + 1) * size]
             found[:] = np.float32(0.0)
@@ -143,18 +139,14 @@ def _block(
     _mix(read, chosen, fed, cos, sin, keys, values, bits, powers, normed)
     found = np.empty((rows, width), dtype=np.float32)
     linear(normed, outward, outward_bias, found)
-    for row in range(rows):
-        for place in range(width):
-            states[row, place] += found[row, place]
+    add(found, states)
     layer_normed(states, norms[2], norms[3], normed)
     wide = np.empty((rows, up.shape[1]), dtype=np.float32)
     linear(normed, up, up_bias, wide)
     held = np.empty(wide.size, dtype=np.float32)
     gelu(wide.reshape(wide.size), held, bits, powers)
     linear(wide, down, down_bias, found)
-    for row in range(rows):
-        for place in range(width):
-            states[row, place] += found[row, place]
+    add(found, states)
 
 
 @compiled

@@ -69,18 +69,23 @@ def product(states: Float32, weight: Float32, out: Float32) -> None:
 
 
 @compiled
+def add(more: Float32, to: Float32) -> None:
+    """Add `more` to `to`, both [R, O]."""
+    for row in range(to.shape[0]):
+        for place in range(to.shape[1]):
+            to[row, place] += more[row, place]
+
+
+@compiled
 def _add_product(states: Float32, down: Float32, up: Float32, out: Float32) -> None:
     """Add to `out` [R, O] the product of states [R, K] with two thin weights [K, r] and [r, O]."""
     if not down.size:
         return
-    rows, width = out.shape
-    thin = np.empty((rows, down.shape[1]), dtype=np.float32)
+    thin = np.empty((states.shape[0], down.shape[1]), dtype=np.float32)
     product(states, down, thin)
-    added = np.empty((rows, width), dtype=np.float32)
+    added = np.empty(out.shape, dtype=np.float32)
     product(thin, up, added)
-    for row in range(rows):
-        for place in range(width):
-            out[row, place] += added[row, place]
+    add(added, out)
 
 
 @compiled
@@ -103,6 +108,19 @@ def exponentials(values: Float32, bits: Int32, powers: Float32) -> None:
         bits[place] = (np.int32(times) + np.int32(127)) << np.int32(23)
     for place in range(values.size):
         values[place] *= powers[place]
+
+
+@compiled
+def relative_exponentials(scores: Float32, bits: Int32, powers: Float32) -> None:
+    """Replace each of `scores` by its exponential relative to the highest one's: a softmax, but for its division.
+    `bits` and `powers`: as in `exponentials`.
+    """
+    highest = scores[0]
+    for place in range(scores.size):
+        highest = max(highest, scores[place])
+    for place in range(scores.size):
+        scores[place] -= highest
+    exponentials(scores, bits, powers)
 
 
 @compiled
@@ -197,12 +215,7 @@ def _attend(
                 weights[:] = np.float32(0.0)
                 _add_rows(weights[:read], query, keys, first, last)
                 _add_rows(weights[read:], query, new_keys, skipped, used + 1)
-                highest = weights[0]
-                for token in range(read + own):
-                    highest = max(highest, weights[token])
-                for token in range(read + own):
-                    weights[token] -= highest
-                exponentials(weights, bits, powers)
+                relative_exponentials(weights, bits, powers)
                 total = np.float32(0.0)
                 for token in range(read + own):
                     total += weights[token]
@@ -255,9 +268,7 @@ def outward(states: Float32, found: Float32, weights: LayerWeights, eps: float, 
     product(found, mixing, read)
     if added is not None:
         _add_product(found, added[2], added[3], read)
-    for row in range(rows):
-        for place in range(width):
-            states[row, place] += read[row, place]
+    add(read, states)
     normed(states, norms[1], eps, read)
     gates = np.empty((rows, 2 * inner), dtype=np.float32)
     product(read, gate_up, gates)
@@ -276,9 +287,7 @@ def outward(states: Float32, found: Float32, weights: LayerWeights, eps: float, 
     product(risen, down, read)
     if added is not None:
         _add_product(risen, added[6], added[7], read)
-    for row in range(rows):
-        for place in range(width):
-            states[row, place] += read[row, place]
+    add(read, states)
 
 
 @compiled

@@ -8,7 +8,7 @@ Legend: as `rjepa.students.native_layers`.
 import numpy as np
 
 from rjepa.students.fused import Float32, Int64
-from rjepa.students.native_layers import AddedWeights, LayerWeights, compiled, exponentials, inward, outward
+from rjepa.students.native_layers import AddedWeights, LayerWeights, compiled, inward, outward, relative_exponentials
 
 
 @compiled
@@ -49,12 +49,7 @@ def _attend_prompt(
             np.dot(queries, own_keys, scores)
             for token in range(length):
                 seen = scores[token, : token + 1]
-                highest = seen[0]
-                for other in range(token + 1):
-                    highest = max(highest, seen[other])
-                for other in range(token + 1):
-                    seen[other] -= highest
-                exponentials(seen, bits, powers)
+                relative_exponentials(seen, bits, powers)
                 total = np.float32(0.0)
                 for other in range(token + 1):
                     total += seen[other]

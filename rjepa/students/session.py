@@ -256,7 +256,7 @@ class Session:
         self._batches, self._unread = [], []
         self._forks.clear()
 
-    # One pass of a run, in its order.
+    # What changes between two passes of a run.
 
     def _arrange(self) -> None:
         """Take in what changed: rows that begin, forks, rows that go on after a pause, rows that were dropped."""

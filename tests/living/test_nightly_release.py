@@ -9,7 +9,7 @@ import pytest
 from rjepa.database import open_database
 from rjepa.datasets.building import build_problems
 from rjepa.errors import InvalidInputError, NotFoundError
-from rjepa.evaluation.records import write_record
+from rjepa.evaluation.records import EvaluationRecord, write_record
 from rjepa.evaluation.stage import candidates_to_judge
 from rjepa.home import Home
 from rjepa.latents.worker import StudentTask
@@ -18,6 +18,7 @@ from rjepa.living.drawing import open_set, prepare_set
 from rjepa.living.evidence import build_nightly_release, draw_basis
 from rjepa.living.sealed import require_live_set, seal
 from rjepa.releases.history import history
+from rjepa.releases.night import Pair
 from rjepa.releases.pointer import require_current
 from rjepa.releases.stage import build_release
 from rjepa.stages import StageReport
@@ -103,16 +104,16 @@ def test_a_night_is_judged_on_sealed_problems_and_asking_twice_costs_once(evalua
 def test_what_the_same_two_did_on_earlier_sets_is_found_again(evaluated: Evaluated) -> None:
     home = evaluated.home
 
-    def pair(candidates: str, ours: str = "a"):  # type: ignore[no-untyped-def]
-        made = (
-            make_record(key * 64, outcomes(50, share), candidates=candidates * 64, dataset=DATASET)
-            for key, share in ((ours, 0.6), ("b", 0.5))
-        )
-        return tuple(record.model_copy(update={"llm_tag": TAG}) for record in made)
+    def record(key: str, share: float, candidates: str) -> EvaluationRecord:
+        made = make_record(key * 64, outcomes(50, share), candidates=candidates * 64, dataset=DATASET)
+        return made.model_copy(update={"llm_tag": TAG})
+
+    def pair(candidates: str, ours: str = "a") -> Pair:
+        return record(ours, 0.6, candidates), record("b", 0.5, candidates)
 
     first, second, other = pair("1"), pair("2"), pair("1", ours="f")
-    for record in (*first, *second, other[0]):
-        write_record(home, record)
+    for each in (*first, *second, other[0]):
+        write_record(home, each)
     assert draw_basis(home, *first, "all", "sealed-1").earlier == ()
     assert draw_basis(home, *other, "all", "sealed-1").earlier == ()
     basis = draw_basis(home, *second, "all", "sealed-2")

@@ -1,5 +1,8 @@
 """The rule of a night: evidence at a level that is drawn, old domains protected, calibration not worse."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -154,3 +157,8 @@ def test_a_claim_where_nothing_was_judged_is_refused() -> None:
 def test_the_same_records_are_always_decided_the_same_way() -> None:
     records = pair((40, 10), (40, 10), (40, 10), told=(0.6, 0.55))
     assert night(records) == night(records)
+
+
+def test_a_command_that_only_reads_decisions_does_not_wait_for_scipy_stats() -> None:
+    program = "import sys, rjepa.releases.gate; assert 'scipy.stats' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)

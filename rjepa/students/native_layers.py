@@ -6,8 +6,10 @@ they get is `rjepa.students.native`.
 Legend: rows R, prompts P, heads N, key heads M, hidden H, inner I, head size D, prompt tokens T.
 """
 
+import hashlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numba
@@ -47,12 +49,32 @@ _LN2_LOW: Final = np.float32(-2.12194440e-4)
 _LOWEST: Final = np.float32(-87.0)
 
 
+_NUMBA: Final = cast(Any, numba.config)
+
+
+def _kept_in() -> str:
+    """The folder of compiled functions: another one for each state of all their sources. numba itself looks at a
+    function's own file alone, and would go on with what the functions that it calls were before a change.
+    """
+    package = Path(__file__).parents[1]
+    sources = b"".join(path.read_bytes() for path in sorted(package.glob("*/native*.py")))
+    folder = Path(_NUMBA.CACHE_DIR or package / "__pycache__")
+    return str(folder / f"native-{hashlib.sha256(sources).hexdigest()[:16]}")
+
+
+_KEPT_IN: Final = _kept_in()
+
+
 def compiled(function: Function) -> Function:
     """Compile a function when it is first called; it runs without Python's lock. Checks of types that tests wrap around
     it are taken off: they are Python, which cannot be compiled.
     """
     plain = inspect.unwrap(function)
-    return cast(Function, numba.njit(plain, cache=True, fastmath=True, nogil=True))
+    usual, _NUMBA.CACHE_DIR = _NUMBA.CACHE_DIR, _KEPT_IN
+    try:
+        return cast(Function, numba.njit(plain, cache=True, fastmath=True, nogil=True))
+    finally:
+        _NUMBA.CACHE_DIR = usual
 
 
 @compiled

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from rjepa.errors import TooLongError
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.conversation import to_messages
 from rjepa.reasoning.events import Done, Text
@@ -92,7 +93,12 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         (question,) = make_questions(wanted, engine, request.app.state.settings.max_tokens, notes)
         return question
 
-    words = sum(len(message.content) for message in messages)
+    words, most = sum(len(message.content) for message in messages), request.app.state.settings.max_body_bytes
+    if words > most:  # a short body can name a long item many times
+        raise TooLongError(
+            f"the conversation, with the items that it names, has {words} characters; the service reads {most}",
+            cure=f"name fewer earlier items: here this model's maximum context length is {most} characters",
+        )
     question = await prepare(request, engine, question_of, words)
     exchange = exchange_of(
         request.app.state.feedback,

@@ -112,6 +112,15 @@ def test_items_are_named_by_their_ids_as_vercel_s_sdk_does(client: openai.OpenAI
     assert error.value.param == "input"
 
 
+def test_a_short_body_cannot_name_more_than_the_service_reads(client: openai.OpenAI) -> None:
+    long = client.responses.create(model=TAG, input=f"{STATEMENT} {'a ' * 100}")
+    (asked,) = client.responses.input_items.list(long.id).data
+    named: list[Any] = [{"type": "item_reference", "id": asked.id}] * 6000
+    with pytest.raises(openai.BadRequestError, match="name fewer earlier items") as error:
+        client.responses.create(model=TAG, input=[*named, {"role": "user", "content": STATEMENT}])
+    assert error.value.code == "context_length_exceeded"
+
+
 def test_a_stored_answer_is_read_as_a_stream_too(client: openai.OpenAI) -> None:
     first = list(client.responses.create(model=TAG, input=STATEMENT, stream=True))
     (answer,) = [event.response for event in first if event.type == "response.completed"]

@@ -23,7 +23,7 @@ from rjepa.adapters.adapter import Adapter
 from rjepa.adapters.choosing import Front
 from rjepa.adapters.fitting import fit_procrustes, fit_random, fit_ridge
 from rjepa.adapters.maps import LatentMap
-from rjepa.adapters.pairs import Matched, draw_problems, match_chains, pairs_of
+from rjepa.adapters.pairs import Matched, match_chains, pairs_of
 from rjepa.adapters.stage import fit_adapter
 from rjepa.evaluation.carried import Judged, OriginEnergies, WayWorth, compare_ways, judge_way, worth_markdown
 from rjepa.evaluation.stage import open_split
@@ -38,7 +38,8 @@ from rjepa.jepa.stage import model_folder, normalizer_file
 from rjepa.jepa.trainer import train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer, load_normalizer, normalizer_of
 from rjepa.latents.rollouts import Rollouts
-from rjepa.latents.shards import latent_poolings, open_latents
+from rjepa.latents.shards import extent_made, latent_version, latents_share, open_latents
+from rjepa.latents.shares import draw_problems
 from rjepa.settings import load_settings
 
 TARGETS: Final = {"kept_of_native": 0.95, "above_native_on_the_share_low": 0.0}
@@ -69,7 +70,8 @@ class Subject:
     @classmethod
     def open(cls, home: Home, source: str, target: str, dataset: str, recipe: str) -> "Subject":
         """Read what the stages left."""
-        own, theirs = (open_latents(home, llm_tag, dataset).split("train") for llm_tag in (target, source))
+        own = open_latents(home, target, dataset, extent=extent_made(home, target, dataset)).split("train")
+        theirs = open_latents(home, source, dataset).split("train")
         splits = (open_split(home, target, dataset, name) for name in ("validation", "test"))
         return cls(home, source, target, dataset, recipe, *splits, match_chains(own, theirs))
 
@@ -80,7 +82,8 @@ class Subject:
 
     def share(self, share: float) -> Matched:
         """The chains of a share's problems."""
-        return self.matched.of_problems(draw_problems(self.matched.problems, share))
+        read = latents_share(self.home, self.target, self.dataset)
+        return self.matched.of_problems(draw_problems(self.matched.problems, share / read))
 
     def carried(self) -> tuple[RJepa, Normalizer]:
         """The source's R-JEPA and its normaliser."""
@@ -197,13 +200,13 @@ def _fitted(folder: Path, model_sha256: str) -> Adapter | None:
 def _native(subject: Subject, share: float) -> OriginEnergies:
     """Trained on the target's own latents of the share, for the passes that are best on validation problems."""
     own = subject.share(share).target
-    held_out = open_latents(subject.home, subject.target, subject.dataset).split("validation")
+    read = extent_made(subject.home, subject.target, subject.dataset)
+    held_out = open_latents(subject.home, subject.target, subject.dataset, extent=read).split("validation")
     normalizer = fit_normalizer(own.select(own.first_error < 0))
     name, found = f"native {share:g}", []
     for passes in PASSES:
-        config = load_jepa_config(subject.recipe).reading(
-            latent_poolings(subject.home, subject.target, subject.dataset)
-        )
+        poolings = latent_version(subject.home, subject.target, subject.dataset, read).manifest().poolings
+        config = load_jepa_config(subject.recipe).reading(poolings)
         config = config.model_copy(update={"optim": config.optim.model_copy(update={"passes": passes})})
         folder = subject.folder / f"native-{share:g}-{passes}"
         train(config, own, held_out, normalizer, folder)

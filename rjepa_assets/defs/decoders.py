@@ -58,6 +58,7 @@ class GuidingConfig(dg.Config):
             "exact_*": "share of validation steps whose very words it says, by where the latent came from",
             "last_number_*": "share whose last number it says",
             "valid_*": "share in which the checker finds no error",
+            "round_trip_*": "share of the variance of what was spoken that its words explain when they are read again",
         },
     ),
 )

@@ -117,6 +117,7 @@ def spoken_steps_follow_from_their_latents(
         anneal="how much a surprising step takes off that weight",
         accuracy_alone="share of validation problems that one chain of the student answers right",
         accuracy_guided="of the best setting tried, alpha 0 (no guidance) among them, and so a little too good",
+        choice="what several guided chains are chosen among by: logprob, or energy, R-JEPA's included",
         problems="validation problems that settings were tried on",
         tried="accuracy of every setting",
     ),

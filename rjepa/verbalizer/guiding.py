@@ -37,8 +37,8 @@ FLOOR: Final = -12.0
 """Nats that a token is held to be improbable at most: what the decoder never saw is discouraged and not forbidden."""
 
 GuidedChoice = Literal["logprob", "energy"]
-"""What is chosen by among several guided chains. logprob: log-probability, length and votes, without R-JEPA. energy: the
-release's composite score, which R-JEPA's energies enter.
+"""What is chosen by among several guided chains. logprob: log-probability, length and votes, without R-JEPA. energy:
+the release's composite score, which R-JEPA's energies enter.
 """
 
 Latent = Float[Tensor, " columns"]

@@ -134,7 +134,7 @@ def _show(answer: "Answer", written: "Sequence[StepWritten]") -> None:
     if answer.explanation is not None:
         typer.echo(f"\n{answer.explanation.text}")
         chance = "unknown" if answer.p_correct is None else f"{answer.p_correct:.0%}"
-        for change in _changes(answer.explanation):
+        for change in changes(answer.explanation):
             typer.echo(change)
         typer.echo(f"P(correct) {chance}; bars show each step's energy: a full one surprises more than any right step")
         for candidate in sorted(answer.candidates, key=lambda each: each.rank):
@@ -160,7 +160,7 @@ def _energy_bar(step: "StepWritten") -> str:
     return f"   {'' if share is None else '#' * filled + '.' * (_BAR - filled) + ' '}{step.energy:.2f}"
 
 
-def _changes(explanation: "Explanation") -> list[str]:
+def changes(explanation: "Explanation") -> list[str]:
     """What was changed on the way to the answer, and what R-JEPA did not expect in it, one line each."""
     taken = [one for one in explanation.repaired if one.accepted]
     lines = [f"step {one.step} was written again, as {one.why}: {one.new!r}, before {one.old!r}" for one in taken]

@@ -51,7 +51,7 @@ class ExampleBody(_Body):
         description="the solution in steps, or the right answer alone: then the release has to come to it; none: the "
         "release answers, and its answer is selected as one that the operator voted on",
     )
-    weight: Weight = Field(1, description="1: learn from it; 0: keep it for a review; -1: it is wrong")
+    weight: Weight = 1.0
 
 
 class ManualBody(_Body):

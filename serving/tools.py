@@ -114,7 +114,7 @@ def make_server(place: Place, who: Who, answers: Answers) -> MCPServer:
     async def add_training_example(
         input: Annotated[str, Field(min_length=1, max_length=LONGEST, description="the problem")],
         target: Annotated[str | None, Field(max_length=LONGEST, description=_TARGET)] = None,
-        weight: Annotated[Weight, Field(description="1: learn from it; 0: keep it for a review; -1: it is wrong")] = 1,
+        weight: Weight = 1.0,
     ) -> AddedExample:
         """Give an example for the next night: a problem with its solution, with its answer alone, or with neither."""
         return await answering.add_training_example(place, answers, input, target, weight, who())

@@ -4,7 +4,7 @@ They are kept, redacted, audited, selected and deleted as feedback is (`rjepa.fe
 words decide. The caller has the release answer: a running service has it loaded, a command has not.
 """
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from rjepa.control.place import Place
 from rjepa.errors import InvalidInputError
 from rjepa.feedback.examples import add_example, example_of
 from rjepa.feedback.interactions import keep
-from rjepa.feedback.records import Content, Decision, Interaction, Vote
+from rjepa.feedback.records import Content, Decision, Interaction
 from rjepa.feedback.reviews import review
 from rjepa.feedback.votes import give_vote
 from rjepa.labels import step_labels
@@ -21,14 +21,19 @@ from rjepa.reasoning.question import Message
 from rjepa.validation.answers import answer_key
 from rjepa.values import FrozenValue
 
-Weight = Literal[-1, 0, 1]
-"""1: learn from it; 0: keep it for a review; -1: it is wrong. Training weighs examples alike: nothing is in between."""
+Weight = Annotated[
+    float,
+    Field(
+        ge=-1,
+        le=10,
+        description="above 0: learn from it, and show it so many times as often as another new example; "
+        "0: keep it for a review; below 0: it is wrong",
+    ),
+]
+"""At most 10: what is shown more often is learnt by heart."""
 
 LONGEST: Final = 20_000
 """Characters of a problem or a solution: ten times what a student reads at once."""
-
-_DECISIONS: Final[dict[int, Decision]] = {1: "accept", 0: "skip", -1: "reject"}
-_VOTES: Final[dict[int, Vote | None]] = {1: "up", 0: None, -1: "down"}
 
 
 class AddedExample(FrozenValue):
@@ -55,7 +60,9 @@ def add_solution(place: Place, statement: str, solution: str, weight: Weight, wh
         OptedOutError: who gives it opted out of feedback.
     """
     with place.open_database() as database:
-        kept = add_example(database, statement, solution, who, place.llm_tag, _DECISIONS[weight])
+        kept = add_example(
+            database, statement, solution, who, place.llm_tag, _decision(weight), weight if weight > 0 else 1.0
+        )
     return _added(kept, "operator", weight)
 
 
@@ -77,10 +84,13 @@ def add_answered(
             f"release {answer.release_id} comes to {answer.final_answer or 'no answer'}, and not to {target[:100]}",
             cure='write the solution as target: "Step 1: ..." one line each, and "Answer: ..." last',
         )
+    content = Content.of([Message(role="user", content=statement.strip())], answer)
+    if weight > 0:
+        content = content.model_copy(update={"weight": weight})
     with place.open_database() as database:
         given = example_of(
             database,
-            Content.of([Message(role="user", content=statement.strip())], answer),
+            content,
             who,
             answer.llm_tag,
             release_id=answer.release_id,
@@ -89,10 +99,16 @@ def add_answered(
         )
         kept = keep(database, given)
         if target is not None:
-            review(database, kept.interaction_id, _DECISIONS[weight], who)
-        elif (vote := _VOTES[weight]) is not None:
-            give_vote(database, given, vote)
+            review(database, kept.interaction_id, _decision(weight), who)
+        elif weight != 0:
+            give_vote(database, given, "up" if weight > 0 else "down")
     return _added(kept, "release", weight)
+
+
+def _decision(weight: float) -> Decision:
+    if weight == 0:
+        return "skip"
+    return "accept" if weight > 0 else "reject"
 
 
 def _added(kept: Interaction, written_by: Literal["operator", "release"], weight: Weight) -> AddedExample:

@@ -197,5 +197,6 @@ def _content_of(one: Chosen) -> dict[str, Any]:
         "statement": content.statement,
         "steps": list(content.steps),
         "answer": content.final_answer,
+        "weight": content.weight,
         "negatives": [asdict(chain) for chain in one.negatives],
     }

@@ -16,13 +16,20 @@ EXAMPLE: Final = "example"
 
 
 def add_example(
-    database: Database, statement: str, solution: str, who: str, llm_tag: str, decision: Decision = "accept"
+    database: Database,
+    statement: str,
+    solution: str,
+    who: str,
+    llm_tag: str,
+    decision: Decision = "accept",
+    weight: float = 1.0,
 ) -> Interaction:
     """Keep an example with the decision of who gives it. What is held out or known already is refused at selection, as
     always.
 
     Args:
         solution: numbered steps and an answer line, as a student writes them.
+        weight: how often training shows it, another new chain once; above 0.
 
     Raises:
         InvalidInputError: no statement, or a solution without a step or an answer.
@@ -40,6 +47,7 @@ def add_example(
         steps=tuple(chain.steps),
         final_answer=chain.final_answer,
         finished=True,
+        weight=weight,
     )
     kept = keep(database, example_of(database, content, who, llm_tag))
     review(database, kept.interaction_id, decision, who)

@@ -58,6 +58,7 @@ class Content(FrozenValue):
     abstained: bool = False
     familiar: bool | None = Field(None, description="whether R-JEPA knows such problems; None where it was not asked")
     candidates: tuple[CandidateReport, ...] = ()
+    weight: float = Field(1.0, gt=0, description="how often training shows it, another new chain once")
 
     @classmethod
     def of(cls, messages: Sequence[Message], answer: Answer) -> "Content":

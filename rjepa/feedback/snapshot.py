@@ -23,6 +23,8 @@ from rjepa.schemas import ChainOfThought
 
 INTERACTIONS: Final = "interactions"
 """Key of a problem's `meta`: the ids of every interaction that a part of it came from, negatives included."""
+WEIGHT: Final = "weight"
+"""Key of a problem's `meta`: how often training shows it where that is not 1."""
 
 _ID_DIGITS: Final = 32
 _NAME_DIGITS: Final = 12
@@ -91,16 +93,31 @@ def feedback_problems(home: Home, dataset: str) -> dict[str, tuple[str, ...]]:
     Raises:
         CorruptError: a part of the dataset is gone.
     """
+    return {problem_id: tuple(meta.get(INTERACTIONS, ())) for problem_id, meta in _feedback_meta(home, dataset).items()}
+
+
+def feedback_weights(home: Home, dataset: str) -> dict[str, float]:
+    """How often training shows each problem of a dataset version for which an operator said so.
+
+    Raises:
+        CorruptError: a part of the dataset is gone.
+    """
+    return {
+        problem_id: float(meta[WEIGHT]) for problem_id, meta in _feedback_meta(home, dataset).items() if WEIGHT in meta
+    }
+
+
+def _feedback_meta(home: Home, dataset: str) -> dict[str, dict[str, Any]]:
     import json
 
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for path in part_paths(home, dataset, "problems"):
         mine = pc.starts_with(pc.field("problem_id"), FEEDBACK)
         rows = pq.read_table(path, columns=["problem_id", "meta"], filters=mine).to_pylist()
-        found |= {row["problem_id"]: tuple(json.loads(row["meta"]).get(INTERACTIONS, ())) for row in rows}
+        found |= {row["problem_id"]: json.loads(row["meta"]) for row in rows}
     return found
 
 
@@ -108,6 +125,8 @@ def _pair(one: Chosen) -> WorkedProblem:
     content, interaction = one.evidence.content, one.evidence.interaction
     ids = sorted({interaction.interaction_id, *(chain.interaction_id for chain in one.negatives)})
     meta: dict[str, Any] = {INTERACTIONS: ids, "release": interaction.release_id, "reason": one.reason}
+    if content.weight != 1:
+        meta[WEIGHT] = content.weight
     if one.negatives:
         meta[WRONG_CHAINS] = [
             {"steps": list(chain.steps), "final_answer": chain.final_answer} for chain in one.negatives

@@ -163,11 +163,13 @@ class ScoreCalibration(FrozenValue):
         There is one model for each number of candidates up to 16; the nearest one below is used. The answer that the
         fitted score and selection choose has models of its own.
         """
-        inputs = answer_inputs(self.combined, table)
-        chosen = gives_chosen_answer(Rule(self.combined, self.selection), table)
-        elsewhere = _nearest(self.probability, table.num_candidates).probability(inputs)
+        any_answer = _nearest(self.probability, table.num_candidates)
+        chosen_answer = _nearest(self.probability_chosen, table.num_candidates)
+        inputs = answer_inputs(self.combined, table, any_answer.problem_features)
         chances = np.where(
-            chosen, _nearest(self.probability_chosen, table.num_candidates).probability(inputs), elsewhere
+            gives_chosen_answer(Rule(self.combined, self.selection), table),
+            chosen_answer.probability(inputs),
+            any_answer.probability(inputs),
         )
         return np.where(table.ids == NO_ANSWER, 0.0, chances)
 

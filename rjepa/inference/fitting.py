@@ -21,6 +21,10 @@ RIDGE: Final = 1e-3
 """Penalty on the weights of standardised features: small enough to move a fitted weight by well under 1 %, and it keeps
 a perfectly separable set finite."""
 
+PRIOR_PRECISION: Final = 2.0
+"""Of the weights of a logistic regression, each Gaussian around 0: so much counts as two rows do, which tempers a
+hundred rows and is nothing beside thousands (docs/lab-book/68-p-correct-knows-kinds.md)."""
+
 Weights = Float[FloatArray, " features"]
 
 MAX_SHARPNESS: Final = 10.0
@@ -87,15 +91,18 @@ def win_rate(pairs: Pairs, w: Weights) -> float:
 def fit_logistic(
     features: Float[FloatArray, "rows features"], right: Bool[BoolArray, " rows"]
 ) -> tuple[Weights, float]:
-    """Logistic regression on standardised, finite features: weights and the intercept (not shrunk)."""
+    """Logistic regression on standardised, finite features: the most probable weights under a Gaussian prior of
+    `PRIOR_PRECISION`, and the intercept (not shrunk).
+    """
     target = right.astype(np.float64)
+    shrinkage = PRIOR_PRECISION / max(len(target), 1)
 
     def loss(parameters: Float[FloatArray, " all"]) -> tuple[float, Float[FloatArray, " all"]]:
         w, intercept = parameters[:-1], parameters[-1]
         logit = features @ w + intercept
-        value = np.mean(np.logaddexp(0.0, logit) - target * logit) + 0.5 * RIDGE * w @ w
+        value = np.mean(np.logaddexp(0.0, logit) - target * logit) + 0.5 * shrinkage * w @ w
         slope = (expit(logit) - target) / len(target)
-        return float(value), np.append(slope @ features + RIDGE * w, slope.sum())
+        return float(value), np.append(slope @ features + shrinkage * w, slope.sum())
 
     # Half a count on each side keeps the intercept finite where every row is right, or none.
     share = (target.sum() + 0.5) / (len(target) + 1.0)

@@ -1,4 +1,4 @@
-"""P(correct) of an answer, from its score, its votes, and how hard its problem looks.
+"""P(correct) of an answer, from its score, its votes, and what its problem looks like.
 
 Answers, not candidates, are right or wrong: candidates that agree share one probability. The chosen answer has a model
 of its own: an answer that came first of eight is right more often than one with the same score and votes that did not
@@ -7,6 +7,7 @@ of its own: an answer that came first of eight is right more often than one with
 Dimensions: problems, and the candidates of each; answers picked from them; inputs of the logistic.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -21,10 +22,18 @@ from rjepa.inference.score import CompositeScore
 from rjepa.inference.table import CandidateTable
 from rjepa.inference.voting import NO_ANSWER, AnswerIds, Marks, vote_shares, vote_weights
 
-PROBLEM_FEATURES: Final = ("steps", "logprob_mean")
-"""Their means over a problem's candidates say how hard it is, which no score does that is made to compare candidates of
-one problem: cross-validated, they took 6 to 8 % off the Brier score
-(docs/lab-book/37-p-correct-knows-difficulty.md)."""
+PROBLEM_FEATURES: Final = (
+    "steps",
+    "tokens",
+    "logprob_mean",
+    "logprob_sum",
+    "self_certainty",
+    "energy_mean",
+    "energy_log",
+)
+"""Their means over a problem's candidates say how hard it is and of what kind, which no score does that is made to
+compare candidates of one problem. Without, one kind is told too much and another too little
+(docs/lab-book/37-p-correct-knows-difficulty.md, docs/lab-book/68-p-correct-knows-kinds.md)."""
 
 _SMALLEST_SHARE: Final = 0.003
 """Shares are clipped here before their log-odds. With log-odds in place of the share itself, simulated candidates gave
@@ -39,11 +48,16 @@ class ProbabilityModel(CurvedLogistic):
 
     num_candidates: int
     answers: int = Field(description="distinct answers it was fitted on")
+    problem_features: tuple[str, ...] = Field(
+        ("steps", "logprob_mean"), description="whose means it reads; releases that do not say so know these two"
+    )
 
 
-def answer_inputs(score: CompositeScore, table: CandidateTable) -> Float[FloatArray, "problems candidates 5"]:
-    """The best score among those who gave the answer, its share of heads, the
-    log-odds of its share of the weighted votes, and the problem's mean of each of `PROBLEM_FEATURES`.
+def answer_inputs(
+    score: CompositeScore, table: CandidateTable, problem_features: Sequence[str] = PROBLEM_FEATURES
+) -> Float[FloatArray, "problems candidates inputs"]:
+    """The best score among those who gave the answer, its share of heads, the log-odds of its share of the weighted
+    votes, and the problem's mean of each of `problem_features`.
     """
     features, ids = table.features, table.ids
     scores = score.score(features)
@@ -54,7 +68,7 @@ def answer_inputs(score: CompositeScore, table: CandidateTable) -> Float[FloatAr
     weighted = vote_shares(ids, vote_weights(scores, score.sharpness))
     votes = [vote_shares(ids), logit(np.clip(weighted, _SMALLEST_SHARE, 1.0 - _SMALLEST_SHARE))]
     # A problem without a value has no answer either: any finite stand-in will do.
-    means = [np.nan_to_num(problem_means(features[name])) for name in PROBLEM_FEATURES]
+    means = [np.nan_to_num(problem_means(features[name])) for name in problem_features]
     problem = [np.broadcast_to(mean[:, None], ids.shape) for mean in means]
     return np.stack([best, *votes, *problem], axis=-1)
 
@@ -82,7 +96,11 @@ def fit_probability(
         answers = int(rows.sum())
         models.append(
             ProbabilityModel.fit(
-                answer_inputs(score, head)[rows], correct[:, :size][rows], num_candidates=size, answers=answers
+                answer_inputs(score, head)[rows],
+                correct[:, :size][rows],
+                num_candidates=size,
+                answers=answers,
+                problem_features=PROBLEM_FEATURES,
             )
         )
     return tuple(models)

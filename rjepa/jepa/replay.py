@@ -17,6 +17,9 @@ LOOKED_AT: Final = 4
 """So many times `per_domain` old chains of each domain have their energy computed, to choose a reservoir from: the
 energies of all of them would cost more than the fine-tuning."""
 
+_COPIES: Final = 4
+"""A new chain of weight 1 is in the list so many times where weights differ: they are told apart by quarters."""
+
 _NEW, _OLD = 0, 1
 """Which of the two streams a key of random numbers is for."""
 
@@ -72,24 +75,31 @@ class ReplayOrder(BatchOrder):
         is_new: Bool[np.ndarray, " chains"],
         reservoir: Int[np.ndarray, " old"],
         share: float,
+        weights: Float[np.ndarray, " chains"] | None = None,
     ) -> None:
+        """
+        Args:
+            share: of a batch that is old.
+            weights: how many times as often as another new chain each is shown, above 0; None: all alike.
+        """
         super().__init__(latents, problems, batch_size, seed)
         self.new = self.right[is_new[self.right]]
         self.old = reservoir.astype(np.int32)
         self.right = np.concatenate([self.new, self.old])
         self.new_size, self.old_size = batch_sizes(len(self.new), len(self.old), batch_size, share)
+        self._shown, self._copies = repeat_by_weight(self.new, weights)
         self._batches: dict[int, tuple[int, np.ndarray]] = {}
 
     @property
     def per_epoch(self) -> int:
-        """Updates in which every new chain is seen about once."""
+        """Updates in which every new chain of weight 1 is seen about once."""
         if self.new_size:
-            return len(self.new) // self.new_size
+            return max(1, len(self._shown) // (self._copies * self.new_size))
         return len(self.old) // max(self.old_size, 1)
 
     def chains(self, update: int) -> Int[np.ndarray, " rows"]:
         """The right chains, int32, of an update (counted from 0): new ones, then old ones."""
-        streams = ((_NEW, self.new, self.new_size), (_OLD, self.old, self.old_size))
+        streams = ((_NEW, self._shown, self.new_size), (_OLD, self.old, self.old_size))
         return np.concatenate([self._next(stream, chains, size, update) for stream, chains, size in streams])
 
     def _next(self, stream: int, chains: np.ndarray, size: int, update: int) -> np.ndarray:
@@ -102,6 +112,17 @@ class ReplayOrder(BatchOrder):
             self._batches[stream] = (epoch, shuffled_batches(chains, self._lengths, size, per_epoch, key))
         chosen: np.ndarray = self._batches[stream][1][position]
         return chosen
+
+
+def repeat_by_weight(
+    chains: Int[np.ndarray, " chains"], weights: Float[np.ndarray, " all"] | None
+) -> tuple[Int[np.ndarray, " shown"], int]:
+    """The chains, each as often as its weight says, and how often one of weight 1 is among them: once where all have
+    that weight. None is left out.
+    """
+    if weights is None or (weights[chains] == 1).all():
+        return chains, 1
+    return np.repeat(chains, np.maximum(1, np.round(weights[chains] * _COPIES)).astype(int)), _COPIES
 
 
 def batch_sizes(new: int, old: int, batch_size: int, share: float) -> tuple[int, int]:

@@ -2,8 +2,8 @@
 found in `rjepa.releases`; the loop is `trainer`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ class Start:
     """of its weights' file"""
     learnt: frozenset[str]
     """ids of the problems whose chains it has learnt from"""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """how often the chains of new problems are shown, by their ids; those without are shown once an epoch"""
 
     def config_for(self, config: JepaConfig) -> JepaConfig:
         """The run that goes on from here."""
@@ -46,6 +48,10 @@ class Start:
     def is_new(self, latents: LatentSet) -> Bool[np.ndarray, " chains"]:
         """Which chains answer problems that the model has not learnt from."""
         return np.array([problem not in self.learnt for problem in latents.problem_ids], dtype=bool)
+
+    def weights_of(self, latents: LatentSet) -> Float[np.ndarray, " chains"]:
+        """How often each chain is shown in an epoch, if it is new."""
+        return np.array([self.weights.get(problem, 1.0) for problem in latents.problem_ids])
 
     def check(self, latents: LatentSet) -> None:
         """Refuse latents of another width.
@@ -91,6 +97,7 @@ def replay_order(
         is_new=is_new,
         reservoir=reservoir,
         share=replay.share,
+        weights=start.weights_of(train),
     )
 
 

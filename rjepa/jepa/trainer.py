@@ -283,7 +283,8 @@ def _identity(trunk: Path | None, start: Start | None, grown: Grown | None, trai
     if grown is not None:
         return grown.sha256()
     if start is not None:
-        return sha256_json([start.sha256, start.is_new(train).nonzero()[0].tolist()])
+        identity = [start.sha256, start.is_new(train).nonzero()[0].tolist()]
+        return sha256_json([*identity, dict(start.weights)] if start.weights else identity)
     return None if trunk is None else sha256_file(trunk / MODEL_FILE)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from rjepa.device import best_device
 from rjepa.errors import InvalidInputError
+from rjepa.feedback.snapshot import feedback_weights
 from rjepa.files import sha256_file
 from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE, load_model
@@ -39,7 +40,8 @@ def open_start(home: Home, llm_tag: str, dataset: str, release_id: str) -> Start
         )
     folder = release_folder(home, llm_tag, release_id) / MODEL_FOLDER
     learnt = learnt_problems(home, llm_tag, release_id)
-    return Start(release_id, load_model(folder, best_device()), sha256_file(folder / MODEL_FILE), learnt)
+    weights = feedback_weights(home, dataset)
+    return Start(release_id, load_model(folder, best_device()), sha256_file(folder / MODEL_FILE), learnt, weights)
 
 
 def build_checkpoint_from(

@@ -9,9 +9,10 @@ from rjepa.datasets.recipe import load_recipe
 from rjepa.datasets.versions import create_version
 from rjepa.feedback import consent, interactions
 from rjepa.feedback.evidence import gather
+from rjepa.feedback.examples import add_example
 from rjepa.feedback.records import Given, Owner
 from rjepa.feedback.selection import select
-from rjepa.feedback.snapshot import Snapshot, feedback_problems, write_snapshot
+from rjepa.feedback.snapshot import Snapshot, feedback_problems, feedback_weights, write_snapshot
 from rjepa.feedback.votes import give_vote
 from rjepa.files import read_json
 from rjepa.home import Home
@@ -133,3 +134,17 @@ def test_a_gold_answer_of_another_data_set_decides_before_any_vote(
     right, wrong = approve(sqlite, NEW, "down"), approve(sqlite, NEW, "up", answer="17", p=0.99)
     assert judge(load_problems(home, "mine")[0], [], "18").is_correct
     assert reasons(home, sqlite) == {right.interaction_id: "vote_against_check", wrong.interaction_id: "check_failed"}
+
+
+def test_the_weight_of_an_operators_example_goes_with_it_into_the_next_version(
+    home: Home, sqlite: Database, version: list[Problem]
+) -> None:
+    solution = "Step 1: Ana has 21 + 4 = 25 shells.\nStep 2: Ben has 25 - 7 = 18 shells.\nAnswer: 18"
+    add_example(sqlite, NEW, solution, "key:operator", "tiny-a", weight=2.5)
+    approve(sqlite, NEW.replace("shells", "stones").replace("beach", "hill").replace("21", "35"), answer="32")
+    made = snapshot(home, sqlite, "v0.1.0")
+    assert made.name is not None
+    create_version(home, "v0.2.0", parent="v0.1.0", adds=[made.name])
+    make(home, "v0.2.0")
+    assert list(feedback_weights(home, "v0.2.0").values()) == [2.5]
+    assert feedback_weights(home, "v0.2.0").keys() <= feedback_problems(home, "v0.2.0").keys()

@@ -17,7 +17,7 @@ from rjepa.jepa.checkpoint import MODEL_FILE, TRAINING_FILE, load_model
 from rjepa.jepa.config import JepaConfig, OptimConfig, ReplayConfig
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
-from rjepa.jepa.starting import Start
+from rjepa.jepa.starting import Start, replay_order
 from rjepa.jepa.trainer import TrainReport, train
 from rjepa.latents.normalizer import fit_normalizer
 from rjepa.latents.sets import LatentSet
@@ -142,3 +142,15 @@ def test_another_start_is_another_run(tmp_path: Path, start: Start) -> None:
     first = go_on(tmp_path, start, nightly())
     knows_all = replace(start, learnt=frozenset(BOTH.problem_ids))
     assert go_on(tmp_path, knows_all, nightly()).fingerprint != first.fingerprint
+
+
+def test_what_an_operator_weighs_more_is_shown_more_and_makes_another_run(tmp_path: Path, start: Start) -> None:
+    new = next(problem for problem in BOTH.problem_ids if problem not in start.learnt)
+    heavier = replace(start, weights={new: 4.0})
+    config = heavier.config_for(nightly())
+    assert config.replay is not None
+    order = replay_order(heavier, BOTH, Reader.of(config, NORMALIZER), config, config.replay)
+    seen = [BOTH.problem_ids[chain] for update in range(8 * order.per_epoch) for chain in order.chains(update)]
+    others = [seen.count(other) for other in set(BOTH.problem_ids) - start.learnt - {new}]
+    assert seen.count(new) > 2.5 * float(np.mean(others))
+    assert go_on(tmp_path, heavier, nightly()).fingerprint != go_on(tmp_path, start, nightly()).fingerprint

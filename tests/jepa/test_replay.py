@@ -14,7 +14,13 @@ DATA = synthetic_set(60, seed=1)
 RIGHT = np.flatnonzero(DATA.first_error < 0)
 
 
-def order(new_problems: int, share: float = 0.5, batch_size: int = 16, reservoir: int = 30) -> ReplayOrder:
+def order(
+    new_problems: int,
+    share: float = 0.5,
+    batch_size: int = 16,
+    reservoir: int = 30,
+    weights: np.ndarray | None = None,
+) -> ReplayOrder:
     problems = DATA.problem_ids.numbers()
     is_new = problems < new_problems
     return ReplayOrder(
@@ -25,6 +31,7 @@ def order(new_problems: int, share: float = 0.5, batch_size: int = 16, reservoir
         is_new=is_new,
         reservoir=RIGHT[~is_new[RIGHT]][:reservoir],
         share=share,
+        weights=weights,
     )
 
 
@@ -38,6 +45,22 @@ def test_half_of_every_batch_is_old_and_every_new_chain_comes_once_an_epoch() ->
         assert np.isin(chains[~is_new], batches.old).all() and len(chains) == 16
         seen.extend(chains[is_new])
     assert sorted(seen) == sorted(batches.new)
+
+
+def test_a_new_chain_is_shown_as_often_as_its_weight_says() -> None:
+    plain = order(24)
+    weights = np.ones(len(DATA))
+    often, seldom = plain.new[0], plain.new[1]
+    weights[often], weights[seldom] = 3.0, 0.25
+    weighted = order(24, weights=weights)
+    assert (weighted.new_size, weighted.old_size) == (plain.new_size, plain.old_size)
+    assert abs(weighted.per_epoch - plain.per_epoch) <= 1, "an epoch takes about as long as without weights"
+    passes = 16
+    seen = np.concatenate([weighted.chains(update) for update in range(passes * weighted.per_epoch)])
+    counts = {chain: int((seen == chain).sum()) for chain in plain.new}
+    others = np.mean([count for chain, count in counts.items() if chain not in (often, seldom)])
+    assert abs(counts[often] / others - 3.0) < 0.4 and abs(counts[seldom] / others - 0.25) < 0.15
+    assert set(seen) >= set(plain.new), "none is left out"
 
 
 def test_the_order_is_a_function_of_the_seed_and_the_update() -> None:

@@ -203,11 +203,13 @@ def test_an_operators_example_is_kept_in_the_callers_name_and_accepted(server: S
     assert (decided.decision, decided.reviewer) == ("accept", server.who)
 
 
-@pytest.mark.parametrize(("weight", "decision"), [(0, "skip"), (-1, "reject")])
+@pytest.mark.parametrize(("weight", "decision"), [(0, "skip"), (-1, "reject"), (-0.5, "reject"), (2.5, "accept")])
 def test_the_weight_decides_what_becomes_of_an_example(server: Server, weight: int, decision: str) -> None:
     added = server.call("add_training_example", input=PENS, target=SOLUTION, weight=weight)
     with open_database(server.home) as database:
         assert list_reviews(database)[added["id"]].decision == decision
+        kept = find(database, added["id"])
+    assert kept is not None and kept.content is not None and kept.content.weight == (weight if weight > 0 else 1)
 
 
 def test_an_example_that_does_not_fit_is_refused_and_kept_nowhere(server: Server) -> None:
@@ -217,7 +219,7 @@ def test_an_example_that_does_not_fit_is_refused_and_kept_nowhere(server: Server
         ({"input": "", "target": SOLUTION}, "at least 1 character"),
         ({"input": "   ", "target": SOLUTION}, "a problem with a solution"),
         ({"input": PENS, "target": "Step 1: it is obvious"}, "a solution that has steps and an answer"),
-        ({"input": PENS, "target": SOLUTION, "weight": 0.5}, "weight"),
+        ({"input": PENS, "target": SOLUTION, "weight": 11}, "weight"),
         ({"input": "x" * 20_001, "target": SOLUTION}, "20000"),
     ):
         assert words in server.refusal("add_training_example", **arguments), arguments

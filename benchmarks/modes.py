@@ -3,8 +3,8 @@
 `RJEPA_HOME=... python -m benchmarks.modes [--problems 120] [--alone 40]`. The home has to hold a release (`rjepa demo`
 makes one; `rjepa backfill --decoders` one that offers nudge). Best-of-K is run with the same questions as the modes, so
 that seconds compare: many questions in a batch, which is throughput, and then some of them one by one, which is how
-long somebody waits. Tokens and seconds for equal accuracy are read off its ladder K = 1, 2, 4, 8, between the two
-nearest. Every way is run twice, in turn, and the faster run counts.
+long somebody waits. Tokens and seconds for equal accuracy, and the accuracy for equal tokens and seconds, are read off
+its ladder K = 1, 2, 4, 8, between the two nearest. Every way is run twice, in turn, and the faster run counts.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from benchmarks.guidance import interval
 from benchmarks.subject import report
 from rjepa.datasets.reading import load_problems
 from rjepa.engine import Engine
@@ -79,6 +80,7 @@ def main() -> None:
     ladder, best = [runs[f"best of {k}"] for k in LADDER], runs[f"best of {LADDER[-1]}"]
     figures: dict[str, float | str] = {"problems": float(len(problems)), **_figures("best_of_8", best, len(problems))}
     saved: list[tuple[float, float, float]] = []
+    table = [_line(name, run, None, problems, arguments.alone) for name, run in zip(ways, ladder, strict=False)]
     for name in (name for name in MODES if name in runs):
         run = runs[name]
         figures |= _figures(name, run, len(problems))
@@ -86,9 +88,17 @@ def main() -> None:
         figures[f"{name}_tokens_over_best_of_k_at_equal_accuracy"] = float(run.trial.tokens.mean()) / tokens
         figures[f"{name}_seconds_over_best_of_k_at_equal_accuracy"] = run.together / together
         figures[f"{name}_seconds_alone_over_best_of_k_at_equal_accuracy"] = run.alone / alone
+        equal = _at_cost(ladder, run)
+        for what, accuracy in zip(("tokens", "seconds", "seconds_alone"), equal, strict=True):
+            figures[f"{name}_ahead_at_equal_{what}"] = float(run.trial.correct.mean()) - accuracy
+        table.append(_line(name, run, equal, problems, arguments.alone))
         if run.trial.correct.mean() >= best.trial.correct.mean():
             fewer = float(best.trial.tokens.mean() / run.trial.tokens.mean())
             saved.append((fewer, best.together / run.together, best.alone / run.alone))
+    print(
+        "\n| how | tokens | CPU ms together, alone | accuracy [95 %] | best-of-K at equal tokens, CPU together, alone |"
+    )
+    print("\n".join(["|---|---|---|---|---|", *table]))
     # 0 where no mode reaches the accuracy. All three are those of the mode that saves most seconds in a batch.
     most = max(saved, key=lambda one: one[1], default=(0.0, 0.0, 0.0))
     figures |= dict(zip(TARGETS, most, strict=True))
@@ -125,9 +135,34 @@ def _at_accuracy(ladder: Sequence[Run], accuracy: float) -> tuple[float, float, 
     them.
     """
     reached = np.maximum.accumulate([run.trial.correct.mean() for run in ladder])
-    columns = ([run.trial.tokens.mean() for run in ladder], [run.together for run in ladder], [r.alone for r in ladder])
-    tokens, together, alone = (float(np.interp(accuracy, reached, column)) for column in columns)
+    tokens, together, alone = (float(np.interp(accuracy, reached, column)) for column in _costs(ladder))
     return tokens, together, alone
+
+
+def _at_cost(ladder: Sequence[Run], run: Run) -> tuple[float, float, float]:
+    """Accuracy of best-of-K at a run's tokens, seconds together and seconds alone; that of the ladder's ends beyond
+    them.
+    """
+    accuracies = [float(one.trial.correct.mean()) for one in ladder]
+    tokens, together, alone = (
+        float(np.interp(own[0], column, accuracies)) for own, column in zip(_costs([run]), _costs(ladder), strict=True)
+    )
+    return tokens, together, alone
+
+
+def _costs(runs: Sequence[Run]) -> tuple[list[float], list[float], list[float]]:
+    """Tokens a problem, seconds together and seconds alone, of each run."""
+    return [float(run.trial.tokens.mean()) for run in runs], [run.together for run in runs], [run.alone for run in runs]
+
+
+def _line(
+    name: str, run: Run, equal: tuple[float, float, float] | None, problems: Sequence[Problem], alone: int
+) -> str:
+    low, high = interval(run.trial.correct)
+    spent = f"{run.together / len(problems) * 1e3:.0f}, {run.alone / min(alone, len(problems)) * 1e3:.0f}"
+    beside = "" if equal is None else ", ".join(f"{value:.3f}" for value in equal)
+    accuracy = f"{run.trial.correct.mean():.3f} [{low:.3f}, {high:.3f}]"
+    return f"| {name} | {run.trial.tokens.mean():.0f} | {spent} | {accuracy} | {beside} |"
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from rjepa.cli.solve import register
+from rjepa.cli.solve import changes, register
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home
+from rjepa.reasoning.answer import Explanation
+from rjepa.reasoning.changes import Repaired, Surprise
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
 
@@ -63,3 +65,19 @@ def test_an_unknown_llm_is_told_before_anything_heavy_is_loaded(solve) -> None:
     error = solve(STATEMENT, "--llm", "nobody").exception
     assert isinstance(error, NotFoundError) and "make demo" in error.cure
     assert isinstance(solve(STATEMENT, "--llm", "a|b").exception, InvalidInputError)
+
+
+def test_what_was_changed_and_what_was_expected_is_said_in_words() -> None:
+    repaired = Repaired(
+        candidate=0, rewritten=1, step=2, old="3 + 4 = 9", new="3 + 4 = 7", energy_old=2.0, energy_new=0.1,
+        accepted=True, why="the whole chain scores 1.20 more",
+    )  # fmt: skip
+    surprise = Surprise(step=3, expected="7 * 3 = 21", written="7 * 3 = 31", energy=2.0, text="expected a, wrote b")
+    explanation = Explanation(
+        selection="best_of", reason="best_score", runner_up=None, margin=None, margin_terms={}, text="",
+        repaired=(repaired, repaired.model_copy(update={"accepted": False})), surprises=(surprise,),
+    )  # fmt: skip
+    assert changes(explanation) == [
+        "step 2 was written again, as the whole chain scores 1.20 more: '3 + 4 = 7', before '3 + 4 = 9'",
+        "step 3 surprised R-JEPA: expected a, wrote b",
+    ]

@@ -192,9 +192,9 @@ def _frozen(
         _ensure_rollouts(home, tag, model, dataset, candidates, progress)
     with progress_bar("score") as progress:
         rollouts = open_split(home, tag, dataset, "test")
+        if limit is not None:
+            rollouts = rollouts.select(range(min(limit, len(rollouts.problems))))
         pool = CandidatePool.from_rollouts(rollouts, energies_of(model.world_model, rollouts.latents, progress))
-    if limit is not None:
-        pool = pool.select(list(range(min(limit, len(pool)))))
     return rollouts, pool
 
 

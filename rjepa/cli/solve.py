@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from rjepa.reasoning.answer import Answer
+    from rjepa.reasoning.answer import Answer, Explanation
+    from rjepa.reasoning.events import StepWritten
 
 _BAR: Final = 12
-"""Characters of the longest energy bar."""
+"""Characters of a full energy bar."""
 
 
 def register(app: typer.Typer) -> None:
@@ -81,7 +82,7 @@ def solve(
     import torch
 
     from rjepa.engine import Engine
-    from rjepa.reasoning.events import CandidateWritten, Done
+    from rjepa.reasoning.events import CandidateWritten, Done, StepWritten
     from rjepa.reasoning.question import ask
 
     statement = (sys.stdin.read() if problem == "-" else problem).strip()
@@ -90,9 +91,12 @@ def solve(
         torch.set_num_threads(settings.threads)
     with progress_bar("solve") as progress:
         engine = Engine.load(home, tag, address=settings.student_url, progress=progress)
+        steps: list[StepWritten] = []
         for event in engine.run(question):
             if isinstance(event, CandidateWritten):
                 progress(event.written, event.total, "candidates")
+            elif isinstance(event, StepWritten):
+                steps.append(event)
     assert isinstance(event, Done)
     made = engine.receipt(question, event.answer, keep_question=keep_question)
     if receipt is not None:
@@ -100,7 +104,7 @@ def solve(
     if as_json:
         print_json(event.answer.model_dump(mode="json") | {"receipt": made.model_dump(mode="json")})
     else:
-        _show(event.answer)
+        _show(event.answer, steps)
 
 
 def _mode_options(arguments: Sequence[str]) -> dict[str, Any]:
@@ -122,18 +126,17 @@ def _mode_options(arguments: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _show(answer: "Answer") -> None:
-    chosen = next((candidate for candidate in answer.candidates if candidate.chosen), None)
-    energies = chosen.step_energies if chosen is not None else []
-    highest = max((value for each in answer.candidates for value in each.step_energies), default=0.0)
+def _show(answer: "Answer", written: "Sequence[StepWritten]") -> None:
     for index, step in enumerate(answer.steps):
-        energy = energies[index] if index < len(energies) else None
-        typer.echo(f"{index + 1:>3}. {step}{'' if energy is None else f'   {_bar(energy, highest)} {energy:.2f}'}")
+        bar = _energy_bar(written[index]) if index < len(written) else ""
+        typer.echo(f"{index + 1:>3}. {step}{bar}")
     typer.echo(f"  =  {answer.final_answer if answer.final_answer is not None else 'no answer'}")
     if answer.explanation is not None:
         typer.echo(f"\n{answer.explanation.text}")
         chance = "unknown" if answer.p_correct is None else f"{answer.p_correct:.0%}"
-        typer.echo(f"P(correct) {chance}; bars show each step's energy (how surprising it is)")
+        for change in changes(answer.explanation):
+            typer.echo(change)
+        typer.echo(f"P(correct) {chance}; bars show each step's energy: a full one surprises more than any right step")
         for candidate in sorted(answer.candidates, key=lambda each: each.rank):
             score = "-" if candidate.score is None else f"{candidate.score:+.2f}"
             figures = f"score {score}  log-probability {candidate.logprob:7.2f}  votes {candidate.votes}"
@@ -148,6 +151,20 @@ def _show(answer: "Answer") -> None:
     )
 
 
-def _bar(energy: float, highest: float) -> str:
-    filled = round(_BAR * min(1.0, max(0.0, energy / highest))) if highest > 0 else 0
-    return "#" * filled + "." * (_BAR - filled)
+def _energy_bar(step: "StepWritten") -> str:
+    """A step's energy, with the share of right steps that surprise less as a bar, where the release knows it."""
+    if step.energy is None:
+        return ""
+    share = step.share_of_right_steps_below
+    filled = 0 if share is None else int(_BAR * share)
+    return f"   {'' if share is None else '#' * filled + '.' * (_BAR - filled) + ' '}{step.energy:.2f}"
+
+
+def changes(explanation: "Explanation") -> list[str]:
+    """What was changed on the way to the answer, and what R-JEPA did not expect in it, one line each."""
+    taken = [one for one in explanation.repaired if one.accepted]
+    lines = [f"step {one.step} was written again, as {one.why}: {one.new!r}, before {one.old!r}" for one in taken]
+    for one in explanation.planned:
+        before = "" if one.written is None else f", written {one.written!r}"
+        lines.append(f"step {one.step} was planned: expected {one.expected!r}{before}; {one.why}")
+    return [*lines, *(f"step {one.step} surprised R-JEPA: {one.text}" for one in explanation.surprises)]

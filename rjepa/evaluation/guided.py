@@ -5,7 +5,7 @@ Training of the decoder that guides is `rjepa.verbalizer`'s, the mode `rjepa.rea
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from rjepa.students.resolving import resolve_student
 from rjepa.validation.judge import judge
 from rjepa.verbalizer.checkpoint import load_decoder
 from rjepa.verbalizer.config import load_decoder_config
-from rjepa.verbalizer.guiding import Guidance, GuidanceSettings
+from rjepa.verbalizer.guiding import Guidance, GuidanceSettings, GuidedChoice
 from rjepa.verbalizer.made import guidance_folder
 from rjepa.verbalizer.speaking import Verbalizer
 from rjepa.verbalizer.stage import Material
@@ -38,6 +38,9 @@ WEIGHTS: Final = (0.0, 0.3, 0.6, 1.0)
 
 ANNEALED: Final = 0.5
 """How much a surprising step takes off the weight, where that is tried."""
+
+SEVERAL: Final = 4
+"""Candidates with which it is found out what to choose by: more differ little from as many."""
 
 TRIED_ON: Final = 160
 """Validation problems: a standard error of 4 points, and minutes of a core; the weights tried are far apart."""
@@ -91,26 +94,37 @@ def try_mode(
 def choose_settings(
     source: ChainSource, parts: Parts, problems: Sequence[Problem], progress: Progress = silent
 ) -> GuidanceSettings:
-    """The weight, and then whether it is annealed, with which most validation problems are answered right by one chain.
+    """The weight, and then whether it is annealed, with which most validation problems are answered right by one chain;
+    and what several such chains are best chosen among by.
 
     Args:
         parts: with the guidance whose settings are chosen; its guard is not asked.
         problems: of the validation split.
     """
     tried: dict[str, float] = {}
-    total = (len(WEIGHTS) + 1) * len(problems)
+    total = (len(WEIGHTS) + 3) * len(problems)
 
-    def accuracy(alpha: float, anneal: float) -> float:
-        options = {"alpha": alpha, "anneal": anneal, "unfamiliar": "guide"}
-        progress(len(tried) * len(problems), total, f"alpha {alpha}, anneal {anneal}")
-        found = try_mode(source, parts, problems, "nudge", options).accuracy
-        tried[f"alpha {alpha}, anneal {anneal}"] = found
+    def accuracy(name: str, **options: object) -> float:
+        progress(len(tried) * len(problems), total, name)
+        found = try_mode(source, parts, problems, "nudge", {"unfamiliar": "guide", **options}).accuracy
+        tried[name] = found
         return found
 
-    best = max(WEIGHTS, key=lambda alpha: (accuracy(alpha, 0.0), -alpha))
-    plain = tried[f"alpha {best}, anneal 0.0"]
-    anneal = ANNEALED if best and accuracy(best, ANNEALED) > plain else 0.0
-    return GuidanceSettings(alpha=best, anneal=anneal, tried=tried, problems=len(problems))
+    best = max(WEIGHTS, key=lambda alpha: (accuracy(_named(alpha), alpha=alpha, anneal=0.0), -alpha))
+    name = _named(best, ANNEALED)
+    gains = best > 0 and accuracy(name, alpha=best, anneal=ANNEALED) > tried[_named(best)]
+    anneal = ANNEALED if gains else 0.0
+    several = {"alpha": best, "anneal": anneal, "num_candidates": SEVERAL}
+    by: dict[GuidedChoice, float] = {
+        choice: accuracy(f"{SEVERAL} candidates, by {choice}", **several, choice=choice)
+        for choice in get_args(GuidedChoice)
+    }
+    choice = max(by, key=lambda one: by[one])
+    return GuidanceSettings(alpha=best, anneal=anneal, choice=choice, tried=tried, problems=len(problems))
+
+
+def _named(alpha: float, anneal: float = 0.0) -> str:
+    return f"alpha {alpha}, anneal {anneal}"
 
 
 def candidate_parts(
@@ -172,8 +186,9 @@ def build_guidance(
         "loss": report.curve[-1]["total"] if report.curve else 0.0,
         "alpha": settings.alpha,
         "anneal": settings.anneal,
-        "accuracy_alone": settings.tried[f"alpha {WEIGHTS[0]}, anneal 0.0"],
-        "accuracy_guided": max(settings.tried.values()),
+        "accuracy_alone": settings.tried[_named(WEIGHTS[0])],
+        "accuracy_guided": settings.tried[_named(settings.alpha, settings.anneal)],
+        "choice": settings.choice,
         "problems": settings.problems,
     }
     version = sha256_json([sha256_file(folder / name) for name in GUIDANCE_FILES])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,11 @@ SETTINGS_FILE: Final = "guidance.json"
 FLOOR: Final = -12.0
 """Nats that a token is held to be improbable at most: what the decoder never saw is discouraged and not forbidden."""
 
+GuidedChoice = Literal["logprob", "energy"]
+"""What is chosen by among several guided chains. logprob: log-probability, length and votes, without R-JEPA. energy:
+the release's composite score, which R-JEPA's energies enter.
+"""
+
 Latent = Float[Tensor, " columns"]
 
 
@@ -45,6 +50,7 @@ class GuidanceSettings(FrozenValue):
     alpha: float = Field(ge=0, description="weight of the decoder's log-probabilities")
     anneal: float = Field(0.0, ge=0, description="how much a surprising step takes off the weight of the next")
     floor: float = Field(FLOOR, lt=0, description="least log-probability of a token, in nats")
+    choice: GuidedChoice = Field("logprob", description="what is chosen by among several guided chains")
     tried: dict[str, float] = Field(
         default_factory=dict, description="share of validation problems answered right, by setting"
     )

@@ -1,7 +1,8 @@
 """How well a decoder puts latents into words, judged step by step on held-out right chains, and against controls.
 
 A spoken step stands in the place of the right one, after the right steps before it, and the chain is judged: it is
-valid if no error is found up to it. Intervals are over steps, by the normal approximation.
+valid if no error is found up to it. The student reads it again, and what it makes of it is compared with the latent
+that was spoken and with that of the right step. Intervals are over steps, by the normal approximation.
 
 Dimensions: latents of a batch, columns of latents.
 """
@@ -15,15 +16,18 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
+from rjepa.jepa.reader import Reader
 from rjepa.latents.sets import LatentSet
+from rjepa.sampling.protocol import ChainSource
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.validation.judge import judge
 from rjepa.values import FrozenValue
 from rjepa.verbalizer.model import Decoder
+from rjepa.verbalizer.rereading import next_steps, read_again, variance_explained
 from rjepa.verbalizer.speaking import Line, label_length, speak, step_text
 from rjepa.verbalizer.texts import Texts
 
@@ -32,7 +36,7 @@ Source = Literal["observed", "expected", "zeroed", "shuffled", "other_problem", 
 zeroed: the mean latent. shuffled: the expected latent of another step. other_problem: that of the same step of another
 problem. none: a decoder that is given none. student: the student itself, greedily."""
 
-SOURCES: Final[tuple[Source, ...]] = ("observed", "expected", "zeroed", "shuffled", "other_problem")
+SOURCES: Final[tuple[Source, ...]] = ("observed", "expected", "zeroed", "shuffled", "other_problem", "student")
 
 MEASURED_CHAINS: Final = 120
 """Validation chains whose steps are spoken: about 500 steps, a standard error of 2 points."""
@@ -52,6 +56,10 @@ class SpokenReport(FrozenValue):
     valid: float = Field(description="the checker finds no error up to it")
     valid_low: float = Field(description="95 % interval")
     valid_high: float
+    round_trip: float | None = Field(
+        description="share of the variance of the latents spoken that is explained when their words are read again"
+    )
+    recovered: float | None = Field(description="the same of what the student made of the right steps")
 
 
 @dataclass(frozen=True)
@@ -71,22 +79,31 @@ def measure_spoken(
     problems: Sequence[Problem],
     chains: Sequence[ChainOfThought],
     latents: LatentSet,
+    student: tuple[ChainSource, Reader],
     sources: Sequence[Source] = SOURCES,
 ) -> list[SpokenReport]:
-    """What a decoder says of the steps of held-out chains, from each source, by domain and over all."""
+    """What a decoder says of the steps of held-out chains, from each source, by domain and over all.
+
+    Args:
+        student: who made the latents, and how R-JEPA reads them.
+    """
     if decoder.config.form == "plain":
-        sources = ("none",)
-    observed = held_out_steps(decoder, held_out, problems, chains, latents)
+        sources = ("none", "student")
+    steps = held_out_steps(decoder, held_out, problems, chains, latents)
     found: list[SpokenReport] = []
     for source in sources:
-        lines = [step.line for step in _lines_of(observed, source)]
-        spoken = [
-            text
-            for first in range(0, len(lines), _SPOKEN_TOGETHER)
-            for text in speak(decoder, lines[first : first + _SPOKEN_TOGETHER])
-        ]
-        found += report_spoken(observed["expected"], spoken, source)
+        lines = [step.line for step in _lines_of(steps, source)]
+        if source == "student":
+            words = next_steps(student[0], [step.problem.statement for step in steps["observed"]], lines)
+        else:
+            words = [step_text(text) for text in _speak_all(decoder, lines)]
+        found += _report_all(steps["observed"], lines, words, source, student)
     return found
+
+
+def _speak_all(decoder: Decoder, lines: Sequence[Line]) -> list[str]:
+    parts = [lines[first : first + _SPOKEN_TOGETHER] for first in range(0, len(lines), _SPOKEN_TOGETHER)]
+    return [text for part in parts for text in speak(decoder, part)]
 
 
 def held_out_steps(
@@ -127,22 +144,39 @@ def held_out_steps(
     return steps
 
 
-def report_spoken(steps: Sequence[HeldOutStep], spoken: Sequence[str], source: Source) -> list[SpokenReport]:
-    """Judge spoken steps, each with its label, one report a domain and one over "all"."""
-    rows = []
-    for step, text in zip(steps, spoken, strict=True):
-        said = step_text(text)
-        wanted = " ".join(step.text.split())
-        rows.append(
-            (
-                step.problem.domain,
-                said == wanted,
-                _ending(said) == _ending(wanted),
-                is_valid_step(step.problem, step.chain, step.number, said),
-            )
-        )
-    domains = ["all", *sorted({domain for domain, *_ in rows})]
-    return [_report(source, domain, [row[1:] for row in rows if domain in ("all", row[0])]) for domain in domains]
+def _report_all(
+    observed: Sequence[HeldOutStep],
+    lines: Sequence[Line],
+    words: Sequence[str],
+    source: Source,
+    student: tuple[ChainSource, Reader],
+) -> list[SpokenReport]:
+    """Judge the words of steps and read them again: one report a domain and one over "all".
+
+    Args:
+        observed: the right steps, with the student's own latents.
+        lines: what was spoken of each.
+    """
+    statements = [step.problem.statement for step in observed]
+    whole = [[*step.chain.steps[: step.number], said] for step, said in zip(observed, words, strict=True)]
+    again = read_again(*student, statements, whole)
+    own = torch.stack([step.line.latents[-1] for step in observed])
+    spoken = torch.stack([line.latents[-1] for line in lines])
+    judged = np.array([_judged(step, said) for step, said in zip(observed, words, strict=True)])
+    domains = np.array([step.problem.domain for step in observed])
+    found = []
+    for domain in ("all", *sorted(set(domains.tolist()))):
+        of = np.flatnonzero((domains == domain) | (domain == "all"))
+        round_trip = None if source in ("student", "none") else variance_explained(again[of], spoken[of])
+        found.append(_report(source, domain, judged[of], round_trip, variance_explained(again[of], own[of])))
+    return found
+
+
+def _judged(step: HeldOutStep, said: str) -> tuple[bool, bool, bool]:
+    """Whether the words of a step are the very ones, end as it ends, and are valid."""
+    wanted = " ".join(step.text.split())
+    same_end = _ending(said) == _ending(wanted)
+    return said == wanted, same_end, is_valid_step(step.problem, step.chain, step.number, said)
 
 
 def is_valid_step(problem: Problem, chain: ChainOfThought, number: int, said: str) -> bool:
@@ -154,18 +188,26 @@ def is_valid_step(problem: Problem, chain: ChainOfThought, number: int, said: st
 
 def report_table(found: Iterable[SpokenReport]) -> str:
     """The reports as a Markdown table."""
-    lines = ["| latent | domain | steps | exact | last number | valid [95 %] |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| latent | domain | steps | exact | last number | valid [95 %] | round trip | right step recovered |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for one in found:
         lines.append(
             f"| {one.source} | {one.domain} | {one.steps} | {one.exact:.3f} | {one.last_number:.3f} | "
-            f"{one.valid:.3f} [{one.valid_low:.3f}, {one.valid_high:.3f}] |"
+            f"{one.valid:.3f} [{one.valid_low:.3f}, {one.valid_high:.3f}] | {_share(one.round_trip)} | "
+            f"{_share(one.recovered)} |"
         )
     return "\n".join(lines)
 
 
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
 def _lines_of(steps: dict[str, list[HeldOutStep]], source: Source) -> list[HeldOutStep]:
     """The steps with the lines of a source."""
-    if source == "observed":
+    if source in ("observed", "student"):
         return steps["observed"]
     expected = steps["expected"]
     if source in ("zeroed", "none"):
@@ -204,9 +246,15 @@ def _ending(text: str) -> str:
     return str(numbers[-1]) if numbers else (text.split() or [""])[-1]
 
 
-def _report(source: Source, domain: str, rows: Sequence[tuple[bool, bool, bool]]) -> SpokenReport:
+def _report(
+    source: Source,
+    domain: str,
+    rows: Bool[np.ndarray, "steps 3"],
+    round_trip: float | None,
+    recovered: float | None,
+) -> SpokenReport:
     count = len(rows)
-    exact, last, valid = (float(np.mean([row[at] for row in rows])) if rows else 0.0 for at in range(3))
+    exact, last, valid = rows.mean(axis=0).tolist() if count else (0.0, 0.0, 0.0)
     reach = 1.96 * math.sqrt(valid * (1 - valid) / count) if count else 0.0
     return SpokenReport(
         source=source,
@@ -217,4 +265,6 @@ def _report(source: Source, domain: str, rows: Sequence[tuple[bool, bool, bool]]
         valid=valid,
         valid_low=max(0.0, valid - reach),
         valid_high=min(1.0, valid + reach),
+        round_trip=round_trip,
+        recovered=recovered,
     )

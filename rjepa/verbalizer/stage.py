@@ -25,6 +25,8 @@ from rjepa.latents.sets import LatentSet
 from rjepa.latents.shards import open_latents
 from rjepa.latents.versions import MANIFEST
 from rjepa.progress import Progress, silent
+from rjepa.sampling.opening import open_source
+from rjepa.sampling.protocol import ChainSource
 from rjepa.schemas import ChainOfThought, Problem
 from rjepa.stages import Made, StageReport
 from rjepa.students.catalog import StudentRecord, load_record
@@ -150,15 +152,22 @@ def build_verbalizer(
     material = Material.open(home, llm_tag, dataset, config.max_tokens)
     folder = verbalizer_folder(home, llm_tag, dataset)
     report = material.train_into(folder, config, progress)
-    found = measure_decoder(load_decoder(folder, best_device()), material)
+    source = open_source(home, resolve_student(home, load_record(home, llm_tag)), "auto")
+    try:
+        found = measure_decoder(load_decoder(folder, best_device()), material, source)
+    finally:
+        source.close()
     write_json(folder / MEASURES_FILE, [one.model_dump(mode="json") for one in found])
     return Made(StageReport(report.data_version, _figures(recipe, report, found)), {"spoken": report_table(found)})
 
 
-def measure_decoder(decoder: Decoder, material: Material) -> list[SpokenReport]:
-    """What a decoder says of validation chains, from each kind of latent and under each control."""
+def measure_decoder(decoder: Decoder, material: Material, source: ChainSource) -> list[SpokenReport]:
+    """What a decoder says of validation chains, from each kind of latent and under each control; and what the student
+    says there by itself.
+    """
     _, held_out = material.texts(decoder.config)
-    return measure_spoken(decoder, held_out, material.problems, material.chains, material.validation)
+    student = source, material.world_model[1]
+    return measure_spoken(decoder, held_out, material.problems, material.chains, material.validation, student)
 
 
 def _figures(recipe: str, report: DecoderReport, found: Sequence[SpokenReport]) -> dict[str, int | float | str]:
@@ -175,4 +184,5 @@ def _figures(recipe: str, report: DecoderReport, found: Sequence[SpokenReport]) 
         if one.domain == "all":
             figures |= {f"exact_{one.source}": one.exact, f"last_number_{one.source}": one.last_number}
             figures |= {f"valid_{one.source}": one.valid}
+            figures |= {} if one.round_trip is None else {f"round_trip_{one.source}": one.round_trip}
     return figures

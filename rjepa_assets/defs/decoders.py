@@ -58,6 +58,7 @@ class GuidingConfig(dg.Config):
             "exact_*": "share of validation steps whose very words it says, by where the latent came from",
             "last_number_*": "share whose last number it says",
             "valid_*": "share in which the checker finds no error",
+            "round_trip_*": "share of the variance of what was spoken that its words explain when they are read again",
         },
     ),
 )
@@ -116,6 +117,7 @@ def spoken_steps_follow_from_their_latents(
         anneal="how much a surprising step takes off that weight",
         accuracy_alone="share of validation problems that one chain of the student answers right",
         accuracy_guided="of the best setting tried, alpha 0 (no guidance) among them, and so a little too good",
+        choice="what several guided chains are chosen among by: logprob, or energy, R-JEPA's included",
         problems="validation problems that settings were tried on",
         tried="accuracy of every setting",
     ),

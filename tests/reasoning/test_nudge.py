@@ -56,11 +56,13 @@ def test_a_single_chains_steps_come_as_they_are_written_and_make_its_text(engine
     assert done.answer.p_correct is None and done.answer.cost.world_model_passes >= len(steps)
 
 
-def test_several_guided_chains_are_chosen_among_without_the_energy(engine: Engine) -> None:
-    events = list(engine.run(ask(STATEMENT, "nudge", {"num_candidates": 5}, seed=4)))
+@pytest.mark.parametrize("choice", ["logprob", "energy"])
+def test_several_guided_chains_are_chosen_among_by_what_is_asked_for(engine: Engine, choice: str) -> None:
+    events = list(engine.run(ask(STATEMENT, "nudge", {"num_candidates": 5, "choice": choice}, seed=4)))
     answer = events[-1].answer if isinstance(events[-1], Done) else None
     assert answer is not None and len(answer.candidates) == 5 and answer.explanation is not None
-    assert "energy" not in answer.explanation.margin_terms
+    assert all(("energy" in one.contributions) == (choice == "energy") for one in answer.candidates)
+    assert answer.p_correct is None and all(one.p_correct is None for one in answer.candidates)
     assert {event.candidate for event in events if isinstance(event, CandidateStep)} == set(range(5))
     assert "".join(event.text for event in events if isinstance(event, StepWritten)) == answer.text
 

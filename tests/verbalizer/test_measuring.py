@@ -6,31 +6,85 @@ import numpy as np
 import pytest
 import torch
 
+from rjepa.chains import parse_chain
+from rjepa.sampling.opening import source_of
 from rjepa.step_types import segment_types
 from rjepa.students.extraction import extract_latents
+from rjepa.students.sampled import GREEDY
 from rjepa.verbalizer.checkpoint import load_decoder
 from rjepa.verbalizer.infilling import expected_segments, with_gaps
-from rjepa.verbalizer.measuring import is_valid_step, measure_spoken, report_table
-from rjepa.verbalizer.model import build_decoder
+from rjepa.verbalizer.measuring import (
+    HeldOutStep,
+    SpokenReport,
+    held_out_steps,
+    is_valid_step,
+    measure_spoken,
+    report_table,
+)
+from rjepa.verbalizer.model import Decoder, build_decoder
+from rjepa.verbalizer.rereading import next_steps, read_again, variance_explained
 from tests.verbalizer.small import Small, config
+
+
+def _measured(decoder: Decoder, material: Small) -> list[SpokenReport]:
+    texts, student = material.texts(decoder.config), (source_of(material.student), material.world_model[1])
+    return measure_spoken(decoder, texts, material.problems, material.chains, material.latents, student)
+
+
+def _steps(material: Small, trained: Path) -> list[HeldOutStep]:
+    decoder = load_decoder(trained)
+    texts = material.texts(config())
+    return held_out_steps(decoder, texts, material.problems, material.chains, material.latents)["observed"]
+
+
+def _first(step: HeldOutStep) -> str:
+    return step.chain.steps[0]
 
 
 def test_observed_steps_are_spoken_better_than_those_of_no_latent_or_of_others(material: Small, trained: Path) -> None:
     decoder = load_decoder(trained)
-    found = measure_spoken(decoder, material.texts(config()), material.problems, material.chains, material.latents)
+    found = _measured(decoder, material)
     rows = {one.source: one for one in found if one.domain == "all"}
-    assert set(rows) == {"observed", "expected", "zeroed", "shuffled", "other_problem"}
+    assert set(rows) == {"observed", "expected", "zeroed", "shuffled", "other_problem", "student"}
     assert {one.domain for one in found} == {"all", "math"} and rows["observed"].steps == 2 * len(material.chains)
     assert rows["observed"].exact > max(rows["zeroed"].exact, rows["shuffled"].exact)
     assert all(one.valid_low <= one.valid <= one.valid_high for one in found)
     assert report_table(found).count("\n") == 1 + len(found)
+    # Its words, read again, are nearer to what was spoken than words that knew nothing of it are to the right step.
+    assert rows["observed"].round_trip is not None and rows["observed"].recovered == rows["observed"].round_trip
+    assert rows["observed"].recovered > (rows["shuffled"].recovered or 0)
+    assert rows["zeroed"].round_trip is None and rows["student"].round_trip is None
 
 
 def test_a_plain_language_model_is_measured_without_latents(material: Small) -> None:
     texts = material.texts(config("plain"))
     decoder = build_decoder(config("plain"), texts.vocabulary, material.latents.width).eval()
-    found = measure_spoken(decoder, texts, material.problems, material.chains, material.latents)
-    assert {one.source for one in found} == {"none"}
+    assert {one.source for one in _measured(decoder, material)} == {"none", "student"}
+
+
+def test_the_student_s_own_next_step_is_what_it_writes_after_the_right_ones(material: Small, trained: Path) -> None:
+    source = source_of(material.student)
+    seconds = [step for step in _steps(material, trained) if step.number == 1]
+    statements = [step.problem.statement for step in seconds]
+    words = next_steps(source, statements, [step.line for step in seconds])
+    chains = source.sample(statements, [GREEDY], seed=0, capture=False)
+    alone = [parse_chain(of_one[0].text).steps for of_one in chains]
+    same = [
+        (said, steps[1]) for said, steps, step in zip(words, alone, seconds, strict=True) if _first(step) == steps[0]
+    ]
+    assert same and all(said == second for said, second in same)
+
+
+def test_the_right_words_read_again_are_the_right_latents(material: Small, trained: Path) -> None:
+    student = source_of(material.student), material.world_model[1]
+    steps = _steps(material, trained)
+    chains = [[*step.chain.steps[: step.number], step.text] for step in steps]
+    own = torch.stack([step.line.latents[-1] for step in steps])
+    again = read_again(*student, [step.problem.statement for step in steps], chains)
+    assert variance_explained(again, own) == pytest.approx(1, abs=1e-3)
+    assert variance_explained(own.mean(dim=0).expand_as(own), own) == pytest.approx(0, abs=1e-6)
+    without = read_again(*student, [steps[0].problem.statement], [["", ""]])
+    assert not without.any()
 
 
 def test_a_step_is_valid_where_the_checker_finds_no_error_up_to_it(material: Small) -> None:

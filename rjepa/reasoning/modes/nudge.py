@@ -1,8 +1,9 @@
 """The student writes, and before each step R-JEPA says what it expects: as a bias on the step's words, a pull on the
 student's hidden states, or both.
 
-Candidates are chosen among by what R-JEPA's energy does not know, log-probability and votes: guided chains look as
-expected, whatever they say. On problems of a kind that R-JEPA does not know the student writes alone.
+Guided chains look as expected, and still R-JEPA's energies tell some of the wrong ones: whether several are chosen
+among by them or by log-probability and votes was found out on validation problems. On problems of a kind that R-JEPA
+does not know the student writes alone.
 """
 
 from collections.abc import Generator, Iterable, Iterator
@@ -15,7 +16,7 @@ from pydantic import Field
 from rjepa.inference.choice import Rule
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import StopReason
-from rjepa.reasoning.choosing import finish, judge
+from rjepa.reasoning.choosing import best_scored, finish, judge
 from rjepa.reasoning.events import Done, Event, StepWritten, Wait
 from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
 from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
@@ -25,7 +26,7 @@ from rjepa.reasoning.writing import FEWEST_TO_CHOOSE, Candidates
 from rjepa.sampling.protocol import Capability
 from rjepa.students.sampled import GREEDY
 from rjepa.verbalizer.blending import blend, expected_state
-from rjepa.verbalizer.guiding import Guide, annealed
+from rjepa.verbalizer.guiding import Guide, GuidedChoice, annealed
 
 MAX_CANDIDATES: Final = 64
 """As many as `rerank` takes."""
@@ -50,6 +51,11 @@ class NudgeOptions(ModeOptions):
     blend_decay: float = Field(1.0, gt=0, le=1, description="factor of that share from each step to the next")
     blend_gate: Literal["always", "calm", "surprised"] = Field(
         "always", description="pull after every step, or only after those below or above the release's step threshold"
+    )
+    choice: GuidedChoice | None = Field(
+        None,
+        description="what is chosen by among several: energy, R-JEPA's included, or logprob, with votes; the release's "
+        "own if left out",
     )
     unfamiliar: Literal["alone", "guide"] = Field(
         "alone", description="on problems of a kind that R-JEPA does not know: leave the student alone, or guide it"
@@ -97,11 +103,19 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
         running = [number for number in running if not candidates.is_over(number)]
     for number in running:
         candidates.drop(number)
-    rule = Rule(tools.parts.calibration.logprob_length, "vote")
-    judged = judge(tools, candidates.rows, rule, only)
+    judged = judge(tools, candidates.rows, _rule(tools, options), only)
     stopped: StopReason | None = "out_of_budget" if running else None
     for event in _without_chances(finish(tools, judged, stopped=stopped, note=GUIDED if guided else ALONE)):
         yield replace(event, answer=_known(event.answer, guided)) if isinstance(event, Done) else event
+
+
+def _rule(tools: Tools, options: NudgeOptions) -> Rule:
+    """What is chosen by among guided chains."""
+    guidance = tools.parts.guidance
+    assert guidance is not None  # the engine has seen to it
+    if (options.choice or guidance.settings.choice) == "energy":
+        return best_scored(tools)
+    return Rule(tools.parts.calibration.logprob_length, "vote")
 
 
 def _pull(candidates: Candidates, number: int, guide: Guide, options: NudgeOptions) -> None:

@@ -4,7 +4,11 @@
 `$RJEPA_HOME`, after `rjepa backfill` for both students up to `rjepa_checkpoint` and `rollouts`. For each share of the
 training problems an adapter is fitted from the source, and an R-JEPA is trained on the target's own latents of the same
 problems; controls use the second share. All are calibrated on the target's validation candidates and judged on its test
-candidates, in pairs. What was judged is kept as it is done: a killed run goes on. `--only` does some of the ways.
+candidates, in pairs. What was judged is kept as it is done: a killed run goes on. `--only` does some of the ways,
+`--methods` tries some of the fits. The target may have read the share alone (`rjepa.latents.shards.Extent`).
+
+Where the target is the source with a LoRA, or any other student of its width, one more control takes the source's
+R-JEPA as it is, through no map.
 """
 
 import argparse
@@ -20,10 +24,10 @@ import torch
 
 from benchmarks.subject import report
 from rjepa.adapters.adapter import Adapter
-from rjepa.adapters.choosing import Front
+from rjepa.adapters.choosing import METHODS, Front, Method
 from rjepa.adapters.fitting import fit_procrustes, fit_random, fit_ridge
 from rjepa.adapters.maps import LatentMap
-from rjepa.adapters.pairs import Matched, draw_problems, match_chains, pairs_of
+from rjepa.adapters.pairs import Matched, match_chains, pairs_of
 from rjepa.adapters.stage import fit_adapter
 from rjepa.evaluation.carried import Judged, OriginEnergies, WayWorth, compare_ways, judge_way, worth_markdown
 from rjepa.evaluation.stage import open_split
@@ -38,7 +42,9 @@ from rjepa.jepa.stage import model_folder, normalizer_file
 from rjepa.jepa.trainer import train
 from rjepa.latents.normalizer import Normalizer, fit_normalizer, load_normalizer, normalizer_of
 from rjepa.latents.rollouts import Rollouts
-from rjepa.latents.shards import latent_poolings, open_latents
+from rjepa.latents.shards import extent_made, latent_version, latents_share, open_latents
+from rjepa.latents.shares import draw_problems
+from rjepa.schemas import Split
 from rjepa.settings import load_settings
 
 TARGETS: Final = {"kept_of_native": 0.95, "above_native_on_the_share_low": 0.0}
@@ -49,6 +55,8 @@ PASSES: Final = (25, 100)
 
 STRENGTH: Final = 1e-2
 """Of ridge regression in the controls."""
+
+_JUDGED_SPLITS: Final[tuple[Split, ...]] = ("validation", "test")
 
 Energies = list[npt.NDArray[np.float32]]
 
@@ -62,16 +70,21 @@ class Subject:
     target: str
     dataset: str
     recipe: str
+    methods: tuple[Method, ...]
     validation: Rollouts
     test: Rollouts
     matched: Matched
 
     @classmethod
-    def open(cls, home: Home, source: str, target: str, dataset: str, recipe: str) -> "Subject":
+    def open(
+        cls, home: Home, source: str, target: str, dataset: str, recipe: str, methods: tuple[Method, ...] = METHODS
+    ) -> "Subject":
         """Read what the stages left."""
-        own, theirs = (open_latents(home, llm_tag, dataset).split("train") for llm_tag in (target, source))
-        splits = (open_split(home, target, dataset, name) for name in ("validation", "test"))
-        return cls(home, source, target, dataset, recipe, *splits, match_chains(own, theirs))
+        own = open_latents(home, target, dataset, extent=extent_made(home, target, dataset)).split("train")
+        theirs = open_latents(home, source, dataset).split("train")
+        validation, test = (open_split(home, target, dataset, name) for name in _JUDGED_SPLITS)
+        matched = match_chains(own, theirs)
+        return cls(home, source, target, dataset, recipe, methods, validation, test, matched)
 
     @property
     def folder(self) -> Path:
@@ -80,7 +93,8 @@ class Subject:
 
     def share(self, share: float) -> Matched:
         """The chains of a share's problems."""
-        return self.matched.of_problems(draw_problems(self.matched.problems, share))
+        read = latents_share(self.home, self.target, self.dataset)
+        return self.matched.of_problems(draw_problems(self.matched.problems, share / read))
 
     def carried(self) -> tuple[RJepa, Normalizer]:
         """The source's R-JEPA and its normaliser."""
@@ -107,11 +121,14 @@ def main() -> None:
     parser.add_argument("--dataset", default="v1.0.0")
     parser.add_argument("--recipe", default="demo", help="of native training on a share")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.01, 0.05, 0.1])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="fits that are tried")
     parser.add_argument("--only", nargs="+", help="beginnings of the names of ways")
     options = parser.parse_args()
     torch.set_num_threads(1)
     home = Home(load_settings().home)
-    subject = Subject.open(home, options.source, options.target, options.dataset, options.recipe)
+    subject = Subject.open(
+        home, options.source, options.target, options.dataset, options.recipe, tuple(options.methods)
+    )
     judged: dict[str, Judged] = {}
     seconds: dict[str, float] = {}
     for name, make in _ways(subject, options.shares).items():
@@ -161,6 +178,8 @@ def _ways(subject: Subject, shares: list[float]) -> dict[str, Callable[[], Origi
     for each in shares:
         ways[f"adapter {each:g}"] = lambda each=each: _adapter(subject, each)
         ways[f"native {each:g}"] = lambda each=each: _native(subject, each)
+    if subject.matched.target.width == subject.matched.source.width:
+        ways["control no map"] = lambda: _as_it_is(subject)
     ways["control random"] = lambda: subject.mapped("control random", lambda outputs: fit_random(inputs, outputs, 0))
     ways["control rotation"] = lambda: subject.mapped(
         "control rotation", lambda outputs: fit_procrustes(inputs, outputs, pairs.target, pairs.source)
@@ -172,13 +191,21 @@ def _ways(subject: Subject, shares: list[float]) -> dict[str, Callable[[], Origi
     return ways
 
 
+def _as_it_is(subject: Subject) -> OriginEnergies:
+    """The source's R-JEPA, as if the target's latents were the source's."""
+    model, normalizer = subject.carried()
+    return subject.way("control no map", model, Reader.of(model.config, normalizer))
+
+
 def _adapter(subject: Subject, share: float) -> OriginEnergies:
     """Fitted now, unless a killed run has done so."""
     name = f"adapter {share:g}"
     folder, (model, normalizer) = subject.folder / name.replace(" ", "-"), subject.carried()
     adapter = _fitted(folder, sha256_file(model_folder(subject.home, subject.source, subject.dataset) / MODEL_FILE))
     if adapter is None:
-        fitted = fit_adapter(subject.home, subject.target, subject.dataset, subject.source, share)
+        fitted = fit_adapter(
+            subject.home, subject.target, subject.dataset, subject.source, share, methods=subject.methods
+        )
         adapter = fitted.adapter
         adapter.save(folder)
         write_text(folder / "fits.md", fitted.texts["fits"])
@@ -197,13 +224,13 @@ def _fitted(folder: Path, model_sha256: str) -> Adapter | None:
 def _native(subject: Subject, share: float) -> OriginEnergies:
     """Trained on the target's own latents of the share, for the passes that are best on validation problems."""
     own = subject.share(share).target
-    held_out = open_latents(subject.home, subject.target, subject.dataset).split("validation")
+    read = extent_made(subject.home, subject.target, subject.dataset)
+    held_out = open_latents(subject.home, subject.target, subject.dataset, extent=read).split("validation")
     normalizer = fit_normalizer(own.select(own.first_error < 0))
     name, found = f"native {share:g}", []
     for passes in PASSES:
-        config = load_jepa_config(subject.recipe).reading(
-            latent_poolings(subject.home, subject.target, subject.dataset)
-        )
+        poolings = latent_version(subject.home, subject.target, subject.dataset, read).manifest().poolings
+        config = load_jepa_config(subject.recipe).reading(poolings)
         config = config.model_copy(update={"optim": config.optim.model_copy(update={"passes": passes})})
         folder = subject.folder / f"native-{share:g}-{passes}"
         train(config, own, held_out, normalizer, folder)

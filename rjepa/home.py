@@ -73,6 +73,12 @@ class Home:
         """Latents of the validated chains: a manifest over shards."""
         return self._of_student("latents", llm_tag, dataset)
 
+    def latent_share(self, llm_tag: str, dataset: str) -> Path:
+        """Latents of the chains of a share of the training problems, where no others are made: what an adapter needs.
+        A manifest over the same shards.
+        """
+        return self._of_student("latent_shares", llm_tag, dataset)
+
     def models(self, llm_tag: str, dataset: str) -> Path:
         """Normaliser, checkpoint and score calibration."""
         return self._of_student("models", llm_tag, dataset)

@@ -137,7 +137,8 @@ def migration_launches(
     launches = [Launch(LLM_JOB, target)]
     if strategy == "calibration":
         chosen: dict[str, Any] = {"source": source} | ({} if share is None else {"share": share})
-        launches.append(Launch(DATASET_LLM_JOB, key, ("request", "rollouts", "latents")))
+        # The adapter reads what it needs by itself; decoders learn from all chains.
+        launches.append(Launch(DATASET_LLM_JOB, key, ("request", "rollouts", *(["latents"] if decoders else []))))
         launches.append(Launch(CARRY_JOB, key, config={"adapter": chosen}))
     else:
         training: dict[str, Any] = {"recipe": recipe}

@@ -16,7 +16,7 @@ from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE
 from rjepa.jepa.diagnostics import Diagnostics, diagnose
 from rjepa.jepa.stage import model_folder, normalizer_file, write_diagnostics
-from rjepa.latents.shards import open_latents
+from rjepa.latents.shards import extent_made, open_latents
 from rjepa.parts import ADAPTER_FOLDER, MODEL_FILES, MODEL_FOLDER, NORMALIZER
 from rjepa.progress import Progress, silent
 from rjepa.stages import Figures, Made, StageReport
@@ -96,7 +96,7 @@ def diagnose_carried(home: Home, llm_tag: str, dataset: str) -> Diagnostics:
     """
     files = WorldModelFiles.laid_out(carried_folder(home, llm_tag, dataset))
     model, reader = files.open()
-    latents = open_latents(home, llm_tag, dataset)
+    latents = open_latents(home, llm_tag, dataset, extent=extent_made(home, llm_tag, dataset))
     found = diagnose(model, reader, latents.split("validation"), fit_on=latents.split("train"))
     write_diagnostics(files.model, found)
     return found

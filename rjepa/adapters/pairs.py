@@ -6,7 +6,6 @@ are drawn and held out whole: chains of one problem share so much text that a ma
 Legend: N pairs, W_t and W_s columns of the target's and the source's latents.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from rjepa.errors import InvalidInputError
 from rjepa.latents.mapped import take_rows
 from rjepa.latents.sets import LatentSet
+from rjepa.latents.shares import in_drawing_order
 
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
@@ -38,7 +38,7 @@ class Matched:
     @property
     def problems(self) -> list[str]:
         """Ids of the problems, each once, in an order that depends on the ids alone."""
-        return sorted(set(self.target.problem_ids), key=_place)
+        return in_drawing_order(self.target.problem_ids)
 
     def of_problems(self, problems: list[str]) -> Self:
         """The chains of these problems."""
@@ -86,23 +86,6 @@ def match_chains(target: LatentSet, source: LatentSet) -> Matched:
     return Matched(target.select(of_target), source.select(of_source), len(target) - len(of_target))
 
 
-def draw_problems(problems: list[str], share: float) -> list[str]:
-    """The first part of the problems, at least two: a smaller share is part of a larger one.
-
-    Raises:
-        ValueError: the share is not above 0 and at most 1.
-        InvalidInputError: there are fewer than two problems.
-    """
-    if not 0 < share <= 1:
-        raise ValueError(f"a share is above 0 and at most 1, got {share}")
-    if len(problems) < 2:
-        raise InvalidInputError(
-            f"{len(problems)} problem to fit an adapter on, expected at least 2",
-            cure="use a dataset whose train split has more problems",
-        )
-    return problems[: max(2, round(len(problems) * share))]
-
-
 def pairs_of(matched: Matched) -> Pairs:
     """The segments of all chains, and the sentences of their problems where both students have them."""
     target, source = matched.target, matched.source
@@ -127,8 +110,3 @@ def _sentences(target: LatentSet, source: LatentSet, numbers: Int64) -> list[tup
         if len(of_target) == len(of_source):
             found.append((of_target, of_source, np.full(len(of_target), numbers[index])))
     return found
-
-
-def _place(problem: str) -> str:
-    # A hash: ids are often in the order of difficulty or kind.
-    return hashlib.sha256(problem.encode()).hexdigest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from rjepa.adapters.adapter import Adapter, AdapterFacts, Side
 from rjepa.adapters.choosing import METHODS, Choice, Fitter, Method, choose_maps
-from rjepa.adapters.pairs import draw_problems, match_chains, pairs_of
+from rjepa.adapters.pairs import match_chains, pairs_of
 from rjepa.adapters.plots import draw_fits
 from rjepa.errors import InvalidInputError
 from rjepa.files import sha256_file
@@ -17,7 +17,8 @@ from rjepa.home import Home
 from rjepa.jepa.checkpoint import MODEL_FILE, load_model
 from rjepa.jepa.stage import model_folder, normalizer_file
 from rjepa.latents.normalizer import load_normalizer
-from rjepa.latents.shards import latent_version, open_latents
+from rjepa.latents.shards import Extent, extent_made, latent_version, latents_share, open_latents
+from rjepa.latents.shares import draw_problems
 from rjepa.progress import Progress, silent
 
 
@@ -44,14 +45,15 @@ def fit_adapter(
     """Fit every map that can be made from `source` to the student, and make an adapter of the best.
 
     Args:
-        share: part of the training problems whose chains' latents are looked at, of both students.
+        share: part of the training problems whose chains' latents are looked at, of both students. The target may have
+            read no more than these.
         methods: fits that are tried.
         seed: of all that is drawn; equal ones give equal adapters on one machine.
 
     Raises:
         NotFoundError: latents of one of the two, or the source's R-JEPA, are not made yet.
-        InvalidInputError: source and target are one; the two read no chain in common, or those of too few problems; or
-            no method can be used.
+        InvalidInputError: source and target are one; the target has read a smaller share; the two read no chain in
+            common, or those of too few problems; or no method can be used.
         ValueError: the share is not above 0 and at most 1.
     """
     if source == llm_tag:
@@ -59,13 +61,24 @@ def fit_adapter(
             f"an adapter leads from one student to another, and {source} is both", cure="choose another source"
         )
     started = time.process_time()
-    sides = {"source": _side(home, source, dataset), "target": _side(home, llm_tag, dataset)}
+    extent = extent_made(home, llm_tag, dataset)
+    sides = {"source": _side(home, source, dataset, "whole"), "target": _side(home, llm_tag, dataset, extent)}
+    read = latents_share(home, llm_tag, dataset)
+    if not 0 < share <= 1:
+        raise ValueError(f"a share is above 0 and at most 1, got {share}")
+    if share > read:
+        raise InvalidInputError(
+            f"{llm_tag} has read a share of {read:g} of the training problems of {dataset}, and an adapter is to be "
+            f"fitted on {share:g}",
+            cure=f"materialise adapter with this share, or the latents of {dataset}|{llm_tag}",
+        )
     model, normalizer = model_folder(home, source, dataset), normalizer_file(home, source, dataset)
     fitter = Fitter(load_model(model, "cpu"), load_normalizer(normalizer), seed=seed)
     matched = match_chains(
-        open_latents(home, llm_tag, dataset).split("train"), open_latents(home, source, dataset).split("train")
+        open_latents(home, llm_tag, dataset, extent=extent).split("train"),
+        open_latents(home, source, dataset).split("train"),
     )
-    problems = draw_problems(matched.problems, share)
+    problems = draw_problems(matched.problems, share / read)
     drawn = matched.of_problems(problems)
     choice = choose_maps(drawn, fitter, methods, progress)
     facts = AdapterFacts(
@@ -97,7 +110,6 @@ def fits_markdown(choice: Choice) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _side(home: Home, llm_tag: str, dataset: str) -> Side:
-    manifest = latent_version(home, llm_tag, dataset).manifest()
-    figures = open_latents(home, llm_tag, dataset, verify=False)
-    return Side(llm_tag=llm_tag, fingerprint=manifest.fingerprint, width=figures.width, poolings=manifest.poolings)
+def _side(home: Home, llm_tag: str, dataset: str, extent: Extent) -> Side:
+    manifest = latent_version(home, llm_tag, dataset, extent).manifest()
+    return Side(llm_tag=llm_tag, fingerprint=manifest.fingerprint, width=manifest.width, poolings=manifest.poolings)

@@ -10,13 +10,14 @@ import numpy as np
 
 from rjepa.adapters.fitting import RIDGE_STRENGTHS, fit_ridge, r_squared
 from rjepa.adapters.maps import LatentMap
-from rjepa.adapters.pairs import Pairs, draw_problems, match_chains, pairs_of
+from rjepa.adapters.pairs import Pairs, match_chains, pairs_of
 from rjepa.home import Home
 from rjepa.jepa.growing import Between, Grown, grow
 from rjepa.jepa.reader import Reader
 from rjepa.jepa.stage import Trained, build_checkpoint, normalizer_file, open_checkpoint
 from rjepa.latents.normalizer import Normalizer, load_normalizer
 from rjepa.latents.shards import latent_poolings, open_latents
+from rjepa.latents.shares import draw_problems
 from rjepa.progress import Progress, silent
 
 _EVERY: Final = 5

@@ -19,7 +19,7 @@ from rjepa.files import read_json, storage_errors
 from rjepa.home import Home, check_tag
 from rjepa.locks import clearing_lock
 
-_BY_LLM: Final = ("rollouts", "train_rollouts", "latents", "models", "reports")
+_BY_LLM: Final = ("rollouts", "train_rollouts", "latents", "latent_shares", "models", "reports")
 """Folders of the home that hold one folder for each LLM and dataset."""
 
 

@@ -22,7 +22,7 @@ from rjepa.jepa.reader import Reader
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.rollouts import Rollouts, find_train_rollouts, open_rollouts
 from rjepa.latents.sets import LatentSet
-from rjepa.latents.shards import open_latents
+from rjepa.latents.shards import extent_made, open_latents
 from rjepa.progress import Progress, silent
 from rjepa.schemas import Split
 
@@ -139,7 +139,7 @@ def _labelled(rollouts: Rollouts, normalizer: Normalizer, max_problems: int | No
 def _right_chains(home: Home, llm_tag: str, dataset: str) -> LatentSet | None:
     """Right chains of the train split; None where the dataset has none (an imported one)."""
     try:
-        latents = open_latents(home, llm_tag, dataset, verify=False)
+        latents = open_latents(home, llm_tag, dataset, verify=False, extent=extent_made(home, llm_tag, dataset))
     except NotFoundError:
         return None
     right = np.flatnonzero((latents.first_error < 0) & latents.splits.equal("train"))

@@ -4,6 +4,7 @@ A chain is encoded once for all versions that have it. What is encoded becomes d
 seconds, so that a killed build loses no more. How chains are encoded is `rjepa.latents.encoding`.
 """
 
+import shutil
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from rjepa.latents.shards import (
     KeptChain,
     LatentManifest,
     LatentRow,
+    extent_of,
     first_error_segment,
     latent_folder,
     latent_inputs,
@@ -52,26 +54,31 @@ def build_latents(
     progress: Progress = silent,
     *,
     splits: Sequence[Split] = SPLITS,
+    share: float = 1.0,
 ) -> StageReport:
     """Make the latents of every judged chain of these splits; those that were made for another version are not again.
 
     Chains without a step, without a verdict, or longer than the student's context are left out and counted.
 
+    Args:
+        share: part of the training problems whose chains are read. Below 1 what is made lies apart (`Extent`), until
+            the whole takes its place.
+
     Raises:
-        InvalidInputError: no chain is left.
+        InvalidInputError: no chain is left, or a share is asked for of fewer than two problems.
         BusyError: another process makes the same latents.
     """
     llm_tag = student.record.llm_tag
     with stage_lock(home, "latents", llm_tag, dataset):
-        inputs = latent_inputs(home, student.record, student.fingerprint, dataset, splits)
-        plan = plan_chains(home, dataset, splits, _PART_CHAINS)
+        inputs = latent_inputs(home, student.record, student.fingerprint, dataset, splits, share)
+        plan = plan_chains(home, dataset, splits, _PART_CHAINS, share)
         if not len(plan.chains):
             raise InvalidInputError(
                 f"dataset {dataset} has no judged chain with a step in {', '.join(splits)}",
                 cure="give its problems worked solutions (steps), or choose another dataset",
             )
         store = latent_store(home, llm_tag, latent_folder(student.fingerprint))
-        version = latent_version(home, llm_tag, dataset)
+        version = latent_version(home, llm_tag, dataset, extent_of(share))
         pace = Pace(progress, len(plan.chains))
         with store_in_use(home, "latents", llm_tag, store), store.writing() as writer, version.writing() as table:
             index = ShardIndex(store)
@@ -98,7 +105,9 @@ def build_latents(
                 "skipped_too_long": len(plan.chains) - rows.counts["chains"],
                 **{f"skipped_{reason}": plan.skipped[reason] for reason in ("no_steps", "no_verdict")},
             }
-            manifest = rows.publish(dataset, inputs, figures)
+            manifest = rows.publish(dataset, inputs, figures, share)
+        if extent_of(share) == "whole":
+            shutil.rmtree(home.latent_share(llm_tag, dataset), ignore_errors=True)
     return StageReport(manifest.data_version, figures)
 
 
@@ -184,7 +193,7 @@ class _Rows:
         self.counts["tokens"] += int(kept["tokens"].to_numpy().sum())
         self.counts["wrong_chains"] += int((errors >= 0).sum())
 
-    def publish(self, dataset: str, inputs: str, figures: dict[str, int | float | str]) -> LatentManifest:
+    def publish(self, dataset: str, inputs: str, figures: dict[str, int | float | str], share: float) -> LatentManifest:
         """Write the manifest."""
         record = self._student.record
         common = {
@@ -201,6 +210,7 @@ class _Rows:
             "figures": figures,
             "shards": [self._index.receipts[number] for number in self.shards],
             "shard_folder": latent_folder(self._student.fingerprint),
+            "share": share,
         }
         return self._table.publish(common, where)
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from rjepa.errors import CorruptError
 from rjepa.home import TAG_PATTERN, Home
 from rjepa.latents.rollouts import rollout_version
-from rjepa.latents.shards import latent_version
+from rjepa.latents.shards import Extent, latent_version
 from rjepa.latents.versions import MANIFEST
 from rjepa.locks import clearing_lock
 
@@ -92,9 +92,11 @@ def _named(home: Home, kind: Kind, llm_tag: str) -> set[tuple[str, str]]:
     """
     named: set[tuple[str, str]] = set()
     if kind == "latents":
-        for dataset in _made(home.root / "latents" / llm_tag):
-            latents = latent_version(home, llm_tag, dataset).manifest()
-            named |= {(latents.shard_folder, receipt.id) for receipt in latents.shards}
+        extents: dict[Extent, str] = {"whole": "latents", "share": "latent_shares"}
+        for extent, folder in extents.items():
+            for dataset in _made(home.root / folder / llm_tag):
+                latents = latent_version(home, llm_tag, dataset, extent).manifest()
+                named |= {(latents.shard_folder, receipt.id) for receipt in latents.shards}
         return named
     for asset in ("rollouts", "train_rollouts"):
         for dataset in _made(home.root / asset / llm_tag):

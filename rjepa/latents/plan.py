@@ -18,6 +18,7 @@ from rjepa.datasets.reading import stage_paths
 from rjepa.datasets.stages import PROBLEMS, VALIDATED_CHAINS
 from rjepa.errors import CorruptError
 from rjepa.home import Home
+from rjepa.latents.shares import draw_problems, in_drawing_order
 from rjepa.schemas import ChainOfThought, Problem, Split
 from rjepa.tables import read_columns, read_rows, scan_columns
 
@@ -73,10 +74,14 @@ class Plan:
         )
 
 
-def plan_chains(home: Home, dataset: str, splits: Sequence[Split], part_size: int) -> Plan:
+def plan_chains(home: Home, dataset: str, splits: Sequence[Split], part_size: int, share: float = 1.0) -> Plan:
     """Parts of at most `part_size` chains. A problem's chains are in one part unless they are more than that.
 
+    Args:
+        share: part of the training problems, of those that have a usable chain, whose chains are planned for.
+
     Raises:
+        InvalidInputError: a share is asked for of fewer than two problems.
         NotFoundError: the dataset or its chains are not made yet.
         CorruptError: a chain's problem is not in the dataset.
     """
@@ -89,10 +94,23 @@ def plan_chains(home: Home, dataset: str, splits: Sequence[Split], part_size: in
     owner, fault = _chains(chain_paths, ids, dataset)
     wanted = split_of[owner] >= 0
     usable = np.flatnonzero(wanted & (fault == 0))
+    if share < 1:
+        usable = usable[_of_share(known, owner[usable], share)]
     usable = usable[np.lexsort((owner[usable], split_of[owner[usable]]))].astype(np.int64)
     problems = owner[usable].astype(np.int64)
     skipped = Counter({reason: int((fault[wanted] == code).sum()) for code, reason in _FAULTS.items()})
     return Plan(chain_paths, problem_paths, usable, problems, _cut(problems, part_size), skipped)
+
+
+def _of_share(known: pa.Table, owner: npt.NDArray[np.int32], share: float) -> npt.NDArray[np.bool_]:
+    """Which chains, by the row of each one's problem, stay where a share of the training problems is drawn."""
+    in_training = pc.equal(known["split"], "train").to_numpy()
+    rows = np.unique(owner[in_training[owner]])
+    ids = known["problem_id"].take(pa.array(rows)).to_pylist()
+    drawn = set(draw_problems(in_drawing_order(ids), share))
+    stays = ~in_training
+    stays[rows[[each in drawn for each in ids]]] = True
+    return np.asarray(stays[owner])
 
 
 def _chains(paths: list[Path], ids: pa.Array, dataset: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8]]:

@@ -5,7 +5,7 @@ latents are made is `rjepa.latents.building`; how shards and versions lie on dis
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,10 @@ _FORMAT: Final = 4
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation")
 """Whose chains have latents."""
+
+Extent = Literal["whole", "share"]
+"""Of latents: all chains of a dataset version, or those of a share of its training problems and all of validation's.
+They lie apart, so that a share is never taken for the whole by who trains on it."""
 
 _COLUMNS: Final = (
     "problem_id",
@@ -79,19 +83,29 @@ class LatentManifest(VersionManifest):
     quantisation: str
     layer_idx: int
     poolings: Poolings
+    share: float = Field(1.0, gt=0, le=1, description="part of the training problems whose chains are here")
 
 
 def open_latents(
-    home: Home, llm_tag: str, dataset: str, *, fingerprint: str | None = None, verify: bool = True
+    home: Home,
+    llm_tag: str,
+    dataset: str,
+    *,
+    fingerprint: str | None = None,
+    verify: bool = True,
+    extent: Extent = "whole",
 ) -> LatentSet:
     """The latents of a dataset's chains under one student; mapped, unless they are few and lie in several shards.
+
+    Args:
+        extent: what is wanted; `extent_made` says what there is.
 
     Raises:
         NotFoundError: they are not made yet.
         CorruptError: the bytes of a file do not match their hash.
         InvalidInputError: another student than `fingerprint`'s made them.
     """
-    version = latent_version(home, llm_tag, dataset)
+    version = latent_version(home, llm_tag, dataset, extent)
     manifest = version.manifest(fingerprint)
     store = latent_store(home, llm_tag, manifest.shard_folder)
     if verify:
@@ -115,7 +129,13 @@ def open_latents(
 
 
 def find_latents(
-    home: Home, record: StudentRecord, fingerprint: str, dataset: str, splits: Sequence[Split] = SPLITS
+    home: Home,
+    record: StudentRecord,
+    fingerprint: str,
+    dataset: str,
+    splits: Sequence[Split] = SPLITS,
+    *,
+    share: float = 1.0,
 ) -> StageReport | None:
     """What a build of a version's latents would report, if nothing has changed since the last one and all of it is
     whole. Reads bytes, and neither texts nor the student. None: it has to be built.
@@ -123,8 +143,10 @@ def find_latents(
     Raises:
         NotFoundError: the dataset or its chains are not made yet.
     """
-    version = latent_version(home, record.llm_tag, dataset)
-    manifest = version.find(latent_inputs(home, record, fingerprint, dataset, splits))
+    if share < 1 and (found := find_latents(home, record, fingerprint, dataset, splits)) is not None:
+        return found  # all latents are those of any share, too
+    version = latent_version(home, record.llm_tag, dataset, extent_of(share))
+    manifest = version.find(latent_inputs(home, record, fingerprint, dataset, splits, share))
     if manifest is None:
         return None
     store = latent_store(home, record.llm_tag, manifest.shard_folder)
@@ -136,12 +158,35 @@ def find_latents(
 
 
 def latent_inputs(
-    home: Home, record: StudentRecord, fingerprint: str, dataset: str, splits: Sequence[Split] = SPLITS
+    home: Home,
+    record: StudentRecord,
+    fingerprint: str,
+    dataset: str,
+    splits: Sequence[Split] = SPLITS,
+    share: float = 1.0,
 ) -> str:
     """A hash of all that the latents of a version are made from."""
     paths = stage_paths(home, dataset, PROBLEMS) + stage_paths(home, dataset, VALIDATED_CHAINS)
     files = [sha256_file(path) for path in paths]
-    return sha256_json([latent_folder(fingerprint), record.quantisation, list(splits), files])
+    shared = [share] if share < 1 else []
+    return sha256_json([latent_folder(fingerprint), record.quantisation, list(splits), files, *shared])
+
+
+def extent_of(share: float) -> Extent:
+    """Where latents of this share of the training problems lie."""
+    return "share" if share < 1 else "whole"
+
+
+def extent_made(home: Home, llm_tag: str, dataset: str) -> Extent:
+    """Which latents there are to fit an adapter on and to look at what was carried: a share's until the whole is made,
+    which takes its place. "whole" where there are none.
+    """
+    return "share" if latent_version(home, llm_tag, dataset, "share").is_made else "whole"
+
+
+def latents_share(home: Home, llm_tag: str, dataset: str) -> float:
+    """The part of the training problems whose chains have latents (errors as `open_latents`)."""
+    return latent_version(home, llm_tag, dataset, extent_made(home, llm_tag, dataset)).manifest().share
 
 
 def latent_poolings(home: Home, llm_tag: str, dataset: str) -> Poolings:
@@ -150,18 +195,22 @@ def latent_poolings(home: Home, llm_tag: str, dataset: str) -> Poolings:
 
 
 def latent_fingerprint(home: Home, llm_tag: str, dataset: str) -> str:
-    """The fingerprint of the student that made these latents (errors as `open_latents`)."""
-    return latent_version(home, llm_tag, dataset).manifest().fingerprint
+    """The fingerprint of the student that made the latents that there are (errors as `open_latents`)."""
+    return latent_version(home, llm_tag, dataset, extent_made(home, llm_tag, dataset)).manifest().fingerprint
 
 
-def latent_version(home: Home, llm_tag: str, dataset: str) -> Version[LatentManifest]:
+def latent_version(home: Home, llm_tag: str, dataset: str, extent: Extent = "whole") -> Version[LatentManifest]:
     """The files of one version's latents."""
+    if extent == "share":
+        folder, what, asset = home.latent_share(llm_tag, dataset), "latents of a share of", "adapter"
+    else:
+        folder, what, asset = home.latents(llm_tag, dataset), "latents of", "latents"
     return Version(
-        home.latents(llm_tag, dataset),
+        folder,
         LatentManifest,
         LatentRow,
-        f"latents of {dataset} by {llm_tag}",
-        f"materialise the asset latents for {dataset}|{llm_tag}",
+        f"{what} {dataset} by {llm_tag}",
+        f"materialise the asset {asset} for {dataset}|{llm_tag}",
     )
 
 

@@ -33,8 +33,9 @@ _STARTED_BY_PIPES: Final = "DAGSTER_PIPES_CONTEXT"
 
 @dataclass(frozen=True)
 class StudentTask:
-    """What to make of a student on a dataset. What follows `dataset` is of the two kinds of rollouts alone: `splits` of
-    None are those of the stage; of more problems than `max_problems`, some are chosen.
+    """What to make of a student on a dataset. `share`, of the training problems, is of latents alone; what comes before
+    it is of the two kinds of rollouts: `splits` of None are those of the stage; of more problems than `max_problems`,
+    some are chosen.
     """
 
     stage: Literal["latents", "rollouts", "train_rollouts"]
@@ -44,11 +45,14 @@ class StudentTask:
     seed: int = 0
     splits: tuple[Split, ...] | None = None
     max_problems: int | None = None
+    share: float = 1.0
 
     def arguments(self) -> list[str]:
         """The same, as this module's command line."""
         given = [self.stage, "--llm", self.llm_tag, "--dataset", self.dataset]
-        if self.stage != "latents":
+        if self.stage == "latents":
+            given += ["--share", str(self.share)] if self.share < 1 else []
+        else:
             given += ["--num-candidates", str(self.num_candidates), "--seed", str(self.seed)]
             given += ["--splits", *self.splits] if self.splits else []
             given += ["--max-problems", str(self.max_problems)] if self.max_problems is not None else []
@@ -73,7 +77,7 @@ def run_task(home: Home, task: StudentTask, progress: Progress = silent) -> Stag
 
     student = open_student(home, task.llm_tag)
     if task.stage == "latents":
-        return build_latents(home, student, task.dataset, progress)
+        return build_latents(home, student, task.dataset, progress, share=task.share)
     return build_rollouts(
         home,
         student,
@@ -94,7 +98,7 @@ def _find(home: Home, task: StudentTask, record: StudentRecord, fingerprint: str
 
     try:
         if task.stage == "latents":
-            return find_latents(home, record, fingerprint, task.dataset)
+            return find_latents(home, record, fingerprint, task.dataset, share=task.share)
         request = RolloutRequest(
             task.dataset, task.num_candidates, task.seed, task.stage, task.splits, task.max_problems
         )
@@ -110,7 +114,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         end_with_parent()
     splits = tuple(options.splits) if options.splits else None
     task = StudentTask(
-        options.stage, options.llm, options.dataset, options.num_candidates, options.seed, splits, options.max_problems
+        options.stage,
+        options.llm,
+        options.dataset,
+        options.num_candidates,
+        options.seed,
+        splits,
+        options.max_problems,
+        options.share,
     )
     reporter: _Reporter = _DagsterReporter() if _STARTED_BY_PIPES in os.environ else StdoutReporter()
     try:
@@ -150,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=StudentTask.seed, help="of rollouts: of the sampling noise")
     parser.add_argument("--splits", nargs="+", help="of rollouts: whose problems, if not the stage's own")
     parser.add_argument("--max-problems", type=int, help="of rollouts: so many at most, evenly spread")
+    parser.add_argument("--share", type=float, default=StudentTask.share, help="of latents: of the training problems")
     parser.add_argument(
         "--judge-python",
         type=Path,

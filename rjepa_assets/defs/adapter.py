@@ -1,6 +1,7 @@
 """One world model for several LLMs: what lets another LLM use an R-JEPA that was trained on somebody else's latents."""
 
 import warnings
+from dataclasses import replace
 from typing import Any, Final
 
 import dagster as dg
@@ -8,14 +9,16 @@ from pydantic import Field
 
 from rjepa.adapters.in_use import CARRIED_FOLDER, put_in_use
 from rjepa.adapters.sources import SOURCE_FILES, choose_source
-from rjepa.stages import Made
-from rjepa_assets.defs.inputs import latents_version, models_version
+from rjepa.latents.worker import StudentTask
+from rjepa.stages import Made, file_version
+from rjepa_assets.defs.inputs import latents_version, models_version, student_version
 from rjepa_assets.defs.latents import latents
 from rjepa_assets.defs.partitions import DATASET, DATASET_BY_LLM, LLM, split_partition
 from rjepa_assets.defs.resources import HomeResource, ProgressResource
 from rjepa_assets.defs.stage import CARRY_JOB, GPU_POOL, explained, made_by, partitioned_check, running
+from rjepa_assets.defs.students import OF_A_STUDENT_ON_A_DATASET
 from rjepa_assets.defs.world_model import rjepa_checkpoint
-from rjepa_assets.own_process import Call, call
+from rjepa_assets.own_process import Call, call, make_with_student
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.BetaWarning)
@@ -53,6 +56,7 @@ class AdapterConfig(dg.Config):
     deps=[
         dg.AssetDep(latents, partition_mapping=ANY_LLM),
         dg.AssetDep(rjepa_checkpoint, partition_mapping=ANY_LLM),
+        *OF_A_STUDENT_ON_A_DATASET,
     ],
     group_name="calibration",
     owners=["team:world-model"],
@@ -65,6 +69,7 @@ class AdapterConfig(dg.Config):
         method="fit of the map, chosen on held-out problems",
         share="part of the training problems that it was fitted on",
         problems="they are so many",
+        chains_read="chains that this LLM read for it now; what it had read before is not read again",
         pairs="latents that both LLMs made of the same text",
         r2="of the map on held-out problems, in the source's standardised space: 1 is perfect, 0 the mean's",
         r2_back="of the way back",
@@ -91,13 +96,18 @@ def adapter(
         arguments = {"llm_tag": llm_tag, "dataset": dataset, "source": source, "share": config.share}
 
         def make() -> Made:
-            return call(context, stage.home, Call("rjepa.adapters.carrying:build_adapter", arguments), stage.progress)
+            reading = StudentTask("latents", llm_tag, dataset, share=config.share)
+            read = make_with_student(context, stage.home, reading, stage.progress)
+            made = call(context, stage.home, Call("rjepa.adapters.carrying:build_adapter", arguments), stage.progress)
+            figures = {**made.report.metadata, "chains_read": read.report.metadata["chains_encoded"]}
+            return replace(made, report=replace(made.report, metadata=figures))
 
         done = stage.once(
             {
                 "source": source,
                 "share": str(config.share),
-                "latents": latents_version(stage.home, llm_tag, dataset),
+                "dataset": file_version(stage.home.dataset(dataset) / "manifest.json"),
+                "student": student_version(stage.home, llm_tag),
                 "source_latents": latents_version(stage.home, source, dataset),
                 "source_models": models_version(stage.home, source, dataset, *SOURCE_FILES),
             },

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from rjepa.adapters.pairs import draw_problems, match_chains, pairs_of
+from rjepa.adapters.pairs import match_chains, pairs_of
 from rjepa.errors import InvalidInputError
 from rjepa.latents.sets import LatentSet, Prompts
+from rjepa.latents.shares import draw_problems
 
 
 def _latents(chains: dict[str, int], width: int, sentences: int = 2) -> LatentSet:

@@ -13,6 +13,8 @@ from rjepa.home import Home
 from rjepa.jepa.checkpoint import save_model
 from rjepa.jepa.model import build_model
 from rjepa.jepa.stage import build_normalizer, model_folder
+from rjepa.latents.shards import open_latents
+from rjepa.latents.shares import draw_problems, in_drawing_order
 from tests.adapters.students import TARGET_WIDTH, as_read_by_the_target
 from tests.jepa.synthetic import WIDTH, synthetic_set, tiny_config, write_shards
 
@@ -43,6 +45,22 @@ def test_an_adapter_says_whose_latents_it_maps_and_for_which_r_jepa(home: Home) 
     table = fitted.texts["fits"]
     assert table.count("\n| procrustes") + table.count("\n| **procrustes**") == 1
     assert "**" in table
+
+
+def test_who_has_read_only_the_share_gets_the_adapter_of_who_has_read_all(home: Home) -> None:
+    everything = open_latents(home, "two", DATASET)
+    drawn = set(draw_problems(in_drawing_order(everything.problem_ids), 0.5))
+    read = everything.select(np.flatnonzero([name in drawn for name in everything.problem_ids]))
+    write_shards(home, "brief", DATASET, read, fingerprint="2" * 64, share=0.5)
+    for share in (0.5, 0.2):
+        one, two = (
+            fit_adapter(home, tag, DATASET, "one", share, methods=("ridge",)).adapter for tag in ("two", "brief")
+        )
+        assert one.facts.problems == two.facts.problems == 20 * share
+        latents = np.random.default_rng(0).normal(size=(5, TARGET_WIDTH)).astype(np.float32)
+        assert np.array_equal(one.read(latents), two.read(latents))
+    with pytest.raises(InvalidInputError, match=r"brief has read a share of 0\.5 .* fitted on 0\.6"):
+        fit_adapter(home, "brief", DATASET, "one", 0.6)
 
 
 def test_equal_seeds_give_the_same_adapter(home: Home) -> None:

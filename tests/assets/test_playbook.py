@@ -40,6 +40,8 @@ def test_somebody_who_follows_the_playbook_gets_what_it_says(demo_copy: Home) ->
     assert (
         "before   tiny-a   its own" in table and "after    tiny-b   R-JEPA carried from tiny-a (adapter, 5 %" in table
     )
+    assert "adapter smoke|tiny-b" in first["llm migrate"].stderr, "the adapter has the target read its share"
+    assert "latents smoke|tiny-b" not in first["llm migrate"].stderr, "and no more"
     assert "from tiny-a" in first["release list"].stdout
     assert "R-JEPA carried from tiny-a (adapter, 5 % of latents)" in first["release show"].stdout
     assert first["solve --llm"].stdout.strip()

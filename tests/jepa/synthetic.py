@@ -69,7 +69,13 @@ def tiny_config(**changes: object) -> JepaConfig:
 
 
 def write_shards(
-    home: Home, llm_tag: str, dataset: str, chains: LatentSet, shard_size: int = 1000, fingerprint: str = MADE_BY
+    home: Home,
+    llm_tag: str,
+    dataset: str,
+    chains: LatentSet,
+    shard_size: int = 1000,
+    fingerprint: str = MADE_BY,
+    share: float = 1.0,
 ) -> None:
     """The set as a version that `open_latents` reads, as if the student of this fingerprint had made it."""
     parts = [
@@ -86,4 +92,4 @@ def write_shards(
         )
         for index in range(len(chains))
     ]
-    write_latents(home, llm_tag, dataset, parts, shard_size, fingerprint)
+    write_latents(home, llm_tag, dataset, parts, shard_size, fingerprint, share)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from rjepa.home import Home
 from rjepa.latents.rollouts import CandidateRow, KeptSample, rollout_version, sample_folder, sample_store
-from rjepa.latents.shards import KeptChain, LatentRow, latent_folder, latent_store, latent_version
+from rjepa.latents.shards import KeptChain, LatentRow, extent_of, latent_folder, latent_store, latent_version
 from rjepa.latents.store import make_key
 from rjepa.schemas import Candidate
 from rjepa.tables import to_table
@@ -40,12 +40,13 @@ def write_latents(
     chains: Sequence[Prompted],
     shard_size: int = 1000,
     fingerprint: str = MADE_BY,
+    share: float = 1.0,
 ) -> None:
     """A version's latents as `open_latents` reads them. Chains of a problem come one after the other."""
     store = latent_store(home, llm_tag, latent_folder(fingerprint))
     width = chains[0].latents.shape[1] if chains else 4
     receipts, rows, prompt = [], [], -1
-    with store.writing() as writer, latent_version(home, llm_tag, dataset).writing() as table:
+    with store.writing() as writer, latent_version(home, llm_tag, dataset, extent_of(share)).writing() as table:
         for first in range(0, len(chains), shard_size):
             first_row = first_sentence = 0
             for place, chain in enumerate(chains[first : first + shard_size], start=first):
@@ -86,7 +87,14 @@ def write_latents(
         common = {"llm_tag": llm_tag, "dataset": dataset, "fingerprint": fingerprint, "width": width}
         common |= {"quantisation": "none", "layer_idx": -2, "poolings": ["mean"]}
         table.publish(
-            common, {"inputs": "", "figures": {}, "shards": receipts, "shard_folder": latent_folder(fingerprint)}
+            common,
+            {
+                "inputs": "",
+                "figures": {},
+                "shards": receipts,
+                "shard_folder": latent_folder(fingerprint),
+                "share": share,
+            },
         )
 
 

@@ -14,7 +14,8 @@ from rjepa.errors import BusyError, CorruptError, InvalidInputError, NotFoundErr
 from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.latents.building import build_latents
-from rjepa.latents.shards import open_latents
+from rjepa.latents.shards import extent_made, latents_share, open_latents
+from rjepa.latents.shares import in_drawing_order
 from rjepa.locks import stage_lock
 from rjepa.schemas import ChainOfThought
 from rjepa.step_types import segment_types
@@ -197,6 +198,31 @@ def test_the_next_version_encodes_what_is_new_in_it_and_keeps_the_bits_of_the_re
         np.testing.assert_array_equal(second.sentences(places[name]), first.sentences(index))
     assert len(second) == len(first) + report.metadata["chains_encoded"]
     np.testing.assert_array_equal(open_latents(home, TAG, DATASET).latents, first.latents)
+
+
+def test_a_share_is_read_apart_from_the_whole_which_takes_its_place(home: Home, taught: Student) -> None:
+    report = build_latents(home, taught, DATASET, share=0.25)
+    with pytest.raises(NotFoundError, match="materialise the asset latents"):  # nobody trains on it
+        open_latents(home, TAG, DATASET)
+    share = open_latents(home, TAG, DATASET, extent="share")
+    problems = {problem.problem_id: problem for problem in sums()[0]}
+    training = in_drawing_order(name for name, problem in problems.items() if problem.split == "train")
+    assert len(training) == 24 and extent_made(home, TAG, DATASET) == "share"
+    assert set(share.split("train").problem_ids) == set(training[:6])
+    assert set(share.split("validation").problem_ids) == {
+        name for name, problem in problems.items() if problem.split == "validation"
+    }
+    assert latents_share(home, TAG, DATASET) == 0.25
+
+    more = build_latents(home, taught, DATASET, share=0.5)
+    assert more.metadata["chains_found"] == report.metadata["chains"] < more.metadata["chains"]
+    whole = build_latents(home, taught, DATASET)
+    assert whole.metadata["chains_found"] == more.metadata["chains"] < whole.metadata["chains"]
+    assert extent_made(home, TAG, DATASET) == "whole" and latents_share(home, TAG, DATASET) == 1.0
+    every = open_latents(home, TAG, DATASET)
+    places = {name: index for index, name in enumerate(every.chain_ids)}
+    for index, name in enumerate(share.chain_ids):
+        np.testing.assert_array_equal(every.chain(places[name]), share.chain(index))
 
 
 def test_a_killed_build_goes_on_after_its_last_whole_shard(home: Home, taught: Student, tmp_path: Path) -> None:

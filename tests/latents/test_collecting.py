@@ -92,6 +92,13 @@ def test_what_no_manifest_names_is_shown_first_and_removed_when_told(made: Home,
     assert "nothing to remove" in gc("--older-than", "0")
 
 
+def test_what_was_read_of_a_share_is_kept(home: Home, taught: Student) -> None:
+    build_latents(home, taught, DATASET, share=0.25)
+    before = files(home)
+    assert not collect(home, delete=True, older_than_hours=0).unnamed
+    assert files(home) == before and len(open_latents(home, TAG, DATASET, extent="share")) > 0
+
+
 def test_what_an_interrupted_build_wrote_is_kept_for_a_day(made: Home, taught: Student, gc: Gc) -> None:
     shutil.rmtree(made.latents(TAG, DATASET))
     assert "nothing to remove" in gc("--delete")

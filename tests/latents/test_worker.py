@@ -48,6 +48,17 @@ def test_a_stage_with_nothing_to_do_says_the_same_without_loading_torch(known: H
     assert again.metadata.keys() == first.metadata.keys()
 
 
+def test_whoever_has_read_all_chains_has_read_any_share(known: Home) -> None:
+    share = StudentTask("latents", TAG, DATASET, share=0.25)
+    assert share.arguments()[-2:] == ["--share", "0.25"]
+    part = run_task(known, share)
+    assert run_task(known, share).metadata["chains_encoded"] == 0
+    whole = run_task(known, StudentTask("latents", TAG, DATASET))
+    assert whole.metadata["chains"] > part.metadata["chains"]
+    assert run_task(known, share).data_version == whole.data_version
+    assert not known.latent_share(TAG, DATASET).exists()
+
+
 @pytest.mark.parametrize("stage", ["latents", "rollouts"])
 def test_a_damaged_shard_or_table_is_made_again(known: Home, stage: str) -> None:
     task = StudentTask(stage, TAG, DATASET, num_candidates=2, max_problems=5)  # type: ignore[arg-type]

@@ -52,15 +52,20 @@ class Offer:
     """problems of the served release's version that must not be learnt from any more"""
 
 
-def learning_rate(settings: LearningSettings, attempts: Sequence[Attempt]) -> float:
+def learning_rate(settings: LearningSettings, attempts: Sequence[Attempt], selection: str) -> float:
     """AdamW's rate of the next night: the setting, at most its ceiling, times the decay for each of the first three
     refusals in a row.
 
+    A refusal of the same selection does not count: who begins that night again offers the same challenger, whose
+    evidence is carried to another sealed set, and at another rate it would be another challenger.
+
     Args:
         attempts: past nights, newest first.
+        selection: hash of what the night learns from.
     """
     rate = min(settings.learning_rate, settings.learning_rate_ceiling)
-    return rate * settings.learning_rate_decay ** min(refusals_in_a_row(attempts), _MOST_DECAYS)
+    others = [attempt for attempt in attempts if attempt.selection != selection]
+    return rate * settings.learning_rate_decay ** min(refusals_in_a_row(others), _MOST_DECAYS)
 
 
 def refusals_in_a_row(attempts: Sequence[Attempt]) -> int:

@@ -135,7 +135,7 @@ def plan_night(
             f"the release of {llm_tag} that is served, and all that it went on from, have learnt what was withdrawn",
             cure="make the version without it and train from nothing: rjepa data create --remove, then rjepa backfill",
         )
-    rate = learning_rate(settings, attempts)
+    rate = learning_rate(settings, attempts, chosen.sha256)
     return Plan(
         llm_tag=llm_tag,
         parent=parent,

@@ -12,6 +12,10 @@ SETTINGS = LearningSettings(enabled=True, min_interactions=10, max_attempts=3, l
 ENOUGH = Offer(accepted=10, withdrawn=0)
 
 
+OTHER = "1" * 64
+"""What a night selects that is none of the past ones."""
+
+
 def night(outcome: Outcome, minutes_ago: float) -> Attempt:
     moment = NOW - int(minutes_ago * MINUTE)
     return Attempt(
@@ -85,16 +89,22 @@ def test_after_a_rollback_without_a_person_no_night_begins_for_a_while() -> None
 
 
 def test_each_refusal_in_a_row_halves_the_rate_and_a_release_ends_the_row() -> None:
-    assert learning_rate(SETTINGS, []) == 1e-3
+    assert learning_rate(SETTINGS, [], OTHER) == 1e-3
     two = [night("refused", 1), night("failed", 2), night("limited", 3), night("refused", 4), night("promoted", 5)]
     assert refusals_in_a_row([*two, night("refused", 6)]) == 2
-    assert learning_rate(SETTINGS, two) == pytest.approx(0.25e-3)
+    assert learning_rate(SETTINGS, two, OTHER) == pytest.approx(0.25e-3)
+
+
+def test_the_same_night_again_has_the_same_rate_since_it_offers_the_same_challenger() -> None:
+    nights = [night("refused", 1), night("refused", 2).model_copy(update={"selection": OTHER})]
+    assert learning_rate(SETTINGS, nights[:1], nights[0].selection) == 1e-3
+    assert learning_rate(SETTINGS, nights, nights[0].selection) == pytest.approx(0.5e-3)
 
 
 def test_many_refusals_lower_the_rate_three_times_and_no_more() -> None:
-    assert learning_rate(SETTINGS, [night("refused", day) for day in range(1, 20)]) == pytest.approx(1e-3 / 8)
+    assert learning_rate(SETTINGS, [night("refused", day) for day in range(1, 20)], OTHER) == pytest.approx(1e-3 / 8)
 
 
 def test_no_rate_is_above_the_ceiling() -> None:
     low = SETTINGS.model_copy(update={"learning_rate_ceiling": 2e-4})
-    assert learning_rate(low, []) == 2e-4
+    assert learning_rate(low, [], OTHER) == 2e-4

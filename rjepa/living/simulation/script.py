@@ -150,11 +150,15 @@ TAUGHT: Final = replace(
     measured=300,
     sealed=800,
     recipe="demo",
-    scenes=(Scene(labelled=True, learning_rate=1e-3, claim=FAMILY),),
+    scenes=(
+        Scene(labelled=True, learning_rate=1e-3, claim=FAMILY),
+        Scene(withdraws=True, learning_rate=1e-3),
+    ),
 )
-"""One night that has much to learn from: the operator labels a training set of the new family, too, doubles the
+"""A night that has much to learn from: the operator labels a training set of the new family, too, doubles the
 rate, and claims that it gets better there (lab book 60). P(correct) takes 400 validation problems of each domain to
-tell three kinds apart (lab book 68)."""
+tell three kinds apart (lab book 68). Then a user withdraws everything: a release that has learnt it has to be
+replaced."""
 
 SMALL: Final = Size(
     name="small",

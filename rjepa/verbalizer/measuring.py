@@ -92,7 +92,7 @@ def measure_spoken(
     steps = held_out_steps(decoder, held_out, problems, chains, latents)
     found: list[SpokenReport] = []
     for source in sources:
-        lines = [step.line for step in _lines_of(steps, source)]
+        lines = [step.line for step in spoken_from(steps, source)]
         if source == "student":
             words = next_steps(student[0], [step.problem.statement for step in steps["observed"]], lines)
         else:
@@ -205,11 +205,13 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _lines_of(steps: dict[str, list[HeldOutStep]], source: Source) -> list[HeldOutStep]:
+def spoken_from(steps: dict[str, list[HeldOutStep]], source: Source) -> list[HeldOutStep]:
     """The steps with the lines of a source."""
     if source in ("observed", "student"):
         return steps["observed"]
     expected = steps["expected"]
+    if source == "expected":
+        return expected
     if source in ("zeroed", "none"):
         return [_with_own(step, torch.zeros_like) for step in expected]
     random = np.random.default_rng(0)

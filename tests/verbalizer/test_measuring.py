@@ -14,12 +14,14 @@ from rjepa.students.sampled import GREEDY
 from rjepa.verbalizer.checkpoint import load_decoder
 from rjepa.verbalizer.infilling import expected_segments, with_gaps
 from rjepa.verbalizer.measuring import (
+    SOURCES,
     HeldOutStep,
     SpokenReport,
     held_out_steps,
     is_valid_step,
     measure_spoken,
     report_table,
+    spoken_from,
 )
 from rjepa.verbalizer.model import Decoder, build_decoder
 from rjepa.verbalizer.rereading import next_steps, read_again, variance_explained
@@ -54,6 +56,20 @@ def test_observed_steps_are_spoken_better_than_those_of_no_latent_or_of_others(m
     assert rows["observed"].round_trip is not None and rows["observed"].recovered == rows["observed"].round_trip
     assert rows["observed"].recovered > (rows["shuffled"].recovered or 0)
     assert rows["zeroed"].round_trip is None and rows["student"].round_trip is None
+
+
+def test_each_source_speaks_the_latent_that_its_name_says(material: Small, trained: Path) -> None:
+    decoder, texts = load_decoder(trained), material.texts(config())
+    steps = held_out_steps(decoder, texts, material.problems, material.chains, material.latents)
+    own = {source: [step.line.latents[-1] for step in spoken_from(steps, source)] for source in SOURCES}
+    _, expected = texts.latents_of(np.arange(len(texts.tokens)))
+    wanted = expected[[place for place in range(len(expected)) if (place + 1) % 3]]  # without the answer lines
+    assert torch.equal(torch.stack(own["expected"]), wanted)
+    assert torch.equal(torch.stack(own["observed"]), torch.stack(own["student"]))
+    assert not torch.stack(own["zeroed"]).any()
+    for control in ("shuffled", "other_problem"):
+        assert not torch.equal(torch.stack(own[control]), wanted)
+        assert all(any(torch.equal(latent, one) for one in wanted) for latent in own[control])
 
 
 def test_a_plain_language_model_is_measured_without_latents(material: Small) -> None:

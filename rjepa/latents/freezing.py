@@ -94,7 +94,7 @@ def build_rollouts(
         stack.enter_context(stage_lock(home, asset, llm_tag, dataset))
         inputs = request.inputs(home, student.record, student.fingerprint)
         problems = [problem for problem in load_problems(home, dataset) if problem.split in splits]
-        problems = _evenly_spread(problems, max_problems)
+        problems = spread_evenly(problems, max_problems)
         if not problems:
             raise InvalidInputError(
                 f"dataset {dataset} has no problems in {', '.join(splits)}",
@@ -131,10 +131,15 @@ def build_rollouts(
     return StageReport(manifest.data_version, figures)
 
 
-def _evenly_spread(problems: list[Problem], limit: int | None) -> list[Problem]:
+def spread_evenly(problems: list[Problem], limit: int | None) -> list[Problem]:
+    """At most so many, of every split, domain and difficulty as large a part. Datasets list their domains in turn: of
+    every third problem, all would be of one.
+    """
     if limit is None or len(problems) <= limit:
         return problems
-    return [problems[index * len(problems) // limit] for index in range(limit)]
+    kinds = [(problem.split or "", problem.domain, problem.difficulty or "") for problem in problems]
+    by_kind = sorted(range(len(problems)), key=kinds.__getitem__)
+    return [problems[place] for place in sorted(by_kind[index * len(problems) // limit] for index in range(limit))]
 
 
 class _Samples:

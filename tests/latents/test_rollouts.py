@@ -14,7 +14,7 @@ from rjepa.chains import segment_spans
 from rjepa.errors import BusyError, CorruptError, InvalidInputError, NotFoundError
 from rjepa.evaluation.frozen import open_frozen, train_candidates
 from rjepa.home import Home
-from rjepa.latents.freezing import build_rollouts
+from rjepa.latents.freezing import build_rollouts, spread_evenly
 from rjepa.latents.rollouts import open_rollouts
 from rjepa.latents.shards import first_error_segment
 from rjepa.locks import stage_lock
@@ -269,15 +269,31 @@ def test_training_problems_are_sampled_for_apart_from_the_others(built: Home, ta
     report = build_rollouts(built, taught, DATASET, num_candidates=2, seed=1, asset="train_rollouts", max_problems=7)
     found = open_rollouts(built, TAG, DATASET, asset="train_rollouts")
     assert report.metadata["problems"] == len(found.problems) == 7 < len(train)
-    places = [train.index(problem) for problem in found.problems]
-    gaps = np.diff([*places, places[0] + len(train)])
-    assert gaps.min() >= 1 and gaps.max() - gaps.min() <= 1, "evenly spread"
+    chosen = {problem.problem_id for problem in found.problems}
+    for domain in ("math", "code"):
+        own = [problem.problem_id for problem in train if problem.domain == domain]
+        places = [place for place, name in enumerate(own) if name in chosen]
+        gaps = np.diff(places)
+        assert len(places) in (3, 4) and gaps.min() >= 2 and gaps.max() - gaps.min() <= 1, "evenly spread"
     assert before.items() <= shards(built).items()
     assert {problem.split for problem in open_rollouts(built, TAG, DATASET).problems} == {"validation", "test"}
     everything = build_rollouts(
         built, taught, DATASET, num_candidates=2, seed=1, asset="train_rollouts", max_problems=10**6
     )
     assert everything.metadata["problems"] == len(train)
+
+
+@pytest.mark.parametrize("limit", [6, 8, 12])
+def test_some_of_many_problems_are_of_every_domain_in_whatever_order_a_dataset_lists_them(limit: int) -> None:
+    """Generated versions list code, logic and math in turn: a stride over all of them meets one."""
+    problems = [
+        Problem(problem_id=f"p-{n:02d}", domain=("code", "logic", "math")[n % 3], source="test", statement=str(n))
+        for n in range(24)
+    ]
+    chosen = spread_evenly(problems, limit)
+    counts = [sum(problem.domain == domain for problem in chosen) for domain in ("code", "logic", "math")]
+    assert len(chosen) == limit and max(counts) - min(counts) <= 1
+    assert [problem.problem_id for problem in chosen] == sorted(problem.problem_id for problem in chosen)
 
 
 def test_baselines_learn_from_the_training_problems_where_they_were_sampled_for(built: Home, taught: Student) -> None:

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.evaluation.baselines import METHOD, Choice, JudgedTable, Variant, choose_by_each, choose_greedily
+from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.metrics import expected_calibration_error
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.files import read_json, sha256_json, write_json
@@ -115,8 +116,8 @@ class EvaluationRecord(FrozenValue):
         return sorted(set(self.domains))
 
     def in_domain(self, domain: str) -> BoolArray:
-        """Which problems are of a domain, bool `[problems]`."""
-        return np.array([name == domain for name in self.domains], dtype=bool)
+        """Which problems are of a domain, all of them for "all", bool `[problems]`."""
+        return np.array([domain in (ALL, name) for name in self.domains], dtype=bool)
 
     def accuracy_by_domain(self) -> dict[str, float]:
         """Accuracy of the served answers in each domain."""

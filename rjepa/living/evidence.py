@@ -17,7 +17,8 @@ from rjepa.living.drawing import open_set
 from rjepa.living.sealed import USES, live_set, require_live_set
 from rjepa.progress import Progress, silent
 from rjepa.releases.bundle import load_manifest as load_release
-from rjepa.releases.night import NightBasis, NightTerms, Pair
+from rjepa.releases.findings import Pair
+from rjepa.releases.night import NightBasis, NightTerms
 from rjepa.releases.pointer import current_release
 from rjepa.releases.stage import NightlyTest, build_release, newest_evaluated
 from rjepa.stages import Made

@@ -65,7 +65,7 @@ class Surprise(FrozenValue):
     expected: str = Field(description="the expected step, given the steps before it")
     written: str
     energy: float
-    text: str = Field(description="both as one English clause: 'expected 11 * 3 = 33, wrote 11 * 3 = 31'")
+    text: str = Field(description='both as one English clause: \'expected "11 * 3 = 33", wrote "11 * 3 = 31"\'')
 
 
 Change = Branch | Pruned | Repaired | Planned

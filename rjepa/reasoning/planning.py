@@ -24,9 +24,6 @@ from rjepa.verbalizer.speaking import Line, speak, step_text
 GAP: Final = "?"
 """What stands for a missing step."""
 
-MOST_SURPRISES: Final = 2
-"""Steps of an answer that are explained: what follows a wrong one is expected of a wrong chain, and says little."""
-
 
 def read_steps(text: str) -> list[str | None]:
     """The steps of a text, one a line, with or without labels; None where `GAP` stands for one. Answer lines are left
@@ -131,19 +128,19 @@ class Planner:
 
 
 def find_surprises(tools: Tools, reading: Reading) -> tuple[Surprise, ...]:
-    """The first steps of a chain that surprise, with what was expected of each, given the steps before it; none where
-    the release has no verbaliser, or does not know from which energy on a step surprises.
+    """The first step of a chain that surprises, with what was expected there, given the steps before it: what surprises
+    after that follows a wrong step as a rule, and is expected of a wrong chain. Nothing where the release has no
+    verbaliser, or does not know from which energy on a step surprises.
     """
     limit = tools.parts.calibration.step_threshold
     if tools.parts.verbalizer is None or limit is None or not tools.parts.model.config.encoder.causal:
         return ()
     steps = [step for step in reading.steps if not step.is_answer]
-    found: list[Surprise] = []
-    for place, step in enumerate(steps):
-        if step.energy <= limit or len(found) == MOST_SURPRISES:
-            continue
-        words = Planner(tools).expected([*(one.words for one in steps[:place]), None], place)
-        if words and words != step.words:
-            text = f"expected {words}, wrote {step.words}"
-            found.append(Surprise(step=place + 1, expected=words, written=step.words, energy=step.energy, text=text))
-    return tuple(found)
+    place = next((at for at, step in enumerate(steps) if step.energy > limit), None)
+    if place is None:
+        return ()
+    words, step = Planner(tools).expected([*(one.words for one in steps[:place]), None], place), steps[place]
+    if not words or words == step.words:
+        return ()
+    text = f'expected "{words}", wrote "{step.words}"'
+    return (Surprise(step=place + 1, expected=words, written=step.words, energy=step.energy, text=text),)

@@ -3,7 +3,7 @@
 Which findings let a challenger be served is decided in `rjepa.releases.gate`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -31,6 +31,9 @@ accepts a domain's loss of less than five points; the night, which runs unattend
 LEVEL_IN_DOMAIN: Final = 0.05
 """Chance that a domain which lost its margin looks as if it had not. All domains have to pass at once, so that the
 chance that all of several losses stay unseen is far smaller, and no correction for their number is needed."""
+
+Pair = tuple[EvaluationRecord, EvaluationRecord]
+"""A challenger and a current release, judged on the same candidates."""
 
 LEVEL_BETTER: Final = 0.025
 """Chance that a challenger which is no better looks better: the lower end of a 95 % interval above zero."""
@@ -73,20 +76,31 @@ class Finding(FrozenValue):
         )
 
 
-def compare(challenger: EvaluationRecord, current: EvaluationRecord, rule: Rule) -> tuple[Finding, ...]:
-    """Both on the same problems: over all of them first, then in each domain where there is more than one."""
-    names = [name for name in challenger.domain_names() if name != ALL]
-    return find_in(challenger.right, current.right, {name: challenger.in_domain(name) for name in names}, rule)
+def compare(
+    challenger: EvaluationRecord, current: EvaluationRecord, rule: Rule, earlier: Sequence[Pair] = ()
+) -> tuple[Finding, ...]:
+    """Both on the same problems: over all of them first, then in each domain where there is more than one.
+
+    Args:
+        earlier: the same two on other problems, which are counted with these. What is offered again and again has
+            several chances to seem harmless on one set, and several to seem harmful.
+    """
+    pairs = [*earlier, (challenger, current)]
+    ours, theirs = (np.concatenate([pair[side].right for pair in pairs]) for side in range(2))
+    where = np.concatenate([np.array(pair[0].domains) for pair in pairs])
+    masks = {str(name): where == name for name in np.unique(where) if name != ALL}
+    return find_in(ours, theirs, masks, rule, looks=len(pairs))
 
 
 def find_in(
-    challenger: BoolArray, current: BoolArray, domains: Mapping[str, BoolArray], rule: Rule
+    challenger: BoolArray, current: BoolArray, domains: Mapping[str, BoolArray], rule: Rule, *, looks: int = 1
 ) -> tuple[Finding, ...]:
     """Two on the same problems: over all of them first, then in each domain where there is more than one.
 
     Args:
         challenger, current: whether each problem was answered right, `[problems]`.
         domains: which of the problems each domain has, `[problems]`.
+        looks: how often the two were compared, this time included; the levels of bounds are divided by it.
     """
     masks = {ALL: np.ones(len(challenger), dtype=bool)} | (dict(domains) if len(domains) > 1 else {})
     findings = []
@@ -94,7 +108,7 @@ def find_in(
         ours, theirs = challenger[mask], current[mask]
         counts = PairedCounts.of(ours, theirs)
         margin = LOSS_OVERALL if domain == ALL else LOSS_IN_DOMAIN[rule]
-        level = LEVEL_OVERALL if domain == ALL else LEVEL_IN_DOMAIN
+        level = (LEVEL_OVERALL if domain == ALL else LEVEL_IN_DOMAIN) / looks
         low, high = counts.interval()
         findings.append(
             Finding(

@@ -14,8 +14,8 @@ from pydantic import Field
 from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts, problems_to_show
 from rjepa.evaluation.records import EvaluationRecord
-from rjepa.releases.findings import LEVEL_BETTER, LOSS_OVERALL, Finding, Rule, compare
-from rjepa.releases.night import NightFinding, NightTerms, Pair, find, is_protected
+from rjepa.releases.findings import LEVEL_BETTER, LOSS_OVERALL, Finding, Pair, Rule, compare
+from rjepa.releases.night import NightFinding, NightTerms, find, is_protected
 from rjepa.values import FrozenValue
 
 Reason = Literal[
@@ -108,13 +108,13 @@ def decide(
         raise ValueError("rule `nightly` needs the terms of its night: rjepa.living.evidence draws them")
     if terms is not None and terms.alpha == 0:
         return decision(promote=False, reason="budget_spent", text=_nothing_left(terms), candidates=hashed)
-    findings = compare(challenger, current, rule)
+    findings = compare(challenger, current, rule, earlier)
     # The one domain of a data set is all of it.
     place = ALL if set(challenger.domains) == {claim} else claim
     claimed = next((finding for finding in findings if finding.domain == place), None)
     night = None
     if terms is not None and claimed is not None:
-        night = find(challenger, current, findings, claimed, terms, earlier)
+        night = find(challenger, current, findings, place, terms, earlier)
     reason, text = _judge(findings, rule, place, claimed, night)
     if night is not None:
         text = f"{text}; {night.describe()}"

@@ -19,7 +19,7 @@ from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.metrics import expected_calibration_error
 from rjepa.evaluation.paired import PairedCounts
 from rjepa.evaluation.records import EvaluationRecord
-from rjepa.releases.findings import LOSS_OVERALL, Finding
+from rjepa.releases.findings import LOSS_OVERALL, Finding, Pair
 from rjepa.values import FrozenValue
 
 MONTHLY_LOSS_IN_DOMAIN: Final = 0.05
@@ -35,10 +35,6 @@ harms less than a wrong answer, and the next night measures it again. Where a ch
 sealed set, the level is divided by the number of sets, as it then has several chances to seem harmless."""
 LEAST_TOLD: Final = 100
 """Problems for which both must tell P(correct), or calibration is not compared: of fewer it is mostly luck."""
-
-
-Pair = tuple[EvaluationRecord, EvaluationRecord]
-"""A challenger and a current release, judged on the same candidates."""
 
 
 class NightTerms(FrozenValue):
@@ -122,6 +118,7 @@ class NightFinding(FrozenValue):
     needed: float = Field(description="logarithm of 1 / alpha; the evidence has to reach it")
     bounds: tuple[MonthlyBound, ...]
     calibration: CalibrationFinding | None = Field(description="None where too few chances are told")
+    sets: int = Field(1, description="sealed sets on which these two were tested, all of which the findings count")
 
     @property
     def is_better(self) -> bool:
@@ -143,10 +140,11 @@ class NightFinding(FrozenValue):
         """Evidence, calibration and budget in one line."""
         terms, told = self.terms, self.calibration
         calibration = f"P(correct): {told.describe()}; " if told is not None and told.holds else ""
+        counted = f", with the problems of {self.sets - 1} before it" if self.sets > 1 else ""
         return (
             f"evidence {np.exp(self.evidence):.3g} to 1, {np.exp(self.needed):.0f} needed; {calibration}"
-            f"set {terms.sealed_set}, use {terms.uses} of {terms.uses_allowed}; {100 * terms.budget_left:.2f} % of "
-            f"{100 * terms.budget:g} % is left of the budget of {terms.nights} nights"
+            f"set {terms.sealed_set}{counted}, use {terms.uses} of {terms.uses_allowed}; "
+            f"{100 * terms.budget_left:.2f} % of {100 * terms.budget:g} % is left of {terms.nights} nights' budget"
         )
 
 
@@ -154,26 +152,30 @@ def find(
     challenger: EvaluationRecord,
     current: EvaluationRecord,
     findings: tuple[Finding, ...],
-    claimed: Finding,
+    claim: str,
     terms: NightTerms,
     earlier: Sequence[Pair] = (),
 ) -> NightFinding:
     """Test a challenger at the level of its night.
 
     Args:
-        findings: of the same two, over all problems and by domain.
-        claimed: the one of them where the challenger has to be better.
+        findings: of the same two on all sealed sets that they were tested on, over all problems and by domain.
+        claim: where the challenger has to be better, "all" or a domain. The evidence of earlier sets is carried by the
+            terms, so that this set alone is asked.
         earlier: records of the same two on the sealed sets that they were tested on before.
 
     Raises:
         ValueError: the terms leave no level to test at.
     """
+    where = challenger.in_domain(claim)
+    here = PairedCounts.of(challenger.right[where], current.right[where])
     return NightFinding(
         terms=terms,
-        evidence=float(log_evidence(claimed.only_challenger, claimed.only_current, terms.alpha, terms.carried)),
+        evidence=float(log_evidence(int(here.only_first), int(here.only_second), terms.alpha, terms.carried)),
         needed=float(-np.log(terms.alpha)),
         bounds=tuple(_bound(each, terms.alpha) for each in findings if is_protected(each.domain, terms)),
         calibration=_compare_calibration([*earlier, (challenger, current)]),
+        sets=len(earlier) + 1,
     )
 
 

@@ -17,8 +17,8 @@ from rjepa.living.budget import BUDGET, SHARE, budget_left, list_tests
 from rjepa.living.drawing import open_set, prepare_set
 from rjepa.living.evidence import build_nightly_release, draw_basis
 from rjepa.living.sealed import require_live_set, seal
+from rjepa.releases.findings import Pair
 from rjepa.releases.history import history
-from rjepa.releases.night import Pair
 from rjepa.releases.pointer import require_current
 from rjepa.releases.stage import build_release
 from rjepa.stages import StageReport

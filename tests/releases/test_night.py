@@ -135,9 +135,27 @@ def test_calibration_is_judged_on_the_problems_of_all_sets_that_the_two_were_tes
     assert both.night is not None and both.night.calibration is not None
     assert (both.night.calibration.sets, both.night.calibration.problems) == (2, 3000)
     assert "on 3000 problems of 2 sets" in both.text
-    # Evidence is carried by itself, so that an earlier set changes nothing else.
-    assert both.findings == alone.findings and alone.night is not None
-    assert both.night.evidence == alone.night.evidence
+    assert alone.night is not None and both.night.evidence == alone.night.evidence, "which is carried by itself"
+
+
+def test_a_loss_is_judged_on_the_problems_of_all_sets_that_the_two_were_tested_on() -> None:
+    """One set says "worse in code" of one challenger in forty that is not, and offered often enough a worse one finds
+    a set on which it does not show.
+    """
+    good = (60, 10)
+    unlucky, lucky = pair((4, 15), good, (10, 10)), pair((21, 10), good, (10, 10))
+    assert night(unlucky, carried=3.0).reason == "worse"
+    both = night(unlucky, carried=3.0, earlier=(lucky,))
+    assert both.promote and both.night is not None
+    code = next(finding for finding in both.findings if finding.domain == "code")
+    assert (code.problems, code.only_challenger, code.only_current) == (1000, 25, 25)
+    assert code.level == pytest.approx(0.05 / 2), "a second look"
+    assert "with the problems of 1 before it" in both.text
+    # Two sets on which a loss of two points is not shown show it together.
+    slightly = pair((4, 10), good, (10, 10))
+    assert night(slightly, carried=3.0).promote
+    assert night(slightly, carried=3.0, earlier=(slightly, slightly)).reason == "worse"
+    assert both.night.evidence == night(unlucky, carried=3.0).night.evidence  # type: ignore[union-attr]
 
 
 def test_with_nothing_left_of_the_budget_nothing_is_served_however_good() -> None:

@@ -7,7 +7,7 @@ finite, has no value (NaN) for a feature that needs it, and ranks last.
 Dimensions: chains, or problems and their candidates; rows of a ragged array.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
@@ -31,7 +31,9 @@ of each step's error is not known beforehand, so that one blurred step does not 
 
 LOGPROB_FEATURES: Final = ("logprob_sum", "logprob_mean", "logprob_min", "logprob_tail")
 OTHER_FEATURES: Final = ("self_certainty", "tokens", "steps")
-FEATURES: Final = (*ENERGY_FEATURES, *LOGPROB_FEATURES, *OTHER_FEATURES)
+TEXT_FEATURES: Final = ("digits", "letters")
+"""Shares of the characters of a chain's steps. They tell kinds of problems apart, and nothing of right and wrong."""
+FEATURES: Final = (*ENERGY_FEATURES, *LOGPROB_FEATURES, *OTHER_FEATURES, *TEXT_FEATURES)
 
 
 def chain_features(
@@ -66,7 +68,15 @@ def chain_features(
         "self_certainty": np.array([candidate.self_certainty for candidate in candidates], dtype=np.float64),
         "tokens": logprob.lengths.astype(np.float64),
         "steps": np.array([len(candidate.steps) for candidate in candidates], dtype=np.float64),
+        "digits": _shares_of(candidates, str.isdigit),
+        "letters": _shares_of(candidates, str.isalpha),
     }
+
+
+def _shares_of(candidates: Sequence[Candidate], is_one: Callable[[str], bool]) -> Float[FloatArray, " chains"]:
+    texts = ["".join(candidate.steps) for candidate in candidates]
+    shares = [sum(map(is_one, text)) / len(text) if text else np.nan for text in texts]
+    return np.array(shares, dtype=np.float64)
 
 
 def problem_means(values: Float[FloatArray, "problems candidates"]) -> Float[FloatArray, " problems"]:

@@ -30,6 +30,8 @@ PROBLEM_FEATURES: Final = (
     "self_certainty",
     "energy_mean",
     "energy_log",
+    "digits",
+    "letters",
 )
 """Their means over a problem's candidates say how hard it is and of what kind, which no score does that is made to
 compare candidates of one problem. Without, one kind is told too much and another too little

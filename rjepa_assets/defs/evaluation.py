@@ -35,7 +35,7 @@ from rjepa_assets.defs.world_model import latent_normalizer, rjepa_checkpoint
     kinds={"scipy", "json"},
     tags=made_by(DATASET_LLM_JOB),
     automation_condition=WHEN_CARRIED,
-    code_version="2",
+    code_version="3",
     metadata=explained(
         problems="validation problems that it was fitted on",
         selection="how an answer is chosen: the best candidate, or the best vote",

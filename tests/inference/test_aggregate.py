@@ -40,6 +40,8 @@ def test_features_of_a_chain_are_those_computed_by_hand() -> None:
         "self_certainty": 0.7,
         "tokens": 5.0,
         "steps": 2.0,
+        "digits": 0.0,
+        "letters": 1.0,
     }
     assert {name: pytest.approx(values[0]) for name, values in features.items()} == expected
     assert set(features) == set(FEATURES)
@@ -53,6 +55,13 @@ def test_a_chain_has_the_same_features_alone_as_among_others(chains: list[tuple[
         alone = chain_features([_candidate(logprobs)], [energy])
         for name in FEATURES:
             np.testing.assert_allclose(together[name][index], alone[name][0])
+
+
+def test_a_text_is_told_by_its_digits_and_letters() -> None:
+    candidate = _candidate([-1.0]).model_copy(update={"steps": ["a = 12", "b3"], "final_answer": "999"})
+    features = chain_features([candidate, _candidate([-1.0], steps=0)], [[1.0], [1.0]])
+    assert (features["digits"][0], features["letters"][0]) == (3 / 8, 2 / 8)
+    assert math.isnan(features["digits"][1]) and math.isnan(features["letters"][1])
 
 
 def test_an_empty_chain_has_no_energy_and_no_log_probability() -> None:

@@ -169,7 +169,7 @@ def _ways(subject: Subject, shares: list[float]) -> dict[str, Callable[[], Origi
         return subject.way("native", model, Reader.of(model.config, normalizer))
 
     def shuffled(outputs: Normalizer) -> LatentMap:
-        order = _other_problems(pairs.problem)
+        order = other_problems(pairs.problem)
         return fit_ridge(inputs, outputs, pairs.target, pairs.source[order], STRENGTH)
 
     ways: dict[str, Callable[[], OriginEnergies]] = {}
@@ -246,7 +246,7 @@ def _as_test(validation: Rollouts) -> tuple[Rollouts, Rollouts]:
     return validation, replace(validation, problems=problems)
 
 
-def _other_problems(problem: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def other_problems(problem: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """For each pair one of the next problem: whose latents it gets where identities are shuffled."""
     numbers = np.unique(problem)
     rows = {number: np.flatnonzero(problem == number) for number in numbers}

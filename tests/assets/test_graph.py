@@ -8,6 +8,7 @@ import rjepa_assets
 from rjepa_assets.definitions import build_defs, defs
 from rjepa_assets.defs.partitions import DATASET, LLM, partition_key, split_partition
 from rjepa_assets.defs.resources import HomeResource
+from rjepa_assets.defs.stage import with_metadata
 from rjepa_assets.launching import migration_launches, release_launches, stages_of, starting_from
 
 PIPELINE = [
@@ -188,3 +189,10 @@ def test_the_sensor_takes_partitions_of_what_is_not_registered_and_adds_none(tmp
         instance.delete_dynamic_partition(LLM, "was-removed")
         assert not sensor(context).dynamic_partitions_requests
         assert instance.get_dynamic_partitions(DATASET) == []
+
+
+def test_what_a_person_reads_first_stands_above_the_numbers() -> None:
+    told = with_metadata(
+        dg.MaterializeResult(metadata={"accuracy": 0.5, "problems": 9}), story="what is served, and why"
+    )
+    assert list(told.metadata or {}) == ["story", "accuracy", "problems"]

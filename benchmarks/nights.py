@@ -11,7 +11,7 @@ script would have it) and other ways to spend the budget: e-LOND (Xu and Ramdas 
 What the clause on P(correct) refuses and lets through is `benchmarks.told_chances`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +26,7 @@ from rjepa.evaluation.betting import log_evidence, log_wealth
 from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts
 from rjepa.living.budget import BUDGET, NIGHTS, SHARE
-from rjepa.releases.findings import LEVEL_IN_DOMAIN, LEVEL_OVERALL, LOSS_IN_DOMAIN, LOSS_OVERALL
+from rjepa.releases.findings import LEVEL_IN_DOMAIN, LEVEL_OVERALL, LOSS_IN_DOMAIN, LOSS_OVERALL, Pair
 from rjepa.releases.gate import decide
 from rjepa.releases.night import MONTHLY_LOSS_IN_DOMAIN, NightTerms
 from tests.records import make_record
@@ -93,21 +93,33 @@ def draw(rng: np.random.Generator, gains: tuple[float, ...], discordance: float,
     return Drawn(tuple(domains))
 
 
+def loses_nothing(drawn: Drawn, alpha: float, old: Sequence[str] = NAMES, looks: int = 1) -> Mask:
+    """Which of many challengers meet every clause of rule `nightly` on losses.
+
+    Args:
+        old: domains that the served release learnt.
+        looks: sealed sets whose counts these are.
+    """
+    everything = drawn.everything
+    holds = everything.z_against(-LOSS_OVERALL) > norm.isf(min(LEVEL_OVERALL / looks, alpha))
+    for name, part in zip(NAMES, drawn.domains, strict=True):
+        if name in old:
+            holds &= part.z_against(-LOSS_IN_DOMAIN["nightly"]) > norm.isf(LEVEL_IN_DOMAIN / looks)
+            holds &= part.z_against(-MONTHLY_LOSS_IN_DOMAIN) > norm.isf(alpha)
+    for part in (everything, *drawn.domains):
+        holds &= part.z_against(0.0) >= -norm.isf(0.025)
+    return np.asarray(holds, dtype=bool)
+
+
 def passes(drawn: Drawn, alpha: float) -> Mask:
     """What rule `nightly` comes to for many challengers at once, claim "all", every domain an old one."""
     everything = drawn.everything
-    passed = everything.z_against(-LOSS_OVERALL) > norm.isf(min(LEVEL_OVERALL, alpha))
-    for part in drawn.domains:
-        passed &= part.z_against(-LOSS_IN_DOMAIN["nightly"]) > norm.isf(LEVEL_IN_DOMAIN)
-        passed &= part.z_against(-MONTHLY_LOSS_IN_DOMAIN) > norm.isf(alpha)
-    for part in (everything, *drawn.domains):
-        passed &= part.z_against(0.0) >= -norm.isf(0.025)
     evidence = log_evidence(np.asarray(everything.only_first), np.asarray(everything.only_second), alpha)
-    return np.asarray(passed & (evidence >= -np.log(alpha)), dtype=bool)
+    return np.asarray(loses_nothing(drawn, alpha) & (evidence >= -np.log(alpha)), dtype=bool)
 
 
-def decides(drawn: Drawn, alpha: float, run: int) -> bool:
-    """What `decide` says of one challenger."""
+def records_of(drawn: Drawn, run: int) -> Pair:
+    """One challenger and what is served, as evaluations with these counts; neither tells chances."""
     ours: list[bool] = []
     theirs: list[bool] = []
     for part in drawn.domains:
@@ -117,10 +129,15 @@ def decides(drawn: Drawn, alpha: float, run: int) -> bool:
         theirs += [False] * first + [True] * second + [True] * same
     where = [name for name, part in zip(NAMES, drawn.domains, strict=True) for _ in range(int(part.problems))]
     unknown = [None] * len(where)
-    records = [
-        make_record(key * 64, right, domains=where, p_correct=unknown) for key, right in (("a", ours), ("b", theirs))
-    ]
-    terms = NightTerms(
+    return (
+        make_record("a" * 64, ours, domains=where, p_correct=unknown),
+        make_record("b" * 64, theirs, domains=where, p_correct=unknown),
+    )
+
+
+def terms_of(alpha: float, old: tuple[str, ...] = NAMES, carried: float = 0.0) -> NightTerms:
+    """A first use of a sealed set; what is left of the budget decides nothing here."""
+    return NightTerms(
         sealed_set="sealed-1",
         uses=1,
         uses_allowed=30,
@@ -128,9 +145,14 @@ def decides(drawn: Drawn, alpha: float, run: int) -> bool:
         budget=BUDGET,
         nights=NIGHTS,
         budget_left=0.0,
-        old_domains=NAMES,
+        carried=carried,
+        old_domains=old,
     )
-    return decide(records[0], records[1], rule="nightly", claim=ALL, terms=terms).promote
+
+
+def decides(drawn: Drawn, alpha: float, run: int) -> bool:
+    """What `decide` says of one challenger."""
+    return decide(*records_of(drawn, run), rule="nightly", claim=ALL, terms=terms_of(alpha)).promote
 
 
 def false_months(

@@ -61,7 +61,7 @@ def add_solution(place: Place, statement: str, solution: str, weight: Weight, wh
     """
     with place.open_database() as database:
         kept = add_example(
-            database, statement, solution, who, place.llm_tag, _decision(weight), weight if weight > 0 else 1.0
+            database, statement, solution, who, place.llm_tag, _decision(weight), _training_weight(weight)
         )
     return _added(kept, "operator", weight)
 
@@ -85,8 +85,7 @@ def add_answered(
             cure='write the solution as target: "Step 1: ..." one line each, and "Answer: ..." last',
         )
     content = Content.of([Message(role="user", content=statement.strip())], answer)
-    if weight > 0:
-        content = content.model_copy(update={"weight": weight})
+    content = content.model_copy(update={"weight": _training_weight(weight)})
     with place.open_database() as database:
         given = example_of(
             database,
@@ -109,6 +108,11 @@ def _decision(weight: float) -> Decision:
     if weight == 0:
         return "skip"
     return "accept" if weight > 0 else "reject"
+
+
+def _training_weight(weight: float) -> float:
+    """What is not given to be learned from has the usual one, should somebody accept it later."""
+    return weight if weight > 0 else 1.0
 
 
 def _added(kept: Interaction, written_by: Literal["operator", "release"], weight: Weight) -> AddedExample:

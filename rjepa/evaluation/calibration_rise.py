@@ -16,9 +16,9 @@ from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.voting import BoolArray
 
 DEGREE: Final = 2
-"""Degree of the polynomial that is fitted to the distance between told and true. Its three coefficients are the ways in
-which a calibrator errs: all chances too high or too low, too sure or not sure enough, both ends against the middle.
-More coefficients, or ten bins, add noise and hardly find more (lab book 62)."""
+"""The distance between told and true is fitted by a parabola. Its three coefficients stand for three errors of a
+calibrator: every chance too high or too low; too sure or not sure enough; both ends off against the middle. Higher
+degrees, or ten bins, add noise and hardly find more (lab book 62)."""
 FEWEST_PROBLEMS: Final = 20
 """With fewer problems for which both tell a chance, nothing is compared: the covariance of the six coefficients, three
 for each, cannot be estimated from hardly more problems than that."""

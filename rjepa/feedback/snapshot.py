@@ -97,7 +97,8 @@ def feedback_problems(home: Home, dataset: str) -> dict[str, tuple[str, ...]]:
 
 
 def feedback_weights(home: Home, dataset: str) -> dict[str, float]:
-    """How often training shows each problem of a dataset version for which an operator said so.
+    """The weights that operators gave to problems of a dataset version. A problem of weight 2 is shown twice as often
+    in training as one that is not listed.
 
     Raises:
         CorruptError: a part of the dataset is gone.

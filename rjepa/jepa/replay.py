@@ -18,7 +18,8 @@ LOOKED_AT: Final = 4
 energies of all of them would cost more than the fine-tuning."""
 
 _COPIES: Final = 4
-"""A new chain of weight 1 is in the list so many times where weights differ: they are told apart by quarters."""
+"""Where weights differ, a new chain of weight 1 stands in the list of new chains this often, and another one this often
+times its weight, rounded: weights count in steps of a quarter."""
 
 _NEW, _OLD = 0, 1
 """Which of the two streams a key of random numbers is for."""

@@ -21,11 +21,10 @@ from rjepa.latents.shards import (
     SPLITS,
     KeptChain,
     LatentManifest,
+    LatentRequest,
     LatentRow,
-    extent_of,
     first_error_segment,
     latent_folder,
-    latent_inputs,
     latent_store,
     latent_version,
 )
@@ -68,9 +67,9 @@ def build_latents(
         InvalidInputError: no chain is left, or a share is asked for of fewer than two problems.
         BusyError: another process makes the same latents.
     """
-    llm_tag = student.record.llm_tag
+    llm_tag, request = student.record.llm_tag, LatentRequest(dataset, tuple(splits), share)
     with stage_lock(home, "latents", llm_tag, dataset):
-        inputs = latent_inputs(home, student.record, student.fingerprint, dataset, splits, share)
+        inputs = request.inputs(home, student.record, student.fingerprint)
         plan = plan_chains(home, dataset, splits, _PART_CHAINS, share)
         if not len(plan.chains):
             raise InvalidInputError(
@@ -78,7 +77,7 @@ def build_latents(
                 cure="give its problems worked solutions (steps), or choose another dataset",
             )
         store = latent_store(home, llm_tag, latent_folder(student.fingerprint))
-        version = latent_version(home, llm_tag, dataset, extent_of(share))
+        version = latent_version(home, llm_tag, dataset, request.extent)
         pace = Pace(progress, len(plan.chains))
         with store_in_use(home, "latents", llm_tag, store), store.writing() as writer, version.writing() as table:
             index = ShardIndex(store)
@@ -105,8 +104,8 @@ def build_latents(
                 "skipped_too_long": len(plan.chains) - rows.counts["chains"],
                 **{f"skipped_{reason}": plan.skipped[reason] for reason in ("no_steps", "no_verdict")},
             }
-            manifest = rows.publish(dataset, inputs, figures, share)
-        if extent_of(share) == "whole":
+            manifest = rows.publish(request, inputs, figures)
+        if request.extent == "whole":
             shutil.rmtree(home.latent_share(llm_tag, dataset), ignore_errors=True)
     return StageReport(manifest.data_version, figures)
 
@@ -193,12 +192,12 @@ class _Rows:
         self.counts["tokens"] += int(kept["tokens"].to_numpy().sum())
         self.counts["wrong_chains"] += int((errors >= 0).sum())
 
-    def publish(self, dataset: str, inputs: str, figures: dict[str, int | float | str], share: float) -> LatentManifest:
+    def publish(self, request: LatentRequest, inputs: str, figures: dict[str, int | float | str]) -> LatentManifest:
         """Write the manifest."""
         record = self._student.record
         common = {
             "llm_tag": record.llm_tag,
-            "dataset": dataset,
+            "dataset": request.dataset,
             "fingerprint": self._student.fingerprint,
             "width": self._student.width,
             "quantisation": record.quantisation,
@@ -210,7 +209,7 @@ class _Rows:
             "figures": figures,
             "shards": [self._index.receipts[number] for number in self.shards],
             "shard_folder": latent_folder(self._student.fingerprint),
-            "share": share,
+            "share": request.share,
         }
         return self._table.publish(common, where)
 

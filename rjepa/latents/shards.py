@@ -4,7 +4,7 @@ Wrong chains are there too, with the segment of their first error: they are nega
 latents are made is `rjepa.latents.building`; how shards and versions lie on disk are `store` and `versions`.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -128,25 +128,40 @@ def open_latents(
     )
 
 
-def find_latents(
-    home: Home,
-    record: StudentRecord,
-    fingerprint: str,
-    dataset: str,
-    splits: Sequence[Split] = SPLITS,
-    *,
-    share: float = 1.0,
-) -> StageReport | None:
-    """What a build of a version's latents would report, if nothing has changed since the last one and all of it is
-    whole. Reads bytes, and neither texts nor the student. None: it has to be built.
+@dataclass(frozen=True)
+class LatentRequest:
+    """Which chains of a dataset version are to be read: those of these splits, of `share` of the training problems."""
+
+    dataset: str
+    splits: tuple[Split, ...] = SPLITS
+    share: float = 1.0
+
+    @property
+    def extent(self) -> Extent:
+        """Where what is asked for lies."""
+        return "share" if self.share < 1 else "whole"
+
+    def inputs(self, home: Home, record: StudentRecord, fingerprint: str) -> str:
+        """A hash of all that these latents are made from."""
+        paths = stage_paths(home, self.dataset, PROBLEMS) + stage_paths(home, self.dataset, VALIDATED_CHAINS)
+        files = [sha256_file(path) for path in paths]
+        shared = [self.share] if self.share < 1 else []
+        return sha256_json([latent_folder(fingerprint), record.quantisation, list(self.splits), files, *shared])
+
+
+def find_latents(home: Home, record: StudentRecord, fingerprint: str, request: LatentRequest) -> StageReport | None:
+    """What a build of these latents would report, if nothing has changed since the last one and all of it is whole.
+    Reads bytes, and neither texts nor the student. None: they have to be built.
 
     Raises:
         NotFoundError: the dataset or its chains are not made yet.
     """
-    if share < 1 and (found := find_latents(home, record, fingerprint, dataset, splits)) is not None:
-        return found  # all latents are those of any share, too
-    version = latent_version(home, record.llm_tag, dataset, extent_of(share))
-    manifest = version.find(latent_inputs(home, record, fingerprint, dataset, splits, share))
+    if request.share < 1:  # all latents are those of any share, too
+        found = find_latents(home, record, fingerprint, replace(request, share=1.0))
+        if found is not None:
+            return found
+    version = latent_version(home, record.llm_tag, request.dataset, request.extent)
+    manifest = version.find(request.inputs(home, record, fingerprint))
     if manifest is None:
         return None
     store = latent_store(home, record.llm_tag, manifest.shard_folder)
@@ -155,26 +170,6 @@ def find_latents(
     count = int(manifest.figures["chains_found"]) + int(manifest.figures["chains_encoded"])
     nothing = {"chains_found": count, "chains_encoded": 0, "tokens_per_second": 0}
     return StageReport(manifest.data_version, {**manifest.figures, **nothing})
-
-
-def latent_inputs(
-    home: Home,
-    record: StudentRecord,
-    fingerprint: str,
-    dataset: str,
-    splits: Sequence[Split] = SPLITS,
-    share: float = 1.0,
-) -> str:
-    """A hash of all that the latents of a version are made from."""
-    paths = stage_paths(home, dataset, PROBLEMS) + stage_paths(home, dataset, VALIDATED_CHAINS)
-    files = [sha256_file(path) for path in paths]
-    shared = [share] if share < 1 else []
-    return sha256_json([latent_folder(fingerprint), record.quantisation, list(splits), files, *shared])
-
-
-def extent_of(share: float) -> Extent:
-    """Where latents of this share of the training problems lie."""
-    return "share" if share < 1 else "whole"
 
 
 def extent_made(home: Home, llm_tag: str, dataset: str) -> Extent:

@@ -94,11 +94,11 @@ def run_task(home: Home, task: StudentTask, progress: Progress = silent) -> Stag
 def _find(home: Home, task: StudentTask, record: StudentRecord, fingerprint: str) -> StageReport | None:
     """The report of what is made and whole already; None where there is something to do."""
     from rjepa.latents.rollouts import RolloutRequest, find_rollouts
-    from rjepa.latents.shards import find_latents
+    from rjepa.latents.shards import LatentRequest, find_latents
 
     try:
         if task.stage == "latents":
-            return find_latents(home, record, fingerprint, task.dataset, share=task.share)
+            return find_latents(home, record, fingerprint, LatentRequest(task.dataset, share=task.share))
         request = RolloutRequest(
             task.dataset, task.num_candidates, task.seed, task.stage, task.splits, task.max_problems
         )

@@ -30,9 +30,10 @@ LOSS_OF_CALIBRATION: Final = 0.05
 """Five points: the rise of the calibration error that a night excludes. With three, on 1 000 problems, it would refuse
 four in ten that tell their chances as well as what is served (the setting "fitted" of `benchmarks.told_chances`)."""
 LEVEL_OF_CALIBRATION: Final = 0.05
-"""Nominal chance that a night lets such a rise pass. It is not drawn from a month's budget: a chance that is told wrong
-harms less than a wrong answer, and the next night measures it again. Where a challenger is offered again on another
-sealed set, the level is divided by the number of sets, as it then has several chances to seem harmless."""
+"""Level of the test: of challengers whose error has risen by `LOSS_OF_CALIBRATION` at most this share passes. The level
+is not taken from the month's budget of errors, since a wrongly told chance harms less than a wrong answer and the next
+night measures it again. A challenger that is offered on several sealed sets has several chances to seem harmless, so
+that the level is divided by their number."""
 LEAST_TOLD: Final = 100
 """Problems for which both must tell P(correct), or calibration is not compared: of fewer it is mostly luck."""
 

@@ -86,8 +86,13 @@ class Batch:
         return count
 
     def seat(self, other: "Batch", gone: Bools, requests: Sequence[RowRequest]) -> bool:
-        """Put all rows of another batch in the place of rows of this one that nobody needs any more: those that `gone`
-        [R] marks. False, and nothing done, where there is no room for them.
+        """Overwrite rows that have ended with the rows of another batch.
+
+        Args:
+            gone: whether each row of this batch has ended, `[rows]`.
+
+        Returns:
+            Whether there was room for all of the other's rows. If not, nothing has changed.
         """
         at = np.flatnonzero(gone)
         if not self.rows.seat(other.rows, at):

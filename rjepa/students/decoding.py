@@ -70,13 +70,15 @@ class CachedRows(Protocol):
         """
 
     def seat(self, other: "CachedRows", gone: Int64) -> bool:
-        """Put all rows of another batch in the place of rows of this one that nobody needs any more.
+        """Overwrite rows that have ended with the rows of another batch.
 
         Args:
-            gone: the positions of those that nobody needs. As many as the other batch has rows, from the first one on,
-                are overwritten.
+            other: the batch whose rows move in; all of them do, or none.
+            gone: positions of the rows that have ended, ascending. As many as `other` has are overwritten, from the
+                first one on.
 
-        Returns whether there was room for all; where there was not, nothing is done, and the batches have to be joined.
+        Returns:
+            Whether there was room. If not, nothing has changed, and the caller joins the two batches instead.
         """
 
     def keep(self, rows: Int64) -> None:

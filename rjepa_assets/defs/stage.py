@@ -179,7 +179,7 @@ def _latest(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str) -> d
 
 def with_metadata(result: dg.MaterializeResult[Any], **more: Any) -> dg.MaterializeResult[Any]:
     """The same result with more to show, above what is there: it is what a person reads first."""
-    return result._replace(metadata={**more, **(result.metadata or {}), **more})
+    return result._replace(metadata={**more, **(result.metadata or {})})
 
 
 def image(png: bytes, title: str) -> dg.MarkdownMetadataValue:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from rjepa.home import Home
 from rjepa.latents.rollouts import CandidateRow, KeptSample, rollout_version, sample_folder, sample_store
-from rjepa.latents.shards import KeptChain, LatentRow, extent_of, latent_folder, latent_store, latent_version
+from rjepa.latents.shards import KeptChain, LatentRequest, LatentRow, latent_folder, latent_store, latent_version
 from rjepa.latents.store import make_key
 from rjepa.schemas import Candidate
 from rjepa.tables import to_table
@@ -46,7 +46,8 @@ def write_latents(
     store = latent_store(home, llm_tag, latent_folder(fingerprint))
     width = chains[0].latents.shape[1] if chains else 4
     receipts, rows, prompt = [], [], -1
-    with store.writing() as writer, latent_version(home, llm_tag, dataset, extent_of(share)).writing() as table:
+    extent = LatentRequest(dataset, share=share).extent
+    with store.writing() as writer, latent_version(home, llm_tag, dataset, extent).writing() as table:
         for first in range(0, len(chains), shard_size):
             first_row = first_sentence = 0
             for place, chain in enumerate(chains[first : first + shard_size], start=first):

@@ -129,7 +129,7 @@ def test_a_kind_that_is_harder_at_the_same_scores_is_known_by_what_its_candidate
 
 
 def test_a_hundred_problems_do_not_make_chances_too_sure() -> None:
-    """Of ten inputs some seem to tell right from wrong on so few."""
+    """Of a dozen inputs some seem to tell right from wrong on so few."""
     judged, truth = synthetic(4000, seed=1)
     losses = []
     for seed in range(4):

@@ -12,15 +12,15 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float
 
+from rjepa.arrays import Bools, Float64
 from rjepa.evaluation.pool import CandidatePool
-from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.choice import Rule
 from rjepa.inference.score import CompositeScore
 from rjepa.inference.stopping import Path, Stop, is_stable
 from rjepa.inference.surprise import energy_above_share
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import NO_ANSWER, BoolArray, Chosen, of_chosen, pick, vote_shares
+from rjepa.inference.voting import NO_ANSWER, Chosen, of_chosen, pick, vote_shares
 from rjepa.schemas import Candidate
 
 BEST_OF_K: Final = "best of K by R-JEPA"
@@ -39,8 +39,8 @@ class Replayed:
 
     family: str
     label: str
-    correct: Bool[BoolArray, " problems"]
-    tokens: Float[FloatArray, " problems"]
+    correct: Bool[Bools, " problems"]
+    tokens: Float[Float64, " problems"]
 
 
 def replay(pool: CandidatePool, calibration: ScoreCalibration) -> list[Replayed]:
@@ -126,7 +126,7 @@ def _dropping(pool: CandidatePool, calibration: ScoreCalibration, share: float) 
     ]
 
 
-def _share_written(candidate: Candidate, energies: FloatArray, limit: float) -> float:
+def _share_written(candidate: Candidate, energies: Float64, limit: float) -> float:
     """How much of a chain's text is written when its first step above the limit has ended."""
     bad = np.flatnonzero(energies > limit)
     ends = np.cumsum([len(step) for step in candidate.steps])

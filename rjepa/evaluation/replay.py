@@ -35,7 +35,10 @@ DROPS: Final = (0.95, 0.98)
 
 @dataclass(frozen=True)
 class Replayed:
-    """Accuracy and tokens of a policy. `family` joins those that differ in a number of candidates only."""
+    """Accuracy and tokens of a policy.
+
+    `family` joins those that differ in one number only: how many candidates, or where they stop.
+    """
 
     family: str
     label: str
@@ -106,9 +109,8 @@ def _dropping(pool: CandidatePool, calibration: ScoreCalibration, share: float) 
     ids = pool.ids.copy()
     familiar = calibration.is_familiar(pool.table.features)
     for row in np.flatnonzero(familiar).tolist():
-        for column in range(
-            1, pool.num_candidates
-        ):  # the first is written out: it tells whether R-JEPA knows the problem
+        # The first is written out: it tells whether R-JEPA knows the problem.
+        for column in range(1, pool.num_candidates):
             written = _share_written(pool.candidates[row][column], pool.energies[row][column], limit)
             if written < 1:
                 ids[row, column] = NO_ANSWER
@@ -118,11 +120,11 @@ def _dropping(pool: CandidatePool, calibration: ScoreCalibration, share: float) 
                 features["tokens"][row, column] = round(written * tokens)
     table = CandidateTable(features, ids)
     path = Path.of(calibration, table, pool.correct)
-    family = f"giving up above {share:.0%} of right steps"
+    how = f"giving up above {share:.0%} of right steps"
     total = pool.num_candidates
     return [
-        _of(f"best of {total}, {family}", "giving up", path.stop_after(total)),
-        _of(f"one at a time until P(correct) is 0.8, {family}", "giving up", path.stop_at(0.8)),
+        _of(f"best of {total}, {how}", f"best of {total}, giving up", path.stop_after(total)),
+        _of(f"one at a time until P(correct) is 0.8, {how}", "one at a time, giving up", path.stop_at(0.8)),
     ]
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
@@ -73,8 +72,7 @@ def test_a_lora_learns_what_it_is_shown(plain: TrainedLora) -> None:
 @pytest.mark.parametrize(
     "kept",
     [
-        pytest.param({"replay": ReplayConfig(share=0.5, towards="chains")}, id="replay"),
-        pytest.param({"replay": ReplayConfig(share=0.5, towards="base")}, id="replay towards the base"),
+        pytest.param({"replay": ReplayConfig(share=0.5)}, id="replay"),
         pytest.param({"ewc": EwcConfig(weight=1.0, chains=20)}, id="ewc"),
     ],
 )
@@ -86,24 +84,6 @@ def test_replay_and_ewc_keep_what_was_known(
     assert careful.after.old is not None
     assert careful.after.old < 0.8 * plain.after.old
     assert careful.after.new < plain.before.new
-
-
-def test_what_replayed_chains_teach_is_their_tokens_or_what_the_base_would_write(
-    learner: Student, corpus: LoraCorpus, tmp_path: Path
-) -> None:
-    false = [(f"Mia has {a} and buys {b}.\n", f"Step 1: Mia has {b}\n") for a in range(10) for b in range(10)]
-    chains = _chains(learner, false)
-    doubtful = replace(corpus, old=chains[20:], old_validation=chains[:20])
-
-    def change(towards: Literal["chains", "base"]) -> float:
-        recipe = RECIPE.model_copy(update={"replay": ReplayConfig(share=0.5, towards=towards)})
-        trained = train_lora(learner, doubtful, recipe, 4, tmp_path / towards)
-        assert trained.before.old is not None
-        assert trained.after.old is not None
-        return trained.after.old / trained.before.old
-
-    assert change("chains") < 0.5
-    assert change("base") > 0.8
 
 
 def test_ewc_holds_a_matrix_by_what_old_chains_lose_when_it_changes(learner: Student, corpus: LoraCorpus) -> None:
@@ -157,7 +137,7 @@ def test_a_batch_holds_the_share_of_old_chains_and_every_chain_once_an_epoch(cor
     seen: list[tuple[int, ...]] = []
     for update in range(len(corpus.new) // 6):
         rows = []
-        for batch in [*corpus.batches(recipe, update, old=False), *corpus.batches(recipe, update, old=True)]:
+        for batch in corpus.batches(recipe, update):
             for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
                 end = int((labels != IGNORED).nonzero().max()) + 1
                 rows.append(tuple(ids[:end].tolist()))

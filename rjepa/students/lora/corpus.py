@@ -44,15 +44,18 @@ class LoraCorpus:
     pad_id: int
     new_domains: tuple[str, ...]
 
-    def batches(self, recipe: LoraRecipe, update: int, *, old: bool) -> list[Batch]:
-        """The new chains of an update, counted from 0, or its replayed ones, in batches that are passed one after the
-        other. Each kind comes once an epoch, in an order of its own.
+    def batches(self, recipe: LoraRecipe, update: int) -> list[Batch]:
+        """The chains of an update, counted from 0, in batches that are passed one after the other: new chains and
+        replayed ones. Each kind comes once an epoch, in an order of its own.
         """
         size = recipe.optim.batch_size
         replayed = round(recipe.replay.share * size) if self.old else 0
-        kind, chains, count = (_OLD, self.old, replayed) if old else (_NEW, self.new, size - replayed)
-        places = _places(len(chains), count, update, (recipe.seed, kind))
-        return self._by_length([chains[index] for index in places], recipe)
+        rows = [
+            chains[index]
+            for kind, chains, count in ((_NEW, self.new, size - replayed), (_OLD, self.old, replayed))
+            for index in _places(len(chains), count, update, (recipe.seed, kind))
+        ]
+        return self._by_length(rows, recipe)
 
     def validation_batches(self, recipe: LoraRecipe, *, old: bool) -> list[Batch]:
         """The chains that a validation loss is measured on, the same ones each time."""

@@ -19,9 +19,6 @@ class ReplayConfig(FrozenValue):
 
     dataset: str | None = Field(None, description="dataset version of the old chains; None: the version's parent")
     share: float = Field(0.5, ge=0, lt=1, description="of every batch")
-    towards: Literal["chains", "base"] = Field(
-        "base", description="what they teach: their own tokens, as new chains do, or the base's probabilities there"
-    )
 
 
 class EwcConfig(FrozenValue):

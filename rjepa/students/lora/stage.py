@@ -22,7 +22,7 @@ from rjepa.students.lora.registering import describe_lora, register_lora, resolv
 from rjepa.students.lora.training import TrainedLora, train_lora
 from rjepa.students.resolving import ResolvedStudent, resolve_student
 
-_CODE: Final = 2
+_CODE: Final = 1
 """Raised when equal inputs train another LoRA than before."""
 LOCK: Final = "lora"
 """Name of the lock that is held while a LoRA is made, and is followed by its base and its name (`rjepa.locks`)."""

@@ -131,17 +131,11 @@ class _Run:
 
     def _update(self) -> float:
         cast(Any, self.model).train()
-        shown = [
-            (self._here(batch), old)
-            for old in (False, True)
-            for batch in self.corpus.batches(self.recipe, self.done, old=old)
-        ]
-        tokens = sum(_count(batch) for batch, _ in shown)
-        keeps_base = self.recipe.replay.towards == "base"
+        batches = self.corpus.batches(self.recipe, self.done)
+        counts = [_count(batch) for batch in batches]
         total = 0.0
-        for batch, old in shown:
-            loss = self._drift(batch) if old and keeps_base else _loss(self.model, batch)
-            loss = _count(batch) / tokens * loss
+        for batch, count in zip(batches, counts, strict=True):
+            loss = count / sum(counts) * _loss(self.model, self._here(batch))
             cast(Any, loss).backward()
             total += loss.item()
         if self.anchor is not None:
@@ -155,15 +149,6 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total
-
-    def _drift(self, batch: Batch) -> Tensor:
-        """Mean nats a token by which the model has moved from its base: the divergence of Kullback and Leibler."""
-        with torch.no_grad(), self.wrapped.disable_adapter():
-            expected, _ = _predictions(self.model, batch)
-        found, _ = _predictions(self.model, batch)
-        return torch.nn.functional.kl_div(
-            found.log_softmax(-1), expected.log_softmax(-1), reduction="batchmean", log_target=True
-        )
 
     def _measure(self) -> Losses:
         new = self._mean_loss(self.corpus.validation_batches(self.recipe, old=False))
@@ -245,18 +230,12 @@ class _Run:
 
 def _loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Mean nats a token of the chains."""
-    logits, tokens = _predictions(model, batch)
-    return torch.nn.functional.cross_entropy(logits, tokens)
-
-
-def _predictions(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits of the chains' tokens, float32 [tokens, vocabulary], and the tokens, int64 [tokens]."""
     kind = batch["input_ids"].device.type
     with torch.autocast(kind, torch.bfloat16, enabled=multiplies_bf16(kind)):
         logits = cast(Any, model)(input_ids=batch["input_ids"], use_cache=False).logits[:, :-1]
     labels = batch["labels"][:, 1:]
     chosen = labels != IGNORED
-    return logits[chosen].float(), labels[chosen]
+    return torch.nn.functional.cross_entropy(logits[chosen].float(), labels[chosen])
 
 
 def _count(batch: Batch) -> int:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.subject import report
@@ -29,6 +28,7 @@ from rjepa.adapters.fitting import fit_procrustes, fit_random, fit_ridge
 from rjepa.adapters.maps import LatentMap
 from rjepa.adapters.pairs import Matched, match_chains, pairs_of
 from rjepa.adapters.stage import fit_adapter
+from rjepa.arrays import Float32, Int64
 from rjepa.evaluation.carried import Judged, OriginEnergies, WayWorth, compare_ways, judge_way, worth_markdown
 from rjepa.evaluation.stage import open_split
 from rjepa.files import read_json, sha256_file, write_json, write_text
@@ -58,7 +58,7 @@ STRENGTH: Final = 1e-2
 
 _JUDGED_SPLITS: Final[tuple[Split, ...]] = ("validation", "test")
 
-Energies = list[npt.NDArray[np.float32]]
+Energies = list[Float32]
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def _as_test(validation: Rollouts) -> tuple[Rollouts, Rollouts]:
     return validation, replace(validation, problems=problems)
 
 
-def other_problems(problem: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def other_problems(problem: Int64) -> Int64:
     """For each pair one of the next problem: whose latents it gets where identities are shuffled."""
     numbers = np.unique(problem)
     rows = {number: np.flatnonzero(problem == number) for number in numbers}

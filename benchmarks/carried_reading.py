@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.adapters import STRENGTH, other_problems
@@ -23,6 +22,7 @@ from rjepa.adapters.choosing import Front
 from rjepa.adapters.fitting import RIDGE_STRENGTHS, fit_procrustes, fit_random, fit_ridge, r_squared
 from rjepa.adapters.maps import LatentMap
 from rjepa.adapters.pairs import Matched, match_chains, pairs_of
+from rjepa.arrays import Float64, Int64
 from rjepa.evaluation.statistics import interval
 from rjepa.home import Home
 from rjepa.inference.scoring import segment_energies
@@ -36,8 +36,6 @@ from rjepa.latents.shards import extent_made, latents_share, open_latents
 from rjepa.latents.shares import draw_problems, in_drawing_order
 from rjepa.settings import load_settings
 
-Floats = npt.NDArray[np.float64]
-
 RESAMPLES: Final = 300
 HELD_OUT: Final = 5
 """One problem in so many of the share, on which a ridge's strength is chosen by R2."""
@@ -49,11 +47,11 @@ class Seen:
     right ones.
     """
 
-    chains: Floats
-    wrong: list[Floats]
-    right: list[Floats]
+    chains: Float64
+    wrong: list[Float64]
+    right: list[Float64]
 
-    def of(self, rows: npt.NDArray[np.int64]) -> tuple[float, float]:
+    def of(self, rows: Int64) -> tuple[float, float]:
         """Both AUROCs over some problems."""
         wrong, right = (np.concatenate([part[row] for row in rows]) for part in (self.wrong, self.right))
         return float(self.chains[rows].mean()), _auroc(wrong, right)
@@ -134,7 +132,7 @@ def _look(model: RJepa, reader: Reader, latents: LatentSet) -> Seen:
     return Seen(np.array(chains), wrong, right)
 
 
-def _auroc(above: Floats, below: Floats) -> float:
+def _auroc(above: Float64, below: Float64) -> float:
     """How often one of the first is larger than one of the second; ties count half."""
     ordered = np.sort(below)
     smaller, not_larger = np.searchsorted(ordered, above, "left"), np.searchsorted(ordered, above, "right")
@@ -156,7 +154,7 @@ def _print(seen: dict[str, Seen], problems: int) -> None:
     report("carried_reading", figures, {})
 
 
-def _cell(value: float, drawn: Floats) -> str:
+def _cell(value: float, drawn: Float64) -> str:
     low, high = interval(drawn[:, None])
     return f"{value:.3f} ({low[0]:.3f} to {high[0]:.3f})"
 

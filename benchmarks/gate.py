@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm
 
 from benchmarks.subject import report
+from rjepa.arrays import Bools
 from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts
 from rjepa.releases.findings import (
@@ -67,7 +67,7 @@ class Setting:
         return drawn
 
 
-def passes(domains: list[PairedCounts], rule: Rule) -> npt.NDArray[np.bool_]:
+def passes(domains: list[PairedCounts], rule: Rule) -> Bools:
     """What `decide` comes to for many challengers at once, the claim being "all"."""
     everything = PairedCounts(
         sum(int(part.problems) for part in domains),

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm
 
 from benchmarks.gate import passes as passes_once
 from benchmarks.subject import report
 from benchmarks.told_chances import measure as measure_told_chances
+from rjepa.arrays import Bools, Float64
 from rjepa.evaluation.betting import log_evidence, log_wealth
 from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts
@@ -38,8 +38,6 @@ ASKED: Final = 5
 """Challengers of a setting whose case is also put to `decide`."""
 NAMES: Final = ("code", "logic", "math")
 
-Mask = npt.NDArray[np.bool_]
-Levels = npt.NDArray[np.float64]
 
 TARGETS: Final = {
     "months_without_a_false_promotion": 0.95,
@@ -93,7 +91,7 @@ def draw(rng: np.random.Generator, gains: tuple[float, ...], discordance: float,
     return Drawn(tuple(domains))
 
 
-def loses_nothing(drawn: Drawn, alpha: float, old: Sequence[str] = NAMES, looks: int = 1) -> Mask:
+def loses_nothing(drawn: Drawn, alpha: float, old: Sequence[str] = NAMES, looks: int = 1) -> Bools:
     """Which of many challengers meet every clause of rule `nightly` on losses.
 
     Args:
@@ -111,7 +109,7 @@ def loses_nothing(drawn: Drawn, alpha: float, old: Sequence[str] = NAMES, looks:
     return np.asarray(holds, dtype=bool)
 
 
-def passes(drawn: Drawn, alpha: float) -> Mask:
+def passes(drawn: Drawn, alpha: float) -> Bools:
     """What rule `nightly` comes to for many challengers at once, claim "all", every domain an old one."""
     everything = drawn.everything
     evidence = log_evidence(np.asarray(everything.only_first), np.asarray(everything.only_second), alpha)
@@ -176,7 +174,7 @@ def false_months(
     return float(wrong.mean()), good_passed / good if good else float("nan")
 
 
-def false_by_night(rng: np.random.Generator, test: Callable[[Drawn], Mask], discordance: float) -> list[float]:
+def false_by_night(rng: np.random.Generator, test: Callable[[Drawn], Bools], discordance: float) -> list[float]:
     """Share of runs that promoted something no better by each night."""
     wrong, shares = np.zeros(RUNS, dtype=bool), []
     for _ in range(NIGHTS):
@@ -200,7 +198,7 @@ def spending(rng: np.random.Generator, discordance: float, gain: float, useful: 
     between."""
     slowly = 1.0 / np.arange(1, 10_000) ** 1.1
     slowly /= slowly.sum()
-    ways: dict[str, Callable[[Levels, int, Levels], Levels]] = {
+    ways: dict[str, Callable[[Float64, int, Float64], Float64]] = {
         "equal_shares": lambda left, night, found: np.minimum(left, SHARE),
         "a_tenth_of_what_is_left": lambda left, night, found: 0.1 * left,
         "e_lond": lambda left, night, found: BUDGET * slowly[night] * (found + 1),

@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.nights import Drawn, Mask, loses_nothing, records_of, terms_of
+from benchmarks.nights import Drawn, loses_nothing, records_of, terms_of
 from benchmarks.subject import report
+from rjepa.arrays import Bools
 from rjepa.evaluation.betting import log_evidence
 from rjepa.evaluation.paired import PairedCounts
 from rjepa.living.budget import BUDGET, NIGHTS
@@ -53,7 +54,7 @@ def together(sets: list[Drawn]) -> Drawn:
     return Drawn(tuple(Drawn(parts).everything for parts in zip(*(one.domains for one in sets), strict=True)))
 
 
-def within(sets: list[Drawn], *, all_sets: bool) -> list[Mask]:
+def within(sets: list[Drawn], *, all_sets: bool) -> list[Bools]:
     """Which challengers passed on the first set, within the first two, ..."""
     carried, passed, found = np.zeros(RUNS), np.zeros(RUNS, dtype=bool), []
     for number, here in enumerate(sets, 1):

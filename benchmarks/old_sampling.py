@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
@@ -22,6 +21,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from rjepa.arrays import Float16, Float32, Int64
 from rjepa.chains import parse_chain
 from rjepa.progress import Progress, silent
 from rjepa.students.loading import Student
@@ -348,9 +348,7 @@ class _Recorder:
     that its state is known, before its problem leaves the batch.
     """
 
-    def __init__(
-        self, student: Student, prompts: list[list[int]], noise: npt.NDArray[np.float32], samples: int, capture: bool
-    ) -> None:
+    def __init__(self, student: Student, prompts: list[list[int]], noise: Float32, samples: int, capture: bool) -> None:
         longest = max(len(prompt) for prompt in prompts)
         rows = len(prompts) * samples
         self.captures = capture
@@ -454,7 +452,7 @@ class _Recorder:
             )
         return [rows[start : start + self._samples] for start in range(0, len(rows), self._samples)]
 
-    def _rows(self) -> npt.NDArray[np.int64]:
+    def _rows(self) -> Int64:
         return (self.problems[:, None] * self._samples + np.arange(self._samples)).ravel()
 
     def _check_end(self, row: int, token: int) -> None:
@@ -470,7 +468,7 @@ class _Recorder:
         # A token that goes on after its newline begins the next line too.
         self._line_starts[row] = self._step + 1 if line.endswith("\n") else self._step
 
-    def _latents(self) -> list[npt.NDArray[np.float16]]:
+    def _latents(self) -> list[Float16]:
         """float16 [segments, width] of every row, the prompt's latent first: all rows are pooled at once."""
         pieces = self._student.pieces
         mode = self._student.record.segmentation

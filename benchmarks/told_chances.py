@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import expit, logit
 from scipy.stats import beta
 
+from rjepa.arrays import Bools, Float64
 from rjepa.evaluation.calibration_rise import compare_calibration
 from rjepa.releases.night import LEVEL_OF_CALIBRATION, LOSS_OF_CALIBRATION
 
@@ -32,8 +32,6 @@ _OWN_LUCK: Final = 0.4
 """Share of problems on which the two are right by luck of their own: they differ on one problem in seven then."""
 _GRID: Final = beta.ppf((np.arange(2000) + 0.5) / 2000, *_SHAPE)
 
-Chances = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 Way = Literal["high", "low", "sure"]
 
 
@@ -44,7 +42,7 @@ class Teller:
     offset: float = 0.0
     slope: float = 1.0
 
-    def tell(self, true: Chances) -> Chances:
+    def tell(self, true: Float64) -> Float64:
         return np.asarray(expit(self.offset + self.slope * logit(true)), dtype=np.float64)
 
     @property
@@ -63,7 +61,7 @@ def bent(error: float, way: Way) -> Teller:
     return teller
 
 
-def draw(rng: np.random.Generator, problems: int) -> tuple[Chances, Mask, Mask]:
+def draw(rng: np.random.Generator, problems: int) -> tuple[Float64, Bools, Bools]:
     """True chances, and whether challenger and release are right."""
     true = rng.beta(*_SHAPE, problems)
     second = rng.random(problems) < true
@@ -79,7 +77,7 @@ def fitted(rng: np.random.Generator) -> tuple[Teller, Teller]:
 
 def passes(rng: np.random.Generator, tellers: tuple[Teller, Teller], problems: int, looks: int = 1) -> bool:
     """Whether a challenger passes, offered again on further problems, which join those before, until it does."""
-    parts: list[tuple[Chances, Mask, Mask]] = []
+    parts: list[tuple[Float64, Bools, Bools]] = []
     for look in range(1, looks + 1):
         parts.append(draw(rng, problems))
         true, first, second = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -128,7 +126,7 @@ def share(rng: np.random.Generator, make: Callable[[], tuple[Teller, Teller]], p
     return float(np.mean([passes(rng, make(), problems, looks) for _ in range(RUNS)]))
 
 
-def _fit(true: Chances, right: Mask) -> Teller:
+def _fit(true: Float64, right: Bools) -> Teller:
     """Logistic regression on the log-odds, by Newton's method."""
     inputs = np.stack([np.ones_like(true), logit(true)], axis=1)
     weights = np.array([0.0, 1.0])

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from rjepa.arrays import Float16, Float32
 from rjepa.inference.ranking import explain
 from rjepa.inference.scoring import segment_energies
 from rjepa.inference.table import CandidateTable
@@ -20,8 +20,6 @@ from rjepa.reasoning.tools import Parts
 from rjepa.sampling.protocol import Capability, ChainSource, require
 from rjepa.students.sampled import SampledChain
 from rjepa.values import FrozenValue
-
-Float32 = npt.NDArray[np.float32]
 
 
 class StepJudgement(FrozenValue):
@@ -131,7 +129,7 @@ def read_latents(source: ChainSource, parts: Parts, problem: str, texts: Sequenc
     ]
 
 
-def latents_of(chain: SampledChain) -> npt.NDArray[np.float16]:
+def latents_of(chain: SampledChain) -> Float16:
     """The latents of a chain that was read with them."""
     assert chain.latents is not None
     return chain.latents

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rjepa.arrays import Float32
 from rjepa.chains import render_chain
 from rjepa.errors import InvalidInputError
-from rjepa.inspecting import Float32, latents_of, require_reading
+from rjepa.inspecting import latents_of, require_reading
 from rjepa.jepa.losses import raw_error
 from rjepa.latents.sets import LatentSet
 from rjepa.reasoning.candidates import join_latents

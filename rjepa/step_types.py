@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from rjepa.arrays import UInt8
 from rjepa.chains import Segmentation, read_segments
 from rjepa.clauses import INFERENCES
 from rjepa.labels import STEP_LABEL
@@ -50,7 +50,7 @@ def step_type(text: str) -> str:
     return "deduction" if _DEDUCTION.search(text) else "statement"
 
 
-def segment_types(text: str, segments: int, segmentation: Segmentation = "guided") -> npt.NDArray[np.uint8]:
+def segment_types(text: str, segments: int, segmentation: Segmentation = "guided") -> UInt8:
     """uint8 [segments], indices into `STEP_TYPES`: the prompt, then each segment of a chain's text.
 
     `segments` is how many the chain's latents have. Bytes that are no character may be cut otherwise as text than they
@@ -62,9 +62,7 @@ def segment_types(text: str, segments: int, segmentation: Segmentation = "guided
     return np.array([STEP_TYPES.index(name) for name in padded], dtype=np.uint8)
 
 
-def chain_types(
-    texts: Iterable[str], segments: Iterable[int], segmentation: Segmentation = "guided"
-) -> npt.NDArray[np.uint8]:
+def chain_types(texts: Iterable[str], segments: Iterable[int], segmentation: Segmentation = "guided") -> UInt8:
     """`segment_types` of many chains, end to end."""
     types = [segment_types(text, int(count), segmentation) for text, count in zip(texts, segments, strict=True)]
     return np.concatenate([np.empty(0, dtype=np.uint8), *types])

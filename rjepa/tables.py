@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from rjepa.arrays import Int64
 from rjepa.errors import CorruptError, NotFoundError
 from rjepa.files import atomic_path
 
@@ -116,7 +116,7 @@ def scan_columns(
             yield from file.iter_batches(rows, columns=list(names))
 
 
-def read_rows(paths: Sequence[Path], model: type[BaseModel], places: npt.NDArray[np.int64]) -> pa.Table:
+def read_rows(paths: Sequence[Path], model: type[BaseModel], places: Int64) -> pa.Table:
     """The rows at `places` (int64, counted over all files, in any order) in that order. Only the groups of rows that
     hold one of them are read, and of those a few rows are held at a time.
 
@@ -143,7 +143,7 @@ def read_rows(paths: Sequence[Path], model: type[BaseModel], places: npt.NDArray
     return table.take(pa.array(np.searchsorted(wanted, places)))
 
 
-def _of_group(file: pq.ParquetFile, group: int, wanted: npt.NDArray[np.int64]) -> pa.Table:
+def _of_group(file: pq.ParquetFile, group: int, wanted: Int64) -> pa.Table:
     parts, start = [], 0
     for batch in file.iter_batches(_SCANNED_ROWS, row_groups=[group]):
         first, last = np.searchsorted(wanted, [start, start + len(batch)])

@@ -6,6 +6,7 @@ one that the UI launched; its process tag alone marks it.
 """
 
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,7 @@ from rjepa_assets.defs.stage import (
     VARIANTS_JOB,
 )
 from rjepa_assets.defs.students import TrainRolloutConfig
+from rjepa_assets.pools import held_by
 from rjepa_assets.processes import PROCESS_TAG, Process, cancel_runs_of, children_can_be_ended
 from rjepa_assets.requests import REQUEST, want_dataset, want_llm
 
@@ -48,6 +50,9 @@ _PARTITION_TAG: Final = "dagster/partition"
 
 _LOOK_SECONDS: Final = 0.2
 """Between two looks at a run: what a Ctrl-C may have to wait."""
+
+_POOL_SECONDS: Final = 3.0
+"""Between two looks at whether a run waits for another one."""
 
 
 class StageFailedError(RjepaError):
@@ -319,13 +324,46 @@ def _run(instance: dg.DagsterInstance, launch: Launch, terminal: tuple[int, int,
     running = _Running(instance, job, launch)
     running.start()
     try:
-        while running.is_alive():
-            running.join(_LOOK_SECONDS)
+        _wait_for(running, _Waiting(instance, launch, terminal[0]))
     except KeyboardInterrupt:
         cancel_runs_of(instance, Process.current())
         raise
     if running.error is not None:
         raise _in_our_words(instance, launch, running.error) from running.error
+
+
+def _wait_for(running: "_Running", waiting: "_Waiting") -> None:
+    """Until a run has ended."""
+    looked = time.monotonic()
+    while running.is_alive():
+        running.join(_LOOK_SECONDS)
+        if time.monotonic() - looked >= _POOL_SECONDS:
+            waiting.say()
+            looked = time.monotonic()
+
+
+class _Waiting:
+    """Says on a terminal that a run of this process waits for another one, once for each of these."""
+
+    def __init__(self, instance: dg.DagsterInstance, launch: Launch, stream: int) -> None:
+        self._instance, self._launch, self._stream = instance, launch, stream
+        self._said: str | None = None
+
+    def say(self) -> None:
+        """Nothing where it does not wait, or has said so."""
+        here = dg.RunsFilter(job_name=self._launch.job, tags={PROCESS_TAG: Process.current().tag()})
+        holder = next((held_by(self._instance, run.run_id) for run in self._instance.get_runs(here, limit=1)), None)
+        if holder is None or holder == self._said:
+            return
+        self._said = holder
+        run = self._instance.get_run_by_id(holder)
+        what = (
+            f"run {holder}" if run is None else f"{run.job_name} of {run.tags.get(_PARTITION_TAG)} (run {holder[:8]})"
+        )
+        with open(self._stream, "w", closefd=False, buffering=1) as stream:
+            print(
+                f"{self._launch.job} of {self._launch.partition} waits for {what}: one at a time computes", file=stream
+            )
 
 
 class _Running(threading.Thread):

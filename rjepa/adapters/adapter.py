@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from rjepa.adapters.maps import FloatRows, LatentMap, MappedLatents
+from rjepa.adapters.maps import LatentMap, MappedLatents
+from rjepa.arrays import Float32
 from rjepa.errors import CorruptError, NotFoundError
 from rjepa.files import atomic_path, read_json, sha256_file, write_json
 from rjepa.students.catalog import Poolings
@@ -95,9 +96,7 @@ class Adapter(MappedLatents):
         """What stands side by side in the target's latents."""
         return self.target.poolings
 
-    def restore(
-        self, latents: Float[npt.NDArray[np.floating], "*rows width_out"]
-    ) -> Float[FloatRows, "*rows width_in"]:
+    def restore(self, latents: Float[npt.NDArray[np.floating], "*rows width_out"]) -> Float[Float32, "*rows width_in"]:
         """The source's raw latents as the target's: no inverse of `read`, but the best guess of what would be read so.
 
         Raises:

@@ -26,6 +26,7 @@ from rjepa.adapters.maps import LatentMap, MappedLatents
 from rjepa.adapters.network import NetworkSettings, fit_network
 from rjepa.adapters.pairs import Matched, Pairs, pairs_of
 from rjepa.adapters.refining import RefineSettings, can_refine, refine
+from rjepa.arrays import Float32, Float64
 from rjepa.errors import InvalidInputError
 from rjepa.jepa.batches import Assembler
 from rjepa.jepa.config import ENERGY_FLOOR
@@ -252,7 +253,7 @@ class Front(MappedLatents):
     into: LatentMap
     poolings: tuple[str, ...]
 
-    def restore(self, latents: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    def restore(self, latents: npt.NDArray[np.floating]) -> Float32:
         """There is none.
 
         Raises:
@@ -261,7 +262,7 @@ class Front(MappedLatents):
         raise ValueError("a map that is only tried has no way back")
 
 
-def log_energies(model: RJepa, reader: Reader, latents: LatentSet) -> npt.NDArray[np.float64]:
+def log_energies(model: RJepa, reader: Reader, latents: LatentSet) -> Float64:
     """Log energies of all steps of all chains, end to end: energies of wrong steps are many times those of right ones,
     and a correlation of energies themselves would be one of a few steps.
     """
@@ -274,7 +275,7 @@ def log_energies(model: RJepa, reader: Reader, latents: LatentSet) -> npt.NDArra
     return np.concatenate(found)
 
 
-def correlation(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+def correlation(one: Float64, other: Float64) -> float:
     """Pearson's; 0 where one of the two is constant."""
     if len(one) < 2 or one.std() < 1e-12 or other.std() < 1e-12:
         return 0.0

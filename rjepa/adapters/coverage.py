@@ -12,7 +12,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from rjepa.adapters.pairs import Float32
+from rjepa.arrays import Float32
 from rjepa.latents.normalizer import Normalizer
 
 _QUANTILE: Final = 0.99
@@ -44,10 +44,10 @@ class Reach:
         reach = cls(inputs, centre.astype(np.float32), whitening, np.inf)
         return cls(inputs, reach.centre, whitening, float(np.quantile(reach.distances(fitted), _QUANTILE)))
 
-    def distances(self, latents: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    def distances(self, latents: npt.NDArray[np.floating]) -> Float32:
         """Of each row [N, W], raw: its root mean square in deviations of the pairs."""
         white = (self.inputs.apply(latents) - self.centre) @ self.whitening
-        found: npt.NDArray[np.float32] = np.sqrt(np.square(white).mean(-1))
+        found: Float32 = np.sqrt(np.square(white).mean(-1))
         return found
 
     def share(self, latents: npt.NDArray[np.floating]) -> float:

@@ -9,14 +9,11 @@ Legend: N pairs, I and O columns of the inputs and of the outputs.
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from rjepa.adapters.maps import LatentMap
+from rjepa.arrays import Float32, Float64
 from rjepa.errors import InvalidInputError
 from rjepa.latents.normalizer import Normalizer
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 
 RIDGE_STRENGTHS: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of ridge regression, relative to the mean square of an input column: from hardly any to a strong pull to the mean."""

@@ -13,27 +13,26 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
+from rjepa.arrays import Float32
 from rjepa.latents.normalizer import Normalizer
-
-FloatRows = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Layer:
     """An affine layer of a network."""
 
-    weight: Float[FloatRows, "width_in width_out"]
-    bias: Float[FloatRows, " width_out"]
+    weight: Float[Float32, "width_in width_out"]
+    bias: Float[Float32, " width_out"]
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or self.weight.shape[1:] != self.bias.shape:
             raise ValueError(f"a layer of shapes {self.weight.shape} and {self.bias.shape}")
 
-    def apply(self, rows: Float[FloatRows, "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
+    def apply(self, rows: Float[Float32, "*rows width_in"]) -> Float[Float32, "*rows width_out"]:
         """Its values, through SiLU."""
         values = rows @ self.weight + self.bias
         # Below -80 the float32 exponential would overflow; SiLU is 0 from far before on.
-        silu: FloatRows = (values / (1 + np.exp(-np.maximum(values, -80)))).astype(np.float32)
+        silu: Float32 = (values / (1 + np.exp(-np.maximum(values, -80)))).astype(np.float32)
         return silu
 
 
@@ -49,7 +48,7 @@ class Residual:
 
     up: Layer
     inner: tuple[Layer, ...]
-    down: Float[FloatRows, "hidden width_out"]
+    down: Float[Float32, "hidden width_out"]
 
     def __post_init__(self) -> None:
         hidden = self.up.weight.shape[1]
@@ -58,12 +57,12 @@ class Residual:
         if any(layer.weight.shape != (hidden, hidden) for layer in self.inner):
             raise ValueError(f"an inner layer is not {hidden} units wide")
 
-    def apply(self, standard: Float[FloatRows, "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
+    def apply(self, standard: Float[Float32, "*rows width_in"]) -> Float[Float32, "*rows width_out"]:
         """What the network adds to each row."""
         hidden = self.up.apply(standard)
         for layer in self.inner:
             hidden = hidden + layer.apply(hidden)
-        added: FloatRows = hidden @ self.down
+        added: Float32 = hidden @ self.down
         return added
 
 
@@ -81,8 +80,8 @@ class LatentMap:
 
     inputs: Normalizer
     outputs: Normalizer
-    weight: Float[FloatRows, "width_in width_out"]
-    bias: Float[FloatRows, " width_out"]
+    weight: Float[Float32, "width_in width_out"]
+    bias: Float[Float32, " width_out"]
     residual: Residual | None = None
 
     def __post_init__(self) -> None:
@@ -102,7 +101,7 @@ class LatentMap:
         """Columns of what goes out."""
         return self.outputs.width
 
-    def apply(self, latents: Float[npt.NDArray[np.floating], "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
+    def apply(self, latents: Float[npt.NDArray[np.floating], "*rows width_in"]) -> Float[Float32, "*rows width_out"]:
         """Latents of any float type in the other space.
 
         Raises:
@@ -110,14 +109,14 @@ class LatentMap:
         """
         return self.outputs.invert(self.between(self.inputs.apply(latents)))
 
-    def between(self, standard: Float[FloatRows, "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
+    def between(self, standard: Float[Float32, "*rows width_in"]) -> Float[Float32, "*rows width_out"]:
         """The map between the standardised spaces."""
-        mapped: FloatRows = standard @ self.weight + self.bias
+        mapped: Float32 = standard @ self.weight + self.bias
         if self.residual is not None:
             mapped += self.residual.apply(standard)
         return mapped
 
-    def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
+    def tensors(self) -> dict[str, Float32]:
         """All numbers of the map by name."""
         found = {
             "inputs.location": self.inputs.location,
@@ -134,7 +133,7 @@ class LatentMap:
         return {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in found.items()}
 
     @classmethod
-    def of_tensors(cls, tensors: Mapping[str, npt.NDArray[np.float32]]) -> Self:
+    def of_tensors(cls, tensors: Mapping[str, Float32]) -> Self:
         """What `tensors` gave.
 
         Raises:
@@ -179,7 +178,7 @@ class MappedLatents:
         """Location and scale of the target's latents."""
         return self.into.inputs
 
-    def read(self, latents: Float[npt.NDArray[np.floating], "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
+    def read(self, latents: Float[npt.NDArray[np.floating], "*rows width_in"]) -> Float[Float32, "*rows width_out"]:
         """The target's raw latents, of any float type, as the source's.
 
         Raises:

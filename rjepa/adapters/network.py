@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rjepa.adapters.maps import LatentMap, Layer, Residual
-from rjepa.adapters.pairs import Float32
+from rjepa.arrays import Float32
 from rjepa.muon import Muon
 
 _WARMUP: Final = 0.05

@@ -10,16 +10,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
+from rjepa.arrays import Bools, Float16, Float32, Int64
 from rjepa.errors import InvalidInputError
 from rjepa.latents.mapped import take_rows
 from rjepa.latents.sets import LatentSet
 from rjepa.latents.shares import in_drawing_order
-
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
-Float16 = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.target)
 
-    def where(self, chosen: npt.NDArray[np.bool_]) -> Self:
+    def where(self, chosen: Bools) -> Self:
         """Some of them."""
         return type(self)(self.target[chosen], self.source[chosen], self.problem[chosen])
 

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from rjepa.arrays import Int64, UInt8, UInt64
 from rjepa.datasets.novelty import Text, near_in_part, stored_texts
 from rjepa.datasets.parts import part_paths
-from rjepa.datasets.statements import U64, Fingerprints, matches, part_fingerprints
+from rjepa.datasets.statements import Fingerprints, matches, part_fingerprints
 from rjepa.errors import CorruptError
 from rjepa.home import Home
-
-Int64 = npt.NDArray[np.int64]
 
 NEAR: Final = 0.8
 """Least similarity of a near-duplicate by default (docs/data.md shows what it finds)."""
@@ -49,7 +47,7 @@ def measure_leaks(home: Home, dataset: str) -> Leaks:
         examples.append(f"used twice: {_names(paths, parts, repeated)}")
     found = []
     for what in ("statements", "structures"):
-        keys: U64 = np.concatenate([getattr(part, what) for part in parts])
+        keys: UInt64 = np.concatenate([getattr(part, what) for part in parts])
         rows = _in_two_splits(keys, splits)
         found.append(len(np.unique(keys[rows])))
         if len(rows):
@@ -130,13 +128,13 @@ def _seen(
     return found + [(mine, texts[row][0], alike) for row, mine, alike in near]
 
 
-def _repeated(keys: U64) -> Int64:
+def _repeated(keys: UInt64) -> Int64:
     """Rows whose key occurs more than once."""
     _, which, times = np.unique(keys, return_inverse=True, return_counts=True)
     return np.flatnonzero(times[which] > 1)
 
 
-def _in_two_splits(keys: U64, splits: npt.NDArray[np.uint8]) -> Int64:
+def _in_two_splits(keys: UInt64, splits: UInt8) -> Int64:
     """Rows whose key (0: none) occurs in more than one split."""
     _, which = np.unique(keys, return_inverse=True)
     earliest = np.full(len(keys), 255, np.uint8)

@@ -19,6 +19,7 @@ from typing import Any, Final, get_args
 import numpy as np
 import numpy.typing as npt
 
+from rjepa.arrays import Int64, UInt8, UInt32, UInt64
 from rjepa.errors import CorruptError
 from rjepa.files import atomic_path, sha256_file
 from rjepa.home import Home
@@ -44,9 +45,6 @@ SPLITS: Final[tuple[Split, ...]] = get_args(Split)
 _FILTER: Final = 1 << 18
 _MIX = np.random.default_rng(20261121).integers(1, 1 << 63, ROWS + 1, dtype=np.uint64) | np.uint64(1)
 
-U64 = npt.NDArray[np.uint64]
-U32 = npt.NDArray[np.uint32]
-
 
 @dataclass(frozen=True)
 class Fingerprints:
@@ -54,11 +52,11 @@ class Fingerprints:
     test. bands: uint32 [BANDS, n], each mixed with the statement's numbers.
     """
 
-    ids: U64
-    statements: U64
-    structures: U64
-    splits: npt.NDArray[np.uint8]
-    bands: U32
+    ids: UInt64
+    statements: UInt64
+    structures: UInt64
+    splits: UInt8
+    bands: UInt32
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -100,7 +98,7 @@ def keep_fingerprints(index: Path, found: Fingerprints) -> None:
         temporary.write_bytes(save({f.name: np.ascontiguousarray(getattr(found, f.name)) for f in fields(found)}))
 
 
-def matches(base: npt.NDArray[Any], new: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def matches(base: npt.NDArray[Any], new: npt.NDArray[Any]) -> tuple[Int64, Int64]:
     """Rows (base, new) of every pair of equal keys. One pass over `base`, which may be far longer than `new`."""
     wanted = np.zeros(_FILTER, dtype=bool)
     wanted[new & new.dtype.type(_FILTER - 1)] = True
@@ -184,7 +182,7 @@ def _of_rows(rows: Iterable[tuple[str, str, str, str | None]]) -> Fingerprints:
     )
 
 
-def _banded(hashes: U64, numerals: U64) -> U32:
+def _banded(hashes: UInt64, numerals: UInt64) -> UInt32:
     """uint64 [n, BANDS * ROWS] and the numbers' keys [n] to uint32 [BANDS, n]. Overflow wraps, as it is meant to."""
     grouped = hashes.reshape(len(hashes), BANDS, ROWS)
     mixed = (grouped * _MIX[:ROWS]).sum(axis=2, dtype=np.uint64) + (numerals * _MIX[ROWS])[:, None]

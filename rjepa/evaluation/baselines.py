@@ -10,13 +10,13 @@ from typing import Final, Literal
 
 import numpy as np
 
+from rjepa.arrays import Bools, Float64, Int64
 from rjepa.evaluation.pool import CandidatePool
-from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.choice import choose
 from rjepa.inference.score import CompositeScore
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import BoolArray, IntArray, of_chosen, vote_shares
+from rjepa.inference.voting import of_chosen, vote_shares
 
 Group = Literal["free", "fitted", "label_free", "supervised", "rjepa", "ceiling"]
 """free: nothing is fitted but how sharply a score weighs votes; fitted: weights of log-probability and length;
@@ -89,13 +89,13 @@ class Choice:
     """
 
     method: Method
-    correct: FloatArray
-    chosen: IntArray | None
-    scores: FloatArray | None
-    tokens: FloatArray
+    correct: Float64
+    chosen: Int64 | None
+    scores: Float64 | None
+    tokens: Float64
 
     @property
-    def indices(self) -> IntArray:
+    def indices(self) -> Int64:
         """`chosen` of a method that chooses one candidate.
 
         Raises:
@@ -106,7 +106,7 @@ class Choice:
         return self.chosen
 
     @property
-    def ranking(self) -> FloatArray:
+    def ranking(self) -> Float64:
         """`scores` of a method that scores candidates.
 
         Raises:
@@ -121,7 +121,7 @@ class Choice:
 class JudgedTable(CandidateTable):
     """A pool's sampled candidates with what is right: `correct` is bool `[problems, candidates]`."""
 
-    correct: BoolArray
+    correct: Bools
 
     @classmethod
     def of(cls, pool: CandidatePool) -> "JudgedTable":
@@ -249,10 +249,10 @@ def _best_and_vote(table: JudgedTable, method: Method, score: CompositeScore) ->
     return {method.key: _choice(table, method, best, scores), voting.key: _choice(table, voting, vote, shares)}
 
 
-def _choice(table: JudgedTable, method: Method, chosen: IntArray, scores: FloatArray) -> Choice:
+def _choice(table: JudgedTable, method: Method, chosen: Int64, scores: Float64) -> Choice:
     correct = of_chosen(table.correct, chosen)
     return Choice(method, correct.astype(np.float64), chosen, scores, _tokens(table))
 
 
-def _tokens(table: JudgedTable) -> FloatArray:
+def _tokens(table: JudgedTable) -> Float64:
     return np.asarray(table.features["tokens"].sum(axis=1), dtype=np.float64)

@@ -16,11 +16,9 @@ elsewhere (`rjepa.releases.night`, `rjepa.living.health`).
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import logsumexp
 
-from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray
+from rjepa.arrays import Bools, Float64, Int64
 from rjepa.tails import chance_of_at_least
 
 BETS: Final = (0.1, 0.2, 0.3, 0.45)
@@ -33,10 +31,10 @@ LOG_CAP: Final = float(np.log(1e4))
 """No more than ten thousand is kept as evidence: the strictest threshold is 600. A stake without a bound would let a
 lucky week outweigh every bad one after it."""
 
-Counts = npt.NDArray[np.int64] | int
+Counts = Int64 | int
 
 
-def log_wealth(successes: Counts, failures: Counts, chance: float = 0.5) -> FloatArray:
+def log_wealth(successes: Counts, failures: Counts, chance: float = 0.5) -> Float64:
     """Logarithm of what a stake of 1 becomes against "a success has a chance of at most `chance`", capped.
 
     The stake is spread over `BETS`; a bet pays (1 - chance) / chance times itself for a success. The order of outcomes
@@ -49,12 +47,12 @@ def log_wealth(successes: Counts, failures: Counts, chance: float = 0.5) -> Floa
     return np.asarray(np.minimum(wealth, LOG_CAP), dtype=np.float64)
 
 
-def log_wealth_path(outcomes: BoolArray, chance: float = 0.5) -> FloatArray:
+def log_wealth_path(outcomes: Bools, chance: float = 0.5) -> Float64:
     """The same after each of some outcomes, `[outcomes]`: what somebody who looks every time would see."""
     return log_wealth(np.cumsum(outcomes), np.cumsum(~outcomes), chance)
 
 
-def log_evidence(only_first: Counts, only_second: Counts, level: float, carried: float = 0.0) -> FloatArray:
+def log_evidence(only_first: Counts, only_second: Counts, level: float, carried: float = 0.0) -> Float64:
     """Logarithm of the evidence that the first of two is better, after one more set of problems, capped.
 
     Half of the stake is spread over the bets above and carries on with whatever comes. The other half goes on this
@@ -83,7 +81,7 @@ def log_evidence(only_first: Counts, only_second: Counts, level: float, carried:
     return np.asarray(np.minimum(carried + wealth, LOG_CAP), dtype=np.float64)
 
 
-def _by_bet(successes: Counts, failures: Counts, chance: float) -> FloatArray:
+def _by_bet(successes: Counts, failures: Counts, chance: float) -> Float64:
     if not 0 < chance < 1:
         raise ValueError(f"the chance must lie between 0 and 1, got {chance}")
     won, lost = (np.asarray(count, dtype=np.float64)[..., None] for count in (successes, failures))

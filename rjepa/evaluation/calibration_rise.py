@@ -11,9 +11,8 @@ from typing import Final
 import numpy as np
 from scipy.special import ndtri
 
+from rjepa.arrays import Bools, Float64
 from rjepa.evaluation.statistics import CONFIDENCE
-from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray
 
 DEGREE: Final = 2
 """The distance between told and true is fitted by a parabola. Its three coefficients stand for three errors of a
@@ -45,7 +44,7 @@ class CalibrationRise:
 
 
 def compare_calibration(
-    chances: tuple[FloatArray, FloatArray], correct: tuple[BoolArray, BoolArray], *, confidence: float = CONFIDENCE
+    chances: tuple[Float64, Float64], correct: tuple[Bools, Bools], *, confidence: float = CONFIDENCE
 ) -> CalibrationRise | None:
     """Compare how well two tell their chances; None where both tell one for too few problems.
 
@@ -79,7 +78,7 @@ def compare_calibration(
     return CalibrationRise(problems, float(errors[0]), float(errors[1]), bound)
 
 
-def _basis(chances: FloatArray) -> FloatArray:
+def _basis(chances: Float64) -> Float64:
     """Polynomials up to `DEGREE` in the rank of each chance, float64 `[problems, columns]`: orthogonal, with a mean
     square of 1. Equal chances have equal ranks; with few distinct ones there are fewer columns.
     """
@@ -87,12 +86,12 @@ def _basis(chances: FloatArray) -> FloatArray:
 
     ranks = rankdata(chances) / len(chances)
     degree = min(DEGREE, len(np.unique(ranks)) - 1)
-    basis: FloatArray = np.linalg.qr(np.vander(ranks - ranks.mean(), degree + 1, increasing=True))[0]
+    basis: Float64 = np.linalg.qr(np.vander(ranks - ranks.mean(), degree + 1, increasing=True))[0]
     basis *= np.sqrt(len(chances))
     return basis
 
 
-def _deviation(squares: FloatArray, means: list[FloatArray], covariance: FloatArray) -> float:
+def _deviation(squares: Float64, means: list[Float64], covariance: Float64) -> float:
     """Standard error of the difference of the two errors.
 
     Of the squares of normal coefficients with true means m the covariance is 4 m' V m + 2 tr(V V). With estimated means

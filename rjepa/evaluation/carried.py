@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from rjepa.arrays import Float64, Int64
 from rjepa.evaluation.baselines import JudgedTable
 from rjepa.evaluation.evaluating import calibrate
 from rjepa.evaluation.first_error import first_error_steps
@@ -22,7 +23,6 @@ from rjepa.evaluation.measures import judged_steps
 from rjepa.evaluation.metrics import expected_calibration_error, pass_at_k, within_problem_auroc
 from rjepa.evaluation.pool import CandidatePool, RolloutsLike
 from rjepa.evaluation.statistics import Resamples, interval
-from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.choice import Rule
 from rjepa.inference.voting import of_chosen
 from rjepa.values import FrozenValue
@@ -86,8 +86,8 @@ class Judged:
     """
 
     worth: WayWorth
-    auroc: FloatArray
-    first_error: FloatArray
+    auroc: Float64
+    first_error: Float64
 
 
 def judge_way(way: OriginEnergies, validation: RolloutsLike, test: RolloutsLike, seed: int = 0) -> Judged:
@@ -161,31 +161,29 @@ def worth_markdown(judged: Sequence[Judged], kept: Sequence[Kept]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _gap(columns: FloatArray) -> FloatArray:
+def _gap(columns: Float64) -> Float64:
     """Gap closed from mean right, mean@1 and pass@K: rows 1, 2 and 3."""
     return np.asarray((columns[1] - columns[2]) / np.maximum(columns[3] - columns[2], 1e-12))
 
 
-def _estimate(value: float | FloatArray, drawn: FloatArray) -> Estimate:
+def _estimate(value: float | Float64, drawn: Float64) -> Estimate:
     low, high = interval(drawn[:, None])
     return Estimate(value=float(value), low=float(low[0]), high=float(high[0]))
 
 
-def _over_problems(
-    pool: CandidatePool, figure: Callable[[npt.NDArray[np.int64]], float], seed: int
-) -> tuple[float, FloatArray]:
+def _over_problems(pool: CandidatePool, figure: Callable[[Int64], float], seed: int) -> tuple[float, Float64]:
     """A figure of any problems (their indices): of all of them, and of each bootstrap resample."""
     random, count = np.random.default_rng(seed), len(pool)
     drawn = np.array([figure(random.integers(0, count, count)) for _ in range(_COSTLY_RESAMPLES)])
     return figure(np.arange(count)), drawn
 
 
-def _first_error(pool: CandidatePool) -> Callable[[npt.NDArray[np.int64]], float]:
+def _first_error(pool: CandidatePool) -> Callable[[Int64], float]:
     """First-error AUROC of any problems."""
     energies, located, right = judged_steps(pool)
     size = pool.num_candidates
 
-    def auroc(rows: npt.NDArray[np.int64]) -> float:
+    def auroc(rows: Int64) -> float:
         chains = (rows[:, None] * size + np.arange(size)).ravel().tolist()
         return first_error_steps(
             [energies[i] for i in chains], [located[i] for i in chains], [right[i] for i in chains]

@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rjepa.arrays import Bools, Float64
 from rjepa.evaluation.baselines import VOTE, WITH_LOGPROB, Choice
 from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.metrics import within_problem_auroc
 from rjepa.evaluation.results import Comparison
 from rjepa.evaluation.statistics import Resamples, bootstrap_p_value, holm, interval, mcnemar
-from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray
 
 MethodPair = tuple[str, str]
 """Keys of a method and of the one that it is compared with."""
@@ -20,8 +19,8 @@ def compare(
     choices: Mapping[str, Choice],
     variants: Sequence[str],
     best_logprob: str,
-    correct: BoolArray,
-    masks: Mapping[str, BoolArray],
+    correct: Bools,
+    masks: Mapping[str, Bools],
     rng: np.random.Generator,
     resamples: int,
 ) -> tuple[Comparison, ...]:
@@ -53,7 +52,7 @@ def compare(
 def compare_accuracy(
     choices: Mapping[str, Choice],
     pairs: Sequence[MethodPair],
-    mask: BoolArray,
+    mask: Bools,
     domain: str,
     rng: np.random.Generator,
     resamples: int,
@@ -80,7 +79,7 @@ def compare_accuracy(
 def compare_ranking(
     choices: Mapping[str, Choice],
     pairs: Sequence[MethodPair],
-    correct: BoolArray,
+    correct: Bools,
     rng: np.random.Generator,
     resamples: int,
     domain: str = ALL,
@@ -96,7 +95,7 @@ def compare_ranking(
 def _bootstrap(
     choices: Mapping[str, Choice],
     pairs: Sequence[MethodPair],
-    differences: FloatArray,
+    differences: Float64,
     metric: str,
     domain: str,
     rng: np.random.Generator,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from rjepa.arrays import Bools
 from rjepa.errors import InvalidInputError
 from rjepa.evaluation.baselines import (
     METHOD,
@@ -49,7 +50,6 @@ from rjepa.evaluation.trials import compare_trials
 from rjepa.inference.calibrating import MINIMUM_MIXED, fit_calibration
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.surprise import fit_step_quantiles
-from rjepa.inference.voting import BoolArray
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,6 @@ def _leaderboard(
     )
 
 
-def _masks(pool: CandidatePool) -> dict[str, BoolArray]:
+def _masks(pool: CandidatePool) -> dict[str, Bools]:
     names = np.array([problem.domain for problem in pool.problems])
     return {ALL: np.ones(len(names), dtype=bool)} | {name: names == name for name in pool.domains if name != ALL}

@@ -10,9 +10,8 @@ from typing import Final
 
 import numpy as np
 
+from rjepa.arrays import Bools, Float64, Int64
 from rjepa.evaluation.metrics import auroc
-from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray, IntArray
 
 _THRESHOLDS: Final = 200
 """Quantiles of the chains' highest energies that are tried: finer than a validation set can tell apart."""
@@ -30,9 +29,9 @@ class FirstErrorSteps:
         unaligned: chains left out because their error lies beyond their last segment.
     """
 
-    energies: FloatArray
-    is_first_error: BoolArray
-    positions: IntArray
+    energies: Float64
+    is_first_error: Bools
+    positions: Int64
     chains: int
     unaligned: int
 
@@ -46,7 +45,7 @@ class FirstErrorSteps:
 
 
 def first_error_steps(
-    energies: Sequence[FloatArray], first_errors: Sequence[int | None], all_right: Sequence[bool]
+    energies: Sequence[Float64], first_errors: Sequence[int | None], all_right: Sequence[bool]
 ) -> FirstErrorSteps:
     """Gather the segments that the first-error AUROC compares.
 
@@ -95,7 +94,7 @@ class FirstErrorF1:
 
 
 def first_error_f1(
-    energies: Sequence[FloatArray], first_errors: Sequence[int | None], all_right: Sequence[bool], threshold: float
+    energies: Sequence[Float64], first_errors: Sequence[int | None], all_right: Sequence[bool], threshold: float
 ) -> FirstErrorF1:
     """F1 of "the first step whose energy is above the threshold is the first wrong one". Arguments as
     `first_error_steps`; chains that are neither located nor known to be right do not count.
@@ -104,9 +103,7 @@ def first_error_f1(
     return _f1(table, first, right, threshold)
 
 
-def fit_threshold(
-    energies: Sequence[FloatArray], first_errors: Sequence[int | None], all_right: Sequence[bool]
-) -> float:
+def fit_threshold(energies: Sequence[Float64], first_errors: Sequence[int | None], all_right: Sequence[bool]) -> float:
     """The threshold with the best F1. Fit it on validation chains; inf where there is nothing to fit on."""
     table, first, right = _padded(energies, first_errors, all_right)
     highest = table.max(axis=1, initial=-np.inf)
@@ -118,8 +115,8 @@ def fit_threshold(
 
 
 def _padded(
-    energies: Sequence[FloatArray], first_errors: Sequence[int | None], all_right: Sequence[bool]
-) -> tuple[FloatArray, IntArray, BoolArray]:
+    energies: Sequence[Float64], first_errors: Sequence[int | None], all_right: Sequence[bool]
+) -> tuple[Float64, Int64, Bools]:
     """Chains that count as rows padded with -inf, the index of each first error (-1: none), whether each is right."""
     kept = [
         (energy, -1 if first is None else first)
@@ -133,7 +130,7 @@ def _padded(
     return table, first, first < 0
 
 
-def _f1(table: FloatArray, first: IntArray, right: BoolArray, threshold: float) -> FirstErrorF1:
+def _f1(table: Float64, first: Int64, right: Bools, threshold: float) -> FirstErrorF1:
     if right.all() or not right.any():
         return FirstErrorF1(float("nan"), float("nan"), threshold)
     flagged = table > threshold

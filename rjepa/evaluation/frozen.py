@@ -10,11 +10,12 @@ from typing import Final
 
 import numpy as np
 
+from rjepa.arrays import Float64
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.rivals import Labelled, as_extra, score_label_free, score_paths, score_supervised
 from rjepa.home import Home
-from rjepa.inference.aggregate import FloatArray, chain_features
+from rjepa.inference.aggregate import chain_features
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.model import RJepa, build_model
@@ -40,7 +41,7 @@ class Frozen:
     """Rollouts by split, and further scores `[problems, K]` by split and baseline."""
 
     rollouts: Mapping[Split, Rollouts]
-    extra: Mapping[Split, Mapping[str, FloatArray]] = field(default_factory=dict)
+    extra: Mapping[Split, Mapping[str, Float64]] = field(default_factory=dict)
 
     def pool(
         self, split: Split, world_model: tuple[RJepa, Reader] | None, progress: Progress = silent
@@ -111,14 +112,14 @@ def with_rivals(
     normalizer = reader.own
     train = train_candidates(frozen, home, llm_tag, dataset)
     seen = [_labelled(part, normalizer) for part in parts]
-    scores: dict[str, list[FloatArray]] = {}
+    scores: dict[str, list[Float64]] = {}
     if (right := _right_chains(home, llm_tag, dataset)) is not None:
         scores |= score_label_free(right, [part.steps for part in seen], normalizer)
     paths = [score_paths(part.latents, normalizer) for part in parts]
     scores |= {key: [path[key] for path in paths] for key in paths[0]}
     scores["untrained"] = [_untrained(part, reader, *untrained) for part in parts]
     scores |= score_supervised(None if train is None else _labelled(train, normalizer, _LEARNT), *seen)
-    extra: dict[Split, Mapping[str, FloatArray]] = {
+    extra: dict[Split, Mapping[str, Float64]] = {
         split: as_extra({key: values[place] for key, values in scores.items()}, len(parts[place].problems))
         for place, split in enumerate(_UNFITTED)
     }
@@ -148,7 +149,7 @@ def _right_chains(home: Home, llm_tag: str, dataset: str) -> LatentSet | None:
     return latents.select(right[np.unique(np.linspace(0, len(right) - 1, min(len(right), REFERENCE)).astype(int))])
 
 
-def _untrained(rollouts: Rollouts, reader: Reader, config: JepaConfig, feature: str) -> FloatArray:
+def _untrained(rollouts: Rollouts, reader: Reader, config: JepaConfig, feature: str) -> Float64:
     model = build_model(config, reader.normalizer.width, ()).eval().requires_grad_(False)
     energies = energies_of((model, reader), rollouts.latents)
     flat = [candidate for row in rollouts.candidates for candidate in row]

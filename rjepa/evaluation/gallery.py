@@ -4,11 +4,11 @@ from typing import Final
 
 import numpy as np
 
+from rjepa.arrays import Float64
 from rjepa.evaluation.baselines import Choice
 from rjepa.evaluation.leaderboard import markdown_cell
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.results import GalleryCandidate, GalleryItem
-from rjepa.inference.aggregate import FloatArray
 
 EACH_KIND: Final = 2
 _LONGEST: Final = 600
@@ -16,7 +16,7 @@ _LONGEST: Final = 600
 
 
 def pick_gallery(
-    pool: CandidatePool, served: Choice, majority: Choice, p_correct: FloatArray, scores: FloatArray
+    pool: CandidatePool, served: Choice, majority: Choice, p_correct: Float64, scores: Float64
 ) -> tuple[GalleryItem, ...]:
     """The first problems of each kind: won and lost against majority, and missed by both though a candidate was right.
 
@@ -61,8 +61,8 @@ def _item(
     kind: str,
     served: Choice,
     majority: Choice,
-    p_correct: FloatArray,
-    scores: FloatArray,
+    p_correct: Float64,
+    scores: Float64,
 ) -> GalleryItem:
     problem = pool.problems[index]
     candidates = [

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from rjepa.evaluation.views import Float32Array, StepRows
-from rjepa.inference.aggregate import FloatArray
+from rjepa.arrays import Float32, Float64
+from rjepa.evaluation.views import StepRows
 
 NEIGHBOURS: Final = 10
 """Distance to the tenth neighbour: the mean over a few is steadier than the nearest (Sun et al., arXiv:2204.06507)."""
@@ -26,11 +26,11 @@ _BLOCK: Final = 2048
 class Gaussian:
     """Mean `[width]` and a whitening matrix `[width, width]`."""
 
-    mean: Float32Array
-    whiten: Float32Array
+    mean: Float32
+    whiten: Float32
 
 
-def fit_gaussian(rows: Float32Array) -> Gaussian:
+def fit_gaussian(rows: Float32) -> Gaussian:
     """Fit to rows `[rows, width]` of right chains, the covariance shrunk towards a multiple of the identity.
 
     Raises:
@@ -45,7 +45,7 @@ def fit_gaussian(rows: Float32Array) -> Gaussian:
     return Gaussian(mean.astype(np.float32), np.linalg.inv(np.linalg.cholesky(shrunk)).T.astype(np.float32))
 
 
-def mahalanobis(steps: StepRows, gaussian: Gaussian) -> FloatArray:
+def mahalanobis(steps: StepRows, gaussian: Gaussian) -> Float64:
     """Minus the mean squared Mahalanobis distance of a chain's segments: float64 `[chains]`, NaN for none."""
     squared = np.concatenate(
         [np.zeros(0, dtype=np.float32)]
@@ -57,7 +57,7 @@ def mahalanobis(steps: StepRows, gaussian: Gaussian) -> FloatArray:
     return -steps.means(squared)
 
 
-def nearest_neighbours(chains: Float32Array, right: Float32Array, k: int = NEIGHBOURS) -> FloatArray:
+def nearest_neighbours(chains: Float32, right: Float32, k: int = NEIGHBOURS) -> Float64:
     """Minus the mean distance to the k nearest right chains: float64 `[chains]`, NaN for a chain with NaN.
 
     Args:
@@ -95,7 +95,7 @@ def chain_of_embedding(points: npt.NDArray[np.floating]) -> tuple[float, float]:
     return float(moves.mean() - angles.mean()), float(np.abs(np.mean(moves * np.exp(1j * angles))))
 
 
-def _angle(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> FloatArray:
+def _angle(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> Float64:
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     cosine = np.divide((first * second).sum(axis=1), norms, out=np.ones(len(norms)), where=norms > 0)
     return np.asarray(np.arccos(np.clip(cosine, -1.0, 1.0)), dtype=np.float64)

@@ -9,13 +9,12 @@ from typing import Any, Final
 import numpy as np
 from pydantic import Field
 
+from rjepa.arrays import Bools, Float64
 from rjepa.evaluation.baselines import Choice, Group
 from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.length import without_length
 from rjepa.evaluation.metrics import auroc, gap_closed, mean_if_any, none_if_undefined, within_problem_auroc
 from rjepa.evaluation.statistics import RESAMPLES, Resamples, interval
-from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray
 from rjepa.values import FrozenValue
 
 
@@ -106,10 +105,10 @@ def display_cells(row: LeaderboardRow) -> tuple[str, ...]:
 
 def build_leaderboard(
     choices: Mapping[str, Choice],
-    correct: BoolArray,
+    correct: Bools,
     domains: Sequence[str],
     first_error: Mapping[str, Mapping[str, float | None]],
-    lengths: FloatArray,
+    lengths: Float64,
     *,
     seed: int,
     resamples: int = RESAMPLES,
@@ -138,11 +137,11 @@ def build_leaderboard(
 
 def _domain_rows(
     domain: str,
-    mask: BoolArray,
+    mask: Bools,
     choices: Mapping[str, Choice],
-    correct: BoolArray,
-    within: Mapping[str, FloatArray],
-    no_length: Mapping[str, FloatArray],
+    correct: Bools,
+    within: Mapping[str, Float64],
+    no_length: Mapping[str, Float64],
     first_error: Mapping[str, Mapping[str, float | None]],
     rng: np.random.Generator,
     resamples: int,

@@ -7,10 +7,11 @@ Two ways, both within problems: the residual of a regression on the lengths, and
 
 import numpy as np
 
-from rjepa.inference.aggregate import Features, FloatArray
+from rjepa.arrays import Float64
+from rjepa.inference.aggregate import Features
 
 
-def without_length(scores: FloatArray, lengths: FloatArray) -> FloatArray:
+def without_length(scores: Float64, lengths: Float64) -> Float64:
     """Residuals `[problems, candidates]` of the least-squares fit of a score on the lengths and a mean per problem.
 
     The mean of each problem is taken out of score and lengths first, which fits the same slopes as a dummy variable a
@@ -31,6 +32,6 @@ def without_length(scores: FloatArray, lengths: FloatArray) -> FloatArray:
     return np.where(known, centred - regressors @ slopes, -np.inf)
 
 
-def length_measures(features: Features) -> FloatArray:
+def length_measures(features: Features) -> Float64:
     """What counts as length: tokens and steps, `[problems, candidates, 2]`."""
     return np.stack([features["tokens"], features["steps"]], axis=-1)

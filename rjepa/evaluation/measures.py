@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from rjepa.arrays import Bools, Float64
 from rjepa.evaluation.baselines import Choice, JudgedTable, Variant, choose_by_each, choose_by_rjepa
 from rjepa.evaluation.first_error import first_error_f1, first_error_steps
 from rjepa.evaluation.length import length_measures, without_length
@@ -34,11 +35,11 @@ from rjepa.evaluation.results import (
     TermEffect,
 )
 from rjepa.evaluation.statistics import Resamples, interval
-from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES, FloatArray
+from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.choice import choose
 from rjepa.inference.surprise import StepEnergies, StepSpread
-from rjepa.inference.voting import BoolArray, of_chosen
+from rjepa.inference.voting import of_chosen
 
 CURVE_METHODS: Final = (
     "mean_at_1",
@@ -52,7 +53,7 @@ CURVE_METHODS: Final = (
 _HISTOGRAM_BINS: Final = 30
 
 
-def probability_of(p_correct: FloatArray, served: Choice, rng: np.random.Generator) -> ProbabilityReport:
+def probability_of(p_correct: Float64, served: Choice, rng: np.random.Generator) -> ProbabilityReport:
     """P(correct) of the answers that are served. `p_correct` is `[problems, candidates]`."""
     chosen = of_chosen(p_correct, served.indices)
     right = served.correct > 0.5
@@ -134,7 +135,7 @@ def energy_histogram(table: JudgedTable, feature: str) -> Histogram:
 
 
 def first_errors(
-    pool: CandidatePool, masks: Mapping[str, BoolArray], threshold: float | None, method: str = "rjepa"
+    pool: CandidatePool, masks: Mapping[str, Bools], threshold: float | None, method: str = "rjepa"
 ) -> tuple[FirstErrorReport, ...]:
     """How well energies find the first wrong step, in each domain; F1 at a threshold fitted on validation."""
     reports = []
@@ -159,7 +160,7 @@ def first_errors(
     return tuple(reports)
 
 
-def judged_steps(pool: CandidatePool) -> tuple[Sequence[FloatArray], list[int | None], list[bool]]:
+def judged_steps(pool: CandidatePool) -> tuple[Sequence[Float64], list[int | None], list[bool]]:
     """What `rjepa.evaluation.first_error` asks of a pool: energies, first errors, chains that are right throughout."""
     chains = [candidate for row in pool.candidates for candidate in row]
     return (
@@ -169,7 +170,7 @@ def judged_steps(pool: CandidatePool) -> tuple[Sequence[FloatArray], list[int | 
     )
 
 
-def step_energies(pool: CandidatePool, masks: Mapping[str, BoolArray]) -> tuple[StepEnergies, ...]:
+def step_energies(pool: CandidatePool, masks: Mapping[str, Bools]) -> tuple[StepEnergies, ...]:
     """How surprising right steps and first wrong ones are, in each domain."""
     found = []
     for domain, mask in masks.items():
@@ -179,7 +180,7 @@ def step_energies(pool: CandidatePool, masks: Mapping[str, BoolArray]) -> tuple[
     return tuple(found)
 
 
-def best_of(table: JudgedTable, scores: FloatArray) -> float:
+def best_of(table: JudgedTable, scores: Float64) -> float:
     """Accuracy of the best scored candidate of each problem."""
     chosen, _ = choose(table.ids, scores, "best_of")
     return float(of_chosen(table.correct, chosen).mean())

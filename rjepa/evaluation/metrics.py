@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray
+from rjepa.arrays import Bools, Float64
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,13 @@ def none_if_undefined(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def mean_if_any(values: FloatArray) -> float | None:
+def mean_if_any(values: Float64) -> float | None:
     """Mean of the finite ones; None without any."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else None
 
 
-def auroc(scores: FloatArray, positive: BoolArray) -> float:
+def auroc(scores: Float64, positive: Bools) -> float:
     """P(a positive scores above a negative), ties counting half. `[n]`; NaN without both kinds."""
     from scipy.stats import rankdata  # it takes most of a second to load (`rjepa.tails`)
 
@@ -46,7 +45,7 @@ def auroc(scores: FloatArray, positive: BoolArray) -> float:
     return float((rankdata(scores)[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))
 
 
-def within_problem_auroc(scores: FloatArray, correct: BoolArray, strata: FloatArray | None = None) -> FloatArray:
+def within_problem_auroc(scores: Float64, correct: Bools, strata: Float64 | None = None) -> Float64:
     """AUROC of right against wrong candidates inside each problem, float64 `[problems]`; NaN where not mixed.
 
     Difficulty is the same for all candidates of a problem, so it cannot help a score here as it does when pooled.
@@ -62,11 +61,11 @@ def within_problem_auroc(scores: FloatArray, correct: BoolArray, strata: FloatAr
         pairs &= strata[:, :, None] == strata[:, None, :]
     wins = np.where(pairs, above + 0.5 * level, 0.0).sum(axis=(1, 2))
     count = pairs.sum(axis=(1, 2))
-    shares: FloatArray = np.divide(wins, count, out=np.full(len(scores), np.nan), where=count > 0)
+    shares: Float64 = np.divide(wins, count, out=np.full(len(scores), np.nan), where=count > 0)
     return shares
 
 
-def pass_at_k(correct: BoolArray, k: int) -> FloatArray:
+def pass_at_k(correct: Bools, k: int) -> Float64:
     """Unbiased P(at least one of k samples is right), float64 `[problems]`: 1 - C(n - c, k) / C(n, k).
 
     Args:
@@ -81,19 +80,19 @@ def pass_at_k(correct: BoolArray, k: int) -> FloatArray:
         raise ValueError(f"k must be between 1 and {total}, got {k}")
     wrong = total - correct.sum(axis=1)
     drawn = np.arange(k)
-    chances: FloatArray = 1.0 - np.prod(np.maximum(wrong[:, None] - drawn, 0) / (total - drawn), axis=1)
+    chances: Float64 = 1.0 - np.prod(np.maximum(wrong[:, None] - drawn, 0) / (total - drawn), axis=1)
     return chances
 
 
-def gap_closed(accuracy: FloatArray | float, mean_at_1: FloatArray | float, ceiling: FloatArray | float) -> FloatArray:
+def gap_closed(accuracy: Float64 | float, mean_at_1: Float64 | float, ceiling: Float64 | float) -> Float64:
     """(accuracy - mean@1) / (pass@K - mean@1): 0 for choosing blindly, 1 for the oracle; NaN without a gap."""
     gap = np.asarray(ceiling, dtype=np.float64) - mean_at_1
     gained = np.broadcast_to(np.asarray(accuracy, dtype=np.float64) - mean_at_1, gap.shape)
-    closed: FloatArray = np.divide(gained, gap, out=np.full(gap.shape, np.nan), where=gap > 1e-12)
+    closed: Float64 = np.divide(gained, gap, out=np.full(gap.shape, np.nan), where=gap > 1e-12)
     return closed
 
 
-def reliability(probabilities: FloatArray, correct: BoolArray, bins: int = 10) -> list[ReliabilityBin]:
+def reliability(probabilities: Float64, correct: Bools, bins: int = 10) -> list[ReliabilityBin]:
     """Equal-width bins over [0, 1], the empty ones left out. `[n]` each."""
     position = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
     return [
@@ -109,7 +108,7 @@ def reliability(probabilities: FloatArray, correct: BoolArray, bins: int = 10) -
     ]
 
 
-def expected_calibration_error(probabilities: FloatArray, correct: BoolArray, bins: int = 10) -> float:
+def expected_calibration_error(probabilities: Float64, correct: Bools, bins: int = 10) -> float:
     """Mean distance between predicted and observed over the bins, weighted by their size; NaN for nothing."""
     if not len(probabilities):
         return float("nan")
@@ -117,7 +116,7 @@ def expected_calibration_error(probabilities: FloatArray, correct: BoolArray, bi
     return sum(part.count * abs(part.predicted - part.observed) for part in parts) / len(probabilities)
 
 
-def calibration_error_by_chance(probabilities: FloatArray, *, rng: np.random.Generator, draws: int = 100) -> float:
+def calibration_error_by_chance(probabilities: Float64, *, rng: np.random.Generator, draws: int = 100) -> float:
     """The ECE that perfect probabilities would show on as few answers: the floor to read an ECE against."""
     if not len(probabilities):
         return float("nan")
@@ -125,7 +124,7 @@ def calibration_error_by_chance(probabilities: FloatArray, *, rng: np.random.Gen
     return float(np.mean([expected_calibration_error(probabilities, outcome) for outcome in outcomes]))
 
 
-def debiased_calibration_error(probabilities: FloatArray, correct: BoolArray, bins: int = 15) -> float:
+def debiased_calibration_error(probabilities: Float64, correct: Bools, bins: int = 15) -> float:
     """Root-mean-square calibration error over bins of equal size, less what chance adds to each bin.
 
     The estimator of Kumar, Liang and Ma, "Verified uncertainty calibration" (NeurIPS 2019): from the squared distance
@@ -143,7 +142,7 @@ def debiased_calibration_error(probabilities: FloatArray, correct: BoolArray, bi
     return float(np.sqrt(max(squared, 0.0)))
 
 
-def area_under_risk_coverage(confidence: FloatArray, correct: BoolArray) -> float:
+def area_under_risk_coverage(confidence: Float64, correct: Bools) -> float:
     """Mean error rate when only the most confident answers are given, over all coverages. `[n]`; lower is better.
 
     Answers of equal confidence are given together, so that their order does not matter.

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtri
 
-from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray
+from rjepa.arrays import Bools, Float64, Int64
 from rjepa.tails import chance_of_at_least
 
 _HALVINGS: Final = 60
@@ -28,12 +26,12 @@ class PairedCounts:
     Attributes hold one number or arrays of one shape: `benchmarks/gate.py` tests a thousand challengers at once.
     """
 
-    problems: npt.NDArray[np.int64] | int
-    only_first: npt.NDArray[np.int64] | int
-    only_second: npt.NDArray[np.int64] | int
+    problems: Int64 | int
+    only_first: Int64 | int
+    only_second: Int64 | int
 
     @classmethod
-    def of(cls, first: BoolArray, second: BoolArray) -> "PairedCounts":
+    def of(cls, first: Bools, second: Bools) -> "PairedCounts":
         """Count right and wrong answers of two on the same problems, `[problems]` each.
 
         Raises:
@@ -44,12 +42,12 @@ class PairedCounts:
         return cls(len(first), int((first & ~second).sum()), int((~first & second).sum()))
 
     @property
-    def difference(self) -> FloatArray:
+    def difference(self) -> Float64:
         """Accuracy of the first minus that of the second, a share."""
         ahead = np.asarray(self.only_first) - np.asarray(self.only_second)
         return np.asarray(ahead / np.asarray(self.problems), dtype=np.float64)
 
-    def z_against(self, difference: FloatArray | float) -> FloatArray:
+    def z_against(self, difference: Float64 | float) -> Float64:
         """Score statistic of "the true difference is `difference`": positive where the first did better than that."""
         n, b, c = (np.asarray(x, dtype=np.float64) for x in (self.problems, self.only_first, self.only_second))
         # Tango (1998): the likeliest share of "only second" under the hypothesis, a root of a quadratic equation.
@@ -62,26 +60,26 @@ class PairedCounts:
             z = excess / np.sqrt(np.maximum(variance, 0.0))
         return np.where(np.isnan(z), 0.0, z)
 
-    def lower_bound(self, level: float) -> FloatArray:
+    def lower_bound(self, level: float) -> Float64:
         """One-sided bound: the true difference is below it with a chance of at most `level`."""
         return self._bound(-float(ndtri(level)))
 
-    def interval(self, confidence: float = 0.95) -> tuple[FloatArray, FloatArray]:
+    def interval(self, confidence: float = 0.95) -> tuple[Float64, Float64]:
         """Two-sided interval of the difference."""
         z = -float(ndtri((1.0 - confidence) / 2.0))
         return self._bound(z), self._bound(-z)
 
-    def p_better(self) -> FloatArray:
+    def p_better(self) -> Float64:
         """McNemar's exact one-sided p-value of "the first is no better": 1 where the two never differ."""
         first, second = np.asarray(self.only_first), np.asarray(self.only_second)
         return np.asarray(chance_of_at_least(first, first + second), dtype=np.float64)
 
-    def discordance(self) -> FloatArray:
+    def discordance(self) -> Float64:
         """Share of problems on which the two differ, with one made-up problem more: 0 of 30 is no proof of never."""
         differing = np.asarray(self.only_first) + np.asarray(self.only_second)
         return np.asarray((differing + 1.0) / (np.asarray(self.problems) + 1.0), dtype=np.float64)
 
-    def _bound(self, z: float) -> FloatArray:
+    def _bound(self, z: float) -> Float64:
         """The difference at which the score statistic is `z`, which falls as the difference rises."""
         low = np.full(np.shape(self.difference), -1.0 + 1e-12)
         high = np.full(np.shape(self.difference), 1.0 - 1e-12)

@@ -78,10 +78,11 @@ def draw_spending(rows: tuple[TrialRow, ...]) -> bytes:
             ticks = [50, 100, 200, 400, 800, 1600]
             axes.set_xticks(ticks, [str(tick) for tick in ticks])
             axes.minorticks_off()
-            axes.legend(frameon=False, fontsize=7)
+            axes.grid(axis="y", linewidth=0.4, alpha=0.5)
+            axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.set(xlabel="tokens generated a problem", ylabel="accuracy")
 
-    return render(draw, height=3.8)
+    return render(draw, width=8.0, height=3.8)
 
 
 def draw_leaderboard(leaderboard: Leaderboard, domain: str = ALL) -> bytes:

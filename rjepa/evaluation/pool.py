@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rjepa.inference.aggregate import FloatArray, chain_features
+from rjepa.arrays import Bools, Float64, Int64
+from rjepa.inference.aggregate import chain_features
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import BoolArray, IntArray, answer_ids
+from rjepa.inference.voting import answer_ids
 from rjepa.schemas import Candidate, Problem, Split
 
 
@@ -46,8 +47,8 @@ class CandidatePool:
     problems: Sequence[Problem]
     candidates: Sequence[Sequence[Candidate]]
     greedy: Sequence[Candidate]
-    energies: Sequence[Sequence[FloatArray]]
-    extra: Mapping[str, FloatArray] = field(default_factory=dict)
+    energies: Sequence[Sequence[Float64]]
+    extra: Mapping[str, Float64] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.problems)
@@ -90,13 +91,13 @@ class CandidatePool:
         return len(self.candidates[0]) if self.candidates else 0
 
     @cached_property
-    def features(self) -> dict[str, FloatArray]:
+    def features(self) -> dict[str, Float64]:
         """Each of `rjepa.inference.aggregate.FEATURES`, and what is in `extra`: float64 `[P, K]`."""
         flat = chain_features([c for row in self.candidates for c in row], [e for row in self.energies for e in row])
         return {name: values.reshape(len(self), self.num_candidates) for name, values in flat.items()} | {**self.extra}
 
     @cached_property
-    def ids(self) -> IntArray:
+    def ids(self) -> Int64:
         """Which candidates of a problem agree: int64 `[P, K]`, as from `rjepa.inference.voting.answer_ids`."""
         return answer_ids([[c.final_answer for c in row] for row in self.candidates])
 
@@ -106,18 +107,18 @@ class CandidatePool:
         return CandidateTable(self.features, self.ids)
 
     @cached_property
-    def correct(self) -> BoolArray:
+    def correct(self) -> Bools:
         """Whether the final answer is right, bool `[P, K]`. An unjudged candidate counts as wrong: see `judged`."""
         flat = [bool(c.is_correct) for row in self.candidates for c in row]
         return np.array(flat, dtype=bool).reshape(len(self), self.num_candidates)
 
     @cached_property
-    def greedy_correct(self) -> BoolArray:
+    def greedy_correct(self) -> Bools:
         """Bool `[P]`."""
         return np.array([bool(c.is_correct) for c in self.greedy], dtype=bool)
 
     @cached_property
-    def greedy_tokens(self) -> FloatArray:
+    def greedy_tokens(self) -> Float64:
         """float64 `[P]`."""
         return np.array([len(c.token_logprobs) for c in self.greedy], dtype=np.float64)
 
@@ -142,7 +143,7 @@ class CandidatePool:
         """The same candidates seen by another world model; `energies` as for `from_rollouts`."""
         return replace(self, energies=_by_problem(energies, [len(row) for row in self.candidates]))
 
-    def with_extra(self, extra: Mapping[str, FloatArray]) -> "CandidatePool":
+    def with_extra(self, extra: Mapping[str, Float64]) -> "CandidatePool":
         """The same candidates with further scores beside those there are."""
         return replace(self, extra={**self.extra, **extra})
 
@@ -163,7 +164,7 @@ class CandidatePool:
         )
 
 
-def _by_problem(energies: Sequence[npt.ArrayLike], counts: Sequence[int]) -> list[list[FloatArray]]:
+def _by_problem(energies: Sequence[npt.ArrayLike], counts: Sequence[int]) -> list[list[Float64]]:
     if len(energies) != sum(counts):
         raise ValueError(f"{sum(counts)} candidates but energies of {len(energies)} chains")
     flat = iter([np.asarray(values, dtype=np.float64) for values in energies])

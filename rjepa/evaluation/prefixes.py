@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rjepa.arrays import Float64
 from rjepa.evaluation.metrics import expected_calibration_error
 from rjepa.evaluation.pool import CandidatePool
-from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.prefix import (
     FEWEST_CHAINS,
     MOST_STEPS,
@@ -20,7 +20,7 @@ from rjepa.inference.prefix import (
     fit_prefixes,
 )
 
-Prefixes = list[list[FloatArray]]
+Prefixes = list[list[Float64]]
 """Of each chain, the inputs of the model after each of its steps."""
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from rjepa.arrays import Bools, Float64
 from rjepa.errors import CorruptError, InvalidInputError
 from rjepa.evaluation.baselines import METHOD, Choice, JudgedTable, Variant, choose_by_each, choose_greedily
 from rjepa.evaluation.domains import ALL
@@ -20,9 +21,8 @@ from rjepa.evaluation.metrics import expected_calibration_error
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.files import read_json, sha256_json, write_json
 from rjepa.home import Home
-from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.inference.voting import BoolArray, of_chosen
+from rjepa.inference.voting import of_chosen
 from rjepa.parts import Content
 from rjepa.schemas import Split
 from rjepa.values import FrozenValue
@@ -97,12 +97,12 @@ class EvaluationRecord(FrozenValue):
         return len(self.problem_ids)
 
     @property
-    def right(self) -> BoolArray:
+    def right(self) -> Bools:
         """Whether the served answer is right, bool `[problems]`."""
         return _as_array(self.served)
 
     @property
-    def chances(self) -> FloatArray:
+    def chances(self) -> Float64:
         """P(correct) of the served answers, float64 `[problems]`; NaN where the answer was given without one."""
         return np.array([np.nan if chance is None else chance for chance in self.p_correct], dtype=np.float64)
 
@@ -115,7 +115,7 @@ class EvaluationRecord(FrozenValue):
         """The domains there are, sorted."""
         return sorted(set(self.domains))
 
-    def in_domain(self, domain: str) -> BoolArray:
+    def in_domain(self, domain: str) -> Bools:
         """Which problems are of a domain, all of them for "all", bool `[problems]`."""
         return np.array([domain in (ALL, name) for name in self.domains], dtype=bool)
 
@@ -259,5 +259,5 @@ def _as_text(choice: Choice) -> str:
     return "".join("1" if right > 0.5 else "0" for right in choice.correct)
 
 
-def _as_array(outcomes: str) -> BoolArray:
+def _as_array(outcomes: str) -> Bools:
     return np.asarray(np.frombuffer(outcomes.encode(), dtype=np.uint8) == ord("1"), dtype=bool)

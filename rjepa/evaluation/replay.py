@@ -12,15 +12,15 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float
 
+from rjepa.arrays import Bools, Float64
 from rjepa.evaluation.pool import CandidatePool
-from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.choice import Rule
 from rjepa.inference.score import CompositeScore
 from rjepa.inference.stopping import Path, Stop, is_stable
 from rjepa.inference.surprise import energy_above_share
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import NO_ANSWER, BoolArray, Chosen, of_chosen, pick, vote_shares
+from rjepa.inference.voting import NO_ANSWER, Chosen, of_chosen, pick, vote_shares
 from rjepa.schemas import Candidate
 
 BEST_OF_K: Final = "best of K by R-JEPA"
@@ -35,12 +35,15 @@ DROPS: Final = (0.95, 0.98)
 
 @dataclass(frozen=True)
 class Replayed:
-    """Accuracy and tokens of a policy. `family` joins those that differ in a number of candidates only."""
+    """Accuracy and tokens of a policy.
+
+    `family` joins those that differ in one number only: how many candidates, or where they stop.
+    """
 
     family: str
     label: str
-    correct: Bool[BoolArray, " problems"]
-    tokens: Float[FloatArray, " problems"]
+    correct: Bool[Bools, " problems"]
+    tokens: Float[Float64, " problems"]
 
 
 def replay(pool: CandidatePool, calibration: ScoreCalibration) -> list[Replayed]:
@@ -106,9 +109,8 @@ def _dropping(pool: CandidatePool, calibration: ScoreCalibration, share: float) 
     ids = pool.ids.copy()
     familiar = calibration.is_familiar(pool.table.features)
     for row in np.flatnonzero(familiar).tolist():
-        for column in range(
-            1, pool.num_candidates
-        ):  # the first is written out: it tells whether R-JEPA knows the problem
+        # The first is written out: it tells whether R-JEPA knows the problem.
+        for column in range(1, pool.num_candidates):
             written = _share_written(pool.candidates[row][column], pool.energies[row][column], limit)
             if written < 1:
                 ids[row, column] = NO_ANSWER
@@ -118,15 +120,15 @@ def _dropping(pool: CandidatePool, calibration: ScoreCalibration, share: float) 
                 features["tokens"][row, column] = round(written * tokens)
     table = CandidateTable(features, ids)
     path = Path.of(calibration, table, pool.correct)
-    family = f"giving up above {share:.0%} of right steps"
+    how = f"giving up above {share:.0%} of right steps"
     total = pool.num_candidates
     return [
-        _of(f"best of {total}, {family}", "giving up", path.stop_after(total)),
-        _of(f"one at a time until P(correct) is 0.8, {family}", "giving up", path.stop_at(0.8)),
+        _of(f"best of {total}, {how}", f"best of {total}, giving up", path.stop_after(total)),
+        _of(f"one at a time until P(correct) is 0.8, {how}", "one at a time, giving up", path.stop_at(0.8)),
     ]
 
 
-def _share_written(candidate: Candidate, energies: FloatArray, limit: float) -> float:
+def _share_written(candidate: Candidate, energies: Float64, limit: float) -> float:
     """How much of a chain's text is written when its first step above the limit has ended."""
     bad = np.flatnonzero(energies > limit)
     ends = np.cumsum([len(step) for step in candidate.steps])

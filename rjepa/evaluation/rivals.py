@@ -11,14 +11,13 @@ from typing import Final
 
 import numpy as np
 
+from rjepa.arrays import Bools, Float32, Float64, Int64
 from rjepa.evaluation.baselines import METHOD, SINGLE_LOGPROB, Method, RivalFit
 from rjepa.evaluation.label_free import chain_of_embedding, fit_gaussian, mahalanobis, nearest_neighbours
 from rjepa.evaluation.pool import CandidatePool
 from rjepa.evaluation.supervised import RIDGES, TextVerifier, fit_gated_reward, fit_probe, mean_log_loss
-from rjepa.evaluation.views import Float32Array, StepRows, mean_and_answer
-from rjepa.inference.aggregate import FloatArray
+from rjepa.evaluation.views import StepRows, mean_and_answer
 from rjepa.inference.calibrating import fit_alone, fit_with_logprob
-from rjepa.inference.voting import BoolArray, IntArray
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
 from rjepa.schemas import Candidate
@@ -37,7 +36,7 @@ SUPERVISED: Final = (
 )
 RIVALS: Final = {method.key: method for method in (*LABEL_FREE, *SUPERVISED)}
 
-Scorer = Callable[..., FloatArray]
+Scorer = Callable[..., Float64]
 
 FOLDS: Final = 3
 
@@ -56,9 +55,9 @@ class Labelled:
 
     steps: StepRows
     texts: list[str]
-    right: BoolArray
-    known: BoolArray
-    problem: IntArray
+    right: Bools
+    known: Bools
+    problem: Int64
 
     @classmethod
     def of(
@@ -75,7 +74,7 @@ class Labelled:
         )
 
 
-def score_label_free(right: LatentSet, steps: Sequence[StepRows], by: Normalizer) -> dict[str, list[FloatArray]]:
+def score_label_free(right: LatentSet, steps: Sequence[StepRows], by: Normalizer) -> dict[str, list[Float64]]:
     """Scores `[chains]` of each set of chains under every label-free baseline but the untrained R-JEPA.
 
     Args:
@@ -91,14 +90,14 @@ def score_label_free(right: LatentSet, steps: Sequence[StepRows], by: Normalizer
     }
 
 
-def score_paths(latents: LatentSet, by: Normalizer) -> dict[str, FloatArray]:
+def score_paths(latents: LatentSet, by: Normalizer) -> dict[str, Float64]:
     """CoE-R and CoE-C `[chains]` of every chain's path from the prompt to its last segment."""
     found = [chain_of_embedding(by.apply(latents.chain(index))) for index in range(len(latents))]
     table = np.array(found, dtype=np.float64).reshape(-1, 2)
     return {"coe_r": table[:, 0], "coe_c": table[:, 1]}
 
 
-def score_supervised(train: Labelled | None, validation: Labelled, test: Labelled) -> dict[str, list[FloatArray]]:
+def score_supervised(train: Labelled | None, validation: Labelled, test: Labelled) -> dict[str, list[Float64]]:
     """Scores `[chains]` of validation and test under every supervised baseline.
 
     Args:
@@ -135,32 +134,32 @@ def fit_rivals(validation: CandidatePool) -> tuple[RivalFit, ...]:
     return tuple(fits)
 
 
-def as_extra(scores: Mapping[str, FloatArray], problems: int) -> dict[str, FloatArray]:
+def as_extra(scores: Mapping[str, Float64], problems: int) -> dict[str, Float64]:
     """Scores a chain `[problems * K]` as a pool's `extra` `[problems, K]`: -inf where there is none."""
     return {key: np.where(np.isfinite(part), part, -np.inf).reshape(problems, -1) for key, part in scores.items()}
 
 
-def _probe(learn: Labelled, validation: Labelled, test: Labelled, held_out: bool) -> list[FloatArray]:
+def _probe(learn: Labelled, validation: Labelled, test: Labelled, held_out: bool) -> list[Float64]:
     inputs = mean_and_answer(learn.steps)
     usable = np.isfinite(inputs).all(axis=1)
     seen = inputs if held_out else mean_and_answer(validation.steps)
 
-    def fit(rows: BoolArray, ridge: float) -> Callable[[Float32Array], FloatArray]:
+    def fit(rows: Bools, ridge: float) -> Callable[[Float32], Float64]:
         return fit_probe(inputs[rows & usable], learn.right[rows & usable], ridge).score
 
     ridge, on_validation = _choose_ridge(fit, lambda score: score(seen), learn, validation, held_out)
     return [on_validation, fit(learn.known, ridge)(mean_and_answer(test.steps))]
 
 
-def _gated(learn: Labelled, validation: Labelled, test: Labelled, held_out: bool) -> list[FloatArray]:
-    def fit(rows: BoolArray, ridge: float) -> Callable[[StepRows], FloatArray]:
+def _gated(learn: Labelled, validation: Labelled, test: Labelled, held_out: bool) -> list[Float64]:
+    def fit(rows: Bools, ridge: float) -> Callable[[StepRows], Float64]:
         return fit_gated_reward(_keep(learn.steps, rows), learn.right[rows], ridge).score
 
     ridge, on_validation = _choose_ridge(fit, lambda score: score(validation.steps), learn, validation, held_out)
     return [on_validation, fit(learn.known, ridge)(test.steps)]
 
 
-def _text(learn: Labelled, validation: Labelled, test: Labelled, held_out: bool) -> list[FloatArray]:
+def _text(learn: Labelled, validation: Labelled, test: Labelled, held_out: bool) -> list[Float64]:
     verifier = TextVerifier()
     read = verifier.read(learn.texts)
     if held_out:
@@ -175,12 +174,12 @@ def _text(learn: Labelled, validation: Labelled, test: Labelled, held_out: bool)
 
 
 def _choose_ridge(
-    fit: Callable[[BoolArray, float], Scorer],
-    score: Callable[[Scorer], FloatArray],
+    fit: Callable[[Bools, float], Scorer],
+    score: Callable[[Scorer], Float64],
     learn: Labelled,
     validation: Labelled,
     held_out: bool,
-) -> tuple[float, FloatArray]:
+) -> tuple[float, Float64]:
     """The ridge with the least loss on validation, and the scores it gave there."""
     found = {}
     for ridge in RIDGES:
@@ -195,12 +194,12 @@ def _choose_ridge(
     return best, found[best]
 
 
-def _folds(learn: Labelled) -> list[BoolArray]:
+def _folds(learn: Labelled) -> list[Bools]:
     """Chains of every third problem, in turn."""
     return [learn.problem % FOLDS == fold for fold in range(FOLDS)]
 
 
-def _keep(steps: StepRows, chains: BoolArray) -> StepRows:
+def _keep(steps: StepRows, chains: Bools) -> StepRows:
     if chains.all():
         return steps
     number = np.cumsum(chains) - 1

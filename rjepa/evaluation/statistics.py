@@ -9,8 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray
+from rjepa.arrays import Bools, Float64
 from rjepa.tails import chance_of_at_most
 
 RESAMPLES: Final = 2000
@@ -39,13 +38,13 @@ class Resamples:
     def _rows(self) -> int:
         return max(1, min(self.resamples, _BLOCK // self.problems))
 
-    def _counts(self, block: int) -> FloatArray:
+    def _counts(self, block: int) -> Float64:
         rows = min(self._rows(), self.resamples - block * self._rows())
         drawn = np.random.default_rng(self._seeds[block]).integers(0, self.problems, size=(rows, self.problems))
         drawn += np.arange(rows)[:, None] * self.problems
         return np.bincount(drawn.ravel(), minlength=rows * self.problems).reshape(rows, -1).astype(np.float64)
 
-    def means(self, values: FloatArray) -> FloatArray:
+    def means(self, values: Float64) -> Float64:
         """Mean of each column in each resample: `[problems, columns]` -> float64 `[resamples, columns]`.
 
         NaN leaves a problem out of its column (a problem that is not mixed has no within-problem AUROC). Values are
@@ -59,11 +58,11 @@ class Resamples:
             sums.append(drawn @ filled)
             counts.append(drawn @ known.astype(np.float64))
         total, count = np.concatenate(sums) / _GRAIN, np.concatenate(counts)
-        means: FloatArray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        means: Float64 = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
         return means
 
 
-def interval(resampled: FloatArray, confidence: float = CONFIDENCE) -> tuple[FloatArray, FloatArray]:
+def interval(resampled: Float64, confidence: float = CONFIDENCE) -> tuple[Float64, Float64]:
     """Percentile interval over axis 0, ignoring NaN; NaN where nothing is known."""
     tail = (1.0 - confidence) / 2.0
     known = np.isfinite(resampled).any(axis=0)
@@ -71,7 +70,7 @@ def interval(resampled: FloatArray, confidence: float = CONFIDENCE) -> tuple[Flo
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
-def bootstrap_p_value(resampled_difference: FloatArray) -> float:
+def bootstrap_p_value(resampled_difference: Float64) -> float:
     """Two-sided p-value of "no difference" from resampled paired differences `[resamples]`.
 
     Never 0: with n resamples nothing below 1 / (n + 1) can be seen.
@@ -90,7 +89,7 @@ class McNemar:
     p_value: float
 
 
-def mcnemar(first: BoolArray, second: BoolArray) -> McNemar:
+def mcnemar(first: Bools, second: Bools) -> McNemar:
     """Exact McNemar test of two methods on the same problems, `[problems]` each."""
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     discordant = only_first + only_second

@@ -14,9 +14,8 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 
-from rjepa.evaluation.views import Float32Array, StepRows
-from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import BoolArray
+from rjepa.arrays import Bools, Float32, Float64
+from rjepa.evaluation.views import StepRows
 
 RIDGES: Final = (0.01, 0.1)
 """Tried by the probe and the gated reward, which have hundreds of correlated columns; chosen on held-out problems."""
@@ -31,20 +30,20 @@ _ITERATIONS: Final = 60
 class Probe:
     """Logistic regression on one vector a chain: weights `[columns]` and an intercept."""
 
-    weights: Float32Array
+    weights: Float32
     intercept: float
 
-    def score(self, chains: Float32Array) -> FloatArray:
+    def score(self, chains: Float32) -> Float64:
         """Log-odds `[chains]`; NaN for a chain with NaN."""
         return (chains @ self.weights + self.intercept).astype(np.float64)
 
 
-def fit_probe(chains: Float32Array, right: BoolArray, ridge: float) -> Probe:
+def fit_probe(chains: Float32, right: Bools, ridge: float) -> Probe:
     """Fit to `[chains, columns]`, finite and about standardised, and `[chains]`."""
     # Double precision: products differ in their last bits from run to run, and iterations would magnify that.
     chains, target = chains.astype(np.float64), right.astype(np.float64)
 
-    def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
+    def loss(parameters: Float64) -> tuple[float, Float64]:
         w = parameters[:-1]
         logit = chains @ w + parameters[-1]
         slope = (expit(logit) - target) / len(target)
@@ -62,27 +61,27 @@ class GatedReward:
     poolings of one layer.
     """
 
-    gate: Float32Array
+    gate: Float32
     gate_bias: float
-    reward: Float32Array
+    reward: Float32
     reward_bias: float
 
-    def score(self, steps: StepRows) -> FloatArray:
+    def score(self, steps: StepRows) -> Float64:
         """Log-odds `[chains]`; NaN for a chain without a step."""
         opened = expit(steps.values @ self.gate + np.float32(self.gate_bias))
         total = steps.sums(opened)
         weighted = steps.sums(opened * (steps.values @ self.reward))
-        mean: FloatArray = np.divide(weighted, total, out=np.full(len(total), np.nan), where=total > 0)
+        mean: Float64 = np.divide(weighted, total, out=np.full(len(total), np.nan), where=total > 0)
         return np.asarray(mean + self.reward_bias)
 
 
-def fit_gated_reward(steps: StepRows, right: BoolArray, ridge: float) -> GatedReward:
+def fit_gated_reward(steps: StepRows, right: Bools, ridge: float) -> GatedReward:
     """Fit to the steps of chains, and whether each chain is right `[chains]`. Chains without a step are left out."""
     known = steps.counts > 0
     values, target = steps.values.astype(np.float64), right.astype(np.float64)  # as in `fit_probe`
     width = values.shape[1]
 
-    def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
+    def loss(parameters: Float64) -> tuple[float, Float64]:
         both = parameters[: 2 * width].reshape(2, width)
         # Columns of one product: the rows are read once for gate and reward.
         logits = values @ both.T
@@ -122,23 +121,23 @@ class TextVerifier:
         """Texts as a sparse matrix `[texts, HASHED]`, so that they are hashed once for several fits."""
         return csr_matrix(self._hash.transform(texts))
 
-    def fit(self, texts: csr_matrix, right: BoolArray) -> "TextVerifier":
+    def fit(self, texts: csr_matrix, right: Bools) -> "TextVerifier":
         """Fit to texts as `read` gives them, and `[texts]`; both kinds must be there."""
         self._model.fit(texts, right)
         return self
 
-    def score(self, texts: csr_matrix) -> FloatArray:
+    def score(self, texts: csr_matrix) -> Float64:
         """Log-odds `[texts]`."""
         return np.asarray(self._model.decision_function(texts), dtype=np.float64)
 
 
-def mean_log_loss(log_odds: FloatArray, right: BoolArray) -> float:
+def mean_log_loss(log_odds: Float64, right: Bools) -> float:
     """In nats, over the finite ones: what a ridge is chosen by."""
     known = np.isfinite(log_odds)
     logit, target = log_odds[known], right[known]
     return float(np.mean(np.logaddexp(0.0, logit) - target * logit))
 
 
-def _minimise(loss: object, start: FloatArray) -> FloatArray:
+def _minimise(loss: object, start: Float64) -> Float64:
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _ITERATIONS})
     return np.asarray(found.x, dtype=np.float64)

@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field, ValidationError
 
+from rjepa.arrays import Float64
 from rjepa.errors import CorruptError
 from rjepa.evaluation.replay import BEST_OF_K, Replayed
 from rjepa.evaluation.statistics import RESAMPLES, Resamples, bootstrap_p_value, interval
 from rjepa.files import read_json, sha256_json, write_json
-from rjepa.inference.aggregate import FloatArray
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.question import Question, ask
@@ -60,10 +60,10 @@ class Trial:
     """A mode's answers, averaged over seeds: `[problems]` each. `answered` is below 1 where it abstained."""
 
     label: str
-    correct: Float[FloatArray, " problems"]
-    answered: Float[FloatArray, " problems"]
-    tokens: Float[FloatArray, " problems"]
-    seconds: Float[FloatArray, " problems"]
+    correct: Float[Float64, " problems"]
+    answered: Float[Float64, " problems"]
+    tokens: Float[Float64, " problems"]
+    seconds: Float[Float64, " problems"]
 
 
 def run_trial(
@@ -149,8 +149,8 @@ def compare_trials(
 class _Way:
     label: str
     family: str
-    correct: FloatArray
-    tokens: FloatArray
+    correct: Float64
+    tokens: Float64
     trial: Trial | None = None
 
 
@@ -165,7 +165,7 @@ def _of_trial(trial: Trial | None) -> dict[str, float]:
     return found
 
 
-def _at_equal_tokens(ladder: Sequence[Replayed], tokens: float) -> FloatArray | None:
+def _at_equal_tokens(ladder: Sequence[Replayed], tokens: float) -> Float64 | None:
     """R-JEPA's choice at so many tokens a problem, `[problems]`: between two K, a mixture of both.
 
     None below one candidate's tokens; above all of them the most there are.
@@ -177,7 +177,7 @@ def _at_equal_tokens(ladder: Sequence[Replayed], tokens: float) -> FloatArray | 
     low = int(share)
     high = min(low + 1, len(ladder) - 1)
     weight = share - low
-    mixed: FloatArray = (1.0 - weight) * ladder[low].correct + weight * ladder[high].correct
+    mixed: Float64 = (1.0 - weight) * ladder[low].correct + weight * ladder[high].correct
     return mixed
 
 

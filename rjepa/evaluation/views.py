@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rjepa.arrays import Float32, Float64, Int64
 from rjepa.latents.normalizer import Normalizer
 from rjepa.latents.sets import LatentSet
-
-Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class StepRows:
         chains: how many chains; some may have no row.
     """
 
-    values: Float32Array
-    chain: npt.NDArray[np.int64]
+    values: Float32
+    chain: Int64
     chains: int
 
     @classmethod
@@ -37,11 +36,11 @@ class StepRows:
         return cls(normalizer.apply(np.asarray(latents.latents[inside])), chain, len(latents))
 
     @property
-    def counts(self) -> npt.NDArray[np.int64]:
+    def counts(self) -> Int64:
         """int64 `[chains]`."""
         return np.bincount(self.chain, minlength=self.chains)
 
-    def sums(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    def sums(self, values: npt.NDArray[np.floating]) -> Float64:
         """Sum over each chain's rows of `values` `[rows, ...]`: float64 `[chains, ...]`, 0 for none."""
         total = np.zeros((self.chains, *values.shape[1:]))
         counts = self.counts
@@ -51,15 +50,15 @@ class StepRows:
             total[filled] = np.add.reduceat(values, starts, axis=0, dtype=np.float64)
         return total
 
-    def means(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    def means(self, values: npt.NDArray[np.floating]) -> Float64:
         """Mean over each chain's rows of `values` `[rows, ...]`: float64 `[chains, ...]`, NaN for none."""
         counts = self.counts.reshape(-1, *[1] * (values.ndim - 1))
         sums = self.sums(values)
-        means: npt.NDArray[np.float64] = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        means: Float64 = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
         return means
 
 
-def mean_and_answer(rows: StepRows) -> Float32Array:
+def mean_and_answer(rows: StepRows) -> Float32:
     """float32 `[chains, 2 * width]`: mean of a chain's segments, and its last one (the answer line). NaN for none."""
     counts = rows.counts
     last = np.full((rows.chains, rows.values.shape[1]), np.nan, dtype=np.float32)

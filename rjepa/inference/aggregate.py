@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
+from rjepa.arrays import Float64
 from rjepa.jepa.config import ENERGY_FLOOR
 from rjepa.schemas import Candidate
 
-FloatArray = npt.NDArray[np.float64]
-Features = Mapping[str, Float[FloatArray, "*chains"]]
+Features = Mapping[str, Float[Float64, "*chains"]]
 """Name of a feature -> float64 values, all of one shape: one of each chain, or one of each candidate of problems."""
 
 TAIL_SHARE: Final = 0.25
@@ -38,7 +38,7 @@ FEATURES: Final = (*ENERGY_FEATURES, *LOGPROB_FEATURES, *OTHER_FEATURES, *TEXT_F
 
 def chain_features(
     candidates: Sequence[Candidate], energies: Sequence[npt.ArrayLike]
-) -> dict[str, Float[FloatArray, " chains"]]:
+) -> dict[str, Float[Float64, " chains"]]:
     """Every feature of every chain.
 
     Args:
@@ -73,13 +73,13 @@ def chain_features(
     }
 
 
-def _shares_of(candidates: Sequence[Candidate], is_one: Callable[[str], bool]) -> Float[FloatArray, " chains"]:
+def _shares_of(candidates: Sequence[Candidate], is_one: Callable[[str], bool]) -> Float[Float64, " chains"]:
     texts = ["".join(candidate.steps) for candidate in candidates]
     shares = [sum(map(is_one, text)) / len(text) if text else np.nan for text in texts]
     return np.array(shares, dtype=np.float64)
 
 
-def problem_means(values: Float[FloatArray, "problems candidates"]) -> Float[FloatArray, " problems"]:
+def problem_means(values: Float[Float64, "problems candidates"]) -> Float[Float64, " problems"]:
     """A feature's mean over a problem's candidates that have it; NaN where none has."""
     known = np.isfinite(values)
     total = np.where(known, values, 0.0).sum(axis=1)
@@ -91,7 +91,7 @@ def problem_means(values: Float[FloatArray, "problems candidates"]) -> Float[Flo
 class _Ragged:
     """Rows of different lengths, laid end to end so that each reduction is one numpy call."""
 
-    def __init__(self, rows: Sequence[Sequence[float] | FloatArray]) -> None:
+    def __init__(self, rows: Sequence[Sequence[float] | Float64]) -> None:
         self.lengths = np.array([len(row) for row in rows], dtype=np.int64)
         self._filled = self.lengths > 0
         values = np.fromiter(chain.from_iterable(rows), dtype=np.float64, count=int(self.lengths.sum()))
@@ -101,24 +101,24 @@ class _Ragged:
         self._ends = ends
         self._starts = ends - self.lengths[self._filled]
 
-    def reduce(self, function: np.ufunc) -> Float[FloatArray, " rows"]:
+    def reduce(self, function: np.ufunc) -> Float[Float64, " rows"]:
         """NaN for an empty row."""
         return self._by_row(function.reduceat(self._values, self._starts) if self._starts.size else self._values)
 
-    def sum(self) -> Float[FloatArray, " rows"]:
+    def sum(self) -> Float[Float64, " rows"]:
         return self.reduce(np.add)
 
-    def mean(self) -> Float[FloatArray, " rows"]:
+    def mean(self) -> Float[Float64, " rows"]:
         return self.sum() / np.maximum(self.lengths, 1)
 
-    def log_mean(self, floor: float) -> Float[FloatArray, " rows"]:
+    def log_mean(self, floor: float) -> Float[Float64, " rows"]:
         """Mean of log(value + floor); values below 0 count as 0."""
         if not self._starts.size:
             return self._by_row(self._values)
         logs = np.log(np.maximum(self._values, 0.0) + floor)
         return self._by_row(np.add.reduceat(logs, self._starts)) / np.maximum(self.lengths, 1)
 
-    def tail_mean(self) -> Float[FloatArray, " rows"]:
+    def tail_mean(self) -> Float[Float64, " rows"]:
         """Mean of the last `TAIL_SHARE` of each row, rounded up."""
         if not self._starts.size:
             return self._by_row(self._values)
@@ -126,7 +126,7 @@ class _Ragged:
         inside = np.arange(self._values.size) >= np.repeat(self._ends - counts, self._ends - self._starts)
         return self._by_row(np.add.reduceat(np.where(inside, self._values, 0.0), self._starts) / counts)
 
-    def _by_row(self, values: Float[FloatArray, " filled"]) -> Float[FloatArray, " rows"]:
+    def _by_row(self, values: Float[Float64, " filled"]) -> Float[Float64, " rows"]:
         spread = np.full(self.lengths.shape, np.nan)
         spread[self._filled] = values
         return spread

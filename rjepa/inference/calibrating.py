@@ -10,8 +10,9 @@ from typing import Final, Literal
 
 import numpy as np
 
+from rjepa.arrays import Bools, Float64, Int64
 from rjepa.errors import InvalidInputError
-from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES, Features, FloatArray
+from rjepa.inference.aggregate import ENERGY_FEATURES, LOGPROB_FEATURES, Features
 from rjepa.inference.calibration import ScoreCalibration, TermAttribution
 from rjepa.inference.choice import Rule
 from rjepa.inference.familiarity import fit_familiar_energy
@@ -19,7 +20,7 @@ from rjepa.inference.fitting import Pairs, fit_pairwise, fit_sharpness, make_pai
 from rjepa.inference.probability import fit_probability
 from rjepa.inference.score import CompositeScore, ScoreTerm, TermName
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import BoolArray, IntArray, of_chosen
+from rjepa.inference.voting import of_chosen
 
 MINIMUM_MIXED: Final = 20
 """Problems with both right and wrong candidates. Three weights fitted on fewer are mostly noise."""
@@ -30,7 +31,7 @@ _SYMBOLS: Final[dict[TermName, str]] = {"logprob": "alpha", "energy": "beta", "l
 
 
 def fit_calibration(
-    candidates: CandidateTable, correct: BoolArray, *, minimum_mixed: int = MINIMUM_MIXED
+    candidates: CandidateTable, correct: Bools, *, minimum_mixed: int = MINIMUM_MIXED
 ) -> ScoreCalibration:
     """Fit every score on the candidates of validation problems.
 
@@ -88,7 +89,7 @@ def fit_calibration(
     )
 
 
-def fit_alone(features: Features, correct: BoolArray, ids: IntArray, name: str, sign: float = 1.0) -> CompositeScore:
+def fit_alone(features: Features, correct: Bools, ids: Int64, name: str, sign: float = 1.0) -> CompositeScore:
     """One feature as a score, standardised, with the sharpness at which it weighs votes best.
 
     Args:
@@ -99,7 +100,7 @@ def fit_alone(features: Features, correct: BoolArray, ids: IntArray, name: str, 
     return alone.model_copy(update={"sharpness": fit_sharpness(alone.score(features), ids, correct)})
 
 
-def fit_with_logprob(features: Features, correct: BoolArray, ids: IntArray, name: str) -> CompositeScore:
+def fit_with_logprob(features: Features, correct: Bools, ids: Int64, name: str) -> CompositeScore:
     """What R-JEPA's energy is given in `combined`, for another score: the best log-probability feature and length."""
     table = _StandardisedFeatures(features, correct, [name, *LOGPROB_FEATURES, LENGTH_FEATURE])
     choices = [(logprob, name, LENGTH_FEATURE) for logprob in LOGPROB_FEATURES]
@@ -110,7 +111,7 @@ def fit_with_logprob(features: Features, correct: BoolArray, ids: IntArray, name
 class _StandardisedFeatures:
     """Features with mean 0 and deviation 1 over all candidates that have a value, and their (right, wrong) pairs."""
 
-    def __init__(self, features: Features, correct: BoolArray, names: Sequence[str]) -> None:
+    def __init__(self, features: Features, correct: Bools, names: Sequence[str]) -> None:
         self._names = list(names)
         self._moments: dict[str, tuple[float, float]] = {}
         for name in self._names:
@@ -128,14 +129,14 @@ class _StandardisedFeatures:
     def keep(self, names: Sequence[str]) -> Pairs:
         return self.pairs.keep([self._names.index(name) for name in names])
 
-    def score_pairs(self, score: CompositeScore) -> tuple[Pairs, FloatArray]:
+    def score_pairs(self, score: CompositeScore) -> tuple[Pairs, Float64]:
         """Pairs of a score's features, and its weights with their signs."""
         return self.keep([part.feature for part in score.terms]), _signs(
             [part.term for part in score.terms]
         ) * np.array([part.weight for part in score.terms])
 
 
-def _signs(terms: Sequence[TermName]) -> FloatArray:
+def _signs(terms: Sequence[TermName]) -> Float64:
     return np.array([-1.0 if term == "energy" else 1.0 for term in terms])
 
 
@@ -153,7 +154,7 @@ def _best_fit(
     )
 
 
-def _better_selection(score: CompositeScore, table: CandidateTable, correct: BoolArray) -> Literal["best_of", "vote"]:
+def _better_selection(score: CompositeScore, table: CandidateTable, correct: Bools) -> Literal["best_of", "vote"]:
     best, vote = (
         float(of_chosen(correct, Rule(score, selection).apply(table).chosen).mean())
         for selection in ("best_of", "vote")

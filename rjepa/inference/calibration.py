@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool
 from pydantic import Field, ValidationError
 
+from rjepa.arrays import Bools
 from rjepa.errors import CorruptError
 from rjepa.files import read_json, write_json
 from rjepa.inference.aggregate import Features
@@ -25,7 +26,7 @@ from rjepa.inference.risk import RiskTable
 from rjepa.inference.score import CompositeScore, TermName
 from rjepa.inference.surprise import StepEnergies, share_of_right_steps_below
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import NO_ANSWER, BoolArray, Chosen, Scores
+from rjepa.inference.voting import NO_ANSWER, Chosen, Scores
 from rjepa.values import FrozenValue
 
 ScoreName = Literal["energy", "logprob_length", "combined"]
@@ -56,7 +57,7 @@ class Decision:
     """
 
     choice: Choice
-    familiar: Bool[BoolArray, " problems"]
+    familiar: Bool[Bools, " problems"]
     p_correct: Scores
     rules: tuple[Rule, Rule]
 
@@ -129,7 +130,7 @@ class ScoreCalibration(FrozenValue):
         """Share of right steps that have less energy than this one; None where the release does not know."""
         return share_of_right_steps_below(self.step_quantiles, energy)
 
-    def is_familiar(self, features: Features) -> Bool[BoolArray, " problems"]:
+    def is_familiar(self, features: Features) -> Bool[Bools, " problems"]:
         """Which problems are of a kind that R-JEPA was calibrated on."""
         return is_familiar(features, self.familiar_energy)
 

@@ -12,9 +12,8 @@ from pydantic import Field
 from scipy.optimize import isotonic_regression
 from scipy.special import expit
 
-from rjepa.inference.aggregate import FloatArray
+from rjepa.arrays import Bools, Float64
 from rjepa.inference.fitting import fit_logistic
-from rjepa.inference.voting import BoolArray
 from rjepa.values import FrozenValue
 
 _ROWS_A_BIN: Final = 100
@@ -36,7 +35,7 @@ class CurvedLogistic(FrozenValue):
     )
 
     @classmethod
-    def fit(cls, inputs: Float[FloatArray, "rows inputs"], right: Bool[BoolArray, " rows"], **more: object) -> Self:
+    def fit(cls, inputs: Float[Float64, "rows inputs"], right: Bool[Bools, " rows"], **more: object) -> Self:
         """Fit on finite inputs; no rows at all give one half.
 
         Args:
@@ -59,16 +58,14 @@ class CurvedLogistic(FrozenValue):
         )
         return straight.model_copy(update={"curve": _fit_curve(straight.probability(inputs), right)})
 
-    def probability(self, inputs: Float[FloatArray, "*rows inputs"]) -> Float[FloatArray, "*rows"]:
+    def probability(self, inputs: Float[Float64, "*rows inputs"]) -> Float[Float64, "*rows"]:
         """P(right) of each row."""
         standardised = (inputs - np.array(self.centers)) / np.array(self.scales)
-        logistic: FloatArray = expit(standardised @ np.array(self.weights) + self.intercept)
+        logistic: Float64 = expit(standardised @ np.array(self.weights) + self.intercept)
         return np.interp(logistic, *np.array(self.curve).T) if self.curve else logistic
 
 
-def _fit_curve(
-    predicted: Float[FloatArray, " rows"], right: Bool[BoolArray, " rows"]
-) -> tuple[tuple[float, float], ...]:
+def _fit_curve(predicted: Float[Float64, " rows"], right: Bool[Bools, " rows"]) -> tuple[tuple[float, float], ...]:
     """Monotone, through the means of predicted and found in bins of equal size, and through 0 and 1."""
     bins = min(_MAX_BINS, len(predicted) // _ROWS_A_BIN)
     if bins < _MIN_BINS:

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool
 
+from rjepa.arrays import Bools
 from rjepa.inference.aggregate import Features, problem_means
-from rjepa.inference.voting import BoolArray
 
 FAMILIAR_FEATURE: Final = "energy_log"
 """The feature of a chain that tells. Wrong steps hardly move a mean of logarithms over all candidates, while a foreign
@@ -41,7 +41,7 @@ def fit_familiar_energy(features: Features) -> tuple[float, ...]:
     return tuple(limits)
 
 
-def is_familiar(features: Features, limits: Sequence[float]) -> Bool[BoolArray, " problems"]:
+def is_familiar(features: Features, limits: Sequence[float]) -> Bool[Bools, " problems"]:
     """Which problems have at most the energy that is usual for as many candidates. A problem without energies, or
     without a limit, is familiar.
     """
@@ -49,5 +49,5 @@ def is_familiar(features: Features, limits: Sequence[float]) -> Bool[BoolArray, 
     if not limits:
         return np.ones(len(values), dtype=bool)
     counts = np.clip(np.isfinite(values).sum(axis=1), 1, len(limits))
-    foreign: BoolArray = problem_means(values) > np.array(limits)[counts - 1]
+    foreign: Bools = problem_means(values) > np.array(limits)[counts - 1]
     return ~foreign

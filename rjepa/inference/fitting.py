@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
-from rjepa.inference.aggregate import FloatArray
-from rjepa.inference.voting import AnswerIds, BoolArray, Marks, Scores, vote_shares, vote_weights
+from rjepa.arrays import Bools, Float64
+from rjepa.inference.voting import AnswerIds, Marks, Scores, vote_shares, vote_weights
 
 RIDGE: Final = 1e-3
 """Penalty on the weights of standardised features: small enough to move a fitted weight by well under 1 %, and it keeps
@@ -25,7 +25,7 @@ PRIOR_PRECISION: Final = 2.0
 """Of the weights of a logistic regression, each Gaussian around 0: so much counts as two rows do, which tempers a
 hundred rows and is nothing beside thousands (docs/lab-book/68-p-correct-knows-kinds.md)."""
 
-Weights = Float[FloatArray, " features"]
+Weights = Float[Float64, " features"]
 
 MAX_SHARPNESS: Final = 10.0
 """Standardised scores differ by about 1, so at 10 the best candidate outvotes all the others together."""
@@ -41,8 +41,8 @@ class Pairs:
         problems: number of mixed problems.
     """
 
-    differences: Float[FloatArray, "pairs features"]
-    weights: Float[FloatArray, " pairs"]
+    differences: Float[Float64, "pairs features"]
+    weights: Float[Float64, " pairs"]
     problems: int
 
     def keep(self, columns: list[int]) -> "Pairs":
@@ -50,7 +50,7 @@ class Pairs:
         return Pairs(self.differences[:, columns], self.weights, self.problems)
 
 
-def make_pairs(features: Float[FloatArray, "problems candidates features"], correct: Marks) -> Pairs:
+def make_pairs(features: Float[Float64, "problems candidates features"], correct: Marks) -> Pairs:
     """All (right, wrong) pairs of each problem. Candidates with a value that is not finite are left out."""
     usable = np.isfinite(features).all(axis=-1)
     right, wrong = correct & usable, ~correct & usable
@@ -88,16 +88,14 @@ def win_rate(pairs: Pairs, w: Weights) -> float:
     return float(pairs.weights @ ((margin > 0) + 0.5 * (margin == 0)))
 
 
-def fit_logistic(
-    features: Float[FloatArray, "rows features"], right: Bool[BoolArray, " rows"]
-) -> tuple[Weights, float]:
+def fit_logistic(features: Float[Float64, "rows features"], right: Bool[Bools, " rows"]) -> tuple[Weights, float]:
     """Logistic regression on standardised, finite features: the most probable weights under a Gaussian prior of
     `PRIOR_PRECISION`, and the intercept (not shrunk).
     """
     target = right.astype(np.float64)
     shrinkage = PRIOR_PRECISION / max(len(target), 1)
 
-    def loss(parameters: Float[FloatArray, " all"]) -> tuple[float, Float[FloatArray, " all"]]:
+    def loss(parameters: Float[Float64, " all"]) -> tuple[float, Float[Float64, " all"]]:
         w, intercept = parameters[:-1], parameters[-1]
         logit = features @ w + intercept
         value = np.mean(np.logaddexp(0.0, logit) - target * logit) + 0.5 * shrinkage * w @ w

@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from pydantic import Field
 
-from rjepa.inference.aggregate import FloatArray
+from rjepa.arrays import Bools, Float64
 from rjepa.inference.curved import CurvedLogistic
-from rjepa.inference.voting import BoolArray
 from rjepa.jepa.config import ENERGY_FLOOR
 from rjepa.schemas import Candidate
 from rjepa.values import FrozenValue
@@ -78,14 +77,14 @@ class PrefixCalibration(FrozenValue):
         return float(model.probability(prefix_inputs(energies, logprob, tokens)))
 
 
-def prefix_inputs(energies: Sequence[float], logprob: float, tokens: int) -> Float[FloatArray, " inputs"]:
+def prefix_inputs(energies: Sequence[float], logprob: float, tokens: int) -> Float[Float64, " inputs"]:
     """Logarithms of the largest, mean and last energy, the log-probability's sum and mean, and the number of steps."""
     logs = np.log(np.maximum(np.asarray(energies, dtype=np.float64), 0.0) + ENERGY_FLOOR)
     return np.array([logs.max(), logs.mean(), logs[-1], logprob, logprob / max(tokens, 1), float(len(logs))])
 
 
 def fit_prefixes(
-    prefixes: Sequence[Sequence[Float[FloatArray, " inputs"]]], right: Bool[BoolArray, " chains"]
+    prefixes: Sequence[Sequence[Float[Float64, " inputs"]]], right: Bool[Bools, " chains"]
 ) -> tuple[PrefixModel, ...]:
     """One model for each number of steps that enough chains reach.
 
@@ -103,7 +102,7 @@ def fit_prefixes(
     return tuple(models)
 
 
-def candidate_prefixes(candidate: Candidate, energies: FloatArray) -> list[Float[FloatArray, " inputs"]]:
+def candidate_prefixes(candidate: Candidate, energies: Float64) -> list[Float[Float64, " inputs"]]:
     """`prefix_inputs` after each step of a whole chain.
 
     Frozen candidates do not say at which token a step ends, so that it is taken from the step's share of the text. The

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from pydantic import Field
 from scipy.special import logit
 
-from rjepa.inference.aggregate import FloatArray, problem_means
+from rjepa.arrays import Float64
+from rjepa.inference.aggregate import problem_means
 from rjepa.inference.choice import Rule, Selection
 from rjepa.inference.curved import CurvedLogistic
 from rjepa.inference.score import CompositeScore
@@ -57,7 +58,7 @@ class ProbabilityModel(CurvedLogistic):
 
 def answer_inputs(
     score: CompositeScore, table: CandidateTable, problem_features: Sequence[str] = PROBLEM_FEATURES
-) -> Float[FloatArray, "problems candidates inputs"]:
+) -> Float[Float64, "problems candidates inputs"]:
     """The best score among those who gave the answer, its share of heads, the log-odds of its share of the weighted
     votes, and the problem's mean of each of `problem_features`.
     """

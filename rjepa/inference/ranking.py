@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 from pydantic import Field
 
-from rjepa.inference.aggregate import FloatArray
+from rjepa.arrays import Float64, Int64
 from rjepa.inference.calibration import Decision
 from rjepa.inference.choice import Reason, Selection
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import NO_ANSWER, IntArray, pick, ranks, vote_shares, vote_weights
+from rjepa.inference.voting import NO_ANSWER, pick, ranks, vote_shares, vote_weights
 from rjepa.values import FrozenValue
 
 UNFAMILIAR: Final = (
@@ -122,14 +122,14 @@ def _ahead(runner_up: int | None, margin: float | None, margin_terms: dict[str, 
     return f", {margin:.2f} ahead of candidate {runner_up + 1}{f' ({terms})' if terms else ''}"
 
 
-def _runner_up(ids: IntArray, values: FloatArray, scores: FloatArray, chosen: int) -> int | None:
+def _runner_up(ids: Int64, values: Float64, scores: Float64, chosen: int) -> int | None:
     others = np.flatnonzero((ids != NO_ANSWER) & (ids != ids[chosen]))
     if not others.size:
         return None
     return int(others[pick(np.zeros((1, others.size), dtype=np.int64), values[None, others], scores[None, others])[0]])
 
 
-def _reason(ids: IntArray, selection: Selection) -> Reason:
+def _reason(ids: Int64, selection: Selection) -> Reason:
     if len(ids) == 1:
         return "only_candidate"
     answers = set(ids[ids != NO_ANSWER].tolist())

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from rjepa.inference.aggregate import Features, FloatArray
+from rjepa.arrays import Float64
+from rjepa.inference.aggregate import Features
 from rjepa.values import FrozenValue
 
 TermName = Literal["logprob", "energy", "length", "rival"]
@@ -25,7 +26,7 @@ class ScoreTerm(FrozenValue):
     center: float = 0.0
     scale: float = Field(1.0, gt=0)
 
-    def contribution(self, features: Features) -> Float[FloatArray, "*chains"]:
+    def contribution(self, features: Features) -> Float[Float64, "*chains"]:
         """What this term adds to the score. Energy counts against a chain, so it enters negated."""
         sign = -1.0 if self.term == "energy" else 1.0
         return self.weight * sign * (features[self.feature] - self.center) / self.scale
@@ -68,11 +69,11 @@ class CompositeScore(FrozenValue):
         terms = tuple(part.model_copy(update={"weight": weights.get(part.term, part.weight)}) for part in self.terms)
         return self.model_copy(update={"terms": terms})
 
-    def contributions(self, features: Features) -> dict[TermName, Float[FloatArray, "*chains"]]:
+    def contributions(self, features: Features) -> dict[TermName, Float[Float64, "*chains"]]:
         """What each term adds."""
         return {part.term: part.contribution(features) for part in self.terms}
 
-    def score(self, features: Features) -> Float[FloatArray, "*chains"]:
+    def score(self, features: Features) -> Float[Float64, "*chains"]:
         """The sum of the terms; -inf for a chain that lacks one of the features."""
         total = sum((part.contribution(features) for part in self.terms), start=np.zeros(()))
         return np.where(np.isfinite(total), total, -np.inf)

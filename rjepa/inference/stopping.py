@@ -12,9 +12,9 @@ from typing import Final, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from rjepa.inference.aggregate import FloatArray
+from rjepa.arrays import Bools, Float64, Int64
 from rjepa.inference.table import CandidateTable
-from rjepa.inference.voting import NO_ANSWER, BoolArray, Chosen, IntArray, Marks, Scores, of_chosen
+from rjepa.inference.voting import NO_ANSWER, Chosen, Marks, Scores, of_chosen
 from rjepa.tails import chance_to_stay_ahead
 
 STABLE: Final = 0.95
@@ -47,10 +47,10 @@ class Stop:
         tokens: generated up to there.
     """
 
-    drawn: Int[IntArray, " problems"]
-    reached: Bool[BoolArray, " problems"]
-    right: Bool[BoolArray, " problems"]
-    tokens: Float[FloatArray, " problems"]
+    drawn: Int[Int64, " problems"]
+    reached: Bool[Bools, " problems"]
+    right: Bool[Bools, " problems"]
+    tokens: Float[Float64, " problems"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Path:
         return Stop(last + 1, np.asarray(reached), self.right[rows, last], self.tokens[rows, last])
 
 
-def is_stable(ids: Int[IntArray, " candidates"]) -> bool:
+def is_stable(ids: Int[Int64, " candidates"]) -> bool:
     """Whether a vote is decided: the leading answer stays ahead of the next with chance `STABLE`.
 
     Adaptive consistency (Aggarwal, Madaan, Yang, Mausam, EMNLP 2023): with v and w votes for the two leading answers,

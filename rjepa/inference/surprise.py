@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from pydantic import Field
 
-from rjepa.inference.aggregate import FloatArray
+from rjepa.arrays import Float64
 from rjepa.values import FrozenValue
 
 _QUANTILES: Final = 101
@@ -33,7 +33,7 @@ class StepSpread(FrozenValue):
     high: float
 
     @classmethod
-    def of(cls, energies: FloatArray) -> "StepSpread | None":
+    def of(cls, energies: Float64) -> "StepSpread | None":
         """None where there is no step."""
         known = energies[np.isfinite(energies)]
         if not known.size:
@@ -50,7 +50,7 @@ class StepEnergies(FrozenValue):
     wrong: StepSpread | None = Field(description="first wrong steps: what follows from one is not counted")
 
 
-def fit_step_quantiles(energies: FloatArray) -> tuple[float, ...]:
+def fit_step_quantiles(energies: Float64) -> tuple[float, ...]:
     """Energies that 0 %, 1 %, ..., 100 % of right steps do not exceed; empty where there are too few steps to tell.
 
     Args:

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool
 
+from rjepa.arrays import Bools
 from rjepa.inference.aggregate import Features, chain_features
-from rjepa.inference.voting import NO_ANSWER, AnswerIds, BoolArray, answer_ids
+from rjepa.inference.voting import NO_ANSWER, AnswerIds, answer_ids
 from rjepa.schemas import Candidate
 
 
@@ -57,7 +58,7 @@ class CandidateTable:
         features = {name: values[:, start:stop] for name, values in self.features.items()}
         return type(self)(features=features, **arrays)
 
-    def without(self, unfinished: Bool[BoolArray, " candidates"]) -> Self:
+    def without(self, unfinished: Bool[Bools, " candidates"]) -> Self:
         """The table in which these candidates of every problem count for nothing: neither features nor an answer."""
         features = {name: np.where(unfinished, np.nan, values) for name, values in self.features.items()}
         return replace(self, features=features, ids=np.where(unfinished, NO_ANSWER, self.ids))

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import entr
 
-from rjepa.inference.aggregate import FloatArray
+from rjepa.arrays import Float64
 from rjepa.inference.voting import NO_ANSWER, AnswerIds, vote_shares
 
-PerProblem = Float[FloatArray, " problems"]
+PerProblem = Float[Float64, " problems"]
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float, Int, Shaped
 
-from rjepa.inference.aggregate import FloatArray
+from rjepa.arrays import Bools, Float64, Int64
 from rjepa.validation.answers import answer_key
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-AnswerIds = Int[IntArray, "problems candidates"]
+AnswerIds = Int[Int64, "problems candidates"]
 """int64: equal numbers within a row mean equal answers, `NO_ANSWER` none at all."""
-Scores = Float[FloatArray, "problems candidates"]
-Marks = Bool[BoolArray, "problems candidates"]
-Chosen = Int[IntArray, " problems"]
+Scores = Float[Float64, "problems candidates"]
+Marks = Bool[Bools, "problems candidates"]
+Chosen = Int[Int64, " problems"]
 """int64: index of one candidate of each problem."""
 _Value = TypeVar("_Value", bound=np.generic)
 
@@ -56,7 +54,7 @@ def vote_shares(ids: AnswerIds, weights: Scores | None = None) -> Scores:
     total = cast.sum(axis=-1, keepdims=True)
     same = (ids[..., :, None] == ids[..., None, :]) & voting[..., :, None]
     votes = np.where(same, cast[..., None, :], 0.0).sum(axis=-1)
-    shares: FloatArray = np.zeros(votes.shape)
+    shares: Float64 = np.zeros(votes.shape)
     np.divide(votes, total, out=shares, where=total > 0)
     return shares
 
@@ -83,7 +81,7 @@ def pick(ids: AnswerIds, *keys: Scores) -> Chosen:
     for key in keys:
         value = np.where(best, np.nan_to_num(key, nan=-np.inf, posinf=np.inf, neginf=-np.inf), -np.inf)
         best = best & (value == value.max(axis=-1, keepdims=True))
-    winners: IntArray = np.argmax(best, axis=-1).astype(np.int64)
+    winners: Int64 = np.argmax(best, axis=-1).astype(np.int64)
     return winners
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from rjepa.arrays import Float32, Int64
 from rjepa.errors import InvalidInputError
 from rjepa.jepa.batches import UNKNOWN_DOMAIN
 from rjepa.jepa.encoder import Encoder, sinusoids
@@ -33,9 +34,10 @@ Memory = Float[Tensor, "_ 2 chains _ _ _"]
 
 States = Float[Tensor, "chains states"]
 Latents = Float[Tensor, "chains columns"]
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
+<<<<<<< HEAD
 _EXPECTED: Final = ("next", "_expected_state")
+=======
+>>>>>>> main
 PerChain = Int[Tensor, " chains"]
 """Domains or types of steps, int64."""
 
@@ -200,7 +202,7 @@ class Expectation:
             _expected_state=torch.cat([part._expected_state for part in parts]),
         )
 
-    def next_latents(self) -> Float[npt.NDArray[np.float32], "chains columns"]:
+    def next_latents(self) -> Float[Float32, "chains columns"]:
         """The expected next latents in the student's own space."""
         return self._reader.restore(self.next.cpu().numpy())
 

@@ -14,18 +14,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rjepa.arrays import Float32
 from rjepa.errors import InvalidInputError
 from rjepa.jepa.config import JepaConfig
 from rjepa.jepa.encoder import Encoder
 from rjepa.jepa.model import RJepa, build_model
 from rjepa.latents.sets import LatentSet
-
-FloatRows = npt.NDArray[np.float32]
 
 _OF_COLUMNS: Final = (
     *(f"{encoder}.{layer}." for encoder in ("context", "target") for layer in ("project", "project_sentences")),
@@ -38,8 +36,8 @@ _OF_COLUMNS: Final = (
 class Between:
     """An affine map between the standardised columns of two students: rows @ weight + bias."""
 
-    weight: Float[FloatRows, "width_in width_out"]
-    bias: Float[FloatRows, " width_out"]
+    weight: Float[Float32, "width_in width_out"]
+    bias: Float[Float32, " width_out"]
 
 
 @dataclass(frozen=True)

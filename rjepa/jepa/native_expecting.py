@@ -19,10 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+<<<<<<< HEAD
 from rjepa.jepa.encoder import Block, Encoder, sinusoids
+=======
+from rjepa.arrays import Float32, Int64
+from rjepa.jepa.encoder import Block, Encoder
+>>>>>>> main
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.predictor import Predictor
-from rjepa.students.guides import Float32, Int64
 from rjepa.students.native_guides import gelu, layer_normed, linear
 from rjepa.students.native_layers import add, compiled, relative_exponentials
 

@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float, Int
 
+from rjepa.arrays import Float32, Int64
 from rjepa.errors import InvalidInputError
 from rjepa.jepa.config import JepaConfig
 from rjepa.latents.normalizer import Normalizer
-
-FloatRows = npt.NDArray[np.float32]
 
 
 @runtime_checkable
@@ -45,12 +44,10 @@ class InFront(Protocol):
     def poolings(self) -> tuple[str, ...]:
         """What stands side by side in the target's latents."""
 
-    def read(self, latents: Float[npt.NDArray[np.floating], "*rows width_in"]) -> Float[FloatRows, "*rows width_out"]:
+    def read(self, latents: Float[npt.NDArray[np.floating], "*rows width_in"]) -> Float[Float32, "*rows width_out"]:
         """The target's latents as the source's."""
 
-    def restore(
-        self, latents: Float[npt.NDArray[np.floating], "*rows width_out"]
-    ) -> Float[FloatRows, "*rows width_in"]:
+    def restore(self, latents: Float[npt.NDArray[np.floating], "*rows width_out"]) -> Float[Float32, "*rows width_in"]:
         """The source's latents as the target's."""
 
 
@@ -67,7 +64,7 @@ class Reader:
     """
 
     normalizer: Normalizer
-    columns: Int[npt.NDArray[np.int64], " columns"] | None
+    columns: Int[Int64, " columns"] | None
     poolings: tuple[str, ...]
     adapter: InFront | None = None
 
@@ -118,12 +115,12 @@ class Reader:
                 "and rjepa_checkpoint, or adapter, for them",
             )
 
-    def read(self, latents: Float[npt.NDArray[np.floating], "*rows width"]) -> Float[FloatRows, "*rows columns"]:
+    def read(self, latents: Float[npt.NDArray[np.floating], "*rows width"]) -> Float[Float32, "*rows columns"]:
         """Latents of any float type as the model sees them."""
         standard = self.normalizer.apply(latents if self.adapter is None else self.adapter.read(latents))
         return standard if self.columns is None else standard[..., self.columns]
 
-    def restore(self, read: Float[FloatRows, "*rows columns"]) -> Float[FloatRows, "*rows restored"]:
+    def restore(self, read: Float[Float32, "*rows columns"]) -> Float[Float32, "*rows restored"]:
         """Back to the student's own space: values that were clipped stay clipped.
 
         The columns are those that the model sees, in its order. Through an adapter they are all of the student's, and
@@ -132,7 +129,7 @@ class Reader:
         location, scale = self.normalizer.location, self.normalizer.scale
         if self.columns is not None:
             location, scale = location[self.columns], scale[self.columns]
-        restored: Float[FloatRows, "*rows columns"] = (read * scale + location).astype(np.float32)
+        restored: Float[Float32, "*rows columns"] = (read * scale + location).astype(np.float32)
         if self.adapter is None:
             return restored
         if self.columns is not None:
@@ -142,7 +139,7 @@ class Reader:
         return self.adapter.restore(restored)
 
 
-def latent_columns(config: JepaConfig, width: int) -> Int[npt.NDArray[np.int64], " columns"] | None:
+def latent_columns(config: JepaConfig, width: int) -> Int[Int64, " columns"] | None:
     """Indices of the columns that the model reads, None for all of them.
 
     Raises:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from rjepa.arrays import Int64
 from rjepa.chains import render_chain, step_segment
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
@@ -36,8 +36,6 @@ from rjepa.schemas import Split
 from rjepa.stages import StageReport
 from rjepa.students.loading import Student
 from rjepa.tables import arrow_schema
-
-Int64 = npt.NDArray[np.int64]
 
 _PART_CHAINS: Final = 10_000
 """Chains whose texts are in memory together."""

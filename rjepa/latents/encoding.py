@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from rjepa.arrays import Float16, UInt8
 from rjepa.latents.shards import KeptChain
 from rjepa.latents.store import KEY_LENGTH, ShardIndex, ShardWriter
 from rjepa.progress import Progress, time_left
@@ -104,7 +104,7 @@ class Encoder:
         self._writer.append(tensors, records)
         self.tokens += sum(record.tokens for record in records)
 
-    def _add_sentences(self, found: Sequence[tuple[ChainText, ChainLatents]]) -> list[npt.NDArray[np.float16]]:
+    def _add_sentences(self, found: Sequence[tuple[ChainText, ChainLatents]]) -> list[Float16]:
         """Sentences of the problems that are new to the shard: chains of one problem share them."""
         new = {chain.statement: latents.sentences for chain, latents in found if chain.statement not in self._sentences}
         first = self._writer.tensor_rows("sentences")
@@ -113,9 +113,7 @@ class Encoder:
             first += len(rows)
         return list(new.values())
 
-    def _record(
-        self, chain: ChainText, latents: ChainLatents, types: npt.NDArray[np.uint8], first_row: int
-    ) -> KeptChain:
+    def _record(self, chain: ChainText, latents: ChainLatents, types: UInt8, first_row: int) -> KeptChain:
         first_sentence, sentences = self._sentences[chain.statement]
         parts = (latents.latents, latents.sentences, types)
         return KeptChain(
@@ -172,5 +170,5 @@ def _too_long(key: str) -> KeptChain:
     )
 
 
-def _joined(parts: list[npt.NDArray[np.float16]], width: int) -> npt.NDArray[np.float16]:
+def _joined(parts: list[Float16], width: int) -> Float16:
     return np.concatenate(parts) if parts else np.empty((0, width), dtype=np.float16)

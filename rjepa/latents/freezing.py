@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from rjepa.arrays import Bools, Float16, Int64
 from rjepa.chains import parse_chain
 from rjepa.datasets.reading import load_problems
 from rjepa.errors import InvalidInputError
@@ -43,8 +43,6 @@ from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
 from rjepa.tables import to_table
 from rjepa.validation.judge import PROBLEM_FAULTS
-
-Int64 = npt.NDArray[np.int64]
 
 _SHARD_PROBLEMS: Final = 100
 """Problems of a shard, at most: with K = 8 about nine hundred chains, some seconds of a small student's time."""
@@ -209,8 +207,8 @@ class _Samples:
     ) -> dict[str, tuple[int, int]]:
         """One shard of the chains of some problems. Returns shard number and place of each key."""
         places: dict[str, int] = {}
-        latents: list[npt.NDArray[np.float16]] = []
-        sentences: list[npt.NDArray[np.float16]] = []
+        latents: list[Float16] = []
+        sentences: list[Float16] = []
         first_row = first_sentence = 0
         records = []
         for row, chains in zip(keys, sampled, strict=True):
@@ -233,7 +231,7 @@ class _Samples:
         return {key: (number, place) for key, place in places.items()}
 
 
-def _batches(missing: npt.NDArray[np.bool_], size: int) -> Iterator[tuple[list[int], list[int]]]:
+def _batches(missing: Bools, size: int) -> Iterator[tuple[list[int], list[int]]]:
     """What to sample together: some problems, and the samples that all of them miss (columns).
 
     Args:
@@ -341,8 +339,8 @@ class _Rows:
 def _record(
     key: str,
     chain: SampledChain,
-    latents: npt.NDArray[np.float16],
-    sentences: npt.NDArray[np.float16],
+    latents: Float16,
+    sentences: Float16,
     first_row: int,
     first_sentence: int,
 ) -> KeptSample:

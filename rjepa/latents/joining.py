@@ -12,10 +12,9 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from rjepa.arrays import Int64
 from rjepa.errors import CorruptError
 from rjepa.latents.store import ShardReceipt, ShardStore
-
-Int64 = npt.NDArray[np.int64]
 
 _IN_MEMORY: Final = 1 << 25
 """Bytes of joined rows that are held in memory; more are joined in an unnamed temporary file, and mapped."""

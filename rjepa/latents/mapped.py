@@ -7,13 +7,14 @@ over a file of any size would seem to hold all of it, and in a container would b
 import mmap
 
 import numpy as np
-import numpy.typing as npt
+
+from rjepa.arrays import Float16, Int64
 
 _ROWS = 512
 """Rows that are read before their pages are given back: each may bring a window of 64 KB into memory."""
 
 
-def take_rows(source: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+def take_rows(source: Float16, rows: Int64) -> Float16:
     """`source[rows]`, a copy in memory."""
     if not is_mapped(source):
         return np.asarray(source[rows])
@@ -24,12 +25,12 @@ def take_rows(source: npt.NDArray[np.float16], rows: npt.NDArray[np.int64]) -> n
     return found
 
 
-def is_mapped(array: npt.NDArray[np.float16]) -> bool:
+def is_mapped(array: Float16) -> bool:
     """Whether an array, or what it is a view of, is a memory-mapped file."""
     return isinstance(getattr(array, "_mmap", None), mmap.mmap)
 
 
-def give_back(array: npt.NDArray[np.float16]) -> None:
+def give_back(array: Float16) -> None:
     """Let go of the pages of a read-only map; they are read from the file again when they are needed."""
     if is_mapped(array) and hasattr(mmap, "MADV_DONTNEED"):
         array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

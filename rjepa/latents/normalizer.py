@@ -14,6 +14,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from rjepa.arrays import Float32
 from rjepa.errors import CorruptError, InvalidInputError, NotFoundError
 from rjepa.files import atomic_path, sha256_file
 from rjepa.latents.mapped import take_rows
@@ -32,23 +33,23 @@ _FORMAT: Final = "rjepa-normalizer-1"
 class Normalizer:
     """location and scale are float32 [width]; scale is above 0 everywhere."""
 
-    location: npt.NDArray[np.float32]
-    scale: npt.NDArray[np.float32]
+    location: Float32
+    scale: Float32
 
     @property
     def width(self) -> int:
         return len(self.location)
 
-    def apply(self, latents: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def apply(self, latents: npt.NDArray[Any]) -> Float32:
         """Standardise [..., width] of any float type to float32, clipped to +-CLIP."""
         if latents.shape[-1] != self.width:
             raise ValueError(f"latents are {latents.shape[-1]} wide, the normaliser expects {self.width}")
-        standard: npt.NDArray[np.float32] = np.subtract(latents, self.location, dtype=np.float32)
+        standard: Float32 = np.subtract(latents, self.location, dtype=np.float32)
         standard /= self.scale
         np.clip(standard, -CLIP, CLIP, out=standard)
         return standard
 
-    def invert(self, standard: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def invert(self, standard: npt.NDArray[Any]) -> Float32:
         """Back to the LLM's own space, float32; what was clipped stays clipped."""
         return np.asarray(standard * self.scale + self.location, dtype=np.float32)
 
@@ -66,7 +67,7 @@ def fit_normalizer(train: LatentSet) -> Normalizer:
     return normalizer_of(take_rows(train.latents, chosen).astype(np.float32))
 
 
-def normalizer_of(sample: npt.NDArray[np.float32]) -> Normalizer:
+def normalizer_of(sample: Float32) -> Normalizer:
     """Fit on these rows [rows, width], at least one.
 
     Raises:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rjepa.arrays import Bools, Int32, Int64
 from rjepa.datasets.reading import stage_paths
 from rjepa.datasets.stages import PROBLEMS, VALIDATED_CHAINS
 from rjepa.errors import CorruptError
@@ -21,8 +22,6 @@ from rjepa.home import Home
 from rjepa.latents.shares import draw_problems, in_drawing_order
 from rjepa.schemas import ChainOfThought, Problem, Split
 from rjepa.tables import read_columns, read_rows, scan_columns
-
-Int64 = npt.NDArray[np.int64]
 
 _FAULTS = {1: "no_steps", 2: "no_verdict"}
 """Why a chain is left out, by the code that stands for it."""
@@ -102,7 +101,7 @@ def plan_chains(home: Home, dataset: str, splits: Sequence[Split], part_size: in
     return Plan(chain_paths, problem_paths, usable, problems, _cut(problems, part_size), skipped)
 
 
-def _of_share(known: pa.Table, owner: npt.NDArray[np.int32], share: float) -> npt.NDArray[np.bool_]:
+def _of_share(known: pa.Table, owner: Int32, share: float) -> Bools:
     """Which chains, by the row of each one's problem, stay where a share of the training problems is drawn."""
     in_training = pc.equal(known["split"], "train").to_numpy()
     rows = np.unique(owner[in_training[owner]])
@@ -113,7 +112,7 @@ def _of_share(known: pa.Table, owner: npt.NDArray[np.int32], share: float) -> np
     return np.asarray(stays[owner])
 
 
-def _chains(paths: list[Path], ids: pa.Array, dataset: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8]]:
+def _chains(paths: list[Path], ids: pa.Array, dataset: str) -> tuple[Int32, npt.NDArray[np.int8]]:
     """Row of each chain's problem, and what makes a chain useless (0 for nothing)."""
     owners, faults = [np.empty(0, dtype=np.int32)], [np.empty(0, dtype=np.int8)]
     for batch in scan_columns(paths, ChainOfThought, ["problem_id", "steps", "is_valid"]):

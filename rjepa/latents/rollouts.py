@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
+from rjepa.arrays import Float16, Int64
 from rjepa.chains import Segmentation, read_segments
 from rjepa.datasets.reading import load_problems, stage_paths
 from rjepa.datasets.stages import PROBLEMS
@@ -307,8 +307,8 @@ def _candidates(table: pa.Table, kept: pa.Table) -> list[Candidate]:
 
 
 def _latent_set(
-    latents: npt.NDArray[np.float16],
-    segments: npt.NDArray[np.int64],
+    latents: Float16,
+    segments: Int64,
     prompts: Prompts,
     problems: Sequence[Problem],
     candidates: Sequence[Sequence[Candidate]],

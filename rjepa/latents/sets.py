@@ -10,12 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from rjepa.arrays import Float16, Int64, UInt8
 from rjepa.latents.mapped import take_rows
 from rjepa.latents.texts import Texts
-
-Float16 = npt.NDArray[np.float16]
-Int64 = npt.NDArray[np.int64]
-UInt8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

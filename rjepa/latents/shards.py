@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from rjepa.arrays import Int32, Int64
 from rjepa.datasets.reading import stage_paths
 from rjepa.datasets.stages import PROBLEMS, VALIDATED_CHAINS
 from rjepa.files import sha256_file, sha256_json
@@ -265,7 +265,7 @@ class _Columns:
         self._problems.append(batch["problem_id"])
         self._chains.append(batch["cot_id"])
 
-    def sentence_counts(self) -> npt.NDArray[np.int64]:
+    def sentence_counts(self) -> Int64:
         """int64 [problems]."""
         return np.concatenate(self._sentence_counts)
 
@@ -301,11 +301,11 @@ class _Codes:
         self.names += sorted(set(column.unique().to_pylist()) - set(self.names))
         self._codes.append(pc.index_in(column, pa.array(self.names, column.type)).to_numpy().astype(np.int32))
 
-    def codes(self) -> npt.NDArray[np.int32]:
+    def codes(self) -> Int32:
         """int32 [rows], indices into `names`."""
         return np.concatenate(self._codes)
 
-    def sorted(self) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    def sorted(self) -> tuple[tuple[str, ...], Int64]:
         """The names in alphabetical order, and int64 [rows], indices into them."""
         names = sorted(self.names)
         places = np.array([names.index(name) for name in self.names], dtype=np.int64)

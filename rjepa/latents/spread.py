@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from rjepa.arrays import Float16
 from rjepa.latents.mapped import give_back, take_rows
 from rjepa.latents.sets import LatentSet
 
@@ -46,7 +46,7 @@ def measure_spread(latents: LatentSet) -> Spread:
     return Spread(rows, bad, float((deviation < _DEAD).mean()), float(np.median(deviation)))
 
 
-def _not_finite(latents: npt.NDArray[np.float16], first: int) -> int:
+def _not_finite(latents: Float16, first: int) -> int:
     """Rows of one chunk that hold a value that is not finite."""
     found = int((~np.isfinite(latents[first : first + _CHUNK])).any(axis=1).sum())
     give_back(latents)

@@ -19,14 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rjepa.arrays import Int64
 from rjepa.errors import CorruptError, NotFoundError
 from rjepa.files import atomic_path, read_json, remove_temporary, sha256_file, sha256_json, write_json
 from rjepa.home import Home
 from rjepa.latents.writing import TensorPlace, TensorSpool, tensor_spool
 from rjepa.locks import clearing_lock, shared_lock
 from rjepa.tables import arrow_schema, read_rows, scan_columns, to_table
-
-Int64 = npt.NDArray[np.int64]
 
 KEY_LENGTH: Final = 32
 """Hex digits of a key or an id: 128 bits, so that two different texts never share one."""

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from rjepa.arrays import Bools, Int32, Int64
 
 _CHUNK = 65_536
 
@@ -19,7 +20,7 @@ class Texts(Sequence[str]):
     Equal to any sequence of the same texts.
     """
 
-    def __init__(self, names: pa.Array, codes: npt.NDArray[np.int32] | None = None, distinct: bool = False) -> None:
+    def __init__(self, names: pa.Array, codes: Int32 | None = None, distinct: bool = False) -> None:
         self._names, self._codes, self._distinct = names, codes, distinct
 
     @classmethod
@@ -64,7 +65,7 @@ class Texts(Sequence[str]):
     def __repr__(self) -> str:
         return f"Texts({len(self)} rows, {len(self._names)} names)"
 
-    def take(self, places: npt.NDArray[np.int64]) -> "Texts":
+    def take(self, places: Int64) -> "Texts":
         """The rows at these places, in that order. No text is copied."""
         codes = places.astype(np.int32) if self._codes is None else self._codes[places]
         return Texts(self._names, codes, self._distinct)
@@ -75,14 +76,14 @@ class Texts(Sequence[str]):
             return Texts(self._names[first:last], None, self._distinct)
         return Texts(self._names, self._codes[first:last], self._distinct)
 
-    def numbers(self) -> npt.NDArray[np.int32]:
+    def numbers(self) -> Int32:
         """int32 [rows]: equal numbers for equal texts."""
         if self._distinct and self._codes is not None:
             return self._codes
-        numbered: npt.NDArray[np.int32] = self._names.dictionary_encode().indices.to_numpy()
+        numbered: Int32 = self._names.dictionary_encode().indices.to_numpy()
         return numbered if self._codes is None else np.asarray(numbered[self._codes])
 
-    def equal(self, text: str) -> npt.NDArray[np.bool_]:
+    def equal(self, text: str) -> Bools:
         """Bool [rows]: which rows hold a text."""
-        same: npt.NDArray[np.bool_] = pc.equal(self._names, text).to_numpy(zero_copy_only=False).astype(bool)
+        same: Bools = pc.equal(self._names, text).to_numpy(zero_copy_only=False).astype(bool)
         return same if self._codes is None else np.asarray(same[self._codes])

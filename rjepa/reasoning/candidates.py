@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rjepa.arrays import Float64
 from rjepa.chains import Segmentation, parse_chain, read_segments
-from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.ranking import Ranking, Standing
 from rjepa.latents.sets import LatentSet
 from rjepa.reasoning.answer import CandidateReport
@@ -32,7 +32,7 @@ def join_latents(chains: Sequence[SampledChain]) -> LatentSet:
 
 
 def report_candidates(
-    candidates: Sequence[Candidate], energies: Sequence[FloatArray], ranking: Ranking, segmentation: Segmentation
+    candidates: Sequence[Candidate], energies: Sequence[Float64], ranking: Ranking, segmentation: Segmentation
 ) -> list[CandidateReport]:
     """How each candidate did, in the order in which they were sampled.
 
@@ -46,7 +46,7 @@ def report_candidates(
     ]
 
 
-def step_energies(text: str, energies: FloatArray, segmentation: Segmentation) -> tuple[list[float], float | None]:
+def step_energies(text: str, energies: Float64, segmentation: Segmentation) -> tuple[list[float], float | None]:
     """Energies of the steps that people see, and of the answer line: a step without words has a segment but no line."""
     steps: list[float] = []
     answer = None
@@ -76,7 +76,7 @@ def _candidate(index: int, chain: SampledChain) -> Candidate:
 
 
 def _report(
-    candidate: Candidate, energies: FloatArray, standing: Standing, chosen: bool, segmentation: Segmentation
+    candidate: Candidate, energies: Float64, standing: Standing, chosen: bool, segmentation: Segmentation
 ) -> CandidateReport:
     by_step, answer_energy = step_energies(candidate.text, energies, segmentation)
     return CandidateReport(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rjepa.inference.aggregate import FloatArray
+from rjepa.arrays import Float64
 from rjepa.inference.choice import Rule
 from rjepa.inference.familiarity import FAMILIAR_FEATURE
 from rjepa.inference.ranking import Ranking, explain
@@ -182,5 +182,5 @@ def _explain(ranking: Ranking, text: str, **happened: Any) -> Explanation:
 
 def report(tools: Tools, judged: Judged) -> list[CandidateReport]:
     """How each candidate did."""
-    energies: list[FloatArray] = [np.array(reading.energies) for reading in judged.readings]
+    energies: list[Float64] = [np.array(reading.energies) for reading in judged.readings]
     return report_candidates(judged.candidates, energies, judged.ranking, tools.parts.segmentation)

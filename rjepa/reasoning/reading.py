@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 
+from rjepa.arrays import Float16
 from rjepa.chains import Segment, read_segments
 from rjepa.jepa.expecting import Expectation
 from rjepa.jepa.model import RJepa
@@ -134,7 +134,7 @@ def _type(chain: SampledChain, segment: int) -> int:
     return int(segment_types(chain.text, segment + 1, chain.segmentation)[segment])
 
 
-def _latent(chain: SampledChain, segment: int) -> Float[npt.NDArray[np.float16], "1 width"]:
+def _latent(chain: SampledChain, segment: int) -> Float[Float16, "1 width"]:
     assert chain.latents is not None
     return chain.latents[segment : segment + 1]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from rjepa.arrays import Float64
 from rjepa.chains import ParsedChain, Segmentation, parse_chain
-from rjepa.inference.aggregate import FloatArray
 from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.scoring import segment_energies
 from rjepa.jepa.model import RJepa
@@ -179,7 +179,7 @@ class Tools:
         self._read_again += sum(one.tokens - int(one.boundaries[1]) for one in found)
         return found
 
-    def text_energies(self, chains: Sequence[str]) -> list[FloatArray]:
+    def text_energies(self, chains: Sequence[str]) -> list[Float64]:
         """How surprising each segment after the prompt is, of chains that somebody else wrote."""
         latents = self.read_texts(chains)
         self._world_model_passes += 1
@@ -342,7 +342,7 @@ class Tools:
         """Tokens that were drawn for the question so far; those that a row began with were drawn before, or given."""
         return sum(len(self._session.tokens(row)) - self._prefix_tokens.get(row, 0) for row in self.rows)
 
-    def energies(self, chains: Sequence[SampledChain]) -> list[FloatArray]:
+    def energies(self, chains: Sequence[SampledChain]) -> list[Float64]:
         """How surprising each segment after the prompt is, float32 `[segments - 1]` a chain."""
         self._world_model_passes += 1
         return segment_energies(self.parts.model, self.parts.reader, join_latents(chains))

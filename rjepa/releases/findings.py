@@ -9,10 +9,10 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
+from rjepa.arrays import Bools
 from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.paired import PairedCounts, problems_to_show
 from rjepa.evaluation.records import EvaluationRecord
-from rjepa.inference.voting import BoolArray
 from rjepa.values import FrozenValue
 
 Rule = Literal["replace", "improve", "nightly"]
@@ -93,7 +93,7 @@ def compare(
 
 
 def find_in(
-    challenger: BoolArray, current: BoolArray, domains: Mapping[str, BoolArray], rule: Rule, *, looks: int = 1
+    challenger: Bools, current: Bools, domains: Mapping[str, Bools], rule: Rule, *, looks: int = 1
 ) -> tuple[Finding, ...]:
     """Two on the same problems: over all of them first, then in each domain where there is more than one.
 

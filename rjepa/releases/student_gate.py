@@ -11,11 +11,11 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
+from rjepa.arrays import Bools
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.evaluation.domains import ALL
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
-from rjepa.inference.voting import BoolArray
 from rjepa.latents.rollouts import Rollouts, open_rollouts
 from rjepa.releases.findings import LEVEL_BETTER, Finding, find_in
 from rjepa.students.catalog import load_record
@@ -78,8 +78,8 @@ def read_verdict(home: Home, base: str, name: str) -> StudentDecision | None:
 
 
 def decide(
-    tuned: BoolArray,
-    base: BoolArray,
+    tuned: Bools,
+    base: Bools,
     domains: Sequence[str],
     *,
     claims: Sequence[str],
@@ -125,7 +125,7 @@ def _judge(findings: Sequence[Finding], domains: set[str], claims: Sequence[str]
     return "better", f"it is better where it claims to be, and worse nowhere: {_join(findings)}"
 
 
-def _on_the_same(tuned: Rollouts, base: Rollouts, dataset: str) -> tuple[BoolArray, BoolArray, list[str]]:
+def _on_the_same(tuned: Rollouts, base: Rollouts, dataset: str) -> tuple[Bools, Bools, list[str]]:
     """Whether each is right, and the domains, of the problems whose answers can be judged."""
     if [one.problem_id for one in tuned.problems] != [one.problem_id for one in base.problems] or not tuned.problems:
         raise InvalidInputError(

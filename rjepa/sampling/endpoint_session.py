@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
-import numpy as np
-import numpy.typing as npt
-
+from rjepa.arrays import Float16
 from rjepa.errors import InvalidInputError
 from rjepa.sampling.completions import ServedChain
 from rjepa.sampling.protocol import Capability
@@ -189,7 +187,7 @@ class EndpointSession:
         found = self._row(row)
         return list(found.ids if found.written is not None else found.request.prefix)
 
-    def latents(self, row: int) -> npt.NDArray[np.float16]:
+    def latents(self, row: int) -> Float16:
         """float16 [segments, width] of the row's chain, the prompt first.
 
         Raises:

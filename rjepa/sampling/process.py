@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from rjepa.arrays import Float16
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.progress import Progress, silent
@@ -235,7 +235,7 @@ class ProcessSession:
         """The tokens of the row's chain so far."""
         return [int(token) for token in self._call("/row", {"row": row})["tokens"]]
 
-    def latents(self, row: int) -> npt.NDArray[np.float16]:
+    def latents(self, row: int) -> Float16:
         """As `rjepa.students.session.Session.latents`."""
         return unpack_array(self._ask("/latents", json.dumps({"row": row}).encode()))
 

@@ -10,10 +10,9 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, Protocol, Self, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
+from rjepa.arrays import Float16
 from rjepa.errors import InvalidInputError
 from rjepa.progress import Progress, silent
 from rjepa.sampling.reading import TextReader
@@ -104,7 +103,7 @@ class DecodingSession(Protocol):
 
     def tokens(self, row: int) -> list[int]: ...
 
-    def latents(self, row: int) -> npt.NDArray[np.float16]: ...
+    def latents(self, row: int) -> Float16: ...
 
     def chain(self, row: int) -> SampledChain: ...
 

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from rjepa.sampling.reading import Float32, Ids, TextReader
+from rjepa.arrays import Float32
+from rjepa.sampling.reading import Ids, TextReader
 from rjepa.sampling.student_process import StudentProcess
 from rjepa.sampling.wire import (
     pack_array,

@@ -7,10 +7,9 @@ Writing chains belongs to `protocol`.
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from rjepa.arrays import Float32
 from rjepa.errors import InvalidInputError
 from rjepa.students.extraction import ChainLatents, embed_texts, extract_latents
 from rjepa.students.loading import Student
@@ -20,7 +19,6 @@ from rjepa.students.rescoring import score_tokens_of
 from rjepa.students.sampled import SampledChain, TokenScore
 from rjepa.students.scores import require_tokens, token_name
 
-Float32 = npt.NDArray[np.float32]
 Ids = tuple[int, ...]
 
 

@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from rjepa.students.decoding import CachedRows, Int64
+from rjepa.arrays import Bools, Int64
+from rjepa.students.decoding import CachedRows
 from rjepa.students.fused import Drawing
 from rjepa.students.loading import Student
 from rjepa.students.recording import RowTables, pool_prompts
 from rjepa.students.row_cache import join_rows, read_prompts
 from rjepa.students.sampled import RowRequest
-from rjepa.students.standing import Bools, RowStandings
+from rjepa.students.standing import RowStandings
 from rjepa.students.tap import LayerTap
 
 _RUNNING_SHARE: Final = 0.75

@@ -12,11 +12,10 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from rjepa.arrays import Int64
 from rjepa.chains import render_chain
 from rjepa.problems import gsm_symbolic
 from rjepa.problems.curriculum.generate import CURRICULUM_DOMAINS, DIFFICULTIES, sample_problem
@@ -85,8 +84,6 @@ class Corpus:
             self._gsm = [Text(f"{statement}\n", render_chain(steps, answer)) for statement, steps, answer in rows]
         return self._gsm
 
-
-Int64 = npt.NDArray[np.int64]
 
 _worker: tuple[Corpus, PreTrainedTokenizerBase] | None = None
 """What a process of `batches_from` works with: set once, when it starts."""

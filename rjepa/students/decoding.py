@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from transformers.cache_utils import Cache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from rjepa.arrays import Int64
 from rjepa.students.forward_cache import positions_of, read_by_forward
 from rjepa.students.fused import Decoder, Drawing, DrawingDecoder, ReadingDecoder
 from rjepa.students.layer_cache import SharedPrefixLayer
@@ -33,7 +33,6 @@ from rjepa.students.tap import LayerTap
 
 FAST_ATTENTION: Final = "rjepa_shared_prefix"
 
-Int64 = npt.NDArray[np.int64]
 
 Fused = tuple[Decoder, int]
 """A decoder, and how many layers lie below the states that are read."""

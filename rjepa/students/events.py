@@ -7,12 +7,13 @@ import codecs
 
 import numpy as np
 
+from rjepa.arrays import Bools, Int64
 from rjepa.students.ahead import Sight
 from rjepa.students.loading import Student
-from rjepa.students.recording import Int64, RowTables
+from rjepa.students.recording import RowTables
 from rjepa.students.row_rules import RowRules
 from rjepa.students.sampled import ChainEnd, Event, StepEnd, Token
-from rjepa.students.standing import Bools, RowStandings
+from rjepa.students.standing import RowStandings
 
 
 class RowEvents:

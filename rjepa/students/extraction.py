@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from rjepa.arrays import Float16, Float32, Int64
 from rjepa.progress import Progress, silent
 from rjepa.students.loading import Student
 from rjepa.students.packing import pack, shared_length
@@ -40,9 +40,9 @@ class ChainLatents:
     segment, then the number of tokens. sentences: float16 [sentences, width], those of the prompt.
     """
 
-    latents: npt.NDArray[np.float16]
-    boundaries: npt.NDArray[np.int64]
-    sentences: npt.NDArray[np.float16]
+    latents: Float16
+    boundaries: Int64
+    sentences: Float16
 
     @property
     def tokens(self) -> int:
@@ -57,7 +57,7 @@ class EncodedText:
     index: int
     statement: str
     ids: list[int]
-    boundaries: npt.NDArray[np.int64]
+    boundaries: Int64
 
 
 def extract_latents(
@@ -110,7 +110,7 @@ def most_tokens(student: Student) -> int:
 
 
 @torch.inference_mode()
-def embed_texts(student: Student, texts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+def embed_texts(student: Student, texts: Sequence[Sequence[int]]) -> Float32:
     """float32 [texts, hidden size]: the mean state of each text's tokens at the student's layer, without special tokens
     where a text has others. What stands beside a text changes nothing.
     """
@@ -240,8 +240,8 @@ def _pool(
     flat: torch.Tensor,
     marks: TokenMarks,
     lengths: list[int],
-    starts: list[npt.NDArray[np.int64]],
-) -> list[npt.NDArray[np.float16]]:
+    starts: list[Int64],
+) -> list[Float16]:
     """float16 [segments, width] of each text, from the states of all of them end to end and where segments start."""
     firsts = np.cumsum(lengths) - lengths
     absolute = [part + first for part, first in zip(starts, firsts, strict=True)]

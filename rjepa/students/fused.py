@@ -15,21 +15,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rjepa.arrays import Bools, Float32, Int64
 from rjepa.onednn import LEAST_WORK, OneDnnLinear, packed_product
 from rjepa.students.guides import GuideArrays
 from rjepa.students.low_rank import base_of, is_plain, leaves, low_rank_of
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 _KNOWN: Final = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 """Architectures whose layers are exactly what stands here."""

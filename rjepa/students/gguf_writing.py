@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from rjepa.arrays import Float32
 from rjepa.errors import InvalidInputError
 from rjepa.files import atomic_path, read_json
 from rjepa.students.tokenizer import SPLIT_PATTERN
@@ -128,7 +128,7 @@ def _add_weights(writer: "gguf.GGUFWriter", folder: Path, config: Mapping[str, A
         for name, tensor in load_file(part).items():
             if name == "lm_head.weight" and config.get("tie_word_embeddings"):
                 continue
-            values: npt.NDArray[np.float32] = tensor.float().numpy()
+            values: Float32 = tensor.float().numpy()
             if architecture == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
                 heads = "num_attention_heads" if name.endswith("q_proj.weight") else "num_key_value_heads"
                 values = _neighbours(values, config[heads])
@@ -138,7 +138,7 @@ def _add_weights(writer: "gguf.GGUFWriter", folder: Path, config: Mapping[str, A
             writer.add_tensor(written, np.ascontiguousarray(values))
 
 
-def _neighbours(values: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.float32]:
+def _neighbours(values: Float32, heads: int) -> Float32:
     """Rows in llama.cpp's order: it rotates neighbouring rows of a Llama's head together, where transformers rotates
     row i of the head's first half with row i of its second.
     """

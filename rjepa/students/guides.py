@@ -13,12 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from rjepa.arrays import Bools, Float32, Int64
 
 BlockArrays = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float32, Float32, Float32]
 """The weights of one block: norms [4, W], weight and bias of the one before attention and of that before the

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin
 
-from rjepa.students.fused import Float32
+from rjepa.arrays import Float32
 
 _GROWTH: Final = 64
 """Token slots are held in multiples of this: few copies, little held that is not used."""

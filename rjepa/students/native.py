@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rjepa.students.fused import Caches, Float32, FusedDecoder, Int64, Rotary, norms_heads, scales_of
+from rjepa.arrays import Float32, Int64
+from rjepa.students.fused import Caches, FusedDecoder, Rotary, norms_heads, scales_of
 from rjepa.students.low_rank import base_of, low_rank_of
 from rjepa.students.native_layers import SMALL, AddedWeights, LayerWeights, layer_step, normed, product
 from rjepa.students.native_prompts import prompt_step

@@ -9,8 +9,9 @@ import math
 
 import numpy as np
 
-from rjepa.students.guides import BlockArrays, Bools, Float32, GuideArrays, Int64
-from rjepa.students.native_layers import Int32, add, compiled, exponentials, product, relative_exponentials
+from rjepa.arrays import Bools, Float32, Int32, Int64
+from rjepa.students.guides import BlockArrays, GuideArrays
+from rjepa.students.native_layers import add, compiled, exponentials, product, relative_exponentials
 
 # Numbers of the error function's approximation by Abramowitz and Stegun, 7.1.26: wrong by at most 1.5e-7.
 _T = np.float32(0.3275911)

@@ -14,12 +14,9 @@ from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg.cython_blas  # noqa: F401 - the BLAS that compiled products call: loaded, so that it is found
 
-from rjepa.students.fused import Float32, Int64
-
-Int32 = npt.NDArray[np.int32]
+from rjepa.arrays import Float32, Int32, Int64
 
 LayerWeights = tuple[Float32, Float32, Float32, Float32, Float32, Float32, Float32]
 """The weights of one layer: norms [2, H], before attention and before the MLP; the weight [in, out] of queries, keys

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from rjepa.students.fused import Bools, Caches, Drawing, Float32, Int64
+from rjepa.arrays import Bools, Float32, Int32, Int64
+from rjepa.students.fused import Caches, Drawing
 from rjepa.students.guides import GuideArrays
 from rjepa.students.native import NativeDecoder
 from rjepa.students.native_guides import guide, may_end_label
 from rjepa.students.native_layers import (
     AddedWeights,
-    Int32,
     LayerArrays,
     LayerWeights,
     Spans,

@@ -7,7 +7,7 @@ Legend: as `rjepa.students.native_layers`.
 
 import numpy as np
 
-from rjepa.students.fused import Float32, Int64
+from rjepa.arrays import Float32, Int64
 from rjepa.students.native_layers import AddedWeights, LayerWeights, compiled, inward, outward, relative_exponentials
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
+
+from rjepa.arrays import Float32
 
 _BELOW_ONE: Final = np.float32(1 - 2**-20)
 """Noise stays this far from 1: scaled by a float32 sum of probabilities it must not reach that sum."""
@@ -24,9 +25,7 @@ class Branch:
     sample_index: int
 
 
-def row_noise(
-    seed: int, statement: str, sample_index: int, tokens: int, branches: Sequence[Branch] = ()
-) -> npt.NDArray[np.float32]:
+def row_noise(seed: int, statement: str, sample_index: int, tokens: int, branches: Sequence[Branch] = ()) -> Float32:
     """float32 [tokens] in [0, 1). The key of a row that was never forked is `seed/index/statement`; of a forked one
     `fork/seed/index@kept:index@kept:index/statement`, a branch for each fork from the oldest to the newest.
     """
@@ -37,7 +36,7 @@ def row_noise(
     return np.minimum(generator.random(tokens, dtype=np.float32), _BELOW_ONE)
 
 
-def uniform_noise(seed: int, statements: Sequence[str], samples: Sequence[int], tokens: int) -> npt.NDArray[np.float32]:
+def uniform_noise(seed: int, statements: Sequence[str], samples: Sequence[int], tokens: int) -> Float32:
     """float32 [statements * samples, tokens]: the noise of every sample of every statement, statement by statement."""
     rows = [row_noise(seed, statement, sample, tokens) for statement in statements for sample in samples]
     return np.stack(rows) if rows else np.empty((0, tokens), dtype=np.float32)

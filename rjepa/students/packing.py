@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-Int64 = npt.NDArray[np.int64]
+from rjepa.arrays import Int64
 
 _MIN_FILLED = 0.5
 """Share of its group's longest that a row's tokens must reach: attention pays for padding, and for every group."""

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from rjepa.arrays import Bools
 from rjepa.students.ahead import Sight, most_and_least, tokens_ahead
 from rjepa.students.batches import NOTHING, Batch, wants_parting, worth_keeping
 from rjepa.students.drawing import draw_tokens
@@ -20,7 +21,7 @@ from rjepa.students.loading import Student
 from rjepa.students.recording import RowTables
 from rjepa.students.row_rules import RowRules
 from rjepa.students.sampled import Event, Pass, RowRequest
-from rjepa.students.standing import Bools, RowStandings
+from rjepa.students.standing import RowStandings
 from rjepa.students.steering import Steering
 from rjepa.students.tap import LayerTap
 

@@ -7,13 +7,13 @@ edges of segments, one more than there are segments.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rjepa.arrays import Bools, Float16, Int64
 from rjepa.students.catalog import Pooling
-from rjepa.students.segmentation import Bools, Int64, TokenMarks
+from rjepa.students.segmentation import TokenMarks
 
 Places = Int[Int64, " segments"]
 """A token of each segment."""
@@ -55,7 +55,7 @@ def pool_segments(
     return torch.cat(parts, dim=1)
 
 
-def to_float16(latents: Float[Tensor, "*shape"]) -> Float[npt.NDArray[np.float16], "*shape"]:
+def to_float16(latents: Float[Tensor, "*shape"]) -> Float[Float16, "*shape"]:
     """A float16 array on the CPU; values beyond float16 are clamped."""
     return latents.float().clamp(-FLOAT16_LIMIT, FLOAT16_LIMIT).half().cpu().numpy()
 

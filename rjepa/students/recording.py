@@ -11,22 +11,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rjepa.arrays import Bools, Float16, Int64
 from rjepa.students.drawing import score_tokens
-from rjepa.students.fused import Bools, Drawing
+from rjepa.students.fused import Drawing
 from rjepa.students.guides import GuideArrays
 from rjepa.students.loading import Student
 from rjepa.students.noise import row_noise
 from rjepa.students.pooling import pool_segments, to_float16
 from rjepa.students.sampled import RowRequest, SampledChain
 from rjepa.students.segmentation import segment_ids, sentence_ids
-
-Int64 = npt.NDArray[np.int64]
-Float16 = npt.NDArray[np.float16]
 
 _FIRST_ROWS: Final = 8
 """Places a table gains at least: forks come one by one."""

@@ -16,7 +16,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
-from rjepa.students.decoding import CachedRows, Fused, Int64, SharedPrefixRows
+from rjepa.arrays import Int64
+from rjepa.students.decoding import CachedRows, Fused, SharedPrefixRows
 from rjepa.students.forward_cache import keys_and_values, positions_of
 from rjepa.students.fused import Drawing
 from rjepa.students.tap import LayerTap

@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rjepa.students.decoding import Int64
+from rjepa.arrays import Bools, Int64
 from rjepa.students.loading import Student
 from rjepa.students.rules import PLAIN, TokenRules
 from rjepa.students.sampled import RowRequest, TokenScore
 from rjepa.students.scores import ScoreList, require_tokens, score_rows
-from rjepa.students.segmentation import Bools
 from rjepa.students.shaping import add_to_logits, narrow
 from rjepa.students.stopping import StopWatch
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from rjepa.arrays import Float16
 from rjepa.chains import Segmentation
 from rjepa.students.noise import Branch
 from rjepa.students.rules import PLAIN, TokenRules
@@ -50,8 +49,8 @@ class SampledChain:
     token_logprobs: list[float]
     self_certainty: float
     finished: bool
-    latents: npt.NDArray[np.float16] | None
-    sentences: npt.NDArray[np.float16] | None = None
+    latents: Float16 | None
+    sentences: Float16 | None = None
     segmentation: Segmentation = "guided"
     scores: tuple[TokenScore, ...] | None = None
 

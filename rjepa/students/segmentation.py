@@ -13,14 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
+from rjepa.arrays import Bools, Int64
 from rjepa.chains import Segmentation, segment_spans, sentence_spans
 from rjepa.errors import InvalidInputError
-
-Int64 = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from typing import Final
 import numpy as np
 import torch
 
+from rjepa.arrays import Float16
 from rjepa.students.ahead import Sight
 from rjepa.students.batches import Batch, find_cached, join_batches, read_batch, rebuild_batch
 from rjepa.students.loading import Student
 from rjepa.students.noise import Branch
 from rjepa.students.passes import Passes
 from rjepa.students.prompting import complete_requests
-from rjepa.students.recording import Float16, RowTables
+from rjepa.students.recording import RowTables
 from rjepa.students.sampled import (
     Bias,
     Condition,

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from rjepa.arrays import Bools, Int64
 from rjepa.chains import completes_answer, segment_spans
 from rjepa.students.loading import Student
-from rjepa.students.recording import Int64, RowTables
+from rjepa.students.recording import RowTables
 from rjepa.students.segmentation import segment_ids
-
-Bools = npt.NDArray[np.bool_]
 
 _FIELDS: Final = (
     "over", "paused", "held", "dropped", "kept", "fed", "stop_at", "steps", "step_tokens", "_line_starts"

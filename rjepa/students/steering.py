@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rjepa.students.decoding import Int64
+from rjepa.arrays import Int64
 from rjepa.students.guides import GuideArrays, GuideTables, StepGuide
 from rjepa.students.sampled import Bias, Edit
 

@@ -4,10 +4,10 @@ import math
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rjepa.arrays import Float32
 from rjepa.students.guides import BlockArrays, GuideNet
 from rjepa.verbalizer.model import Decoder, DecoderBlock
 
@@ -42,10 +42,10 @@ def _block(block: DecoderBlock) -> BlockArrays:
     return cast(BlockArrays, (np.stack([_array(one) for one in norms]), *weights))
 
 
-def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
+def _array(tensor: Tensor) -> Float32:
     return np.ascontiguousarray(tensor.detach().numpy())
 
 
-def _across(weight: Tensor) -> npt.NDArray[np.float32]:
+def _across(weight: Tensor) -> Float32:
     """A weight [out, in] as [in, out]."""
     return np.ascontiguousarray(weight.detach().numpy().T)

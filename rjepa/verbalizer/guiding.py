@@ -13,13 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from pydantic import Field, ValidationError
 from torch import Tensor
 
+from rjepa.arrays import Float32
 from rjepa.errors import CorruptError
 from rjepa.files import read_json, write_json
 from rjepa.students.guides import GuideNet, StepGuide
@@ -179,7 +178,7 @@ class Guide(StepGuide):
         return self.guidance.settings.floor
 
     @property
-    def added(self) -> npt.NDArray[np.float32]:
+    def added(self) -> Float32:
         return self._speaker.added.numpy()
 
     def has_begun(self, tokens: Sequence[int]) -> bool:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from rjepa.arrays import Int32, Int64
 from rjepa.chains import render_chain
 from rjepa.jepa.batches import UNKNOWN_DOMAIN, Assembler, shuffled_batches
 from rjepa.jepa.model import RJepa
@@ -29,8 +29,6 @@ from rjepa.students.segmentation import segment_many
 from rjepa.verbalizer.config import DecoderConfig, Form, Learns
 from rjepa.verbalizer.model import TokenBatch
 from rjepa.verbalizer.vocabulary import START, Vocabulary
-
-Int64 = npt.NDArray[np.int64]
 
 NO_TARGET: Final = -1
 
@@ -50,7 +48,7 @@ class ChainTokens:
     """
 
     chains: Int64
-    tokens: list[npt.NDArray[np.int32]]
+    tokens: list[Int32]
     bounds: list[Int64]
 
     def __len__(self) -> int:

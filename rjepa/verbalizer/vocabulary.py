@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-Int64 = npt.NDArray[np.int64]
+from rjepa.arrays import Int64
 
 START: Final = 0
 """Read before the first token of a row."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from rjepa.arrays import Float16, UInt8
 from rjepa.home import Home
 from rjepa.latents.rollouts import CandidateRow, KeptSample, rollout_version, sample_folder, sample_store
 from rjepa.latents.shards import KeptChain, LatentRequest, LatentRow, latent_folder, latent_store, latent_version
@@ -24,9 +24,9 @@ class Prompted:
 
     problem_id: str
     cot_id: str
-    latents: npt.NDArray[np.float16]
-    sentences: npt.NDArray[np.float16]
-    types: npt.NDArray[np.uint8] | None = None
+    latents: Float16
+    sentences: Float16
+    types: UInt8 | None = None
     domain: str = "math"
     subdomain: str = ""
     split: str = "train"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rjepa.arrays import Bools, Float64
 from rjepa.evaluation.baselines import METHOD, JudgedTable, Variant, choose_by_each
 from rjepa.evaluation.domains import ALL
 from rjepa.evaluation.frozen import energies_of
@@ -28,8 +29,8 @@ class Measured:
     """Problem by problem: whether the served choice is right, and the within-problem AUROC (NaN where not mixed)."""
 
     domains: tuple[str, ...]
-    right: npt.NDArray[np.bool_]
-    auroc: npt.NDArray[np.float64]
+    right: Bools
+    auroc: Float64
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -42,7 +43,7 @@ class Measured:
         auroc = np.array([np.nan if value is None else value for value in values["auroc"]], dtype=np.float64)
         return cls(tuple(values["domains"]), np.array(values["right"], dtype=bool), auroc)
 
-    def mask(self, domain: str) -> npt.NDArray[np.bool_]:
+    def mask(self, domain: str) -> Bools:
         """Which problems are of a domain; all for "all"."""
         return np.array([domain in (ALL, own) for own in self.domains], dtype=bool)
 

@@ -34,10 +34,8 @@ Memory = Float[Tensor, "_ 2 chains _ _ _"]
 
 States = Float[Tensor, "chains states"]
 Latents = Float[Tensor, "chains columns"]
-<<<<<<< HEAD
 _EXPECTED: Final = ("next", "_expected_state")
-=======
->>>>>>> main
+"""What is expected of a segment, as a raw latent and as a state of the target encoder."""
 PerChain = Int[Tensor, " chains"]
 """Domains or types of steps, int64."""
 
@@ -252,7 +250,7 @@ def _append_native(
         targets = [*_parted(longer, own)]
     energies = torch.zeros(len(parts))
     if places.any():  # the raw latent expected of the first segment has no columns yet
-        begun = np.flatnonzero(places)
+        begun = np.flatnonzero(places).tolist()
         chosen = [parts[row] for row in begun]
         expected, state_expected = (_stacked([getattr(part, name) for part in chosen]) for name in _EXPECTED)
         came = torch.from_numpy(observed[begun]), torch.from_numpy(target_state[begun])

@@ -19,12 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
-from rjepa.jepa.encoder import Block, Encoder, sinusoids
-=======
 from rjepa.arrays import Float32, Int64
-from rjepa.jepa.encoder import Block, Encoder
->>>>>>> main
+from rjepa.jepa.encoder import Block, Encoder, sinusoids
 from rjepa.jepa.model import RJepa
 from rjepa.jepa.predictor import Predictor
 from rjepa.students.native_guides import gelu, layer_normed, linear

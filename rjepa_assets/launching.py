@@ -35,8 +35,8 @@ from rjepa_assets.defs.stage import (
     VARIANTS_JOB,
 )
 from rjepa_assets.defs.students import TrainRolloutConfig
-from rjepa_assets.pools import held_by
-from rjepa_assets.processes import PROCESS_TAG, Process, cancel_runs_of, children_can_be_ended
+from rjepa_assets.pools import Waiting
+from rjepa_assets.processes import PARTITION_TAG, PROCESS_TAG, Process, cancel_runs_of, children_can_be_ended
 from rjepa_assets.requests import REQUEST, want_dataset, want_llm
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's own log lines stay in its storage, where the UI shows them; the terminal has bars."""
-
-_PARTITION_TAG: Final = "dagster/partition"
-"""Of a run: its partition, and under `/<dimension>` each of two dimensions. The UI's own runs carry the same."""
 
 _LOOK_SECONDS: Final = 0.2
 """Between two looks at a run: what a Ctrl-C may have to wait."""
@@ -82,10 +79,10 @@ class Launch:
 
     def tags(self) -> dict[str, str]:
         """Partition and process of the run."""
-        tags = {_PARTITION_TAG: self.partition, PROCESS_TAG: Process.current().tag()}
+        tags = {PARTITION_TAG: self.partition, PROCESS_TAG: Process.current().tag()}
         if "|" in self.partition:
             dataset, llm_tag = self.partition.split("|")
-            tags |= {f"{_PARTITION_TAG}/{DATASET}": dataset, f"{_PARTITION_TAG}/{LLM}": llm_tag}
+            tags |= {f"{PARTITION_TAG}/{DATASET}": dataset, f"{PARTITION_TAG}/{LLM}": llm_tag}
         return tags | ({AGAIN_TAG: "true"} if self.again else {})
 
 
@@ -324,7 +321,7 @@ def _run(instance: dg.DagsterInstance, launch: Launch, terminal: tuple[int, int,
     running = _Running(instance, job, launch)
     running.start()
     try:
-        _wait_for(running, _Waiting(instance, launch, terminal[0]))
+        _wait_for(running, Waiting(instance, launch.job, launch.partition, terminal[0]))
     except KeyboardInterrupt:
         cancel_runs_of(instance, Process.current())
         raise
@@ -332,7 +329,7 @@ def _run(instance: dg.DagsterInstance, launch: Launch, terminal: tuple[int, int,
         raise _in_our_words(instance, launch, running.error) from running.error
 
 
-def _wait_for(running: "_Running", waiting: "_Waiting") -> None:
+def _wait_for(running: "_Running", waiting: Waiting) -> None:
     """Until a run has ended."""
     looked = time.monotonic()
     while running.is_alive():
@@ -340,30 +337,6 @@ def _wait_for(running: "_Running", waiting: "_Waiting") -> None:
         if time.monotonic() - looked >= _POOL_SECONDS:
             waiting.say()
             looked = time.monotonic()
-
-
-class _Waiting:
-    """Says on a terminal that a run of this process waits for another one, once for each of these."""
-
-    def __init__(self, instance: dg.DagsterInstance, launch: Launch, stream: int) -> None:
-        self._instance, self._launch, self._stream = instance, launch, stream
-        self._said: str | None = None
-
-    def say(self) -> None:
-        """Nothing where it does not wait, or has said so."""
-        here = dg.RunsFilter(job_name=self._launch.job, tags={PROCESS_TAG: Process.current().tag()})
-        holder = next((held_by(self._instance, run.run_id) for run in self._instance.get_runs(here, limit=1)), None)
-        if holder is None or holder == self._said:
-            return
-        self._said = holder
-        run = self._instance.get_run_by_id(holder)
-        what = (
-            f"run {holder}" if run is None else f"{run.job_name} of {run.tags.get(_PARTITION_TAG)} (run {holder[:8]})"
-        )
-        with open(self._stream, "w", closefd=False, buffering=1) as stream:
-            print(
-                f"{self._launch.job} of {self._launch.partition} waits for {what}: one at a time computes", file=stream
-            )
 
 
 class _Running(threading.Thread):

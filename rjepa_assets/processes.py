@@ -19,6 +19,9 @@ import psutil
 PROCESS_TAG: Final = "rjepa/process"
 """`host/pid/start time`: a pid alone may be given to another process later."""
 
+PARTITION_TAG: Final = "dagster/partition"
+"""Its partition, and under `/<dimension>` each of two dimensions. The UI's own runs carry the same."""
+
 _IN_PROGRESS: Final = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,

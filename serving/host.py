@@ -60,6 +60,9 @@ class AnswersQuestions(Protocol):
     def modes(self) -> tuple[str, ...]:
         """Names of the modes that it can answer in."""
 
+    def require_mode(self, name: str) -> None:
+        """Raise if it does not offer a mode, with the reason and what would give it."""
+
     def check(self, question: Question) -> tuple[str, ...]:
         """Raise if the question cannot be answered; what of it is not read, in words."""
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 
 from rjepa.errors import InvalidInputError, NotFoundError
 from rjepa.home import Home
+from rjepa.reasoning.modes import MODES
 from rjepa.releases.bundle import Manifest, list_releases, release_folder
 from serving.collecting import note_engine
 from serving.host import AnswersQuestions, EngineHost, EngineLoader
@@ -64,7 +65,7 @@ async def engine_of(request: Request, name: ModelName) -> AnswersQuestions:
     Raises:
         UnknownModelError: there is no such model, release or mode.
         GoneError: the LoRA is not loaded.
-        InvalidInputError: there is no such mode, or it needs an R-JEPA and there is none for the LoRA.
+        InvalidInputError: the mode needs what this release or this student does not have.
         RjepaError: it cannot be loaded.
     """
     host: EngineHost = request.app.state.host
@@ -81,6 +82,8 @@ async def engine_of(request: Request, name: ModelName) -> AnswersQuestions:
     if name.release is not None:
         engine = await releases.get(name.release)
     if name.mode is not None and name.mode not in engine.modes:
+        if name.mode in MODES:
+            engine.require_mode(name.mode)
         raise unknown_model(name, served)
     note_engine(engine.release_id)
     return engine

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
-from rjepa.errors import TooLongError
+from rjepa.errors import InvalidInputError, TooLongError
 from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.parts import reranking_parts
@@ -44,6 +44,10 @@ class FakeEngine:
         self.warm = False
         self.calls: list[Question] = []
         self.closed = threading.Event()
+
+    def require_mode(self, name: str) -> None:
+        if name not in self.modes:
+            raise InvalidInputError(f"mode {name} needs more than this release has", cure="release more")
 
     def check(self, question: Question) -> tuple[str, ...]:
         if "long" in question.statement:

@@ -57,6 +57,16 @@ def test_streamed_and_whole_answers_are_the_same(service: openai.OpenAI) -> None
     assert len(whole.model_extra["rjepa"]["candidates"]) == 4
 
 
+def test_a_mode_in_a_models_name_that_the_release_lacks_is_refused_with_what_would_give_it(
+    service: openai.OpenAI,
+) -> None:
+    for name in (f"{TAG}:nudge", f"{TAG}:plan"):
+        with pytest.raises(openai.BadRequestError, match="rjepa backfill --decoders"):
+            service.chat.completions.create(model=name, messages=MESSAGES)
+    with pytest.raises(openai.NotFoundError, match="GET /v1/models"):
+        service.chat.completions.create(model=f"{TAG}:guess", messages=MESSAGES)
+
+
 def test_the_student_alone_streams_piece_by_piece(service: openai.OpenAI) -> None:
     chunks = list(service.chat.completions.create(model=TAG, messages=MESSAGES, stream=True))
     # The first piece leaves at once; how many follow depends on how fast this machine writes them.

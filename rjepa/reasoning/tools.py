@@ -252,10 +252,8 @@ class Tools:
     @property
     def is_spent(self) -> bool:
         """Whether one more token of each row that is not over would exceed the budget."""
-        if self.budget is None:
-            return False
-        waiting = sum(row not in self._ended for row in self.rows)
-        return self._drawn + max(waiting, 1) > self.budget
+        waiting = 0 if self.budget is None else sum(row not in self._ended for row in self.rows)
+        return self.budget is not None and self._drawn + max(waiting, 1) > self.budget
 
     def stop_spending(self) -> None:
         """Stop all rows where they stand."""

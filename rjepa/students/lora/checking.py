@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MOST_FORGOTTEN: Final = 0.25
-"""Share that the loss of old chains may rise by. Where it rose by a fifth (LoRAs with replay), tiny-a's accuracy on
-old problems fell by a point or two; without replay it rose twentyfold and nothing was left (lab book, entry 55)."""
+"""Share that the loss of old chains may rise by. Where it rose by a fifth (LoRAs with replay), tiny-a's accuracy on old
+problems fell by one to four points; without replay it rose twentyfold and nothing was left (lab book, entries 55, 76).
+"""
 
 
 @dataclass(frozen=True)

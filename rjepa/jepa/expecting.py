@@ -9,7 +9,7 @@ heads, keys, size of a head.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,15 @@ from rjepa.jepa.model import RJepa
 from rjepa.jepa.reader import Reader
 
 if TYPE_CHECKING:
-    from rjepa.jepa.native_expecting import NativeEncoder, NativeModel
+    from rjepa.jepa.native_expecting import NativeModel
 
 Memory = Float[Tensor, "_ 2 chains _ _ _"]
 """Keys and values of each block: blocks, the two, chains, heads, keys, size of a head."""
 
 States = Float[Tensor, "chains states"]
 Latents = Float[Tensor, "chains columns"]
+_EXPECTED: Final = ("next", "_expected_state")
+"""What is expected of a segment, as a raw latent and as a state of the target encoder."""
 PerChain = Int[Tensor, " chains"]
 """Domains or types of steps, int64."""
 
@@ -91,16 +93,21 @@ class Expectation:
                 cure="capture latents with the student that the release was made for",
             )
         reader.check(prompts.shape[-1])
-        rows = len(prompts)
+        rows, native, reads_target = len(prompts), _native(model), _reads_target(model)
         domains = torch.full((rows,), UNKNOWN_DOMAIN, dtype=torch.int64, device=model.device)
         known = np.zeros((0, reader.columns_read), np.float32) if sentences is None else reader.read(sentences)
-        read = torch.from_numpy(known).to(model.device).expand(rows, -1, -1)
-        context, states = _read_sentences(model.context, read, domains)
-        target = _read_sentences(model.target, read, domains)[0] if _reads_target(model) else None
-        memory = model.predictor.project(states)
-        predictor = torch.stack([torch.stack(block.read(memory)) for block in model.predictor.blocks])
+        if native is not None:
+            about = native.context.read_sentences(known, UNKNOWN_DOMAIN)
+            context, predictor = _repeated(about[0], rows), _repeated(native.remember(about[1]), rows)
+            target = _repeated(native.target.read_sentences(known, UNKNOWN_DOMAIN)[0], rows) if reads_target else None
+        else:
+            read = torch.from_numpy(known).to(model.device).expand(rows, -1, -1)
+            context, states = _read_sentences(model.context, read, domains)
+            target = _read_sentences(model.target, read, domains)[0] if reads_target else None
+            memory = model.predictor.project(states)
+            predictor = torch.stack([torch.stack(block.read(memory)) for block in model.predictor.blocks])
         empty, none = torch.zeros(rows, 0, device=model.device), torch.zeros(rows, device=model.device)
-        start = cls(empty, none, 0, model, reader, domains, context, target, predictor, empty, _native(model))
+        start = cls(empty, none, 0, model, reader, domains, context, target, predictor, empty, native)
         return start.append(prompts, types)
 
     @torch.no_grad()
@@ -111,14 +118,16 @@ class Expectation:
 
         Its energy is measured against what was expected before it was read.
         """
-        model, native = self._model, self._native
+        if self._native is not None:
+            its = [self] if len(latents) == 1 else [self.rows(torch.tensor([row])) for row in range(len(latents))]
+            return Expectation.join(_append_native(its, self._native, latents, types))
+        model = self._model
         observed = torch.from_numpy(np.ascontiguousarray(self._reader.read(latents))).to(model.device)
         about = self._domains, self.segments, types
-        ways = (None, None) if native is None else (native.context, native.target)
-        context, state = _read_segment(model.context, ways[0], self._context, observed, *about)
+        context, state = _read_segment(model.context, self._context, observed, *about)
         target, target_state = self._target, state
         if self._target is not None:
-            target, target_state = _read_segment(model.target, ways[1], self._target, observed, *about)
+            target, target_state = _read_segment(model.target, self._target, observed, *about)
         energies = torch.zeros(len(observed), device=model.device)
         if self.segments:
             energies = _energy(model, self.next, self._expected_state, observed, target_state)
@@ -141,8 +150,8 @@ class Expectation:
         for rows in groups.values():
             its = [parts[row] for row in rows]
             kinds = None if types is None else torch.tensor([types[row] for row in rows], device=its[0].energies.device)
-            if its[0]._native is not None and len(rows) > 1:
-                after = _append_padded(its, its[0]._native, latents[rows], kinds)
+            if its[0]._native is not None:
+                after = _append_native(its, its[0]._native, latents[rows], kinds)
             else:
                 joined = Expectation.join(its).append(latents[rows], kinds)
                 places = torch.arange(len(rows), device=joined.energies.device)[:, None]
@@ -200,11 +209,6 @@ class Expectation:
         predictor, place, width = self._model.predictor, self.segments - 1, self._model.predictor.mask_token.shape[0]
         codes = sinusoids(self.segments + 1, width, self._domains.device)
         asked = predictor.mask_token + predictor.domain(self._domains) + codes[self.segments]
-        if self._native is not None:
-            code = codes[place].expand(len(asked), -1).contiguous()
-            given = (state.numpy(), code.numpy(), asked.numpy(), self._predictor.numpy(), _counts(self._predictor))
-            memory, raw, latent = map(torch.from_numpy, self._native.predict(*given))
-            return replace(self, next=raw, _expected_state=latent, _predictor=memory)
         memory, queries = _longer(self._predictor), asked[:, None]
         placed = (predictor.project(state) + codes[place])[:, None]
         for block, (keys, values) in zip(predictor.blocks, memory, strict=True):
@@ -228,48 +232,46 @@ def _energy(
     return latent_error(state, target_state)
 
 
-def _append_padded(
+def _append_native(
     parts: Sequence[Expectation], native: "NativeModel", latents: npt.NDArray[np.floating], types: PerChain | None
 ) -> list[Expectation]:
-    """As `Expectation.append_each`, of one model, in compiled code."""
+    """As `Expectation.append_each`, of chains of one model, one in each part, in compiled code."""
     first = parts[0]
-    model, width = first._model, first._model.predictor.mask_token.shape[0]
-    domains = torch.cat([part._domains for part in parts])
-    expected, state_expected = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("next", "_expected_state")
-    )
-    observed = torch.from_numpy(np.ascontiguousarray(first._reader.read(latents)))
-    places = torch.tensor([part.segments for part in parts])
-
-    def read(encoder: Encoder, way: "NativeEncoder", memories: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        memory, counts = _padded(memories)
-        added = _added(encoder, domains, places, types)
-        longer, states = way.read(observed.numpy(), added.numpy(), memory, counts)
-        return _parted(longer, counts + 1), torch.from_numpy(states)
-
-    contexts, state = read(model.context, native.context, [part._context for part in parts])
+    observed = np.ascontiguousarray(first._reader.read(latents))
+    places = np.array([part.segments for part in parts])
+    domains = np.concatenate([part._domains.numpy() for part in parts])
+    about = observed, places, domains, None if types is None else types.numpy()
+    longer, state = native.context.read(*about, *_padded([part._context for part in parts]))
+    contexts = _parted(longer, [part._context for part in parts])
     targets, target_state = list[Tensor | None]([None] * len(parts)), state
-    if first._target is not None:
-        read_targets, target_state = read(
-            model.target, native.target, [part._target for part in parts if part._target is not None]
-        )
-        targets = [*read_targets]
-    energies = _energy(model, expected, state_expected, observed, target_state)
-    codes = sinusoids(int(places.max()) + 2, width, places.device)
-    asked = model.predictor.mask_token + model.predictor.domain(domains) + codes[places + 1]
-    memory, counts = _padded([part._predictor for part in parts])
-    longer, raw, latent = native.predict(state.numpy(), codes[places].numpy(), asked.numpy(), memory, counts)
-    rows = zip(parts, contexts, targets, _parted(longer, counts + 1), strict=True)
+    own = [part._target for part in parts if part._target is not None]
+    if own:
+        longer, target_state = native.target.read(*about, *_padded(own))
+        targets = [*_parted(longer, own)]
+    energies = torch.zeros(len(parts))
+    if places.any():  # the raw latent expected of the first segment has no columns yet
+        begun = np.flatnonzero(places).tolist()
+        chosen = [parts[row] for row in begun]
+        expected, state_expected = (_stacked([getattr(part, name) for part in chosen]) for name in _EXPECTED)
+        came = torch.from_numpy(observed[begun]), torch.from_numpy(target_state[begun])
+        energies[begun] = _energy(first._model, expected, state_expected, *came)
+    predictors = [part._predictor for part in parts]
+    longer, raw, latent = native.predict(state, places, domains, *_padded(predictors))
+    rows = zip(parts, contexts, targets, _parted(longer, predictors), strict=True)
+    raws, latents_expected = torch.from_numpy(raw), torch.from_numpy(latent)
     return [
-        replace(
-            part,
-            next=torch.from_numpy(raw[row : row + 1]),
-            energies=energies[row : row + 1] if part.segments else torch.zeros(1),
-            segments=part.segments + 1,
-            _context=context,
-            _target=target,
-            _predictor=predictor,
-            _expected_state=torch.from_numpy(latent[row : row + 1]),
+        Expectation(
+            raws[row : row + 1],
+            energies[row : row + 1],
+            part.segments + 1,
+            part._model,
+            part._reader,
+            part._domains,
+            context,
+            target,
+            predictor,
+            latents_expected[row : row + 1],
+            native,
         )
         for row, (part, context, target, predictor) in enumerate(rows)
     ]
@@ -310,7 +312,6 @@ def _read_sentences(
 
 def _read_segment(
     encoder: Encoder,
-    native: "NativeEncoder | None",
     memory: Memory,
     latents: Latents,
     domains: PerChain,
@@ -319,9 +320,6 @@ def _read_segment(
 ) -> tuple[Memory, States]:
     """Read one more segment of each chain. Returns the longer memory and the segment's states."""
     added = _added(encoder, domains, torch.full_like(domains, place), types)
-    if native is not None:
-        longer, read = native.read(latents.numpy(), added.numpy(), memory.numpy(), _counts(memory))
-        return torch.from_numpy(longer), torch.from_numpy(read)
     grown, states = _longer(memory), (encoder.project(latents) + added)[:, None]
     for block, (keys, values) in zip(encoder.blocks, grown, strict=True):
         normed = block.norm_queries(states)
@@ -341,25 +339,34 @@ def _added(
     return added
 
 
-def _counts(memory: Memory) -> Int64:
-    """How many keys each chain has."""
-    return np.full(memory.shape[2], memory.shape[4], dtype=np.int64)
-
-
 def _padded(memories: Sequence[Memory]) -> tuple[Float32, Int64]:
     """Memories of one chain each side by side, as long as the longest, and how many keys each has."""
     blocks, both, _, heads, _, size = memories[0].shape
     counts = np.array([one.shape[4] for one in memories], dtype=np.int64)
+    if len(memories) == 1:
+        return memories[0].numpy(), counts
     padded = np.zeros((blocks, both, len(memories), heads, int(counts.max()), size), dtype=np.float32)
     for row, one in enumerate(memories):
         padded[:, :, row, :, : counts[row]] = one[:, :, 0].numpy()
     return padded, counts
 
 
-def _parted(padded: Float32, counts: Int64) -> list[Memory]:
-    """What `_padded` laid side by side, with these numbers of keys."""
-    rows = enumerate(counts.tolist())
-    return [torch.from_numpy(padded[:, :, row : row + 1, :, :count].copy()) for row, count in rows]
+def _parted(padded: Float32, before: Sequence[Memory]) -> list[Memory]:
+    """The memories of `before`, each with the key that it has gained in what `_padded` laid side by side."""
+    if len(before) == 1:
+        return [torch.from_numpy(padded)]
+    keys = [one.shape[4] + 1 for one in before]
+    return [torch.from_numpy(padded[:, :, row : row + 1, :, :count].copy()) for row, count in enumerate(keys)]
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    return rows[0] if len(rows) == 1 else torch.cat(list(rows))
+
+
+def _repeated(memory: Float32, chains: int) -> Memory:
+    """The memory of one chain for several that have read the same."""
+    found = torch.from_numpy(memory)
+    return found if chains == 1 else found.repeat(1, 1, chains, 1, 1, 1)
 
 
 def _longer(memory: Memory) -> Memory:

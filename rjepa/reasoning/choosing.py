@@ -78,7 +78,8 @@ def is_familiar(tools: Tools, rows: Sequence[int]) -> bool:
 
 
 def _read(tools: Tools, rows: Sequence[int]) -> tuple[list[Candidate], list[Reading], CandidateTable]:
-    candidates, readings = make_candidates(tools.chains(rows)), tools.read_whole(rows)
+    chains = tools.chains(rows)
+    candidates, readings = make_candidates(chains), tools.read_whole(rows, chains)
     table = CandidateTable.of_question(candidates, [reading.energies for reading in readings])
     whole = np.array([tools.is_whole(row) for row in rows])
     return candidates, readings, table.without(~whole) if whole.any() else table

@@ -33,6 +33,9 @@ from rjepa.students.sampled import Bias, ChainEnd, Edit, RowRequest, SampledChai
 from rjepa.verbalizer.guiding import Guidance, Guide
 from rjepa.verbalizer.speaking import Verbalizer
 
+_Standing = tuple[int, bool, tuple[int, ...]]
+"""How many tokens a row has, whether it is over, and where its segments end."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Writer:
@@ -91,6 +94,7 @@ class Tools:
         self._world_model_passes = 0
         self._ends: dict[int, list[int]] = {}  # by row: tokens up to the end of each finished segment
         self._readings: dict[int, Reading] = {}
+        self._read_at: dict[int, _Standing] = {}  # by row: how it stood when R-JEPA read it last
         self._prompt_read: Reading | None = None
         self._prefix_tokens: dict[int, int] = {}  # by row: tokens that it began with
         self._dropped: set[int] = set()
@@ -248,7 +252,7 @@ class Tools:
     @property
     def is_spent(self) -> bool:
         """Whether one more token of each row that is not over would exceed the budget."""
-        waiting = sum(row not in self._ended for row in self.rows)
+        waiting = 0 if self.budget is None else sum(row not in self._ended for row in self.rows)
         return self.budget is not None and self._drawn + max(waiting, 1) > self.budget
 
     def stop_spending(self) -> None:
@@ -293,12 +297,17 @@ class Tools:
         """What R-JEPA has read of a row so far, without reading on; empty before its prompt was read."""
         return self._readings.get(row, self._prompt_read or Reading())
 
-    def read_whole(self, rows: Sequence[int]) -> list[Reading]:
+    def read_whole(self, rows: Sequence[int], chains: Sequence[SampledChain] | None = None) -> list[Reading]:
         """What R-JEPA makes of rows that are over: in one pass, but for those that were read while they were written.
 
         Any model can do that, one that reads in both directions too.
+
+        Args:
+            chains: of these rows, as `chains` gives them, where the caller has them already.
         """
-        chains = self._chains_with_ends(rows)
+        chains = self._session.chains(rows) if chains is None else chains
+        for row, chain in zip(rows, chains, strict=True):
+            self._note_ends(row, chain)
         unread = [place for place, row in enumerate(rows) if not self._is_read(row)]
         if unread:
             energies = self.energies([chains[place] for place in unread])
@@ -307,15 +316,12 @@ class Tools:
                 self._readings[rows[place]] = Reading.whole(chains[place], found.tolist(), ends)
         return [self._readings[row] for row in rows]
 
+    def _stands(self, row: int) -> "_Standing":
+        """All that a reading of a row depends on."""
+        return len(self._session.tokens(row)), self.is_over(row), tuple(self._ends.get(row, ()))
+
     def _is_read(self, row: int) -> bool:
         return row in self._readings and len(self._readings[row].steps) == len(self._ends.get(row, []))
-
-    def _chains_with_ends(self, rows: Sequence[int]) -> list[SampledChain]:
-        """The rows' chains; of those that are over, all segments count as finished."""
-        chains = self._session.chains(rows)
-        for row, chain in zip(rows, chains, strict=True):
-            self._note_ends(row, chain)
-        return chains
 
     def _note_ends(self, row: int, chain: SampledChain) -> None:
         if self.is_over(row) and chain.latents is not None:
@@ -395,7 +401,9 @@ class Tools:
 
 def read_together(asked: Sequence[tuple[Tools, Sequence[int]]]) -> None:
     """Read rows of several questions of one session as `Tools.read` reads those of one, in one pass for all."""
-    everything = [(tools, row) for tools, rows in asked for row in rows]
+    everything = [
+        (tools, row) for tools, rows in asked for row in rows if tools._read_at.get(row) != tools._stands(row)
+    ]
     if not everything:
         return
     chains = everything[0][0]._session.chains([row for _, row in everything])
@@ -408,13 +416,12 @@ def read_together(asked: Sequence[tuple[Tools, Sequence[int]]]) -> None:
         known.append(tools._readings.get(row, tools._prompt_read))
         ends.append(tools._ends.get(row, []))
     found = read_on(known, chains, ends)
-    for (tools, row), reading in zip(everything, found, strict=True):
-        tools._readings[row] = reading
-    place = 0
-    for tools, rows in asked:
-        its = range(place, place + len(rows))
-        tools._world_model_passes += max((len(_new(known[at], ends[at])) for at in its), default=0)
-        place += len(rows)
+    new: dict[int, int] = {}  # by question: passes of R-JEPA, which reads a segment of each of its rows in one
+    for (tools, row), before, reading in zip(everything, known, found, strict=True):
+        tools._readings[row], tools._read_at[row] = reading, tools._stands(row)
+        new[id(tools)] = max(new.get(id(tools), 0), len(tools._ends.get(row, [])) - len(before.steps))
+    for tools, _ in asked:
+        tools._world_model_passes += new.pop(id(tools), 0)
 
 
 def _extend(ends: list[int], segments: int, tokens: int) -> None:
@@ -423,8 +430,3 @@ def _extend(ends: list[int], segments: int, tokens: int) -> None:
     """
     del ends[max(segments - 1, 0) :]
     ends += [tokens] * (segments - len(ends))
-
-
-def _new(reading: Reading, ends: Sequence[int]) -> range:
-    """The numbers of the segments that are finished and not read."""
-    return range(len(reading.steps), len(ends))

@@ -5,7 +5,7 @@ without where numba is missing.
 Legend: rows R, hidden H.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rjepa.arrays import Float32
+from rjepa.arrays import Float32, Int64
 from rjepa.students.fused import Caches, FusedDecoder, Rotary, norms_heads, scales_of
 from rjepa.students.low_rank import base_of, low_rank_of
 from rjepa.students.native_layers import SMALL, AddedWeights, LayerWeights, layer_step, normed, product
@@ -24,8 +24,10 @@ from rjepa.students.native_prompts import prompt_step
 _NOTHING: Final = cast(AddedWeights, (np.empty((0, 0), dtype=np.float32),) * 8)
 """Of a layer to which a LoRA adds nothing."""
 _MOST_READ: Final = 500_000_000
-"""Multiplications of prompts that are read together, up to which compiled layers are the faster way: some ten
-milliseconds. Beyond, transformers' forward has little of its own beside the products, and spreads them over threads."""
+"""Multiplications of prompts that are read together: some ten milliseconds. What takes more is read in parts, whose
+states stay in near caches, where there is one thread. Where there are several, transformers' forward is the faster way
+to read it: it has little of its own beside the products, and spreads them over threads; but it multiplies the padding
+of short prompts, too."""
 
 
 def _use_one_thread() -> None:
@@ -86,7 +88,7 @@ class NativeDecoder:
 
     def reads(self, tokens: int) -> bool:
         """As `rjepa.students.fused.ReadingDecoder.reads`."""
-        return tokens * self._weights <= _MOST_READ
+        return tokens * self._weights <= _MOST_READ or torch.get_num_threads() == 1
 
     def read(
         self,
@@ -99,34 +101,32 @@ class NativeDecoder:
         """As `rjepa.students.fused.ReadingDecoder.read`."""
         prompts, longest = mask.shape
         self.reach(longest)
-        held = mask.numpy()
+        ids, held = input_ids.numpy(), mask.numpy()
         lengths = held.sum(axis=1)
-        positions = np.concatenate([np.arange(length) for length in lengths])
-        states = self.embedding[input_ids.numpy()[held]]
-
-        def padded(found: Float32) -> Float32:
-            wide = np.zeros((prompts, longest, found.shape[1]), dtype=np.float32)
-            wide[held] = found
-            return wide
-
-        pairs = []
-        heads, size = self._key_heads, self.tables[0].shape[1]
-        for number, weights in enumerate(self.layers, 1):
-            keys = np.zeros((prompts, heads, size, longest), dtype=np.float32)
-            values = np.zeros((prompts, heads, longest, size), dtype=np.float32)
-            added = None if self.added is None else self.added[number - 1]
-            prompt_step(states, weights, self.tables, positions, self.eps, self.head_eps, keys, values, lengths, added)
-            pairs.append((torch.from_numpy(keys), torch.from_numpy(values)))
-            if number == depth < len(self.layers):
-                see(torch.from_numpy(padded(states)))
-        norm, _, _ = self.top
-        read = np.empty_like(states)
-        normed(states, norm, self.eps, read)
-        wide = padded(read)
-        if depth == len(self.layers):
-            see(torch.from_numpy(wide))
-        last = np.ascontiguousarray(wide[:, longest - kept :]).reshape(prompts * kept, -1)
-        return pairs, torch.from_numpy(self._logits(last)).view(prompts, kept, -1)
+        heads, size, width = self._key_heads, self.tables[0].shape[1], self.embedding.shape[1]
+        # Zeros where nothing is: what lies there is multiplied by weights of zero.
+        keys, values = (
+            [np.zeros((prompts, heads, *shape), dtype=np.float32) for _ in self.layers]
+            for shape in ((size, longest), (longest, size))
+        )
+        seen, last = (np.zeros((prompts, longest, width), dtype=np.float32) for _ in range(2))
+        for part in _parts(lengths, _MOST_READ // self._weights):
+            here = held[part]
+            positions = np.concatenate([np.arange(length) for length in lengths[part]])
+            states = self.embedding[ids[part][here]]
+            for number, weights in enumerate(self.layers):
+                added = None if self.added is None else self.added[number]
+                caches = keys[number][part], values[number][part], lengths[part]
+                prompt_step(states, weights, self.tables, positions, self.eps, self.head_eps, *caches, added)
+                if number + 1 == depth:
+                    seen[part][here] = states
+            read = np.empty_like(states)
+            normed(states, self.top[0], self.eps, read)
+            last[part][here] = read
+        see(torch.from_numpy(last if depth == len(self.layers) else seen))
+        logits = self._logits(np.ascontiguousarray(last[:, longest - kept :]).reshape(prompts * kept, -1))
+        pairs = [(torch.from_numpy(one), torch.from_numpy(two)) for one, two in zip(keys, values, strict=True)]
+        return pairs, torch.from_numpy(logits).view(prompts, kept, -1)
 
     def step(
         self, tokens: Int[Tensor, " rows"], caches: Caches, depth: int, see: Callable[[Tensor], Tensor]
@@ -161,6 +161,17 @@ class NativeDecoder:
         """Show states to `see`; a copy of what it returns, because it may keep that, and the layers write in place."""
         found = see(torch.from_numpy(states))
         return found.numpy().copy()
+
+
+def _parts(lengths: Int64, most: int) -> Iterator[slice]:
+    """Prompts one after another, at most `most` tokens together, but each at least alone."""
+    first = tokens = 0
+    for place, length in enumerate(lengths.tolist()):
+        if tokens and tokens + length > most:
+            yield slice(first, place)
+            first, tokens = place, 0
+        tokens += length
+    yield slice(first, len(lengths))
 
 
 def _weights(layer: Any, heads: int, key_heads: int) -> LayerWeights:

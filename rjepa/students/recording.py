@@ -54,6 +54,9 @@ class RowTables:
         self.limits = np.zeros(0, dtype=np.int64)
         self.finished = np.zeros(0, dtype=bool)
         self.prompts: list[PromptLatents | None] = []
+        # Of each row that was asked for its latents: the edges of its segments then, and the latents of those that are
+        # not the last. What was drawn last may not be fed yet; the states of all that lies before it stay as they are.
+        self._pooled: dict[int, tuple[Int64, Float16]] = {}
         self._cuts: dict[int, int] = {}  # rows whose text ends before their tokens do, and where, in bytes
         self._student = student
         self._noise = torch.zeros(0, 1, device=student.device)
@@ -84,6 +87,7 @@ class RowTables:
             self.lengths[place] = self.limits[place] = limit
             self.finished[place], self.captured[place] = False, self.captures and request.capture
             self._cuts.pop(place, None)
+            self._pooled.pop(place, None)
             if place == len(self.prompts):
                 self.prompts.append(None)
             self.prompts[place] = None
@@ -193,31 +197,47 @@ class RowTables:
         return chains
 
     def _latents(self, places: Sequence[int], lengths: Sequence[int]) -> list[Float16]:
-        """All rows are pooled at once."""
+        """All rows are pooled at once, each from its first segment on that is not known yet."""
         pieces, record = self._student.pieces, self._student.record
         ids = [self.ids[place, :length] for place, length in zip(places, lengths, strict=True)]
         bounds = [
             segment_ids(pieces, row.tolist(), record.segmentation, self._cuts.get(place))
             for place, row in zip(places, ids, strict=True)
         ]
-        prompts = [self._prompt(place).whole[None] for place in places]
+        known = [self._known_latents(place, bound) for place, bound in zip(places, bounds, strict=True)]
         rows = [row for row, bound in enumerate(bounds) if len(bound) > 1]
+        latents = [
+            np.concatenate([self._prompt(place).whole[None], old]) for place, old in zip(places, known, strict=True)
+        ]
         if not rows:
-            return prompts
-        counts = np.array([lengths[row] for row in rows])
+            return latents
+        edges = [bounds[row][len(known[row]) :] for row in rows]
+        counts = np.array([int(edge[-1] - edge[0]) for edge in edges])
         firsts = np.cumsum(counts) - counts
-        flat = [bounds[row][:-1] + first for row, first in zip(rows, firsts, strict=True)]
+        flat = [edge[:-1] - edge[0] + first for edge, first in zip(edges, firsts, strict=True)]
         boundaries = np.concatenate([*flat, [counts.sum()]]).astype(np.int64)
-        marks = pieces.marks[np.concatenate([ids[row] for row in rows])]
+        tokens = [np.arange(edge[0], edge[-1]) for edge in edges]
+        marks = pieces.marks[np.concatenate([ids[row][own] for row, own in zip(rows, tokens, strict=True)])]
         among = self._states.shape[1]
-        found = [np.arange(lengths[row]) * among + places[row] for row in rows]
+        found = [own * among + places[row] for row, own in zip(rows, tokens, strict=True)]
         states = self._states.flatten(0, 1)[torch.from_numpy(np.concatenate(found)).to(self._states.device)]
         pooled = to_float16(pool_segments(states, boundaries, marks, record.poolings))
-        latents, taken = [], 0
-        for prompt, bound in zip(prompts, bounds, strict=True):
-            latents.append(np.concatenate([prompt, pooled[taken : taken + len(bound) - 1]]))
-            taken += len(bound) - 1
+        taken = 0
+        for row, edge in zip(rows, edges, strict=True):
+            latents[row] = np.concatenate([latents[row], pooled[taken : taken + len(edge) - 1]])
+            taken += len(edge) - 1
+            self._pooled[places[row]] = bounds[row], latents[row][1:-1]
         return latents
+
+    def _known_latents(self, place: int, edges: Int64) -> Float16:
+        """float16 [segments, width]: the latents of a row's first segments, those of these edges that are known."""
+        old, latents = self._pooled.get(place, (edges[:0], self._prompt(place).whole[None][:0]))
+        common = min(len(old), len(edges))
+        same = int((np.cumprod(old[:common] == edges[:common])).sum())
+        count = min(max(same - 1, 0), len(latents))
+        while count and edges[count] == edges[count + 1]:  # one without tokens takes a token of the one before
+            count -= 1
+        return latents[:count]
 
     def _prompt(self, place: int) -> PromptLatents:
         prompt = self.prompts[place]

@@ -124,6 +124,20 @@ def stepped(student: Student, *, tokens: bool) -> tuple[list[SampledChain], int,
         return session.chains(rows), passes, counts.passes
 
 
+def test_prompts_that_are_read_in_parts_are_read_as_at_once(
+    reference: Student, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = replace(reference, fuses=True, _decoders=[])
+    at_once = sample_indices(found, STATEMENTS, [GREEDY, 0], seed=4, temperature=1.3, max_new_tokens=30)
+    monkeypatch.setattr(native, "_MOST_READ", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    in_parts = sample_indices(found, STATEMENTS, [GREEDY, 0], seed=4, temperature=1.3, max_new_tokens=30)
+    for row, its in zip(at_once, in_parts, strict=True):
+        for chain, twin in zip(row, its, strict=True):
+            alike(chain, twin)
+            np.testing.assert_allclose(chain.sentences, twin.sentences, atol=8e-3)
+
+
 def test_tokens_drawn_ahead_are_those_that_are_drawn_one_by_one(reference: Student) -> None:
     student = replace(reference, fuses=True, _decoders=[])
     (ahead, events, passes), (single, as_many, _) = (stepped(student, tokens=tokens) for tokens in (False, True))

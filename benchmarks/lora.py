@@ -71,6 +71,8 @@ class Arm:
     is_full: bool = False
     smaller: int = 1
     """So many times more updates, each of so many times fewer chains."""
+    scale: float = 1.0
+    """Of what was learnt so much is kept."""
 
 
 ARMS: Final = {
@@ -199,6 +201,7 @@ def tuned(home: Home, arm: Arm, seed: int, updates: int, folder: Path) -> Studen
         update={
             "seed": seed,
             "ranks": (RANK,),
+            "scale": arm.scale,
             "replay": ReplayConfig(share=arm.replay),
             "ewc": EwcConfig(weight=arm.ewc, chains=128),
             "optim": night.optim.model_copy(

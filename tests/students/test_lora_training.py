@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from rjepa.errors import InvalidInputError
-from rjepa.files import sha256_file
+from rjepa.files import read_json, sha256_file
 from rjepa.students.corpus import IGNORED
 from rjepa.students.loading import Student
 from rjepa.students.lora.corpus import LoraCorpus, TokenChain
 from rjepa.students.lora.ewc import anchor_matrices, lora_layers
-from rjepa.students.lora.files import WEIGHTS
+from rjepa.students.lora.files import CONFIG, WEIGHTS
 from rjepa.students.lora.recipe import (
     EwcConfig,
     LoraRecipe,
@@ -84,6 +84,18 @@ def test_replay_and_ewc_keep_what_was_known(
     assert careful.after.old is not None
     assert careful.after.old < 0.8 * plain.after.old
     assert careful.after.new < plain.before.new
+
+
+def test_a_scaled_lora_is_so_much_of_the_change_and_its_losses_are_its_own(
+    learner: Student, corpus: LoraCorpus, plain: TrainedLora, tmp_path: Path
+) -> None:
+    half = train_lora(learner, corpus, RECIPE.model_copy(update={"scale": 0.5}), 4, tmp_path)
+    whole_alpha, half_alpha = (read_json(one.folder / CONFIG)["lora_alpha"] for one in (plain, half))
+    assert half_alpha == 0.5 * whole_alpha
+    assert plain.after.old is not None
+    assert half.after.old is not None
+    assert half.after.old < plain.after.old
+    assert plain.after.new < half.after.new < half.before.new
 
 
 def test_ewc_holds_a_matrix_by_what_old_chains_lose_when_it_changes(learner: Student, corpus: LoraCorpus) -> None:

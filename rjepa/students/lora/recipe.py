@@ -47,6 +47,13 @@ class LoraRecipe(FrozenValue):
     name: str
     ranks: tuple[Rank, ...] = Field((16,), min_length=1, description="tried; the lowest validation loss decides")
     alpha: float = Field(2.0, gt=0, description="times the rank: peft's lora_alpha")
+    scale: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="of what was learnt so much is kept: weights between the base's and the trained ones keep more of "
+        "what was known (Wortsman et al. 2022, arxiv.org/abs/2109.01903)",
+    )
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: Literal["all-linear"] | tuple[str, ...] = Field(
         "all-linear", description="names of the matrices that get a LoRA; all-linear: all but embeddings and head"

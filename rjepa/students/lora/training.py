@@ -167,12 +167,16 @@ class _Run:
         return total / tokens if tokens else None
 
     def _look(self) -> None:
-        """Keep the LoRA of this moment if it is the best so far."""
-        found, share = self._measure(), self.recipe.replay.share
+        """Keep the LoRA of this moment, scaled, if it is the best so far."""
+        from peft.helpers import rescale_adapter_scale
+
+        with rescale_adapter_scale(self.wrapped, self.recipe.scale):
+            found = self._measure()
+        share = self.recipe.replay.share
         if self.best is None or found.weighted(share) < self.best.weighted(share):
             self.best, self.best_update = found, self.done
             with atomic_folder(self.work / "best") as folder:
-                _save(self.wrapped, self.base_model, folder)
+                _save(self.wrapped, self.base_model, self.recipe.scale, folder)
                 write_json(folder / _PROGRESS, {"update": self.done, "losses": vars(found)})
 
     def _checkpoint(self) -> None:
@@ -259,13 +263,15 @@ def _wrap(student: Student, recipe: LoraRecipe, rank: int) -> "PeftModel":
     return cast("PeftModel", wrapped)
 
 
-def _save(wrapped: "PeftModel", model: str, folder: Path) -> None:
+def _save(wrapped: "PeftModel", model: str, scale: float, folder: Path) -> None:
     """Peft's two files, with the same bytes for the same LoRA on any machine: a set of names has no order of its own,
-    and the base is called what its record calls it, not where it lies.
+    and the base is called what its record calls it, not where it lies. `scale` goes into peft's alpha, which whoever
+    reads a LoRA multiplies by.
     """
     with quiet_transformers("the LoRA cannot be written"):
         wrapped.save_pretrained(str(folder), save_embedding_layers=False)
     config = read_json(folder / CONFIG) | {"base_model_name_or_path": model}
+    config["lora_alpha"] *= scale
     if isinstance(config["target_modules"], list):
         config["target_modules"] = sorted(config["target_modules"])
     write_json(folder / CONFIG, config)

@@ -1,7 +1,7 @@
 """What tiny-a learns of a family that it has never seen, and what it forgets: LoRA with replay against full
 fine-tuning, LoRA without replay, and LoRA with EWC.
 
-`python -m benchmarks.lora --home FOLDER [--seeds 3] [--updates 100]`; `--split validation` asks the problems that a way
+`python -m benchmarks.lora --home FOLDER [--seeds 3] [--updates 300]`; `--split validation` asks the problems that a way
 may be chosen by. The family is chain_sum of reasoning-gym, with steps that a program wrote. Elsewhere: the curriculum's
 three domains and gsm_symbolic. Greedy answers; differences are paired over problems, with 95 % intervals by the
 bootstrap over problems, seeds averaged. Every arm and seed is kept in the folder: the same command goes on where it was
@@ -76,7 +76,8 @@ class Arm:
 
 
 ARMS: Final = {
-    OURS: Arm(0.5),
+    OURS: Arm(0.5, scale=0.7),
+    "lora_replay_whole": Arm(0.5),
     "lora_more_replay": Arm(0.75, smaller=2),
     "lora_ewc": Arm(0.0, ewc=0.03),
     "lora": Arm(0.0),
@@ -91,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lora")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--updates", type=int, default=100)
+    parser.add_argument("--updates", type=int, default=300)
     parser.add_argument("--elsewhere", type=int, default=300, help="problems of each domain")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))

@@ -11,12 +11,10 @@ import dagster as dg
 
 from rjepa_assets import defs as modules
 from rjepa_assets.defs.resources import default_resources
-from rjepa_assets.pools import waiting_runs_sleep
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The whole code location; tests bring their own home and progress."""
-    waiting_runs_sleep()
     with warnings.catch_warnings():
         # In preview on 1.13, pinned and tested. `dg.load_from_defs_folder` does the same in 4.5 s instead of 0.3.
         warnings.simplefilter("ignore", dg.PreviewWarning)

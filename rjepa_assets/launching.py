@@ -6,7 +6,6 @@ one that the UI launched; its process tag alone marks it.
 """
 
 import threading
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +34,7 @@ from rjepa_assets.defs.stage import (
     VARIANTS_JOB,
 )
 from rjepa_assets.defs.students import TrainRolloutConfig
-from rjepa_assets.pools import Waiting
+from rjepa_assets.pools import wait_for_pools
 from rjepa_assets.processes import PARTITION_TAG, PROCESS_TAG, Process, cancel_runs_of, children_can_be_ended
 from rjepa_assets.requests import REQUEST, want_dataset, want_llm
 
@@ -47,9 +46,6 @@ _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 _LOOK_SECONDS: Final = 0.2
 """Between two looks at a run: what a Ctrl-C may have to wait."""
-
-_POOL_SECONDS: Final = 3.0
-"""Between two looks at whether a run waits for another one."""
 
 
 class StageFailedError(RjepaError):
@@ -319,9 +315,12 @@ def _run(instance: dg.DagsterInstance, launch: Launch, terminal: tuple[int, int,
     arguments: Any = (launch.job, *terminal)  # Dagster's annotation has room for one
     job = dg.build_reconstructable_job("rjepa_assets.launching", "define_job", arguments)
     running = _Running(instance, job, launch)
+    if _pools_of(launch):
+        wait_for_pools(instance, _pools_of(launch), f"{launch.job} of {launch.partition}", terminal[0])
     running.start()
     try:
-        _wait_for(running, Waiting(instance, launch.job, launch.partition, terminal[0]))
+        while running.is_alive():
+            running.join(_LOOK_SECONDS)
     except KeyboardInterrupt:
         cancel_runs_of(instance, Process.current())
         raise
@@ -329,14 +328,12 @@ def _run(instance: dg.DagsterInstance, launch: Launch, terminal: tuple[int, int,
         raise _in_our_words(instance, launch, running.error) from running.error
 
 
-def _wait_for(running: "_Running", waiting: Waiting) -> None:
-    """Until a run has ended."""
-    looked = time.monotonic()
-    while running.is_alive():
-        running.join(_LOOK_SECONDS)
-        if time.monotonic() - looked >= _POOL_SECONDS:
-            waiting.say()
-            looked = time.monotonic()
+def _pools_of(launch: Launch) -> set[str]:
+    """Pools of which a run's stages need a slot."""
+    graph = build_defs().resolve_asset_graph()
+    ours = {dg.AssetKey(name) for name in launch.assets}
+    nodes = (node for node in graph.assets_defs if ours & set(node.keys))
+    return {pool for node in nodes if (pool := node.op.pool) is not None}
 
 
 class _Running(threading.Thread):

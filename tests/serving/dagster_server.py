@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -71,13 +72,13 @@ class Dagster:
 
 
 def _run(run_id: str, job: str, partition: str, status: str, steps: dict[str, str]) -> dict[str, Any]:
-    over = status in ("SUCCESS", "FAILURE")
+    over, began = status in ("SUCCESS", "FAILURE"), time.time() - 200.0  # runs of the last day raise alerts
     return {
         "runId": f"{run_id}-e28c-44ec-957e-21bcba4339a2",
         "status": status,
         "jobName": job,
-        "startTime": 1795927306.4,
-        "endTime": 1795927406.4 if over else None,
+        "startTime": began,
+        "endTime": began + 100.0 if over else None,
         "tags": [{"key": "dagster/partition", "value": partition}],
         "stepStats": [{"stepKey": key, "status": state} for key, state in steps.items()],
         "stepKeysToExecute": None,

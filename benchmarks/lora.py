@@ -69,8 +69,8 @@ class Arm:
     replay: float
     ewc: float = 0.0
     is_full: bool = False
-    smaller: int = 1
-    """So many times more updates, each of so many times fewer chains."""
+    updates_a_batch: int = 1
+    """A batch of 16 chains is shown in so many updates."""
     scale: float = 1.0
     """Of what was learnt so much is kept."""
 
@@ -78,7 +78,7 @@ class Arm:
 ARMS: Final = {
     OURS: Arm(0.5, scale=0.7),
     "lora_replay_whole": Arm(0.5),
-    "lora_more_replay": Arm(0.75, smaller=2),
+    "lora_more_replay": Arm(0.75, updates_a_batch=2),
     "lora_ewc": Arm(0.0, ewc=0.03),
     "lora": Arm(0.0),
     "full": Arm(0.0, is_full=True),
@@ -197,7 +197,7 @@ def open_base(home: Home) -> Student:
 
 def tuned(home: Home, arm: Arm, seed: int, updates: int, folder: Path) -> Student:
     """tiny-a after learning in one of the ways; what was trained is kept in a folder."""
-    night, updates = load_lora_recipe("night"), updates * arm.smaller
+    night, updates = load_lora_recipe("night"), updates * arm.updates_a_batch
     recipe = night.model_copy(
         update={
             "seed": seed,
@@ -209,7 +209,7 @@ def tuned(home: Home, arm: Arm, seed: int, updates: int, folder: Path) -> Studen
                 update={
                     "updates": updates,
                     "checkpoint_every": updates,
-                    "batch_size": 16 // arm.smaller,
+                    "batch_size": 16 // arm.updates_a_batch,
                     "learning_rate": RATE,
                 }
             ),

@@ -314,9 +314,8 @@ def _want(instance: dg.DagsterInstance, launch: Launch) -> None:
 def _run(instance: dg.DagsterInstance, launch: Launch, terminal: tuple[int, int, int]) -> None:
     arguments: Any = (launch.job, *terminal)  # Dagster's annotation has room for one
     job = dg.build_reconstructable_job("rjepa_assets.launching", "define_job", arguments)
+    wait_for_pools(instance, _pools_of(launch), f"{launch.job} of {launch.partition}", terminal[0])
     running = _Running(instance, job, launch)
-    if _pools_of(launch):
-        wait_for_pools(instance, _pools_of(launch), f"{launch.job} of {launch.partition}", terminal[0])
     running.start()
     try:
         while running.is_alive():

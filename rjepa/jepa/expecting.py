@@ -9,7 +9,7 @@ heads, keys, size of a head.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,6 @@ Memory = Float[Tensor, "_ 2 chains _ _ _"]
 
 States = Float[Tensor, "chains states"]
 Latents = Float[Tensor, "chains columns"]
-_EXPECTED: Final = ("next", "_expected_state")
-"""What is expected of a segment, as a raw latent and as a state of the target encoder."""
 PerChain = Int[Tensor, " chains"]
 """Domains or types of steps, int64."""
 
@@ -252,26 +250,23 @@ def _append_native(
     if places.any():  # the raw latent expected of the first segment has no columns yet
         begun = np.flatnonzero(places).tolist()
         chosen = [parts[row] for row in begun]
-        expected, state_expected = (_stacked([getattr(part, name) for part in chosen]) for name in _EXPECTED)
+        expected = torch.cat([part.next for part in chosen]), torch.cat([part._expected_state for part in chosen])
         came = torch.from_numpy(observed[begun]), torch.from_numpy(target_state[begun])
-        energies[begun] = _energy(first._model, expected, state_expected, *came)
+        energies[begun] = _energy(first._model, *expected, *came)
     predictors = [part._predictor for part in parts]
     longer, raw, latent = native.predict(state, places, domains, *_padded(predictors))
     rows = zip(parts, contexts, targets, _parted(longer, predictors), strict=True)
     raws, latents_expected = torch.from_numpy(raw), torch.from_numpy(latent)
     return [
-        Expectation(
-            raws[row : row + 1],
-            energies[row : row + 1],
-            part.segments + 1,
-            part._model,
-            part._reader,
-            part._domains,
-            context,
-            target,
-            predictor,
-            latents_expected[row : row + 1],
-            native,
+        replace(
+            part,
+            next=raws[row : row + 1],
+            energies=energies[row : row + 1],
+            segments=part.segments + 1,
+            _context=context,
+            _target=target,
+            _predictor=predictor,
+            _expected_state=latents_expected[row : row + 1],
         )
         for row, (part, context, target, predictor) in enumerate(rows)
     ]
@@ -357,10 +352,6 @@ def _parted(padded: Float32, before: Sequence[Memory]) -> list[Memory]:
         return [torch.from_numpy(padded)]
     keys = [one.shape[4] + 1 for one in before]
     return [torch.from_numpy(padded[:, :, row : row + 1, :, :count].copy()) for row, count in enumerate(keys)]
-
-
-def _stacked(rows: Sequence[Tensor]) -> Tensor:
-    return rows[0] if len(rows) == 1 else torch.cat(list(rows))
 
 
 def _repeated(memory: Float32, chains: int) -> Memory:

@@ -316,7 +316,7 @@ class Tools:
                 self._readings[rows[place]] = Reading.whole(chains[place], found.tolist(), ends)
         return [self._readings[row] for row in rows]
 
-    def _stands(self, row: int) -> "_Standing":
+    def _stands(self, row: int) -> _Standing:
         """All that a reading of a row depends on."""
         return len(self._session.tokens(row)), self.is_over(row), tuple(self._ends.get(row, ()))
 

@@ -3,24 +3,27 @@
 import subprocess
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from rjepa.home import Home
+from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.stage import GPU_POOL
 from rjepa_assets.instance import open_instance
-from rjepa_assets.pools import holder_of
+from rjepa_assets.pools import holder_of, wait_for_pools
+from rjepa_assets.processes import PROCESS_TAG, Process
 
 from .running import SMOKE, command, environment
 
 pytestmark = pytest.mark.slow
 
 
-def hold(instance: dg.DagsterInstance) -> str:
-    """Take the pool's one slot for a run that nobody knows."""
-    run_id = str(uuid.uuid4())
+def hold(instance: dg.DagsterInstance, run_id: str | None = None) -> str:
+    """Occupy the only slot of the pool `gpu` for a run, or under an id that no run has. Returns the id."""
+    run_id = run_id or str(uuid.uuid4())
     instance.event_log_storage.initialize_concurrency_limit_to_default(GPU_POOL)
     assert instance.event_log_storage.claim_concurrency_slot(GPU_POOL, run_id, "training").is_claimed
     return run_id
@@ -34,6 +37,16 @@ def test_what_holds_a_slot_is_found_until_it_is_given_back(demo_copy: Home) -> N
         assert holder_of(instance, {"another"}) is None
         instance.event_log_storage.free_concurrency_slots_for_run(holder)
         assert holder_of(instance, {GPU_POOL}) is None
+
+
+def test_a_run_whose_process_was_killed_keeps_nobody_waiting(demo_copy: Home, tmp_path: Path) -> None:
+    gone = replace(Process.current(), started=0.0)
+    with open_instance(demo_copy) as instance, (tmp_path / "log").open("w") as terminal:
+        run = instance.create_run_for_job(build_defs().resolve_job_def("llm"), tags={PROCESS_TAG: gone.tag()})
+        hold(instance, run.run_id)
+        wait_for_pools(instance, {GPU_POOL}, "the next one", terminal.fileno())
+        assert holder_of(instance, {GPU_POOL}) is None
+    assert f"the next one waits for run {run.run_id} (llm of " in (tmp_path / "log").read_text()
 
 
 def test_a_backfill_says_for_whom_it_waits_and_goes_on(demo_copy: Home, tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def optillm(folder: Path, environment: dict[str, str], address: str, log: Path) 
             with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="x", max_retries=0) as client:
                 yield client
         finally:
-            server.kill()  # SIGTERM is ignored by what a shell in the background started, tests included
+            # Where SIGINT is ignored Dagster ignores SIGTERM, too, and children inherit it: terminate() may do nothing.
+            server.kill()
 
 
 def test_optillm_pointed_at_us_chooses_among_n_and_passes_a_mode_through(

@@ -12,6 +12,7 @@ import httpx
 import openai
 import pytest
 
+from rjepa.processes import end_process
 from tests.clients.conftest import Client
 from tests.serving.fakes import wait_until
 from tests.tiny_release import STATEMENT, TAG
@@ -45,15 +46,17 @@ def optillm(folder: Path, environment: dict[str, str], address: str, log: Path) 
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [folder / "python", "-m", "optillm.server", "--base-url", f"{address}/v1", "--port", str(port)]
-    with log.open("w") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as server:
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, env=environment, stdout=output, stderr=output, text=True) as server,
+    ):
         try:
             wait_until(lambda: "Running on" in log.read_text() or server.poll() is not None, 120)
             assert server.poll() is None, log.read_text()[-3000:]
             with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="x", max_retries=0) as client:
                 yield client
         finally:
-            # Where SIGINT is ignored Dagster ignores SIGTERM, too, and children inherit it: terminate() may do nothing.
-            server.kill()
+            end_process(server)
 
 
 def test_optillm_pointed_at_us_chooses_among_n_and_passes_a_mode_through(

@@ -5,6 +5,7 @@ it was verified. What it has in common with a student that has no release is `rj
 lives in `rjepa.reasoning`.
 """
 
+from pathlib import Path
 from typing import Any
 
 from rjepa.adapters.describing import summarise_carried
@@ -13,7 +14,7 @@ from rjepa.answerer import Answerer
 from rjepa.device import best_device
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.parts import CALIBRATION, GUIDANCE_FOLDER, VERBALIZER_FOLDER
+from rjepa.parts import CALIBRATION, GUIDANCE_FOLDER, GUIDED_CALIBRATION, VERBALIZER_FOLDER
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.answering import Desk
 from rjepa.reasoning.mode import Mode
@@ -87,6 +88,7 @@ class Engine(Answerer):
             capabilities=student.capabilities,
             verbalizer=Verbalizer(load_decoder(folder / VERBALIZER_FOLDER)) if manifest.has({"verbalizer"}) else None,
             guidance=Guidance.load(folder / GUIDANCE_FOLDER) if manifest.has({"guidance"}) else None,
+            guided_calibration=_guided_calibration(folder, manifest),
         )
         return cls(home, manifest, student, parts, desk)
 
@@ -130,3 +132,10 @@ class Engine(Answerer):
 
     def _fit(self, mode: Mode, question: Question) -> None:
         mode.fit(question, self._parts)
+
+
+def _guided_calibration(folder: Path, manifest: Manifest) -> ScoreCalibration | None:
+    part = manifest.part("guidance")
+    if part is None or GUIDED_CALIBRATION not in part.files:
+        return None
+    return ScoreCalibration.load(folder / GUIDED_CALIBRATION)

@@ -43,6 +43,8 @@ VERBALIZER_FILES: Final = ("model.safetensors",)
 GUIDANCE_FOLDER: Final = "guidance"
 GUIDANCE_FILES: Final = ("model.safetensors", "guidance.json", "familiar.safetensors")
 """What `rjepa.verbalizer` reads back of a decoder, and of a decoder that guides."""
+GUIDED_CALIBRATION: Final = f"{GUIDANCE_FOLDER}/{CALIBRATION}"
+"""Fitted to guided chains; not there where validation problems were too few to fit on, nor in older releases."""
 
 _GIVEN_BY: Final[Mapping[PartName, str]] = {
     "reader": "materialise latent_normalizer",
@@ -182,7 +184,8 @@ def verbalizer_part(folder: Path) -> PartSource:
 
 def guidance_part(folder: Path) -> PartSource:
     """The part that mode `nudge` needs besides, from the folder that `logit_guidance` made."""
-    files = {f"{GUIDANCE_FOLDER}/{name}": folder / name for name in GUIDANCE_FILES}
+    names = (*GUIDANCE_FILES, *(name for name in (CALIBRATION,) if (folder / name).is_file()))
+    files = {f"{GUIDANCE_FOLDER}/{name}": folder / name for name in names}
     return PartSource("guidance", "logit_guidance", files)
 
 

@@ -1,5 +1,6 @@
 """The tiny release with a decoder that learnt from a few chains, as verbaliser and guidance: all modes are offered."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from rjepa.adapters.adapter import Adapter
 from rjepa.adapters.opening import WorldModelFiles
 from rjepa.home import Home
 from rjepa.latents.sets import LatentSet
-from rjepa.parts import adapter_part, guidance_part, reranking_parts, verbalizer_part
+from rjepa.parts import CALIBRATION, adapter_part, guidance_part, reranking_parts, verbalizer_part
 from rjepa.releases.bundle import Diagnosis, Facts, load_manifest, release_folder
 from rjepa.students.loading import Student
 from rjepa.verbalizer.familiar import Familiarity
@@ -20,13 +21,19 @@ from tests.verbalizer.small import config, small
 
 
 def publish_speaking(
-    home: Home, student: Student, root: Path, carry: Callable[[LatentSet], Adapter] | None = None, updates: int = 120
+    home: Home,
+    student: Student,
+    root: Path,
+    carry: Callable[[LatentSet], Adapter] | None = None,
+    updates: int = 120,
+    guided: bool = False,
 ) -> str:
     """Release R-JEPA with both decoders; `root` is a folder for what is made on the way. Returns the release's id.
 
     Args:
         carry: as of `publish`: the decoders then speak what another student's R-JEPA expects.
         updates: of the decoder's training.
+        guided: whether the release says how sure a guided answer is; by the figures of chains that nothing guided.
     """
     sources, folder = root / "sources", root / "decoder"
     manifest = load_manifest(home, TAG, publish(home, student, sources, carry=carry))
@@ -34,6 +41,8 @@ def publish_speaking(
     material = small(student, None if carry is None else world_model)
     material.train(config(learns="observed", updates=updates), folder)
     GuidanceSettings(alpha=0.7).save(folder)
+    if guided:
+        shutil.copyfile(sources / CALIBRATION, folder / CALIBRATION)
     first = material.latents.offsets[:-1]
     prompts = torch.from_numpy(material.world_model[1].read(material.latents.latents[first]))
     replace(Familiarity.fit(prompts, prompts), limit=1e9).save(folder)

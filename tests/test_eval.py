@@ -161,12 +161,14 @@ def test_a_mode_is_tried_within_its_budget_beside_the_policies_and_kept(evaluate
     ask = ("--dataset", "sums", "--mode", "repair", "--budget", "60", "-o", "surprise=0.4", "--limit", "8", "--json")
     found = json.loads(evaluate(*ask))
     (tried,) = [row for row in found["rows"] if row["family"] == "mode"]
+    assert 0 <= tried["ece"] <= 1 and all(row["ece"] is None for row in found["rows"] if row != tried)
     assert 0 < tried["tokens"] <= 60 and tried["seconds"] > 0 and found["problems"] == 8
     assert tried["label"] == "repair budget=60 surprise=0.4"
     assert tried["ci_low"] <= tried["accuracy"] <= tried["ci_high"]
     (kept,) = load_trials(home.reports(TAG, "sums"))
     assert kept.mode == "repair" and [row.model_dump() for row in kept.rows] == found["rows"]
-    assert "ahead" in evaluate("--dataset", "sums", "--mode", "repair", "--budget", "60", "--limit", "4")
+    shown = evaluate("--dataset", "sums", "--mode", "repair", "--budget", "60", "--limit", "4")
+    assert "ahead" in shown and "ECE of P(correct)" in shown
     with pytest.raises(InvalidInputError, match="no option 'wings'"):
         evaluate("--dataset", "sums", "--mode", "repair", "-o", "wings=2")
 

@@ -97,3 +97,5 @@ def show(rows: "Sequence[TrialRow]", problems: int, about: dict[str, Any], as_js
     for row in rows:
         if row.answered is not None and row.error_where_answered is not None:
             typer.echo(f"\n{row.label}: {row.answered:.1%} answered, of these {row.error_where_answered:.1%} wrong")
+        if row.ece is not None:
+            typer.echo(f"\n{row.label}: ECE of P(correct) {row.ece:.3f}")

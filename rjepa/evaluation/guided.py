@@ -4,17 +4,18 @@ Training of the decoder that guides is `rjepa.verbalizer`'s, the mode `rjepa.rea
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 
 from rjepa.datasets.reading import load_problems
+from rjepa.evaluation.guided_fit import FITTED_ON, GREEDY_CHAIN, SEVERAL, fit_guided, guided_pool
 from rjepa.evaluation.stage import calibration_file
-from rjepa.files import sha256_file, sha256_json
+from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.parts import GUIDANCE_FILES
+from rjepa.parts import CALIBRATION, GUIDANCE_FILES
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.answering import answer_statements
 from rjepa.reasoning.question import ask
@@ -22,13 +23,13 @@ from rjepa.reasoning.tools import Parts
 from rjepa.sampling.opening import open_source
 from rjepa.sampling.protocol import ChainSource, require
 from rjepa.schemas import Problem
-from rjepa.stages import Made, StageReport
+from rjepa.stages import Made, StageReport, file_version
 from rjepa.students.catalog import load_record
 from rjepa.students.resolving import resolve_student
 from rjepa.validation.judge import judge
 from rjepa.verbalizer.checkpoint import load_decoder
 from rjepa.verbalizer.config import load_decoder_config
-from rjepa.verbalizer.guiding import Guidance, GuidanceSettings, GuidedChoice
+from rjepa.verbalizer.guiding import Guidance, GuidanceSettings
 from rjepa.verbalizer.made import guidance_folder
 from rjepa.verbalizer.speaking import Verbalizer
 from rjepa.verbalizer.stage import Material
@@ -38,9 +39,6 @@ WEIGHTS: Final = (0.0, 0.3, 0.6, 1.0)
 
 ANNEALED: Final = 0.5
 """How much a surprising step takes off the weight, where that is tried."""
-
-SEVERAL: Final = 4
-"""Candidates with which it is found out what to choose by: more differ little from as many."""
 
 TRIED_ON: Final = 160
 """Validation problems: a standard error of 4 points, and minutes of a core; the weights tried are far apart."""
@@ -94,15 +92,14 @@ def try_mode(
 def choose_settings(
     source: ChainSource, parts: Parts, problems: Sequence[Problem], progress: Progress = silent
 ) -> GuidanceSettings:
-    """The weight, and then whether it is annealed, with which most validation problems are answered right by one chain;
-    and what several such chains are best chosen among by.
+    """The weight, and then whether it is annealed, with which most validation problems are answered right by one chain.
 
     Args:
         parts: with the guidance whose settings are chosen; its guard is not asked.
         problems: of the validation split.
     """
     tried: dict[str, float] = {}
-    total = (len(WEIGHTS) + 3) * len(problems)
+    total = (len(WEIGHTS) + 1) * len(problems)
 
     def accuracy(name: str, **options: object) -> float:
         progress(len(tried) * len(problems), total, name)
@@ -114,13 +111,7 @@ def choose_settings(
     name = _named(best, ANNEALED)
     gains = best > 0 and accuracy(name, alpha=best, anneal=ANNEALED) > tried[_named(best)]
     anneal = ANNEALED if gains else 0.0
-    several = {"alpha": best, "anneal": anneal, "num_candidates": SEVERAL}
-    by: dict[GuidedChoice, float] = {
-        choice: accuracy(f"{SEVERAL} candidates, by {choice}", **several, choice=choice)
-        for choice in get_args(GuidedChoice)
-    }
-    choice = max(by, key=lambda one: by[one])
-    return GuidanceSettings(alpha=best, anneal=anneal, choice=choice, tried=tried, problems=len(problems))
+    return GuidanceSettings(alpha=best, anneal=anneal, tried=tried, problems=len(problems))
 
 
 def _named(alpha: float, anneal: float = 0.0) -> str:
@@ -133,6 +124,7 @@ def candidate_parts(
     calibration: ScoreCalibration,
     guidance: Guidance | None,
     verbalizer: Verbalizer | None = None,
+    guided_calibration: ScoreCalibration | None = None,
 ) -> Parts:
     """Parts that are not released yet, to try."""
     model, reader = material.world_model
@@ -146,13 +138,15 @@ def candidate_parts(
         calibration=calibration,
         verbalizer=verbalizer,
         guidance=guidance,
+        guided_calibration=guided_calibration,
     )
 
 
 def build_guidance(
     home: Home, llm_tag: str, dataset: str, recipe: str = "guidance", progress: Progress = silent
 ) -> Made:
-    """Train the decoder `recipe` of configs/verbalizer/, or go on with it; choose how strongly it guides.
+    """Train the decoder `recipe` of configs/verbalizer/, or go on with it; choose how strongly it guides, and fit how
+    sure a guided answer is.
 
     Raises:
         NotFoundError: latents, R-JEPA or calibration are not made yet.
@@ -174,8 +168,16 @@ def build_guidance(
         problems = load_problems(home, dataset, "validation", TRIED_ON)
         parts = candidate_parts(source, material, calibration, guidance)
         settings = choose_settings(source, parts, problems, progress)
+        parts = candidate_parts(source, material, calibration, replace(guidance, settings=settings))
+        problems = load_problems(home, dataset, "validation", FITTED_ON)
+        fit = fit_guided(settings, guided_pool(source, parts, problems, SEVERAL, progress=progress), calibration)
     finally:
         source.close()
+    settings, guided_calibration = fit.settings, fit.calibration
+    if guided_calibration is None:
+        (folder / CALIBRATION).unlink(missing_ok=True)
+    else:
+        guided_calibration.save(folder / CALIBRATION)
     settings.save(folder)
     figures: dict[str, int | float | str] = {
         "recipe": recipe,
@@ -188,10 +190,17 @@ def build_guidance(
         "anneal": settings.anneal,
         "accuracy_alone": settings.tried[_named(WEIGHTS[0])],
         "accuracy_guided": settings.tried[_named(settings.alpha, settings.anneal)],
+        "accuracy_guided_greedy": settings.tried[GREEDY_CHAIN],
         "choice": settings.choice,
         "problems": settings.problems,
     }
-    version = sha256_json([sha256_file(folder / name) for name in GUIDANCE_FILES])
+    if guided_calibration is not None:
+        figures |= {
+            "guided_problems": guided_calibration.problems,
+            "guided_auroc": guided_calibration.auroc["combined"],
+            "guided_least_error": guided_calibration.risk.least(),
+        }
+    version = sha256_json([file_version(folder / name) for name in (*GUIDANCE_FILES, CALIBRATION)])
     return Made(StageReport(version, figures), {"tried": _table(settings)})
 
 

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from rjepa.arrays import Float64
 from rjepa.errors import CorruptError
+from rjepa.evaluation.metrics import expected_calibration_error
 from rjepa.evaluation.replay import BEST_OF_K, Replayed
 from rjepa.evaluation.statistics import RESAMPLES, Resamples, bootstrap_p_value, interval
 from rjepa.files import read_json, sha256_json, write_json
@@ -53,17 +54,21 @@ class TrialRow(FrozenValue):
     p_value: float | None = Field(None, description="of no difference, two-sided, by paired bootstrap")
     error_where_answered: float | None = Field(None, description="of a mode that may abstain")
     answered: float | None = None
+    ece: float | None = Field(None, description="of P(correct), over the answers that it is told of")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A mode's answers, averaged over seeds: `[problems]` each. `answered` is below 1 where it abstained."""
+    """A mode's answers, averaged over seeds: `[problems]` each. `answered` is below 1 where it abstained. `ece` is that
+    of P(correct) over the answers of all seeds that it was told of; None where it was told of none.
+    """
 
     label: str
     correct: Float[Float64, " problems"]
     answered: Float[Float64, " problems"]
     tokens: Float[Float64, " problems"]
     seconds: Float[Float64, " problems"]
+    ece: float | None = None
 
 
 def run_trial(
@@ -86,7 +91,7 @@ def run_trial(
         InvalidInputError: the mode does not know such options, or the release does not offer it.
     """
     shape = (len(seeds), len(problems))
-    correct, answered, tokens, seconds = (np.zeros(shape) for _ in range(4))
+    correct, answered, tokens, seconds, told = (np.zeros(shape) for _ in range(5))
     done = 0
     for row, seed in enumerate(seeds):
         for first in range(0, len(problems), TOGETHER):
@@ -96,12 +101,16 @@ def run_trial(
                 verdict = judge(problems[place], answer.steps, answer.final_answer)
                 correct[row, place] = verdict.is_correct
                 answered[row, place] = not answer.abstained
+                told[row, place] = np.nan if answer.p_correct is None else answer.p_correct
                 tokens[row, place] = answer.cost.tokens_generated
                 # Those of a batch share their time.
                 seconds[row, place] = answer.cost.seconds / len(part)
             done += len(part)
             progress(done, correct.size, f"{tokens.sum() / done:.0f} tokens a problem")
-    return Trial(label, *(values.mean(axis=0) for values in (correct, answered, tokens, seconds)))
+    known = np.isfinite(told) & (answered > 0)
+    ece = expected_calibration_error(told[known], correct[known] > 0) if known.any() else None
+    right, given, drawn, taken = (values.mean(axis=0) for values in (correct, answered, tokens, seconds))
+    return Trial(label, right, given, drawn, taken, ece)
 
 
 def compare_trials(
@@ -154,10 +163,10 @@ class _Way:
     trial: Trial | None = None
 
 
-def _of_trial(trial: Trial | None) -> dict[str, float]:
+def _of_trial(trial: Trial | None) -> dict[str, float | None]:
     if trial is None:
         return {}
-    found = {"seconds": float(trial.seconds.mean())}
+    found: dict[str, float | None] = {"seconds": float(trial.seconds.mean()), "ece": trial.ece}
     answered = float(trial.answered.mean())
     if answered < 1.0:
         wrong = float((trial.answered - trial.correct).sum() / max(trial.answered.sum(), 1e-9))

@@ -141,10 +141,15 @@ class Desk:
 
 def answer_statements(source: ChainSource, parts: Parts, questions: Sequence[Question]) -> list[Answer]:
     """Answer questions that are statements of problems, each as it would be answered alone."""
+    return [done.answer for done in finish_statements(source, parts, questions)]
+
+
+def finish_statements(source: ChainSource, parts: Parts, questions: Sequence[Question]) -> list[Done]:
+    """As `answer_statements`, with what each answer was chosen from."""
     ready = [_ready(source, question) for question in questions]
     with closing(Desk(source).answer(parts, ready, shown=False)) as events:
-        answers = {index: event.answer for index, event in events if isinstance(event, Done)}
-    return [answers[index] for index in range(len(questions))]
+        ends = {index: event for index, event in events if isinstance(event, Done)}
+    return [ends[index] for index in range(len(questions))]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ mode's business.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,29 +19,11 @@ from rjepa.reasoning.answer import CandidateReport, Explanation
 from rjepa.reasoning.candidates import make_candidates, report_candidates
 from rjepa.reasoning.changes import Planned, Pruned, Repaired, StopReason
 from rjepa.reasoning.events import CandidateStep, Done, Event, StepWritten, Text
+from rjepa.reasoning.judged import Judged
 from rjepa.reasoning.planning import find_surprises
 from rjepa.reasoning.reading import Reading
 from rjepa.reasoning.tools import Tools
 from rjepa.schemas import Candidate
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Candidates of one question with all that is known of them."""
-
-    candidates: list[Candidate]
-    readings: list[Reading]
-    table: CandidateTable
-    ranking: Ranking
-
-    @property
-    def p_correct(self) -> float | None:
-        """P(the chosen answer is right); None where R-JEPA knows no such problems."""
-        return self.ranking.standings[self.ranking.chosen].p_correct
-
-    def scores(self) -> list[float]:
-        """Each candidate's score by the rule that chose; -inf for an empty one."""
-        return [-np.inf if one.score is None else one.score for one in self.ranking.standings]
 
 
 def judge(tools: Tools, rows: Sequence[int], rule: Rule | None = None, only: int | None = None) -> Judged:
@@ -148,7 +130,8 @@ def finish(
                 surprises=find_surprises(tools, reading) if ranking.familiar else (),
                 stopped=stopped,
             ),
-        )
+        ),
+        judged,
     )
 
 
@@ -171,7 +154,8 @@ def abstain(
                 pruned=tuple(pruned),
                 stopped=stopped,
             ),
-        )
+        ),
+        judged,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import Change
+from rjepa.reasoning.judged import Judged
 from rjepa.reasoning.tokens import TokenReport
 
 
@@ -77,9 +78,13 @@ class CandidateWritten:
 
 @dataclass(frozen=True)
 class Done:
-    """The answer; the last event. The texts of `Text` and `StepWritten` before it add up to the answer's text."""
+    """The answer; the last event. The texts of `Text` and `StepWritten` before it add up to the answer's text.
+
+    `judged` is what it was chosen from, for those who measure; None where nothing was chosen.
+    """
 
     answer: Answer
+    judged: Judged | None = None
 
 
 Event = Working | Text | StepWritten | CandidateStep | CandidateWritten | Change | Done

@@ -6,7 +6,7 @@ Every latent that a mode reads enters the world model here, and every piece of w
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,6 +57,9 @@ class Parts(Writer):
     calibration: ScoreCalibration
     verbalizer: Verbalizer | None = None
     guidance: Guidance | None = None
+    guided_calibration: ScoreCalibration | None = None
+    """Fitted to chains that `guidance` guided as its settings say; None where the release does not know how sure they
+    are."""
 
     @property
     def reads_steps(self) -> bool:
@@ -105,6 +108,12 @@ class Tools:
         """What the release brings. A mode that names no parts has none to ask for."""
         assert isinstance(self._writer, Parts)  # the engine refuses modes that need parts where there are none
         return self._writer
+
+    def calibrate(self, calibration: ScoreCalibration) -> None:
+        """Score the question's chains by this from now on: they are of another kind than the release's own was fitted
+        to.
+        """
+        self._writer = replace(self.parts, calibration=calibration)
 
     def start(self, samples: Sequence[int], temperature: float) -> tuple[int, ...]:
         """Begin chains of the question, one a sample index, no more than the budget has tokens left; its prompt is read

@@ -49,7 +49,9 @@ class GuidanceSettings(FrozenValue):
     alpha: float = Field(ge=0, description="weight of the decoder's log-probabilities")
     anneal: float = Field(0.0, ge=0, description="how much a surprising step takes off the weight of the next")
     floor: float = Field(FLOOR, lt=0, description="least log-probability of a token, in nats")
-    choice: GuidedChoice = Field("logprob", description="what is chosen by among several guided chains")
+    choice: GuidedChoice = Field(
+        "logprob", description="what is chosen by among several guided chains, where no calibration was fitted to them"
+    )
     tried: dict[str, float] = Field(
         default_factory=dict, description="share of validation problems answered right, by setting"
     )

@@ -12,6 +12,7 @@ from rjepa.parts import (
     ADAPTER_FOLDER,
     GUIDANCE_FILES,
     GUIDANCE_FOLDER,
+    GUIDED_CALIBRATION,
     MODEL_FILES,
     MODEL_FOLDER,
     NORMALIZER,
@@ -40,6 +41,7 @@ _PARTS: Mapping[Origin, tuple[str, ...]] = {
 _DECODER_FILES = (
     *(f"{VERBALIZER_FOLDER}/{name}" for name in VERBALIZER_FILES),
     *(f"{GUIDANCE_FOLDER}/{name}" for name in GUIDANCE_FILES),
+    GUIDED_CALIBRATION,
 )
 
 

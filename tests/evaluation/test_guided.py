@@ -1,13 +1,19 @@
 """Choosing how strongly to guide, and the controls, on a real student and a small decoder."""
 
+import numpy as np
 import pytest
 import torch
 
 from rjepa.engine import Engine
 from rjepa.evaluation.controls import OtherProblems, random_direction, zeroed
 from rjepa.evaluation.guided import WEIGHTS, choose_settings, try_mode
+from rjepa.evaluation.guided_fit import fit_guided, guided_pool
 from rjepa.evaluation.planned import fill_gap, find_gap, make_gaps, write_alone
-from rjepa.schemas import ChainOfThought
+from rjepa.evaluation.pool import CandidatePool
+from rjepa.reasoning.question import ask
+from rjepa.schemas import Candidate, ChainOfThought, Problem, Split
+from rjepa.validation.judge import judge
+from rjepa.verbalizer.guiding import GuidanceSettings
 from tests.reasoning.conftest import speaking_engine
 from tests.verbalizer.small import Small, small
 
@@ -23,11 +29,89 @@ def test_settings_are_the_best_of_those_that_were_tried_on_the_given_problems(
     speaking_engine: Engine, material: Small
 ) -> None:
     found = choose_settings(speaking_engine._student, speaking_engine._parts, material.problems[:6])
-    several = {name.split()[-1]: share for name, share in found.tried.items() if "candidates" in name}
-    alone = {name: share for name, share in found.tried.items() if "candidates" not in name}
-    assert found.problems == 6 and len(WEIGHTS) <= len(alone) <= len(WEIGHTS) + 1
-    assert alone[f"alpha {found.alpha}, anneal {found.anneal}"] == max(alone.values())
-    assert set(several) == {"logprob", "energy"} and several[found.choice] == max(several.values())
+    assert found.problems == 6 and len(WEIGHTS) <= len(found.tried) <= len(WEIGHTS) + 1
+    assert found.tried[f"alpha {found.alpha}, anneal {found.anneal}"] == max(found.tried.values())
+
+
+def test_guided_chains_are_those_of_the_mode_each_with_its_verdict(speaking_engine: Engine, material: Small) -> None:
+    problems = material.problems[:5]
+    pool = guided_pool(speaking_engine._student, speaking_engine._parts, problems, 3)
+    assert [one.problem_id for one in pool.problems] == [one.problem_id for one in problems]
+    for problem, row, greedy, energies in zip(problems, pool.candidates, pool.greedy, pool.energies, strict=True):
+        answer = speaking_engine.answer(ask(problem.statement, "nudge", {"num_candidates": 3}))
+        assert [one.text for one in row] == [one.text for one in answer.candidates]
+        assert greedy.text == speaking_engine.answer(ask(problem.statement, "nudge", temperature=0.0)).text
+        verdicts = [judge(problem, one.steps, one.final_answer) for one in row]
+        assert [one.is_correct for one in row] == [one.is_correct for one in verdicts]
+        assert [one.first_error_step for one in row] == [one.first_error_step for one in verdicts]
+        assert [len(one) for one in energies] == [
+            len(one.step_energies) + (one.answer_energy is not None) for one in answer.candidates
+        ]
+
+
+def _mixed_pool(problems: list[Problem], split: Split) -> CandidatePool:
+    """Guided chains of which the one with more energy is wrong; all are as probable."""
+    rng = np.random.default_rng(0)
+
+    def chain(problem: Problem, index: int, right: bool) -> Candidate:
+        gold = problem.answer_gold or ""
+        return Candidate(
+            problem_id=problem.problem_id,
+            sample_index=index,
+            text="",
+            steps=["a step"],
+            final_answer=gold if right else f"{gold}{index}",
+            finished=True,
+            token_logprobs=list(-rng.exponential(size=4)),
+            is_correct=right,
+        )
+
+    many = [
+        one.model_copy(update={"problem_id": f"{one.problem_id}-{turn}", "split": split})
+        for turn in range(60)
+        for one in problems
+    ]
+    right = rng.random((len(many), 4)) < 0.6
+    return CandidatePool(
+        many,
+        [
+            [chain(one, place, bool(is_right)) for place, is_right in enumerate(row)]
+            for one, row in zip(many, right, strict=True)
+        ],
+        [chain(one, -1, True) for one in many],
+        [[rng.exponential(size=2) * (0.1 if is_right else 1.0) for is_right in row] for row in right],
+    )
+
+
+def test_how_sure_a_guided_answer_is_is_fitted_to_guided_chains(speaking_engine: Engine, material: Small) -> None:
+    alone, settings = speaking_engine._parts.calibration, GuidanceSettings(alpha=1.0, tried={"one": 0.5}, problems=3)
+    pool = _mixed_pool(material.problems[:5], "validation")
+    fit = fit_guided(settings, pool, alone)
+    assert fit.calibration is not None and fit.calibration.problems == len(pool)
+    assert fit.settings.choice == "energy" and fit.settings.tried["one"] == 0.5
+    assert fit.settings.tried["4 candidates, by energy"] > fit.settings.tried["4 candidates, by logprob"] + 0.1
+    assert fit.settings.tried["greedy"] == 1.0 and fit.settings.alpha == 1.0
+    told = fit.calibration.p_correct(pool.table.first(1))[:, 0]
+    assert abs(told.mean() - pool.correct[:, 0].mean()) < 0.05
+    # How surprising a step is, is said on one scale whatever the mode.
+    assert fit.calibration.step_threshold == alone.step_threshold
+    assert fit.calibration.step_quantiles == alone.step_quantiles
+
+
+def test_from_too_few_guided_chains_nothing_is_fitted_and_the_choice_is_still_found_out(
+    speaking_engine: Engine, material: Small
+) -> None:
+    pool = _mixed_pool(material.problems[:5], "validation").select(np.arange(6))
+    fit = fit_guided(GuidanceSettings(alpha=1.0), pool, speaking_engine._parts.calibration)
+    assert fit.calibration is None and set(fit.settings.tried) == {
+        "4 candidates, by logprob",
+        "4 candidates, by energy",
+        "greedy",
+    }
+    with pytest.raises(ValueError, match="validation problems only"):
+        fit_guided(
+            GuidanceSettings(alpha=1.0), _mixed_pool(material.problems[:2], "test"), speaking_engine._parts.calibration
+        )
 
 
 def test_a_mode_is_tried_with_the_same_noise_whatever_its_options(speaking_engine: Engine, material: Small) -> None:

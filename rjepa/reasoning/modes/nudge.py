@@ -1,44 +1,56 @@
 """The student writes, and before each step R-JEPA says what it expects: as a bias on the step's words, a pull on the
 student's hidden states, or both.
 
-Guided chains look as expected, and still R-JEPA's energies tell some of the wrong ones: whether several are chosen
-among by them or by log-probability and votes was found out on validation problems. On problems of a kind that R-JEPA
-does not know the student writes alone.
+Guided chains look as expected, and still R-JEPA's energies tell some of the wrong ones. How sure a guided answer is, is
+known where the release has a calibration that was fitted to guided chains; then candidates may be drawn until it is
+sure enough. On problems of a kind that R-JEPA does not know the student writes alone.
 """
 
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import replace
-from typing import Final, Literal
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field
 
+from rjepa.errors import InvalidInputError
 from rjepa.inference.choice import Rule
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import StopReason
-from rjepa.reasoning.choosing import best_scored, finish, judge
+from rjepa.reasoning.choosing import abstain, best_scored, finish, judge
 from rjepa.reasoning.events import Done, Event, StepWritten, Wait
+from rjepa.reasoning.judged import Judged
 from rjepa.reasoning.mode import CHOOSING, STEPWISE, Mode
-from rjepa.reasoning.question import InvalidQuestionError, ModeOptions, Question
+from rjepa.reasoning.question import Question
 from rjepa.reasoning.reading import ReadStep
-from rjepa.reasoning.tools import Tools
-from rjepa.reasoning.writing import FEWEST_TO_CHOOSE, Candidates
+from rjepa.reasoning.stopping import (
+    MAX_CANDIDATES,
+    StoppingOptions,
+    conclude,
+    draw_until_sure,
+    most_candidates,
+    promises_nothing,
+    refuse_equal_candidates,
+    require_promise,
+)
+from rjepa.reasoning.tools import Parts, Tools
+from rjepa.reasoning.writing import FEWEST_TO_CHOOSE, Candidates, Events
 from rjepa.sampling.protocol import Capability
 from rjepa.students.sampled import GREEDY
 from rjepa.verbalizer.blending import blend, expected_state
 from rjepa.verbalizer.guiding import Guide, GuidedChoice, annealed
 
-MAX_CANDIDATES: Final = 64
-"""As many as `rerank` takes."""
-
 GUIDED: Final = "R-JEPA guided every step."
 ALONE: Final = "R-JEPA knows no problems like this one: it guided no step, and the student wrote alone."
 
 
-class NudgeOptions(ModeOptions):
-    """How strongly R-JEPA pulls."""
+class NudgeOptions(StoppingOptions):
+    """How strongly R-JEPA pulls, and how sure the answer has to be."""
 
-    num_candidates: int = Field(1, ge=1, le=MAX_CANDIDATES, description=f"candidates, 1 to {MAX_CANDIDATES}")
+    num_candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] | Literal["auto"] = Field(
+        1,
+        description=f"candidates, 1 to {MAX_CANDIDATES}; auto: one after the other until the answer is sure enough",
+    )
     alpha: float | None = Field(
         None, ge=0, le=4, description="weight of what R-JEPA expects on the next word; the release's own if left out"
     )
@@ -55,87 +67,174 @@ class NudgeOptions(ModeOptions):
     choice: GuidedChoice | None = Field(
         None,
         description="what is chosen by among several: energy, R-JEPA's included, or logprob, with votes; the release's "
-        "own if left out",
+        "own way if left out",
     )
     unfamiliar: Literal["alone", "guide"] = Field(
         "alone", description="on problems of a kind that R-JEPA does not know: leave the student alone, or guide it"
     )
 
     @property
-    def rows(self) -> int:
-        """As `ModeOptions.rows`."""
-        return self.num_candidates
+    def is_the_releases_own(self) -> bool:
+        """Whether chains are guided and chosen as those were that the calibration of guided chains was fitted to."""
+        guided_so = self.alpha is None and self.anneal is None and not self.blend
+        return guided_so and self.choice is None and self.unfamiliar == "alone"
 
 
-def check(question: Question) -> None:
-    """Refuse to sample one chain several times."""
-    assert isinstance(question.options, NudgeOptions)
-    if question.temperature == 0 and question.options.num_candidates > 1:
-        raise InvalidQuestionError(
-            "at temperature 0 every candidate is the same, so there is nothing to choose from",
-            cure="leave temperature out, or ask for one candidate",
-            field="temperature",
+def fit(question: Question, parts: Parts) -> None:
+    """Refuse to stop by a P(correct) that is not known, or to promise what cannot be promised.
+
+    Raises:
+        InvalidInputError: the release does not know how sure a guided answer is, or not of chains guided so, or the
+            dial is set lower than it can promise.
+    """
+    options = question.options
+    assert isinstance(options, NudgeOptions)
+    if not options.is_auto:
+        return
+    if parts.guided_calibration is None:
+        raise InvalidInputError(
+            "the release does not know how sure a guided answer is, so nothing says when to stop",
+            cure="name a number of candidates; or materialise logit_guidance again (rjepa backfill --decoders) with "
+            "more validation problems, then release again",
         )
+    if not options.is_the_releases_own:
+        raise InvalidInputError(
+            "the release knows how sure an answer is that was guided and chosen by its own settings, and not by others",
+            cure="leave alpha, anneal, blend, choice and unfamiliar out, or name a number of candidates",
+        )
+    require_promise(options, parts.guided_calibration.risk)
 
 
 def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]:
     """Guide each chain step by step, then choose."""
-    assert isinstance(question.options, NudgeOptions)
-    options, greedy = question.options, question.temperature == 0
-    temperature = tools.temperature
-    candidates = Candidates(tools, options.num_candidates, chances=False)
-    running = yield from candidates.start([GREEDY] if greedy else range(options.num_candidates), temperature)
-    # The problem is read with the first token, which is no word of a step yet.
-    yield Wait(tuple(candidates.rows), "token")
-    tools.read(candidates.rows)
-    guided = options.unfamiliar == "guide" or tools.knows_problem(candidates.rows[0])
-    only: int | None = None
-    if not guided and question.temperature is None and len(running) < FEWEST_TO_CHOOSE:
-        for number in running:  # a few samples are worse than the answer of mode off
+    options = question.options
+    assert isinstance(options, NudgeOptions)
+    guided_calibration = tools.parts.guided_calibration if options.is_the_releases_own else None
+    if isinstance(options.num_candidates, int) and not options.is_auto:
+        most = together = options.num_candidates
+    else:
+        assert guided_calibration is not None  # `fit` has seen to it
+        most, together = most_candidates(options, guided_calibration.risk)
+    writing = _Writing(Candidates(tools, most, chances=False), options, tools.parts.calibration.step_threshold)
+    running = yield from writing.begin([GREEDY] if question.temperature == 0 else range(together))
+    known = tools.knows_problem(writing.candidates.rows[0])
+    writing.guided = known or options.unfamiliar == "guide"
+    if known and guided_calibration is not None:
+        tools.calibrate(guided_calibration)
+        writing.candidates.chances = True
+    if not writing.guided:
+        events = yield from _alone(writing, running, question.temperature)
+    elif options.is_auto:
+        events = yield from _until_sure(writing, running)
+    else:
+        stopped = yield from writing.write(running)
+        events = finish(tools, writing.choose(), stopped=stopped, note=GUIDED)
+    yield from events if writing.candidates.chances else _without_chances(events, writing.guided)
+
+
+@dataclass
+class _Writing:
+    """The candidates of a question while they are guided.
+
+    Attributes:
+        usual: the energy from which on a step is called wrong, of the release's own calibration: annealing goes by it.
+        guided: whether R-JEPA guides; known once the problem was read.
+    """
+
+    candidates: Candidates
+    options: NudgeOptions
+    usual: float | None
+    guided: bool = False
+    guides: dict[int, Guide] = field(default_factory=dict)
+
+    def begin(self, samples: Sequence[int]) -> Generator[Event | Wait, None, list[int]]:
+        """Begin candidates, and read their problem: it is read with the first token, which is no word of a step yet."""
+        tools = self.candidates.tools
+        numbers = yield from self.candidates.start(samples, tools.temperature)
+        rows = [self.candidates.rows[number] for number in numbers]
+        yield Wait(tuple(rows), "token")
+        tools.read(rows)
+        return numbers
+
+    def write(self, numbers: Sequence[int]) -> Generator[Event | Wait, None, StopReason | None]:
+        """Write candidates that have begun to their ends. Says why, where that was not reached."""
+        candidates, running = self.candidates, list(numbers)
+        while running and not candidates.tools.is_spent:
+            for number in running if self.guided else ():
+                self._pull(number)
+            yield from candidates.write_step(running)
+            running = [number for number in running if not candidates.is_over(number)]
+        for number in running:
             candidates.drop(number)
-        running = yield from candidates.start([GREEDY], 1.0)
-        only = running[0]
-    guides = {number: tools.guide() for number in running}
-    while running and not tools.is_spent:
-        for number in running if guided else ():
-            _pull(candidates, number, guides[number], options)
-        yield from candidates.write_step(running)
-        running = [number for number in running if not candidates.is_over(number)]
-    for number in running:
-        candidates.drop(number)
-    judged = judge(tools, candidates.rows, _rule(tools, options), only)
-    stopped: StopReason | None = "out_of_budget" if running else None
-    for event in _without_chances(finish(tools, judged, stopped=stopped, note=GUIDED if guided else ALONE)):
-        yield replace(event, answer=_known(event.answer, guided)) if isinstance(event, Done) else event
+        return "out_of_budget" if running else None
+
+    def choose(self, only: int | None = None) -> Judged:
+        """The best of all that were written."""
+        tools = self.candidates.tools
+        rule = None if self.candidates.chances else _rule(tools, self.options)
+        return judge(tools, self.candidates.rows, rule, only)
+
+    def _pull(self, number: int) -> None:
+        """Set the bias and the edit for the step that a candidate writes next."""
+        candidates, options = self.candidates, self.options
+        tools, row = candidates.tools, candidates.rows[number]
+        guidance = tools.parts.guidance
+        assert guidance is not None  # the engine has seen to it
+        reading = candidates.reading(number)
+        last = reading.steps[-1] if reading.steps else None
+        alpha = guidance.settings.alpha if options.alpha is None else options.alpha
+        anneal = guidance.settings.anneal if options.anneal is None else options.anneal
+        weight = annealed(alpha, anneal, None if last is None else last.energy, self.usual)
+        expected = reading.expectation
+        guide = self.guides.get(number) or self.guides.setdefault(number, tools.guide())
+        if weight:
+            written = 0 if last is None else last.tokens
+            guide.expect(expected.next[0].float().cpu(), len(reading.steps) + 1, written, weight)
+        tools.set_bias(row, guide if weight else None)
+        if options.blend:
+            pulls = _gate(options, last, self.usual)
+            share = options.blend * options.blend_decay ** len(reading.steps) if pulls else 0.0
+            state = expected_state(torch.from_numpy(expected.next_latents()[0]), tools.parts.reader.poolings)
+            tools.set_edit(row, blend(state, share) if share else None)
+
+
+def _alone(
+    writing: _Writing, begun: list[int], temperature: float | None
+) -> Generator[Event | Wait, None, Iterator[Event]]:
+    """The answer where R-JEPA knows no such problems: the student's own. Returns its events."""
+    candidates, dial, only = writing.candidates, writing.options.max_error, None
+    if temperature is None and len(begun) < FEWEST_TO_CHOOSE:
+        for number in begun:  # a few samples are worse than the answer of mode off
+            candidates.drop(number)
+        begun = yield from candidates.start([GREEDY], 1.0)
+        only = begun[0]
+    stopped = yield from writing.write(begun)
+    judged = writing.choose(only)
+    if dial is not None:
+        return abstain(candidates.tools, judged, promises_nothing(dial), stopped=stopped)
+    return finish(candidates.tools, judged, stopped=stopped, note=ALONE)
+
+
+def _until_sure(writing: _Writing, begun: list[int]) -> Generator[Event | Wait, None, Iterator[Event]]:
+    """Draw guided candidates until the answer is sure enough. Returns the events of the answer."""
+
+    def write(samples: Sequence[int], familiar: bool) -> Events:
+        # The first wave has begun: whether R-JEPA knows the problem was to be seen from its prompt.
+        numbers = begun if not samples[0] else (yield from writing.begin(samples))
+        yield from writing.write(numbers)
+
+    tools, options = writing.candidates.tools, writing.options
+    drawn = yield from draw_until_sure(options, tools, write, writing.choose)
+    return conclude(options, tools, drawn, note=GUIDED)
 
 
 def _rule(tools: Tools, options: NudgeOptions) -> Rule:
-    """What is chosen by among guided chains."""
+    """What is chosen by among guided chains that no calibration was fitted to."""
     guidance = tools.parts.guidance
     assert guidance is not None  # the engine has seen to it
     if (options.choice or guidance.settings.choice) == "energy":
         return best_scored(tools)
     return Rule(tools.parts.calibration.logprob_length, "vote")
-
-
-def _pull(candidates: Candidates, number: int, guide: Guide, options: NudgeOptions) -> None:
-    """Set the bias and the edit for the step that a candidate writes next."""
-    tools, row = candidates.tools, candidates.rows[number]
-    guidance, usual = tools.parts.guidance, tools.parts.calibration.step_threshold
-    assert guidance is not None  # the engine has seen to it
-    reading = candidates.reading(number)
-    last = reading.steps[-1] if reading.steps else None
-    alpha = guidance.settings.alpha if options.alpha is None else options.alpha
-    anneal = guidance.settings.anneal if options.anneal is None else options.anneal
-    weight = annealed(alpha, anneal, None if last is None else last.energy, usual)
-    expected = reading.expectation
-    if weight:
-        guide.expect(expected.next[0].float().cpu(), len(reading.steps) + 1, 0 if last is None else last.tokens, weight)
-    tools.set_bias(row, guide if weight else None)
-    if options.blend:
-        share = options.blend * options.blend_decay ** len(reading.steps) if _gate(options, last, usual) else 0.0
-        state = expected_state(torch.from_numpy(expected.next_latents()[0]), tools.parts.reader.poolings)
-        tools.set_edit(row, blend(state, share) if share else None)
 
 
 def _gate(options: NudgeOptions, last: ReadStep | None, usual: float | None) -> bool:
@@ -146,10 +245,13 @@ def _gate(options: NudgeOptions, last: ReadStep | None, usual: float | None) -> 
     return surprised == (options.blend_gate == "surprised")
 
 
-def _without_chances(events: Iterable[Event]) -> Iterator[Event]:
-    """The events without P(correct), which was fitted to chains that the student wrote alone."""
+def _without_chances(events: Iterable[Event], guided: bool) -> Iterator[Event]:
+    """The events without P(correct), which was fitted to other chains."""
     for event in events:
-        yield replace(event, p_correct=None) if isinstance(event, StepWritten) else event
+        if isinstance(event, StepWritten):
+            yield replace(event, p_correct=None)
+        else:
+            yield replace(event, answer=_known(event.answer, guided)) if isinstance(event, Done) else event
 
 
 def _known(answer: Answer, guided: bool) -> Answer:
@@ -167,5 +269,6 @@ MODE: Final = Mode(
     needs=STEPWISE | {Capability.BIAS, Capability.EDIT, Capability.CALLBACKS},
     parts=CHOOSING | {"guidance"},
     run=run,
-    check=check,
+    check=refuse_equal_candidates,
+    fit=fit,
 )

@@ -40,6 +40,9 @@ from rjepa.students.sampled import GREEDY
 from rjepa.verbalizer.blending import blend, expected_state
 from rjepa.verbalizer.guiding import Guide, GuidedChoice, annealed
 
+_AUTO_CANDIDATES: Final = 8
+"""The most that `auto` draws: what a release's P(correct) of guided answers is fitted for at most."""
+
 GUIDED: Final = "R-JEPA guided every step."
 ALONE: Final = "R-JEPA knows no problems like this one: it guided no step, and the student wrote alone."
 
@@ -50,6 +53,9 @@ class NudgeOptions(StoppingOptions):
     num_candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] | Literal["auto"] = Field(
         1,
         description=f"candidates, 1 to {MAX_CANDIDATES}; auto: one after the other until the answer is sure enough",
+    )
+    max_candidates: int = Field(
+        _AUTO_CANDIDATES, ge=1, le=MAX_CANDIDATES, description=f"the most that auto draws, 1 to {MAX_CANDIDATES}"
     )
     alpha: float | None = Field(
         None, ge=0, le=4, description="weight of what R-JEPA expects on the next word; the release's own if left out"

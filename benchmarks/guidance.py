@@ -7,7 +7,8 @@ validation problems as guidance's was, and judges every row once on the same tes
 another dataset's test problems, `--fresh 240` on none that a run of 240 was judged on. Rows are kept as they are done:
 a killed run goes on.
 
-Tokens are those generated; seconds are a ratio to one chain of the student alone, by the time of this process.
+Tokens are those generated; seconds are a ratio to one chain of the student alone, by the time of this process. One
+guided chain is the greedy one unless a row says otherwise.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from rjepa.evaluation.stage import calibration_file
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
+from rjepa.parts import CALIBRATION
 from rjepa.reasoning.tools import Parts
 from rjepa.sampling.opening import open_source
 from rjepa.sampling.protocol import ChainSource
@@ -111,21 +113,26 @@ def _rows(home: Home, source: ChainSource, llm_tag: str, dataset: str) -> dict[s
         return candidate_parts(source, material, calibration, dataclasses.replace(made, familiarity=None))
 
     plain = _plain(home, source, material, parts, llm_tag, dataset)
-    own, alone = parts(guidance), {"alpha": 0.0}
+    fitted = folder / CALIBRATION
+    guided_calibration = ScoreCalibration.load(fitted) if fitted.exists() else None
+    own, alone = dataclasses.replace(parts(guidance), guided_calibration=guided_calibration), {"alpha": 0.0}
     rows = {
-        "student alone, temperature 0.8": Row("nudge", alone, own),
-        "student alone, greedy": Row("nudge", alone, own, 0.0),
+        "student alone, greedy": Row("nudge", alone, own),
+        "student alone, temperature 0.8": Row("nudge", alone, own, 0.8),
         "student alone, temperature 0.4": Row("nudge", alone, own, 0.4),
         "guided": Row("nudge", {}, own),
-        "guided, greedy": Row("nudge", {}, own, 0.0),
+        "guided, temperature 0.8": Row("nudge", {}, own, 0.8),
         "plain language model of that size": Row("nudge", {}, parts(plain)),
     }
     for name, control in controls(material, config).items():
         rows[f"guided, {name}"] = Row("nudge", {}, parts(dataclasses.replace(guidance, alter=control)))
+    if own.guided_calibration is not None:
+        rows["guided, one at a time, at most 8"] = Row("nudge", {"num_candidates": "auto"}, own)
     rows |= {
         "guided, 4 candidates": Row("nudge", {"num_candidates": 4}, own),
-        "hidden states blended, 0.1": Row("nudge", {**alone, "blend": 0.1}, own),
-        "hidden states blended, 0.3": Row("nudge", {**alone, "blend": 0.3}, own),
+        "guided, 8 candidates": Row("nudge", {"num_candidates": 8}, own),
+        "hidden states blended, 0.1": Row("nudge", {**alone, "blend": 0.1}, own, 0.8),
+        "hidden states blended, 0.3": Row("nudge", {**alone, "blend": 0.3}, own, 0.8),
         "best of 2 by R-JEPA": Row("rerank", {"num_candidates": 2}, own),
         "best of 4 by R-JEPA": Row("rerank", {"num_candidates": 4}, own),
         "best of 8 by R-JEPA": Row("rerank", {"num_candidates": 8}, own),

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from rjepa.datasets.reading import load_problems
-from rjepa.evaluation.guided_fit import FITTED_ON, GREEDY_CHAIN, SEVERAL, fit_guided, guided_pool
+from rjepa.evaluation.guided_fit import FITTED_ON, SEVERAL, fit_guided, guided_pool
 from rjepa.evaluation.stage import calibration_file
 from rjepa.files import sha256_json
 from rjepa.home import Home
@@ -92,7 +92,8 @@ def try_mode(
 def choose_settings(
     source: ChainSource, parts: Parts, problems: Sequence[Problem], progress: Progress = silent
 ) -> GuidanceSettings:
-    """The weight, and then whether it is annealed, with which most validation problems are answered right by one chain.
+    """The weight, and then whether it is annealed, with which most validation problems are answered right by the greedy
+    chain. Weight 0 is the answer of mode `off`.
 
     Args:
         parts: with the guidance whose settings are chosen; its guard is not asked.
@@ -190,7 +191,6 @@ def build_guidance(
         "anneal": settings.anneal,
         "accuracy_alone": settings.tried[_named(WEIGHTS[0])],
         "accuracy_guided": settings.tried[_named(settings.alpha, settings.anneal)],
-        "accuracy_guided_greedy": settings.tried[GREEDY_CHAIN],
         "choice": settings.choice,
         "problems": settings.problems,
     }

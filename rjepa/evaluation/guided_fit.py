@@ -5,7 +5,7 @@ P(correct) of chains that the student wrote alone does not hold for them: they l
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -31,9 +31,6 @@ SEVERAL: Final = 8
 FITTED_ON: Final = 750
 """Validation problems that it is fitted to, all that v1.0.0 has: ten minutes of a core."""
 
-GREEDY_CHAIN: Final = "greedy"
-"""What the guided greedy chain is called among the settings that were tried."""
-
 _TOGETHER: Final = 40
 """Problems in one decoding session, with all their candidates."""
 
@@ -46,25 +43,25 @@ def guided_pool(
     seed: int = 0,
     progress: Progress = silent,
 ) -> CandidatePool:
-    """Write guided candidates of problems, as mode `nudge` does by the settings of `parts.guidance`, and judge them.
-    The greedy chains are guided, too.
+    """Write guided candidates of problems, as mode `nudge` does by the settings of `parts.guidance`, and judge them:
+    the first of each is the greedy chain.
 
     Args:
-        num_candidates: of a problem, at the student's own temperature.
+        num_candidates: of a problem.
         seed: of the questions.
     """
-    sampled: list[Judged] = []
-    greedy: list[Judged] = []
+    found: list[Judged] = []
     for first in range(0, len(problems), _TOGETHER):
         part = problems[first : first + _TOGETHER]
-        sampled += _write(source, parts, part, seed, {"num_candidates": num_candidates})
-        greedy += _write(source, parts, part, seed, {}, temperature=0.0)
-        progress(len(sampled), len(problems), f"{num_candidates} guided candidates")
+        questions = [ask(one.statement, "nudge", {"num_candidates": num_candidates}, seed=seed) for one in part]
+        found += [done.judged for done in finish_statements(source, parts, questions) if done.judged is not None]
+        progress(len(found), len(problems), f"{num_candidates} guided candidates")
+    candidates = [_with_verdicts(*one) for one in zip(problems, found, strict=True)]
     return CandidatePool(
         problems=problems,
-        candidates=[_with_verdicts(*one) for one in zip(problems, sampled, strict=True)],
-        greedy=[_with_verdicts(*one)[0] for one in zip(problems, greedy, strict=True)],
-        energies=[[np.array(reading.energies) for reading in judged.readings] for judged in sampled],
+        candidates=candidates,
+        greedy=[row[0] for row in candidates],
+        energies=[[np.array(reading.energies) for reading in judged.readings] for judged in found],
     )
 
 
@@ -100,21 +97,8 @@ def fit_guided(settings: GuidanceSettings, pool: CandidatePool, alone: ScoreCali
     chosen_by: dict[GuidedChoice, Choice] = {"logprob": by_logprob, "energy": by_energy}
     right = {name: float(of_chosen(pool.correct, choice.chosen).mean()) for name, choice in chosen_by.items()}
     tried = {f"{pool.num_candidates} candidates, by {name}": share for name, share in right.items()}
-    tried[GREEDY_CHAIN] = float(pool.greedy_correct.mean())
     best = max(right, key=lambda one: right[one])
     return GuidedFit(settings.model_copy(update={"choice": best, "tried": {**settings.tried, **tried}}), fitted)
-
-
-def _write(
-    source: ChainSource,
-    parts: Parts,
-    problems: Sequence[Problem],
-    seed: int,
-    options: dict[str, Any],
-    temperature: float | None = None,
-) -> list[Judged]:
-    questions = [ask(one.statement, "nudge", options, temperature=temperature, seed=seed) for one in problems]
-    return [done.judged for done in finish_statements(source, parts, questions) if done.judged is not None]
 
 
 def _with_verdicts(problem: Problem, judged: Judged) -> list[Candidate]:

@@ -115,9 +115,8 @@ def spoken_steps_follow_from_their_latents(
         **_TRAINING,
         alpha="weight of what R-JEPA expects on the next word, chosen on validation problems",
         anneal="how much a surprising step takes off that weight",
-        accuracy_alone="share of validation problems that one chain of the student answers right",
+        accuracy_alone="share of validation problems that the student's greedy chain answers right",
         accuracy_guided="of the best setting tried, alpha 0 (no guidance) among them, and so a little too good",
-        accuracy_guided_greedy="of the guided greedy chain: temperature 0",
         choice="what several guided chains are chosen among by: logprob, or energy, R-JEPA's included",
         problems="validation problems that settings were tried on",
         guided_problems="validation problems that P(correct) of guided answers was fitted to; none: they were too few",
@@ -152,7 +151,7 @@ def logit_guidance(
 def guidance_helps_on_validation_problems(
     context: dg.AssetCheckExecutionContext, home: HomeResource
 ) -> dg.AssetCheckResult:
-    """One guided chain answers more validation problems right than one that the student writes alone."""
+    """The guided greedy chain answers more validation problems right than the one that the student writes alone."""
     dataset, llm_tag = split_partition(context.partition_key)
     settings = read_json(home.open().models(llm_tag, dataset) / "guidance" / "guidance.json")
     alpha, tried = float(settings["alpha"]), settings["tried"]

@@ -32,6 +32,15 @@ def test_without_weight_the_chain_is_the_one_of_mode_off_to_the_token(engine: En
     assert nudge(engine, 0.0, alpha=0.0).text == engine.answer(ask(STATEMENT, "off", temperature=0.0)).text
 
 
+def test_where_no_temperature_is_asked_for_the_first_candidate_is_the_greedy_chain_and_the_others_are_drawn(
+    engine: Engine,
+) -> None:
+    greedy, together = nudge(engine, 0.0), nudge(engine, seed=3, num_candidates=4)
+    assert nudge(engine, seed=3).text == nudge(engine, seed=4).text == greedy.text == together.candidates[0].text
+    drawn = nudge(engine, engine._parts.sampling_temperature, 3, num_candidates=3)
+    assert [one.text for one in together.candidates[1:]] == [one.text for one in drawn.candidates]
+
+
 def test_guidance_changes_what_is_written_and_equal_questions_are_answered_equally(engine: Engine) -> None:
     alone = [nudge(engine, 0.8, seed, alpha=0.0).text for seed in range(4)]
     guided = [nudge(engine, 0.8, seed, alpha=2.0).text for seed in range(4)]

@@ -4,6 +4,9 @@ student's hidden states, or both.
 Guided chains look as expected, and still R-JEPA's energies tell some of the wrong ones. How sure a guided answer is, is
 known where the release has a calibration that was fitted to guided chains; then candidates may be drawn until it is
 sure enough. On problems of a kind that R-JEPA does not know the student writes alone.
+
+Where no temperature is asked for, the first candidate is the guided greedy chain, and only the others are drawn: alone
+it is right more often than one that is drawn (docs/lab-book/81-how-sure-a-guided-answer-is.md).
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -121,15 +124,16 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     else:
         assert guided_calibration is not None  # `fit` has seen to it
         most, together = most_candidates(options, guided_calibration.risk)
-    writing = _Writing(Candidates(tools, most, chances=False), options, tools.parts.calibration.step_threshold)
-    running = yield from writing.begin([GREEDY] if question.temperature == 0 else range(together))
+    usual, greedy_first = tools.parts.calibration.step_threshold, not question.temperature
+    writing = _Writing(Candidates(tools, most, chances=False), options, usual, greedy_first)
+    running = yield from writing.begin(range(together))
     known = tools.knows_problem(writing.candidates.rows[0])
     writing.guided = known or options.unfamiliar == "guide"
     if known and guided_calibration is not None:
         tools.calibrate(guided_calibration)
         writing.candidates.chances = True
     if not writing.guided:
-        events = yield from _alone(writing, running, question.temperature)
+        events = yield from _alone(writing, running)
     elif options.is_auto:
         events = yield from _until_sure(writing, running)
     else:
@@ -144,18 +148,23 @@ class _Writing:
 
     Attributes:
         usual: the energy from which on a step is called wrong, of the release's own calibration: annealing goes by it.
+        greedy_first: whether candidate 0 is the greedy chain.
         guided: whether R-JEPA guides; known once the problem was read.
     """
 
     candidates: Candidates
     options: NudgeOptions
     usual: float | None
+    greedy_first: bool
     guided: bool = False
     guides: dict[int, Guide] = field(default_factory=dict)
 
-    def begin(self, samples: Sequence[int]) -> Generator[Event | Wait, None, list[int]]:
+    def begin(self, places: Sequence[int]) -> Generator[Event | Wait, None, list[int]]:
         """Begin candidates, and read their problem: it is read with the first token, which is no word of a step yet."""
         tools = self.candidates.tools
+        samples = [place - 1 if self.greedy_first and place else place for place in places]
+        if self.greedy_first and places[0] == 0:
+            samples[0] = GREEDY
         numbers = yield from self.candidates.start(samples, tools.temperature)
         rows = [self.candidates.rows[number] for number in numbers]
         yield Wait(tuple(rows), "token")
@@ -204,16 +213,13 @@ class _Writing:
             tools.set_edit(row, blend(state, share) if share else None)
 
 
-def _alone(
-    writing: _Writing, begun: list[int], temperature: float | None
-) -> Generator[Event | Wait, None, Iterator[Event]]:
+def _alone(writing: _Writing, begun: list[int]) -> Generator[Event | Wait, None, Iterator[Event]]:
     """The answer where R-JEPA knows no such problems: the student's own. Returns its events."""
     candidates, dial, only = writing.candidates, writing.options.max_error, None
-    if temperature is None and len(begun) < FEWEST_TO_CHOOSE:
-        for number in begun:  # a few samples are worse than the answer of mode off
+    if writing.greedy_first and len(begun) < FEWEST_TO_CHOOSE:
+        for number in begun[1:]:  # a choice among few is worse than the answer of mode off
             candidates.drop(number)
-        begun = yield from candidates.start([GREEDY], 1.0)
-        only = begun[0]
+        begun, only = begun[:1], 0
     stopped = yield from writing.write(begun)
     judged = writing.choose(only)
     if dial is not None:
@@ -224,9 +230,9 @@ def _alone(
 def _until_sure(writing: _Writing, begun: list[int]) -> Generator[Event | Wait, None, Iterator[Event]]:
     """Draw guided candidates until the answer is sure enough. Returns the events of the answer."""
 
-    def write(samples: Sequence[int], familiar: bool) -> Events:
+    def write(places: Sequence[int], familiar: bool) -> Events:
         # The first wave has begun: whether R-JEPA knows the problem was to be seen from its prompt.
-        numbers = begun if not samples[0] else (yield from writing.begin(samples))
+        numbers = begun if not places[0] else (yield from writing.begin(places))
         yield from writing.write(numbers)
 
     tools, options = writing.candidates.tools, writing.options

@@ -56,6 +56,9 @@ _GIVEN_BY: Final[Mapping[PartName, str]] = {
     "student_lora": "materialise student_lora",
 }
 
+_SPEAKING: Final[frozenset[PartName]] = frozenset({"verbalizer", "guidance"})
+"""Parts that a choice among candidates does not depend on."""
+
 _SHA256: Final = r"^[0-9a-f]{64}$"
 
 
@@ -122,6 +125,18 @@ class Content(_Value):
     def part(self, name: PartName) -> Part | None:
         """The part of this name; None where there is none."""
         return next((part for part in self.parts if part.name == name), None)
+
+    def chooses_as(self, other: "Content") -> bool:
+        """Whether it chooses the same of the same candidates: what speaks and guides may differ."""
+        mine, others = (
+            (
+                one.dataset_hash,
+                one.student_fingerprint,
+                {part.name: part.sha256 for part in one.parts if part.name not in _SPEAKING},
+            )
+            for one in (self, other)
+        )
+        return mine == others
 
     def has(self, names: Collection[PartName]) -> bool:
         """Whether these parts are there."""

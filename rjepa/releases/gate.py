@@ -21,6 +21,7 @@ from rjepa.values import FrozenValue
 Reason = Literal[
     "first_release",
     "already_current",
+    "same_choice",
     "other_student",
     "damaged",
     "not_worse",

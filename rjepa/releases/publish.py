@@ -72,6 +72,16 @@ def release(
             decision = Decision(promote=False, rule=rule, claim=claim, reason="taken_back", text=text)
             move(home, llm_tag, "refuse", release_id, reason=decision.reason, decision=decision)
             return ReleaseReport(manifest, decision, replaces)
+        if (
+            rule != "nightly"
+            and facts.diagnosis.passed
+            and not unmeasurable
+            and _chooses_alike(manifest, current, rule)
+        ):
+            text = "it chooses as the release that is served, and differs in what speaks and guides alone"
+            decision = Decision(promote=True, rule=rule, claim=claim, reason="same_choice", text=text)
+            move(home, llm_tag, "promote", release_id, reason=decision.reason, decision=decision)
+            return ReleaseReport(manifest, decision, release_id)
         found = None if current is None or unmeasurable else judge(current)
         drawn = None
         if draw is not None and found is not None and facts.diagnosis.passed:
@@ -89,6 +99,15 @@ def release(
         action: Action = "promote" if decision.promote else "refuse"
         move(home, llm_tag, action, release_id, reason=decision.reason, decision=decision)
         return ReleaseReport(manifest, decision, release_id if decision.promote else replaces)
+
+
+def _chooses_alike(manifest: Manifest, current: Manifest | None, rule: Rule) -> bool:
+    """Whether a release chooses as the current one, and can do whatever that can, so that there is nothing to judge.
+    Where no person asked for it, what the current one speaks and guides by has to be there unchanged, too.
+    """
+    if current is None or not manifest.chooses_as(current) or not manifest.has([part.name for part in current.parts]):
+        return False
+    return rule == "replace" or all(manifest.part(part.name) == part for part in current.parts)
 
 
 def _was_taken_back(home: Home, llm_tag: str, release_id: str) -> bool:

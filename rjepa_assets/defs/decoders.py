@@ -6,7 +6,8 @@ import dagster as dg
 from pydantic import Field
 
 from rjepa.files import read_json
-from rjepa_assets.defs.evaluation import score_calibration
+from rjepa.parts import GUIDED_CALIBRATION
+from rjepa_assets.defs.evaluation import judge_prefix_chances, score_calibration
 from rjepa_assets.defs.inputs import decoder_recipe_version, latents_version, models_version, rjepa_version
 from rjepa_assets.defs.latents import latents
 from rjepa_assets.defs.partitions import DATASET_BY_LLM, SAME_KEY, split_partition
@@ -164,3 +165,16 @@ def guidance_helps_on_validation_problems(
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"alone": alone, "guided": guided, "alpha": alpha},
     )
+
+
+@partitioned_check(logit_guidance)
+def guided_prefix_chances_come_true(context: dg.AssetCheckExecutionContext, home: HomeResource) -> dg.AssetCheckResult:
+    """P(correct) after each step of a guided chain comes true on validation problems that it was not fitted on."""
+    dataset, llm_tag = split_partition(context.partition_key)
+    fitted = home.open().models(llm_tag, dataset) / GUIDED_CALIBRATION
+    if not fitted.is_file():
+        why = (
+            "too few validation problems have both right and wrong guided candidates: guided answers say no P(correct)"
+        )
+        return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=why)
+    return judge_prefix_chances(fitted)

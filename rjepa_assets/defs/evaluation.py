@@ -99,11 +99,16 @@ def prefix_chances_come_true(context: dg.AssetCheckExecutionContext, home: HomeR
     """P(correct) after each step comes true on validation problems that it was not fitted on: an overconfident one
     would stop, give up and repair the wrong chains.
     """
+    dataset, llm_tag = split_partition(context.partition_key)
+    return judge_prefix_chances(home.open().models(llm_tag, dataset) / _CALIBRATION)
+
+
+def judge_prefix_chances(calibration: Path) -> dg.AssetCheckResult:
+    """How P(correct) after each step of a calibration comes true on problems that it was not fitted on."""
     from rjepa.inference.calibration import ScoreCalibration
     from rjepa.inference.prefix import WORST_ECE
 
-    dataset, llm_tag = split_partition(context.partition_key)
-    found = ScoreCalibration.load(home.open().models(llm_tag, dataset) / _CALIBRATION).prefix
+    found = ScoreCalibration.load(calibration).prefix
     return dg.AssetCheckResult(
         passed=bool(found.reliability) and found.ece <= WORST_ECE,
         severity=dg.AssetCheckSeverity.WARN,

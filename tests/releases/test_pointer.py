@@ -35,6 +35,21 @@ def test_publishing_the_same_content_again_changes_nothing(publisher: Publisher)
     assert history(publisher.home, "tiny-a") == before
 
 
+def test_what_only_speaks_in_another_way_is_served_on_however_few_problems(publisher: Publisher) -> None:
+    publisher.publish(1, problems=30)
+    assert publisher.publish(2, problems=30).decision.reason == "too_few_problems"
+    added = publisher.publish(1, problems=30, speaking=1, rule="improve")
+    assert added.decision.reason == "same_choice" and added.current == added.manifest.release_id
+    assert history(publisher.home, "tiny-a")[-1].reason == "same_choice"
+    # One that speaks otherwise may speak worse: a person may serve it, and what nobody looks at has to be better.
+    assert not publisher.publish(1, problems=30, speaking=2, rule="improve").decision.promote
+    changed = publisher.publish(1, problems=30, speaking=2)
+    assert changed.decision.reason == "same_choice" and changed.decision.promote
+    silent = publisher.publish(1, problems=30)
+    assert silent.decision.reason == "too_few_problems" and silent.current == changed.current
+    assert publisher.publish(1, problems=30, speaking=3, passed=False).decision.reason == "diagnostics_failed"
+
+
 def test_a_worse_release_is_kept_but_not_served_and_the_decision_is_recorded(publisher: Publisher) -> None:
     good = publisher.publish(1, 0.6).manifest.release_id
     bad = publisher.publish(2, 0.4)

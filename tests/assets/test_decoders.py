@@ -1,0 +1,45 @@
+"""Decoders as assets, on a home that the real demo has made: what they hand over, and that a release guides by it."""
+
+import dagster as dg
+import pytest
+
+from rjepa.engine import Engine
+from rjepa.evaluation.guided_fit import SEVERAL
+from rjepa.home import Home
+from rjepa.inference.calibration import ScoreCalibration
+from rjepa.parts import GUIDED_CALIBRATION
+from rjepa.reasoning.question import ask
+from rjepa_assets.defs.stage import DECODERS_JOB, RELEASE_JOB
+from rjepa_assets.instance import open_instance
+from rjepa_assets.launching import Launch, run_all
+
+pytestmark = pytest.mark.slow
+
+TAG, DATASET = "tiny-a", "smoke"
+STATEMENT = "Mia has 3 apples and buys 4 more. How many apples does Mia have?"
+
+
+def test_guidance_is_made_checked_and_released_with_how_sure_its_answers_are(demo_copy: Home) -> None:
+    guidance = Launch(
+        DECODERS_JOB, f"{DATASET}|{TAG}", ("logit_guidance",), config={"logit_guidance": {"recipe": "smoke"}}
+    )
+    release = Launch(RELEASE_JOB, TAG, config={"release": {"dataset": DATASET, "rule": "replace"}})
+    with open_instance(demo_copy) as instance, (demo_copy.root / "log").open("w") as log:
+        run_all(instance, [guidance, release], log.fileno())
+        made = instance.get_latest_materialization_event(dg.AssetKey("logit_guidance"))
+        assert made is not None and made.asset_materialization is not None
+        figures = {name: value.value for name, value in made.asset_materialization.metadata.items()}
+        events = instance.all_logs(made.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        checks = {event.get_dagster_event().asset_check_evaluation_data.check_name for event in events}
+    assert 0 <= figures["accuracy_alone"] <= 1 and figures["choice"] in ("energy", "logprob")
+    assert f"{SEVERAL} candidates, by energy" in figures["tried"]
+    fitted = demo_copy.models(TAG, DATASET) / GUIDED_CALIBRATION
+    told = fitted.is_file()
+    assert told == ("guided_auroc" in figures)
+    engine = Engine.load(demo_copy, TAG, "cpu")
+    assert "nudge" in engine.modes
+    answer = engine.answer(ask(STATEMENT, "nudge", {"num_candidates": 3}))
+    if told:
+        assert ScoreCalibration.load(fitted).num_candidates == SEVERAL
+        assert answer.p_correct is None or 0 <= answer.p_correct <= 1
+    assert {"guidance_helps_on_validation_problems", "guided_prefix_chances_come_true"} <= checks

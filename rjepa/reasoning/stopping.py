@@ -104,7 +104,7 @@ def most_candidates(options: StoppingOptions, risk: RiskTable) -> tuple[int, int
     if options.max_error is not None:
         # The dial's promise was counted for candidates drawn one at a time, up to the number it was fitted with.
         return risk.candidates, 1
-    return options.max_candidates, options.wave
+    return options.max_candidates, min(options.wave, options.max_candidates)
 
 
 def draw_until_sure(

@@ -114,6 +114,8 @@ def test_guided_candidates_are_drawn_until_the_answer_is_sure_enough(sure_engine
     assert many.text == together.text and many.p_correct == pytest.approx(together.p_correct, abs=1e-3)
     waves = nudge(sure_engine, num_candidates="auto", target=1.0, max_candidates=5, wave=2)
     assert [one.text for one in waves.candidates] == [one.text for one in together.candidates]
+    wide = nudge(sure_engine, num_candidates="auto", target=1.0, max_candidates=3, wave=9)
+    assert [one.text for one in wide.candidates] == [one.text for one in together.candidates[:3]]
     spent = nudge(sure_engine, num_candidates="auto", target=1.0, budget=50)
     assert spent.cost.tokens_generated <= 50
     assert spent.explanation is not None and spent.explanation.stopped == "out_of_budget"

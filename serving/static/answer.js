@@ -16,7 +16,8 @@ export function drawAnswer(card, turn, ece) {
   const known = whatIsKnown(turn);
   const list = element("ol", "steps");
   drawSteps(list, { steps: result.steps, answer: result.final_answer, ...known, scale });
-  const parts = [notice(known), list, verdict(result, known, ece)];
+  // What was measured on test problems is of chains that the student wrote alone.
+  const parts = [notice(known), list, verdict(result, known, result.mode === "nudge" ? null : ece)];
   if (known.energies.length) parts.push(element("p", "note", say(scale.quantiles.length ? "legend" : "legendNone")));
   if (result.explanation) parts.push(why(result.explanation, result.candidates));
   parts.push(onTheWay(result.explanation, changes));

@@ -450,7 +450,8 @@ def test_the_page_tells_how_what_is_served_changed(page: Page, address: str, hom
 def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("real")
     home = Home(root / "home")
-    publish_speaking(home, tiny_release.register_student(home, tiny_release.taught_folder(tmp_path_factory)), root)
+    student = tiny_release.register_student(home, tiny_release.taught_folder(tmp_path_factory))
+    publish_speaking(home, student, root, guided=True)
     settings = ServiceSettings(home=home.root, llm=tiny_release.TAG, reload_seconds=0.05, _env_file=None)
     app = create_app(settings)
     with running(app) as address:
@@ -468,3 +469,9 @@ def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest
             "read the answer after"
         )
         expect(page.locator(".reply").nth(modes.index("rerank")).locator(".why")).to_contain_text("Why this one")
+        # How far off P(correct) was on test problems is known of chains that the student wrote alone.
+        chances = [page.locator(".reply").nth(modes.index(mode)).locator(".p-correct") for mode in ("rerank", "nudge")]
+        for sentence in chances:
+            expect(sentence).to_contain_text("gives this answer a chance of")
+        expect(chances[0]).to_contain_text("On test problems such figures were off")
+        expect(chances[1]).not_to_contain_text("On test problems")

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,9 +11,11 @@ from rjepa.database import open_database
 from rjepa.files import write_json
 from rjepa.home import Home
 from rjepa.keys import create_key
+from rjepa.releases.gate import Reason
 from rjepa.releases.history import history
 from rjepa.releases.pointer import current_release
 from serving.app import create_app
+from serving.pages import Language, words
 from serving.settings import ServiceSettings
 
 from .dagster_server import Dagster, serve_dagster
@@ -184,3 +187,9 @@ def test_a_chosen_language_is_kept(client: TestClient) -> None:
     assert "rjepa_language=fr" in client.get("/?lang=fr").headers["set-cookie"]
     assert '<html lang="fr"' in client.get("/monitor").text
     assert "set-cookie" not in client.get("/?lang=xx").headers
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_every_reason_of_the_gate_has_words_in_each_language(language: Language) -> None:
+    known = words(language)["monitor"]
+    assert [reason for reason in get_args(Reason) if f"reason_{reason}" not in known] == []

@@ -5,7 +5,6 @@ it was verified. What it has in common with a student that has no release is `rj
 lives in `rjepa.reasoning`.
 """
 
-from pathlib import Path
 from typing import Any
 
 from rjepa.adapters.describing import summarise_carried
@@ -88,7 +87,9 @@ class Engine(Answerer):
             capabilities=student.capabilities,
             verbalizer=Verbalizer(load_decoder(folder / VERBALIZER_FOLDER)) if manifest.has({"verbalizer"}) else None,
             guidance=Guidance.load(folder / GUIDANCE_FOLDER) if manifest.has({"guidance"}) else None,
-            guided_calibration=_guided_calibration(folder, manifest),
+            guided_calibration=(
+                ScoreCalibration.load(folder / GUIDED_CALIBRATION) if GUIDED_CALIBRATION in manifest.files else None
+            ),
         )
         return cls(home, manifest, student, parts, desk)
 
@@ -132,10 +133,3 @@ class Engine(Answerer):
 
     def _fit(self, mode: Mode, question: Question) -> None:
         mode.fit(question, self._parts)
-
-
-def _guided_calibration(folder: Path, manifest: Manifest) -> ScoreCalibration | None:
-    part = manifest.part("guidance")
-    if part is None or GUIDED_CALIBRATION not in part.files:
-        return None
-    return ScoreCalibration.load(folder / GUIDED_CALIBRATION)

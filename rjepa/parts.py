@@ -199,8 +199,9 @@ def verbalizer_part(folder: Path) -> PartSource:
 
 def guidance_part(folder: Path) -> PartSource:
     """The part that mode `nudge` needs besides, from the folder that `logit_guidance` made."""
-    names = (*GUIDANCE_FILES, *(name for name in (CALIBRATION,) if (folder / name).is_file()))
-    files = {f"{GUIDANCE_FOLDER}/{name}": folder / name for name in names}
+    files = {f"{GUIDANCE_FOLDER}/{name}": folder / name for name in GUIDANCE_FILES}
+    if (folder / CALIBRATION).is_file():
+        files[GUIDED_CALIBRATION] = folder / CALIBRATION
     return PartSource("guidance", "logit_guidance", files)
 
 

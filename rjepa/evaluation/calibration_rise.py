@@ -15,12 +15,11 @@ from rjepa.arrays import Bools, Float64
 from rjepa.evaluation.statistics import CONFIDENCE
 
 DEGREE: Final = 2
-"""Degree of the polynomial that describes how far told chances lie from the truth, from the lowest chance to the
-highest.
+"""How far P(correct) is off is fitted as a polynomial of this degree in P(correct) itself.
 
-Each of its terms stands for one kind of error. The constant: all chances are too high, or all too low. The slope: high
-chances are too high and low ones too low, or the reverse. The square: chances in the middle are wrong in one direction,
-those at both ends in the other. Higher degrees, or ten bins, add noise and hardly find more (lab book 62)."""
+Each term stands for one kind of error. The constant: every P(correct) is too high, or every one too low. The slope:
+high ones are too high and low ones too low, or the reverse. The square: those in the middle err one way, those at both
+ends the other. Higher degrees, or ten bins, add noise and hardly find more (lab book 62)."""
 FEWEST_PROBLEMS: Final = 20
 """With fewer problems for which both tell a chance, nothing is compared: the covariance of the six coefficients, three
 for each, cannot be estimated from hardly more problems than that."""

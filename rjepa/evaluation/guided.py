@@ -125,7 +125,6 @@ def candidate_parts(
     calibration: ScoreCalibration,
     guidance: Guidance | None,
     verbalizer: Verbalizer | None = None,
-    guided_calibration: ScoreCalibration | None = None,
 ) -> Parts:
     """Parts that are not released yet, to try."""
     model, reader = material.world_model
@@ -139,7 +138,6 @@ def candidate_parts(
         calibration=calibration,
         verbalizer=verbalizer,
         guidance=guidance,
-        guided_calibration=guided_calibration,
     )
 
 

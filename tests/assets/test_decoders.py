@@ -3,6 +3,7 @@
 import dagster as dg
 import pytest
 
+from rjepa.datasets.reading import load_problems
 from rjepa.engine import Engine
 from rjepa.evaluation.guided_fit import SEVERAL
 from rjepa.home import Home
@@ -16,7 +17,6 @@ from rjepa_assets.launching import Launch, run_all
 pytestmark = pytest.mark.slow
 
 TAG, DATASET = "tiny-a", "smoke"
-STATEMENT = "Mia has 3 apples and buys 4 more. How many apples does Mia have?"
 
 
 def test_guidance_is_made_checked_and_released_with_how_sure_its_answers_are(demo_copy: Home) -> None:
@@ -34,12 +34,11 @@ def test_guidance_is_made_checked_and_released_with_how_sure_its_answers_are(dem
     assert 0 <= figures["accuracy_alone"] <= 1 and figures["choice"] in ("energy", "logprob")
     assert f"{SEVERAL} candidates, by energy" in figures["tried"]
     fitted = demo_copy.models(TAG, DATASET) / GUIDED_CALIBRATION
-    told = fitted.is_file()
-    assert told == ("guided_auroc" in figures)
+    assert ScoreCalibration.load(fitted).num_candidates == SEVERAL and figures["guided_problems"] > 0
     engine = Engine.load(demo_copy, TAG, "cpu")
     assert "nudge" in engine.modes
-    answer = engine.answer(ask(STATEMENT, "nudge", {"num_candidates": 3}))
-    if told:
-        assert ScoreCalibration.load(fitted).num_candidates == SEVERAL
-        assert answer.p_correct is None or 0 <= answer.p_correct <= 1
+    statements = [problem.statement for problem in load_problems(demo_copy, DATASET, "validation", 6)]
+    answers = engine.answer_many([ask(one, "nudge", {"num_candidates": 3}) for one in statements])
+    # One validation problem in a hundred is too far from those of training to be guided.
+    assert sum(answer.p_correct is not None for answer in answers) >= 4
     assert {"guidance_helps_on_validation_problems", "guided_prefix_chances_come_true"} <= checks

@@ -94,7 +94,7 @@ def test_how_sure_a_guided_answer_is_is_fitted_to_guided_chains(speaking_engine:
     assert fit.settings.alpha == 1.0
     told = fit.calibration.p_correct(pool.table.first(1))[:, 0]
     assert abs(told.mean() - pool.correct[:, 0].mean()) < 0.05
-    # How surprising a step is, is said on one scale whatever the mode.
+    # The energy of a guided step is shown against those of unguided right steps, as in every other mode.
     assert fit.calibration.step_threshold == alone.step_threshold
     assert fit.calibration.step_quantiles == alone.step_quantiles
 

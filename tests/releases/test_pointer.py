@@ -41,7 +41,7 @@ def test_what_only_speaks_in_another_way_is_served_on_however_few_problems(publi
     added = publisher.publish(1, problems=30, speaking=1, rule="improve")
     assert added.decision.reason == "same_choice" and added.current == added.manifest.release_id
     assert history(publisher.home, "tiny-a")[-1].reason == "same_choice"
-    # One that speaks otherwise may speak worse: a person may serve it, and what nobody looks at has to be better.
+    # Another verbaliser may be worse than the served one: `improve` refuses it, `replace` trusts who asked for it.
     assert not publisher.publish(1, problems=30, speaking=2, rule="improve").decision.promote
     changed = publisher.publish(1, problems=30, speaking=2)
     assert changed.decision.reason == "same_choice" and changed.decision.promote

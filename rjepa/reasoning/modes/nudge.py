@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 
 from rjepa.errors import InvalidInputError
+from rjepa.inference.calibration import ScoreCalibration
 from rjepa.inference.choice import Rule
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.changes import StopReason
@@ -83,7 +84,7 @@ class NudgeOptions(StoppingOptions):
     )
 
     @property
-    def is_the_releases_own(self) -> bool:
+    def uses_release_settings(self) -> bool:
         """Whether chains are guided and chosen as those were that the calibration of guided chains was fitted to."""
         guided_so = self.alpha is None and self.anneal is None and not self.blend
         return guided_so and self.choice is None and self.unfamiliar == "alone"
@@ -106,7 +107,7 @@ def fit(question: Question, parts: Parts) -> None:
             cure="name a number of candidates; or materialise logit_guidance again (rjepa backfill --decoders) with "
             "more validation problems, then release again",
         )
-    if not options.is_the_releases_own:
+    if not options.uses_release_settings:
         raise InvalidInputError(
             "the release knows how sure an answer is that was guided and chosen by its own settings, and not by others",
             cure="leave alpha, anneal, blend, choice and unfamiliar out, or name a number of candidates",
@@ -118,7 +119,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     """Guide each chain step by step, then choose."""
     options = question.options
     assert isinstance(options, NudgeOptions)
-    guided_calibration = tools.parts.guided_calibration if options.is_the_releases_own else None
+    guided_calibration = tools.parts.guided_calibration if options.uses_release_settings else None
     if isinstance(options.num_candidates, int) and not options.is_auto:
         most = together = options.num_candidates
     else:
@@ -130,8 +131,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     known = tools.knows_problem(writing.candidates.rows[0])
     writing.guided = known or options.unfamiliar == "guide"
     if known and guided_calibration is not None:
-        tools.calibrate(guided_calibration)
-        writing.candidates.chances = True
+        writing.calibrate(guided_calibration)
     if not writing.guided:
         events = yield from _alone(writing, running)
     elif options.is_auto:
@@ -139,7 +139,7 @@ def run(question: Question, tools: Tools) -> Generator[Event | Wait, None, None]
     else:
         stopped = yield from writing.write(running)
         events = finish(tools, writing.choose(), stopped=stopped, note=GUIDED)
-    yield from events if writing.candidates.chances else _without_chances(events, writing.guided)
+    yield from events if writing.calibrated else _without_chances(events, writing.guided)
 
 
 @dataclass
@@ -150,6 +150,7 @@ class _Writing:
         usual: the energy from which on a step is called wrong, of the release's own calibration: annealing goes by it.
         greedy_first: whether candidate 0 is the greedy chain.
         guided: whether R-JEPA guides; known once the problem was read.
+        calibrated: whether scores and P(correct) are those that were fitted to guided chains.
     """
 
     candidates: Candidates
@@ -157,15 +158,19 @@ class _Writing:
     usual: float | None
     greedy_first: bool
     guided: bool = False
+    calibrated: bool = False
     guides: dict[int, Guide] = field(default_factory=dict)
+
+    def calibrate(self, calibration: ScoreCalibration) -> None:
+        """Score by what was fitted to guided chains, and tell P(correct)."""
+        self.candidates.tools.calibrate(calibration)
+        self.calibrated = self.candidates.chances = True
 
     def begin(self, places: Sequence[int]) -> Generator[Event | Wait, None, list[int]]:
         """Begin candidates, and read their problem: it is read with the first token, which is no word of a step yet."""
         tools = self.candidates.tools
-        samples = [place - 1 if self.greedy_first and place else place for place in places]
-        if self.greedy_first and places[0] == 0:
-            samples[0] = GREEDY
-        numbers = yield from self.candidates.start(samples, tools.temperature)
+        first = GREEDY if self.greedy_first else 0  # the samples are numbered on from the greedy chain
+        numbers = yield from self.candidates.start([first + place for place in places], tools.temperature)
         rows = [self.candidates.rows[number] for number in numbers]
         yield Wait(tuple(rows), "token")
         tools.read(rows)
@@ -186,7 +191,7 @@ class _Writing:
     def choose(self, only: int | None = None) -> Judged:
         """The best of all that were written."""
         tools = self.candidates.tools
-        rule = None if self.candidates.chances else _rule(tools, self.options)
+        rule = None if self.calibrated else _rule(tools, self.options)
         return judge(tools, self.candidates.rows, rule, only)
 
     def _pull(self, number: int) -> None:
@@ -201,7 +206,9 @@ class _Writing:
         anneal = guidance.settings.anneal if options.anneal is None else options.anneal
         weight = annealed(alpha, anneal, None if last is None else last.energy, self.usual)
         expected = reading.expectation
-        guide = self.guides.get(number) or self.guides.setdefault(number, tools.guide())
+        if number not in self.guides:
+            self.guides[number] = tools.guide()
+        guide = self.guides[number]
         if weight:
             written = 0 if last is None else last.tokens
             guide.expect(expected.next[0].float().cpu(), len(reading.steps) + 1, written, weight)
@@ -262,8 +269,10 @@ def _without_chances(events: Iterable[Event], guided: bool) -> Iterator[Event]:
     for event in events:
         if isinstance(event, StepWritten):
             yield replace(event, p_correct=None)
+        elif isinstance(event, Done):
+            yield replace(event, answer=_known(event.answer, guided))
         else:
-            yield replace(event, answer=_known(event.answer, guided)) if isinstance(event, Done) else event
+            yield event
 
 
 def _known(answer: Answer, guided: bool) -> Answer:

@@ -4,6 +4,7 @@ scipy.stats takes most of a second to load, and a command that only lists releas
 loads it when it is called.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ def highest_share(wrong: int, judged: int, level: float) -> float:
     return 1.0 if wrong >= judged else float(beta.ppf(1.0 - level, wrong + 1, judged - wrong))
 
 
+@lru_cache(maxsize=4096)  # votes are few numbers, asked for again and again
 def chance_to_stay_ahead(first: int, second: int) -> float:
     """P(the first of two answers is the more likely one), with so many votes for each and no opinion before."""
     from scipy.stats import beta

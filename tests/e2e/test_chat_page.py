@@ -455,7 +455,7 @@ def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest
     settings = ServiceSettings(home=home.root, llm=tiny_release.TAG, reload_seconds=0.05, _env_file=None)
     app = create_app(settings)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        wait_until(lambda: app.state.host.state.engine is not None, 240)  # a fresh clone compiles first
         page.goto(address)
         expect(page.locator("#examples button").first).to_be_visible()
         modes = page.get_by_label("Mode").locator("option").evaluate_all("all => all.map(one => one.value)")
@@ -463,7 +463,7 @@ def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest
         for number, mode in enumerate(modes, 1):
             choose(page, mode)
             ask(page, tiny_release.STATEMENT)
-            expect(page.locator(".reply .facts, .reply.error")).to_have_count(number, timeout=30_000)
+            expect(page.locator(".reply .facts, .reply.error")).to_have_count(number, timeout=120_000)
         expect(page.locator(".reply.error")).to_have_count(0)
         expect(page.locator(".reply").nth(modes.index("off")).locator(".notice")).to_contain_text(
             "read the answer after"

@@ -70,5 +70,5 @@ def tiny_service(tiny_release: tuple[Home, Student]) -> Iterator[str]:
     settings = ServiceSettings(home=tiny_release[0].root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None)
     app = create_app(settings)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        wait_until(lambda: app.state.host.state.engine is not None, 240)
         yield address

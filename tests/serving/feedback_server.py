@@ -18,7 +18,7 @@ def main() -> None:
     home = Home(Path(sys.argv[1]))
     app = create_app(ServiceSettings(home=home.root, reload_seconds=0.05), fake_loader(home))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        wait_until(lambda: app.state.host.state.engine is not None, 240)
         print(address, flush=True)
         while True:
             time.sleep(1)

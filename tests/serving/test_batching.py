@@ -83,7 +83,7 @@ def served(tiny_release: tuple[Home, Student]) -> Iterator[tuple[str, FastAPI, G
     )
     app = create_app(settings, lambda previous, release_id=None: engine)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        wait_until(lambda: app.state.host.state.engine is not None, 240)
         yield address, app, gate
 
 

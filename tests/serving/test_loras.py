@@ -64,7 +64,7 @@ def settings_of(home: Home, **more: Any) -> ServiceSettings:
 def service(made: tuple[Home, Student]) -> Iterator[tuple[str, Any]]:
     app = create_app(settings_of(made[0]))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        wait_until(lambda: app.state.host.state.engine is not None, 240)
         yield address, app
 
 

@@ -36,7 +36,7 @@ def proxy(
     settings = ServiceSettings(home=home.root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None)
     app = create_app(settings)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        wait_until(lambda: app.state.host.state.engine is not None, 240)
         yield address
 
 

@@ -185,7 +185,7 @@ def test_a_release_whose_bytes_are_flipped_is_served_on_as_it_was_and_loaded_no_
     }
     app = create_app(settings)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 120)
+        wait_until(lambda: app.state.host.state.engine is not None, 240)
 
         def energies() -> list[list[float]]:
             reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=120)

@@ -1,8 +1,9 @@
 """What judging candidates costs: `python -m benchmarks.judging`, a minute, no model.
 
 All methods of the report on frozen candidates, eight a problem, whose numbers are made up: four times the problems may
-take little more than four times the seconds. And the bootstrap alone, which counts how often each problem was drawn and
-multiplies, against one that gathers each resample's problems. CPU seconds of this process, the least of three.
+take at most 15 % more than four times the seconds. And the bootstrap alone, which counts how often each problem was
+drawn and multiplies, against one that gathers each resample's problems. CPU seconds of this process, the least of
+three.
 """
 
 import time

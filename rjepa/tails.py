@@ -34,7 +34,7 @@ def highest_share(wrong: int, judged: int, level: float) -> float:
     return 1.0 if wrong >= judged else float(beta.ppf(1.0 - level, wrong + 1, judged - wrong))
 
 
-@lru_cache(maxsize=4096)  # votes are few numbers, asked for again and again
+@lru_cache(maxsize=4096)  # a report asks for the same few counts thousands of times
 def chance_to_stay_ahead(first: int, second: int) -> float:
     """P(the first of two answers is the more likely one), with so many votes for each and no opinion before."""
     from scipy.stats import beta

@@ -10,7 +10,7 @@ from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests.carried_release import SOURCE_WIDTH, adapt
-from tests.serving.fakes import running, wait_until
+from tests.serving.fakes import running, wait_for_release
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
 TEXT = "R-JEPA carried from elsewhere (adapter, 5 % of latents)"
@@ -27,7 +27,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     app = create_app(settings)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 60)
+        wait_for_release(app)
         yield address
 
 

@@ -10,7 +10,7 @@ from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
 
-from ..serving.fakes import running, wait_until
+from ..serving.fakes import running, wait_for_release
 from ..serving.fixtures import _no_user_settings as _no_user_settings
 from ..serving.fixtures import home as home
 from .engine import pages_loader
@@ -48,7 +48,7 @@ def address(home: Home) -> Iterator[str]:
     settings = ServiceSettings(home=home.root, reload_seconds=0.05, dagster_url="http://127.0.0.1:1", _env_file=None)
     app = create_app(settings, pages_loader(home))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None)
+        wait_for_release(app)
         yield address
 
 

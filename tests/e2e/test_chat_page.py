@@ -15,7 +15,7 @@ from serving.settings import ServiceSettings
 from tests import tiny_release
 from tests.speaking_release import publish_speaking
 
-from ..serving.fakes import FakeEngine, publish, running, wait_until
+from ..serving.fakes import FakeEngine, publish, running, wait_for_release
 from .conftest import open_page
 from .engine import pages_loader
 from .test_accessibility import findings
@@ -455,7 +455,7 @@ def test_a_real_release_answers_on_the_page(page: Page, tmp_path_factory: pytest
     settings = ServiceSettings(home=home.root, llm=tiny_release.TAG, reload_seconds=0.05, _env_file=None)
     app = create_app(settings)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)  # a fresh clone compiles first
+        wait_for_release(app)
         page.goto(address)
         expect(page.locator("#examples button").first).to_be_visible()
         modes = page.get_by_label("Mode").locator("option").evaluate_all("all => all.map(one => one.value)")

@@ -13,7 +13,7 @@ from serving.app import create_app
 from serving.settings import ServiceSettings
 
 from ..serving.dagster_server import Dagster, serve_dagster
-from ..serving.fakes import publish, running, wait_until
+from ..serving.fakes import publish, running, wait_for_release
 from .engine import pages_loader
 
 KEY = "d41d8cd98f00b204e9800998ecf8427e"
@@ -31,7 +31,7 @@ def address(home: Home, dagster: Dagster) -> Iterator[str]:
     settings = ServiceSettings(home=home.root, reload_seconds=0.05, dagster_url=dagster.url, _env_file=None)
     app = create_app(settings, pages_loader(home))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None)
+        wait_for_release(app)
         yield address
 
 

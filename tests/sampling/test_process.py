@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from rjepa.students.catalog import load_record, save_record
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
+from tests.serving.fakes import wait_until
 from tests.students.environments import lean_environment, runs
 from tests.students.tiny import taught_pairs
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
@@ -170,7 +170,4 @@ def test_a_helper_ends_when_the_process_that_started_it_is_killed() -> None:
     started.kill()
     started.wait()
     started.stdout.close()
-    deadline = time.monotonic() + 60
-    while helper.is_running() and helper.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE, 60)

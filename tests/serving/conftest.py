@@ -12,7 +12,7 @@ from serving.settings import ServiceSettings
 from tests.tiny_release import TAG, register_student, taught_folder
 from tests.tiny_release import publish as publish_tiny
 
-from .fakes import FakeEngine, fake_loader, publish, ready, running, wait_until
+from .fakes import FakeEngine, fake_loader, publish, ready, running, wait_for_release
 from .fixtures import _no_user_settings as _no_user_settings
 from .fixtures import home as home
 
@@ -50,7 +50,7 @@ def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClie
 def address(settings: ServiceSettings, home: Home, engines: list[FakeEngine]) -> Iterator[str]:
     app = create_app(settings, fake_loader(home, engines))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None)
+        wait_for_release(app)
         yield address
 
 
@@ -70,5 +70,5 @@ def tiny_service(tiny_release: tuple[Home, Student]) -> Iterator[str]:
     settings = ServiceSettings(home=tiny_release[0].root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None)
     app = create_app(settings)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
         yield address

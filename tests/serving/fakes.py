@@ -211,3 +211,8 @@ def wait_until(condition: Any, seconds: float = 15.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+def wait_for_release(app: FastAPI) -> None:
+    """Wait until a release is served. A fresh clone compiles first: minutes, where the machine is crowded."""
+    wait_until(lambda: app.state.host.state.engine is not None, 240)

@@ -11,14 +11,14 @@ from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
 
-from .fakes import fake_loader, running, wait_until
+from .fakes import fake_loader, running, wait_for_release
 
 
 def main() -> None:
     home = Home(Path(sys.argv[1]))
     app = create_app(ServiceSettings(home=home.root, reload_seconds=0.05), fake_loader(home))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
         print(address, flush=True)
         while True:
             time.sleep(1)

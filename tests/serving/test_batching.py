@@ -25,7 +25,7 @@ from serving.batching import EngineThread, Stream
 from serving.settings import ServiceSettings
 from tests.tiny_release import TAG
 
-from .fakes import running, wait_until
+from .fakes import running, wait_for_release, wait_until
 
 STATEMENTS = [f"Mia has {number} apples and buys {number + 3} more. How many has Mia?" for number in range(3, 9)]
 RERANK = {"mode": "rerank", "num_candidates": 3}
@@ -83,7 +83,7 @@ def served(tiny_release: tuple[Home, Student]) -> Iterator[tuple[str, FastAPI, G
     )
     app = create_app(settings, lambda previous, release_id=None: engine)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
         yield address, app, gate
 
 

@@ -22,7 +22,7 @@ from tests.sampling.vllm_server import Vllm
 from tests.students.loras import put_lora
 from tests.tiny_release import TAG, publish, register_student, taught_folder
 
-from .fakes import running, wait_until
+from .fakes import running, wait_for_release, wait_until
 from .test_loras import ask, loaded, reload, settings_of
 
 KEY = "key-of-the-endpoint"
@@ -50,7 +50,7 @@ def service(home: tuple[Home, Vllm]) -> Iterator[tuple[str, Any]]:
         patch.setenv(key_variable(TAG), KEY)
         app = create_app(settings_of(home[0]))
         with running(app) as address:
-            wait_until(lambda: app.state.host.state.engine is not None, 240)
+            wait_for_release(app)
             yield address, app
 
 
@@ -165,7 +165,7 @@ def test_where_the_server_sees_the_folders_elsewhere_the_path_is_that(
         patch.setenv(key_variable(TAG), KEY)
         app = create_app(settings_of(home[0], endpoint_loras="/elsewhere/loras"))
         with running(app) as address:
-            wait_until(lambda: app.state.host.state.engine is not None, 240)
+            wait_for_release(app)
             refused = reload(address, "night-1")
     message = refused.json()["error"]["message"]
     assert f"No adapter found for /elsewhere/loras/{TAG}/night-1" in message and "RJEPA_ENDPOINT_LORAS" in message

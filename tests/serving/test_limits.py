@@ -19,7 +19,7 @@ from serving.fairness import FairQueue, Job
 from serving.limits import Admission, Bucket
 from serving.settings import ServiceSettings
 
-from .fakes import FakeEngine, fake_loader, running, wait_until
+from .fakes import FakeEngine, fake_loader, running, wait_for_release, wait_until
 
 
 class Clock:
@@ -172,7 +172,7 @@ def service(home: Home, engines: list[FakeEngine]) -> Any:
         whole = ServiceSettings(home=home.root, reload_seconds=0.05, require_key=True, **settings)
         app = create_app(whole, fake_loader(home, engines))
         with running(app) as address:
-            wait_until(lambda: app.state.host.state.engine is not None)
+            wait_for_release(app)
             yield address, alice, bob
 
     return make

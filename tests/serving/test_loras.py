@@ -37,7 +37,7 @@ from serving.settings import ServiceSettings
 from tests.students.loras import put_lora
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
-from .fakes import running, wait_until
+from .fakes import running, wait_for_release, wait_until
 from .test_real_engine import SlowSource
 
 MESSAGES: list[Any] = [{"role": "user", "content": STATEMENT}]
@@ -64,7 +64,7 @@ def settings_of(home: Home, **more: Any) -> ServiceSettings:
 def service(made: tuple[Home, Student]) -> Iterator[tuple[str, Any]]:
     app = create_app(settings_of(made[0]))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
         yield address, app
 
 

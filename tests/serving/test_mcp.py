@@ -36,7 +36,7 @@ from serving.settings import ServiceSettings
 from tests.tiny_release import STATEMENT, TAG
 
 from .dagster_server import Dagster, serve_dagster
-from .fakes import fake_loader, publish, running, wait_until
+from .fakes import fake_loader, publish, running, wait_for_release
 
 TOOLS = {
     "add_training_example",
@@ -255,7 +255,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dic
     settings = ServiceSettings(home=home.root, require_key=True, reload_seconds=0.05, _env_file=None)
     app = create_app(settings, fake_loader(home))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None)
+        wait_for_release(app)
         yield address.removesuffix("/v1"), keys
 
 

@@ -15,7 +15,7 @@ from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
-from .fakes import FakeEngine, fake_loader, running, wait_until
+from .fakes import FakeEngine, fake_loader, running, wait_for_release, wait_until
 from .fakes import publish as publish_fake
 
 MESSAGES: list[Any] = [{"role": "user", "content": STATEMENT}]
@@ -34,7 +34,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, list[str]]
 def client(releases: tuple[Home, list[str]]) -> Iterator[openai.OpenAI]:
     app = create_app(ServiceSettings(home=releases[0].root, llm=TAG, api_key=None, _env_file=None))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
         with openai.OpenAI(base_url=f"{address}/v1", api_key="x", max_retries=0) as client:
             yield client
 
@@ -129,7 +129,7 @@ def test_a_release_whose_bytes_were_changed_is_not_served(
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
         with running(app) as address:
-            wait_until(lambda: app.state.host.state.engine is not None, 240)
+            wait_for_release(app)
             body = {"model": f"{TAG}@{first}", "messages": MESSAGES}
             reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
             assert reply.status_code == 503 and reply.json()["error"]["code"] == "corrupt"

@@ -14,7 +14,7 @@ from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
 
-from .fakes import FakeEngine, fake_loader, running, wait_until
+from .fakes import FakeEngine, fake_loader, running, wait_for_release, wait_until
 from .raw import connect, head, question, read_all, read_reply
 
 
@@ -35,7 +35,7 @@ def app(home: Home, engines: list[FakeEngine]) -> FastAPI:
 @pytest.fixture
 def address(app: FastAPI) -> Iterator[str]:
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None)
+        wait_for_release(app)
         yield address
 
 

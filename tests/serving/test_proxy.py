@@ -17,7 +17,7 @@ from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests.tiny_release import STATEMENT, TAG, publish, register_student
 
-from .fakes import running, wait_until
+from .fakes import running, wait_for_release
 
 MESSAGES: Any = [{"role": "user", "content": STATEMENT}]
 
@@ -36,7 +36,7 @@ def proxy(
     settings = ServiceSettings(home=home.root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None)
     app = create_app(settings)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
         yield address
 
 

@@ -23,7 +23,7 @@ from serving.metrics import Metrics
 from serving.quality import MAX_ITEMS, MOST_OF_ONE, Item, Quality
 from serving.settings import ServiceSettings
 
-from .fakes import FakeEngine, fake_loader, ready, running, wait_until
+from .fakes import FakeEngine, fake_loader, ready, running, wait_for_release, wait_until
 
 
 def ask(client: TestClient | httpx.Client, words: str = "x", mode: str = "rerank", **others: Any) -> httpx.Response:
@@ -110,7 +110,7 @@ def test_a_failure_counts_whether_it_is_a_status_or_the_end_of_a_stream(home: Ho
 def test_who_leaves_is_no_failure(home: Home, engines: list[FakeEngine]) -> None:
     app = create_app(ServiceSettings(home=home.root, reload_seconds=0.05, _env_file=None), fake_loader(home, engines))
     with running(app) as address, httpx.Client(base_url=address.removesuffix("/v1")) as client:
-        wait_until(lambda: app.state.host.state.engine is not None)
+        wait_for_release(app)
         with pytest.raises(httpx.ReadTimeout):
             body = {"model": "tiny-a", "messages": [{"role": "user", "content": "endless"}]}
             client.post("/v1/chat/completions", json=body, timeout=0.3)

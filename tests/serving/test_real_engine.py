@@ -25,7 +25,7 @@ from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
-from .fakes import running, wait_until
+from .fakes import running, wait_for_release, wait_until
 
 MESSAGES = [{"role": "user", "content": STATEMENT}]
 
@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Student]:
 def service(made: tuple[Home, Student]) -> Iterator[openai.OpenAI]:
     app = create_app(ServiceSettings(home=made[0].root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
         with openai.OpenAI(base_url=f"{address}/v1", api_key="x", max_retries=0) as client:
             yield client
 
@@ -144,7 +144,7 @@ def test_a_client_that_leaves_a_rerank_stops_it_between_two_tokens(
     engine._desk = Desk(source)
     app = create_app(settings, lambda previous: engine)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
         warmed_up = len(source.sessions)
         options = {"mode": "rerank", "num_candidates": 16, "seed": 5}
         body = {"model": TAG, "messages": MESSAGES, "stream": stream, "rjepa": options}
@@ -165,7 +165,7 @@ def test_a_client_that_leaves_a_plain_completion_stops_it(made: tuple[Home, Stud
     engine._student = source
     app = create_app(settings, lambda previous: engine)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
         warmed_up, tokens = len(source.sessions), 200
         body = {"model": TAG, "prompt": STATEMENT, "max_tokens": tokens, "ignore_eos": True, "n": 4, "stream": stream}
         with leaving("/v1/completions", address, body):

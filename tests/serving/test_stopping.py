@@ -18,7 +18,7 @@ from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
 
-from .fakes import FakeEngine, fake_loader, stoppable, wait_until
+from .fakes import FakeEngine, fake_loader, stoppable, wait_for_release, wait_until
 from .raw import connect, question, read_all
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_running_and_waiting_answers_end_and_new_ones_are_refused(make: Callable
     app = make(grace_seconds=30)
     with ThreadPoolExecutor(3) as pool:
         with stoppable(app) as (address, server), httpx.Client(base_url=address) as kept:
-            wait_until(lambda: app.state.host.state.engine is not None)
+            wait_for_release(app)
             whole = pool.submit(ask, address, "slow one")
             stream = pool.submit(ask, address, "slow two", stream=True)
             wait_until(lambda: app.state.admission.in_flight == 2)
@@ -68,7 +68,7 @@ def test_after_the_grace_period_streams_are_told_and_others_too(
     app = make(grace_seconds=0.3)
     with ThreadPoolExecutor(3) as pool:
         with stoppable(app) as (address, _):
-            wait_until(lambda: app.state.host.state.engine is not None)
+            wait_for_release(app)
             stream = pool.submit(ask, address, "endless one", stream=True)
             wait_until(lambda: bool(engines[-1].calls))
             waiting = pool.submit(ask, address, "endless two", stream=True)

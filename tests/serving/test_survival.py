@@ -24,7 +24,7 @@ from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests.tiny_release import STATEMENT, TAG
 
-from .fakes import fake_loader, publish, running, wait_until
+from .fakes import fake_loader, publish, running, wait_for_release, wait_until
 from .raw import connect, head, question
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     app = create_app(settings, fake_loader(home))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None)
+        wait_for_release(app)
         yield address
 
 
@@ -155,7 +155,7 @@ def test_a_full_disk_is_told_of_and_the_service_goes_on(tmp_path: Path) -> None:
     settings = ServiceSettings(home=home.root, reload_seconds=0.05, api_key=key, require_key=True, _env_file=None)
     app = create_app(settings, fake_loader(home))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None)
+        wait_for_release(app)
         full = create(8192)
         assert full.returncode == 1 and full.stdout == "" and "free some space" in full.stderr
         assert ask_fake(address, key) == 200
@@ -185,7 +185,7 @@ def test_a_release_whose_bytes_are_flipped_is_served_on_as_it_was_and_loaded_no_
     }
     app = create_app(settings)
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
 
         def energies() -> list[list[float]]:
             reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=120)

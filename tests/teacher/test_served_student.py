@@ -12,7 +12,7 @@ from rjepa.teacher import JobPlan, Teacher, run_job
 from rjepa.validation.judge import judged
 from serving.app import create_app
 from serving.settings import ServiceSettings
-from tests.serving.fakes import running, wait_until
+from tests.serving.fakes import running, wait_for_release
 from tests.tiny_release import TAG, addition, publish, register_student, taught_folder
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def test_the_served_student_is_a_teacher(
     publish(home, register_student(home, taught_folder(tmp_path_factory)), tmp_path / "sources")
     app = create_app(ServiceSettings(home=home.root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None))
     with running(app) as address:
-        wait_until(lambda: app.state.host.state.engine is not None, 240)
+        wait_for_release(app)
         student = Teacher(
             name="self", base_url=f"{address}/v1", model=TAG, reply="steps", max_tokens=64, temperature=1, concurrency=2
         )

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import pytest
 
 from rjepa.validation import sandbox
 from rjepa.validation.sandbox import Limits, SandboxUnavailableError, run_python
+from tests.serving.fakes import wait_until
 from tests.validation.hostile import needs_sandbox
 
 pytestmark = needs_sandbox
@@ -189,17 +189,10 @@ def test_the_sandbox_dies_with_the_process_that_started_it() -> None:
         f' "{marker}"])\', Limits(wall_seconds=600))'
     )
     owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
-
-    def within_a_minute(happened: Callable[[], bool]) -> bool:
-        deadline = time.monotonic() + 60
-        while not happened() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return happened()
-
-    assert within_a_minute(lambda: any(pid != owner.pid for pid in marked(marker)))
+    wait_until(lambda: any(pid != owner.pid for pid in marked(marker)), 60)
     owner.kill()
     owner.communicate()
-    assert within_a_minute(lambda: not marked(marker))
+    wait_until(lambda: not marked(marker), 60)
 
 
 def test_no_capability_and_no_new_user_namespace() -> None:

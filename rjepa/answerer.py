@@ -24,7 +24,7 @@ from rjepa.reasoning.modes import find_mode
 from rjepa.reasoning.question import Question, ask
 from rjepa.reasoning.tools import Parts, Writer
 from rjepa.receipts import Receipt, make_receipt
-from rjepa.sampling.protocol import ChainSource, needs_of, require
+from rjepa.sampling.protocol import ChainSource, needs_of, require, source_for
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.prompts import Message
 
@@ -62,6 +62,7 @@ class Answerer(ABC):
         self._student = student
         self.dataset = dataset
         self._desk = desk or Desk(student)
+        self._stepped_desk: Desk | None = None  # of the student by steps, where that is another source
         # By identity: what a question holds need not have a hash, and an entry keeps its question's id its own.
         self._checked: OrderedDict[int, tuple[Question, EncodedPrompt]] = OrderedDict()
 
@@ -93,8 +94,8 @@ class Answerer(ABC):
         """Raise InvalidInputError where a mode needs parts that are not there beside the student."""
 
     @abstractmethod
-    def _fit(self, mode: Mode, question: Question) -> None:
-        """Raise InvalidInputError where the parts are such that they cannot answer the question."""
+    def _fit(self, mode: Mode, question: Question, writer: Writer) -> None:
+        """Raise InvalidInputError where the parts, or this writer's powers, are such that they cannot answer it."""
 
     def check(self, question: Question) -> tuple[str, ...]:
         """Check whether a question can be answered, without answering it.
@@ -138,15 +139,20 @@ class Answerer(ABC):
         Raises:
             InvalidInputError: one of them cannot be answered, as `check`.
         """
-        ready = []
-        for question in questions:
+        ready: dict[ChainSource, list[tuple[int, ReadyQuestion]]] = {}
+        for index, question in enumerate(questions):
             # What was checked a moment ago is not tokenized again.
             checked = self._checked.pop(id(question), None)
             if checked is None:
                 self._require(question)
             prompt = self._prompt(question) if checked is None else checked[1]
-            ready.append(ReadyQuestion(question, prompt, self._limit(question, prompt)))
-        yield from self._desk.answer(self.writer, ready, shown=shown)
+            one = ReadyQuestion(question, prompt, self._limit(question, prompt))
+            ready.setdefault(self._source_of(find_mode(question.mode)), []).append((index, one))
+        for source, group in ready.items():
+            indices, own = zip(*group, strict=True)
+            with closing(self._desk_of(source).answer(self._writer_at(source), own, shown=shown)) as events:
+                for index, event in events:
+                    yield indices[index], event
 
     def answer(self, question: Question) -> Answer:
         """Answer a question. Equal questions give equal answers.
@@ -229,13 +235,28 @@ class Answerer(ABC):
             return False
         return True
 
+    def _source_of(self, mode: Mode) -> ChainSource:
+        return source_for(self._student, mode.needs)
+
+    def _writer_at(self, source: ChainSource) -> Writer:
+        """The writer with what this source of its student can do."""
+        return self.writer if source is self._student else replace(self.writer, capabilities=source.capabilities)
+
+    def _desk_of(self, source: ChainSource) -> Desk:
+        if source is self._student:
+            return self._desk
+        if self._stepped_desk is None:
+            self._stepped_desk = Desk(source)
+        return self._stepped_desk
+
     def _require(self, question: Question) -> None:
         mode = find_mode(question.mode)
         self._require_parts(mode)
+        source = self._source_of(mode)
         for capability in sorted(mode.needs | needs_of(question.rules)):
-            require(self._student, capability, question.mode)
+            require(source, capability, question.mode)
         require_known(self._student, [token for token, _ in question.logit_bias])
-        self._fit(mode, question)
+        self._fit(mode, question, self._writer_at(source))
 
     def _prompt(self, question: Question) -> EncodedPrompt:
         """The conversation up to its last user message as the student reads it; what it leaves out is listed."""

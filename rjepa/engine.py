@@ -131,5 +131,6 @@ class Engine(Answerer):
     def _require_parts(self, mode: Mode) -> None:
         self.manifest.require(mode.parts, f"mode {mode.name}")
 
-    def _fit(self, mode: Mode, question: Question) -> None:
-        mode.fit(question, self._parts)
+    def _fit(self, mode: Mode, question: Question, writer: Writer) -> None:
+        assert isinstance(writer, Parts)  # it is `writer`, with other powers perhaps
+        mode.fit(question, writer)

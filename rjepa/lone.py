@@ -113,7 +113,7 @@ class LoneStudent(Answerer):
         if mode.parts:
             self._refuse(f"mode {mode.name}")
 
-    def _fit(self, mode: Mode, question: Question) -> None:
+    def _fit(self, mode: Mode, question: Question, writer: Writer) -> None:
         """Nothing is there that would have to fit."""
 
     def _refuse(self, what: str) -> NoReturn:

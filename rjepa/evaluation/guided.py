@@ -21,7 +21,7 @@ from rjepa.reasoning.answering import answer_statements
 from rjepa.reasoning.question import ask
 from rjepa.reasoning.tools import Parts
 from rjepa.sampling.opening import open_source
-from rjepa.sampling.protocol import ChainSource, require
+from rjepa.sampling.protocol import ChainSource, require, source_for
 from rjepa.schemas import Problem
 from rjepa.stages import Made, StageReport, file_version
 from rjepa.students.catalog import load_record
@@ -158,8 +158,9 @@ def build_guidance(
     material = Material.open(home, llm_tag, dataset, config.max_tokens)
     source = open_source(home, resolve_student(home, load_record(home, llm_tag)), "auto")
     try:
-        for capability in sorted(find_mode("nudge").needs):
-            require(source, capability, "nudge")
+        needs = find_mode("nudge").needs
+        for capability in sorted(needs):
+            require(source_for(source, needs), capability, "nudge")
         folder = guidance_folder(home, llm_tag, dataset)
         report = material.train_into(folder, config, progress)
         material.familiarity().save(folder)

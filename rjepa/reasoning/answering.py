@@ -7,7 +7,7 @@ All that is asked of a source at the same time shares one session, whoever asks:
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rjepa.reasoning.answer import Answer
 from rjepa.reasoning.driving import Driver, Failed, Running
@@ -15,7 +15,7 @@ from rjepa.reasoning.events import Done, Event, Working
 from rjepa.reasoning.modes import find_mode
 from rjepa.reasoning.question import Question
 from rjepa.reasoning.tools import Parts, Tools, Writer
-from rjepa.sampling.protocol import Capability, ChainSource, DecodingSession
+from rjepa.sampling.protocol import Capability, ChainSource, DecodingSession, source_for
 from rjepa.students.prompting import EncodedPrompt
 from rjepa.students.prompts import Message
 
@@ -146,6 +146,9 @@ def answer_statements(source: ChainSource, parts: Parts, questions: Sequence[Que
 
 def finish_statements(source: ChainSource, parts: Parts, questions: Sequence[Question]) -> list[Done]:
     """As `answer_statements`, with what each answer was chosen from."""
+    needs = frozenset[Capability]().union(*(find_mode(question.mode).needs for question in questions))
+    source = source_for(source, needs)
+    parts = replace(parts, capabilities=source.capabilities)
     ready = [_ready(source, question) for question in questions]
     with closing(Desk(source).answer(parts, ready, shown=False)) as events:
         ends = {index: event for index, event in events if isinstance(event, Done)}

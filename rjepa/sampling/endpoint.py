@@ -9,9 +9,9 @@ import asyncio
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final, NoReturn
 
 import torch
 
@@ -28,9 +28,11 @@ from rjepa.sampling.completions import (
     next_form,
     read_chains,
 )
+from rjepa.sampling.driven import driven_alone
 from rjepa.sampling.endpoint_session import EndpointSession
-from rjepa.sampling.protocol import Capability, stream_row
+from rjepa.sampling.protocol import Capability, ChainSource, stream_row
 from rjepa.sampling.reading import StudentReader, TextReader
+from rjepa.sampling.stepped import SteppedEndpoint
 from rjepa.students.loading import Student
 from rjepa.students.prompting import EncodedPrompt, count_prompt, encode_conversation
 from rjepa.students.prompts import TOOLS, Message, Tools, render_prompt
@@ -68,8 +70,6 @@ _CAPABILITIES: Final = frozenset(
     }
 )
 
-Result = TypeVar("Result")
-
 
 class EndpointError(RjepaError):
     """The server that writes a student's chains cannot be used."""
@@ -93,7 +93,8 @@ class EndpointSource:
         self._student = student
         self._form = FORMS[0]
         self._streams = True  # until the server is found not to
-        self._server = Teacher(
+        self._stepped = SteppedEndpoint(self)
+        self.server = Teacher(
             name=student.record.llm_tag,
             base_url=student.record.endpoint,
             model=student.record.served_model or "?",
@@ -107,6 +108,10 @@ class EndpointSource:
     def student(self) -> Student:
         """The student as it is loaded here, to read what the server writes."""
         return self._student
+
+    def by_steps(self) -> ChainSource:
+        """The student as its server's proposals let it be written, a few tokens a request."""
+        return self._stepped
 
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
@@ -185,7 +190,7 @@ class EndpointSource:
         """
         ready: list[Ready] = []
         queries = [self._query(group[0], room) for group, room in zip(groups, rooms, strict=True)]
-        for _ in _driven(
+        for _ in driven_alone(
             self._ask_each(groups, queries, ready, streams), _STREAM_SECONDS if streams else _LOOK_SECONDS
         ):
             while ready:
@@ -193,21 +198,26 @@ class EndpointSource:
             yield None
         yield from ready
 
-    def _query(self, request: RowRequest, max_tokens: int) -> ChainQuery:
+    def prompt_text(self, request: RowRequest) -> str:
+        """A row's prompt, and what its chain begins with, as text."""
         prompt_format, tokenizer = self.record.prompt, self._student.tokenizer
-        own = render_prompt(tokenizer, prompt_format, request.statement)
-        start = tokenizer.bos_token
-        if prompt_format.use_chat_template and start and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
-            own = own.removeprefix(start)  # the server puts it there too
-        temperature = 0.0 if request.is_greedy else request.temperature or 0.0
         if request.prompt_ids is not None:
             own = str(tokenizer.decode(list(request.prompt_ids), skip_special_tokens=False))
+        else:
+            own = render_prompt(tokenizer, prompt_format, request.statement)
+            start = tokenizer.bos_token
+            if prompt_format.use_chat_template and start and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
+                own = own.removeprefix(start)  # the server puts it there too
+        return own + self._student.pieces.text(request.prefix)
+
+    def _query(self, request: RowRequest, max_tokens: int) -> ChainQuery:
+        prompt_format, text = self.record.prompt, self.prompt_text(request)
+        temperature = 0.0 if request.is_greedy else request.temperature or 0.0
         if request.prompt_ids is not None or request.prefix:
-            whole = own + self._student.pieces.text(request.prefix)
-            return ChainQuery(whole, None, max_tokens, temperature, request.rules)
+            return ChainQuery(text, None, max_tokens, temperature, request.rules)
         messages = [{"role": "system", "content": prompt_format.system}] if prompt_format.system else []
         messages.append({"role": "user", "content": prompt_format.template.replace("{statement}", request.statement)})
-        return ChainQuery(own, messages, max_tokens, temperature, request.rules)
+        return ChainQuery(text, messages, max_tokens, temperature, request.rules)
 
     async def _ask_each(
         self,
@@ -216,7 +226,7 @@ class EndpointSource:
         ready: list[Ready],
         streams: bool,
     ) -> None:
-        server, slots = Endpoint(self._server), asyncio.Semaphore(_CONCURRENCY)
+        server, slots = Endpoint(self.server), asyncio.Semaphore(_CONCURRENCY)
 
         async def one(number: int) -> None:
             async with slots:
@@ -229,7 +239,7 @@ class EndpointSource:
             ready.append((number, chains))
 
         try:
-            model = await self._model(server)
+            model = await self.find_model(server)
             first = int(len(groups) > 1 and self._form is FORMS[0])
             for number in range(first):  # alone: it finds out how this server is to be asked
                 await one(number)
@@ -241,13 +251,18 @@ class EndpointSource:
         finally:
             await server.aclose()
 
-    async def _model(self, server: Endpoint) -> str:
+    async def find_model(self, server: Endpoint) -> str:
+        """The name that the server knows the student by.
+
+        Raises:
+            EndpointError: it cannot be asked, or serves several.
+        """
         if self.record.served_model is not None:
             return self.record.served_model
         try:
             served = await server.models()
         except CallError as error:
-            self._refuse(error)
+            self.refuse(error)
         if served is None or len(served) != 1:
             found = "does not say what it serves" if served is None else f"serves {', '.join(served) or 'nothing'}"
             raise EndpointError(
@@ -271,7 +286,7 @@ class EndpointSource:
             except CallError as error:
                 following = next_form(form, error.reason)
                 if following is None:
-                    self._refuse(error)
+                    self.refuse(error)
                 self._form = max(self._form, following, key=FORMS.index)
             attempt += 1
         return chains[:count]
@@ -300,7 +315,7 @@ class EndpointSource:
                     return (await self._ask(server, model, query, 1, seed))[0]
                 following = None if chain.text else next_form(form, error.reason)
                 if following is None:
-                    self._refuse(error)
+                    self.refuse(error)
                 self._form = max(self._form, following, key=FORMS.index)
             else:
                 show(rest)
@@ -314,7 +329,8 @@ class EndpointSource:
                 cure="use a server that offers /v1/completions (vLLM, SGLang, llama.cpp), or another mode",
             )
 
-    def _refuse(self, error: CallError) -> NoReturn:
+    def refuse(self, error: CallError) -> NoReturn:
+        """Raise EndpointError for what went wrong with a call, with what would mend it."""
         cure = f"start the server, or give its address again: rjepa llm add {self.record.llm_tag} ... --endpoint URL"
         if error.reason in ("http_401", "http_403"):
             cure = f"set {key_variable(self.record.weights_tag)} to the key that it wants"
@@ -326,25 +342,6 @@ class EndpointSource:
 def _show(ready: "list[Ready]", number: int, piece: str) -> None:
     if piece:
         ready.append((number, piece))
-
-
-def _driven(work: Coroutine[Any, Any, Result], seconds: float) -> Iterator[None]:
-    """Run a coroutine in a loop of its own, and yield now and then meanwhile. Closing the iterator cancels it."""
-    loop = asyncio.new_event_loop()
-    task = loop.create_task(work)
-    try:
-        while not task.done():
-            loop.run_until_complete(asyncio.wait({task}, timeout=seconds))
-            yield
-        task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            loop.run_until_complete(asyncio.wait({task}))
-        if not task.cancelled():
-            task.exception()  # it may have failed after its caller left
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
 
 
 def key_variable(llm_tag: str) -> str:

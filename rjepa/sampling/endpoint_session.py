@@ -81,6 +81,7 @@ class EndpointSession:
         """As `rjepa.students.session.Session.add`."""
         self._require_open()
         student, sampling = self._student, self._student.record.sampling
+        requests = _by_statement(student, requests)
         new = []
         for request, prompt in zip(requests, prompts_of(student, requests), strict=True):
             require_room(student, request.statement, len(prompt), len(request.prefix))
@@ -305,3 +306,13 @@ class EndpointSession:
             f"the endpoint {record.endpoint} of {record.llm_tag} cannot do {capability.value}",
             cure=cure,
         )
+
+
+def _by_statement(student: Student, requests: Sequence[RowRequest]) -> list[RowRequest]:
+    """The requests; those whose prompt is the student's own of their statement, as of a conversation of which a server
+    is told the last message alone, without it.
+    """
+    named = [index for index, request in enumerate(requests) if request.prompt_ids is not None]
+    own = prompts_of(student, [replace(requests[index], prompt_ids=None) for index in named])
+    bare = {index for index, prompt in zip(named, own, strict=True) if prompt == requests[index].prompt_ids}
+    return [replace(one, prompt_ids=None) if index in bare else one for index, one in enumerate(requests)]

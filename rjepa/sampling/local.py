@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from rjepa.progress import Progress, silent
-from rjepa.sampling.protocol import Capability, DecodingSession, stream_row
+from rjepa.sampling.protocol import Capability, ChainSource, DecodingSession, stream_row
 from rjepa.sampling.reading import StudentReader, TextReader
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
@@ -32,6 +32,10 @@ class LocalSource:
     def student(self) -> Student:
         """The student whose model this is."""
         return self._student
+
+    def by_steps(self) -> ChainSource:
+        """Itself."""
+        return self
 
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""

@@ -14,7 +14,7 @@ from rjepa.arrays import Float16
 from rjepa.errors import InvalidInputError
 from rjepa.home import Home
 from rjepa.progress import Progress, silent
-from rjepa.sampling.protocol import Capability, stream_row
+from rjepa.sampling.protocol import Capability, ChainSource, stream_row
 from rjepa.sampling.read_wire import ProcessReader
 from rjepa.sampling.reading import TextReader
 from rjepa.sampling.student_process import JSON, StudentProcess, StudentProcessError
@@ -68,6 +68,10 @@ class ProcessSource:
         there = frozenset(Capability(name) for name in health["capabilities"])
         self.capabilities = there - {Capability.CALLBACKS}
         self.reader: TextReader = ProcessReader(self._process, health["vocabulary"])
+
+    def by_steps(self) -> ChainSource:
+        """Itself."""
+        return self
 
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""

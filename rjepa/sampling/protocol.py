@@ -1,7 +1,8 @@
 """What a writer of a student's chains offers: a source, its sessions, and which of their powers it has.
 
 Sources are the student's own model here (`local`), its process in another environment (`process`), and the server
-behind its endpoint (`endpoint`). They import this module and `wire`, never each other; `opening` alone knows them all.
+behind its endpoint (`endpoint`; by steps, `stepped`). They import this module and `wire`, never each other, but for the
+endpoint, which opens its other form; `opening` alone knows them all.
 """
 
 from collections.abc import Iterator, Sequence
@@ -134,6 +135,9 @@ class ChainSource(Protocol):
     capabilities: frozenset[Capability]
     reader: TextReader
 
+    def by_steps(self) -> "ChainSource":
+        """The same student as a source that can do more, and costs more, where there is one; else itself."""
+
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
 
@@ -183,7 +187,9 @@ def stream_row(session: DecodingSession, row: int) -> Iterator[str | SampledChai
 
 
 _GIVEN_BY: Final = {
-    Capability.CALLBACKS: "the student's own weights in this process: a record without endpoint and environment",
+    Capability.CALLBACKS: "the student's own weights in this process, or an endpoint: a record without environment",
+    Capability.BIAS: "the student's own weights, or an endpoint",
+    Capability.FORK: "the student's own weights, or an endpoint",
     Capability.CHAINS: "any source",
     Capability.STREAM: "the student's own weights, or an endpoint that streams",
     Capability.PREFIX: "the student's own weights, or an endpoint with /v1/completions",
@@ -200,6 +206,11 @@ def needs_of(rules: TokenRules) -> frozenset[Capability]:
     """What a row with these rules wants of its source."""
     needed = frozenset() if rules.top_logprobs is None else frozenset({Capability.ALTERNATIVES})
     return needed if replace(rules, top_logprobs=None) == PLAIN else needed | {Capability.RULES}
+
+
+def source_for(source: ChainSource, needs: frozenset[Capability]) -> ChainSource:
+    """Who writes for a mode with these needs: the source as it is, or by steps where it cannot do all of it so."""
+    return source if needs <= source.capabilities else source.by_steps()
 
 
 def require(source: ChainSource, capability: Capability, mode: str) -> None:

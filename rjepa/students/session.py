@@ -112,7 +112,7 @@ class Session:
             ValueError: more than the row has, or both of tokens and steps.
         """
         self._require(row)
-        kept = self._kept(row, keep_tokens, keep_steps)
+        kept = self._standings.kept_tokens(row, keep_tokens, keep_steps)
         parent = self._requests[row]
         request = replace(
             parent,
@@ -296,17 +296,6 @@ class Session:
         """Rows that are gone and lie in no batch."""
         busy = {int(row) for batch in self._batches for row in batch.places} if self._free else set()
         return sorted(self._free - busy - {*self._unread, *self._forks, *(row for row, _ in self._forks.values())})
-
-    def _kept(self, row: int, tokens: int | None, steps: int | None) -> int:
-        if tokens is not None and steps is not None:
-            raise ValueError("expected keep_tokens or keep_steps, got both")
-        written = self._standings.written(row)
-        if steps is not None:
-            tokens = self._standings.tokens_of_steps(row, steps)
-        kept = written if tokens is None else tokens
-        if not 0 <= kept <= written or kept >= self._tables.limits[row]:
-            raise ValueError(f"expected to keep 0 to {written} tokens, below the limit; got {kept}")
-        return kept
 
     def _check(self, row: int) -> None:
         if not 0 <= row < len(self._requests) or row in self._free:

@@ -153,5 +153,21 @@ class RowStandings:
             raise ValueError(f"expected to keep 0 to {len(bounds) - 1} steps, got {steps}")
         return int(bounds[steps])
 
+    def kept_tokens(self, row: int, tokens: int | None, steps: int | None) -> int:
+        """How many tokens of a row a fork keeps that was asked to keep so many tokens, or steps; without either, all.
+
+        Raises:
+            ValueError: more than the row has, so many that none could follow, or both of tokens and steps.
+        """
+        if tokens is not None and steps is not None:
+            raise ValueError("expected keep_tokens or keep_steps, got both")
+        written = self.written(row)
+        if steps is not None:
+            tokens = self.tokens_of_steps(row, steps)
+        kept = written if tokens is None else tokens
+        if not 0 <= kept <= written or kept >= self._tables.limits[row]:
+            raise ValueError(f"expected to keep 0 to {written} tokens, below the limit; got {kept}")
+        return kept
+
     def _text(self, row: int, tokens: int) -> str:
         return self._pieces.text(self._tables.ids[row, :tokens].tolist())

@@ -9,7 +9,7 @@ from pathlib import Path
 _SERVER = """
 import sys, xllamacpp
 params = xllamacpp.CommonParams()
-params.model.path, params.n_parallel, params.n_ctx = sys.argv[1], 4, 4 * 256
+params.model.path, params.n_parallel, params.n_ctx = sys.argv[1], 4, 4 * int(sys.argv[2])
 params.n_gpu_layers, params.cpuparams.n_threads = 0, 1
 server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)
@@ -18,9 +18,9 @@ sys.stdin.read()
 
 
 @contextlib.contextmanager
-def llama_cpp(model: Path) -> Iterator[str]:
-    """Serve a GGUF file with four slots, in a process of its own; gives the base URL."""
-    command = [sys.executable, "-c", _SERVER, str(model)]
+def llama_cpp(model: Path, context: int = 256) -> Iterator[str]:
+    """Serve a GGUF file with four slots of so many tokens, in a process of its own; gives the base URL."""
+    command = [sys.executable, "-c", _SERVER, str(model), str(context)]
     log = model.with_suffix(".log")
     with log.open("w") as errors:
         process = subprocess.Popen(

@@ -10,13 +10,18 @@ from typing import Any
 
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student
+from rjepa.students.rules import TokenRules
+from rjepa.students.sampled import GREEDY, RowRequest, TokenScore
+from rjepa.students.session import Session
 
 
 @dataclass
 class Served:
     """How the server behaves, and what it was asked: `failures` answers of 500 first; at most `max_candidates` choices;
-    whether it gives log-probabilities, and knows completions; which fields it refuses; whether it never answers, and
-    `aborted` once whoever asked hung up."""
+    whether it gives log-probabilities, and knows completions; which fields it refuses; whether it takes prompts of
+    token ids, how many tokens it names at a place at most, and whether it names any; whether it never answers, and
+    `aborted` once whoever asked hung up.
+    """
 
     student: Student
     failures: int = 0
@@ -24,6 +29,9 @@ class Served:
     logprobs: bool = True
     completions: bool = True
     refuses: tuple[str, ...] = ()
+    token_prompts: bool = True
+    most_logprobs: int = 20
+    alternatives: bool = True
     tail: str = ""
     stalls: bool = False
     aborted: threading.Event = field(default_factory=threading.Event)
@@ -49,8 +57,40 @@ class Served:
                 return 404, {"error": "no such path"}
             if {*self.refuses} & body.keys():
                 return 422, {"error": "unknown fields"}
+            if isinstance(body.get("prompt"), list) and not self.token_prompts:
+                return 422, {"error": "a prompt is text here"}
+            if not chat and body.get("logprobs", 0) > self.most_logprobs:
+                return 400, {"error": f"at most {self.most_logprobs} logprobs"}
+            if not chat and body.get("logprobs", 0) > 1:
+                return 200, {"choices": [self.proposals(body)]}
             prompt = body["messages"][-1]["content"] if chat else body["prompt"]
             return 200, {"choices": self.choices(prompt.removesuffix("\n"), body, chat)}
+
+    def proposals(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A greedy completion of any prompt with the most probable tokens, in OpenAI's form."""
+        student, tokenizer = self.student, self.student.tokenizer
+        ids = body["prompt"] if isinstance(body["prompt"], list) else tokenizer(body["prompt"])["input_ids"]
+        rules = TokenRules(top_logprobs=body["logprobs"], ends_at_answer=False)
+        request = RowRequest("", 0, GREEDY, max_new_tokens=body["max_tokens"], prompt_ids=tuple(ids), rules=rules)
+        with Session(student, capture=False) as session:
+            (row,) = session.add([request])
+            list(session.run())
+            chain = session.chain(row)
+        scores = (chain.scores or ())[: len(chain.token_ids)]  # the end of the sequence is not among them
+        finish = "stop" if chain.finished else "length"
+        if not self.alternatives:
+            return {"index": 0, "text": chain.text, "finish_reason": finish}
+        by_id = body.get("return_tokens_as_token_ids", False)
+
+        def name(score: TokenScore) -> str:
+            return f"token_id:{score.token}" if by_id else score.piece.decode("utf-8", "replace")
+
+        logprobs = {
+            "tokens": [name(score) for score in scores],
+            "token_logprobs": [score.logprob for score in scores],
+            "top_logprobs": [{name(one): one.logprob for one in score.top} for score in scores],
+        }
+        return {"index": 0, "text": chain.text, "logprobs": logprobs, "finish_reason": finish}
 
     def choices(self, statement: str, body: dict[str, Any], chat: bool) -> list[dict[str, Any]]:
         greedy = body["temperature"] == 0

@@ -91,14 +91,19 @@ class NudgeOptions(StoppingOptions):
 
 
 def fit(question: Question, parts: Parts) -> None:
-    """Refuse to stop by a P(correct) that is not known, or to promise what cannot be promised.
+    """Refuse to stop by a P(correct) that is not known, to promise what cannot be promised, or bend a server's states.
 
     Raises:
-        InvalidInputError: the release does not know how sure a guided answer is, or not of chains guided so, or the
-            dial is set lower than it can promise.
+        InvalidInputError: so it is: the release does not know how sure a guided answer is, or not of chains guided so;
+            the dial is set lower than it can promise; states are to be blended that are elsewhere.
     """
     options = question.options
     assert isinstance(options, NudgeOptions)
+    if options.blend and Capability.EDIT not in parts.capabilities:
+        raise InvalidInputError(
+            f"the hidden states of {parts.llm_tag} are a server's, where nothing can be blended into them",
+            cure="leave blend out: its words can be guided; or use the student's own weights",
+        )
     if not options.is_auto:
         return
     if parts.guided_calibration is None:
@@ -287,7 +292,7 @@ MODE: Final = Mode(
     name="nudge",
     summary="R-JEPA says what it expects of each step before it is written",
     options=NudgeOptions,
-    needs=STEPWISE | {Capability.BIAS, Capability.EDIT, Capability.CALLBACKS},
+    needs=STEPWISE | {Capability.BIAS, Capability.CALLBACKS},
     parts=CHOOSING | {"guidance"},
     run=run,
     check=refuse_equal_candidates,

@@ -1,0 +1,33 @@
+"""Coroutines that a generator waits for: it goes on now and then, so that whoever reads it can leave."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def driven_alone(work: Coroutine[Any, Any, Result], seconds: float) -> Iterator[None]:
+    """As `driven`, in a loop of its own."""
+    loop = asyncio.new_event_loop()
+    try:
+        yield from driven(loop, work, seconds)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def driven(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Result], seconds: float) -> Iterator[None]:
+    """Run a coroutine in a loop, and yield now and then meanwhile. Closing the iterator cancels it."""
+    task = loop.create_task(work)
+    try:
+        while not task.done():
+            loop.run_until_complete(asyncio.wait({task}, timeout=seconds))
+            yield
+        task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            loop.run_until_complete(asyncio.wait({task}))
+        if not task.cancelled():
+            task.exception()  # it may have failed after its caller left

@@ -1,0 +1,125 @@
+"""Mode nudge where llama.cpp's server writes, against the same release with the weights in this process.
+
+`python -m benchmarks.at_an_endpoint --llm tiny-a --dataset v1.0.0 [--problems 40]`, in `$RJEPA_HOME`, after `rjepa
+backfill --llm tiny-a --decoders`. The server has the student's own float32 weights in a GGUF file, on one thread.
+Validation problems are answered together, first by the guided greedy chain, then by two candidates at the student's
+temperature, here and there with equal noise.
+
+`same_texts`: share of answers that are equal to the last character. `proposed_a_token`: tokens that the server wrote
+for each that was kept. `seconds_over_here`: wall time there over wall time here. `seconds_over_best_of_8`: wall time of
+guided chains there over that of the choice among eight chains of the same server.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from benchmarks.servers import start_llama_cpp
+from benchmarks.subject import report
+from rjepa.adapters.opening import open_world_model
+from rjepa.datasets.reading import load_problems
+from rjepa.evaluation.stage import calibration_file
+from rjepa.home import Home
+from rjepa.inference.calibration import ScoreCalibration
+from rjepa.reasoning.answer import Answer
+from rjepa.reasoning.answering import answer_statements
+from rjepa.reasoning.question import ask
+from rjepa.reasoning.tools import Parts
+from rjepa.sampling.endpoint import EndpointSource
+from rjepa.sampling.local import LocalSource
+from rjepa.sampling.protocol import ChainSource
+from rjepa.schemas import Problem
+from rjepa.settings import load_settings
+from rjepa.students.catalog import load_record
+from rjepa.students.gguf_writing import write_gguf
+from rjepa.students.loading import Student, load_student
+from rjepa.students.resolving import resolve_student
+from rjepa.validation.judge import judge
+from rjepa.verbalizer.guiding import Guidance
+from rjepa.verbalizer.made import guidance_folder
+
+TARGETS: Final = {"same_texts": 0.95}
+_ROWS: Final = 8
+
+
+def main() -> None:
+    """Ask here and there, and print what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.at_an_endpoint")
+    parser.add_argument("--llm", default="tiny-a")
+    parser.add_argument("--dataset", default="v1.0.0")
+    parser.add_argument("--problems", type=int, default=40)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    home = Home(load_settings().home)
+    student = load_student(resolve_student(home, load_record(home, options.llm)), device="cpu")
+    parts = _parts(home, student, options.llm, options.dataset)
+    problems = load_problems(home, options.dataset, "validation", options.problems)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "student.gguf"
+        write_gguf(student.path, file, options.llm)
+        with start_llama_cpp(file, rows=_ROWS, row_tokens=student.context_length) as (_, url):
+            record = student.record.model_copy(update={"endpoint": f"{url}/v1"})
+            figures = _compare(LocalSource(student), EndpointSource(replace(student, record=record)), parts, problems)
+    report("at_an_endpoint", figures, TARGETS)
+
+
+def _parts(home: Home, student: Student, llm_tag: str, dataset: str) -> Parts:
+    model, reader = open_world_model(home, llm_tag, dataset)
+    return Parts(
+        llm_tag=llm_tag,
+        release_id="",
+        segmentation=student.record.segmentation,
+        sampling_temperature=student.record.sampling.temperature,
+        model=model,
+        reader=reader,
+        calibration=ScoreCalibration.load(calibration_file(home, llm_tag, dataset)),
+        guidance=replace(Guidance.load(guidance_folder(home, llm_tag, dataset)), familiarity=None),
+    )
+
+
+def _compare(here: ChainSource, there: ChainSource, parts: Parts, problems: Sequence[Problem]) -> dict[str, float]:
+    seconds, answers = dict[str, float](), dict[str, list[Answer]]()
+    rows: dict[str, tuple[ChainSource, str, Mapping[str, Any], float | None]] = {
+        "greedy here": (here, "nudge", {}, 0.0),
+        "greedy there": (there, "nudge", {}, 0.0),
+        "two drawn here": (here, "nudge", {"num_candidates": 2}, parts.sampling_temperature),
+        "two drawn there": (there, "nudge", {"num_candidates": 2}, parts.sampling_temperature),
+        "best of 8 there": (there, "rerank", {"num_candidates": 8}, None),
+    }
+    for name, (source, mode, options, temperature) in rows.items():
+        questions = [ask(one.statement, mode, options, temperature=temperature) for one in problems]
+        started = time.perf_counter()
+        answers[name] = answer_statements(source, parts, questions)
+        seconds[name] = time.perf_counter() - started
+        right = np.mean([_is_right(*both) for both in zip(problems, answers[name], strict=True)])
+        tokens = np.mean([answer.cost.tokens_generated for answer in answers[name]])
+        print(f"{name}: {right:.3f} right, {tokens:.0f} tokens, {seconds[name]:.1f} s", file=sys.stderr)
+    same = [
+        one.text == other.text
+        for way in ("greedy", "two drawn")
+        for one, other in zip(answers[f"{way} here"], answers[f"{way} there"], strict=True)
+    ]
+    proposed = max(answer.cost.forward_passes for answer in answers["greedy there"])
+    kept = sum(answer.cost.tokens_generated for answer in answers["greedy there"])
+    return {
+        "same_texts": float(np.mean(same)),
+        "proposed_a_token": proposed / kept,
+        "seconds_over_here": seconds["greedy there"] / seconds["greedy here"],
+        "seconds_over_best_of_8": seconds["greedy there"] / seconds["best of 8 there"],
+    }
+
+
+def _is_right(problem: Problem, answer: Answer) -> bool:
+    return bool(judge(problem, answer.steps, answer.final_answer).is_correct)
+
+
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,7 @@ from rjepa.students.catalog import save_record
 from tests.speaking_release import publish_speaking
 from tests.tiny_release import STATEMENT, TAG, register_student, taught_folder
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
 

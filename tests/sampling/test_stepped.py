@@ -21,6 +21,8 @@ from rjepa.students.session import Session
 from tests.sampling.servers import Served, serving
 from tests.students.tiny import taught_pairs
 
+pytestmark = pytest.mark.slow
+
 STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
 SAMPLES = [GREEDY, 0, 1, 2]
 

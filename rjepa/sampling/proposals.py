@@ -122,9 +122,9 @@ def _named(one: Mapping[str, Any]) -> _Named:
 
 
 def _proposal(own: _Named, found: Sequence[_Named], names: TokenNames) -> Proposal | None:
-    """None where the token that the server goes on from is unknown here."""
+    """None where the token that the server goes on from is unknown here, or its log-probability is no number."""
     token = names.find(own[0], own[1])
-    if token is None:
+    if token is None or not np.isfinite(own[2]):
         return None
     logprobs = {token: own[2]}
     for name, given, value in found:

@@ -171,15 +171,16 @@ class _Asking:
         """What comes next, in the best form that the server takes; that is found out once."""
         assert self._server is not None
         ids = (*(request.prompt_ids or ()), *request.prefix)
+        form = self._source.form
         while True:
-            form = self._source.form
             body = form.body(self._model, ids, self._endpoint.prompt_text(request), most)
             try:
                 reply = await self._server.ask(body, sha256_json(body), CallUsage(most), _PATH)
                 proposals, ended = read_proposals(reply, self._source.names)
             except CallError as error:
-                self._source.form = self._next_form(form, error)
+                form = self._next_form(form, error)
                 continue
+            self._source.form = form
             if ended:
                 proposals.append(self._end())
             if not proposals:
@@ -187,23 +188,26 @@ class _Asking:
             return proposals
 
     def _next_form(self, form: ProposalForm, error: CallError) -> ProposalForm:
+        """The form to try after one that was refused. None is left for good before another has been taken: what was
+        refused may be this prompt.
+        """
+        record = self._endpoint.record
         if error.reason in ("http_404", "http_405", "http_501"):
             raise InvalidInputError(
-                f"the endpoint {self._endpoint.record.endpoint} of {self._endpoint.record.llm_tag} has no "
-                "/completions, so that no chain can be written step by step",
+                f"the endpoint {record.endpoint} of {record.llm_tag} has no /completions, so that no chain can be "
+                "written step by step",
                 cure="use a server that offers /v1/completions (vLLM, SGLang, llama.cpp), or mode rerank",
             )
         if error.reason == "no_alternatives":
             raise InvalidInputError(
-                f"the endpoint {self._endpoint.record.endpoint} of {self._endpoint.record.llm_tag} gives no "
-                "log-probabilities of the most probable tokens, among which this mode would choose",
+                f"the endpoint {record.endpoint} of {record.llm_tag} gives no log-probabilities of the most probable "
+                "tokens, among which this mode would choose",
                 cure="use a server that does (vLLM, SGLang, llama.cpp), or mode rerank",
             )
         left = FORMS[FORMS.index(form) + 1 :]
         if error.reason not in _NOT_THESE_FIELDS or not left:
             self._endpoint.refuse(error)
-        # Several rows are refused at the same time: none goes back to a form that another has left.
-        return max(left[0], self._source.form, key=FORMS.index)
+        return left[0]
 
     def _end(self) -> Proposal:
         """The end of the sequence as the server's only proposal: how probable it was, servers do not say."""

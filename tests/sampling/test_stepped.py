@@ -1,5 +1,6 @@
 """A student that a server writes token by token for us, over real HTTP: as its own weights write here."""
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import torch
 
 from rjepa.errors import InvalidInputError, RjepaError
 from rjepa.sampling.endpoint import EndpointError, EndpointSource
+from rjepa.sampling.proposals import TokenNames, read_proposals
 from rjepa.sampling.protocol import Capability, ChainSource, DecodingSession, source_for
 from rjepa.sampling.stepped import AHEAD
 from rjepa.students.generation import sample_indices
@@ -18,6 +20,7 @@ from rjepa.students.loading import Student
 from rjepa.students.rules import TokenRules
 from rjepa.students.sampled import GREEDY, ChainEnd, Pass, RowRequest, StepEnd, Token, Tokens, Until
 from rjepa.students.session import Session
+from rjepa.teacher.errors import CallError
 from tests.sampling.servers import Served, serving
 from tests.students.tiny import taught_pairs
 
@@ -177,6 +180,54 @@ def test_a_server_is_asked_in_the_best_form_that_it_takes(taught: Student, behav
     assert last["max_tokens"] <= AHEAD and last["temperature"] == 0
     assert last["logprobs"] == behaviour.get("most_logprobs", 20)
     assert isinstance(last["prompt"], list) == behaviour.get("token_prompts", True)
+
+
+def test_a_form_is_not_given_up_for_a_request_that_is_refused_in_every_form(taught: Student) -> None:
+    with serving(Served(taught, refuses=("prompt",))) as served:
+        source = stepped(taught, served.url)
+        with source.session() as session, pytest.raises(EndpointError, match="http_422"):
+            session.add(requests()[:1])
+            list(session.run())
+        served.refuses = ()
+        with source.session() as session:
+            session.add(requests()[:1])
+            list(session.run())
+        assert served.asked[-1]["logprobs"] == 20 and isinstance(served.asked[-1]["prompt"], list)
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "found"),
+    [
+        (
+            {"tokens": ["a"], "token_logprobs": [-0.5], "top_logprobs": [{"a": -0.5, "b": -1.0, "?!": -2.0}]},
+            [-0.5, -1.0],
+        ),
+        ({"tokens": ["a"], "token_logprobs": [0.1], "top_logprobs": [{"b": float("nan")}]}, [0.0]),
+        (
+            {"content": [{"token": "", "id": 5, "logprob": -0.2, "top_logprobs": [{"token": "b", "logprob": -1.0}]}]},
+            [-0.2, -1.0],
+        ),
+        ({"tokens": ["?!"], "token_logprobs": [-0.5], "top_logprobs": [{"a": -0.5}]}, None),
+        ({"tokens": ["a"], "token_logprobs": [float("nan")], "top_logprobs": [{"a": -0.5}]}, None),
+    ],
+    ids=["a name that is none", "no number", "by id", "an unknown token", "no number of its own"],
+)
+def test_a_reply_is_read_as_far_as_it_makes_sense(
+    taught: Student, logprobs: dict[str, Any], found: list[float] | None
+) -> None:
+    reply = json.dumps({"choices": [{"text": "a", "logprobs": logprobs, "finish_reason": "length"}]})
+    if found is None:
+        assert read_proposals(reply, TokenNames(taught)) == ([], False)
+        return
+    (proposal,), ended = read_proposals(reply, TokenNames(taught))
+    np.testing.assert_allclose(proposal.logprobs, found, atol=1e-6)
+    assert not ended and proposal.own == proposal.ids[0]
+
+
+@pytest.mark.parametrize("reply", ["", "[]", "{}", '{"choices": []}', '{"choices": [{"logprobs": {"content": [1]}}]}'])
+def test_a_reply_that_is_no_completion_is_told_as_one(taught: Student, reply: str) -> None:
+    with pytest.raises(CallError, match="not_a_completion"):
+        read_proposals(reply, TokenNames(taught))
 
 
 def test_what_a_server_would_go_on_with_anyway_is_asked_for_once(taught: Student) -> None:

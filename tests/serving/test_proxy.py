@@ -13,6 +13,7 @@ from rjepa.home import Home
 from rjepa.sampling.endpoint import EndpointError, EndpointSource
 from rjepa.students.catalog import save_record
 from rjepa.students.loading import Student
+from rjepa.students.sampled import GREEDY, RowRequest
 from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests.tiny_release import STATEMENT, TAG, publish, register_student
@@ -83,13 +84,30 @@ def test_rerank_reads_here_what_the_endpoint_wrote(both: tuple[openai.OpenAI, op
     assert all(one["step_energies"] for one in told["candidates"] if one["steps"])
 
 
-def test_modes_that_an_endpoint_cannot_follow_are_not_offered_and_refused_with_the_cure(proxy: str) -> None:
+def test_modes_that_act_on_steps_are_offered_and_what_such_a_conversation_begins_with_is_told_to_be_unread(
+    proxy: str,
+) -> None:
     names = {entry["id"] for entry in httpx.get(f"{proxy}/v1/models").json()["data"]}
-    assert {TAG, f"{TAG}:off", f"{TAG}:rerank"} <= names and f"{TAG}:repair" not in names
-    body = {"model": TAG, "messages": MESSAGES, "rjepa": {"mode": "repair"}}
-    reply = httpx.post(f"{proxy}/v1/chat/completions", json=body, timeout=60)
-    error = reply.json()["error"]
-    assert reply.status_code == 400 and "repair wants" in error["message"] and "own weights" in error["cure"]
+    assert {TAG, f"{TAG}:off", f"{TAG}:rerank", f"{TAG}:repair", f"{TAG}:tree"} <= names
+    turns = [{"role": "system", "content": "You are kind."}, *MESSAGES]
+    for mode in ("rerank", "repair", "tree"):
+        body = {"model": f"{TAG}:{mode}", "messages": turns, "rjepa": {"seed": 1}}
+        reply = httpx.post(f"{proxy}/v1/chat/completions", json=body, timeout=60).json()
+        told = reply["rjepa"]
+        assert reply["choices"][0]["message"]["content"].startswith("Step 1:") and told["mode"] == mode
+        assert all(len(one["step_energies"]) for one in told["candidates"] if one["steps"])
+
+
+def test_the_greedy_chain_by_its_proposals_is_the_one_that_it_writes_itself(
+    tiny_service: str, tiny_release: tuple[Home, Student]
+) -> None:
+    record = tiny_release[1].record.model_copy(update={"endpoint": f"{tiny_service}/v1", "served_model": TAG})
+    source = EndpointSource(replace(tiny_release[1], record=record))
+    (whole,) = source.sample([STATEMENT], [GREEDY], seed=0)[0]
+    with source.by_steps().session() as session:
+        (row,) = session.add([RowRequest(STATEMENT, 0, GREEDY)])
+        list(session.run())
+        assert session.chain(row).text == whole.text
 
 
 def test_an_endpoint_that_went_away_is_named_with_the_cure(tiny_release: tuple[Home, Student], tmp_path: Path) -> None:

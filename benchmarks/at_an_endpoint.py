@@ -5,9 +5,10 @@ backfill --llm tiny-a --decoders`. The server has the student's own float32 weig
 Validation problems are answered together, first by the guided greedy chain, then by two candidates at the student's
 temperature, here and there with equal noise.
 
-`same_texts`: share of answers that are equal to the last character. `proposed_a_token`: tokens that the server wrote
-for each that was kept. `seconds_over_here`: wall time there over wall time here. `seconds_over_best_of_8`: wall time of
-guided chains there over that of the choice among eight chains of the same server.
+`same_texts`: share of answers that are equal to the last character. `passes_a_token`: forward passes for each token that
+was kept; the server makes one for each token that it proposes, the student here one when it reads steps.
+`seconds_over_here`: wall time there over wall time here. `seconds_over_best_of_8`: wall time of guided chains there over
+that of the choice among eight chains of the same server.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from benchmarks.servers import start_llama_cpp
 from benchmarks.subject import report
 from rjepa.adapters.opening import open_world_model
 from rjepa.datasets.reading import load_problems
+from rjepa.evaluation.guided import candidate_parts
 from rjepa.evaluation.stage import calibration_file
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
@@ -40,7 +42,7 @@ from rjepa.schemas import Problem
 from rjepa.settings import load_settings
 from rjepa.students.catalog import load_record
 from rjepa.students.gguf_writing import write_gguf
-from rjepa.students.loading import Student, load_student
+from rjepa.students.loading import load_student
 from rjepa.students.resolving import resolve_student
 from rjepa.validation.judge import judge
 from rjepa.verbalizer.guiding import Guidance
@@ -60,29 +62,22 @@ def main() -> None:
     torch.set_num_threads(1)
     home = Home(load_settings().home)
     student = load_student(resolve_student(home, load_record(home, options.llm)), device="cpu")
-    parts = _parts(home, student, options.llm, options.dataset)
+    here = LocalSource(student)
+    guidance = Guidance.load(guidance_folder(home, options.llm, options.dataset))
+    parts = candidate_parts(
+        here,
+        open_world_model(home, options.llm, options.dataset),
+        ScoreCalibration.load(calibration_file(home, options.llm, options.dataset)),
+        replace(guidance, familiarity=None),
+    )
     problems = load_problems(home, options.dataset, "validation", options.problems)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "student.gguf"
         write_gguf(student.path, file, options.llm)
         with start_llama_cpp(file, rows=_ROWS, row_tokens=student.context_length) as (_, url):
             record = student.record.model_copy(update={"endpoint": f"{url}/v1"})
-            figures = _compare(LocalSource(student), EndpointSource(replace(student, record=record)), parts, problems)
+            figures = _compare(here, EndpointSource(replace(student, record=record)), parts, problems)
     report("at_an_endpoint", figures, TARGETS)
-
-
-def _parts(home: Home, student: Student, llm_tag: str, dataset: str) -> Parts:
-    model, reader = open_world_model(home, llm_tag, dataset)
-    return Parts(
-        llm_tag=llm_tag,
-        release_id="",
-        segmentation=student.record.segmentation,
-        sampling_temperature=student.record.sampling.temperature,
-        model=model,
-        reader=reader,
-        calibration=ScoreCalibration.load(calibration_file(home, llm_tag, dataset)),
-        guidance=replace(Guidance.load(guidance_folder(home, llm_tag, dataset)), familiarity=None),
-    )
 
 
 def _compare(here: ChainSource, there: ChainSource, parts: Parts, problems: Sequence[Problem]) -> dict[str, float]:
@@ -107,11 +102,11 @@ def _compare(here: ChainSource, there: ChainSource, parts: Parts, problems: Sequ
         for way in ("greedy", "two drawn")
         for one, other in zip(answers[f"{way} here"], answers[f"{way} there"], strict=True)
     ]
-    proposed = max(answer.cost.forward_passes for answer in answers["greedy there"])
+    passes = max(answer.cost.forward_passes for answer in answers["greedy there"])
     kept = sum(answer.cost.tokens_generated for answer in answers["greedy there"])
     return {
         "same_texts": float(np.mean(same)),
-        "proposed_a_token": proposed / kept,
+        "passes_a_token": passes / kept,
         "seconds_over_here": seconds["greedy there"] / seconds["greedy here"],
         "seconds_over_best_of_8": seconds["greedy there"] / seconds["best of 8 there"],
     }

@@ -110,7 +110,7 @@ def _rows(home: Home, source: ChainSource, llm_tag: str, dataset: str) -> dict[s
     calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
 
     def parts(made: Guidance) -> Parts:
-        return candidate_parts(source, material, calibration, dataclasses.replace(made, familiarity=None))
+        return candidate_parts(source, material.world_model, calibration, dataclasses.replace(made, familiarity=None))
 
     plain = _plain(home, source, material, parts, llm_tag, dataset)
     fitted = folder / CALIBRATION

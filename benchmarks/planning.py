@@ -50,7 +50,7 @@ def main() -> None:
     decoder = load_decoder(verbalizer_folder(home, options.llm, options.dataset))
     material = Material.open(home, options.llm, options.dataset, decoder.config.max_tokens)
     calibration = ScoreCalibration.load(calibration_file(home, options.llm, options.dataset))
-    parts = candidate_parts(source, material, calibration, None, Verbalizer(decoder))
+    parts = candidate_parts(source, material.world_model, calibration, None, Verbalizer(decoder))
     problems = load_problems(home, options.dataset, "validation")
     gaps = make_gaps(problems, load_chains(home, options.dataset, only_valid=True), options.gaps)
     ways: dict[str, Control | None] = {"expected": None, **controls(material, decoder.config)}

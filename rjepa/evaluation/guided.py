@@ -15,6 +15,8 @@ from rjepa.evaluation.stage import calibration_file
 from rjepa.files import sha256_json
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
+from rjepa.jepa.model import RJepa
+from rjepa.jepa.reader import Reader
 from rjepa.parts import CALIBRATION, GUIDANCE_FILES
 from rjepa.progress import Progress, silent
 from rjepa.reasoning.answering import answer_statements
@@ -121,13 +123,13 @@ def _named(alpha: float, anneal: float = 0.0) -> str:
 
 def candidate_parts(
     source: ChainSource,
-    material: Material,
+    world_model: tuple[RJepa, Reader],
     calibration: ScoreCalibration,
     guidance: Guidance | None,
     verbalizer: Verbalizer | None = None,
 ) -> Parts:
     """Parts that are not released yet, to try."""
-    model, reader = material.world_model
+    model, reader = world_model
     return Parts(
         llm_tag=source.record.llm_tag,
         release_id="",
@@ -166,9 +168,9 @@ def build_guidance(
         material.familiarity().save(folder)
         guidance = Guidance(load_decoder(folder), GuidanceSettings(alpha=1.0))
         problems = load_problems(home, dataset, "validation", TRIED_ON)
-        parts = candidate_parts(source, material, calibration, guidance)
+        parts = candidate_parts(source, material.world_model, calibration, guidance)
         settings = choose_settings(source, parts, problems, progress)
-        parts = candidate_parts(source, material, calibration, replace(guidance, settings=settings))
+        parts = candidate_parts(source, material.world_model, calibration, replace(guidance, settings=settings))
         problems = load_problems(home, dataset, "validation", FITTED_ON)
         fit = fit_guided(settings, guided_pool(source, parts, problems, SEVERAL, progress=progress), calibration)
     finally:

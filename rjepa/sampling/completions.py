@@ -63,11 +63,13 @@ class RequestForm:
 
 
 _RULES: Final = ("top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "logit_bias")
+COMPLETIONS: Final = "/completions"
 CHAT: Final = "/chat/completions"
 _LESS: Final[tuple[tuple[str, ...], ...]] = ((), ("n",), ("n", "logprobs"), ("n", "logprobs", "seed"))
-FORMS: Final = tuple(RequestForm(path, without) for path in ("/completions", CHAT) for without in _LESS)
-_NOT_THESE_FIELDS: Final = ("http_400", "http_422")
-_NOT_THIS_PATH: Final = ("http_404", "http_405", "http_501")
+FORMS: Final = tuple(RequestForm(path, without) for path in (COMPLETIONS, CHAT) for without in _LESS)
+NOT_THESE_FIELDS: Final = ("http_400", "http_422")
+NOT_THIS_PATH: Final = ("http_404", "http_405", "http_501")
+"""Reasons of a `CallError` that mean: not with these fields; not at this path."""
 
 
 def next_form(form: RequestForm, reason: str) -> RequestForm | None:
@@ -75,9 +77,9 @@ def next_form(form: RequestForm, reason: str) -> RequestForm | None:
     where the reason is another.
     """
     rest = FORMS[FORMS.index(form) + 1 :]
-    if reason in _NOT_THIS_PATH:
+    if reason in NOT_THIS_PATH:
         rest = tuple(other for other in rest if other.path != form.path)
-    elif reason not in _NOT_THESE_FIELDS:
+    elif reason not in NOT_THESE_FIELDS:
         return None
     return rest[0] if rest else None
 

@@ -1,10 +1,15 @@
-"""Coroutines that a generator waits for: it goes on now and then, so that whoever reads it can leave."""
+"""Run a coroutine from a generator, which yields now and then while it waits: whoever reads it may close it, and that
+cancels the coroutine.
+"""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 Result = TypeVar("Result")
+
+LOOK_SECONDS: Final = 0.05
+"""Seconds between two looks at whether a waiting caller still wants the answer."""
 
 
 def driven_alone(work: Coroutine[Any, Any, Result], seconds: float) -> Iterator[None]:

@@ -28,11 +28,10 @@ from rjepa.sampling.completions import (
     next_form,
     read_chains,
 )
-from rjepa.sampling.driven import driven_alone
+from rjepa.sampling.driven import LOOK_SECONDS, driven_alone
 from rjepa.sampling.endpoint_session import EndpointSession
-from rjepa.sampling.protocol import Capability, ChainSource, stream_row
+from rjepa.sampling.protocol import Capability, ChainSource, DecodingSession, stream_row
 from rjepa.sampling.reading import StudentReader, TextReader
-from rjepa.sampling.stepped import SteppedEndpoint
 from rjepa.students.loading import Student
 from rjepa.students.prompting import EncodedPrompt, count_prompt, encode_conversation
 from rjepa.students.prompts import TOOLS, Message, Tools, render_prompt
@@ -48,9 +47,6 @@ _SECONDS: Final = 600.0
 """The longest wait for one attempt: K long chains from a busy server."""
 _MAX_RETRIES: Final = 4
 """Attempts of the openai client after the first; it waits longer each time and honours Retry-After."""
-_LOOK_SECONDS: Final = 0.05
-"""Seconds between two looks at whether a waiting caller still wants the answer."""
-
 _STREAM_SECONDS: Final = 0.005
 """The same while text is shown as it comes: less than a token takes."""
 
@@ -93,7 +89,7 @@ class EndpointSource:
         self._student = student
         self._form = FORMS[0]
         self._streams = True  # until the server is found not to
-        self._stepped = SteppedEndpoint(self)
+        self._by_steps: ChainSource | None = None
         self.server = Teacher(
             name=student.record.llm_tag,
             base_url=student.record.endpoint,
@@ -111,7 +107,13 @@ class EndpointSource:
 
     def by_steps(self) -> ChainSource:
         """The student as its server's proposals let it be written, a few tokens a request."""
-        return self._stepped
+        if self._by_steps is None:
+            from rjepa.sampling.stepped import SteppedEndpoint  # which is one of these
+
+            self._by_steps = SteppedEndpoint(
+                self._student, retries=self.server.max_retries, timeout=self.server.timeout
+            )
+        return self._by_steps
 
     def count_prompt(self, statement: str) -> int:
         """Tokens of a statement's prompt."""
@@ -124,7 +126,7 @@ class EndpointSource:
         unread = ("the earlier message" if earlier == 1 else f"{earlier} earlier messages",) if earlier else ()
         return EncodedPrompt(last.ids, whole.statement, (*unread, *([TOOLS] if tools else [])))
 
-    def session(self, *, capture: bool = True, keep_finished: bool = False) -> EndpointSession:
+    def session(self, *, capture: bool = True, keep_finished: bool = False) -> DecodingSession:
         """A session of whole chains: `rjepa.sampling.endpoint_session`. Nothing is cached here to be kept."""
         return EndpointSession(self._student, self.ask_all, self.capabilities, capture)
 
@@ -191,7 +193,7 @@ class EndpointSource:
         ready: list[Ready] = []
         queries = [self._query(group[0], room) for group, room in zip(groups, rooms, strict=True)]
         for _ in driven_alone(
-            self._ask_each(groups, queries, ready, streams), _STREAM_SECONDS if streams else _LOOK_SECONDS
+            self._ask_each(groups, queries, ready, streams), _STREAM_SECONDS if streams else LOOK_SECONDS
         ):
             while ready:
                 yield ready.pop(0)

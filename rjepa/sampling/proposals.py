@@ -51,7 +51,9 @@ class ProposalForm:
 FORMS: Final = tuple(
     ProposalForm(top, as_ids, extra) for as_ids in (True, False) for top, extra in ((20, (_BY_ID,)), (20, ()), (5, ()))
 )
-"""Best first. Twenty is what vLLM gives unless it is told otherwise, five what OpenAI's API allows."""
+"""The forms to try, best first. vLLM gives at most 20 tokens at a place, unless it was started with more; OpenAI's API
+at most 5.
+"""
 
 
 class TokenNames:

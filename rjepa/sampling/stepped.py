@@ -7,120 +7,57 @@ endpoint as it is (`rjepa.sampling.protocol.source_for`). Choosing among a serve
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import Final
 
 import numpy as np
-import torch
 
 from rjepa.errors import InvalidInputError
 from rjepa.files import sha256_json
-from rjepa.progress import Progress, silent
-from rjepa.sampling.driven import driven
+from rjepa.sampling.completions import COMPLETIONS, NOT_THESE_FIELDS, NOT_THIS_PATH
+from rjepa.sampling.driven import LOOK_SECONDS, driven
+from rjepa.sampling.endpoint import EndpointSource
 from rjepa.sampling.proposals import FORMS, Proposal, ProposalForm, TokenNames, read_proposals
-from rjepa.sampling.protocol import Capability, ChainSource
-from rjepa.sampling.reading import TextReader
+from rjepa.sampling.protocol import Capability, ChainSource, DecodingSession
 from rjepa.sampling.stepped_session import SteppedSession
-from rjepa.students.prompting import EncodedPrompt
-from rjepa.students.prompts import Message, Tools
-from rjepa.students.sampled import RowRequest, SampledChain
+from rjepa.students.loading import Student
+from rjepa.students.sampled import RowRequest
 from rjepa.teacher.client import Endpoint
 from rjepa.teacher.errors import CallError
 from rjepa.teacher.limits import CallUsage
 
-if TYPE_CHECKING:
-    from rjepa.sampling.endpoint import EndpointSource
-
 AHEAD: Final = 16
 """Tokens that a server proposes at a time: about a step. Those behind the first that is not taken are thrown away."""
-_LOOK_SECONDS: Final = 0.05
-"""Seconds between two looks at whether a waiting caller still wants the answer."""
-_PATH: Final = "/completions"
-_NOT_THESE_FIELDS: Final = ("http_400", "http_422")
 
 
-class SteppedEndpoint:
-    """A `rjepa.sampling.protocol.ChainSource` over the server of an `EndpointSource`, and its student's weights."""
+class SteppedEndpoint(EndpointSource):
+    """The same source with sessions that pause, fork and are biased."""
 
-    def __init__(self, endpoint: "EndpointSource") -> None:
-        self._endpoint = endpoint
-        self.record, self.fingerprint = endpoint.record, endpoint.fingerprint
-        self.context_length = endpoint.context_length
-        self.device: torch.device | None = endpoint.device
-        self.device_reason = endpoint.device_reason
-        self.reader: TextReader = endpoint.reader
+    def __init__(self, student: Student, *, retries: int, timeout: float) -> None:
+        super().__init__(student, retries=retries, timeout=timeout)
         self.capabilities = frozenset(Capability) - {Capability.EDIT}
         self.form = FORMS[0]
-        self._names: TokenNames | None = None
 
-    @property
+    @cached_property
     def names(self) -> TokenNames:
         """What the server's names of tokens mean."""
-        if self._names is None:
-            self._names = TokenNames(self._endpoint.student)
-        return self._names
+        return TokenNames(self.student)
 
     def by_steps(self) -> ChainSource:
         """Itself."""
         return self
 
-    def count_prompt(self, statement: str) -> int:
-        """As the endpoint's."""
-        return self._endpoint.count_prompt(statement)
-
-    def encode_conversation(self, messages: Sequence[Message], tools: Tools = ()) -> EncodedPrompt:
-        """As the endpoint's."""
-        return self._endpoint.encode_conversation(messages, tools)
-
-    def session(self, *, capture: bool = True, keep_finished: bool = False) -> SteppedSession:
+    def session(self, *, capture: bool = True, keep_finished: bool = False) -> DecodingSession:
         """A session whose connections are its own. Nothing is cached here to be kept."""
-        asking = _Asking(self, self._endpoint)
-        return SteppedSession(self._endpoint.student, asking.propose, asking.close, capture)
-
-    def sample(
-        self,
-        statements: Sequence[str],
-        samples: Sequence[int],
-        *,
-        seed: int,
-        temperature: float | None = None,
-        max_new_tokens: int | None = None,
-        capture: bool = True,
-        progress: Progress = silent,
-    ) -> list[list[SampledChain]]:
-        """As the endpoint's: whole chains."""
-        return self._endpoint.sample(
-            statements,
-            samples,
-            seed=seed,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            capture=capture,
-            progress=progress,
-        )
-
-    def stream(
-        self,
-        statement: str,
-        *,
-        seed: int,
-        sample_index: int = 0,
-        temperature: float | None = None,
-        max_new_tokens: int | None = None,
-    ) -> Iterator[str | SampledChain]:
-        """As the endpoint's."""
-        yield from self._endpoint.stream(
-            statement, seed=seed, sample_index=sample_index, temperature=temperature, max_new_tokens=max_new_tokens
-        )
-
-    def close(self) -> None:
-        """Nothing runs."""
+        asking = _Asking(self)
+        return SteppedSession(self.student, asking.propose, asking.close, capture)
 
 
 class _Asking:
     """The requests of one session, over one pool of connections."""
 
-    def __init__(self, source: SteppedEndpoint, endpoint: "EndpointSource") -> None:
-        self._source, self._endpoint = source, endpoint
+    def __init__(self, source: SteppedEndpoint) -> None:
+        self._source = source
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Endpoint | None = None
         self._model = ""
@@ -132,9 +69,9 @@ class _Asking:
             EndpointError: the server does not answer, or names no tokens beside those that it writes.
         """
         if self._loop is None:
-            self._loop, self._server = asyncio.new_event_loop(), Endpoint(self._endpoint.server)
+            self._loop, self._server = asyncio.new_event_loop(), Endpoint(self._source.server)
         ready: list[tuple[int, list[Proposal]]] = []
-        for _ in driven(self._loop, self._ask_each(standing, ready), _LOOK_SECONDS):
+        for _ in driven(self._loop, self._ask_each(standing, ready), LOOK_SECONDS):
             while ready:
                 yield ready.pop(0)
             yield None
@@ -152,14 +89,14 @@ class _Asking:
         self, standing: Sequence[tuple[RowRequest, int]], ready: list[tuple[int, list[Proposal]]]
     ) -> None:
         assert self._server is not None  # `propose` has opened it
-        slots = asyncio.Semaphore(self._endpoint.server.concurrency)
+        slots = asyncio.Semaphore(self._source.server.concurrency)
 
         async def one(index: int) -> None:
             async with slots:
                 request, room = standing[index]
                 ready.append((index, await self._ask(request, min(room, AHEAD))))
 
-        self._model = self._model or await self._endpoint.find_model(self._server)
+        self._model = self._model or await self._source.find_model(self._server)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for index in range(len(standing)):
@@ -173,9 +110,9 @@ class _Asking:
         ids = (*(request.prompt_ids or ()), *request.prefix)
         form = self._source.form
         while True:
-            body = form.body(self._model, ids, self._endpoint.prompt_text(request), most)
+            body = form.body(self._model, ids, self._source.prompt_text(request), most)
             try:
-                reply = await self._server.ask(body, sha256_json(body), CallUsage(most), _PATH)
+                reply = await self._server.ask(body, sha256_json(body), CallUsage(most), COMPLETIONS)
                 proposals, ended = read_proposals(reply, self._source.names)
             except CallError as error:
                 form = self._next_form(form, error)
@@ -184,15 +121,15 @@ class _Asking:
             if ended:
                 proposals.append(self._end())
             if not proposals:
-                self._endpoint.refuse(CallError("unknown_token", "it names a token that the student does not have"))
+                self._source.refuse(CallError("unknown_token", "it names a token that the student does not have"))
             return proposals
 
     def _next_form(self, form: ProposalForm, error: CallError) -> ProposalForm:
         """The form to try after one that was refused. None is left for good before another has been taken: what was
         refused may be this prompt.
         """
-        record = self._endpoint.record
-        if error.reason in ("http_404", "http_405", "http_501"):
+        record = self._source.record
+        if error.reason in NOT_THIS_PATH:
             raise InvalidInputError(
                 f"the endpoint {record.endpoint} of {record.llm_tag} has no /completions, so that no chain can be "
                 "written step by step",
@@ -205,13 +142,13 @@ class _Asking:
                 cure="use a server that does (vLLM, SGLang, llama.cpp), or mode rerank",
             )
         left = FORMS[FORMS.index(form) + 1 :]
-        if error.reason not in _NOT_THESE_FIELDS or not left:
-            self._endpoint.refuse(error)
+        if error.reason not in NOT_THESE_FIELDS or not left:
+            self._source.refuse(error)
         return left[0]
 
     def _end(self) -> Proposal:
         """The end of the sequence as the server's only proposal: how probable it was, servers do not say."""
-        ends = self._endpoint.student.eos_ids
+        ends = self._source.student.eos_ids
         if not ends:
-            self._endpoint.refuse(CallError("unknown_end", "it ended a chain, which the student has no token for"))
+            self._source.refuse(CallError("unknown_end", "it ended a chain, which the student has no token for"))
         return Proposal(np.array([min(ends)]), np.zeros(1, dtype=np.float32), min(ends))

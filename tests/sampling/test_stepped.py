@@ -1,7 +1,6 @@
 """A student that a server writes token by token for us, over real HTTP: as its own weights write here."""
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -32,7 +31,7 @@ SAMPLES = [GREEDY, 0, 1, 2]
 
 @pytest.fixture(scope="module", params=["stand-in", "llama.cpp"])
 def url(request: pytest.FixtureRequest, taught: Student, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with the taught student's weights: forty lines of ours, and one that nobody here wrote."""
+    """The address of a server with the taught student's weights: once of our stand-in's, once of llama.cpp's own."""
     if request.param == "stand-in":
         with serving(Served(taught)) as served:
             yield served.url
@@ -269,7 +268,6 @@ def test_a_server_that_is_not_there_is_named(taught: Student) -> None:
 
 def test_leaving_aborts_the_request(taught: Student) -> None:
     with serving(Served(taught, stalls=True)) as served:
-        served.models = ("tiny",)
         with stepped(taught, served.url).session(capture=False) as session:
             session.add(requests()[:1])
             events = session.run()
@@ -277,7 +275,6 @@ def test_leaving_aborts_the_request(taught: Student) -> None:
                 assert isinstance(next(events), Pass)
             events.close()
         assert served.aborted.wait(10)
-        assert threading.active_count() < 50
 
 
 def test_an_endpoint_is_asked_for_whole_chains_where_a_mode_needs_no_more(taught: Student) -> None:

@@ -95,7 +95,8 @@ def test_modes_that_act_on_steps_are_offered_and_what_such_a_conversation_begins
         reply = httpx.post(f"{proxy}/v1/chat/completions", json=body, timeout=60).json()
         told = reply["rjepa"]
         assert reply["choices"][0]["message"]["content"].startswith("Step 1:") and told["mode"] == mode
-        assert all(len(one["step_energies"]) for one in told["candidates"] if one["steps"])
+        assert told["ignored"] == ["the earlier message"]
+        assert all(one["step_energies"] for one in told["candidates"] if one["steps"])
 
 
 def test_the_greedy_chain_by_its_proposals_is_the_one_that_it_writes_itself(

@@ -5,10 +5,10 @@ backfill --llm tiny-a --decoders`. The server has the student's own float32 weig
 Validation problems are answered together, first by the guided greedy chain, then by two candidates at the student's
 temperature, here and there with equal noise.
 
-`same_texts`: share of answers that are equal to the last character. `passes_a_token`: forward passes for each token that
-was kept; the server makes one for each token that it proposes, the student here one when it reads steps.
-`seconds_over_here`: wall time there over wall time here. `seconds_over_best_of_8`: wall time of guided chains there over
-that of the choice among eight chains of the same server.
+`same_texts`: share of answers that are equal to the last character. `passes_a_token`: forward passes for each token
+that was kept; the server makes one for each token that it proposes, the student here one when it reads steps.
+`seconds_over_here`: wall time there over wall time here. `seconds_over_best_of_8`: wall time of guided chains there
+over that of the choice among eight chains of the same server.
 """
 
 import argparse

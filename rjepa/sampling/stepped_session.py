@@ -28,9 +28,6 @@ from rjepa.students.batches import read_batch
 from rjepa.students.drawing import draw_tokens
 from rjepa.students.events import RowEvents
 from rjepa.students.loading import Student
-from rjepa.students.noise import Branch
-from rjepa.students.prompting import complete_requests
-from rjepa.students.recording import RowTables
 from rjepa.students.rescoring import LOGITS_A_BATCH
 from rjepa.students.row_rules import RowRules
 from rjepa.students.sampled import (
@@ -47,9 +44,8 @@ from rjepa.students.sampled import (
     TokenScore,
     Until,
 )
-from rjepa.students.standing import RowStandings
+from rjepa.students.session_rows import SessionRows
 from rjepa.students.steering import Steering
-from rjepa.students.tap import LayerTap
 
 _NEVER: Final = np.iinfo(np.int64).max
 _UNREAD: Final = -1
@@ -59,33 +55,20 @@ Propose = Callable[[Sequence[tuple[RowRequest, int]]], Iterator[tuple[int, list[
 now and then meanwhile (`rjepa.sampling.stepped`)."""
 
 
-class SteppedSession:
+class SteppedSession(SessionRows):
     """A `rjepa.sampling.protocol.DecodingSession` that can do all but edit states. For one thread at a time."""
 
     def __init__(self, student: Student, propose: Propose, close: Callable[[], None], capture: bool) -> None:
         """close: frees what `propose` keeps."""
-        vocabulary = len(student.model.get_output_embeddings().weight)  # type: ignore[no-untyped-call]
-        self._student, self._propose, self._free_server = student, propose, close
-        self._tables = RowTables(student, capture)
-        self._standings = RowStandings(student, self._tables)
-        self._steering = Steering(vocabulary, student.hidden_size)
-        self._rules = RowRules(student, vocabulary)
+        super().__init__(student, capture)
+        self._propose, self._free_server = propose, close
+        self._vocabulary = len(student.model.get_output_embeddings().weight)  # type: ignore[no-untyped-call]
+        self._steering = Steering(self._vocabulary, student.hidden_size)
+        self._rules = RowRules(student, self._vocabulary)
         self._row_events = RowEvents(student, self._tables, self._standings, self._rules)
-        self._tap = LayerTap(student.captured, keep=capture)
-        self._vocabulary = vocabulary
-        self._requests: list[RowRequest] = []
         self._proposed: dict[int, list[Proposal]] = {}
         self._read_to: list[int] = []  # tokens of its chain whose states are known; `_UNREAD` before the prompt is
-        self._free: set[int] = set()
-        self._fresh: list[int] = []
         self._counts = DecodingCounts()
-        self._closed = self._running = False
-
-    def __enter__(self) -> "SteppedSession":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     @property
     def counts(self) -> DecodingCounts:
@@ -97,10 +80,7 @@ class SteppedSession:
     def add(self, requests: Sequence[RowRequest]) -> list[int]:
         """As `rjepa.students.session.Session.add`."""
         self._require_open()
-        whole = complete_requests(self._student, requests)
-        context = self._student.context_length
-        limits = [min(one.max_new_tokens or 0, context - len(one.prompt_ids or ())) for one in whole]
-        rows = self._tables.add(whole, limits, sorted(self._free))
+        rows, whole = self._begin(requests, sorted(self._free))
         for row, request in zip(rows, whole, strict=True):
             self._follow(row, request)
         return rows
@@ -110,15 +90,10 @@ class SteppedSession:
     ) -> int:
         """As `rjepa.students.session.Session.fork`; the server reads what is kept again, if it caches nothing."""
         self._require(row)
-        kept = self._standings.kept_tokens(row, keep_tokens, keep_steps)
-        parent = self._requests[row]
-        request = replace(
-            parent,
-            prefix=tuple(self._tables.ids[row, :kept].tolist()),
-            branches=(*parent.branches, Branch(kept, sample_index)),
-        )
+        request = self._fork_of(row, sample_index, keep_tokens, keep_steps)
+        kept, given = len(request.prefix), len(self._requests[row].prefix)
         child = self._tables.fork(row, request, sorted(self._free))
-        self._follow(child, request, (self._rules.scores(row) or ())[: kept - len(parent.prefix)])
+        self._follow(child, request, (self._rules.scores(row) or ())[: kept - given])
         self._read_to[child] = min(self._read_to[row], kept)
         return child
 
@@ -164,9 +139,7 @@ class SteppedSession:
         """As `rjepa.students.session.Session.run`; a token of each row before the next `Pass`, and others without any
         while the server is waited for.
         """
-        self._require_open()
-        if self._running:
-            raise ValueError("expected a session that does not run; close the iterator of the run before")
+        self._require_still()
         standings, by_step = self._standings, until is Until.STEP
         sight = Sight(tokens, steps or by_step, one_by_one, by_step)
         quota = until.count if isinstance(until, Tokens) else 0
@@ -189,37 +162,18 @@ class SteppedSession:
         finally:
             self._running = False
 
-    def is_over(self, row: int) -> bool:
-        """Whether the row's chain is at its end."""
-        self._check(row)
-        return bool(self._standings.over[row])
-
-    def tokens(self, row: int) -> list[int]:
-        """The tokens of the row's chain so far."""
-        self._check(row)
-        return self._standings.tokens(row)
-
     def latents(self, row: int) -> Float16:
         """As `rjepa.students.session.Session.latents`. What was not read yet is read."""
         self._check(row)
         self._read([row])
-        standings = self._standings
-        tokens = standings.written(row) if standings.over[row] else int(standings.step_tokens[row])
-        return self._tables.latents(row, tokens)
-
-    def chain(self, row: int) -> SampledChain:
-        """The row's chain, as far as it is written."""
-        return self.chains([row])[0]
+        return self._tables.latents(row, self._latest(row))
 
     def chains(self, rows: Sequence[int]) -> list[SampledChain]:
         """The chains of these rows; where states are captured, what was not read yet is read, all of them together."""
         for row in rows:
             self._check(row)
         self._read(rows)
-        chains = self._tables.chains(rows) if rows else []
-        if not self._rules:
-            return chains
-        return [replace(chain, scores=self._rules.scores(row)) for row, chain in zip(rows, chains, strict=True)]
+        return self._chains(rows, self._rules)
 
     def close(self) -> None:
         """Ask for nothing more; chains can still be read."""
@@ -323,30 +277,12 @@ class SteppedSession:
             for row in part:
                 self._read_to[row] = int(tables.drawn[row])
 
-    # Which rows there are, and what may be asked of them.
-
     def _follow(self, row: int, request: RowRequest, scores: Sequence[TokenScore] = ()) -> None:
-        if row == len(self._requests):
-            self._requests.append(request)
+        if row == len(self._read_to):
             self._read_to.append(_UNREAD)
-        self._requests[row], self._read_to[row] = request, _UNREAD
-        self._free.discard(row)
-        self._fresh.append(row)
+        self._read_to[row] = _UNREAD
         self._proposed.pop(row, None)
-        self._rules.add(row, request, scores)
-        self._standings.begin(row, plain=not request.rules.ends_at_answer, kept=False)
-
-    def _check(self, row: int) -> None:
-        if not 0 <= row < len(self._requests) or row in self._free:
-            raise ValueError(f"expected a row of this session, 0 to {len(self._requests) - 1}; got {row}")
-
-    def _require(self, row: int) -> None:
-        self._require_open()
-        self._check(row)
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise ValueError("expected an open session")
+        self._enter(row, request, self._rules, scores, kept=False)
 
     def _lacks(self, capability: Capability) -> NoReturn:
         record = self._student.record

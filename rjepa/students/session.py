@@ -10,7 +10,6 @@ the batch copies the caches of all. Junk is not recorded, and is taken back befo
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -20,10 +19,7 @@ from rjepa.arrays import Float16
 from rjepa.students.ahead import Sight
 from rjepa.students.batches import Batch, find_cached, join_batches, read_batch, rebuild_batch
 from rjepa.students.loading import Student
-from rjepa.students.noise import Branch
 from rjepa.students.passes import Passes
-from rjepa.students.prompting import complete_requests
-from rjepa.students.recording import RowTables
 from rjepa.students.sampled import (
     Bias,
     Condition,
@@ -36,14 +32,13 @@ from rjepa.students.sampled import (
     TokenScore,
     Until,
 )
-from rjepa.students.standing import RowStandings
-from rjepa.students.tap import LayerTap
+from rjepa.students.session_rows import SessionRows
 
 _NEVER: Final = np.iinfo(np.int64).max
 """More tokens than any row draws."""
 
 
-class Session:
+class Session(SessionRows):
     """A `rjepa.sampling.protocol.DecodingSession` over a student that is loaded here.
 
     Rows are numbers, in the order in which they came. For one thread at a time. Close it, or use it in a `with` block.
@@ -53,24 +48,12 @@ class Session:
         """capture: keep hidden states, so that there are latents. keep_finished: hold the caches of rows whose chain is
         over until they are dropped, so that forks of them need not read their tokens again.
         """
-        self._student, self._keep_finished = student, keep_finished
-        self._tables = RowTables(student, capture)
-        self._standings = RowStandings(student, self._tables)
-        self._requests: list[RowRequest] = []
-        self._free: set[int] = set()  # rows that are gone for good
-        self._fresh: list[int] = []  # rows that the run has not taken in yet
+        super().__init__(student, capture)
+        self._keep_finished = keep_finished
         self._batches: list[Batch] = []
         self._unread: list[int] = []
         self._forks: dict[int, tuple[int, int]] = {}  # child: its parent, and how many tokens of it stay in the cache
-        self._tap = LayerTap(student.captured, keep=capture)
         self._passes = Passes(student, self._tables, self._standings, self._requests, self._tap)
-        self._closed = self._running = False
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     @property
     def counts(self) -> DecodingCounts:
@@ -87,10 +70,7 @@ class Session:
                 that the student does not have.
         """
         self._require_open()
-        whole = complete_requests(self._student, requests)
-        context = self._student.context_length
-        limits = [min(one.max_new_tokens or 0, context - len(one.prompt_ids or ())) for one in whole]
-        rows = self._tables.add(whole, limits, self._free_rows())
+        rows, whole = self._begin(requests, self._free_rows())
         for row, request in zip(rows, whole, strict=True):
             self._follow(row, request)
         self._unread += rows
@@ -112,15 +92,10 @@ class Session:
             ValueError: more than the row has, or both of tokens and steps.
         """
         self._require(row)
-        kept = self._standings.kept_tokens(row, keep_tokens, keep_steps)
-        parent = self._requests[row]
-        request = replace(
-            parent,
-            prefix=tuple(self._tables.ids[row, :kept].tolist()),
-            branches=(*parent.branches, Branch(kept, sample_index)),
-        )
+        request = self._fork_of(row, sample_index, keep_tokens, keep_steps)
+        kept, given = len(request.prefix), len(self._requests[row].prefix)
         child = self._tables.fork(row, request, self._free_rows())
-        self._follow(child, request, (self._passes.rules.scores(row) or ())[: kept - len(parent.prefix)])
+        self._follow(child, request, (self._passes.rules.scores(row) or ())[: kept - given])
         origin = find_cached(self._batches, self._forks, self._standings, self._tables, row, kept)
         if origin is None:
             self._unread.append(child)
@@ -192,9 +167,7 @@ class Session:
             steps: yield a `StepEnd` for each; `Until.STEP` does anyway.
             one_by_one: with `tokens`, one of each row before the next `Pass`; else there may be a few.
         """
-        self._require_open()
-        if self._running:
-            raise ValueError("expected a session that does not run; close the iterator of the run before")
+        self._require_still()
         standings, by_step = self._standings, until is Until.STEP
         sight = Sight(tokens, steps or by_step, one_by_one, by_step)
         self._running = self._passes.changed = True
@@ -217,39 +190,18 @@ class Session:
         finally:
             self._running = False
 
-    def is_over(self, row: int) -> bool:
-        """Whether the row's chain is at its end."""
-        self._check(row)
-        return bool(self._standings.over[row])
-
-    def tokens(self, row: int) -> list[int]:
-        """The tokens of the row's chain so far."""
-        self._check(row)
-        return self._standings.tokens(row)
-
     @torch.inference_mode()
     def latents(self, row: int) -> Float16:
         """float16 [1 + segments, width]: the latents of the prompt and of the row's finished steps; of all its chain
         where that is over. Wants a session that captures. Of free text, steps are known after a run with `steps`.
         """
         self._check(row)
-        standings = self._standings
-        tokens = standings.written(row) if standings.over[row] else int(standings.step_tokens[row])
-        return self._tables.latents(row, tokens)
-
-    def chain(self, row: int) -> SampledChain:
-        """The row's chain, as far as it is written."""
-        return self.chains([row])[0]
+        return self._tables.latents(row, self._latest(row))
 
     @torch.inference_mode()
     def chains(self, rows: Sequence[int]) -> list[SampledChain]:
         """The chains of these rows; cheaper than one by one."""
-        for row in rows:
-            self._check(row)
-        chains = self._tables.chains(rows) if rows else []
-        if not self._passes.rules:
-            return chains
-        return [replace(chain, scores=self._passes.rules.scores(row)) for row, chain in zip(rows, chains, strict=True)]
+        return self._chains(rows, self._passes.rules)
 
     def close(self) -> None:
         """Let all caches go. A run that is under way ends between two tokens; chains can still be read."""
@@ -281,14 +233,8 @@ class Session:
 
     def _follow(self, row: int, request: RowRequest, scores: Sequence[TokenScore] = ()) -> None:
         """Enter a new row everywhere: its request, its rules, its standing."""
-        if row == len(self._requests):
-            self._requests.append(request)
-        self._requests[row] = request
-        self._free.discard(row)
-        self._fresh.append(row)
-        self._passes.rules.add(row, request, scores)
         kept = self._keep_finished or request.keep_finished
-        self._standings.begin(row, plain=not request.rules.ends_at_answer, kept=kept)
+        self._enter(row, request, self._passes.rules, scores, kept=kept)
 
     # Which rows there are, and what may be asked of them.
 
@@ -296,15 +242,3 @@ class Session:
         """Rows that are gone and lie in no batch."""
         busy = {int(row) for batch in self._batches for row in batch.places} if self._free else set()
         return sorted(self._free - busy - {*self._unread, *self._forks, *(row for row, _ in self._forks.values())})
-
-    def _check(self, row: int) -> None:
-        if not 0 <= row < len(self._requests) or row in self._free:
-            raise ValueError(f"expected a row of this session, 0 to {len(self._requests) - 1}; got {row}")
-
-    def _require(self, row: int) -> None:
-        self._require_open()
-        self._check(row)
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise ValueError("expected an open session")

@@ -224,7 +224,8 @@ class SteppedSession(SessionRows):
         requests = [self._requests[row] for row in rows.tolist()]
         greedy = torch.tensor([request.is_greedy for request in requests])
         temperature = torch.tensor([[request.temperature or 1.0] for request in requests])
-        biased = self._steering.biased(rows, wanted, self._standings.tokens)
+        every = np.ones(len(rows), dtype=bool)
+        biased = self._steering.biased(rows, wanted, tables.ids, tables.drawn, every)
         biased = wanted if biased is None else biased
         if self._rules:
             shaped = self._rules.shaped(rows, known, biased, self._standings.tokens)
@@ -236,10 +237,9 @@ class SteppedSession(SessionRows):
         tables.ids[rows, at] = ids
         tables.drawn[rows] += 1
         tables.put_scores(index.to(device), columns.to(device), logprobs.to(device), certainty.to(device))
-        written = np.ones(len(rows), dtype=bool)
         if self._rules:
-            self._rules.read(rows, ids, known, written)
-        events, _ = self._row_events.read(rows, at, written, 1, sight)
+            self._rules.read(rows, ids, known, every)
+        events, _ = self._row_events.read(rows, at, every, 1, sight)
         for row, token, proposal in zip(rows.tolist(), ids.tolist(), proposals, strict=True):
             self._proposed[row] = self._proposed[row][1:] if token == proposal.own else []
         self._counts += DecodingCounts(generated=len(rows))

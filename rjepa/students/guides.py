@@ -168,6 +168,10 @@ class GuideTables:
         """How many rows are guided."""
         return len(self._guides)
 
+    def __contains__(self, row: int) -> bool:
+        """Whether this row is."""
+        return row in self._guides
+
     def begin(self, row: int, guide: StepGuide) -> None:
         """The row writes a step that its guide, which is one of this decoder, has just been told of."""
         if row >= len(self.active):
@@ -177,13 +181,17 @@ class GuideTables:
         self.weight[row], self.floor[row], self.added[row] = guide.weight, guide.floor, guide.added
         self.begun[row], self.near[row] = False, True
 
+    def look_again(self, rows: Int64) -> None:
+        """These rows have drawn tokens that compiled drawing has not seen, so that their labels may be whole."""
+        self.near[rows] = True
+
     def end(self, row: int) -> None:
         """The row is not guided any more."""
         if self._guides.pop(row, None) is not None:
             self.active[row] = False
 
     def arrays(self, rows: Int64, ids: Int64, drawn: Int64, most: int) -> GuideArrays | None:
-        """All that is known, with room for `most` more tokens of each of these rows; None where none is guided.
+        """All that is known, with room for `most` more tokens of each of these rows, guided or not; None where none is.
 
         Args:
             ids, drawn: tokens of all rows, and how many each has.
@@ -194,6 +202,8 @@ class GuideTables:
         for row in guided:
             if self.near[row] and not self.begun[row]:
                 self._look_for_label(row, ids[row, : drawn[row]])
+        if rows.max() >= len(self.active):  # compiled code looks up each row that it draws for, and checks no bounds
+            self._reserve_rows(int(rows.max()) + 1)
         longest = int((drawn[guided] - self.first[guided]).max()) + 1 + most
         if longest > self.keys.shape[3]:
             self._reserve_tokens(longest)

@@ -248,6 +248,21 @@ def guide(
             biased[row, tokens[at]] = logits[row, tokens[at]] + weight[place] * surely
 
 
+def biases(places: Int64, ids: Int64, drawn: Int64, guides: GuideArrays, vocabulary: int) -> Float32:
+    """What the guides of these rows add to the logits of their next token, [R, N]: zeros before the label of a step.
+
+    Args:
+        places: rows [R] that are guided.
+        ids, drawn: tokens of all rows, and how many each has.
+        vocabulary: N.
+    """
+    added = np.zeros((len(places), vocabulary), dtype=np.float32)
+    every, is_biased = np.ones(len(places), dtype=np.bool_), np.zeros(len(places), dtype=np.bool_)
+    # Logits may be infinite where a token is forbidden, and compiled code may take it that nothing is.
+    guide(places, drawn[places], every, ids, guides, np.zeros_like(added), added, is_biased)
+    return added
+
+
 @compiled
 def may_end_label(place: int, column: int, ids: Int64, guides: GuideArrays) -> bool:
     """Whether the token in this column of a row's ids may make the label of its step whole, which is to be found out; a

@@ -68,7 +68,7 @@ class Passes:
         else:
             count = 1
             column = int(at[0]) if (at == at[0]).all() else torch.from_numpy(at).to(batch.index.device)
-            drawn = self._draw(batch, column)
+            drawn = self._draw(batch, column, written)
             ids = np.asarray(drawn.tolist())
             tables.ids[places, at] = ids
             tables.drawn[places[~held]] += 1
@@ -80,11 +80,11 @@ class Passes:
         self.generated += generated
         return [*events, Pass(generated, count)]
 
-    def _draw(self, batch: Batch, column: int | Tensor) -> Int[Tensor, " rows"]:
+    def _draw(self, batch: Batch, column: int | Tensor, written: Bools) -> Int[Tensor, " rows"]:
         """A token for each row, by whatever bends its logits."""
         tables, places = self._tables, batch.places
         noise = tables.noise_at(batch.index, column)
-        biased = self.steering.biased(places, batch.logits, self._standings.tokens)
+        biased = self.steering.biased(places, batch.logits, tables.ids, tables.drawn, written)
         if self.rules:
             biased = self.rules.shaped(places, batch.logits, biased, self._standings.tokens)
         drawn, logprobs, certainty = draw_tokens(batch.logits, noise, batch.greedy, batch.temperature, biased)

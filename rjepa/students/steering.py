@@ -4,12 +4,14 @@ Where edits take hold belongs to `rjepa.students.tap`; what a good bias or edit 
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rjepa.arrays import Int64
+from rjepa.arrays import Bools, Float32, Int64
 from rjepa.students.guides import GuideArrays, GuideTables, StepGuide
 from rjepa.students.sampled import Bias, Edit
 
@@ -69,19 +71,39 @@ class Steering:
             self._guides.end(row)
 
     def biased(
-        self, rows: Int64, logits: Float[Tensor, "rows vocab"], tokens_of: Callable[[int], Sequence[int]]
+        self, rows: Int64, logits: Float[Tensor, "rows vocab"], ids: Int64, drawn: Int64, watched: Bools
     ) -> Float[Tensor, "rows vocab"] | None:
-        """The logits with these rows' biases; None where none of them has one. `tokens_of` is for biases that ask."""
-        found = [(index, row) for index, row in enumerate(rows.tolist()) if row in self._biases] if self._biases else []
+        """The logits with the biases of those of these rows that are `watched`; None where none of them has one.
+
+        Args:
+            ids, drawn: tokens of all rows, and how many each has.
+        """
+        if not self._biases:
+            return None
+        found = {row: at for at, row in enumerate(rows.tolist()) if watched[at] and row in self._biases}
         if not found:
             return None
         logits = logits.float().clone()
-        for index, row in found:
+        together = self._computed(list(found), ids, drawn)
+        if together is not None:
+            rows, added = together
+            logits[[found.pop(row) for row in rows.tolist()]] += torch.from_numpy(added).to(logits)
+        for row, at in found.items():
             bias = self._biases[row]
-            added = bias if isinstance(bias, Tensor) else bias(tokens_of(row))
-            if added is not None:
-                logits[index] += self._checked(added).to(logits)
+            own = bias if isinstance(bias, Tensor) else bias(ids[row, : drawn[row]].tolist())
+            if own is not None:
+                logits[at] += self._checked(own).to(logits)
         return logits
+
+    def _computed(self, rows: list[int], ids: Int64, drawn: Int64) -> tuple[Int64, Float32] | None:
+        """Those of these rows whose guides are computed together, and their biases; None where there are none."""
+        compute = None if self._guides is None else _compiled_biases()
+        if self._guides is None or compute is None:
+            return None
+        guided = np.array([row for row in rows if row in self._guides], dtype=np.int64)
+        self._guides.look_again(guided)
+        arrays = self._guides.arrays(guided, ids, drawn, 1)
+        return None if arrays is None else (guided, compute(guided, ids, drawn, arrays, self._vocabulary))
 
     def edits(self, rows: Int64, read_again: Sequence[bool]) -> dict[int, Edit]:
         """Edits by position among these rows; a token that is read again keeps the state that it had."""
@@ -95,3 +117,16 @@ class Steering:
         if bias.shape != shape or not bool((bias < torch.inf).all()) or not bool((bias > -torch.inf).any()):
             raise ValueError(f"expected a bias of shape {shape} that allows a token, got {tuple(bias.shape)}")
         return bias
+
+
+Computing = Callable[[Int64, Int64, Int64, GuideArrays, int], Float32]
+
+
+@cache
+def _compiled_biases() -> Computing | None:
+    """`rjepa.students.native_guides.biases`; None where numba is missing. Who has no guides need not import it."""
+    try:
+        from rjepa.students.native_guides import biases
+    except ImportError:  # there is no numba for every Python yet
+        return None
+    return biases

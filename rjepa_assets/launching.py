@@ -88,12 +88,19 @@ def dataset_launches(dataset: str) -> list[Launch]:
 
 
 def release_launches(
-    dataset: str, llm_tag: str, recipe: str, *, decoders: bool = False, release: bool = True, rule: str = "replace"
+    dataset: str,
+    llm_tag: str,
+    recipe: str,
+    *,
+    guidance: str = "",
+    release: bool = True,
+    rule: str = "replace",
 ) -> list[Launch]:
     """Bring a dataset version and an LLM to an evaluated world model and, with `release`, to what is served.
 
     Args:
-        decoders: with what puts latents into words and guides the student.
+        guidance: training run of what guides the student, which is made with what puts latents into words; empty for
+            neither.
         rule: of the gate: "replace", or "improve" where no person asked for this release.
     """
     key = partition_key(dataset, llm_tag)
@@ -101,11 +108,14 @@ def release_launches(
     if load_jepa_config(recipe).loss.uses_negatives:
         launches.append(Launch(VARIANTS_JOB, key, ("train_rollouts",)))
     launches.append(Launch(DATASET_LLM_JOB, key, config={"rjepa_checkpoint": {"recipe": recipe}}))
-    if decoders:
-        launches.append(Launch(DECODERS_JOB, key))
+    launches += _decoders_launches(key, guidance)
     if release:
         launches.append(Launch(RELEASE_JOB, llm_tag, config={"release": {"dataset": dataset, "rule": rule}}))
     return launches
+
+
+def _decoders_launches(key: str, guidance: str) -> list[Launch]:
+    return [Launch(DECODERS_JOB, key, config={"logit_guidance": {"recipe": guidance}})] if guidance else []
 
 
 TRANSFER: Final = "transfer"
@@ -120,7 +130,7 @@ def migration_launches(
     share: float | None,
     recipe: str,
     *,
-    decoders: bool = False,
+    guidance: str = "",
     release: bool = True,
 ) -> list[Launch]:
     """Give an LLM an R-JEPA on a dataset version that is there, judge it, with `release` bring it to what is served.
@@ -129,14 +139,14 @@ def migration_launches(
         strategy: `calibration` carries the source's R-JEPA, `transfer` grows it and trains it on, `retrain` trains one.
         share: of the training problems, for an adapter or a transfer; None for the asset's own.
         recipe: training run, for `retrain` and `transfer`; empty for the one of `transfer` that there is.
-        decoders: with what puts latents into words and guides the LLM.
+        guidance: as in `release_launches`.
     """
     key = partition_key(dataset, target)
     launches = [Launch(LLM_JOB, target)]
     if strategy == "calibration":
         chosen: dict[str, Any] = {"source": source} | ({} if share is None else {"share": share})
         # The adapter reads what it needs by itself; decoders learn from all chains.
-        launches.append(Launch(DATASET_LLM_JOB, key, ("request", "rollouts", *(["latents"] if decoders else []))))
+        launches.append(Launch(DATASET_LLM_JOB, key, ("request", "rollouts", *(["latents"] if guidance else []))))
         launches.append(Launch(CARRY_JOB, key, config={"adapter": chosen}))
     else:
         training: dict[str, Any] = {"recipe": recipe}
@@ -145,8 +155,7 @@ def migration_launches(
         if load_jepa_config(training["recipe"]).loss.uses_negatives:
             launches.append(Launch(VARIANTS_JOB, key, ("train_rollouts",)))
         launches.append(Launch(DATASET_LLM_JOB, key, config={"rjepa_checkpoint": training}))
-    if decoders:
-        launches.append(Launch(DECODERS_JOB, key))
+    launches += _decoders_launches(key, guidance)
     if release:
         launches.append(Launch(RELEASE_JOB, target, config={"release": {"dataset": dataset}}))
     return launches
@@ -175,8 +184,7 @@ def night_launches(plan: "Plan", dataset: str, choices: NightChoices) -> list[La
     trained = {"latent_normalizer": {"init_from": plan.init_from}, "rjepa_checkpoint": training}
     launches = [Launch(FEEDBACK_JOB, dataset), *dataset_launches(dataset), Launch(LLM_JOB, plan.llm_tag)]
     launches.append(Launch(DATASET_LLM_JOB, key, config=trained))
-    if plan.decoders:
-        launches.append(Launch(DECODERS_JOB, key))
+    launches += _decoders_launches(key, plan.guidance)
     sealed = {"dataset": dataset, "problems_a_domain": choices.sealed_problems}
     # What was withdrawn has to leave what is served, whether or not anything gets better: a night that forgets is
     # judged as a person's release is, even if it learns beside that (docs/living.md, Forgetting).

@@ -28,10 +28,12 @@ from rjepa.living.joined import joined_file, write_joined
 from rjepa.living.limits import Limited, Offer, find_limit, learning_rate
 from rjepa.living.settings import LearningSettings, read_settings
 from rjepa.moments import to_iso
-from rjepa.releases.bundle import load_manifest
+from rjepa.parts import GUIDANCE_FOLDER
+from rjepa.releases.bundle import Manifest, load_manifest, release_folder
 from rjepa.releases.history import history
 from rjepa.releases.lineage import last_clean, refuse_carried
 from rjepa.releases.pointer import current_release, require_current
+from rjepa.verbalizer.config import GUIDANCE, decoder_config_names
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class Plan:
     selection: Selection
     removes: tuple[str, ...]
     """problems of the parent that are left out"""
-    decoders: bool
-    """whether what is served puts latents into words, so that its successor has to, too"""
+    guidance: str
+    """training run of what guides in the release that is served, so that its successor is guided as well; empty where
+    nothing there puts latents into words or guides"""
 
     @property
     def accepted(self) -> int:
@@ -144,8 +147,18 @@ def plan_night(
         tuning=Tuning(learning_rate=rate, replay_share=settings.replay_share, ewc=settings.ewc_strength),
         selection=chosen,
         removes=removes,
-        decoders=served.part("verbalizer") is not None,
+        guidance=guidance_run(home, served),
     )
+
+
+def guidance_run(home: Home, served: Manifest) -> str:
+    """As `Plan.guidance`: the run that made what is served, as long as there is one of its name."""
+    if not served.has({"verbalizer"}) and not served.has({"guidance"}):
+        return ""
+    from rjepa.verbalizer.checkpoint import recipe_of  # torch, which a plan takes seconds to load and seldom needs
+
+    made = recipe_of(release_folder(home, served.llm_tag, served.release_id) / GUIDANCE_FOLDER)
+    return made if made in decoder_config_names() else GUIDANCE
 
 
 def prepare(home: Home, plan: Plan) -> str:

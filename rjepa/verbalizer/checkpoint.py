@@ -39,14 +39,24 @@ def save_decoder(folder: Path, decoder: Decoder, made_for: str) -> str:
 
 def is_made_for(folder: Path, world_model: str) -> bool:
     """Whether a folder holds a decoder, and one for this R-JEPA: one that was made for another says nothing of it."""
+    return bool(_about(folder).get("made_for") == world_model)
+
+
+def recipe_of(folder: Path) -> str:
+    """Name of the training run that made the decoder of a folder; empty where there is none."""
+    return str(_about(folder).get("config", {}).get("name", ""))
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What is written in the header of a folder's decoder; nothing where there is none."""
     path = folder / DECODER_FILE
     if not path.is_file():
-        return False
+        return {}
     try:
-        about = json.loads(read_header(path).metadata.get("rjepa", "{}"))
+        about: dict[str, Any] = json.loads(read_header(path).metadata.get("rjepa", "{}"))
     except (CorruptError, ValueError):
-        return False
-    return bool(about.get("made_for") == world_model)
+        return {}
+    return about
 
 
 def load_decoder(folder: Path, device: torch.device | str = "cpu") -> Decoder:

@@ -1,10 +1,10 @@
 """One run of a decoder as one frozen value, loaded from a YAML file of configs/verbalizer/ and stamped into weights."""
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rjepa.configs import CONFIGS, load_config
+from rjepa.configs import CONFIGS, config_names, load_config
 from rjepa.jepa.config import OptimConfig
 from rjepa.values import FrozenValue
 
@@ -15,6 +15,9 @@ and the earlier steps too. plain: these and no latent, an ordinary language mode
 Learns = Literal["expected", "observed", "both"]
 """Latents of right steps that it is trained on: what R-JEPA expected of them, what the student made of them, or each by
 the toss of a coin."""
+
+GUIDANCE: Final = "guidance"
+"""The run of configs/verbalizer/ that makes what guides, where no other is asked for."""
 
 
 class DecoderConfig(FrozenValue):
@@ -35,6 +38,11 @@ class DecoderConfig(FrozenValue):
         if self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be a multiple of twice the heads {self.heads}")
         return self
+
+
+def decoder_config_names() -> list[str]:
+    """The runs that there are."""
+    return config_names(CONFIGS / "verbalizer")
 
 
 def load_decoder_config(name: str) -> DecoderConfig:

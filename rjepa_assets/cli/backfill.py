@@ -17,6 +17,13 @@ def backfill(
     decoders: Annotated[
         bool, typer.Option("--decoders", help="Train what modes nudge and plan need, too, and release it.")
     ] = False,
+    guidance: Annotated[
+        str,
+        typer.Option(
+            help="Training run of what guides in mode nudge, a file of configs/verbalizer/ [default: guidance, with "
+            "--decoders]; guidance-long takes four times as long and guides better."
+        ),
+    ] = "",
     release: Annotated[
         bool | None,
         typer.Option(
@@ -34,13 +41,15 @@ def backfill(
     Example: rjepa llm add tiny-b --model bundled && rjepa backfill --llm tiny-b
     """
     from rjepa.datasets.versions import version_key
+    from rjepa.verbalizer.config import GUIDANCE
     from rjepa_assets.cli.materialising import materialise, open_home
     from rjepa_assets.cli.summary import print_results
 
     home = open_home()
     if release is None:
         release = version_key(dataset) is not None
-    materialise(home, dataset, llm, recipe, decoders=decoders, release=release, redo_from=redo, improve=improve)
+    guidance = guidance or (GUIDANCE if decoders else "")
+    materialise(home, dataset, llm, recipe, guidance=guidance, release=release, redo_from=redo, improve=improve)
     print_results(home, llm, dataset)
     if not release:
         typer.echo("\nNothing was released from it: that takes --release.")

@@ -38,6 +38,13 @@ def migrate(
     decoders: Annotated[
         bool, typer.Option("--decoders", help="Train what modes nudge and plan need for the LLM, too.")
     ] = False,
+    guidance: Annotated[
+        str,
+        typer.Option(
+            help="Training run of what guides in mode nudge, a file of configs/verbalizer/ [default: guidance, with "
+            "--decoders]; guidance-long takes four times as long and guides better."
+        ),
+    ] = "",
     release: Annotated[
         bool, typer.Option("--release/--no-release", help="Release it, and serve it if the gate agrees.")
     ] = True,
@@ -48,12 +55,14 @@ def migrate(
     Example: rjepa llm migrate --from tiny-a --to tiny-b --strategy calibration
     """
     from rjepa.cli.common import print_json
+    from rjepa.verbalizer.config import GUIDANCE
     from rjepa_assets.cli.materialising import migrate_llm, open_home
     from rjepa_assets.cli.summary import print_served
 
     home = open_home()
+    guidance = guidance or (GUIDANCE if decoders else "")
     source = migrate_llm(
-        home, dataset, source, target, strategy, share=share, recipe=recipe, decoders=decoders, release=release
+        home, dataset, source, target, strategy, share=share, recipe=recipe, guidance=guidance, release=release
     )
     rows = _rows(home, source, target, dataset)
     if as_json:

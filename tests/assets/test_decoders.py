@@ -8,8 +8,11 @@ from rjepa.engine import Engine
 from rjepa.evaluation.guided_fit import SEVERAL
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
+from rjepa.living.night import guidance_run
 from rjepa.parts import GUIDED_CALIBRATION
 from rjepa.reasoning.question import ask
+from rjepa.releases.bundle import load_manifest
+from rjepa.releases.pointer import require_current
 from rjepa_assets.defs.stage import DECODERS_JOB, RELEASE_JOB
 from rjepa_assets.instance import open_instance
 from rjepa_assets.launching import Launch, run_all
@@ -23,6 +26,7 @@ def test_guidance_is_made_checked_and_released_with_how_sure_its_answers_are(dem
     guidance = Launch(
         DECODERS_JOB, f"{DATASET}|{TAG}", ("logit_guidance",), config={"logit_guidance": {"recipe": "smoke"}}
     )
+    served = require_current(demo_copy, TAG)
     release = Launch(RELEASE_JOB, TAG, config={"release": {"dataset": DATASET, "rule": "replace"}})
     with open_instance(demo_copy) as instance, (demo_copy.root / "log").open("w") as log:
         run_all(instance, [guidance, release], log.fileno())
@@ -35,6 +39,8 @@ def test_guidance_is_made_checked_and_released_with_how_sure_its_answers_are(dem
     assert f"{SEVERAL} candidates, by energy" in figures["tried"]
     fitted = demo_copy.models(TAG, DATASET) / GUIDED_CALIBRATION
     assert ScoreCalibration.load(fitted).num_candidates == SEVERAL and figures["guided_problems"] > 0
+    before, after = (load_manifest(demo_copy, TAG, name) for name in (served, require_current(demo_copy, TAG)))
+    assert (guidance_run(demo_copy, before), guidance_run(demo_copy, after)) == ("", "smoke")  # of the next night
     engine = Engine.load(demo_copy, TAG, "cpu")
     assert "nudge" in engine.modes
     statements = [problem.statement for problem in load_problems(demo_copy, DATASET, "validation", 6)]

@@ -86,13 +86,12 @@ def test_only_recipes_that_learn_from_wrong_chains_have_the_student_answer_train
 
 
 def test_decoders_are_made_when_they_are_asked_for_and_before_the_release() -> None:
-    names = [
-        name
-        for launch in stages_of(release_launches("v1.0.0", "tiny-a", "demo", decoders=True))
-        for name in launch.assets
-    ]
+    launches = stages_of(release_launches("v1.0.0", "tiny-a", "demo", guidance="guidance-long"))
+    names = [name for launch in launches for name in launch.assets]
     assert set(names) == {*PIPELINE, *DECODERS, "request"}
     assert names.index("score_calibration") < names.index("logit_guidance") < names.index("release")
+    configs = [launch.config["logit_guidance"] for launch in launches if "logit_guidance" in launch.assets]
+    assert configs == [{"recipe": "guidance-long"}]
 
 
 def test_migrating_makes_no_dataset_and_trains_only_where_that_was_asked_for() -> None:

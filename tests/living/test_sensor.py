@@ -18,6 +18,7 @@ from rjepa_assets.definitions import build_defs
 from rjepa_assets.defs.living import TRIGGER_TAG, new_feedback, nightly
 from rjepa_assets.defs.partitions import LLM
 from rjepa_assets.defs.resources import HomeResource
+from rjepa_assets.defs.stage import DECODERS_JOB
 from rjepa_assets.launching import NightChoices, night_launches
 from tests.assets.running import rjepa
 
@@ -99,6 +100,18 @@ def test_only_a_night_that_forgets_need_not_be_better(
     assert isinstance(plan, Plan)
     *_, gate = night_launches(replace(plan, removes=removes), "v1.1.0", NightChoices(claim="math"))
     assert gate.config["release"] == {"dataset": "v1.1.0", "rule": rule, "claim": "math"}
+
+
+@pytest.mark.parametrize("guidance", ["", "guidance-long"])
+def test_a_night_makes_what_guides_by_the_run_that_made_what_is_served(
+    home: Home, database: Database, guidance: str
+) -> None:
+    approve(database, BEACH)
+    plan = plan_night(home, database, "tiny-a")
+    assert isinstance(plan, Plan) and plan.guidance == ""
+    launches = night_launches(replace(plan, guidance=guidance), "v1.1.0", NightChoices())
+    configs = [dict(launch.config) for launch in launches if launch.job == DECODERS_JOB]
+    assert configs == ([{"logit_guidance": {"recipe": guidance}}] if guidance else [])
 
 
 def test_the_job_of_a_night_runs_the_command_and_says_what_came_of_it(

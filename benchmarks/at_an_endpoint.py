@@ -63,13 +63,7 @@ def main() -> None:
     home = Home(load_settings().home)
     student = load_student(resolve_student(home, load_record(home, options.llm)), device="cpu")
     here = LocalSource(student)
-    guidance = Guidance.load(guidance_folder(home, options.llm, options.dataset))
-    parts = candidate_parts(
-        here,
-        open_world_model(home, options.llm, options.dataset),
-        ScoreCalibration.load(calibration_file(home, options.llm, options.dataset)),
-        replace(guidance, familiarity=None),
-    )
+    parts = guiding_parts(home, here, options.dataset)
     problems = load_problems(home, options.dataset, "validation", options.problems)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "student.gguf"
@@ -78,6 +72,14 @@ def main() -> None:
             record = student.record.model_copy(update={"endpoint": f"{url}/v1"})
             figures = _compare(here, EndpointSource(replace(student, record=record)), parts, problems)
     report("at_an_endpoint", figures, TARGETS)
+
+
+def guiding_parts(home: Home, source: ChainSource, dataset: str) -> Parts:
+    """What guides a student in this home, on problems of every kind."""
+    llm_tag = source.record.llm_tag
+    guidance = replace(Guidance.load(guidance_folder(home, llm_tag, dataset)), familiarity=None)
+    calibration = ScoreCalibration.load(calibration_file(home, llm_tag, dataset))
+    return candidate_parts(source, open_world_model(home, llm_tag, dataset), calibration, guidance)
 
 
 def _compare(here: ChainSource, there: ChainSource, parts: Parts, problems: Sequence[Problem]) -> dict[str, float]:

@@ -92,15 +92,14 @@ def release_launches(
     llm_tag: str,
     recipe: str,
     *,
-    guidance: str = "",
+    guidance_recipe: str = "",
     release: bool = True,
     rule: str = "replace",
 ) -> list[Launch]:
     """Bring a dataset version and an LLM to an evaluated world model and, with `release`, to what is served.
 
     Args:
-        guidance: training run of what guides the student, which is made with what puts latents into words; empty for
-            neither.
+        guidance_recipe: that `logit_guidance` is trained by; both decoders are made then. Empty: neither.
         rule: of the gate: "replace", or "improve" where no person asked for this release.
     """
     key = partition_key(dataset, llm_tag)
@@ -108,14 +107,16 @@ def release_launches(
     if load_jepa_config(recipe).loss.uses_negatives:
         launches.append(Launch(VARIANTS_JOB, key, ("train_rollouts",)))
     launches.append(Launch(DATASET_LLM_JOB, key, config={"rjepa_checkpoint": {"recipe": recipe}}))
-    launches += _decoders_launches(key, guidance)
+    launches += _decoders_launches(key, guidance_recipe)
     if release:
         launches.append(Launch(RELEASE_JOB, llm_tag, config={"release": {"dataset": dataset, "rule": rule}}))
     return launches
 
 
-def _decoders_launches(key: str, guidance: str) -> list[Launch]:
-    return [Launch(DECODERS_JOB, key, config={"logit_guidance": {"recipe": guidance}})] if guidance else []
+def _decoders_launches(key: str, guidance_recipe: str) -> list[Launch]:
+    return (
+        [Launch(DECODERS_JOB, key, config={"logit_guidance": {"recipe": guidance_recipe}})] if guidance_recipe else []
+    )
 
 
 TRANSFER: Final = "transfer"
@@ -130,7 +131,7 @@ def migration_launches(
     share: float | None,
     recipe: str,
     *,
-    guidance: str = "",
+    guidance_recipe: str = "",
     release: bool = True,
 ) -> list[Launch]:
     """Give an LLM an R-JEPA on a dataset version that is there, judge it, with `release` bring it to what is served.
@@ -139,14 +140,16 @@ def migration_launches(
         strategy: `calibration` carries the source's R-JEPA, `transfer` grows it and trains it on, `retrain` trains one.
         share: of the training problems, for an adapter or a transfer; None for the asset's own.
         recipe: training run, for `retrain` and `transfer`; empty for the one of `transfer` that there is.
-        guidance: as in `release_launches`.
+        guidance_recipe: as in `release_launches`.
     """
     key = partition_key(dataset, target)
     launches = [Launch(LLM_JOB, target)]
     if strategy == "calibration":
         chosen: dict[str, Any] = {"source": source} | ({} if share is None else {"share": share})
         # The adapter reads what it needs by itself; decoders learn from all chains.
-        launches.append(Launch(DATASET_LLM_JOB, key, ("request", "rollouts", *(["latents"] if guidance else []))))
+        launches.append(
+            Launch(DATASET_LLM_JOB, key, ("request", "rollouts", *(["latents"] if guidance_recipe else [])))
+        )
         launches.append(Launch(CARRY_JOB, key, config={"adapter": chosen}))
     else:
         training: dict[str, Any] = {"recipe": recipe}
@@ -155,7 +158,7 @@ def migration_launches(
         if load_jepa_config(training["recipe"]).loss.uses_negatives:
             launches.append(Launch(VARIANTS_JOB, key, ("train_rollouts",)))
         launches.append(Launch(DATASET_LLM_JOB, key, config={"rjepa_checkpoint": training}))
-    launches += _decoders_launches(key, guidance)
+    launches += _decoders_launches(key, guidance_recipe)
     if release:
         launches.append(Launch(RELEASE_JOB, target, config={"release": {"dataset": dataset}}))
     return launches
@@ -184,7 +187,7 @@ def night_launches(plan: "Plan", dataset: str, choices: NightChoices) -> list[La
     trained = {"latent_normalizer": {"init_from": plan.init_from}, "rjepa_checkpoint": training}
     launches = [Launch(FEEDBACK_JOB, dataset), *dataset_launches(dataset), Launch(LLM_JOB, plan.llm_tag)]
     launches.append(Launch(DATASET_LLM_JOB, key, config=trained))
-    launches += _decoders_launches(key, plan.guidance)
+    launches += _decoders_launches(key, plan.guidance_recipe)
     sealed = {"dataset": dataset, "problems_a_domain": choices.sealed_problems}
     # What was withdrawn has to leave what is served, whether or not anything gets better: a night that forgets is
     # judged as a person's release is, even if it learns beside that (docs/living.md, Forgetting).

@@ -30,7 +30,7 @@ from rjepa.students.catalog import load_record
 from rjepa.students.resolving import resolve_student
 from rjepa.validation.judge import judge
 from rjepa.verbalizer.checkpoint import load_decoder
-from rjepa.verbalizer.config import GUIDANCE, load_decoder_config
+from rjepa.verbalizer.config import GUIDANCE_RECIPE, load_decoder_config
 from rjepa.verbalizer.guiding import Guidance, GuidanceSettings
 from rjepa.verbalizer.made import guidance_folder
 from rjepa.verbalizer.speaking import Verbalizer
@@ -143,7 +143,9 @@ def candidate_parts(
     )
 
 
-def build_guidance(home: Home, llm_tag: str, dataset: str, recipe: str = GUIDANCE, progress: Progress = silent) -> Made:
+def build_guidance(
+    home: Home, llm_tag: str, dataset: str, recipe: str = GUIDANCE_RECIPE, progress: Progress = silent
+) -> Made:
     """Train the decoder `recipe` of configs/verbalizer/, or go on with it; choose how strongly it guides, and fit how
     sure a guided answer is.
 

@@ -33,7 +33,7 @@ from rjepa.releases.bundle import Manifest, load_manifest, release_folder
 from rjepa.releases.history import history
 from rjepa.releases.lineage import last_clean, refuse_carried
 from rjepa.releases.pointer import current_release, require_current
-from rjepa.verbalizer.config import GUIDANCE, decoder_config_names
+from rjepa.verbalizer.config import GUIDANCE_RECIPE, decoder_config_names
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Plan:
     selection: Selection
     removes: tuple[str, ...]
     """problems of the parent that are left out"""
-    guidance: str
-    """training run of what guides in the release that is served, so that its successor is guided as well; empty where
-    nothing there puts latents into words or guides"""
+    guidance_recipe: str
+    """that the guidance of the served release was trained by, so that its successor guides as well; empty where that
+    release has no decoders"""
 
     @property
     def accepted(self) -> int:
@@ -147,18 +147,18 @@ def plan_night(
         tuning=Tuning(learning_rate=rate, replay_share=settings.replay_share, ewc=settings.ewc_strength),
         selection=chosen,
         removes=removes,
-        guidance=guidance_run(home, served),
+        guidance_recipe=served_guidance_recipe(home, served),
     )
 
 
-def guidance_run(home: Home, served: Manifest) -> str:
-    """As `Plan.guidance`: the run that made what is served, as long as there is one of its name."""
+def served_guidance_recipe(home: Home, served: Manifest) -> str:
+    """As `Plan.guidance_recipe`; the usual one where the release's own is no file of configs/verbalizer/ any more."""
     if not served.has({"verbalizer"}) and not served.has({"guidance"}):
         return ""
-    from rjepa.verbalizer.checkpoint import recipe_of  # torch, which a plan takes seconds to load and seldom needs
+    from rjepa.verbalizer.checkpoint import recipe_of  # it loads torch, which most plans do without
 
     made = recipe_of(release_folder(home, served.llm_tag, served.release_id) / GUIDANCE_FOLDER)
-    return made if made in decoder_config_names() else GUIDANCE
+    return made if made in decoder_config_names() else GUIDANCE_RECIPE
 
 
 def prepare(home: Home, plan: Plan) -> str:

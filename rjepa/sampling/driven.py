@@ -1,5 +1,5 @@
-"""Run a coroutine from a generator, which yields now and then while it waits: whoever reads it may close it, and that
-cancels the coroutine.
+"""Iterators that run a coroutine while they are read. They yield every few milliseconds until it is done; closing one
+early cancels its coroutine.
 """
 
 import asyncio

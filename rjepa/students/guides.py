@@ -174,15 +174,14 @@ class GuideTables:
 
     def begin(self, row: int, guide: StepGuide) -> None:
         """The row writes a step that its guide, which is one of this decoder, has just been told of."""
-        if row >= len(self.active):
-            self._reserve_rows(row + 1)
+        self._reserve_rows(row + 1)
         self._guides[row] = guide
         self.active[row], self.first[row], self.fed[row] = True, guide.written, 0
         self.weight[row], self.floor[row], self.added[row] = guide.weight, guide.floor, guide.added
         self.begun[row], self.near[row] = False, True
 
     def look_again(self, rows: Int64) -> None:
-        """These rows have drawn tokens that compiled drawing has not seen, so that their labels may be whole."""
+        """These rows drew tokens outside of compiled drawing: look again whether their labels are whole."""
         self.near[rows] = True
 
     def end(self, row: int) -> None:
@@ -202,8 +201,7 @@ class GuideTables:
         for row in guided:
             if self.near[row] and not self.begun[row]:
                 self._look_for_label(row, ids[row, : drawn[row]])
-        if rows.max() >= len(self.active):  # compiled code looks up each row that it draws for, and checks no bounds
-            self._reserve_rows(int(rows.max()) + 1)
+        self._reserve_rows(int(rows.max()) + 1)  # compiled code looks up unguided rows, too, and checks no bounds
         longest = int((drawn[guided] - self.first[guided]).max()) + 1 + most
         if longest > self.keys.shape[3]:
             self._reserve_tokens(longest)
@@ -219,6 +217,9 @@ class GuideTables:
             self.net.labels.add(tokens[self.first[row] :])
 
     def _reserve_rows(self, rows: int) -> None:
+        """Have room for at least so many."""
+        if rows <= len(self.active):
+            return
         more = max(rows, _FIRST_ROWS, 2 * len(self.active)) - len(self.active)
         for name in ("active", "begun", "near", "first", "fed", "weight", "floor", "added", "last"):
             old = getattr(self, name)

@@ -1,7 +1,7 @@
-"""What every session keeps of its rows, whoever computes their logits: tables, standings, requests, which there are.
+"""The rows of a session: adding, forking and reading them. The base of both kinds of session.
 
-`rjepa.students.session` decodes them with a student that is loaded here, `rjepa.sampling.stepped_session` over a
-server's proposals.
+`rjepa.students.session` computes the logits of its rows with a student that is loaded here;
+`rjepa.sampling.stepped_session` takes them from the proposals of a server.
 """
 
 from abc import ABC, abstractmethod

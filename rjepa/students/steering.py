@@ -97,8 +97,8 @@ class Steering:
 
     def _computed(self, rows: list[int], ids: Int64, drawn: Int64) -> tuple[Int64, Float32] | None:
         """Those of these rows whose guides are computed together, and their biases; None where there are none."""
-        compute = None if self._guides is None else _compiled_biases()
-        if self._guides is None or compute is None:
+        compute = _compiled_biases() if self._guides else None
+        if not self._guides or compute is None:
             return None
         guided = np.array([row for row in rows if row in self._guides], dtype=np.int64)
         self._guides.look_again(guided)
@@ -119,11 +119,8 @@ class Steering:
         return bias
 
 
-Computing = Callable[[Int64, Int64, Int64, GuideArrays, int], Float32]
-
-
 @cache
-def _compiled_biases() -> Computing | None:
+def _compiled_biases() -> Callable[[Int64, Int64, Int64, GuideArrays, int], Float32] | None:
     """`rjepa.students.native_guides.biases`; None where numba is missing. Who has no guides need not import it."""
     try:
         from rjepa.students.native_guides import biases

@@ -16,8 +16,8 @@ Learns = Literal["expected", "observed", "both"]
 """Latents of right steps that it is trained on: what R-JEPA expected of them, what the student made of them, or each by
 the toss of a coin."""
 
-GUIDANCE: Final = "guidance"
-"""The run of configs/verbalizer/ that makes what guides, where no other is asked for."""
+GUIDANCE_RECIPE: Final = "guidance"
+"""The file of configs/verbalizer/ that `logit_guidance` is trained by, where no other is asked for."""
 
 
 class DecoderConfig(FrozenValue):

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from rjepa_assets.cli.decoder_options import GuidanceOption, guidance_recipe_asked_for
+
 
 def register(app: typer.Typer) -> None:
     """Mount the verb."""
@@ -17,13 +19,7 @@ def backfill(
     decoders: Annotated[
         bool, typer.Option("--decoders", help="Train what modes nudge and plan need, too, and release it.")
     ] = False,
-    guidance: Annotated[
-        str,
-        typer.Option(
-            help="Training run of what guides in mode nudge, a file of configs/verbalizer/ [default: guidance, with "
-            "--decoders]; guidance-long takes four times as long and guides better."
-        ),
-    ] = "",
+    guidance: GuidanceOption = "",
     release: Annotated[
         bool | None,
         typer.Option(
@@ -41,15 +37,16 @@ def backfill(
     Example: rjepa llm add tiny-b --model bundled && rjepa backfill --llm tiny-b
     """
     from rjepa.datasets.versions import version_key
-    from rjepa.verbalizer.config import GUIDANCE
     from rjepa_assets.cli.materialising import materialise, open_home
     from rjepa_assets.cli.summary import print_results
 
     home = open_home()
     if release is None:
         release = version_key(dataset) is not None
-    guidance = guidance or (GUIDANCE if decoders else "")
-    materialise(home, dataset, llm, recipe, guidance=guidance, release=release, redo_from=redo, improve=improve)
+    guidance_recipe = guidance_recipe_asked_for(decoders, guidance)
+    materialise(
+        home, dataset, llm, recipe, guidance_recipe=guidance_recipe, release=release, redo_from=redo, improve=improve
+    )
     print_results(home, llm, dataset)
     if not release:
         typer.echo("\nNothing was released from it: that takes --release.")

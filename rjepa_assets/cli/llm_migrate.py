@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rjepa_assets.cli.decoder_options import GuidanceOption, guidance_recipe_asked_for
+
 if TYPE_CHECKING:
     from rjepa.evaluation.migration import Worth
     from rjepa.home import Home
@@ -38,13 +40,7 @@ def migrate(
     decoders: Annotated[
         bool, typer.Option("--decoders", help="Train what modes nudge and plan need for the LLM, too.")
     ] = False,
-    guidance: Annotated[
-        str,
-        typer.Option(
-            help="Training run of what guides in mode nudge, a file of configs/verbalizer/ [default: guidance, with "
-            "--decoders]; guidance-long takes four times as long and guides better."
-        ),
-    ] = "",
+    guidance: GuidanceOption = "",
     release: Annotated[
         bool, typer.Option("--release/--no-release", help="Release it, and serve it if the gate agrees.")
     ] = True,
@@ -55,14 +51,21 @@ def migrate(
     Example: rjepa llm migrate --from tiny-a --to tiny-b --strategy calibration
     """
     from rjepa.cli.common import print_json
-    from rjepa.verbalizer.config import GUIDANCE
     from rjepa_assets.cli.materialising import migrate_llm, open_home
     from rjepa_assets.cli.summary import print_served
 
     home = open_home()
-    guidance = guidance or (GUIDANCE if decoders else "")
+    guidance_recipe = guidance_recipe_asked_for(decoders, guidance)
     source = migrate_llm(
-        home, dataset, source, target, strategy, share=share, recipe=recipe, guidance=guidance, release=release
+        home,
+        dataset,
+        source,
+        target,
+        strategy,
+        share=share,
+        recipe=recipe,
+        guidance_recipe=guidance_recipe,
+        release=release,
     )
     rows = _rows(home, source, target, dataset)
     if as_json:

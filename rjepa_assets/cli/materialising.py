@@ -35,7 +35,7 @@ def materialise(
     llm_tag: str,
     recipe: str,
     *,
-    guidance: str = "",
+    guidance_recipe: str = "",
     release: bool = True,
     redo_from: str | None = None,
     improve: bool = False,
@@ -44,7 +44,7 @@ def materialise(
     made again, and what comes before is taken as it is. With `improve`, a release is served only if it is better.
 
     Args:
-        guidance: as in `rjepa_assets.launching.release_launches`.
+        guidance_recipe: as in `rjepa_assets.launching.release_launches`.
 
     Raises:
         NotFoundError: the dataset or the LLM is not registered, or there is no such training run.
@@ -53,13 +53,15 @@ def materialise(
         RjepaError: a stage failed, with its cure.
     """
     _begin(home, dataset, [llm_tag], [recipe])
-    _check_guidance(guidance)
+    _check_guidance(guidance_recipe)
 
     def launches() -> "list[Launch]":
         from rjepa_assets.launching import release_launches, stages_of, starting_from
 
         rule = "improve" if improve else "replace"
-        named = stages_of(release_launches(dataset, llm_tag, recipe, guidance=guidance, release=release, rule=rule))
+        named = stages_of(
+            release_launches(dataset, llm_tag, recipe, guidance_recipe=guidance_recipe, release=release, rule=rule)
+        )
         return named if redo_from is None else starting_from(named, redo_from)
 
     _launch(home, launches)
@@ -159,7 +161,7 @@ def migrate_llm(
     *,
     share: float | None = None,
     recipe: str = "",
-    guidance: str = "",
+    guidance_recipe: str = "",
     release: bool = True,
 ) -> str:
     """Give an LLM the R-JEPA of another, up to what is served. The dataset has to be there, and stays as it is.
@@ -169,7 +171,7 @@ def migrate_llm(
         strategy: calibration, transfer or retrain.
         share: of the training problems; None for the strategy's own.
         recipe: training run; empty for that of the source's R-JEPA (retrain), or the one of its name (transfer).
-        guidance: as in `rjepa_assets.launching.release_launches`.
+        guidance_recipe: as in `rjepa_assets.launching.release_launches`.
 
     Returns:
         The source.
@@ -200,13 +202,15 @@ def migrate_llm(
     if strategy == "retrain":
         recipe = recipe or trained_recipe(home, source, dataset)
     _check_recipes([recipe] if recipe else [])
-    _check_guidance(guidance)
+    _check_guidance(guidance_recipe)
 
     def launches() -> "list[Launch]":
         from rjepa_assets.launching import migration_launches, stages_of
 
         return stages_of(
-            migration_launches(dataset, source, target, strategy, share, recipe, guidance=guidance, release=release)
+            migration_launches(
+                dataset, source, target, strategy, share, recipe, guidance_recipe=guidance_recipe, release=release
+            )
         )
 
     _launch(home, launches)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from rjepa.files import read_json
 from rjepa.parts import GUIDED_CALIBRATION
-from rjepa.verbalizer.config import GUIDANCE
+from rjepa.verbalizer.config import GUIDANCE_RECIPE
 from rjepa_assets.defs.evaluation import judge_prefix_chances, score_calibration
 from rjepa_assets.defs.inputs import decoder_recipe_version, latents_version, models_version, rjepa_version
 from rjepa_assets.defs.latents import latents
@@ -37,7 +37,7 @@ class SpeakingConfig(dg.Config):
 class GuidingConfig(dg.Config):
     """Which run of configs/verbalizer/ to train."""
 
-    recipe: str = Field(default=GUIDANCE, description="name of a file in configs/verbalizer/")
+    recipe: str = Field(default=GUIDANCE_RECIPE, description="name of a file in configs/verbalizer/")
 
 
 @dg.asset(

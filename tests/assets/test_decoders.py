@@ -8,7 +8,7 @@ from rjepa.engine import Engine
 from rjepa.evaluation.guided_fit import SEVERAL
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
-from rjepa.living.night import guidance_run
+from rjepa.living.night import served_guidance_recipe
 from rjepa.parts import GUIDED_CALIBRATION
 from rjepa.reasoning.question import ask
 from rjepa.releases.bundle import load_manifest
@@ -40,7 +40,7 @@ def test_guidance_is_made_checked_and_released_with_how_sure_its_answers_are(dem
     fitted = demo_copy.models(TAG, DATASET) / GUIDED_CALIBRATION
     assert ScoreCalibration.load(fitted).num_candidates == SEVERAL and figures["guided_problems"] > 0
     before, after = (load_manifest(demo_copy, TAG, name) for name in (served, require_current(demo_copy, TAG)))
-    assert (guidance_run(demo_copy, before), guidance_run(demo_copy, after)) == ("", "smoke")  # of the next night
+    assert [served_guidance_recipe(demo_copy, one) for one in (before, after)] == ["", "smoke"]
     engine = Engine.load(demo_copy, TAG, "cpu")
     assert "nudge" in engine.modes
     statements = [problem.statement for problem in load_problems(demo_copy, DATASET, "validation", 6)]

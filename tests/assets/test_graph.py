@@ -86,7 +86,7 @@ def test_only_recipes_that_learn_from_wrong_chains_have_the_student_answer_train
 
 
 def test_decoders_are_made_when_they_are_asked_for_and_before_the_release() -> None:
-    launches = stages_of(release_launches("v1.0.0", "tiny-a", "demo", guidance="guidance-long"))
+    launches = stages_of(release_launches("v1.0.0", "tiny-a", "demo", guidance_recipe="guidance-long"))
     names = [name for launch in launches for name in launch.assets]
     assert set(names) == {*PIPELINE, *DECODERS, "request"}
     assert names.index("score_calibration") < names.index("logit_guidance") < names.index("release")

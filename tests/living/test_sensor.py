@@ -108,8 +108,8 @@ def test_a_night_makes_what_guides_by_the_run_that_made_what_is_served(
 ) -> None:
     approve(database, BEACH)
     plan = plan_night(home, database, "tiny-a")
-    assert isinstance(plan, Plan) and plan.guidance == ""
-    launches = night_launches(replace(plan, guidance=guidance), "v1.1.0", NightChoices())
+    assert isinstance(plan, Plan) and plan.guidance_recipe == ""
+    launches = night_launches(replace(plan, guidance_recipe=guidance), "v1.1.0", NightChoices())
     configs = [dict(launch.config) for launch in launches if launch.job == DECODERS_JOB]
     assert configs == ([{"logit_guidance": {"recipe": guidance}}] if guidance else [])
 

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
 from . import tiers
+from .patience import PATIENCE
 from .postgres import Server, missing, throw_away_server
 from .shapes import check_shapes
 
@@ -25,6 +27,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 check_shapes()
+
+for _limit in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _limit, PATIENCE)  # of requests that name none: five seconds are too few
 
 
 def _lies_in_memory() -> bool:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 USER, PASSWORD = "rjepa", "a pass@word/of:ours"
 """A password that a URL has to escape, so that nothing shows it by accident."""
 _QUOTED = "a%20pass%40word%2Fof%3Aours"
@@ -110,7 +112,7 @@ def _running(bin_folder: Path, folder: Path, as_user: list[str]) -> Iterator[Ser
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)  # Postgres: break off what runs and stop
-            process.wait(30)
+            process.wait(PATIENCE)
     raise AssertionError(f"Postgres does not start: {log.read_text()[-2000:]}")
 
 
@@ -121,7 +123,7 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(psycopg.OperationalError):
             psycopg.connect(
-                host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres", connect_timeout=5
+                host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres", connect_timeout=60
             ).close()
             return True
         time.sleep(0.05)

@@ -25,6 +25,7 @@ from rjepa.monitoring.dagster import LaunchError, launch_job, read_switch
 from rjepa_assets.instance import REPOSITORY, open_instance
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.patience import PATIENCE
 from tests.serving.fakes import fake_loader, publish
 
 pytestmark = pytest.mark.slow
@@ -53,14 +54,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             yield Place(home, "tiny-a", url)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE)
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 180
     while True:
         try:
-            with urllib.request.urlopen(address, timeout=10):
+            with urllib.request.urlopen(address, timeout=PATIENCE):
                 return
         except OSError:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()

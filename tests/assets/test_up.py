@@ -21,6 +21,7 @@ from rjepa.home import Home
 from rjepa_assets.instance import open_instance
 from rjepa_assets.processes import PROCESS_TAG
 from rjepa_assets.requests import want_dataset, want_llm
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +65,7 @@ class Up:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.ui}/graphql", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)["data"]
 
     def tell(self, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
@@ -72,12 +73,12 @@ class Up:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"http://127.0.0.1:{self.service}{path}", data, headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 
     def healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.service}/v1/health", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.service}/v1/health", timeout=PATIENCE) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -99,7 +100,7 @@ def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
 
 
 def left_of(family: list[psutil.Process]) -> list[str]:
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE)
     return [f"{process.pid} {process.status()}" for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -113,9 +114,9 @@ RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } 
 
 def test_ui_and_service_answer_a_backfill_runs_and_ctrl_c_stops_all_of_it(up: Up) -> None:
     wait_for(lambda: up.printed("Ctrl-C stops both."), 180, "both addresses")
-    with urllib.request.urlopen(f"http://127.0.0.1:{up.ui}/server_info", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{up.ui}/server_info", timeout=PATIENCE) as answer:
         assert b"dagster_version" in answer.read()
-    with urllib.request.urlopen(f"http://127.0.0.1:{up.service}/v1/health", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{up.service}/v1/health", timeout=PATIENCE) as answer:
         assert answer.status == 200
 
     # The monitor's button: the service asks Dagster, whose daemon then makes the dataset.

@@ -14,7 +14,7 @@ import pytest
 
 from rjepa.processes import end_process
 from tests.clients.conftest import Client
-from tests.serving.fakes import wait_until
+from tests.patience import wait_until
 from tests.tiny_release import STATEMENT, TAG
 
 pytestmark = pytest.mark.slow

@@ -10,6 +10,7 @@ from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
 
+from ..patience import PATIENCE
 from ..serving.fakes import running, wait_for_release
 from ..serving.fixtures import _no_user_settings as _no_user_settings
 from ..serving.fixtures import home as home
@@ -26,9 +27,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 
-expect.set_options(
-    timeout=20_000
-)  # a machine that runs other tests beside these is slow, and none of them waits in vain
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +69,7 @@ def open_page(browser: Browser, **options: object) -> Iterator[Page]:
     """A page that fails the test on any error in its console and on any request to another host."""
     context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 900}, **options})
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(1000 * PATIENCE)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)

@@ -29,6 +29,7 @@ from rjepa.students.rescoring import score_chains
 from rjepa.students.rules import TokenRules
 from rjepa.students.sampled import GREEDY, Pass, RowRequest, Token, Until
 from tests.latents.conftest import DATASET
+from tests.patience import PATIENCE
 from tests.sampling.servers import Served, serving
 from tests.students.tiny import EOS, taught_pairs, tokenizer
 from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
@@ -280,7 +281,7 @@ def test_leaving_aborts_the_requests(taught: Student) -> None:
                     while not served.asked:
                         assert isinstance(next(run), Pass)
                     run.close()
-            assert served.aborted.wait(10)
+            assert served.aborted.wait(PATIENCE)
 
 
 def test_rules_go_to_the_server_in_its_own_words_and_its_text_ends_before_a_stop_string(taught: Student) -> None:

@@ -29,7 +29,7 @@ from rjepa.students.catalog import load_record, save_record
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, SampledChain
-from tests.serving.fakes import wait_until
+from tests.patience import PATIENCE, wait_until
 from tests.students.environments import lean_environment, runs
 from tests.students.tiny import taught_pairs
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
@@ -115,7 +115,7 @@ def test_a_bad_request_is_refused_and_the_server_goes_on(
     address: str, path: str, kind: str, body: str, status: int
 ) -> None:
     for wanted, token in ((status, "a-token"), (404 if status == 404 else 401, "wrong")):
-        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=PATIENCE)
         connection.request("POST", path, body, {"content-type": kind, "authorization": f"Bearer {token}"})
         response = connection.getresponse()
         reply = json.loads(response.read())
@@ -142,11 +142,11 @@ def test_the_engine_answers_with_a_student_in_its_own_environment_and_survives_i
         pieces = [event.text for event in events if isinstance(event, Text | StepWritten)]
         assert isinstance(last, Done) and "".join(pieces) == last.answer.text == mine.text
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(PATIENCE)
     assert there.answer(ask(STATEMENT, "off")).text == here.answer(ask(STATEMENT, "off")).text  # it was started anew
     process = next(one for one in psutil.Process().children() if runs(one, SERVER))
     del there
-    process.wait(10)  # nobody uses it any more
+    process.wait(PATIENCE)  # nobody uses it any more
 
 
 def test_a_student_that_cannot_be_loaded_there_says_why(tmp_path: Path, taught: Student) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from rjepa.sampling.student_process import StudentProcessError
 from rjepa.students.loading import Student
 from rjepa.students.sampled import ChainEnd, Event, Pass, RowRequest, StepEnd, Tokens, Until
 from rjepa.students.session import Session
+from tests.patience import wait_until
 from tests.students.tiny import taught_pairs
 
 STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
@@ -65,13 +66,6 @@ def address(watched: WatchedSource) -> Iterator[str]:
 def source(taught: Student, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProcessSource:
     monkeypatch.setenv(TOKEN, "a-token")
     return ProcessSource(Home(tmp_path), taught.record, address)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def play(session: DecodingSession, size: int) -> tuple[list[Event], list[object]]:
@@ -129,7 +123,7 @@ def test_whoever_closes_the_iterator_or_leaves_stops_the_process_between_two_tok
     assert there.counts.passes == 4  # nothing was computed ahead of what was asked for
     session._connection.sock.close()  # as if this process had died
     session.close()
-    until(lambda: there._closed)
+    wait_until(lambda: there._closed)
     assert there.counts.passes == 4
 
 

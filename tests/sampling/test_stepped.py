@@ -20,6 +20,7 @@ from rjepa.students.rules import TokenRules
 from rjepa.students.sampled import GREEDY, ChainEnd, Pass, RowRequest, StepEnd, Token, Tokens, Until
 from rjepa.students.session import Session
 from rjepa.teacher.errors import CallError
+from tests.patience import PATIENCE
 from tests.sampling.servers import Served, serving
 from tests.students.tiny import taught_pairs
 
@@ -274,7 +275,7 @@ def test_leaving_aborts_the_request(taught: Student) -> None:
             while not served.asked:
                 assert isinstance(next(events), Pass)
             events.close()
-        assert served.aborted.wait(10)
+        assert served.aborted.wait(PATIENCE)
 
 
 def test_an_endpoint_is_asked_for_whole_chains_where_a_mode_needs_no_more(taught: Student) -> None:

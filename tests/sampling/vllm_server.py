@@ -10,6 +10,7 @@ from typing import Any
 from rjepa.students.loading import Student
 from rjepa.students.lora.beside import put_beside
 from rjepa.students.lora.files import read_lora
+from tests.patience import PATIENCE
 
 from .servers import Served
 
@@ -45,7 +46,7 @@ class Vllm(Served):
                 if not self.updates:
                     return 404, {"detail": "Not Found"}
                 return self.load(**body) if path == "/v1/load_lora_adapter" else self.unload(**body)
-        assert self.writes.wait(30)
+        assert self.writes.wait(PATIENCE)
         if body["model"] not in {*self.models, *self.loras}:
             return error(f"The model `{body['model']}` does not exist.", "NotFoundError", 404)
         return super().answer(path, body)

@@ -26,6 +26,7 @@ from rjepa.releases.pointer import require_current
 from serving.host import AnswersQuestions, EngineLoader
 from serving.server import GracefulServer
 from tests.candidates import report_candidate
+from tests.patience import PATIENCE, wait_until
 from tests.tiny_release import release_parts
 
 STEPS = ["Mia has 14 + 5 = 19", "Tom has 19 - 2 = 17"]
@@ -201,16 +202,8 @@ def stoppable(app: FastAPI) -> Iterator[tuple[str, GracefulServer]]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", server
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
-
-
-def wait_until(condition: Any, seconds: float = 15.0) -> None:
-    """Poll until `condition()` holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def wait_for_release(app: FastAPI) -> None:

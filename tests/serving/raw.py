@@ -4,11 +4,13 @@ import json
 import socket
 from typing import Any
 
+from tests.patience import PATIENCE
+
 
 def connect(address: str) -> socket.socket:
     """A connection to a service."""
     host, port = address.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection = socket.create_connection((host, int(port)), timeout=PATIENCE)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 

@@ -23,9 +23,10 @@ from rjepa.students.sampled import Pass
 from serving.app import create_app
 from serving.batching import EngineThread, Stream
 from serving.settings import ServiceSettings
+from tests.patience import wait_until
 from tests.tiny_release import TAG
 
-from .fakes import running, wait_for_release, wait_until
+from .fakes import running, wait_for_release
 
 STATEMENTS = [f"Mia has {number} apples and buys {number + 3} more. How many has Mia?" for number in range(3, 9)]
 RERANK = {"mode": "rerank", "num_candidates": 3}

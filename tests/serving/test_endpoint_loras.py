@@ -17,12 +17,13 @@ from rjepa.students.catalog import load_record, save_record
 from rjepa.students.lora.registering import lora_tag
 from serving import loras
 from serving.app import create_app
+from tests.patience import PATIENCE, wait_until
 from tests.sampling.servers import serving
 from tests.sampling.vllm_server import Vllm
 from tests.students.loras import put_lora
 from tests.tiny_release import TAG, publish, register_student, taught_folder
 
-from .fakes import running, wait_for_release, wait_until
+from .fakes import running, wait_for_release
 from .test_loras import ask, loaded, reload, settings_of
 
 KEY = "key-of-the-endpoint"
@@ -154,7 +155,7 @@ def test_the_server_keeps_a_lora_until_its_last_answer_has_ended(
         assert reload(service[0]).status_code == 200  # changes come one after the other: the first is through
         assert loaded(service[0]) == set() and len(vllm.loras) == 1
         vllm.writes.set()
-        assert answer.result(30)
+        assert answer.result(PATIENCE)
     wait_until(lambda: not vllm.loras)
 
 

@@ -16,8 +16,7 @@ from rjepa.feedback.audit import read_audit
 from rjepa.feedback.interactions import find
 from rjepa.feedback.votes import list_votes
 from rjepa.home import Home
-
-from .fakes import wait_until
+from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = [{"role": "user", "content": "How many has Tom?"}]

@@ -12,8 +12,9 @@ from rjepa.releases.pointer import require_current, rollback
 from serving.app import create_app
 from serving.host import AnswersQuestions
 from serving.settings import ServiceSettings
+from tests.patience import PATIENCE, wait_until
 
-from .fakes import FakeEngine, fake_loader, publish, wait_until
+from .fakes import FakeEngine, fake_loader, publish
 
 
 def body(statement: str, **more: object) -> dict:
@@ -100,7 +101,7 @@ def test_a_client_that_leaves_a_stream_frees_the_model(address: str, engines: li
         pieces = reply.iter_bytes()  # kept: a collected iterator closes the connection by itself
         next(pieces)
         wait_until(lambda: bool(engines[0].calls))
-    assert engines[0].closed.wait(5)
+    assert engines[0].closed.wait(PATIENCE)
     assert httpx.post(f"{address}/v1/chat/completions", json=body("x")).status_code == 200
 
 

@@ -18,8 +18,9 @@ from rjepa.keys import Role, create_key, revoke_key
 from serving.app import create_app
 from serving.auth import _FRESH_SECONDS
 from serving.settings import ServiceSettings, check_start
+from tests.patience import wait_until
 
-from .fakes import fake_loader, ready, wait_until
+from .fakes import fake_loader, ready
 
 BODY = {"model": "tiny-a", "messages": [{"role": "user", "content": "x"}]}
 SECRET = "0f" * 32

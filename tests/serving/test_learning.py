@@ -26,10 +26,11 @@ from serving.pages import Language, words
 from serving.settings import ServiceSettings
 from tests.datasets.growing import first_version
 from tests.feedback.answers import given
+from tests.patience import wait_until
 from tests.releases.conftest import Publisher
 
 from .dagster_server import Dagster, serve_dagster
-from .fakes import fake_loader, wait_until
+from .fakes import fake_loader
 
 SHELLS = "Ana finds 21 shells on a beach, then 4 more, and Ben has 7 fewer than she has. How many shells has Ben?"
 

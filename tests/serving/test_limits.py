@@ -18,8 +18,9 @@ from serving.app import create_app
 from serving.fairness import FairQueue, Job
 from serving.limits import Admission, Bucket
 from serving.settings import ServiceSettings
+from tests.patience import PATIENCE, wait_until
 
-from .fakes import FakeEngine, fake_loader, running, wait_for_release, wait_until
+from .fakes import FakeEngine, fake_loader, running, wait_for_release
 
 
 class Clock:
@@ -125,7 +126,7 @@ def test_a_job_that_is_taken_back_is_not_done_and_a_closed_queue_ends_its_thread
     thread = threading.Thread(target=lambda: taken.append(queue.take(1, wait=True)))
     thread.start()
     queue.close()
-    thread.join(10)
+    thread.join(PATIENCE)
     late = Job("a", lambda: True)
     queue.put(late)
     assert taken == [None] and late.state == "dropped"

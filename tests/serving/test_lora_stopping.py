@@ -13,6 +13,7 @@ from rjepa.living.served_loras import ServedSet, read_served
 from serving import loras
 from serving.errors import NotReadyError
 from serving.loras import LoadedLoras
+from tests.patience import PATIENCE
 
 
 def test_stopping_waits_for_a_question_to_the_database_and_asks_none_after(
@@ -27,7 +28,7 @@ def test_stopping_waits_for_a_question_to_the_database_and_asks_none_after(
 
     def slow(of: Database, llm_tag: str) -> ServedSet:
         asked.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE)
         found = read_served(of, llm_tag)
         order.append("read")
         return found

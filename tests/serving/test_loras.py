@@ -35,10 +35,11 @@ from serving.app import create_app
 from serving.loras import RULE
 from serving.quality import Item
 from serving.settings import ServiceSettings
+from tests.patience import PATIENCE, wait_until
 from tests.students.loras import put_lora
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
-from .fakes import running, wait_for_release, wait_until
+from .fakes import running, wait_for_release
 from .test_real_engine import SlowSource
 
 MESSAGES: list[Any] = [{"role": "user", "content": STATEMENT}]
@@ -154,12 +155,12 @@ def test_modes_that_need_an_rjepa_are_refused_until_the_student_with_the_lora_ha
     student = load_student(resolve_student(home, load_record(home, lora_tag(TAG, "night-3"))), "cpu")
     release = publish(home, student, tmp_path)
     try:
-        wait_until(lambda: f"{TAG}+night-3:rerank" in {model.id for model in client.models.list()}, 30)
+        wait_until(lambda: f"{TAG}+night-3:rerank" in {model.id for model in client.models.list()})
         reply = client.chat.completions.create(model=f"{TAG}+night-3:rerank", messages=MESSAGES, seed=5)
         assert reply.model_extra["rjepa"]["release_id"] == release and reply.model_extra["rjepa"]["candidates"]
     finally:
         shutil.rmtree(home.releases(lora_tag(TAG, "night-3")))
-    wait_until(lambda: f"{TAG}+night-3:rerank" not in {model.id for model in client.models.list()}, 30)
+    wait_until(lambda: f"{TAG}+night-3:rerank" not in {model.id for model in client.models.list()})
 
 
 def test_anybody_with_the_home_generates_an_answer_again_from_its_receipt(
@@ -330,7 +331,7 @@ def test_no_request_fails_while_the_set_changes_under_load(client: openai.OpenAI
     assert reload(address, "night-1", "night-9").status_code == 404
     stop.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert not failures and len(answers) >= 8
     assert {(model, text) for model, text in answers} == set(expected.items())
 
@@ -363,9 +364,9 @@ def test_another_process_follows_and_a_restart_serves_the_same(
     with running(app) as other:
         wait_until(lambda: loaded(other) == {"night-2"}, 60)
         reload(address, "night-2", "night-3")
-        wait_until(lambda: loaded(other) == {"night-2", "night-3"}, 30)
+        wait_until(lambda: loaded(other) == {"night-2", "night-3"})
         assert httpx.delete(f"{other}/v1/lora/night-2").status_code == 200
-        wait_until(lambda: loaded(address) == {"night-3"}, 30)
+        wait_until(lambda: loaded(address) == {"night-3"})
         with openai.OpenAI(base_url=f"{other}/v1", api_key="x", max_retries=0) as its:
             assert ask(its, f"{TAG}+night-3") == ask(client, f"{TAG}+night-3")
 
@@ -406,13 +407,13 @@ def test_what_does_worse_than_the_base_is_taken_out_by_rule(
 
             worse, equal = (served[name].answerer.release_id for name in ("night-1", "night-2"))
             add_windows(database, [window(base, 20), window(worse, 70), window(equal, 22)])
-        wait_until(lambda: loaded(watching) == {"night-2"}, 30)
+        wait_until(lambda: loaded(watching) == {"night-2"})
         move = state(watching)["moves"][0]
         assert (move["action"], move["names"], move["who"]) == ("health", ["night-1"], RULE)
         assert "thumbs down 70 of 100 (before: 20 of 100" in move["reason"]
         left = next(one for one in state(watching)["data"] if one["id"] == "night-2")
         assert left["health"]["verdict"] == "healthy"
-    wait_until(lambda: loaded(address) == {"night-2"}, 30)
+    wait_until(lambda: loaded(address) == {"night-2"})
 
 
 def test_answers_and_errors_of_a_lora_count_for_it_and_not_for_the_base(

@@ -33,6 +33,7 @@ from rjepa.students.loading import Student
 from rjepa.students.resolving import resolve_student
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.patience import PATIENCE
 from tests.tiny_release import STATEMENT, TAG
 
 from .dagster_server import Dagster, serve_dagster
@@ -113,7 +114,7 @@ def over_stdio(root: Path, **environment: str) -> Client:
 
 @contextlib.asynccontextmanager
 async def over_http(address: str, key: str, mode: Any) -> AsyncIterator[Client]:
-    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30) as http:
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE) as http:
         transport = streamable_http_client(f"{address.removesuffix('/v1')}/mcp", http_client=http)
         async with Client(transport, mode=mode) as client:
             yield client

@@ -13,9 +13,10 @@ from rjepa.engine import Engine
 from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.patience import wait_until
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
-from .fakes import FakeEngine, fake_loader, running, wait_for_release, wait_until
+from .fakes import FakeEngine, fake_loader, running, wait_for_release
 from .fakes import publish as publish_fake
 
 MESSAGES: list[Any] = [{"role": "user", "content": STATEMENT}]

@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.patience import PATIENCE, wait_until
 
-from .fakes import FakeEngine, fake_loader, running, wait_for_release, wait_until
+from .fakes import FakeEngine, fake_loader, running, wait_for_release
 from .raw import connect, head, question, read_all, read_reply
 
 
@@ -98,12 +99,12 @@ def test_bodies_that_never_end_are_told_so_and_take_no_place(address: str) -> No
 def test_an_answer_that_takes_too_long_is_given_up_and_frees_the_model(address: str, engines: list[FakeEngine]) -> None:
     late = ask(address, "endless")
     assert late.status_code == 504 and late.json()["error"]["code"] == "timeout" and late.json()["error"]["cure"]
-    assert engines[-1].closed.wait(5)
+    assert engines[-1].closed.wait(PATIENCE)
     engines[-1].closed.clear()
     stream = ask(address, "endless", stream=True)
     events = [line for line in stream.text.splitlines() if line.startswith("data: ")]
     assert json.loads(events[-1].removeprefix("data: "))["error"]["code"] == "timeout"
-    assert engines[-1].closed.wait(5) and ask(address, "x").status_code == 200
+    assert engines[-1].closed.wait(PATIENCE) and ask(address, "x").status_code == 200
 
 
 def test_who_waits_too_long_for_a_turn_is_told_so_too(address: str, engines: list[FakeEngine]) -> None:
@@ -125,7 +126,7 @@ def test_who_leaves_while_waiting_is_not_worked_for(
         second.sendall(question("endless two", stream=stream))
         wait_until(lambda: app.state.admission.in_flight == 2)
     wait_until(lambda: app.state.admission.in_flight == 0)
-    assert engines[-1].closed.wait(5)
+    assert engines[-1].closed.wait(PATIENCE)
     assert ask(address, "x").status_code == 200
     assert [call.statement for call in engines[-1].calls] == ["endless one", "x"]
 
@@ -136,7 +137,7 @@ def test_a_client_that_half_closes_in_mid_stream_frees_the_model(address: str, e
         assert b"200 OK" in connection.recv(65_536)
         wait_until(lambda: bool(engines[-1].calls))
         connection.shutdown(1)
-        assert engines[-1].closed.wait(5)
+        assert engines[-1].closed.wait(PATIENCE)
 
 
 def test_a_request_that_offers_http_2_is_answered_in_http_1_and_so_is_the_next(address: str) -> None:

@@ -22,8 +22,9 @@ from serving.app import create_app
 from serving.metrics import Metrics
 from serving.quality import MAX_ITEMS, MOST_OF_ONE, Item, Quality
 from serving.settings import ServiceSettings
+from tests.patience import wait_until
 
-from .fakes import FakeEngine, fake_loader, ready, running, wait_for_release, wait_until
+from .fakes import FakeEngine, fake_loader, ready, running, wait_for_release
 
 
 def ask(client: TestClient | httpx.Client, words: str = "x", mode: str = "rerank", **others: Any) -> httpx.Response:

@@ -23,9 +23,10 @@ from rjepa.students.loading import Student
 from rjepa.students.sampled import Event, Pass
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.patience import PATIENCE, wait_until
 from tests.tiny_release import STATEMENT, TAG, publish, register_student, taught_folder
 
-from .fakes import running, wait_for_release, wait_until
+from .fakes import running, wait_for_release
 
 MESSAGES = [{"role": "user", "content": STATEMENT}]
 
@@ -151,7 +152,7 @@ def test_a_client_that_leaves_a_rerank_stops_it_between_two_tokens(
         with leaving("/v1/chat/completions", address, body):
             wait_until(lambda: len(source.sessions) > warmed_up and source.sessions[-1].counts.passes > 1)
         left = source.sessions[-1]
-        assert left.closed.wait(10)
+        assert left.closed.wait(PATIENCE)
         assert 0 < left.counts.generated < whole / 2
         reply = httpx.post(f"{address}/v1/chat/completions", json={"model": TAG, "messages": MESSAGES}, timeout=60)
         assert reply.status_code == 200
@@ -171,7 +172,7 @@ def test_a_client_that_leaves_a_plain_completion_stops_it(made: tuple[Home, Stud
         with leaving("/v1/completions", address, body):
             wait_until(lambda: len(source.sessions) > warmed_up and source.sessions[-1].counts.passes > 1)
         left = source.sessions[-1]
-        assert left.closed.wait(10)
+        assert left.closed.wait(PATIENCE)
         assert 0 < left.counts.generated < 4 * tokens / 2
 
 

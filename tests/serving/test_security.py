@@ -23,8 +23,9 @@ from serving import auth
 from serving.access import ACCESS, METHODS, rule_of
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.patience import wait_until
 
-from .fakes import fake_loader, publish, ready, wait_until
+from .fakes import fake_loader, publish, ready
 
 KEY = "5b1d7f6c08e24a93b7d1c2f0a9e8d7c6"
 OPEN = {("GET", path) for path in ("/", "/v1/health", "/v1/ready", "/monitor", "/static/app.js")}
@@ -315,7 +316,9 @@ def test_a_body_is_counted_as_it_comes(address: str) -> None:
             yield b" " * 65_536
 
     reply = httpx.post(
-        f"{address}/v1/chat/completions", content=endless(), headers={"content-type": "application/json"}, timeout=30
+        f"{address}/v1/chat/completions",
+        content=endless(),
+        headers={"content-type": "application/json"},
     )
     assert reply.status_code == 413
 

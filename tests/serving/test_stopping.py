@@ -17,8 +17,9 @@ from fastapi import FastAPI
 from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.patience import PATIENCE, wait_until
 
-from .fakes import FakeEngine, fake_loader, stoppable, wait_for_release, wait_until
+from .fakes import FakeEngine, fake_loader, stoppable, wait_for_release
 from .raw import connect, question, read_all
 
 ROOT = Path(__file__).parents[2]
@@ -144,7 +145,7 @@ def test_sigterm_in_a_stream_lets_it_end_and_then_the_process_ends(
         assert b"200 OK" in connection.recv(65_536)
         process.send_signal(signal.SIGTERM)
         assert b"data: [DONE]" in read_all(connection)
-    assert process.wait(20) in (0, -signal.SIGTERM)
+    assert process.wait(PATIENCE) in (0, -signal.SIGTERM)
 
 
 @pytest.mark.slow

@@ -22,9 +22,10 @@ from rjepa.releases.bundle import release_folder
 from rjepa.students.loading import Student
 from serving.app import create_app
 from serving.settings import ServiceSettings
+from tests.patience import wait_until
 from tests.tiny_release import STATEMENT, TAG
 
-from .fakes import fake_loader, publish, running, wait_for_release, wait_until
+from .fakes import fake_loader, publish, running, wait_for_release
 from .raw import connect, head, question
 
 ROOT = Path(__file__).parents[2]

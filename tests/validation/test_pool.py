@@ -13,6 +13,7 @@ import pytest
 
 from rjepa.validation.maths import MathsPool
 from rjepa.validation.pool import MAX_LINE, Bounds, WorkerError, WorkerPool
+from tests.patience import PATIENCE, wait_until
 
 TIGHT = Bounds(cpu_seconds=2.0, wall_seconds=30.0, memory_mib=1024)
 FORMULA = ("2x + 1", "1 + 2x")
@@ -74,7 +75,7 @@ def test_closing_ends_every_process_even_at_work() -> None:
     time.sleep(0.2)
     opened.close()
     opened.close()
-    busy.join(10)
+    busy.join(PATIENCE)
     assert not busy.is_alive()
     assert not any(psutil.pid_exists(pid) for pid in pids)
     with pytest.raises(ValueError, match="closed"):
@@ -92,10 +93,7 @@ def test_workers_end_when_their_owner_is_killed() -> None:
     pid = int(owner.stdout.readline())
     owner.kill()
     owner.communicate()
-    deadline = time.monotonic() + 30
-    while psutil.pid_exists(pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not psutil.pid_exists(pid)
+    wait_until(lambda: not psutil.pid_exists(pid))
 
 
 def test_nothing_heavy_is_imported_and_the_shared_pool_closes_with_its_process() -> None:

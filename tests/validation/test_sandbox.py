@@ -12,7 +12,7 @@ import pytest
 
 from rjepa.validation import sandbox
 from rjepa.validation.sandbox import Limits, SandboxUnavailableError, run_python
-from tests.serving.fakes import wait_until
+from tests.patience import wait_until
 from tests.validation.hostile import needs_sandbox
 
 pytestmark = needs_sandbox

@@ -1,7 +1,8 @@
-"""Mode nudge where llama.cpp's server writes, against the same release with the weights in this process.
+"""Mode nudge where another server writes, against the same release with the weights in this process.
 
 `python -m benchmarks.at_an_endpoint --llm tiny-a --dataset v1.0.0 [--problems 40]`, in `$RJEPA_HOME`, after `rjepa
-backfill --llm tiny-a --decoders`. The server has the student's own float32 weights in a GGUF file, on one thread.
+backfill --llm tiny-a --decoders`. The server is llama.cpp's, with the student's own float32 weights in a GGUF file, on
+one thread; or the one at `--url`, which must have them, too (`vllm serve MODEL --dtype float32`).
 Validation problems are answered together, first by the guided greedy chain, then by two candidates at the student's
 temperature, here and there with equal noise.
 
@@ -15,7 +16,8 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -42,7 +44,7 @@ from rjepa.schemas import Problem
 from rjepa.settings import load_settings
 from rjepa.students.catalog import load_record
 from rjepa.students.gguf_writing import write_gguf
-from rjepa.students.loading import load_student
+from rjepa.students.loading import Student, load_student
 from rjepa.students.resolving import resolve_student
 from rjepa.validation.judge import judge
 from rjepa.verbalizer.guiding import Guidance
@@ -58,6 +60,9 @@ def main() -> None:
     parser.add_argument("--llm", default="tiny-a")
     parser.add_argument("--dataset", default="v1.0.0")
     parser.add_argument("--problems", type=int, default=40)
+    parser.add_argument(
+        "--url", help="of a server that runs, http://127.0.0.1:8000/v1; without, llama.cpp's is started"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     home = Home(load_settings().home)
@@ -65,13 +70,19 @@ def main() -> None:
     here = LocalSource(student)
     parts = guiding_parts(home, here, options.dataset)
     problems = load_problems(home, options.dataset, "validation", options.problems)
+    with nullcontext(options.url) if options.url else _llama_cpp(student) as url:
+        record = student.record.model_copy(update={"endpoint": url})
+        figures = _compare(here, EndpointSource(replace(student, record=record)), parts, problems)
+    report("at_an_endpoint", figures, TARGETS)
+
+
+@contextmanager
+def _llama_cpp(student: Student) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "student.gguf"
-        write_gguf(student.path, file, options.llm)
+        write_gguf(student.path, file, student.record.llm_tag)
         with start_llama_cpp(file, rows=_ROWS, row_tokens=student.context_length) as (_, url):
-            record = student.record.model_copy(update={"endpoint": f"{url}/v1"})
-            figures = _compare(here, EndpointSource(replace(student, record=record)), parts, problems)
-    report("at_an_endpoint", figures, TARGETS)
+            yield f"{url}/v1"
 
 
 def guiding_parts(home: Home, source: ChainSource, dataset: str) -> Parts:

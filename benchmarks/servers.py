@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from rjepa.students.gguf_writing import write_gguf
 from rjepa.students.loading import load_student
 from rjepa.students.prompts import Message
 from rjepa.students.resolving import resolve_student
+from tests.ports import free_port
 from tests.tiny_release import TAG, publish
 
 TOKENS: Final = 160
@@ -106,7 +106,7 @@ def serve(home: Home, port: int) -> None:
 
 @contextlib.contextmanager
 def serve_ours(home: Home) -> Iterator[Server]:
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "benchmarks.servers", str(home.root), str(port)]
     with _started(command) as process:
         _wait_for(port, "/v1/ready")
@@ -115,7 +115,7 @@ def serve_ours(home: Home) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def serve_transformers(model: Path, options: tuple[str, ...]) -> Iterator[Server]:
-    port = _free_port()
+    port = free_port()
     program = str(Path(sys.executable).with_name("transformers"))
     where = ("--host", "127.0.0.1", "--port", str(port), "--device", "cpu")
     command = [program, "serve", *where, "--dtype", "float32", *options, str(model)]  # the file's own is bfloat16
@@ -184,12 +184,6 @@ def _wait_for(port: int, path: str) -> None:
                 return
         time.sleep(0.2)
     raise SystemExit(f"nothing answers at port {port}")
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 USER, PASSWORD = "rjepa", "a pass@word/of:ours"
 """A password that a URL has to escape, so that nothing shows it by accident."""
@@ -92,7 +92,7 @@ def throw_away_server() -> Iterator[Server]:
 def _running(bin_folder: Path, folder: Path, as_user: list[str]) -> Iterator[Server]:
     log = folder / "log"
     for _ in range(3):  # another process may take the free port before the server does
-        port = _free_port()
+        port = free_port()
         options = {
             "listen_addresses": "127.0.0.1",
             "port": port,
@@ -148,9 +148,3 @@ def _unprivileged() -> pwd.struct_passwd | None:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
     return None
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

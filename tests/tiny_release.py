@@ -49,10 +49,10 @@ def addition(rng: random.Random) -> tuple[str, str, str]:
     return statement, render_chain(steps, str(total)), str(total)
 
 
-def teach(folder: Path) -> None:
+def teach(folder: Path, head_dim: int = 8) -> None:
     """A tiny student in `folder` that writes steps, and is right now and then."""
     words = tiny.tokenizer()
-    model = tiny.model("qwen3", len(words))
+    model = tiny.model("qwen3", len(words), head_dim=head_dim)
     rng = random.Random(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     generator_state = torch.get_rng_state()

@@ -3,7 +3,7 @@
 `POST /v1/load_lora_adapter` takes a name and a path on the server's own disk, `POST /v1/unload_lora_adapter` the name;
 both answer in words, or with an error as JSON, and are there only where the server was started with `--enable-lora` and
 `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`. From then on the name is a model of the server. As read in vLLM's source,
-vllm/entrypoints/openai/models/serving.py.
+vllm/entrypoints/openai/models/serving.py, and asked of vLLM 0.32 (tests/sampling/test_vllm.py).
 """
 
 from http import HTTPStatus

@@ -22,14 +22,9 @@ from rjepa_assets.instance import open_instance
 from rjepa_assets.processes import PROCESS_TAG
 from rjepa_assets.requests import want_dataset, want_llm
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:

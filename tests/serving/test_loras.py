@@ -96,17 +96,18 @@ def loaded(address: str) -> set[str]:
     return {one["id"] for one in state(address)["data"] if one["loaded"]}
 
 
-def ask(client: openai.OpenAI, model: str, **more: Any) -> str:
-    reply = client.chat.completions.create(model=model, messages=MESSAGES, seed=5, temperature=1.0, **more)
+def ask(client: openai.OpenAI, model: str, temperature: float = 1.0, **more: Any) -> str:
+    reply = client.chat.completions.create(model=model, messages=MESSAGES, seed=5, temperature=temperature, **more)
     assert reply.model == model
     return str(reply.choices[0].message.content)
 
 
-def alone(home: Home, name: str) -> str:
+def alone(home: Home, name: str, temperature: float = 1.0) -> str:
     """What the student with this LoRA writes where it is loaded by itself, merged."""
-    resolved = resolve_student(home, load_record(home, lora_tag(TAG, name)))
+    record = load_record(home, lora_tag(TAG, name)).model_copy(update={"endpoint": None, "served_model": None})
+    resolved = resolve_student(home, record)
     student = LoneStudent(home, open_source(home, resolved, "cpu"), "v1.0.0", "it is a test")
-    asked = question([Message(role="user", content=STATEMENT)], "off", {}, seed=5, temperature=1.0)
+    asked = question([Message(role="user", content=STATEMENT)], "off", {}, seed=5, temperature=temperature)
     return student.answer(asked).text
 
 

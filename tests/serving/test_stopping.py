@@ -18,6 +18,7 @@ from rjepa.home import Home
 from serving.app import create_app
 from serving.settings import ServiceSettings
 from tests.patience import PATIENCE, wait_until
+from tests.ports import free_port
 
 from .fakes import FakeEngine, fake_loader, stoppable, wait_for_release
 from .raw import connect, question, read_all
@@ -125,14 +126,6 @@ def _is_ready(address: str) -> bool:
         return httpx.get(f"{address}/v1/ready").status_code == 200
     except httpx.TransportError:
         return False
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.slow

@@ -51,7 +51,8 @@ def tokenizer(vocab_size: int = 400, pad: bool = True) -> PreTrainedTokenizerFas
     return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=EOS, pad_token=EOS if pad else None)
 
 
-def model(kind: str, vocab_size: int, layers: int = 3) -> PreTrainedModel:
+def model(kind: str, vocab_size: int, layers: int = 3, head_dim: int = 8) -> PreTrainedModel:
+    """head_dim: of a Qwen3."""
     torch.manual_seed(7)
     shape = {
         "vocab_size": vocab_size,
@@ -67,7 +68,7 @@ def model(kind: str, vocab_size: int, layers: int = 3) -> PreTrainedModel:
         "pad_token_id": None,
     }
     if kind == "qwen3":
-        return Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=8, tie_word_embeddings=True))
+        return Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=head_dim, tie_word_embeddings=True))
     if kind == "llama":
         return LlamaForCausalLM(LlamaConfig(**shape))
     return GPT2LMHeadModel(

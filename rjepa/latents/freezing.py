@@ -36,6 +36,7 @@ from rjepa.latents.verdicts import Judge, checkers_folder, verdict_store
 from rjepa.latents.versions import VersionWriter
 from rjepa.locks import stage_lock
 from rjepa.progress import Progress, silent
+from rjepa.sampling.endpoint import EndpointError
 from rjepa.sampling.opening import source_of
 from rjepa.schemas import Problem, Split
 from rjepa.stages import StageReport
@@ -52,6 +53,11 @@ _SHARD_BATCHES: Final = 2
 
 _ENDPOINT_PROBLEMS: Final = 32
 """Problems of a shard whose chains an endpoint writes: as many as it is asked for at once, twice over."""
+
+_ALIKE_PROBLEMS: Final = 24
+"""Problems from the first whose chains an endpoint wrote alike, until that is no chance any more: a small student that
+is sure of itself does so on one in three with eight chains, and on half of them with two.
+"""
 
 _JUDGED: Final = 50
 """Problems whose candidates are judged between two reports of progress."""
@@ -80,7 +86,7 @@ def build_rollouts(
 
     Raises:
         InvalidInputError: there are no problems in these splits, or one has a prompt beyond the student's context.
-        EndpointError: the student's endpoint does not answer.
+        EndpointError: the student's endpoint does not answer, or writes the same chain whatever the seed.
         BusyError: another process makes the same rollouts.
     """
     if num_candidates < 1:
@@ -153,6 +159,7 @@ class _Samples:
         self.store, self.index, self.student = store, ShardIndex(store), student
         self.indices = [GREEDY, *range(count)]
         self.seed = seed
+        self._alike: int | None = 0 if student.record.endpoint else None
         self._writer = writer
         record = student.record
         served = record.endpoint is not None
@@ -190,6 +197,7 @@ class _Samples:
                 seed=self.seed,
                 progress=_Within(progress, done, len(problems)),
             )
+            self._refuse_copies(chains)
             placed = self._write([[keys[row][column] for column in columns] for row in rows], wanted, chains)
             for row in rows:
                 for column in columns:
@@ -198,6 +206,27 @@ class _Samples:
             done += len(rows)
             progress(done, len(problems), f"{self.tokens / self.seconds:.0f} tokens/s")
         return shards, places
+
+    def _refuse_copies(self, sampled: list[list[SampledChain]]) -> None:
+        """Raise EndpointError where a server writes copies: some ignore a temperature that their model's own settings
+        do not ask for, and what chooses among candidates would choose among one.
+        """
+        if self._alike is None:
+            return
+        for row in sampled:
+            drawn = [chain.text for chain, index in zip(row, self.indices, strict=True) if index != GREEDY]
+            if len(drawn) > 1 and len(set(drawn)) > 1:
+                self._alike = None  # it draws: from here on, equal chains are the student's own doing
+                return
+            self._alike += len(drawn) > 1
+        if self._alike >= _ALIKE_PROBLEMS:
+            record = self.student.record
+            raise EndpointError(
+                f"the endpoint {record.endpoint} of {record.llm_tag} wrote {len(self.indices) - 1} equal chains for "
+                f"each of {self._alike} problems at temperature {record.sampling.temperature}: it does not draw them",
+                cure='let it sample (transformers serve: "do_sample": true in the model\'s generation_config.json), '
+                "or use vLLM, SGLang or llama.cpp",
+            )
 
     def _key(self, statement: str, index: int) -> str:
         return make_key(statement, index, self.way, self._together)

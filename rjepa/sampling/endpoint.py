@@ -264,7 +264,9 @@ class EndpointSource:
         try:
             served = await server.models()
         except CallError as error:
-            self.refuse(error)
+            if error.reason != "http_500":  # transformers serve, of a model that lies in a folder
+                self.refuse(error)
+            served = None
         if served is None or len(served) != 1:
             found = "does not say what it serves" if served is None else f"serves {', '.join(served) or 'nothing'}"
             raise EndpointError(

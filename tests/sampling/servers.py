@@ -20,7 +20,8 @@ class Served:
     """How the server behaves, and what it was asked: `failures` answers of 500 first; at most `max_candidates` choices;
     whether it gives log-probabilities, and knows completions; which fields it refuses; whether it takes prompts of
     token ids, how many tokens it names at a place at most, and whether it names any; whether it never answers, and
-    `aborted` once whoever asked hung up.
+    `aborted` once whoever asked hung up; whether it draws, or is greedy whatever it is asked, and cannot list its
+    models: so is `transformers serve` with a model of a folder.
     """
 
     student: Student
@@ -35,7 +36,9 @@ class Served:
     tail: str = ""
     stalls: bool = False
     aborted: threading.Event = field(default_factory=threading.Event)
+    draws: bool = True
     models: tuple[str, ...] = ("tiny",)
+    says_no_models: bool = False
     key: str = ""
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -93,7 +96,7 @@ class Served:
         return {"index": 0, "text": chain.text, "logprobs": logprobs, "finish_reason": finish}
 
     def choices(self, statement: str, body: dict[str, Any], chat: bool) -> list[dict[str, Any]]:
-        greedy = body["temperature"] == 0
+        greedy = body["temperature"] == 0 or not self.draws
         chains = sample_chains(
             self.student,
             [statement],
@@ -125,6 +128,9 @@ def serving(served: Served) -> Iterator[Served]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if served.says_no_models:
+                self._send(500, "Internal Server Error")
+                return
             self._send(200, {"data": [{"id": name} for name in served.listed]})
 
         def do_POST(self) -> None:

@@ -20,6 +20,7 @@ from rjepa.sampling.endpoint import EndpointError, EndpointSource, key_variable
 from rjepa.sampling.local import LocalSource
 from rjepa.sampling.opening import source_of
 from rjepa.sampling.protocol import Capability, require
+from rjepa.schemas import Split
 from rjepa.students.catalog import save_record
 from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_indices
@@ -160,6 +161,13 @@ def test_a_server_of_several_models_wants_to_hear_which(taught: Student) -> None
     assert served.asked[0]["model"] == "b"
 
 
+def test_a_server_that_cannot_list_its_models_is_told_the_name(taught: Student) -> None:
+    with serving(Served(taught, says_no_models=True)) as served:
+        with pytest.raises(EndpointError, match="does not say what it serves(.|\n)*--served-model"):
+            EndpointSource(at(taught, served.url), retries=0).sample(STATEMENTS[:1], [0], seed=1)
+        assert EndpointSource(at(taught, served.url, served_model="tiny")).sample(STATEMENTS[:1], [0], seed=1)
+
+
 def test_a_key_comes_from_the_environment_alone(taught: Student, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Served(taught, key="secret-key")) as served:
         student = at(taught, served.url, served_model="tiny")
@@ -194,6 +202,16 @@ def test_rollouts_of_a_served_student_are_frozen_like_any_other(home: Home, taug
     assert found.num_candidates == 3 and len(found.latents) == 3 * len(found.problems)
     own = build_rollouts(home, taught, DATASET, num_candidates=3, seed=1, splits=("test",))
     assert own.metadata["chains_found"] == 0  # the student's own chains are others
+
+
+def test_copies_of_a_server_that_draws_nothing_are_not_frozen(home: Home, taught: Student) -> None:
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    with serving(Served(taught, draws=False)) as served:
+        with pytest.raises(EndpointError, match="3 equal chains for each of 32 problems(.|\n)*do_sample"):
+            build_rollouts(home, at(taught, served.url), DATASET, num_candidates=3, seed=1, splits=splits)
+        served.draws = True
+        report = build_rollouts(home, at(taught, served.url), DATASET, num_candidates=3, seed=1, splits=splits)
+    assert report.metadata["chains_found"] == 0
 
 
 def test_the_engine_answers_with_chains_that_the_endpoint_wrote(

@@ -21,6 +21,7 @@ from rjepa.progress import Progress, silent
 from rjepa.sampling.completions import (
     CHAT,
     FORMS,
+    NOT_THESE_FIELDS,
     ChainQuery,
     RequestForm,
     ServedChain,
@@ -278,20 +279,17 @@ class EndpointSource:
     async def _ask(self, server: Endpoint, model: str, query: ChainQuery, count: int, seed: int) -> list[ServedChain]:
         """`count` chains, in as many requests as it takes: some servers give fewer than they are asked for."""
         chains: list[ServedChain] = []
-        attempt = 0
+        form, attempt = self._form, 0
         while len(chains) < count:
-            form = self._form
             self._check_form(form, query)
             body = form.body(model, query, count - len(chains), _request_seed(seed, attempt, query))
             key = sha256_json([body, attempt, len(chains)])
             try:
                 reply = await server.ask(body, key, CallUsage(query.max_tokens), form.path)
                 chains += read_chains(reply, query.rules)
+                self._keep_form(form)
             except CallError as error:
-                following = next_form(form, error.reason)
-                if following is None:
-                    self.refuse(error)
-                self._form = max(self._form, following, key=FORMS.index)
+                form = self._next_form(form, error, query)
             attempt += 1
         return chains[:count]
 
@@ -299,8 +297,8 @@ class EndpointSource:
         self, server: Endpoint, model: str, query: ChainQuery, seed: int, show: Callable[[str], None]
     ) -> ServedChain:
         """One chain, whose text is shown as it comes; a server that does not stream is asked as others are."""
+        form = self._form
         while True:
-            form = self._form
             body = form.body(model, query, 1, _request_seed(seed, 0, query))
             body = {name: value for name, value in body.items() if name not in ("n", "logprobs")}
             chain = StreamedChain(query.rules)
@@ -317,13 +315,27 @@ class EndpointSource:
                 if error.reason == "not_a_stream":
                     self._streams = False
                     return (await self._ask(server, model, query, 1, seed))[0]
-                following = None if chain.text else next_form(form, error.reason)
-                if following is None:
+                if chain.text:
                     self.refuse(error)
-                self._form = max(self._form, following, key=FORMS.index)
+                form = self._next_form(form, error, query)
             else:
+                self._keep_form(form)
                 show(rest)
                 return written
+
+    def _next_form(self, form: RequestForm, error: CallError, query: ChainQuery) -> RequestForm:
+        """The form to try after one that was refused."""
+        following = next_form(form, error.reason)
+        fields_refused = error.reason in NOT_THESE_FIELDS
+        if following is None or (fields_refused and following.path == CHAT and query.messages is None):
+            self.refuse(error)
+        return following
+
+    def _keep_form(self, form: RequestForm) -> None:
+        """Ask in this form, which was taken, from now on. None is left for good before: what was refused may be this
+        question, of more tokens than the server has room for.
+        """
+        self._form = max(self._form, form, key=FORMS.index)
 
     def _check_form(self, form: RequestForm, query: ChainQuery) -> None:
         if query.messages is None and form.path == CHAT:
@@ -338,6 +350,11 @@ class EndpointSource:
         cure = f"start the server, or give its address again: rjepa llm add {self.record.llm_tag} ... --endpoint URL"
         if error.reason in ("http_401", "http_403"):
             cure = f"set {key_variable(self.record.weights_tag)} to the key that it wants"
+        elif error.reason in NOT_THESE_FIELDS:
+            cure = (
+                f"see the server's own words; the student has a context of {self.context_length} tokens, and a server "
+                "of fewer refuses what may need more (vllm serve --max-model-len, llama-server -c)"
+            )
         raise EndpointError(
             f"the endpoint {self.record.endpoint} of {self.record.llm_tag} writes no chains ({error})", cure=cure
         ) from None

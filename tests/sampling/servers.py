@@ -21,7 +21,7 @@ class Served:
     whether it gives log-probabilities, and knows completions; which fields it refuses; whether it takes prompts of
     token ids, how many tokens it names at a place at most, and whether it names any; whether it never answers, and
     `aborted` once whoever asked hung up; whether it draws, or is greedy whatever it is asked, and cannot list its
-    models: so is `transformers serve` with a model of a folder.
+    models: so is `transformers serve` with a model of a folder; letters of a prompt at most.
     """
 
     student: Student
@@ -39,6 +39,7 @@ class Served:
     draws: bool = True
     models: tuple[str, ...] = ("tiny",)
     says_no_models: bool = False
+    most_prompt: int = 10_000
     key: str = ""
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -67,6 +68,8 @@ class Served:
             if not chat and body.get("logprobs", 0) > 1:
                 return 200, {"choices": [self.proposals(body)]}
             prompt = body["messages"][-1]["content"] if chat else body["prompt"]
+            if len(prompt) > self.most_prompt:
+                return 400, {"error": {"message": "the prompt is too long", "code": 400}}
             return 200, {"choices": self.choices(prompt.removesuffix("\n"), body, chat)}
 
     def proposals(self, body: dict[str, Any]) -> dict[str, Any]:

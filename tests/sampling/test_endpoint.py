@@ -168,6 +168,22 @@ def test_a_server_that_cannot_list_its_models_is_told_the_name(taught: Student) 
         assert EndpointSource(at(taught, served.url, served_model="tiny")).sample(STATEMENTS[:1], [0], seed=1)
 
 
+def test_a_question_that_the_server_has_no_room_for_costs_no_later_one_its_fields(taught: Student) -> None:
+    long = STATEMENTS[0] + " And then?" * 8
+    with serving(Served(taught, most_prompt=len(STATEMENTS[0]) + 20)) as served:
+        source = EndpointSource(at(taught, served.url))
+        source.sample(STATEMENTS[:1], [0, 1], seed=1)
+        with pytest.raises(EndpointError, match=r"too long(.|\n)*--max-model-len"):
+            source.sample([long], [0], seed=1)
+        with pytest.raises(EndpointError, match="too long"):
+            list(source.stream(long, seed=1))
+        with pytest.raises(EndpointError, match="too long"), source.session() as session:  # a chain that has begun
+            session.add([RowRequest(long, 1, 0, prefix=tuple(taught.tokenizer("Step 1: ")["input_ids"]))])
+            list(session.run())
+        source.sample(STATEMENTS[:1], [0, 1], seed=1)
+    assert {"n", "seed", "logprobs"} <= served.asked[-1].keys() and served.asked[-1]["path"] == "/v1/completions"
+
+
 def test_a_key_comes_from_the_environment_alone(taught: Student, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Served(taught, key="secret-key")) as served:
         student = at(taught, served.url, served_model="tiny")

@@ -36,7 +36,6 @@ from rjepa.latents.verdicts import Judge, checkers_folder, verdict_store
 from rjepa.latents.versions import VersionWriter
 from rjepa.locks import stage_lock
 from rjepa.progress import Progress, silent
-from rjepa.sampling.endpoint import EndpointError
 from rjepa.sampling.opening import source_of
 from rjepa.schemas import Problem, Split
 from rjepa.stages import StageReport
@@ -220,6 +219,8 @@ class _Samples:
                 return
             self._alike += len(drawn) > 1
         if self._alike >= _ALIKE_PROBLEMS:
+            from rjepa.sampling.endpoint import EndpointError  # whose client an environment of a student's own lacks
+
             record = self.student.record
             raise EndpointError(
                 f"the endpoint {record.endpoint} of {record.llm_tag} wrote {len(self.indices) - 1} equal chains for "

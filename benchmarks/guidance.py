@@ -31,6 +31,7 @@ from rjepa.evaluation.stage import calibration_file
 from rjepa.files import read_json, write_json
 from rjepa.home import Home
 from rjepa.inference.calibration import ScoreCalibration
+from rjepa.jepa.config import OptimConfig
 from rjepa.parts import CALIBRATION
 from rjepa.reasoning.tools import Parts
 from rjepa.sampling.opening import open_source
@@ -77,7 +78,8 @@ def main() -> None:
     on = options.on or options.dataset
     problems = _problems(home, on, options.problems, options.fresh)
     rows = _rows(home, source, options.llm, options.dataset)
-    kept = home.reports(options.llm, on) / f"guidance-{options.fresh}-{len(problems)}.json"
+    recipe = load_decoder(guidance_folder(home, options.llm, options.dataset)).config.name
+    kept = home.reports(options.llm, on) / f"{recipe}-{options.fresh}-{len(problems)}.json"
     found: dict[str, Any] = read_json(kept) if kept.exists() else {}
     for seed in range(options.seeds):
         for name, row in rows.items():
@@ -112,7 +114,7 @@ def _rows(home: Home, source: ChainSource, llm_tag: str, dataset: str) -> dict[s
     def parts(made: Guidance) -> Parts:
         return candidate_parts(source, material.world_model, calibration, dataclasses.replace(made, familiarity=None))
 
-    plain = _plain(home, source, material, parts, llm_tag, dataset)
+    plain = _plain(home, source, material, parts, llm_tag, dataset, config.optim)
     fitted = folder / CALIBRATION
     guided_calibration = ScoreCalibration.load(fitted) if fitted.exists() else None
     own, alone = dataclasses.replace(parts(guidance), guided_calibration=guided_calibration), {"alpha": 0.0}
@@ -151,10 +153,11 @@ def _plain(
     parts: Callable[[Guidance], Parts],
     llm_tag: str,
     dataset: str,
+    optim: OptimConfig,
 ) -> Guidance:
-    """The language model of the decoder's size, and its weight."""
-    folder = decoder_variant_folder(home, llm_tag, dataset, "plain", 0)
-    material.train_into(folder, load_decoder_config("plain"), _show)
+    """The language model of the decoder's size, trained for as long (`optim`), and its weight."""
+    folder = decoder_variant_folder(home, llm_tag, dataset, f"plain-{optim.updates}", 0)
+    material.train_into(folder, load_decoder_config("plain").model_copy(update={"optim": optim}), _show)
     decoder = load_decoder(folder)
     if not (folder / "guidance.json").exists():
         tried = parts(Guidance(decoder, GuidanceSettings(alpha=1.0)))

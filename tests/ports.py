@@ -1,10 +1,10 @@
-"""A port for a server that has to be told one."""
+"""Ports of this machine, for servers that do not choose one themselves."""
 
 import socket
 
 
 def free_port() -> int:
-    """One that nobody listens at. Another may take it before it is used."""
+    """A port that no process listens at now. Another process may take it before the caller does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -123,7 +123,12 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(psycopg.OperationalError):
             psycopg.connect(
-                host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres", connect_timeout=60
+                host="127.0.0.1",
+                port=port,
+                user=USER,
+                password=PASSWORD,
+                dbname="postgres",
+                connect_timeout=int(PATIENCE),
             ).close()
             return True
         time.sleep(0.05)

@@ -30,7 +30,7 @@ from rjepa.parts import PartSource, adapter_part, reranking_parts
 from rjepa.reasoning.candidates import join_latents, make_candidates
 from rjepa.releases.bundle import Diagnosis, Facts, Manifest, describe_content
 from rjepa.releases.publish import release
-from rjepa.students.catalog import save_record
+from rjepa.students.catalog import StudentRecord, save_record
 from rjepa.students.generation import sample_chains
 from rjepa.students.loading import Student, load_student, resolve_student
 from tests.records import make_record
@@ -82,6 +82,12 @@ def register_student(home: Home, folder: Path) -> Student:
     record = tiny.record(folder, llm_tag=TAG)
     save_record(home, record)
     return load_student(resolve_student(home, record), device="cpu")
+
+
+def move_to_endpoint(home: Home, record: StudentRecord, url: str, served_model: str | None = None) -> None:
+    """From now on a server writes the chains of a registered student."""
+    (home.registry / "students" / f"{record.llm_tag}.yaml").unlink()
+    save_record(home, record.model_copy(update={"endpoint": url, "served_model": served_model}))
 
 
 def publish(

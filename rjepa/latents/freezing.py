@@ -53,9 +53,9 @@ _SHARD_BATCHES: Final = 2
 _ENDPOINT_PROBLEMS: Final = 32
 """Problems of a shard whose chains an endpoint writes: as many as it is asked for at once, twice over."""
 
-_ALIKE_PROBLEMS: Final = 24
-"""Problems from the first whose chains an endpoint wrote alike, until that is no chance any more: a small student that
-is sure of itself does so on one in three with eight chains, and on half of them with two.
+_COPIED_PROBLEMS: Final = 24
+"""An endpoint that wrote equal chains for each of its first so many problems does not draw them. By chance a small
+student writes eight equal chains for one problem in three, two for every second.
 """
 
 _JUDGED: Final = 50
@@ -147,7 +147,7 @@ def spread_evenly(problems: list[Problem], limit: int | None) -> list[Problem]:
 
 class _Samples:
     """The chains of one student, sampled in one way: found in shards, or sampled into new ones. `sampled` and `tokens`
-    count the latter, in `seconds`.
+    count the latter, in `seconds`. `_copied` problems have equal chains, of an endpoint that never wrote others.
     """
 
     def __init__(
@@ -158,10 +158,11 @@ class _Samples:
         self.store, self.index, self.student = store, ShardIndex(store), student
         self.indices = [GREEDY, *range(count)]
         self.seed = seed
-        self._alike: int | None = 0 if student.record.endpoint else None
         self._writer = writer
         record = student.record
         served = record.endpoint is not None
+        self._may_copy = served  # until it is seen to draw
+        self._copied = 0
         self.way: dict[str, Any] = {
             "seed": seed,
             "temperature": record.sampling.temperature,
@@ -210,21 +211,22 @@ class _Samples:
         """Raise EndpointError where a server writes copies: some ignore a temperature that their model's own settings
         do not ask for, and what chooses among candidates would choose among one.
         """
-        if self._alike is None:
+        count = len(self.indices) - 1
+        if not self._may_copy or count == 1:
             return
         for row in sampled:
-            drawn = [chain.text for chain, index in zip(row, self.indices, strict=True) if index != GREEDY]
-            if len(drawn) > 1 and len(set(drawn)) > 1:
-                self._alike = None  # it draws: from here on, equal chains are the student's own doing
+            if len({chain.text for chain in row[1:]}) > 1:  # the first is the greedy one
+                self._may_copy = False
                 return
-            self._alike += len(drawn) > 1
-        if self._alike >= _ALIKE_PROBLEMS:
-            from rjepa.sampling.endpoint import EndpointError  # whose client an environment of a student's own lacks
+        self._copied += len(sampled)
+        if self._copied >= _COPIED_PROBLEMS:
+            # It loads the openai client, which a student's own environment lacks.
+            from rjepa.sampling.endpoint import EndpointError
 
             record = self.student.record
             raise EndpointError(
-                f"the endpoint {record.endpoint} of {record.llm_tag} wrote {len(self.indices) - 1} equal chains for "
-                f"each of {self._alike} problems at temperature {record.sampling.temperature}: it does not draw them",
+                f"the endpoint {record.endpoint} of {record.llm_tag} wrote {count} equal chains for "
+                f"each of {self._copied} problems at temperature {record.sampling.temperature}: it does not draw them",
                 cure='let it sample (transformers serve: "do_sample": true in the model\'s generation_config.json), '
                 "or use vLLM, SGLang or llama.cpp",
             )

@@ -324,16 +324,18 @@ class EndpointSource:
                 return written
 
     def _next_form(self, form: RequestForm, error: CallError, query: ChainQuery) -> RequestForm:
-        """The form to try after one that was refused."""
+        """The form to try after one that was refused. A chain that has begun cannot go on in a chat: if no other form
+        is left, what the server said of its fields is raised.
+        """
         following = next_form(form, error.reason)
-        fields_refused = error.reason in NOT_THESE_FIELDS
-        if following is None or (fields_refused and following.path == CHAT and query.messages is None):
+        begun = query.messages is None
+        if following is None or (begun and following.path == CHAT and error.reason in NOT_THESE_FIELDS):
             self.refuse(error)
         return following
 
     def _keep_form(self, form: RequestForm) -> None:
-        """Ask in this form, which was taken, from now on. None is left for good before: what was refused may be this
-        question, of more tokens than the server has room for.
+        """From now on ask in this form, which the server took. A better one is given up here and not where it was
+        refused: the fault may have been the question's, of more tokens than the server has room for.
         """
         self._form = max(self._form, form, key=FORMS.index)
 

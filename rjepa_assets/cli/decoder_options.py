@@ -15,7 +15,9 @@ GuidanceOption = Annotated[
 
 
 def guidance_recipe_asked_for(decoders: bool, guidance: str) -> str:
-    """The recipe by which guidance is trained; naming one asks for decoders. Empty where nobody asked for them."""
+    """The recipe to train `logit_guidance` by: the one named by --guidance, else the usual one with --decoders, else
+    empty, and no decoder is trained.
+    """
     from rjepa.verbalizer.config import GUIDANCE_RECIPE
 
     return guidance or (GUIDANCE_RECIPE if decoders else "")

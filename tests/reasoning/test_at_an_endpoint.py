@@ -14,9 +14,8 @@ from rjepa.home import Home
 from rjepa.reasoning.events import CandidateStep, Done, StepWritten
 from rjepa.reasoning.question import Message, ask
 from rjepa.sampling.endpoint import EndpointSource
-from rjepa.students.catalog import save_record
 from tests.speaking_release import publish_speaking
-from tests.tiny_release import STATEMENT, TAG, register_student, taught_folder
+from tests.tiny_release import STATEMENT, TAG, move_to_endpoint, register_student, taught_folder
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("xllamacpp")
@@ -35,8 +34,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, 
     publish_speaking(home, student, root, guided=True)
     here = Engine.load(home, TAG, "cpu")
     with llama_cpp(write_gguf(root / "taught.gguf", student.model, student.tokenizer)) as url:
-        (home.registry / "students" / f"{TAG}.yaml").unlink()
-        save_record(home, student.record.model_copy(update={"endpoint": url}))
+        move_to_endpoint(home, student.record, url)
         yield here, Engine.load(home, TAG, "cpu")
 
 

@@ -21,7 +21,6 @@ from rjepa.sampling.local import LocalSource
 from rjepa.sampling.opening import source_of
 from rjepa.sampling.protocol import Capability, require
 from rjepa.schemas import Split
-from rjepa.students.catalog import save_record
 from rjepa.students.extraction import extract_latents
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
@@ -33,7 +32,7 @@ from tests.latents.conftest import DATASET
 from tests.patience import PATIENCE
 from tests.sampling.servers import Served, serving
 from tests.students.tiny import EOS, taught_pairs, tokenizer
-from tests.tiny_release import STATEMENT, publish, register_student, taught_folder
+from tests.tiny_release import STATEMENT, move_to_endpoint, publish, register_student, taught_folder
 
 TAG = "tiny-test"
 STATEMENTS = [pair[0] for pair in taught_pairs()[:3]]
@@ -238,8 +237,7 @@ def test_the_engine_answers_with_chains_that_the_endpoint_wrote(
     publish(home, student, tmp_path / "sources")
     here = Engine.load(home, TAG, "cpu")
     with serving(Served(student)) as served:
-        (home.registry / "students" / f"{TAG}.yaml").unlink()
-        save_record(home, student.record.model_copy(update={"endpoint": served.url}))
+        move_to_endpoint(home, student.record, served.url)
         engine = Engine.load(home, TAG, "cpu")
         assert engine.answer(ask(STATEMENT, "off")).text == here.answer(ask(STATEMENT, "off")).text
         answer = engine.answer(ask(STATEMENT, options={"num_candidates": 4}))

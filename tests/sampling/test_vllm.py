@@ -18,7 +18,7 @@ from rjepa.home import Home
 from rjepa.reasoning.question import ask
 from rjepa.sampling.completions import FORMS
 from rjepa.sampling.endpoint import EndpointSource
-from rjepa.students.catalog import load_record, save_record
+from rjepa.students.catalog import load_record
 from rjepa.students.generation import sample_indices
 from rjepa.students.loading import Student
 from rjepa.students.rescoring import score_chains
@@ -31,7 +31,7 @@ from tests.serving.test_loras import alone, loaded, reload, settings_of
 from tests.serving.test_loras import ask as ask_chat
 from tests.speaking_release import publish_speaking
 from tests.students.loras import put_lora
-from tests.tiny_release import STATEMENT, TAG, addition, register_student, teach
+from tests.tiny_release import STATEMENT, TAG, addition, move_to_endpoint, register_student, teach
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, needs_vllm]
 
@@ -62,8 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     here = Engine.load(home, TAG, "cpu")
     loras = ("--enable-lora", "--max-lora-rank", "8")
     with vllm(folder, TAG, *loras, VLLM_ALLOW_RUNTIME_LORA_UPDATING="True") as url:
-        (home.registry / "students" / f"{TAG}.yaml").unlink()
-        save_record(home, student.record.model_copy(update={"endpoint": url, "served_model": TAG}))
+        move_to_endpoint(home, student.record, url, TAG)
         yield Made(home, student, here, Engine.load(home, TAG, "cpu"), url)
 
 
@@ -147,9 +146,7 @@ def test_a_server_that_may_load_no_loras_says_how_to_let_it(
     folder = tmp_path / "taught"
     folder.symlink_to(made.student.path)
     with vllm(folder, TAG) as url:
-        save = made.home.registry / "students" / f"{TAG}.yaml"
-        save.unlink()
-        save_record(made.home, made.student.record.model_copy(update={"endpoint": url, "served_model": TAG}))
+        move_to_endpoint(made.home, made.student.record, url, TAG)
         app = create_app(settings_of(made.home))
         with running(app) as address:
             wait_for_release(app)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 import httpx
 import pytest
 
+from tests.patience import wait_until
 from tests.ports import free_port
 
 PROGRAM: Final = os.environ.get("RJEPA_VLLM")
@@ -42,11 +42,8 @@ def vllm(model: Path, name: str, *options: str, **environment: str) -> Iterator[
             env=os.environ | _ENVIRONMENT | environment,
         )
     try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not _answers(url):
-            words = log.read_text()[-2000:]
-            assert process.poll() is None and time.monotonic() < deadline, f"vLLM did not start:\n{words}"
-            time.sleep(0.5)
+        wait_until(lambda: process.poll() is not None or _answers(url), _START_SECONDS)
+        assert process.poll() is None, f"vLLM did not start:\n{log.read_text()[-2000:]}"
         yield url
     finally:
         process.terminate()

@@ -13,7 +13,7 @@ import pytest
 from rjepa.home import Home
 from rjepa.sampling.endpoint import key_variable
 from rjepa.sampling.endpoint_loras import EndpointLoraError, EndpointLoras
-from rjepa.students.catalog import load_record, save_record
+from rjepa.students.catalog import load_record
 from rjepa.students.lora.registering import lora_tag
 from serving import loras
 from serving.app import create_app
@@ -21,7 +21,7 @@ from tests.patience import PATIENCE, wait_until
 from tests.sampling.servers import serving
 from tests.sampling.vllm_server import Vllm
 from tests.students.loras import put_lora
-from tests.tiny_release import TAG, publish, register_student, taught_folder
+from tests.tiny_release import TAG, move_to_endpoint, publish, register_student, taught_folder
 
 from .fakes import running, wait_for_release
 from .test_loras import ask, loaded, reload, settings_of
@@ -38,10 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Vllm]
     for seed, name in enumerate(("night-1", "night-2")):
         put_lora(home, load_record(home, TAG), name, root / name, seed)
     with serving(Vllm(student, models=(TAG,), key=KEY)) as vllm:
-        file = home.registry / "students" / f"{TAG}.yaml"
-        record = load_record(home, TAG)
-        file.unlink()
-        save_record(home, record.model_copy(update={"endpoint": vllm.url, "served_model": TAG}))
+        move_to_endpoint(home, load_record(home, TAG), vllm.url, TAG)
         yield home, vllm
 
 

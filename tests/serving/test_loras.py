@@ -363,7 +363,7 @@ def test_another_process_follows_and_a_restart_serves_the_same(
     reload(address, "night-2")
     app = create_app(settings_of(made[0]))
     with running(app) as other:
-        wait_until(lambda: loaded(other) == {"night-2"}, 60)
+        wait_until(lambda: loaded(other) == {"night-2"})
         reload(address, "night-2", "night-3")
         wait_until(lambda: loaded(other) == {"night-2", "night-3"})
         assert httpx.delete(f"{other}/v1/lora/night-2").status_code == 200
@@ -381,7 +381,7 @@ def test_one_that_cannot_be_opened_after_a_restart_is_named_and_the_others_are_s
     try:
         app = create_app(settings_of(made[0]))
         with running(app) as other:
-            wait_until(lambda: loaded(other) == {"night-2"}, 60)
+            wait_until(lambda: loaded(other) == {"night-2"})
             entry = next(one for one in state(other)["data"] if one["id"] == "night-1")
             assert "no LoRA 'night-1'" in entry["problem"] and entry["cure"]
     finally:
@@ -395,7 +395,7 @@ def test_what_does_worse_than_the_base_is_taken_out_by_rule(
     monkeypatch.setattr(service_app, "FLUSH_SECONDS", 0.1)
     app = create_app(settings_of(made[0]))
     with running(app) as watching:
-        wait_until(lambda: loaded(watching) == {"night-1", "night-2"}, 60)
+        wait_until(lambda: loaded(watching) == {"night-1", "night-2"})
         served = app.state.loras.loaded
         with open_database(made[0]) as database:
             with database.reading() as connection:

@@ -11,12 +11,11 @@ import pytest
 
 from rjepa.home import Home
 from rjepa.sampling.endpoint import EndpointError, EndpointSource
-from rjepa.students.catalog import save_record
 from rjepa.students.loading import Student
 from rjepa.students.sampled import GREEDY, RowRequest
 from serving.app import create_app
 from serving.settings import ServiceSettings
-from tests.tiny_release import STATEMENT, TAG, publish, register_student
+from tests.tiny_release import STATEMENT, TAG, move_to_endpoint, publish, register_student
 
 from .fakes import running, wait_for_release
 
@@ -32,8 +31,7 @@ def proxy(
     home = Home(root / "home")
     student = register_student(home, tiny_release[1].path)
     publish(home, student, root / "sources")
-    (home.registry / "students" / f"{TAG}.yaml").unlink()
-    save_record(home, student.record.model_copy(update={"endpoint": f"{tiny_service}/v1", "served_model": TAG}))
+    move_to_endpoint(home, student.record, f"{tiny_service}/v1", TAG)
     settings = ServiceSettings(home=home.root, llm=TAG, reload_seconds=0.05, api_key=None, _env_file=None)
     app = create_app(settings)
     with running(app) as address:

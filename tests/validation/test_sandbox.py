@@ -189,10 +189,10 @@ def test_the_sandbox_dies_with_the_process_that_started_it() -> None:
         f' "{marker}"])\', Limits(wall_seconds=600))'
     )
     owner = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
-    wait_until(lambda: any(pid != owner.pid for pid in marked(marker)), 60)
+    wait_until(lambda: any(pid != owner.pid for pid in marked(marker)))
     owner.kill()
     owner.communicate()
-    wait_until(lambda: not marked(marker), 60)
+    wait_until(lambda: not marked(marker))
 
 
 def test_no_capability_and_no_new_user_namespace() -> None:
